@@ -1,0 +1,58 @@
+"""The errors that Terra handles: what went wrong, where, and what to do about it.
+
+A command catches :class:`TerraError` once, prints it and ends with :attr:`TerraError.exit_code`; the API turns it into a
+problem document. Anything else that reaches them is a defect of Terra's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TerraError(Exception):
+    """Something a user can read and act upon.
+
+    :param message: what went wrong and where, in one sentence.
+    :param hint: what to do about it, or nothing when the message says it already.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ConfigError(TerraError):
+    """A file, an option or a request that is not what it has to be; holds every problem that was found.
+
+    :param problems: one line each, with file, path and remedy.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class CommandError(TerraError):
+    """A program that Terra started ended with a code that was not expected, or ran into its time limit."""
+
+
+class ConflictError(TerraError):
+    """What was asked for is held by something else, which the message names."""
+
+
+class NotFoundError(TerraError):
+    """What was asked for is not there."""
+
+
+class InterruptedWork(TerraError):  # noqa: N818  # a state asked for by the user, not a fault
+    """The user, or a signal, asked for the work to end; everything begun has been undone."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""The machine below: programs, mounts, signals, waiting, and progress events."""

@@ -1,0 +1,191 @@
+"""The one place that starts programs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.errors import CommandError, InterruptedWork
+
+_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PASSED_ON = (
+    "HOME", "TMPDIR", "DOCKER_HOST", "DOCKER_CONFIG", "XDG_RUNTIME_DIR",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+)  # fmt: skip
+_STDERR_LINES = 20
+
+interruption: ContextVar[Callable[[], bool] | None] = ContextVar("interruption", default=None)
+"""Asked several times a second while a program runs; a true answer ends the program and raises InterruptedWork."""
+
+Argument = str | os.PathLike[str]
+
+
+@frozen
+class Completed:
+    """What a program left when it ended.
+
+    :param args: the program and its arguments.
+    :param code: its exit code.
+    :param stdout: all of its standard output.
+    :param stderr: all of its standard error.
+    """
+
+    args: tuple[str, ...]
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text."""
+        return self.stdout.decode(errors="replace")
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment that every program gets: a fixed search path and locale, proxies and certificates, ``extra``."""
+    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {"PATH": _SEARCH_PATH, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **kept, **(extra or {})}
+
+
+def run(
+    args: Sequence[Argument],
+    *,
+    timeout: float = 60,
+    accept: Collection[int] = (0,),
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Completed:
+    """Run a program to its end, with no shell, a clean environment and no standard input of its own.
+
+    :param args: the program and its arguments; secrets go in by ``stdin`` or a file, never here.
+    :param timeout: seconds after which the program is killed.
+    :param accept: the exit codes that mean success.
+    :param stdin: what the program reads from its standard input; nothing when left out.
+    :param env: environment variables on top of :func:`clean_environment`.
+    :param cwd: the directory to run in.
+    :raises CommandError: when the program is not installed, fails, or takes too long; holds the end of its stderr.
+    :raises InterruptedWork: when :data:`interruption` says so.
+    """
+    words = tuple(os.fspath(word) for word in args)
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=clean_environment(env),
+            cwd=cwd,
+        )
+    except FileNotFoundError as error:
+        raise _not_started(words, error) from error
+    try:
+        stdout, stderr = _communicate(process, words, stdin, timeout)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    if process.returncode not in accept:
+        raise _failed(words, process.returncode, stderr)
+    return Completed(words, process.returncode, stdout, stderr)
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], words: tuple[str, ...], stdin: bytes | None, timeout: float
+) -> tuple[bytes, bytes]:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return process.communicate(stdin, timeout=0.2)
+        except subprocess.TimeoutExpired as error:
+            asked = interruption.get()
+            if asked is not None and asked():
+                raise InterruptedWork(f"{words[0]} was interrupted") from None
+            if time.monotonic() > deadline:
+                raise CommandError(f"{words[0]}: still running after {timeout:g} seconds: {' '.join(words)}") from error
+
+
+class Daemon:
+    """A program that runs until it is told to end, owned by whoever started it.
+
+    :param args: the program and its arguments; it has to stay in the foreground.
+    :param log: the file that its output is appended to.
+    :param env: environment variables on top of :func:`clean_environment`.
+    :param outlives: give it a session of its own, so that the signals of a terminal do not reach it and it may go on
+        when its owner ends.
+    :raises CommandError: when the program is not installed.
+    """
+
+    def __init__(
+        self, args: Sequence[Argument], *, log: Path, env: Mapping[str, str] | None = None, outlives: bool = False
+    ) -> None:
+        self.args = tuple(os.fspath(word) for word in args)
+        self.log = log
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    self.args,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=clean_environment(env),
+                    start_new_session=outlives,
+                )
+        except FileNotFoundError as error:
+            raise _not_started(self.args, error) from error
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def tail(self, lines: int = _STDERR_LINES) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def signal(self, number: int) -> None:
+        """Send a signal, to this very process only."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float) -> int:
+        """Wait for its end and give its exit code.
+
+        :raises CommandError: when it still runs after ``seconds``.
+        """
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(f"{self.args[0]} (process {self.pid}): still running after {seconds:g} seconds") from error
+
+    def stop(self, seconds: float = 10) -> int:
+        """Ask it to end by SIGTERM, and after ``seconds`` by SIGKILL; gives its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+def _not_started(words: tuple[str, ...], error: FileNotFoundError) -> CommandError:
+    if error.filename not in (words[0], None):
+        return CommandError(f"{words[0]}: {error.filename}: no such directory")
+    return CommandError(f"{words[0]}: not found on this machine", hint=f"install the package that provides {words[0]!r}")
+
+
+def _failed(words: tuple[str, ...], code: int, stderr: bytes) -> CommandError:
+    end = "\n".join(stderr.decode(errors="replace").strip().splitlines()[-_STDERR_LINES:])
+    how = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+    return CommandError(f"{words[0]}: {how}: {' '.join(words)}" + (f"\n{end}" if end else ""))

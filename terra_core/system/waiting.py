@@ -1,0 +1,33 @@
+"""Waiting for a state, with a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import TypeVar
+
+from terra_core.errors import TerraError
+
+T = TypeVar("T")
+
+
+def wait_until(probe: Callable[[], T | None], *, seconds: float, what: str, interval: float = 0.1) -> T:
+    """Ask ``probe`` again and again until it answers with something true.
+
+    :param probe: gives the state when it is there, and something false until then.
+    :param seconds: how long to wait, in seconds.
+    :param what: the state in words, for the message, such as ``"the registry to answer on 127.0.0.1:5000"``.
+    :param interval: the pause between two questions, in seconds.
+    :returns: what ``probe`` gave.
+    :raises TerraError: when the time has run out.
+    """
+    deadline = time.monotonic() + seconds
+    pause = Event()
+    while True:
+        answer = probe()
+        if answer:
+            return answer
+        if time.monotonic() >= deadline:
+            raise TerraError(f"waited {seconds:g} seconds for {what}, in vain")
+        pause.wait(interval)
