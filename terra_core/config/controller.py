@@ -1,0 +1,105 @@
+"""controller.toml: the daemon that gives machines their disks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from attrs import Factory, evolve, frozen
+
+from terra_core.config.structure import Problem
+from terra_core.config.values import Address, PluginName
+
+API_PORT = 9000
+
+
+@frozen(kw_only=True)
+class Tls:
+    """``[tls]``: how the API shows who it is.
+
+    :param certificate: a PEM file with the certificate and its chain.
+    :param key: a PEM file with the private key.
+    """
+
+    certificate: str
+    key: str
+
+
+@frozen(kw_only=True)
+class Controller:
+    """controller.toml; an option of ``terra controller`` wins over its key here.
+
+    :param address: the address that the API and the network boot service answer on.
+    :param port: the port of the API.
+    :param gateway: the gateway that machines are told of.
+    :param iscsi_address: the portal's address; ``address`` when left out.
+    :param database: where the state is kept, as a URL; a SQLite file of the controller's own when left out.
+    :param jobs: how many machines are provisioned at once.
+    :param tls: certificate and key of the API.
+    :param plugins: the plugin of each role, where it is not the default.
+    """
+
+    address: Address = Address("127.0.0.1")
+    port: int = API_PORT
+    gateway: Address | None = None
+    iscsi_address: Address | None = None
+    database: str | None = None
+    jobs: int = 2
+    tls: Tls | None = None
+    plugins: Mapping[str, PluginName] = Factory(dict)
+
+    @property
+    def portal(self) -> Address:
+        """The address that the iSCSI portal answers on."""
+        return self.iscsi_address or self.address
+
+    def overridden(self, **options: object) -> Controller:
+        """The same configuration, with every option that is not ``None`` in place of its key."""
+        return evolve(self, **{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type]  # each option has the type of its key
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong between the fields."""
+        if not 0 < self.port < 65536:
+            yield Problem("port", f"expected a port from 1 to 65535, got {self.port}")
+        if not 0 < self.jobs <= 64:
+            yield Problem("jobs", f"expected from 1 to 64, got {self.jobs}")
+
+
+@frozen
+class Places:
+    """Where a controller keeps what it owns; ``--root`` moves all of it.
+
+    :param root: ``/`` for the one controller of a machine, any directory for another.
+    """
+
+    root: Path = Path("/")
+
+    @property
+    def iscsi(self) -> Path:
+        """The LUN files."""
+        return self.root / "iscsi"
+
+    @property
+    def tftp(self) -> Path:
+        """The network boot tree."""
+        return self.root / "tftp"
+
+    @property
+    def state(self) -> Path:
+        """The database, and what must survive a restart."""
+        return self.root / "var/lib/terra"
+
+    @property
+    def etc(self) -> Path:
+        """Configuration and the API's token."""
+        return self.root / "etc/terra"
+
+    @property
+    def run(self) -> Path:
+        """Mount points, locks and sockets, gone after a reboot."""
+        return self.root / "run/terra"
+
+    @property
+    def token(self) -> Path:
+        """The API's token."""
+        return self.etc / "token"

@@ -1,0 +1,124 @@
+"""One loader for every file that Terra reads: from a path, a URL or standard input, as TOML, into a frozen model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import attrs
+import tomli
+from attrs import frozen
+
+from terra_core.config.structure import Problem, StructureError, structure
+from terra_core.errors import ConfigError, TerraError
+
+M = TypeVar("M", bound=attrs.AttrsInstance)
+
+_LIMIT = 1024 * 1024
+_URL_SECONDS = 20
+
+
+@frozen
+class Document(Generic[M]):
+    """A file that was read and found right.
+
+    :param value: what it says.
+    :param source: the file's name, as errors give it.
+    :param raw: what the TOML parser gave, with everything in it.
+    :param tables: the top-level tables that belong to plugins, by the plugin's name, as parsed.
+    """
+
+    value: M
+    source: str
+    raw: Mapping[str, object]
+    tables: Mapping[str, object]
+
+
+def load(source: str | Path, model: type[M], *, owners: Collection[str] = ()) -> Document[M]:
+    """Read a file and make ``model`` from it.
+
+    :param source: a path, an ``http://`` or ``https://`` URL, or ``-`` for standard input.
+    :param model: the frozen attrs class of the file.
+    :param owners: the names of the installed plugins, each of which owns the top-level table of its name.
+    :raises ConfigError: with every problem of the file.
+    :raises TerraError: when it can't be read at all.
+    """
+    name, data = _read(str(source))
+    return make_document(_parse(data, name), model, source=name, owners=owners)
+
+
+def make_document(raw: Mapping[str, object], model: type[M], *, source: str, owners: Collection[str] = ()) -> Document[M]:
+    """Make ``model`` from a parsed document, such as the body of a request.
+
+    :raises ConfigError: with every problem of the document.
+    """
+    known = {attribute.name for attribute in attrs.fields(model)}
+    tables = {key: raw[key] for key in raw if key in owners and key not in known}
+    strangers = [key for key in raw if key not in known and key not in tables]
+    problems = [Problem(key if key.isidentifier() else repr(key), _stranger(known, owners)) for key in sorted(strangers)]
+    try:
+        value = structure({key: raw[key] for key in raw if key in known}, model)
+    except StructureError as error:
+        problems = [*error.problems, *problems]
+    if problems:
+        raise config_error(source, problems)
+    return Document(value, source, raw, tables)
+
+
+def config_error(source: str, problems: Collection[Problem]) -> ConfigError:
+    """The error that shows ``problems`` of the file ``source``, a line each."""
+    return ConfigError([f"{source}: {problem}" for problem in problems])
+
+
+def _stranger(known: Collection[str], owners: Collection[str]) -> str:
+    installed = ", ".join(sorted(owners)) or "none"
+    return f"neither a key of this file ({', '.join(sorted(known))}) nor the table of an installed plugin ({installed})"
+
+
+def _read(source: str) -> tuple[str, bytes]:
+    if source == "-":
+        name, data = "standard input", sys.stdin.buffer.read(_LIMIT + 1)
+    elif source.startswith(("http://", "https://")):
+        name, data = source, _fetch(source)
+    else:
+        name, data = source, _read_file(Path(source))
+    if len(data) > _LIMIT:
+        raise ConfigError([f"{name}: is larger than {_LIMIT // 1024} KiB, which no configuration of Terra's is"])
+    return name, data
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LIMIT + 1)
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+
+
+def _fetch(url: str) -> bytes:
+    import requests  # here, because most runs read a file
+
+    try:
+        with requests.get(url, timeout=_URL_SECONDS, stream=True) as response:
+            if response.status_code != 200:
+                raise TerraError(f"{url}: the server answered {response.status_code} {response.reason}")
+            if "html" in response.headers.get("Content-Type", ""):
+                raise TerraError(f"{url}: the server sent a web page instead of a TOML file")
+            return response.raw.read(_LIMIT + 1, decode_content=True)
+    except requests.RequestException as error:
+        raise TerraError(f"{url}: cannot be fetched: {error}") from error
+
+
+def _parse(data: bytes, name: str) -> dict[str, object]:
+    try:
+        return tomli.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{name}: is not UTF-8 (byte {error.start})"]) from None
+    except tomli.TOMLDecodeError as error:
+        raise ConfigError([f"{name}: is not TOML: {error}"]) from None
+    except RecursionError:
+        raise ConfigError([f"{name}: is nested too deeply"]) from None

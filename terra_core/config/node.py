@@ -1,0 +1,155 @@
+"""node.toml: one machine, its image and its disks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+
+from attrs import Factory, frozen
+
+from terra_core.config.structure import Problem
+from terra_core.config.values import DevicePath, Hostname, ImageReference, Label, Mac, MountPath, PluginName, Size
+
+OS_LABEL = Label("os")
+"""The label of the group that holds the operating system, and the name of the subvolume that is its root."""
+
+_LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}
+
+
+class Profile(Enum):
+    """How a group's data lies on its disks; the profiles of mkfs.btrfs(8)."""
+
+    SINGLE = "single"
+    RAID0 = "raid0"
+    RAID1 = "raid1"
+    RAID1C3 = "raid1c3"
+    RAID1C4 = "raid1c4"
+    RAID5 = "raid5"
+    RAID6 = "raid6"
+    RAID10 = "raid10"
+
+    @property
+    def least_disks(self) -> int:
+        """The number of disks below which the profile gives nothing over a lesser one."""
+        return {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}[
+            self.value
+        ]
+
+
+class Stage(Enum):
+    """When a group is mounted: before the system's own init, or by it."""
+
+    STAGE0 = "stage0"
+    STAGE1 = "stage1"
+
+    @property
+    def number(self) -> int:
+        """The stage as the controller's JSON gives it."""
+        return int(self.value[-1])
+
+
+@frozen(kw_only=True)
+class Disk:
+    """``[[groups.disk]]``.
+
+    :param device: the disk in the machine.
+    :param size: its size in MB; needed where Terra makes the disk itself.
+    """
+
+    device: DevicePath
+    size: Size | None = None
+
+
+@frozen(kw_only=True)
+class Subvolume:
+    """``[[groups.subvolumes]]``.
+
+    :param name: its name at the top of the file system.
+    :param path: where it is mounted in the machine.
+    """
+
+    name: Label
+    path: MountPath
+
+
+@frozen(kw_only=True)
+class DiskGroup:
+    """``[[groups]]``: one file system over one or more disks.
+
+    :param label: its file system label; ``os`` is the one with the operating system.
+    :param type: how data lies on the disks.
+    :param stage: when it is mounted.
+    :param mbr: whether the disks get a boot loader for BIOS machines.
+    :param filesystem: the filesystem plugin of this group, where it is not the one of the file.
+    :param disk: its disks, in order.
+    :param subvolumes: its subvolumes besides the root.
+    """
+
+    label: Label
+    type: Profile = Profile.SINGLE
+    stage: Stage = Stage.STAGE1
+    mbr: bool = False
+    filesystem: PluginName | None = None
+    disk: tuple[Disk, ...]
+    subvolumes: tuple[Subvolume, ...] = ()
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong between the fields."""
+        if len(self.disk) < self.type.least_disks:
+            yield Problem("disk", f"{self.type.value} needs at least {self.type.least_disks} disks, got {len(self.disk)}")
+        for name in _twice(sub.name for sub in self.subvolumes):
+            yield Problem("subvolumes", f'two subvolumes are named "{name}"')
+        if self.label == OS_LABEL and any(sub.name == OS_LABEL for sub in self.subvolumes):
+            yield Problem("subvolumes", f'"{OS_LABEL}" is the subvolume of the system itself; choose another name')
+
+
+@frozen(kw_only=True)
+class Node:
+    """node.toml.
+
+    :param hostname: the machine's name.
+    :param image: the image that it runs.
+    :param mac: the address of the interface it boots from; needed for provisioning.
+    :param groups: its file systems.
+    :param plugins: the plugin of each role, where it is not the default.
+    """
+
+    hostname: Hostname
+    image: ImageReference
+    mac: Mac | None = None
+    groups: tuple[DiskGroup, ...]
+    plugins: Mapping[str, PluginName] = Factory(dict)
+
+    @property
+    def os_group(self) -> DiskGroup:
+        """The group that holds the operating system."""
+        return next(group for group in self.groups if group.label == OS_LABEL)
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong between the fields."""
+        labels = [group.label for group in self.groups]
+        if OS_LABEL not in labels:
+            yield Problem("groups", f'one group must be labelled "{OS_LABEL}", for the operating system')
+        for label in _twice(labels):
+            yield Problem("groups", f'two groups are labelled "{label}"')
+        for device in _twice(disk.device for group in self.groups for disk in group.disk):
+            yield Problem("groups", f"{device} is named twice")
+        for path in _twice(sub.path for group in self.groups for sub in group.subvolumes):
+            yield Problem("groups", f"two subvolumes are mounted at {path}")
+
+
+def provision_problems(node: Node) -> Iterator[Problem]:
+    """What a node lacks before a controller can give it disks of its own."""
+    if node.mac is None:
+        yield Problem(
+            "mac", 'is required for provisioning: the MAC address that the machine boots from, as "54:b2:03:07:f1:d1"'
+        )
+    for at, group in enumerate(node.groups):
+        for number, disk in enumerate(group.disk):
+            if disk.size is None:
+                yield Problem(f"groups[{at}].disk[{number}].size", "is required for provisioning: the size of the disk in MB")
+
+
+def _twice(items: Iterable[str]) -> list[str]:
+    return [item for item, count in Counter(items).items() if count > 1]

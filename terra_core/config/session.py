@@ -1,0 +1,45 @@
+"""What a plugin is told of the run that it takes part in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from attrs import Factory, evolve, frozen
+
+from terra_core.config.controller import Places
+from terra_core.config.loader import config_error
+from terra_core.config.structure import StructureError, structure
+from terra_core.system.progress import Report, silent
+
+M = TypeVar("M")
+
+
+@frozen(kw_only=True)
+class Session:
+    """One run: the file behind it, where things are kept, and who listens.
+
+    :param source: the name of the file that the tables come from, for errors.
+    :param tables: the plugins' top-level tables of that file, as parsed.
+    :param places: where a controller keeps what it owns.
+    :param report: takes progress events, and may raise to end the work.
+    """
+
+    source: str = "configuration"
+    tables: Mapping[str, object] = Factory(dict)
+    places: Places = Places()
+    report: Report = silent
+
+    def settings(self, name: str, model: type[M]) -> M:
+        """The top-level table ``name``, structured; the model's defaults where the file has no such table.
+
+        :raises ConfigError: with every problem of the table.
+        """
+        try:
+            return structure(self.tables.get(name, {}), model)
+        except StructureError as error:
+            raise config_error(self.source, [problem.below(name) for problem in error.problems]) from None
+
+    def reporting_to(self, report: Report) -> Session:
+        """The same session with another listener."""
+        return evolve(self, report=report)

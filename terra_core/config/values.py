@@ -1,0 +1,242 @@
+"""The values that stand in Terra's files, each recognised by what is allowed in it.
+
+Every ``parse_*`` function takes what the TOML (or JSON) parser gave and returns the value in its one normal spelling, or raises
+:class:`ValueError` with a sentence that says what was expected and what stood there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from typing import NewType
+
+from attrs import field, frozen
+
+Hostname = NewType("Hostname", str)
+"""A host name as RFC 1123 section 2.1 has it, in lower case."""
+Mac = NewType("Mac", str)
+"""An EUI-48 hardware address of one interface: lower case, with colons."""
+Size = NewType("Size", int)
+"""A size in MB, of 1024 * 1024 bytes each."""
+Label = NewType("Label", str)
+"""The label of a disk group or the name of a subvolume."""
+MountPath = NewType("MountPath", str)
+"""An absolute path in the machine where something is mounted."""
+DevicePath = NewType("DevicePath", str)
+"""The absolute path of a block device or of an image file."""
+Tag = NewType("Tag", str)
+"""A tag of the OCI distribution specification."""
+Repository = NewType("Repository", str)
+"""A registry and path under which images are named, such as ``docker.io/stellarproject``."""
+Address = NewType("Address", str)
+"""An IPv4 or IPv6 address in its normal spelling."""
+Domain = NewType("Domain", str)
+"""A DNS domain, in lower case."""
+PluginName = NewType("PluginName", str)
+"""The name of a plugin's entry point."""
+SshKey = NewType("SshKey", str)
+"""One line of an authorized_keys file (sshd(8)), without options."""
+GithubUser = NewType("GithubUser", str)
+"""The name of a GitHub account."""
+InitPath = NewType("InitPath", str)
+"""The absolute path of the program that an image starts first."""
+Userland = NewType("Userland", str)
+"""Lines of a Dockerfile, taken as they stand."""
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_HOSTNAME_LIMIT = 64
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PATH = re.compile(r"(?:/[A-Za-z0-9._@+:-]+)+")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REGISTRY = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
+_REPOSITORY = re.compile(rf"(?:(?P<registry>{_REGISTRY})/)?(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PLUGIN = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_SSH_KEY = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}(?: [\x21-\x7e][\x20-\x7e]*)?")
+_GITHUB = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}")
+_SIZE_UNITS = {"MB": 1, "M": 1, "MiB": 1, "GB": 1024, "G": 1024, "GiB": 1024, "TB": 1024**2, "T": 1024**2, "TiB": 1024**2}
+_SIZE = re.compile(r"([0-9]{1,12}) ?([KMGT]i?B?)")
+_SIZE_LIMIT = 16 * 1024**3
+
+
+def shown(raw: object) -> str:
+    """A value as an error message shows it: a string in double quotes, anything long cut short."""
+    text = json.dumps(raw, ensure_ascii=True) if isinstance(raw, str | int | float | bool) else repr(raw)
+    return text if len(text) <= 80 else f"{text[:76]}..."
+
+
+def _text(raw: object, expected: str) -> str:
+    if not isinstance(raw, str):
+        raise ValueError(f"expected {expected}, got {shown(raw)}")
+    return raw
+
+
+def _matching(pattern: re.Pattern[str], raw: object, expected: str) -> str:
+    text = _text(raw, expected)
+    if not pattern.fullmatch(text):
+        raise ValueError(f"expected {expected}, got {shown(text)}")
+    return text
+
+
+def parse_hostname(raw: object) -> Hostname:
+    """A host name: labels of letters, digits and inner hyphens, 63 characters a label, 64 in all (hostname(7))."""
+    expected = "a host name of letters, digits and hyphens, at most 63 characters a label and 64 in all"
+    text = _text(raw, expected).lower()
+    if len(text) > _HOSTNAME_LIMIT or not _HOSTNAME.fullmatch(text):
+        raise ValueError(f"expected {expected}, got {shown(raw)}")
+    return Hostname(text)
+
+
+def parse_domain(raw: object) -> Domain:
+    """A DNS domain, such as ``example.com``."""
+    expected = 'a domain, such as "example.com"'
+    text = _text(raw, expected).lower()
+    if len(text) > 253 or not _HOSTNAME.fullmatch(text):
+        raise ValueError(f"expected {expected}, got {shown(raw)}")
+    return Domain(text)
+
+
+def parse_mac(raw: object) -> Mac:
+    """A hardware address: ``54:b2:03:07:f1:d1``, with colons, hyphens, dots or nothing between, in either case."""
+    expected = 'a MAC address of six hexadecimal pairs, such as "54:b2:03:07:f1:d1"'
+    text = _text(raw, expected)
+    spellings = (r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", r"(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}",
+                 r"(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}", r"[0-9A-Fa-f]{12}")  # fmt: skip
+    if not any(re.fullmatch(spelling, text) for spelling in spellings):
+        raise ValueError(f"expected {expected}, got {shown(text)}")
+    digits = re.sub(r"[:.-]", "", text).lower()
+    if int(digits[:2], 16) & 1 or not int(digits, 16):
+        raise ValueError(f"expected the address of one interface, got {shown(text)}, a group or null address")
+    return Mac(":".join(digits[at : at + 2] for at in range(0, 12, 2)))
+
+
+def parse_size(raw: object) -> Size:
+    """MB as a bare integer, or a string with a binary unit: ``128000``, ``"128GiB"``."""
+    expected = 'MB as a number, or a size such as "128GiB"'
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        size = raw
+    else:
+        found = _SIZE.fullmatch(raw) if isinstance(raw, str) else None
+        if found is None or found[2] not in _SIZE_UNITS:
+            raise ValueError(f"expected {expected}, got {shown(raw)}")
+        size = int(found[1]) * _SIZE_UNITS[found[2]]
+    if not 0 < size <= _SIZE_LIMIT:
+        raise ValueError(f"expected {expected}, above zero and at most 16 PiB, got {shown(raw)}")
+    return Size(size)
+
+
+def parse_label(raw: object) -> Label:
+    """A label or subvolume name: letters, digits, dots, hyphens and underscores, at most 64."""
+    return Label(_matching(_NAME, raw, "a name of letters, digits, dots, hyphens and underscores, at most 64"))
+
+
+def parse_mount_path(raw: object) -> MountPath:
+    """An absolute path below ``/``, without ``.`` or ``..`` components, in characters that need no escape in fstab(5)."""
+    return MountPath(_absolute(raw, 'an absolute path, such as "/var/log", without "." or ".."'))
+
+
+def parse_device(raw: object) -> DevicePath:
+    """An absolute path of a block device or image file."""
+    return DevicePath(_absolute(raw, 'the absolute path of a device, such as "/dev/sda"'))
+
+
+def parse_init(raw: object) -> InitPath:
+    """The absolute path of an init program."""
+    return InitPath(_absolute(raw, 'the absolute path of a program, such as "/sbin/init"'))
+
+
+def _absolute(raw: object, expected: str) -> str:
+    text = _matching(_PATH, raw, expected)
+    if len(text) > 1024 or {".", ".."} & set(text.split("/")):
+        raise ValueError(f"expected {expected}, got {shown(text)}")
+    return text
+
+
+def parse_tag(raw: object) -> Tag:
+    """A tag: letters, digits, dots, hyphens and underscores, at most 128."""
+    return Tag(_matching(_TAG, raw, 'a version of letters, digits, dots, hyphens and underscores, such as "6"'))
+
+
+def parse_repository(raw: object) -> Repository:
+    """A registry and path without a tag, such as ``docker.io/stellarproject``."""
+    return Repository(_matching(_REPOSITORY, raw, 'a registry and path in lower case, such as "docker.io/stellarproject"'))
+
+
+def parse_address(raw: object) -> Address:
+    """An IPv4 or IPv6 address without a prefix length."""
+    expected = 'an IP address, such as "10.0.10.3"'
+    text = _text(raw, expected)
+    try:
+        return Address(str(ipaddress.ip_address(text)))
+    except ValueError:
+        raise ValueError(f"expected {expected}, got {shown(text)}") from None
+
+
+def parse_plugin_name(raw: object) -> PluginName:
+    """The name of a plugin, as ``terra plugins`` lists it."""
+    return PluginName(_matching(_PLUGIN, raw, 'the name of a plugin, such as "btrfs"'))
+
+
+def parse_ssh_key(raw: object) -> SshKey:
+    """A public key as ``ssh-keygen`` writes it: type, base64, and a comment if any, on one line."""
+    return SshKey(_matching(_SSH_KEY, raw, 'a public ssh key on one line, such as "ssh-ed25519 AAAA... name"'))
+
+
+def parse_github_user(raw: object) -> GithubUser:
+    """The name of a GitHub account."""
+    return GithubUser(_matching(_GITHUB, raw, "the name of a GitHub account"))
+
+
+def parse_userland(raw: object) -> Userland:
+    """Lines of a Dockerfile."""
+    text = _text(raw, "lines of a Dockerfile")
+    if "\0" in text:
+        raise ValueError("expected lines of a Dockerfile, got text with a NUL character")
+    return Userland(text)
+
+
+@frozen
+class ImageReference:
+    """The name of an image in a registry, as the OCI distribution specification and Docker write it.
+
+    :param text: the name as it was written.
+    :param registry: host, and port if any; ``docker.io`` where none was written.
+    :param path: the repository within the registry.
+    :param tag: ``latest`` where neither tag nor digest was written; empty when only a digest was.
+    :param digest: ``sha256:...``, or empty.
+    """
+
+    text: str
+    registry: str = field(eq=False)
+    path: str = field(eq=False)
+    tag: str = field(eq=False)
+    digest: str = field(eq=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_image_reference(raw: object) -> ImageReference:
+    """``[registry/]path[:tag][@digest]``."""
+    expected = 'the name of an image, such as "docker.io/stellarproject/example:6"'
+    text = _text(raw, expected)
+    wrong = ValueError(f"expected {expected}, got {shown(raw)}")
+    name, at, digest = text.partition("@")
+    tag = ""
+    if ":" in name.rpartition("/")[2]:
+        name, _, tag = name.rpartition(":")
+        if not _TAG.fullmatch(tag):
+            raise wrong
+    if (at and not _DIGEST.fullmatch(digest)) or len(text) > 512 or not _REPOSITORY.fullmatch(name):
+        raise wrong
+    registry, slash, path = name.partition("/")
+    if not slash or not (set(registry) & {".", ":"} or registry == "localhost"):
+        registry, path = "docker.io", name
+    if not re.fullmatch(rf"{_COMPONENT}(?:/{_COMPONENT})*", path):
+        raise wrong
+    if registry == "docker.io" and "/" not in path:
+        path = f"library/{path}"
+    return ImageReference(text, registry, path, tag or ("" if digest else "latest"), digest)
