@@ -12,6 +12,7 @@ import tomli
 from attrs import frozen
 
 from terra_core.config.structure import Problem, StructureError, structure
+from terra_core.config.values import PluginName
 from terra_core.errors import ConfigError, TerraError
 
 M = TypeVar("M", bound=attrs.AttrsInstance)
@@ -70,6 +71,18 @@ def make_document(raw: Mapping[str, object], model: type[M], *, source: str, own
 def config_error(source: str, problems: Collection[Problem]) -> ConfigError:
     """The error that shows ``problems`` of the file ``source``, a line each."""
     return ConfigError([f"{source}: {problem}" for problem in problems])
+
+
+def selected_plugins(source: str | Path) -> Mapping[str, str]:
+    """The ``[plugins]`` table of any of Terra's files, whatever else it says.
+
+    :raises ConfigError: when the table is wrong.
+    """
+    name, data = _read(str(source))
+    try:
+        return structure(_parse(data, name).get("plugins", {}), Mapping[str, PluginName])  # type: ignore[type-abstract]  # the converter knows it
+    except StructureError as error:
+        raise config_error(name, [problem.below("plugins") for problem in error.problems]) from None
 
 
 def _stranger(known: Collection[str], owners: Collection[str]) -> str:

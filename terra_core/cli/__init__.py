@@ -1,0 +1,81 @@
+"""The ``terra`` command. Each subcommand is one module here with a click command named ``command``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+_COMMANDS = ("create", "controller", "provision", "list", "info", "delete", "pxe", "plugins")
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"terra_core.cli.{cmd_name}").command
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show more, and a traceback when something fails.")
+@click.option(
+    "--controller",
+    "address",
+    envvar="TERRA_CONTROLLER",
+    default=None,
+    metavar="ADDRESS",
+    help="Where the controller is, or answers when it is started: an address, or an https:// URL. Default: 127.0.0.1",
+)
+@click.version_option(package_name="terra-core", prog_name="terra")
+@click.pass_context
+def terra(ctx: click.Context, debug: bool, address: str | None) -> None:
+    """One TOML file, one running machine."""
+    ctx.obj = {"debug": debug, "address": address}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the ``terra`` command: exit code 0 when done, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
+    sys.exit(run(terra, arguments))
+
+
+def run(command: click.Command, arguments: list[str] | None = None) -> int:
+    """Run a click command as every command of Terra's ends: errors on standard error, no traceback without ``--debug``.
+
+    :param arguments: the command line without the program's name; the process's own when left out.
+    :returns: the exit code.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    try:
+        command.main(words, standalone_mode=False)
+    except click.exceptions.Exit as asked:
+        return asked.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except Exception as error:  # the boundary where every error becomes a message
+        if debug:
+            raise
+        return _tell(error)
+    return 0
+
+
+def _tell(error: Exception) -> int:
+    from terra_core.errors import TerraError  # here, because most runs end well
+
+    if isinstance(error, TerraError):
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        return 1
+    click.echo(f"Error: this is a defect of Terra's: {type(error).__name__}: {error}", err=True)
+    click.echo("Run the command again with --debug and report what it prints.", err=True)
+    return 1

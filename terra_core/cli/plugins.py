@@ -1,0 +1,28 @@
+"""``terra plugins``: what is installed, and who does what."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("plugins")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--config", "source", metavar="FILE", help="A TOML file whose [plugins] table selects; the defaults when left out."
+)
+def command(as_json: bool, source: str | None) -> None:
+    """List the installed plugins, their roles, and which are selected."""
+    import json
+
+    from terra_core.cli.tables import print_table
+    from terra_core.config.loader import selected_plugins
+    from terra_core.plugins import Plugins, candidates
+
+    rows = candidates(Plugins.discover(), selected_plugins(source) if source else {})
+    if as_json:
+        click.echo(json.dumps([row.as_json() for row in rows], indent=1))
+        return
+    print_table(
+        ("ROLE", "NAME", "DISTRIBUTION", "VERSION", "SELECTED"),
+        [(row.role, row.name, row.distribution, row.version, "yes" if row.selected else "") for row in rows],
+    )

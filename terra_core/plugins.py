@@ -1,0 +1,225 @@
+"""Finding plugins, and asking the one that TOML selects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import importlib_metadata as metadata
+import pluggy
+from attrs import field, frozen
+
+from terra_core.config.loader import config_error
+from terra_core.config.structure import Problem
+from terra_core.errors import TerraError
+from terra_core.hookspecs import ROLES, Role
+
+GROUP = "terra.plugins"
+"""The entry-point group of plugins; the entry point's name is the plugin's name, and it loads an instance."""
+
+T = TypeVar("T")
+
+
+class PluginError(TerraError):
+    """A plugin is not what a plugin has to be, or failed in a way that it does not handle."""
+
+
+@frozen
+class Installed:
+    """A plugin that is installed; nothing of it has been imported yet.
+
+    :param name: its name.
+    :param distribution: the distribution that brings it.
+    :param version: that distribution's version.
+    :param entry: its entry point.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    entry: metadata.EntryPoint = field(repr=False, eq=False)
+
+
+@frozen
+class Filled:
+    """A role with the plugin that fills it.
+
+    :param role: the role.
+    :param installed: the plugin.
+    """
+
+    role: Role
+    installed: Installed
+    _manager: pluggy.PluginManager = field(repr=False, eq=False)
+    _plugin: object = field(repr=False, eq=False)
+
+    def call(self, hook: str, expected: type[T] | tuple[type[Any], ...], /, **arguments: object) -> T:
+        """Ask the plugin.
+
+        :param hook: the hook's name.
+        :param expected: what it has to return an instance of.
+        :param arguments: the hook's arguments.
+        :raises TerraError: as the plugin raised it.
+        :raises PluginError: when the plugin raised something else, or returned something else.
+        """
+        others = [plugin for plugin in self._manager.get_plugins() if plugin is not self._plugin]
+        try:
+            answer = self._manager.subset_hook_caller(hook, others)(**arguments)
+        except TerraError:
+            raise
+        except Exception as error:  # a plugin is others' code: whatever it raises, the error names it
+            raise PluginError(
+                f"plugin {self.installed.name!r} failed in {hook}: {type(error).__name__}: {error}",
+                hint=f"report it to the authors of {self.installed.distribution} {self.installed.version}",
+            ) from error
+        if not isinstance(answer, expected):
+            raise PluginError(f"plugin {self.installed.name!r} returned {type(answer).__name__} from {hook}")
+        return answer
+
+
+class Plugins:
+    """The installed plugins; each is imported when a role is first filled with it.
+
+    :param installed: the plugins by name.
+    """
+
+    def __init__(self, installed: Mapping[str, Installed]) -> None:
+        self.installed = installed
+        self._manager = pluggy.PluginManager("terra")
+        for role in ROLES.values():
+            self._manager.add_hookspecs(role.spec)
+
+    @classmethod
+    def discover(cls) -> Plugins:
+        """Find what is installed, without importing any of it.
+
+        :raises PluginError: when two distributions bring a plugin of one name.
+        """
+        found: dict[str, Installed] = {}
+        for entry in metadata.entry_points(group=GROUP):
+            brought_by = entry.dist
+            installed = Installed(
+                entry.name, brought_by.name if brought_by else "?", brought_by.version if brought_by else "?", entry
+            )
+            other = found.setdefault(entry.name, installed)
+            if other.distribution != installed.distribution:
+                raise PluginError(
+                    f"two distributions bring a plugin named {entry.name!r}: {other.distribution} and {installed.distribution}",
+                    hint=f"uninstall one of them: pip uninstall {other.distribution}",
+                )
+        return cls(dict(sorted(found.items())))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the installed plugins, which own the top-level tables of these names."""
+        return frozenset(self.installed)
+
+    def fill(self, role: str, chosen: Mapping[str, str], *, source: str) -> Filled:
+        """The plugin that fills a role.
+
+        :param role: the role's name.
+        :param chosen: the ``[plugins]`` table of the file.
+        :param source: the file, for errors.
+        :raises ConfigError: when the plugin is not installed, or ``chosen`` names a role that does not exist.
+        :raises PluginError: when the plugin can't be loaded or does not fill the role.
+        """
+        self._check_roles(chosen, source)
+        wanted = ROLES[role]
+        name = chosen.get(role, wanted.default)
+        if name not in self.installed:
+            raise config_error(source, [Problem(f"plugins.{role}", _missing(role, name, self.names))])
+        installed = self.installed[name]
+        plugin = self._load(installed)
+        lacking = sorted(set(wanted.hooks) - self._hooks(plugin))
+        if lacking:
+            raise PluginError(f"plugin {name!r} does not fill the role {role}: it has no {', '.join(lacking)}")
+        return Filled(wanted, installed, self._manager, plugin)
+
+    def roles_of(self, name: str) -> tuple[str, ...]:
+        """The roles that an installed plugin fills."""
+        hooks = self._hooks(self._load(self.installed[name]))
+        return tuple(role.name for role in ROLES.values() if set(role.hooks) <= hooks)
+
+    def _check_roles(self, chosen: Mapping[str, str], source: str) -> None:
+        unknown = [Problem(f"plugins.{key}", f"is no role (roles: {', '.join(ROLES)})") for key in chosen if key not in ROLES]
+        if unknown:
+            raise config_error(source, unknown)
+
+    def _hooks(self, plugin: object) -> set[str]:
+        return {caller.name for caller in self._manager.get_hookcallers(plugin) or ()}
+
+    def _load(self, installed: Installed) -> object:
+        registered = self._manager.get_plugin(installed.name)
+        if registered is not None:
+            return registered
+        try:
+            plugin = installed.entry.load()
+        except Exception as error:  # a plugin is others' code: whatever its import raises, the error names it
+            raise PluginError(
+                f"plugin {installed.name!r} of {installed.distribution} {installed.version} cannot be loaded: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if isinstance(plugin, type):
+            raise PluginError(
+                f"plugin {installed.name!r} is the class {plugin.__name__}: its entry point must name an instance"
+            )
+        try:
+            self._manager.register(plugin, installed.name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            self._manager.unregister(plugin)
+            raise PluginError(f"plugin {installed.name!r} of {installed.distribution} does not fit: {error}") from error
+        return plugin
+
+
+def _missing(role: str, name: str, installed: frozenset[str]) -> str:
+    return (
+        f"{name!r}, the plugin for the role {role}, is not installed (installed: {', '.join(sorted(installed)) or 'none'}); "
+        f"install it with: pip install terra-{name}"
+    )
+
+
+@frozen
+class Candidate:
+    """A plugin for a role, as ``terra plugins`` lists it.
+
+    :param role: the role.
+    :param name: the plugin's name.
+    :param distribution: what brings it; empty when it is selected and not installed.
+    :param version: that distribution's version.
+    :param selected: whether it is the one that is asked.
+    """
+
+    role: str
+    name: str
+    distribution: str
+    version: str
+    selected: bool
+
+    def as_json(self) -> dict[str, object]:
+        """The candidate as ``terra plugins --json`` gives it."""
+        return {name: getattr(self, name) for name in ("role", "name", "distribution", "version", "selected")}
+
+
+def candidates(plugins: Plugins, chosen: Mapping[str, str]) -> list[Candidate]:
+    """Every role with every plugin that fills it, and the selected one even if it is not installed.
+
+    :param chosen: the ``[plugins]`` table of a file.
+    """
+    fills = {name: plugins.roles_of(name) for name in plugins.installed}
+    rows = []
+    for role in ROLES.values():
+        selected = chosen.get(role.name, role.default)
+        names = [name for name in plugins.installed if role.name in fills[name]]
+        for name in sorted({*names, selected}):
+            installed = plugins.installed.get(name)
+            rows.append(
+                Candidate(
+                    role.name,
+                    name,
+                    installed.distribution if installed else "",
+                    installed.version if installed else "not installed",
+                    name == selected,
+                )
+            )
+    return rows
