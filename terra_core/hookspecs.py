@@ -261,11 +261,19 @@ class Filesystem:
 
 
 class Storage:
-    """Role ``storage``: disks that machines reach over the network. All hooks but the first are idempotent."""
+    """Role ``storage``: disks that machines reach over the network. The hooks from :meth:`restore_target` on are
+    idempotent."""
 
     @hookspec(firstresult=True)
-    def provision_target(self, request: TargetRequest, session: Session) -> AbstractContextManager[Target] | None:
-        """Offer to allocate the disks of a group.
+    def plan_target(self, request: TargetRequest, session: Session) -> Target | None:
+        """Say what the target of a group will be: its names, its number and its files.
+
+        Touch nothing: core stores the answer first, so that whatever follows can be undone after any fault.
+        """
+
+    @hookspec(firstresult=True)
+    def provision_target(self, target: Target, session: Session) -> AbstractContextManager[Target] | None:
+        """Offer to allocate the disks of a planned target.
 
         Entering makes the files; nothing is exported before :meth:`restore_target`. Leaving with an exception removes
         whatever entering made, leaving without one keeps it.

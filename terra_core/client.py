@@ -1,0 +1,134 @@
+"""The client of Terra's daemons: requests with the token, errors as they were raised, progress as it happens."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import requests
+
+from terra_core.config.controller import API_PORT, Places
+from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.service.tokens import read_token
+from terra_core.system.progress import Event, Report
+
+_CONNECT_SECONDS = 5
+_ANSWER_SECONDS = 60
+_KINDS: Mapping[str, type[TerraError]] = {kind.__name__: kind for kind in (ConflictError, NotFoundError, InterruptedWork)}
+
+
+class Client:
+    """A connection to a daemon.
+
+    :param address: an address, ``ADDRESS:PORT``, or an ``http://`` or ``https://`` URL.
+    :param token: the API's token; from TERRA_TOKEN, or this machine's own daemon, when left out.
+    :param port: the port where ``address`` names none.
+    :raises TerraError: when there is no token.
+    """
+
+    def __init__(self, address: str, *, token: str | None = None, port: int = API_PORT) -> None:
+        self.url = _url(address, port)
+        self._http = requests.Session()
+        self._http.trust_env = False  # a proxy of the environment is for the outside, and the token must not pass it
+        self._http.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
+        self._http.headers["Authorization"] = f"Bearer {token or os.environ.get('TERRA_TOKEN') or read_token(Places().token)}"
+
+    def get(self, path: str) -> Any:  # JSON
+        """The document at ``path``."""
+        return self._request("GET", path)
+
+    def post(self, path: str, body: object) -> Any:  # JSON
+        """What the daemon answers to ``body``."""
+        return self._request("POST", path, body)
+
+    def delete(self, path: str) -> Any:  # JSON
+        """What the daemon answers to the removal of ``path``."""
+        return self._request("DELETE", path)
+
+    def follow(self, operation: str, report: Report) -> Any:  # JSON
+        """Follow an operation to its end, and give its result.
+
+        When the work here is interrupted, the operation is cancelled and its undoing awaited.
+
+        :param operation: the operation's id.
+        :param report: takes the operation's events.
+        :raises TerraError: as the operation did.
+        """
+        try:
+            return self._result(operation, report)
+        except (KeyboardInterrupt, InterruptedWork):
+            self.delete(f"/v1/operations/{operation}")
+            with suppress(InterruptedWork):
+                self._result(operation, report)
+            raise
+
+    def _result(self, operation: str, report: Report) -> Any:  # JSON
+        with self._send(
+            "GET", f"/v1/operations/{operation}/events", stream=True, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS)
+        ) as stream:
+            for kind, data in _events(stream):
+                if kind == "progress":
+                    report(Event(**data))
+                elif kind == "result":
+                    return data
+                elif kind == "problem":
+                    raise error_of(data)
+        raise TerraError(f"{self.url}: the connection ended before the work did", hint="see what became of it: terra list")
+
+    def _request(self, method: str, path: str, body: object = None) -> Any:  # JSON
+        answer = self._send(method, path, json=body, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS))
+        return answer.json() if answer.content else None
+
+    def _send(self, method: str, path: str, **options: Any) -> requests.Response:  # requests' own
+        try:
+            answer = self._http.request(method, f"{self.url}{path}", allow_redirects=False, **options)
+        except requests.exceptions.SSLError as error:
+            raise TerraError(f"{self.url}: its certificate is not trusted: {error}") from error
+        except requests.ConnectionError as error:
+            raise TerraError(f"{self.url}: no controller answers", hint="start it: terra controller") from error
+        except requests.RequestException as error:
+            raise TerraError(f"{self.url}: {error}") from error
+        if answer.status_code >= 400:
+            raise error_of(_document(answer))
+        return answer
+
+
+def error_of(document: Mapping[str, Any]) -> TerraError:
+    """The error that a problem document stands for."""
+    if document.get("problems"):
+        return ConfigError([str(problem) for problem in document["problems"]])
+    kind = _KINDS.get(str(document.get("title")), TerraError)
+    return kind(str(document.get("detail", "the daemon gave no reason")), hint=str(document.get("hint", "")))
+
+
+def _document(answer: requests.Response) -> Mapping[str, Any]:
+    with suppress(ValueError):
+        document = answer.json()
+        if isinstance(document, dict):
+            return document
+    return {"detail": f"{answer.url}: {answer.status_code} {answer.reason}"}
+
+
+def _events(stream: requests.Response) -> Iterator[tuple[str, Any]]:
+    """Server-sent events as the HTML standard has them (section 9.2), as far as Terra's daemons use them."""
+    kind, data = "message", ""
+    for line in stream.iter_lines(decode_unicode=True):
+        name, _, value = line.partition(":")
+        if name == "event":
+            kind = value.strip()
+        elif name == "data":
+            data += value.strip()
+        elif not line and data:
+            yield kind, json.loads(data)
+            kind, data = "message", ""
+
+
+def _url(address: str, port: int) -> str:
+    if address.startswith(("http://", "https://")):
+        return address.rstrip("/")
+    if address.count(":") > 1 and not address.startswith("["):
+        address = f"[{address}]"
+    return f"http://{address}" if address.rpartition("]")[2].count(":") else f"http://{address}:{port}"

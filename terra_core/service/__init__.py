@@ -1,0 +1,1 @@
+"""What every Terra daemon shares: the HTTP application, tokens, TLS, readiness and metrics."""

@@ -1,0 +1,90 @@
+"""The HTTP application of a daemon: its routes behind the token, readiness, metrics and the API's description."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from litestar import Litestar, Response, get
+from litestar.config.app import AppConfig
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from terra_core.service.problems import HANDLERS, answer
+
+BODY_LIMIT = 1024 * 1024
+"""The largest request body that is read, in bytes."""
+
+
+def make_application(
+    *,
+    title: str,
+    routes: Sequence[ControllerRouterHandler],
+    token: str,
+    metrics: CollectorRegistry,
+    dependencies: dict[str, Any],
+    on_shutdown: Sequence[Callable[[], None]] = (),
+) -> Litestar:
+    """The application that a daemon serves.
+
+    :param title: the API's name in its description.
+    :param routes: the daemon's own handlers.
+    :param token: what every request but ``/healthz`` has to bear.
+    :param metrics: what ``/metrics`` shows.
+    :param dependencies: what handlers may ask for by name.
+    :param on_shutdown: called when the server ends.
+    """
+
+    @get("/metrics", sync_to_thread=False, include_in_schema=False)
+    def show_metrics() -> Response[bytes]:
+        return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
+
+    config = OpenAPIConfig(
+        title=title, version=version("terra-core"), path="/schema", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
+    )
+    return Litestar.from_config(
+        AppConfig(
+            route_handlers=[_healthz, show_metrics, *routes],
+            dependencies=dependencies,
+            exception_handlers=HANDLERS,
+            middleware=[_bearing(token)],
+            openapi_config=config,
+            request_max_body_size=BODY_LIMIT,
+            on_shutdown=list(on_shutdown),
+        )
+    )
+
+
+@get("/healthz", sync_to_thread=False)
+def _healthz() -> dict[str, str]:
+    """Whether the daemon serves requests; needs no token."""
+    return {"status": "ok"}
+
+
+def _bearing(token: str) -> Callable[..., ASGIApp]:
+    """Middleware that answers 401 to all requests without the token, before a byte of their body is read."""
+    expected = f"Bearer {token}".encode()
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if scope["path"] == "/healthz" or hmac.compare_digest(given, expected):
+                await app(scope, receive, send)
+                return
+            refusal = answer({"status": 401, "title": "Unauthorized", "detail": "this API needs its token: set TERRA_TOKEN"})
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            await refusal.to_asgi_response(app=None, request=_request_of(scope))(scope, receive, send)
+
+        return guard
+
+    return wrap
+
+
+def _request_of(scope: Scope) -> Any:  # Litestar types requests by the user and state that they carry
+    from litestar import Request
+
+    return Request(scope)

@@ -1,0 +1,69 @@
+"""Errors as problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, SerializationException
+
+from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
+
+_log = structlog.get_logger(__name__)
+_MEDIA_TYPE = "application/problem+json"
+
+
+def status_of(error: TerraError) -> int:
+    """The HTTP status that stands for an error."""
+    for kind, status in ((ConfigError, 422), (ConflictError, 409), (NotFoundError, 404), (InterruptedWork, 409)):
+        if isinstance(error, kind):
+            return status
+    return 500
+
+
+def describe(error: TerraError) -> dict[str, object]:
+    """An error as a problem document; :func:`terra_core.client.error_of` makes the error from it again."""
+    document: dict[str, object] = {"status": status_of(error), "title": type(error).__name__, "detail": error.message}
+    if error.hint:
+        document["hint"] = error.hint
+    if isinstance(error, ConfigError):
+        document["problems"] = list(error.problems)
+    return document
+
+
+def answer(document: dict[str, object]) -> Response[dict[str, object]]:
+    """The response that carries a problem document."""
+    status = document["status"]
+    return Response(document, status_code=status if isinstance(status, int) else 500, media_type=_MEDIA_TYPE)
+
+
+def on_terra_error(_: Request[Any, Any, Any], error: TerraError) -> Response[dict[str, object]]:
+    """Answer with what Terra's error says."""
+    return answer(describe(error))
+
+
+def on_http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
+    """Answer with what the HTTP library found wrong."""
+    return answer({"status": error.status_code, "title": "RequestError", "detail": error.detail})
+
+
+def on_body_error(_: Request[Any, Any, Any], error: SerializationException) -> Response[dict[str, object]]:
+    """Answer to a body that is no JSON."""
+    return answer({"status": 400, "title": "RequestError", "detail": f"the body is not JSON: {error}"})
+
+
+def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
+    """Answer to a defect of Terra's: the log gets the traceback, the client does not."""
+    _log.error("defect", path=request.url.path, exc_info=error)
+    detail = "a defect of Terra's; the daemon's log has the details"
+    return answer({"status": 500, "title": "Defect", "detail": detail})
+
+
+HANDLERS: dict[Any, Any] = {
+    TerraError: on_terra_error,
+    HTTPException: on_http_error,
+    SerializationException: on_body_error,
+    Exception: on_defect,
+}
+"""The exception handlers of every application."""

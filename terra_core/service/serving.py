@@ -1,0 +1,65 @@
+"""Serving an application on an address."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from litestar import Litestar
+
+from terra_core.config.controller import Tls
+from terra_core.errors import TerraError
+
+
+def bind(address: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    :raises TerraError: when the address is not this machine's or the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        raise TerraError(
+            f"cannot listen on {address} port {port}: {error.strerror}",
+            hint="choose another address or port, or stop what holds it (ss -ltnp shows it)",
+        ) from error
+    return listener
+
+
+def serve(application: Litestar, listener: socket.socket, *, tls: Tls | None, ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    :param listener: from :func:`bind`; closed at the end.
+    :param tls: certificate and key; plain HTTP when left out.
+    :param ready: called once requests are served.
+    """
+    server = _Server(
+        uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=10,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
+        ),
+        ready,
+    )
+    with listener:
+        server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()

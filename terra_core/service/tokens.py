@@ -1,0 +1,46 @@
+"""The token that every request but ``/healthz`` has to bear (RFC 6750)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from terra_core.errors import TerraError
+
+
+def read_or_make_token(path: Path) -> str:
+    """The token in ``path``; made at the first start, readable by its owner only.
+
+    :raises TerraError: when the file holds no token.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{secrets.token_urlsafe(32)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # of two that start at once, the first one's token counts
+            os.link(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return read_token(path)
+
+
+def read_token(path: Path) -> str:
+    """The token in ``path``.
+
+    :raises TerraError: when there is none, or it may not be read.
+    """
+    try:
+        token = path.read_text().strip()
+    except FileNotFoundError:
+        raise TerraError(f"{path}: no token here", hint="set TERRA_TOKEN, or start a controller on this machine") from None
+    except PermissionError:
+        raise TerraError(f"{path}: may be read by root only", hint="run this as root, or set TERRA_TOKEN") from None
+    if len(token) < 16 or not token.isascii() or not token.isprintable():
+        raise TerraError(f"{path}: holds no token", hint="remove the file and start the controller, which makes a new one")
+    return token
