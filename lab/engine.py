@@ -1,0 +1,172 @@
+"""A Docker Engine of the lab's own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Self
+
+import docker
+from docker.errors import DockerException, ImageNotFound
+
+from lab.daemons import start, wait_ready
+from lab.mounts import mounts_below, unmount_below
+from lab.network import CONTROLLER, Network
+from lab.place import Place, hold
+from lab.processes import end, mentioning
+from terra_core.errors import ConflictError, TerraError
+from terra_core.system.process import Daemon
+
+_SOURCE = "terra.lab.source"
+_START = 60.0
+_STOP = 30.0
+
+
+class Engine:
+    """dockerd with its own containerd, apart from an engine that the host may have; it makes no bridge and no firewall rule.
+
+    Leaving ends it, and reports containers, processes and mounts that were left in it after removing them. Images stay.
+
+    :param data: the directory that keeps images between runs; one engine at a time can use it.
+    :param network: where it runs, and with it every build step that uses the host's network; the host's when left out.
+    :param insecure: registries that it talks to over plain HTTP.
+    """
+
+    def __init__(
+        self, data: Path, network: Network | None = None, *, insecure: Sequence[str] = (f"{CONTROLLER}:5000",)
+    ) -> None:
+        self._data = data.resolve()
+        self._network = network
+        self._insecure = tuple(insecure)
+        self._place = Place("engine")
+        self._resources = ExitStack()
+
+    @property
+    def host(self) -> str:
+        """What DOCKER_HOST has to be: ``unix:///...``."""
+        return f"unix://{self._socket}"
+
+    @property
+    def log(self) -> Path:
+        """What dockerd says; containerd's log is beside it."""
+        return self._data / "dockerd.log"
+
+    def __enter__(self) -> Self:
+        self._data.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as resources:
+            resources.enter_context(self._place)
+            if not hold(resources, self._data / ".lock"):
+                raise ConflictError(f"another engine uses {self._data}")
+            self._place.claim(self._data)
+            resources.callback(self._expect_nothing_left)
+            containerd = self._start(resources, self._containerd(), self._data / "containerd.log")
+            wait_ready(containerd, self._containerd_socket.is_socket, seconds=_START, what="containerd to listen")
+            dockerd = self._start(resources, self._dockerd(), self.log)
+            wait_ready(dockerd, self._answers, seconds=_START, what=f"dockerd to answer on {self.host}")
+            resources.callback(self._expect_no_containers)
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._resources.close()
+
+    def client(self) -> docker.DockerClient:
+        """A client of the docker SDK; the caller closes it."""
+        return docker.DockerClient(base_url=self.host, timeout=600)
+
+    def import_image(self, tar: Path, reference: str, changes: Sequence[str] = ()) -> bool:
+        """Make an image of a root file system's tar; says whether there was something to do.
+
+        :param tar: the file, compressed or not.
+        :param reference: the image's name and tag; an image of the same file and changes that has it already is kept.
+        :param changes: Dockerfile instructions, such as ``CMD ["/sbin/init"]``.
+        """
+        source = _digest(tar, changes)
+        with closing(self.client()) as client:
+            if _source(client, reference) == source:
+                return False
+            repository, _, tag = reference.rpartition(":")
+            labelled = [*changes, f"LABEL {_SOURCE}={source}"]
+            client.api.import_image_from_file(str(tar), repository=repository, tag=tag, changes=labelled)
+            if _source(client, reference) != source:
+                raise TerraError(f"the engine made no image {reference} of {tar}; see {self.log}")
+        return True
+
+    @property
+    def _socket(self) -> Path:
+        return self._place.path / "docker.sock"
+
+    @property
+    def _containerd_socket(self) -> Path:
+        return self._place.path / "containerd.sock"
+
+    def _start(self, resources: ExitStack, args: list[str], log: Path) -> Daemon:
+        daemon = start(self._network.command(args) if self._network else args, log=log)
+        resources.callback(daemon.stop, _STOP)
+        return daemon
+
+    def _containerd(self) -> list[str]:
+        """Started here, because dockerd would take the host's when there is one."""
+        configuration = self._place.path / "containerd.toml"
+        configuration.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        return [
+            *("containerd", "--config", str(configuration), "--address", str(self._containerd_socket)),
+            *("--root", str(self._data / "containerd"), "--state", str(self._place.path / "containerd")),
+        ]
+
+    def _dockerd(self) -> list[str]:
+        # Whatever the host's own engine is told by /etc/docker/daemon.json is not for this one.
+        configuration = self._place.path / "daemon.json"
+        configuration.write_text("{}")
+        return [
+            *("dockerd", "--config-file", str(configuration), "--containerd", str(self._containerd_socket)),
+            *("--data-root", str(self._data / "docker"), "--exec-root", str(self._place.path / "docker")),
+            *("--host", self.host, "--pidfile", str(self._place.path / "docker.pid")),
+            *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
+            *(f"--insecure-registry={address}" for address in self._insecure),
+        ]
+
+    def _answers(self) -> bool:
+        try:
+            with closing(docker.DockerClient(base_url=self.host, timeout=5)) as client:
+                return bool(client.ping())
+        except DockerException:
+            return False
+
+    def _expect_no_containers(self) -> None:
+        with closing(self.client()) as client:
+            left = client.containers.list(all=True)
+            for container in left:
+                container.remove(force=True)
+        if left:
+            names = ", ".join(str(container.name) for container in left)
+            raise TerraError(f"containers were left in the engine, and are removed now: {names}")
+
+    def _expect_nothing_left(self) -> None:
+        directories = [self._place.path, self._data]
+        processes = mentioning(directories)
+        end(processes)
+        points = [point for directory in directories for point in mounts_below(directory)]
+        for directory in directories:
+            unmount_below(directory)
+        left = [f"process {process.pid} ({process.command})" for process in processes]
+        left += [f"mount {point}" for point in points]
+        if left:
+            raise TerraError(f"the engine left behind, until they were taken away now: {', '.join(left)}")
+
+
+def _digest(tar: Path, changes: Sequence[str]) -> str:
+    with tar.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256")
+    digest.update("\0".join(changes).encode())
+    return digest.hexdigest()
+
+
+def _source(client: docker.DockerClient, reference: str) -> str | None:
+    try:
+        labels: dict[str, str] = client.images.get(reference).labels
+    except ImageNotFound:
+        return None
+    return labels.get(_SOURCE)

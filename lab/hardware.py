@@ -1,0 +1,84 @@
+"""What a machine of the lab is made of, in QEMU's words."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from enum import StrEnum
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.errors import TerraError
+
+_OVMF = Path("/usr/share/OVMF")
+_FLASH = (("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"), ("OVMF_CODE.fd", "OVMF_VARS.fd"))
+_PROCESSOR = {"kvm": "host", "tcg": "max"}
+
+
+class Firmware(StrEnum):
+    """What a machine starts with."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
+@frozen(kw_only=True)
+class Hardware:
+    """One machine.
+
+    :param mac: the address of its network interface, with colons.
+    :param firmware: what it starts with.
+    :param memory: in MB.
+    :param processors: how many it has.
+    """
+
+    mac: str
+    firmware: Firmware
+    memory: int
+    processors: int
+
+    def arguments(self, *, tap: str, serial: Path, directory: Path) -> list[str]:
+        """The arguments that start it: no disk, no screen, no default devices; a monitor (QMP) at ``directory/qmp``.
+
+        :param tap: the device that its interface is plugged into.
+        :param serial: the file for its serial console.
+        :param directory: where its monitor's socket and its firmware's variables are kept.
+        :raises TerraError: when the firmware is not installed.
+        """
+        accelerator = os.environ.get("ACCEL", "tcg")
+        # QEMU's default is iPXE, which a BIOS needs; UEFI has a network boot of its own, as a real machine does.
+        rom = ",romfile=" if self.firmware is Firmware.UEFI else ""
+        return [
+            *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
+            # Without a screen, the firmware and the boot loader speak to the serial console.
+            *("-machine", "q35,graphics=off", "-accel", _acceleration(accelerator)),
+            *("-cpu", _PROCESSOR.get(accelerator, "max"), "-smp", str(self.processors), "-m", str(self.memory)),
+            *("-device", "virtio-rng-pci"),
+            *("-netdev", f"tap,id=lan,ifname={tap},script=no,downscript=no"),
+            *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac},bootindex=1{rom}"),
+            *("-chardev", f"file,id=console,path={_option(serial)}", "-serial", "chardev:console"),
+            *("-qmp", f"unix:{directory / 'qmp'},server=on,wait=off"),
+            *(_flash(directory) if self.firmware is Firmware.UEFI else ()),
+        ]
+
+
+def _acceleration(name: str) -> str:
+    return "tcg,thread=multi" if name == "tcg" else name
+
+
+def _option(path: Path) -> str:
+    """A comma ends an option, two stand for one."""
+    return str(path).replace(",", ",,")
+
+
+def _flash(directory: Path) -> list[str]:
+    """The firmware, which all machines share, and its variables, of which each gets a copy."""
+    for code, variables in _FLASH:
+        if (_OVMF / code).exists():
+            own = Path(shutil.copyfile(_OVMF / variables, directory / "variables.fd"))
+            return [
+                *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_OVMF / code}"),
+                *("-drive", f"if=pflash,unit=1,format=raw,file={own}"),
+            ]
+    raise TerraError(f"{_OVMF}: no UEFI firmware for virtual machines", hint="install the package ovmf")

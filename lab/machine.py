@@ -1,0 +1,205 @@
+"""A machine with no disk, made by QEMU, that boots over the network."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from attrs import frozen
+
+from lab.daemons import start
+from lab.hardware import Firmware, Hardware
+from lab.network import Network
+from lab.place import Place
+from terra_core.errors import CommandError, TerraError
+from terra_core.system.process import Completed, Daemon, run
+from terra_core.system.waiting import wait_until
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][AB0]|\x1bc|[\x00-\x08\x0b-\x1f]")
+_SERIAL_LINES = 40
+_SSH_LOST = 255
+
+
+@frozen
+class Login:
+    """How to log in to a machine.
+
+    :param address: its IP address.
+    :param user: the account.
+    :param key: the file of the private key.
+    """
+
+    address: str
+    user: str
+    key: Path
+
+
+class Machine:
+    """A virtual machine with no disk, whose one network interface is on a network's bridge and is what it boots from.
+
+    The environment variable ACCEL names QEMU's accelerator: ``tcg`` (emulation) when it is not set, or ``kvm``.
+
+    :param network: where it is plugged in.
+    :param mac: its interface's address, with colons.
+    :param serial: the file that its serial console is written to; QEMU's own words go beside it, with ``.qemu`` added.
+    :param firmware: what it starts with.
+    :param memory: in MB.
+    :param processors: how many it has.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        mac: str,
+        serial: Path,
+        *,
+        firmware: Firmware | str = Firmware.BIOS,
+        memory: int = 1024,
+        processors: int = 2,
+    ) -> None:
+        self.serial = serial.resolve()
+        self.hardware = Hardware(mac=mac, firmware=Firmware(firmware), memory=memory, processors=processors)
+        self._network = network
+        self._place = Place("machine")
+        self._login: Login | None = None
+        self._qemu: Daemon | None = None
+        self._resources = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.serial.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as resources:
+            resources.enter_context(self._place)
+            tap = resources.enter_context(self._network.tap(f"tap{self.hardware.mac.replace(':', '')[-8:]}"))
+            args = self.hardware.arguments(tap=tap, serial=self.serial, directory=self._place.path)
+            log = self.serial.with_name(self.serial.name + ".qemu")
+            self._qemu = start(self._network.command(args), log=log)
+            resources.callback(self.stop)
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._resources.close()
+
+    @property
+    def running(self) -> bool:
+        """Whether it is switched on."""
+        return self._qemu is not None and self._qemu.alive
+
+    def stop(self) -> None:
+        """Pull its plug; does nothing when it is off already."""
+        if self.running and self._qemu is not None:
+            self._qemu.stop()
+
+    def reset(self) -> None:
+        """Push its reset button."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(10)
+            control.connect(str(self._place.path / "qmp"))
+            lines = control.makefile("rw")
+            lines.readline()
+            for command in ("qmp_capabilities", "system_reset"):
+                lines.write(json.dumps({"execute": command}) + "\n")
+                lines.flush()
+                lines.readline()
+
+    def console(self, lines: int = _SERIAL_LINES) -> str:
+        """The last lines of the serial console, without what only moves the cursor or sets colours."""
+        shown = [line.rstrip() for line in _CONTROL.sub("", self._shown()).splitlines()]
+        return "\n".join([line for line in shown if line][-lines:])
+
+    def wait_for_console(self, text: str, *, seconds: float) -> None:
+        """Wait until the serial console has shown ``text``.
+
+        :raises TerraError: when the time runs out or the machine ends; with the end of the console.
+        """
+        self._wait(lambda: text in self._shown(), seconds=seconds, what=f"{text!r} on the console")
+
+    def wait_for_ssh(self, address: str, user: str, key: Path, *, seconds: float = 300) -> None:
+        """Wait until it lets ``user`` log in; :meth:`ssh` logs in the same way afterwards.
+
+        :param address: its IP address, see :func:`lab.leases.leased_address`.
+        :param key: the file of the private key.
+        :param seconds: how long to wait, in seconds.
+        :raises TerraError: when the time runs out or the machine ends; with the end of the console.
+        """
+        self._login = Login(address, user, key)
+        self._wait(self._answers, seconds=seconds, what=f"{user}@{address} to accept a login")
+
+    def ssh(self, command: str, *, accept: Collection[int] = (0,), timeout: float = 60) -> Completed:
+        """Run a command line in the machine; its shell reads it.
+
+        :param accept: the exit codes that mean success; 255 is what ssh itself ends with when the connection is lost.
+        :param timeout: in seconds.
+        :raises TerraError: when it fails or takes too long; with its stderr and the end of the console.
+        """
+        try:
+            return run(self._network.command([*self._ssh(), command]), accept=accept, timeout=timeout)
+        except CommandError as error:
+            raise self._failure(error.message) from error
+
+    def reboot(self, *, command: str = "sudo -n systemctl reboot", seconds: float = 300) -> None:
+        """Ask it to start again, and wait until it has: until its boot id is another one.
+
+        :param command: what asks for it, in the machine.
+        :param seconds: how long to wait, in seconds.
+        :raises TerraError: when it has not; with the end of the console.
+        """
+        before = self._boot_id()
+        self.ssh(command, accept=(0, _SSH_LOST))
+        self._wait(lambda: self._boot_id() not in ("", before), seconds=seconds, what="another boot", interval=1)
+
+    def _boot_id(self) -> str:
+        if self._login is None or not self._answers():
+            return ""
+        return self.ssh("cat /proc/sys/kernel/random/boot_id", accept=(0, _SSH_LOST)).text.strip()
+
+    def _answers(self) -> bool:
+        """Ask for the greeting first: it costs less than an ssh client that waits for its time limit."""
+        login = self._required_login()
+        try:
+            with self._network.connect(login.address, 22, timeout=3) as connection:
+                if not connection.recv(4).startswith(b"SSH"):
+                    return False
+            return run(self._network.command([*self._ssh(), "true"]), accept=(0, _SSH_LOST), timeout=60).code == 0
+        except (OSError, CommandError):
+            return False
+
+    def _ssh(self) -> list[str]:
+        login = self._required_login()
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": "10",
+            "IdentitiesOnly": "yes",
+            "LogLevel": "ERROR",
+            # Its key is taken on trust once, and has to be the same ever after.
+            "StrictHostKeyChecking": "accept-new",
+            "UserKnownHostsFile": str(self._place.path / "known_hosts"),
+        }
+        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        return ["ssh", "-F", "none", "-i", str(login.key), *words, f"{login.user}@{login.address}", "--"]
+
+    def _required_login(self) -> Login:
+        if self._login is None:
+            raise TerraError("nothing is known of how to log in to the machine", hint="call wait_for_ssh first")
+        return self._login
+
+    def _shown(self) -> str:
+        return self.serial.read_text(errors="replace") if self.serial.exists() else ""
+
+    def _wait(self, probe: Callable[[], bool], *, seconds: float, what: str, interval: float = 0.5) -> None:
+        try:
+            wait_until(lambda: not self.running or probe(), seconds=seconds, what=what, interval=interval)
+        except TerraError as error:
+            raise self._failure(error.message) from error
+        if not self.running:
+            raise self._failure(f"the machine ended while waiting for {what}")
+
+    def _failure(self, message: str) -> TerraError:
+        qemu = self._qemu.tail() if self._qemu is not None else ""
+        parts = [message, *([f"QEMU says:\n{qemu}"] if qemu else []), f"the console ({self.serial}) ends with:"]
+        return TerraError("\n".join([*parts, self.console() or "(nothing)"]))

@@ -1,0 +1,120 @@
+"""The place of one part of the lab: a directory, a name, and a lock that says whether its owner lives."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Self
+
+from lab.mounts import unmount_below
+from lab.processes import end, in_namespace, mentioning
+from terra_core.system.process import run
+
+ROOT = Path("/run/terra-lab")
+"""Short, because a socket's path has 107 characters at most."""
+NAMESPACES = Path("/run/netns")
+_LOCK = ".lock"
+
+
+class Place:
+    """A directory of this process, below ``/run/terra-lab``, for sockets and whatever else is of the moment.
+
+    Its name holds the process id, so that labs live side by side. Entering takes down every place whose owner was
+    killed: processes, mounts, the network namespace of the same name, the directory. Leaving removes the directory.
+
+    :param label: what it is for, a word such as ``network``.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._resources = ExitStack()
+        self._path: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        if self._path is None:
+            raise RuntimeError(f"the place {self._label!r} was not entered")
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """A name that no other living place has."""
+        return self.path.name
+
+    def claim(self, directory: Path) -> None:
+        """Say that processes with, and mounts below, ``directory`` are this place's too."""
+        (self.path / f"claim-{len(list(self.path.glob('claim-*')))}").symlink_to(directory.resolve())
+
+    def __enter__(self) -> Self:
+        with _alone():
+            for dead in _dead():
+                take_down(dead)
+            self._path = _new_directory(self._label)
+            self._resources.callback(_forget, self._path)
+            hold(self._resources, self._path / _LOCK)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._resources.close()
+
+
+def take_down(path: Path) -> None:
+    """End the processes, mounts and network namespace of the place at ``path``, then remove its directory."""
+    claimed = [path, *(link.resolve() for link in path.glob("claim-*"))]
+    namespace = NAMESPACES / path.name
+    end([*(in_namespace(namespace) if namespace.exists() else []), *mentioning(claimed)])
+    for directory in claimed:
+        unmount_below(directory)
+    if namespace.exists():
+        run(["ip", "netns", "delete", path.name])
+    shutil.rmtree(path)
+
+
+def hold(resources: ExitStack, path: Path) -> bool:
+    """Lock the file at ``path`` until ``resources`` closes; says whether nobody else had it locked."""
+    file: IO[bytes] = resources.enter_context(path.open("ab"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _dead() -> list[Path]:
+    found = []
+    for path in sorted(ROOT.iterdir()):
+        with ExitStack() as resources:
+            if path.is_dir() and hold(resources, path / _LOCK):
+                found.append(path)
+    return found
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time may look for dead places or make one: a new directory has no lock for a moment."""
+    ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (ROOT / _LOCK).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _new_directory(label: str) -> Path:
+    for number in itertools.count(1):
+        path = ROOT / (f"{label}-{os.getpid()}" + (f"-{number}" if number > 1 else ""))
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("counting has no end")
+
+
+def _forget(path: Path) -> None:
+    with _alone():
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,74 @@
+"""A registry for container images, over plain HTTP."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from lab.daemons import start, wait_ready
+from lab.network import CONTROLLER, Network
+from lab.place import Place, hold
+from terra_core.errors import ConflictError
+
+_START = 30.0
+
+
+class Registry:
+    """Debian's docker-registry in a network; it accepts deletions.
+
+    :param network: where it serves.
+    :param storage: the directory that keeps its images; made when it is not there, and left as it is at the end.
+    :param host: the address that it binds.
+    :param port: the TCP port.
+    """
+
+    def __init__(self, network: Network, storage: Path, *, host: str = CONTROLLER, port: int = 5000) -> None:
+        self._network = network
+        self._storage = storage.resolve()
+        self._host = host
+        self._port = port
+        self._resources = ExitStack()
+
+    @property
+    def address(self) -> str:
+        """What an image reference begins with: ``10.0.10.3:5000``."""
+        return f"{self._host}:{self._port}"
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self._storage / "registry.log"
+
+    def __enter__(self) -> Self:
+        self._storage.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as resources:
+            place = resources.enter_context(Place("registry"))
+            if not hold(resources, self._storage / ".lock"):
+                raise ConflictError(f"another registry of a lab keeps its images in {self._storage}")
+            # JSON is YAML.
+            configuration = place.path / "config.yml"
+            configuration.write_text(json.dumps(_configuration(self._storage / "images", self.address)))
+            daemon = start(self._network.command(["docker-registry", "serve", configuration]), log=self.log)
+            resources.callback(daemon.stop)
+            wait_ready(daemon, self._answers, seconds=_START, what=f"the registry to answer on {self.address}")
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._resources.close()
+
+    def _answers(self) -> bool:
+        with self._network.connect(self._host, self._port, timeout=2) as connection:
+            connection.sendall(f"GET /v2/ HTTP/1.0\r\nHost: {self.address}\r\n\r\n".encode())
+            return connection.recv(1024).split()[1:2] == [b"200"]
+
+
+def _configuration(storage: Path, address: str) -> dict[str, object]:
+    return {
+        "version": "0.1",
+        "log": {"level": "info", "accesslog": {"disabled": False}},
+        "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": True}},
+        "http": {"addr": address, "secret": "one instance shares it with nobody"},
+    }
