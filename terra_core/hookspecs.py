@@ -46,8 +46,9 @@ class RenderedFile:
 class BuildRequest:
     """An image to build.
 
-    :param context: the directory that the build sees; nothing outside it is read.
-    :param dockerfile: the Dockerfile within it.
+    :param context: the directory that the build sees, less what its .dockerignore names; nothing outside it is read.
+    :param overlay: a directory whose tree is laid over the context, all of it, with the modes that it has.
+    :param dockerfile: the path of the Dockerfile within the two.
     :param reference: the name that the image gets.
     :param no_cache: whether every step runs again.
     """
@@ -55,6 +56,7 @@ class BuildRequest:
     context: Path
     dockerfile: str
     reference: ImageReference
+    overlay: Path | None = None
     no_cache: bool = False
 
 
