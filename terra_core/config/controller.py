@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import Factory, evolve, frozen
 
-from terra_core.config.structure import Problem
+from terra_core.config.structure import Problem, has
 from terra_core.config.values import Address, PluginName
 
 API_PORT = 9000
@@ -59,9 +59,9 @@ class Controller:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong between the fields."""
-        if not 0 < self.port < 65536:
+        if has(self, "port") and not 0 < self.port < 65536:
             yield Problem("port", f"expected a port from 1 to 65535, got {self.port}")
-        if not 0 < self.jobs <= 64:
+        if has(self, "jobs") and not 0 < self.jobs <= 64:
             yield Problem("jobs", f"expected from 1 to 64, got {self.jobs}")
 
 

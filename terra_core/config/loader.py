@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -11,14 +12,12 @@ import attrs
 import tomli
 from attrs import frozen
 
-from terra_core.config.structure import Problem, StructureError, structure
+from terra_core.config.fetch import SIZE_LIMIT, fetch
+from terra_core.config.structure import Problem, StructureError, path_of_key, structure
 from terra_core.config.values import PluginName
-from terra_core.errors import ConfigError, TerraError
+from terra_core.errors import ConfigError
 
 M = TypeVar("M", bound=attrs.AttrsInstance)
-
-_LIMIT = 1024 * 1024
-_URL_SECONDS = 20
 
 
 @frozen
@@ -58,7 +57,7 @@ def make_document(raw: Mapping[str, object], model: type[M], *, source: str, own
     known = {attribute.name for attribute in attrs.fields(model)}
     tables = {key: raw[key] for key in raw if key in owners and key not in known}
     strangers = [key for key in raw if key not in known and key not in tables]
-    problems = [Problem(key if key.isidentifier() else repr(key), _stranger(known, owners)) for key in sorted(strangers)]
+    problems = [Problem(path_of_key(key), _stranger(known, owners)) for key in sorted(strangers)]
     try:
         value = structure({key: raw[key] for key in raw if key in known}, model)
     except StructureError as error:
@@ -91,39 +90,28 @@ def _stranger(known: Collection[str], owners: Collection[str]) -> str:
 
 
 def _read(source: str) -> tuple[str, bytes]:
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
     if source == "-":
-        name, data = "standard input", sys.stdin.buffer.read(_LIMIT + 1)
-    elif source.startswith(("http://", "https://")):
-        name, data = source, _fetch(source)
+        name, data = "standard input", sys.stdin.buffer.read(SIZE_LIMIT + 1)
+    elif scheme and scheme[1].lower() in ("http", "https"):
+        name, data = fetch(source)
+    elif scheme:
+        raise ConfigError([f"{source}: is neither a file nor an http:// or https:// URL"])
     else:
         name, data = source, _read_file(Path(source))
-    if len(data) > _LIMIT:
-        raise ConfigError([f"{name}: is larger than {_LIMIT // 1024} KiB, which no configuration of Terra's is"])
+    if len(data) > SIZE_LIMIT:
+        raise ConfigError([f"{name}: is larger than {SIZE_LIMIT // 1024} KiB, which no configuration of Terra's is"])
     return name, data
 
 
 def _read_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_LIMIT + 1)
+            return file.read(SIZE_LIMIT + 1)
     except FileNotFoundError:
         raise ConfigError([f"{path}: no such file"]) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-
-
-def _fetch(url: str) -> bytes:
-    import requests  # here, because most runs read a file
-
-    try:
-        with requests.get(url, timeout=_URL_SECONDS, stream=True) as response:
-            if response.status_code != 200:
-                raise TerraError(f"{url}: the server answered {response.status_code} {response.reason}")
-            if "html" in response.headers.get("Content-Type", ""):
-                raise TerraError(f"{url}: the server sent a web page instead of a TOML file")
-            return response.raw.read(_LIMIT + 1, decode_content=True)
-    except requests.RequestException as error:
-        raise TerraError(f"{url}: cannot be fetched: {error}") from error
 
 
 def _parse(data: bytes, name: str) -> dict[str, object]:
@@ -131,7 +119,7 @@ def _parse(data: bytes, name: str) -> dict[str, object]:
         return tomli.loads(data.decode())
     except UnicodeDecodeError as error:
         raise ConfigError([f"{name}: is not UTF-8 (byte {error.start})"]) from None
-    except tomli.TOMLDecodeError as error:
+    except ValueError as error:  # tomli's own errors, and Python's for a number of absurd length
         raise ConfigError([f"{name}: is not TOML: {error}"]) from None
     except RecursionError:
         raise ConfigError([f"{name}: is nested too deeply"]) from None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 
 from attrs import Factory, frozen
 
-from terra_core.config.structure import Problem
-from terra_core.config.values import DevicePath, Hostname, ImageReference, Label, Mac, MountPath, PluginName, Size
+from terra_core.config.structure import Problem, has, known
+from terra_core.config.values import DevicePath, Hostname, ImageReference, Label, Mac, MountPath, PluginName, Size, shown
 
 OS_LABEL = Label("os")
 """The label of the group that holds the operating system, and the name of the subvolume that is its root."""
@@ -32,9 +31,7 @@ class Profile(Enum):
     @property
     def least_disks(self) -> int:
         """The number of disks below which the profile gives nothing over a lesser one."""
-        return {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}[
-            self.value
-        ]
+        return _LEAST_DISKS[self.value]
 
 
 class Stage(Enum):
@@ -96,12 +93,13 @@ class DiskGroup:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong between the fields."""
-        if len(self.disk) < self.type.least_disks:
+        if has(self, "disk", "type") and len(self.disk) < self.type.least_disks:
             yield Problem("disk", f"{self.type.value} needs at least {self.type.least_disks} disks, got {len(self.disk)}")
-        for name in _twice(sub.name for sub in self.subvolumes):
-            yield Problem("subvolumes", f'two subvolumes are named "{name}"')
-        if self.label == OS_LABEL and any(sub.name == OS_LABEL for sub in self.subvolumes):
-            yield Problem("subvolumes", f'"{OS_LABEL}" is the subvolume of the system itself; choose another name')
+        names = {f"subvolumes[{at}].name": name for at, name in known(self.subvolumes, "name")}
+        yield from _twice(names)
+        if has(self, "label") and self.label == OS_LABEL:
+            for path in (path for path, name in names.items() if name == OS_LABEL):
+                yield Problem(path, f'"{OS_LABEL}" is the subvolume of the system itself; choose another name')
 
 
 @frozen(kw_only=True)
@@ -128,15 +126,19 @@ class Node:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong between the fields."""
-        labels = [group.label for group in self.groups]
-        if OS_LABEL not in labels:
+        labels = {f"groups[{at}].label": label for at, label in known(self.groups, "label")}
+        if OS_LABEL not in labels.values() and len(labels) == len(self.groups):
             yield Problem("groups", f'one group must be labelled "{OS_LABEL}", for the operating system')
-        for label in _twice(labels):
-            yield Problem("groups", f'two groups are labelled "{label}"')
-        for device in _twice(disk.device for group in self.groups for disk in group.disk):
-            yield Problem("groups", f"{device} is named twice")
-        for path in _twice(sub.path for group in self.groups for sub in group.subvolumes):
-            yield Problem("groups", f"two subvolumes are mounted at {path}")
+        yield from _twice(labels)
+        yield from _twice(self._within_groups("disk", "device"))
+        yield from _twice(self._within_groups("subvolumes", "path"))
+
+    def _within_groups(self, items: str, name: str) -> dict[str, str]:
+        return {
+            f"groups[{at}].{items}[{number}].{name}": value
+            for at, part in known(self.groups, items)
+            for number, value in known(part, name)
+        }
 
 
 def provision_problems(node: Node) -> Iterator[Problem]:
@@ -151,5 +153,8 @@ def provision_problems(node: Node) -> Iterator[Problem]:
                 yield Problem(f"groups[{at}].disk[{number}].size", "is required for provisioning: the size of the disk in MB")
 
 
-def _twice(items: Iterable[str]) -> list[str]:
-    return [item for item, count in Counter(items).items() if count > 1]
+def _twice(places: Mapping[str, str]) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for path, value in places.items():
+        if first.setdefault(value, path) != path:
+            yield Problem(path, f"{shown(value)} stands at {first[value]} already")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 from attrs import frozen
-from cattrs import (
-    BaseValidationError,
-    ClassValidationError,
-    Converter,
-    ForbiddenExtraKeysError,
-)
-from cattrs.gen import make_dict_structure_fn
+from cattrs import BaseValidationError, Converter
 
 from terra_core.config import values
 from terra_core.config.values import shown
@@ -44,17 +39,28 @@ class Problem:
 
 
 class StructureError(ValueError):
-    """Raised by :func:`structure`; holds every problem that was found."""
+    """Raised by :func:`structure`.
 
-    def __init__(self, problems: list[Problem]) -> None:
+    :param problems: every problem that was found.
+    :param partial: what could be made all the same, so that what lies around it can be checked too; an instance without
+        the attributes that are wrong, a list or a mapping with such instances; ``None`` when nothing could be made.
+    """
+
+    def __init__(self, problems: Sequence[Problem], partial: object = None) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+        self.partial = partial
+
+
+class _Unknown:
+    """Stands in a partial list or mapping for an item of which nothing could be made."""
 
 
 def structure(raw: object, model: type[M]) -> M:
     """Make ``model`` from parsed TOML or JSON.
 
-    A model may have a method ``problems()`` that yields :class:`Problem`; it is asked once its own fields are right.
+    A model may have a method ``problems()`` that yields a :class:`Problem` for all that is wrong between its fields. It is
+    asked even when a field is wrong: that field is then no attribute of ``self``, and :func:`has` and :func:`known` tell.
 
     :param raw: mappings, lists and scalars.
     :param model: a frozen attrs class.
@@ -62,43 +68,91 @@ def structure(raw: object, model: type[M]) -> M:
     """
     try:
         return _converter.structure(raw, model)
-    except (BaseValidationError, StructureError) as error:
-        raise StructureError(list(_flatten(error))) from None
+    except (BaseValidationError, ValueError) as error:
+        raise StructureError(_problems_of(error)) from None
 
 
-def _flatten(error: BaseException) -> Iterator[Problem]:
-    if isinstance(error, StructureError):
-        yield from error.problems
-    elif isinstance(error, ClassValidationError):
-        with_notes, others = error.group_exceptions()
-        for part, note in with_notes:
-            for problem in _flatten(part):
-                yield problem.below(note.name)
-        for part in others:
-            yield from _flatten(part)
-    elif isinstance(error, ForbiddenExtraKeysError):
-        known = ", ".join(sorted(attribute.name for attribute in attrs.fields(error.cl)))
-        for key in sorted(error.extra_fields):
-            yield Problem(key if key.isidentifier() else shown(key), f"no such key here (known: {known})")
-    elif isinstance(error, KeyError):
-        yield Problem("", "is required and missing")
-    else:
-        yield Problem("", str(error))
+def has(made: object, *names: str) -> bool:
+    """Whether all of these attributes are there; in a document with problems some may not be."""
+    return all(hasattr(made, name) for name in names)
 
 
-def _attrs_hook(model: type) -> Callable[[object, object], object]:
-    inner: Any = make_dict_structure_fn(model, _converter, _cattrs_forbid_extra_keys=True)
+def known(items: Iterable[object], name: str) -> Iterator[tuple[int, Any]]:
+    """Index and attribute of every item that has it; in a document with problems an item may lack it."""
+    return ((at, getattr(item, name)) for at, item in enumerate(items) if hasattr(item, name))
 
-    def hook(raw: object, target: object) -> object:
+
+def path_of_key(key: str) -> str:
+    """A key as the path of a problem shows it: as it stands when it is a plain word, quoted otherwise."""
+    return key if key.isidentifier() and key.isascii() and len(key) <= 64 else shown(key)
+
+
+def _problems_of(error: BaseException) -> Sequence[Problem]:
+    return error.problems if isinstance(error, StructureError) else [Problem("", str(error))]
+
+
+def _attrs_hook(model: Any) -> Callable[[object, object], object]:  # any attrs class
+    fields = [field for field in attrs.fields(attrs.resolve_types(model)) if field.init]
+
+    def hook(raw: object, _: object) -> object:
         if not isinstance(raw, Mapping):
-            raise ValueError(f"expected a table, got {shown(raw)}")  # cattrs collects ValueError
-        made = inner(raw, target)
-        problems = list(made.problems()) if hasattr(made, "problems") else []
+            raise ValueError(f"expected a table, got {shown(raw)}")  # see _number
+        missing = [field.name for field in fields if field.name not in raw and field.default is attrs.NOTHING]
+        given = [(field.name, field.name, raw[field.name], field.type) for field in fields if field.name in raw]
+        right, problems = _each(given)
+        problems += [Problem(name, "is required and missing") for name in missing]
+        problems += _strangers(raw, [field.name for field in fields])
+        whole = {field.alias: right[field.name] for field in fields if field.name in right}
+        made: object = _partial(model, fields, right) if problems else model(**whole)
+        problems += _between(made, whole=not problems)
         if problems:
-            raise StructureError(problems)
+            raise StructureError(problems, made)
         return made
 
     return hook
+
+
+def _strangers(raw: Mapping[str, object], names: Sequence[str]) -> list[Problem]:
+    strangers = [key for key in raw if key not in names]
+    return [Problem(path_of_key(key), f"no such key here (known: {', '.join(sorted(names))})") for key in sorted(strangers)]
+
+
+def _partial(model: type, fields: Sequence[Any], right: Mapping[str, object]) -> object:  # attrs.Attribute of any
+    made: object = object.__new__(model)
+    for field in fields:
+        if field.name in right:
+            if not isinstance(right[field.name], _Unknown):
+                object.__setattr__(made, field.name, right[field.name])
+        elif isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]  # a class, which the stubs show as a function
+            object.__setattr__(made, field.name, field.default.factory())
+        elif field.default is not attrs.NOTHING:
+            object.__setattr__(made, field.name, field.default)
+    return made
+
+
+def _between(made: object, *, whole: bool) -> list[Problem]:
+    check = getattr(type(made), "problems", None)
+    found: list[Problem] = []
+    try:
+        found.extend(check(made) if callable(check) else ())
+    except (AttributeError, TypeError):  # what is asked for is wrong itself, and said to be
+        if whole:
+            raise
+    return found
+
+
+def _each(items: Iterable[tuple[Any, str, object, Any]]) -> tuple[dict[Any, object], list[Problem]]:
+    """Structure items of (key, path, raw, type); gives what could be made by key, and the problems."""
+    made: dict[Any, object] = {}
+    problems: list[Problem] = []
+    for key, path, raw, kind in items:
+        try:
+            made[key] = _converter.structure(raw, kind)
+        except (BaseValidationError, ValueError) as error:
+            problems += [problem.below(path) for problem in _problems_of(error)]
+            partial = error.partial if isinstance(error, StructureError) else None
+            made[key] = _Unknown() if partial is None else partial
+    return made, problems
 
 
 def _scalar(kind: type, expected: str) -> Callable[[object, object], object]:
@@ -111,76 +165,78 @@ def _scalar(kind: type, expected: str) -> Callable[[object, object], object]:
 
 
 def _number(raw: object, _: object) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float):
-        raise ValueError(f"expected a number, got {shown(raw)}")  # cattrs collects ValueError
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+        raise ValueError(f"expected a number, got {shown(raw)}")  # not TypeError: a defect of ours would raise that
     return float(raw)
 
 
-def _enum(raw: object, kind: type[Enum]) -> Enum:
-    for member in kind:
-        if type(raw) is type(member.value) and raw == member.value:
+def _one_of(raw: object, choices: Mapping[object, object]) -> object:
+    for value, member in choices.items():
+        if type(raw) is type(value) and raw == value:
             return member
-    raise ValueError(f"{shown(raw)} is not one of {', '.join(str(member.value) for member in kind)}")
+    raise ValueError(f"{shown(raw)} is not one of {', '.join(str(value) for value in choices)}")
 
 
-def _is_optional(kind: Any) -> bool:  # typing's own forms have no common type
+def _enum(raw: object, kind: type[Enum]) -> object:
+    return _one_of(raw, {member.value: member for member in kind})
+
+
+def _literal_hook(kind: Any) -> Callable[[object, object], object]:  # typing's own forms have no common type
+    return lambda raw, _: _one_of(raw, {value: value for value in get_args(kind)})
+
+
+def _is_optional(kind: Any) -> bool:  # see _literal_hook
     return get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind) and len(get_args(kind)) == 2
 
 
-def _optional_hook(kind: Any) -> Callable[[object, object], object]:  # see _is_optional
+def _optional_hook(kind: Any) -> Callable[[object, object], object]:  # see _literal_hook
     (inner,) = (part for part in get_args(kind) if part is not type(None))
     return lambda raw, _: None if raw is None else _converter.structure(raw, inner)
 
 
-def _is_tuple(kind: Any) -> bool:  # see _is_optional
-    return get_origin(kind) is tuple and get_args(kind)[1:] == (...,)
+def _is_tuple(kind: Any) -> bool:  # see _literal_hook
+    return get_origin(kind) in (Sequence,) or (get_origin(kind) is tuple and get_args(kind)[1:] == (...,))
 
 
-def _tuple_hook(kind: Any) -> Callable[[object, object], object]:  # see _is_optional
+def _tuple_hook(kind: Any) -> Callable[[object, object], object]:  # see _literal_hook
     item = get_args(kind)[0]
 
     def hook(raw: object, _: object) -> object:
         if not isinstance(raw, list | tuple):
-            raise ValueError(f"expected a list, got {shown(raw)}")  # cattrs collects ValueError
-        return tuple(_each(enumerate(raw), item, lambda at: f"[{at}]").values())
+            raise ValueError(f"expected a list, got {shown(raw)}")  # see _number
+        made, problems = _each((at, f"[{at}]", part, item) for at, part in enumerate(raw))
+        if problems:
+            raise StructureError(problems, tuple(made.values()))
+        return tuple(made.values())
 
     return hook
 
 
-def _is_mapping(kind: Any) -> bool:  # see _is_optional
+def _is_mapping(kind: Any) -> bool:  # see _literal_hook
     return get_origin(kind) in (dict, Mapping)
 
 
-def _mapping_hook(kind: Any) -> Callable[[object, object], object]:  # see _is_optional
+def _mapping_hook(kind: Any) -> Callable[[object, object], object]:  # see _literal_hook
     item = get_args(kind)[1]
 
     def hook(raw: object, _: object) -> object:
         if not isinstance(raw, Mapping):
-            raise ValueError(f"expected a table, got {shown(raw)}")  # cattrs collects ValueError
-        return _each(raw.items(), item, str)
+            raise ValueError(f"expected a table, got {shown(raw)}")  # see _number
+        made, problems = _each((key, path_of_key(key), part, item) for key, part in raw.items())
+        if problems:
+            raise StructureError(problems, made)
+        return made
 
     return hook
 
 
-def _each(items: Any, kind: Any, path: Callable[[Any], str]) -> dict[Any, object]:  # as parsed
-    made: dict[Any, object] = {}
-    problems: list[Problem] = []
-    for at, raw in items:
-        try:
-            made[at] = _converter.structure(raw, kind)
-        except (BaseValidationError, ValueError) as error:
-            problems += [problem.below(path(at)) for problem in _flatten(error)]
-    if problems:
-        raise StructureError(problems)
-    return made
-
-
 def _make_converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True, detailed_validation=True)
+    converter = Converter()
     converter.register_structure_hook_factory(attrs.has, _attrs_hook)
     converter.register_structure_hook_factory(_is_optional, _optional_hook)
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
     converter.register_structure_hook_factory(_is_mapping, _mapping_hook)
+    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is Literal, _literal_hook)
     converter.register_structure_hook_func(lambda kind: isinstance(kind, type) and issubclass(kind, Enum), _enum)
     converter.register_structure_hook(str, _scalar(str, "a string"))
     converter.register_structure_hook(int, _scalar(int, "a whole number"))

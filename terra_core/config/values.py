@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from collections.abc import Mapping
 from typing import NewType
 
 from attrs import field, frozen
@@ -44,7 +45,7 @@ InitPath = NewType("InitPath", str)
 Userland = NewType("Userland", str)
 """Lines of a Dockerfile, taken as they stand."""
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _HOSTNAME_LIMIT = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -63,8 +64,16 @@ _SIZE_LIMIT = 16 * 1024**3
 
 
 def shown(raw: object) -> str:
-    """A value as an error message shows it: a string in double quotes, anything long cut short."""
-    text = json.dumps(raw, ensure_ascii=True) if isinstance(raw, str | int | float | bool) else repr(raw)
+    """A value as an error message shows it: a string in double quotes, what is long cut short, what is nested by its kind."""
+    if isinstance(raw, Mapping):
+        return "a table"
+    if isinstance(raw, list | tuple):
+        return "a list"
+    if isinstance(raw, int) and raw.bit_length() > 256:
+        return "a number of absurd length"
+    if isinstance(raw, str):
+        raw = raw[:80]
+    text = json.dumps(raw) if raw is None or isinstance(raw, str | int | float) else str(raw)
     return text if len(text) <= 80 else f"{text[:76]}..."
 
 
@@ -84,19 +93,19 @@ def _matching(pattern: re.Pattern[str], raw: object, expected: str) -> str:
 def parse_hostname(raw: object) -> Hostname:
     """A host name: labels of letters, digits and inner hyphens, 63 characters a label, 64 in all (hostname(7))."""
     expected = "a host name of letters, digits and hyphens, at most 63 characters a label and 64 in all"
-    text = _text(raw, expected).lower()
+    text = _text(raw, expected)
     if len(text) > _HOSTNAME_LIMIT or not _HOSTNAME.fullmatch(text):
         raise ValueError(f"expected {expected}, got {shown(raw)}")
-    return Hostname(text)
+    return Hostname(text.lower())
 
 
 def parse_domain(raw: object) -> Domain:
     """A DNS domain, such as ``example.com``."""
     expected = 'a domain, such as "example.com"'
-    text = _text(raw, expected).lower()
+    text = _text(raw, expected)
     if len(text) > 253 or not _HOSTNAME.fullmatch(text):
         raise ValueError(f"expected {expected}, got {shown(raw)}")
-    return Domain(text)
+    return Domain(text.lower())
 
 
 def parse_mac(raw: object) -> Mac:
@@ -161,8 +170,14 @@ def parse_tag(raw: object) -> Tag:
 
 
 def parse_repository(raw: object) -> Repository:
-    """A registry and path without a tag, such as ``docker.io/stellarproject``."""
-    return Repository(_matching(_REPOSITORY, raw, 'a registry and path in lower case, such as "docker.io/stellarproject"'))
+    """A registry, a path or both, without a tag, such as ``docker.io/stellarproject`` or ``10.0.10.3:5000``."""
+    expected = 'a registry and path in lower case, such as "docker.io/stellarproject"'
+    text = _text(raw, expected)
+    try:
+        parse_image_reference(f"{text}/image")
+    except ValueError:
+        raise ValueError(f"expected {expected}, got {shown(text)}") from None
+    return Repository(text)
 
 
 def parse_address(raw: object) -> Address:
@@ -170,6 +185,8 @@ def parse_address(raw: object) -> Address:
     expected = 'an IP address, such as "10.0.10.3"'
     text = _text(raw, expected)
     try:
+        if "%" in text:  # the scope of an address may be any text, and names an interface of one machine only
+            raise ValueError(text)
         return Address(str(ipaddress.ip_address(text)))
     except ValueError:
         raise ValueError(f"expected {expected}, got {shown(text)}") from None
@@ -233,6 +250,9 @@ def parse_image_reference(raw: object) -> ImageReference:
     if (at and not _DIGEST.fullmatch(digest)) or len(text) > 512 or not _REPOSITORY.fullmatch(name):
         raise wrong
     registry, slash, path = name.partition("/")
+    port = re.fullmatch(r".*:([0-9]{1,5})", registry)
+    if port and not 0 < int(port[1]) < 65536:
+        raise wrong
     if not slash or not (set(registry) & {".", ":"} or registry == "localhost"):
         registry, path = "docker.io", name
     if not re.fullmatch(rf"{_COMPONENT}(?:/{_COMPONENT})*", path):
