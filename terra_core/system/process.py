@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -25,6 +26,16 @@ interruption: ContextVar[Callable[[], bool] | None] = ContextVar("interruption",
 """Asked several times a second while a program runs; a true answer ends the program and raises InterruptedWork."""
 
 Argument = str | os.PathLike[str]
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let no :data:`interruption` end the programs run within: what undoes earlier steps has to reach its end."""
+    token = interruption.set(None)
+    try:
+        yield
+    finally:
+        interruption.reset(token)
 
 
 @frozen

@@ -1,0 +1,54 @@
+"""``terra controller``: the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("controller")
+@click.option("--gateway", metavar="IP", help="The gateway that machines are told of.")
+@click.option("--iscsi", metavar="IP", help="The address of the iSCSI portal; the controller's own when left out.")
+@click.option(
+    "--config",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The configuration; /etc/terra/controller.toml when left out.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("/"),
+    metavar="DIR",
+    help="Put all that the controller owns under DIR.",
+)
+@click.option("--stop", is_flag=True, help="Stop the storage and boot services that outlive the controller, and end.")
+@click.pass_obj
+def command(
+    options: dict[str, object], gateway: str | None, iscsi: str | None, source: Path | None, root: Path, stop: bool
+) -> None:
+    """Give machines their disks and boot them.
+
+    The storage and boot services go on when the controller ends, so that no machine notices; --stop ends them.
+    """
+    from terra_core.cli.values import option_value
+    from terra_core.config.controller import Places
+    from terra_core.config.values import parse_address
+    from terra_core.controller import daemon
+    from terra_core.plugins import Plugins
+
+    places, plugins = Places(root.absolute()), Plugins.discover()
+    document = daemon.load_config(source, places, plugins)
+    config = document.value.overridden(
+        address=option_value("--controller", options["address"], parse_address),
+        gateway=option_value("--gateway", gateway, parse_address),
+        iscsi_address=option_value("--iscsi", iscsi, parse_address),
+    )
+    daemon.configure_logging(bool(options["debug"]))
+    if stop:
+        stopped = daemon.stop_services(document, config, places, plugins)
+        click.echo(f"stopped: {', '.join(stopped) or 'nothing ran'}", err=True)
+    else:
+        daemon.run_controller(document, config, places, plugins)

@@ -1,0 +1,16 @@
+"""``terra info``: the controller."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("info")
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Show what the controller is and does, as JSON."""
+    import json
+
+    from terra_core.cli.connection import connect
+
+    click.echo(json.dumps(connect(ctx).get("/v1/info"), indent=1))

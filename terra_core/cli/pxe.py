@@ -1,0 +1,20 @@
+"""``terra pxe``: the network boot loaders."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("pxe")
+@click.argument("image")
+@click.pass_context
+def command(ctx: click.Context, image: str) -> None:
+    """Install the network boot loaders of a pxe image on the controller."""
+    from terra_core.cli.connection import carry_out, connect
+    from terra_core.cli.values import option_value
+    from terra_core.config.values import parse_image_reference
+
+    reference = option_value("IMAGE", image, parse_image_reference)
+    client = connect(ctx)
+    result = carry_out(client, client.post("/v1/pxe", {"image": str(reference)}))
+    click.echo(f"{result['image']} ({result['digest']}) is installed: {', '.join(result['files'])}", err=True)

@@ -1,0 +1,1 @@
+"""The controller: the daemon that gives machines their disks and boots them."""

@@ -1,0 +1,246 @@
+"""Provisioning machines and taking them away: intent into the database first, then everything else, or none of it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from attrs import evolve, frozen
+
+from terra_core.config.controller import Controller
+from terra_core.config.loader import Document
+from terra_core.config.node import OS_LABEL, Node
+from terra_core.config.session import Session
+from terra_core.config.values import ImageReference
+from terra_core.controller.store import Record, State, Store
+from terra_core.deploy import Deployed, deploy
+from terra_core.errors import TerraError
+from terra_core.hookspecs import BootNetwork, Target, TargetRequest
+from terra_core.image.apply import apply_layers
+from terra_core.image.layout import Layout
+from terra_core.plugins import Filled, Plugins
+from terra_core.system.process import uninterrupted
+from terra_core.system.progress import Event, Report, silent
+
+_log = structlog.get_logger(__name__)
+
+
+@frozen(kw_only=True)
+class Services:
+    """What a controller works with.
+
+    :param config: controller.toml, with the options of the command line.
+    :param session: its plugins' tables and its places.
+    :param plugins: what is installed.
+    :param store: the records.
+    """
+
+    config: Controller
+    session: Session
+    plugins: Plugins
+    store: Store
+
+    def role(self, name: str) -> Filled:
+        """The plugin that controller.toml selects for a role."""
+        return self.plugins.fill(name, self.config.plugins, source=self.session.source)
+
+
+class Machines:
+    """The use cases of a controller.
+
+    :param services: what it works with.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+        self._pulls: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._boot_service = threading.Lock()
+
+    @property
+    def session(self) -> Session:
+        """The controller's own session."""
+        return self._services.session
+
+    def reserve(self, document: Document[Node]) -> Record:
+        """Take the name and address of a machine; the checks that need no work are made first.
+
+        :raises ConflictError: when another machine holds one of them.
+        """
+        node = document.value
+        if node.mac is None:
+            raise TerraError(f"{document.source}: mac: is required for provisioning")
+        for group in node.groups:
+            chosen = {**node.plugins, "filesystem": group.filesystem} if group.filesystem else node.plugins
+            self._services.plugins.fill("filesystem", chosen, source=document.source)
+        return self._store.reserve(node, node.mac, document.raw, document.tables)
+
+    def provision(self, record: Record, report: Report) -> Mapping[str, Any]:
+        """Give a reserved machine its disks, and let it boot.
+
+        Any failure undoes every earlier step.
+
+        :returns: the machine as ``terra provision`` prints it.
+        """
+        services, session = self._services, self._services.session.reporting_to(report)
+        hostname = record.node.hostname
+        with ExitStack() as stack:
+            stack.push(_when_failing(lambda: self._undo(hostname)))
+            work = stack.enter_context(self._workspace(hostname))
+            layout, digest = self._pull(record.node.image, session)
+            record = self._store.save(evolve(record, digest=digest, targets=self._plan(record)))
+            for target in record.targets:
+                offer: AbstractContextManager[object] = services.role("storage").call(
+                    "provision_target", AbstractContextManager, target=target, session=session
+                )
+                stack.enter_context(offer)
+            deployed = self._lay_down(record, layout, work, session)
+            arguments = tuple(argument for target in record.targets for argument in target.kernel_arguments)
+            record = evolve(record, kernel_arguments=(*deployed.kernel_arguments, *arguments))
+            report(Event("export", f"export {', '.join(target.iqn for target in record.targets)}"))
+            for target in record.targets:
+                services.role("storage").call("restore_target", bool, target=target, session=session)
+            report(Event("publish", f"publish the boot files of {hostname}"))
+            boot = evolve(record.boot, kernel=deployed.kernel, initrd=deployed.initrd)
+            services.role("boot").call("publish_boot", bool, boot=boot, session=session)
+            record = self._store.save(evolve(record, state=State.READY))
+            self.start_boot(session)
+        return record.as_json()
+
+    def delete(self, record: Record, report: Report) -> Mapping[str, Any]:
+        """Take a machine away; begun, it is finished, if need be at the next start of the controller."""
+        hostname = record.node.hostname
+        report(Event("delete", f"take away the boot files, targets and disks of {hostname}"))
+        with uninterrupted():
+            self._take_away(record, self._services.session)
+        return {"hostname": hostname}
+
+    def recover(self) -> None:
+        """Finish what a controller that was killed had begun: half-provisioned and half-deleted machines go."""
+        for record in self._store.all():
+            if record.state is not State.READY:
+                _log.warning("finishing what was begun", hostname=record.node.hostname, state=record.state.value)
+                self._take_away(record, self._services.session)
+
+    def restore(self) -> None:
+        """Bring targets back that the storage service lost; a machine for which that fails keeps its record."""
+        for record in self._store.all():
+            if record.state is not State.READY:
+                continue
+            try:
+                for target in record.targets:
+                    self._services.role("storage").call("restore_target", bool, target=target, session=self._services.session)
+                problem = ""
+            except TerraError as error:
+                problem = str(error)
+                _log.error("quarantined", hostname=record.node.hostname, reason=problem)
+            if problem != record.problem:
+                self._store.save(evolve(record, problem=problem))
+
+    def republish(self) -> None:
+        """Write again every boot file that belongs to a machine."""
+        for record in self._store.all():
+            if record.state is State.READY:
+                self._services.role("boot").call("publish_boot", bool, boot=record.boot, session=self._services.session)
+
+    def start_boot(self, session: Session) -> bool:
+        """Make sure that the network boot service answers, and knows every machine."""
+        config = self._services.config
+        with self._boot_service:
+            nodes = [record.boot for record in self._store.all() if record.state is State.READY]
+            network = BootNetwork(address=config.address, gateway=config.gateway)
+            return self._services.role("boot").call("start_boot", bool, network=network, nodes=nodes, session=session)
+
+    def start_storage(self) -> bool:
+        """Make sure that the storage service answers; tells whether it had to be started."""
+        services = self._services
+        return services.role("storage").call("start_storage", bool, portal=services.config.portal, session=services.session)
+
+    def install_boot_image(self, reference: ImageReference, report: Report) -> Mapping[str, Any]:
+        """Install the network boot loaders of a pxe image."""
+        session = self._services.session.reporting_to(report)
+        with self._workspace("pxe") as work:
+            layout, digest = self._pull(reference, session)
+            tree = work / "tree"
+            tree.mkdir()
+            apply_layers(layout, layout.manifest(layout.resolve(digest)), tree, report=report)
+            files: Sequence[str] = self._services.role("boot").call(
+                "install_boot_image", (list, tuple), tree=tree, session=session
+            )
+        self.start_boot(session)
+        return {"image": str(reference), "digest": digest, "files": sorted(files)}
+
+    def _lay_down(self, record: Record, layout: Layout, work: Path, session: Session) -> Deployed:
+        disks = {target.label: [Path(lun.path) for lun in target.luns] for target in record.targets}
+        of_node = evolve(session, source="node.toml", tables=record.tables)
+        return deploy(record.node, layout, record.digest, disks, plugins=self._services.plugins, session=of_node, work=work)
+
+    def _plan(self, record: Record) -> tuple[Target, ...]:
+        services, targets, first_lun = self._services, [], 0
+        for group in sorted(record.node.groups, key=lambda group: group.label != OS_LABEL):
+            request = TargetRequest(
+                hostname=record.node.hostname,
+                number=self._store.number(record.node.hostname, group.label),
+                generation=record.generation,
+                group=group,
+                first_lun=first_lun,
+                boot=group.label == OS_LABEL,
+                portal=services.config.portal,
+            )
+            targets.append(services.role("storage").call("plan_target", Target, request=request, session=services.session))
+            first_lun += len(group.disk)
+        return tuple(targets)
+
+    def _pull(self, reference: ImageReference, session: Session) -> tuple[Layout, str]:
+        with self._pulls[str(reference)]:
+            place = self._image_place(reference)
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            digest = self._services.role("registry").call("pull_image", str, reference=reference, layout=place, session=session)
+            return Layout(place), digest
+
+    def _image_place(self, reference: ImageReference) -> Path:
+        return self._services.session.places.state / "images" / hashlib.sha256(str(reference).encode()).hexdigest()[:32]
+
+    def _undo(self, hostname: str) -> None:
+        self._take_away(self._store.get(hostname), self._services.session)
+
+    def _take_away(self, record: Record, session: Session) -> None:
+        session = session.reporting_to(silent)
+        self._services.role("boot").call("withdraw_boot", bool, hostname=record.node.hostname, mac=record.mac, session=session)
+        for target in reversed(record.targets):
+            self._services.role("storage").call("release_target", bool, target=target, session=session)
+        self._store.forget(record.node.hostname)
+        self._drop_image(record.node.image)
+        self.start_boot(session)
+
+    def _drop_image(self, reference: ImageReference) -> None:
+        with self._pulls[str(reference)]:
+            if not any(record.node.image == reference for record in self._store.all()):
+                shutil.rmtree(self._image_place(reference), ignore_errors=True)
+
+    @contextmanager
+    def _workspace(self, name: str) -> Iterator[Path]:
+        work = self._services.session.places.run / "work"
+        work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
+        try:
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+def _when_failing(undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:
+    def leave(kind: Any, error: Any, trace: Any) -> None:  # the signature of __exit__
+        if kind is not None:
+            with uninterrupted():
+                undo()
+
+    return leave

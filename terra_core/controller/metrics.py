@@ -1,0 +1,44 @@
+"""What ``/metrics`` shows of a controller, in Prometheus's text format."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from terra_core.controller.operations import Operations
+from terra_core.controller.store import Store
+
+
+class Metrics(Collector):
+    """Machines by state and operations by kind and state, read when they are asked for.
+
+    :param store: the machines.
+    :param operations: the operations.
+    """
+
+    def __init__(self, store: Store, operations: Operations) -> None:
+        self._store = store
+        self._operations = operations
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """What is collected, without its values."""
+        yield GaugeMetricFamily("terra_nodes", "Machines by state.", labels=["state"])
+        yield GaugeMetricFamily("terra_operations", "Remembered operations by kind and state.", labels=["kind", "state"])
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The values as they are now."""
+        nodes, operations = self.describe()
+        states = Counter("quarantined" if record.problem else record.state.value for record in self._store.all())
+        for state, count in sorted(states.items()):
+            nodes.add_metric([state], count)
+        yield nodes
+        kinds = Counter((shown["kind"], shown["state"]) for shown in (one.as_json() for one in self._operations.all()))
+        for (kind, state), count in sorted(kinds.items()):
+            operations.add_metric([kind, state], count)
+        yield operations

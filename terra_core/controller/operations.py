@@ -1,0 +1,170 @@
+"""Long work that a client asked for: it runs in a thread, tells its progress to whoever listens, and can be cancelled."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+import structlog
+from attrs import asdict, frozen
+
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError
+from terra_core.service.problems import describe
+from terra_core.system.process import interruption
+from terra_core.system.progress import Event, Report
+
+_log = structlog.get_logger(__name__)
+_KEPT = 200
+
+Work = Callable[[Report], Mapping[str, Any]]
+
+
+@frozen
+class Message:
+    """Something that an operation says.
+
+    :param kind: ``progress``, and at last ``result`` or ``problem``.
+    :param data: the event, the result, or the problem document.
+    """
+
+    kind: str
+    data: Mapping[str, Any]
+
+
+class Operation:
+    """One piece of long work.
+
+    :param kind: what it does, such as ``provision``.
+    :param subject: what it does it to.
+    """
+
+    def __init__(self, kind: str, subject: str) -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.kind = kind
+        self.subject = subject
+        self.outcome: Message | None = None
+        self._messages: list[Message] = []
+        self._changed = threading.Condition()
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the work to end and to undo what it did."""
+        self._cancelled.set()
+
+    def cancelled(self) -> bool:
+        """Whether the work was asked to end."""
+        return self._cancelled.is_set()
+
+    def report(self, event: Event) -> None:
+        """Take an event of the work.
+
+        :raises InterruptedWork: when the work was asked to end.
+        """
+        if self.cancelled():
+            raise InterruptedWork(f"{self.kind} of {self.subject} was interrupted; all of it has been undone")
+        self._say(Message("progress", asdict(event)))
+
+    def finish(self, outcome: Message) -> None:
+        """Take the end of the work."""
+        with self._changed:
+            self.outcome = outcome
+        self._say(outcome)
+
+    def messages(self, patience: float) -> Iterator[Message | None]:
+        """Everything the work has said and will say, to its end; ``None`` whenever it was silent for ``patience`` seconds."""
+        told = 0
+        while True:
+            with self._changed:
+                if len(self._messages) == told:
+                    self._changed.wait(patience)
+                fresh = self._messages[told:]
+                told += len(fresh)
+            if not fresh:
+                yield None
+            yield from fresh
+            if fresh and fresh[-1].kind != "progress":
+                return
+
+    def as_json(self) -> dict[str, Any]:
+        """The operation as the API gives it."""
+        outcome = self.outcome
+        state = {"result": "done", "problem": "failed"}[outcome.kind] if outcome else "running"
+        return {"id": self.id, "kind": self.kind, "subject": self.subject, "state": state}
+
+    def _say(self, message: Message) -> None:
+        with self._changed:
+            self._messages.append(message)
+            self._changed.notify_all()
+
+
+class Operations:
+    """The operations of one controller.
+
+    :param jobs: how many run at once; further ones wait.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="operation")
+        self._known: OrderedDict[str, Operation] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def start(self, kind: str, subject: str, work: Work) -> Operation:
+        """Begin a piece of work, or queue it.
+
+        :param work: does it, and gives the result; is given where to report to.
+        """
+        operation = Operation(kind, subject)
+        with self._lock:
+            self._known[operation.id] = operation
+            self._drop_old()
+        self._pool.submit(copy_context().run, _run, operation, work)
+        return operation
+
+    def get(self, identity: str) -> Operation:
+        """The operation of this id.
+
+        :raises NotFoundError: when there is none, or it ended long ago.
+        """
+        with self._lock:
+            operation = self._known.get(identity)
+        if operation is None:
+            raise NotFoundError(f"no operation {identity!r}")
+        return operation
+
+    def all(self) -> list[Operation]:
+        """Every operation that is remembered, oldest first."""
+        with self._lock:
+            return list(self._known.values())
+
+    def stop(self) -> None:
+        """Cancel everything, and wait until it has been undone."""
+        for operation in self.all():
+            operation.cancel()
+        self._pool.shutdown(wait=True)
+
+    def _drop_old(self) -> None:
+        ended = [operation.id for operation in self._known.values() if operation.outcome]
+        for identity in ended[: max(0, len(self._known) - _KEPT)]:
+            del self._known[identity]
+
+
+def _run(operation: Operation, work: Work) -> None:
+    interruption.set(operation.cancelled)
+    log = _log.bind(operation=operation.kind, subject=operation.subject)
+    log.info("begins")
+    try:
+        outcome = Message("result", work(operation.report))
+    except TerraError as error:
+        log.warning("failed", reason=str(error))
+        outcome = Message("problem", describe(error))
+    except Exception as error:  # the boundary of the thread: a defect must reach the client as a problem, not as silence
+        log.error("defect", exc_info=error)
+        outcome = Message("problem", {"status": 500, "title": "Defect", "detail": f"a defect of Terra's: {error!r}"})
+    else:
+        log.info("done")
+    operation.finish(outcome)

@@ -1,0 +1,150 @@
+"""From prepared disks to a machine's system: disks formatted and mounted, the image applied, its identity written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.node import Node
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname
+from terra_core.errors import TerraError
+from terra_core.hookspecs import Mount, PreparedGroup
+from terra_core.image.apply import Applied, apply_layers
+from terra_core.image.contained import ContainedRoot
+from terra_core.image.layout import Layout
+from terra_core.plugins import Plugins
+from terra_core.system.mounts import mounted
+from terra_core.system.progress import Event
+
+_KERNEL = re.compile(r"vmlinuz-([A-Za-z0-9.+~_-]+)")
+_KERNEL_LIMIT = 256 * 1024 * 1024
+_INITRD_LIMIT = 2048 * 1024 * 1024
+
+
+@frozen(kw_only=True)
+class Deployed:
+    """A system that was laid down.
+
+    :param applied: what the image's layers came to.
+    :param kernel_arguments: what the kernel line needs to find the root.
+    :param kernel: a copy of the image's kernel; ``None`` when it has none.
+    :param initrd: a copy of the initial RAM disk that belongs to it.
+    """
+
+    applied: Applied
+    kernel_arguments: tuple[str, ...]
+    kernel: Path | None
+    initrd: Path | None
+
+
+def deploy(
+    node: Node,
+    layout: Layout,
+    digest: str,
+    disks: Mapping[str, Sequence[Path]],
+    *,
+    plugins: Plugins,
+    session: Session,
+    work: Path,
+) -> Deployed:
+    """Lay an image down on the disks of a machine.
+
+    Nothing is mounted when it returns or fails, and all of it is on the disks when it returns.
+
+    :param node: the machine; every check of its file has been made.
+    :param layout: the image layout that holds the image.
+    :param digest: the digest of the image's manifest.
+    :param disks: block devices or image files by the label of their group, in the order of the group's disks.
+    :param work: an empty directory for mounts and for the copies of kernel and initrd; the caller removes it.
+    :raises TerraError: naming the step, the device or the entry.
+    """
+    root = work / "root"
+    root.mkdir()
+    with ExitStack() as stack:
+        groups = _prepare(node, disks, stack, plugins, session, work)
+        mounts = _ordered([mount for group in groups for mount in group.mounts])
+        for mount in mounts:
+            place = root / mount.path.lstrip("/")
+            place.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(mounted(mount.device, place, filesystem=mount.filesystem, options=mount.options))
+        applied = apply_layers(layout, layout.manifest(layout.resolve(digest)), root, report=session.report)
+        session.report(Event("identity", f"write the identity of {node.hostname}"))
+        with ContainedRoot(root) as inside:
+            _write_identity(inside, node.hostname, mounts)
+            kernel, initrd = _copy_kernel(inside, work)
+        session.report(Event("sync", "write everything to the disks"))
+    arguments = tuple(argument for group in groups for argument in group.kernel_arguments)
+    return Deployed(applied=applied, kernel_arguments=("boot=terra", *arguments), kernel=kernel, initrd=initrd)
+
+
+def _prepare(
+    node: Node, disks: Mapping[str, Sequence[Path]], stack: ExitStack, plugins: Plugins, session: Session, work: Path
+) -> list[PreparedGroup]:
+    prepared = []
+    for group in node.groups:
+        chosen = {**node.plugins, "filesystem": group.filesystem} if group.filesystem else node.plugins
+        filesystem = plugins.fill("filesystem", chosen, source=session.source)
+        own = work / f"group-{group.label}"
+        own.mkdir()
+        session.report(Event("format", f"format {group.label}: {group.type.value} on {len(group.disk)} disk(s)"))
+        offer: AbstractContextManager[object] = filesystem.call(
+            "prepare_disks", AbstractContextManager, group=group, devices=disks[group.label], work=own, session=session
+        )
+        answer = stack.enter_context(offer)
+        if not isinstance(answer, PreparedGroup):
+            raise TerraError(
+                f"plugin {filesystem.installed.name!r} prepared a {type(answer).__name__} instead of a PreparedGroup"
+            )
+        prepared.append(answer)
+    return prepared
+
+
+def _ordered(mounts: Sequence[Mount]) -> list[Mount]:
+    return sorted(mounts, key=lambda mount: [part for part in mount.path.split("/") if part])
+
+
+def render_fstab(mounts: Sequence[Mount]) -> str:
+    """fstab(5) for a machine's mounts; what is not its root may be missing without holding up its boot."""
+    lines = ["# Written by Terra when the image was laid down."]
+    for mount in mounts:
+        options = mount.options if mount.path == "/" else (*mount.options, "nofail")
+        lines.append(f"{mount.source} {mount.path} {mount.filesystem} {','.join(options) or 'defaults'} 0 0")
+    return "\n".join(lines) + "\n"
+
+
+def render_hosts(text: str, hostname: Hostname) -> str:
+    """hosts(5) with the machine's own name at 127.0.1.1, and every other line of ``text`` as it stands."""
+    kept = [line for line in text.splitlines() if line.split("#")[0].split()[:1] != ["127.0.1.1"]]
+    own = hostname if "." not in hostname else f"{hostname} {hostname.partition('.')[0]}"
+    if not any(line.split()[:1] == ["127.0.0.1"] for line in kept):
+        kept.insert(0, "127.0.0.1 localhost")
+    return "\n".join([*kept, f"127.0.1.1 {own}"]) + "\n"
+
+
+def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[Mount]) -> None:
+    hosts = inside.read("etc/hosts", limit=1024 * 1024) or b""
+    inside.write("etc/hostname", f"{hostname}\n".encode(), mode=0o644)
+    inside.write("etc/hosts", render_hosts(hosts.decode(errors="replace"), hostname).encode(), mode=0o644)
+    inside.write("etc/machine-id", b"", mode=0o444)
+    inside.write("etc/fstab", render_fstab(mounts).encode(), mode=0o644)
+
+
+def _copy_kernel(inside: ContainedRoot, work: Path) -> tuple[Path | None, Path | None]:
+    names = inside.names("boot")
+    versions = sorted((found[1] for name in names if (found := _KERNEL.fullmatch(name))), key=_version_key, reverse=True)
+    for version in versions:
+        if f"initrd.img-{version}" in names:
+            kernel, initrd = work / "vmlinuz", work / "initrd.img"
+            inside.copy_out(f"boot/vmlinuz-{version}", kernel, limit=_KERNEL_LIMIT)
+            inside.copy_out(f"boot/initrd.img-{version}", initrd, limit=_INITRD_LIMIT)
+            return kernel, initrd
+    return None, None
+
+
+def _version_key(version: str) -> list[tuple[int, int, str]]:
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", version) if part]

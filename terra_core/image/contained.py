@@ -1,0 +1,130 @@
+"""Reading and writing single files of a tree that is not trusted: every path is resolved below its root by the kernel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from terra_core.errors import TerraError
+from terra_core.image.openat import DIRECTORY, Resolve, open_below
+
+_WITHIN = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
+
+
+class ContainedRoot:
+    """The root of a tree, such as an unpacked image. A context manager; symbolic links resolve as they would for the machine.
+
+    :param path: the root; the caller vouches for this path itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._root = -1
+
+    def __enter__(self) -> ContainedRoot:
+        self._root = os.open(self._path, DIRECTORY)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._root)
+
+    def read(self, path: str, *, limit: int) -> bytes | None:
+        """The content of a regular file; ``None`` when there is nothing at ``path``.
+
+        :param path: relative to the root.
+        :param limit: the largest size that is read, in bytes.
+        :raises TerraError: when it is no regular file or larger than the limit.
+        """
+        try:
+            with self._open(path, limit) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, content: bytes, *, mode: int) -> None:
+        """Put a new file in place of whatever stands at ``path``; its directory is made when it is missing.
+
+        A symbolic link at ``path`` itself is replaced, not followed.
+
+        :param path: relative to the root.
+        :param mode: the permission bits.
+        :raises TerraError: when it cannot be written.
+        """
+        directory, _, name = path.rpartition("/")
+        fresh = f".{name}.terra"
+        try:
+            parent = self._make_directory(directory)
+            try:
+                with suppress(FileNotFoundError):
+                    os.unlink(fresh, dir_fd=parent)
+                descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=parent)
+                with os.fdopen(descriptor, "wb") as file:
+                    os.fchmod(descriptor, mode)
+                    file.write(content)
+                os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
+            finally:
+                os.close(parent)
+        except OSError as error:
+            raise TerraError(f"/{path} of the image's tree cannot be written: {error.strerror}") from error
+
+    def names(self, path: str) -> frozenset[str]:
+        """The names in a directory; none when there is no such directory."""
+        try:
+            descriptor = open_below(self._root, os.fsencode(path), DIRECTORY, _WITHIN)
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
+        try:
+            return frozenset(os.listdir(descriptor))  # noqa: PTH208  # pathlib lists no descriptor
+        finally:
+            os.close(descriptor)
+
+    def copy_out(self, path: str, to: Path, *, limit: int) -> None:
+        """Copy a regular file out of the tree.
+
+        :param path: relative to the root.
+        :param to: the file to make; it must not be there yet.
+        :param limit: the largest size that is copied, in bytes.
+        :raises TerraError: when it is missing, no regular file, or larger than the limit.
+        """
+        try:
+            with self._open(path, limit) as source, to.open("xb") as copy:
+                shutil.copyfileobj(source, copy, 1024 * 1024)
+        except FileNotFoundError:
+            raise TerraError(f"/{path} of the image's tree is missing") from None
+
+    @contextmanager
+    def _open(self, path: str, limit: int) -> Iterator[IO[bytes]]:
+        try:
+            descriptor = open_below(self._root, os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK, _WITHIN)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise TerraError(f"/{path} of the image's tree cannot be read: {error.strerror}") from error
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise TerraError(f"/{path} of the image's tree is no regular file")
+            if found.st_size > limit:
+                raise TerraError(f"/{path} of the image's tree has {found.st_size} bytes, the limit is {limit}")
+            yield file
+
+    def _make_directory(self, path: str) -> int:
+        try:
+            return open_below(self._root, os.fsencode(path), DIRECTORY, _WITHIN)
+        except FileNotFoundError:
+            above, _, name = path.rpartition("/")
+            if not name:
+                raise OSError(errno.ENOENT, "the tree has no root") from None
+        parent = self._make_directory(above)
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        finally:
+            os.close(parent)
+        return open_below(self._root, os.fsencode(path), DIRECTORY, _WITHIN)
