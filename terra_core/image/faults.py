@@ -1,0 +1,23 @@
+"""What is wrong with an image, and how its names are shown to a person."""
+
+from __future__ import annotations
+
+from terra_core.errors import TerraError
+
+_SHOWN_LENGTH = 200
+
+
+class ImageError(TerraError):
+    """An image, or a part of one, is not what it has to be; nothing of it may be used any further."""
+
+
+def shown(name: bytes) -> str:
+    """A name from an image as one line of text: escapes stand for what is not printable, the middle is cut when long.
+
+    :param name: the name as it stands in the image.
+    """
+    text = name.decode("utf-8", "backslashreplace")
+    text = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    if len(text) <= _SHOWN_LENGTH:
+        return text
+    return f"{text[: _SHOWN_LENGTH // 2]}...{text[-_SHOWN_LENGTH // 2 :]}"

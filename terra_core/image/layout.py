@@ -1,0 +1,206 @@
+"""An image on disk: the OCI image layout specification, version 1.0."""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from terra_core.errors import NotFoundError, TerraError
+from terra_core.image import media
+from terra_core.image.digest import is_digest, parse_digest
+from terra_core.image.documents import (
+    REFERENCE_NAME,
+    Descriptor,
+    ImageConfig,
+    Manifest,
+    Platform,
+    read_config,
+    read_index,
+    read_manifest,
+)
+from terra_core.image.faults import ImageError
+from terra_core.image.openat import DIRECTORY, Resolve, open_below
+from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
+
+_DEEPEST_INDEX = 4
+_MOST_INDEXES = 64
+_INSIDE = Resolve.BENEATH | Resolve.NO_SYMLINKS
+_HASHED_AT_ONCE = 1 << 20
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def this_platform() -> Platform:
+    """The platform of the machine that this runs on."""
+    machine = platform.machine()
+    return Platform("linux", _MACHINES.get(machine, machine))
+
+
+class Layout:
+    """An OCI image layout directory, read only; nothing in it is used before its size and digest are right.
+
+    :param path: the directory.
+    :raises TerraError: when it is no image layout.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            node = self._document("oci-layout")
+        except OSError as error:
+            raise NotFoundError(f"{path}: no OCI image layout: oci-layout: {error.strerror}") from error
+        version = node["imageLayoutVersion"].text()
+        if not version.startswith("1."):
+            raise ImageError(f"{path}: image layout version {version!r}, where 1.0.0 is read")
+
+    def resolve(self, reference: str | None = None) -> Descriptor:
+        """Find the manifest of an image for this machine's platform.
+
+        :param reference: a name of the index's annotations, or a digest; the only image there when left out.
+        :returns: the descriptor of a manifest.
+        :raises NotFoundError: when there is no such image, or none for this platform.
+        :raises TerraError: when several fit, or the documents are broken.
+        """
+        try:
+            listed = read_index(self._document("index.json"))
+        except OSError as error:
+            raise NotFoundError(f"{self.path}: no OCI image layout: index.json: {error.strerror}") from error
+        if reference is not None and is_digest(reference):
+            found: Iterable[Descriptor] = self._search(listed, reference)
+        elif reference is not None:
+            found = [item for item in listed if item.annotations.get(REFERENCE_NAME) == reference]
+        else:
+            found = listed
+        what = f"{self.path}: {reference or 'image'}"
+        candidates = tuple(found)
+        if not candidates:
+            names = sorted(item.annotations.get(REFERENCE_NAME, str(item.digest)) for item in listed)
+            raise NotFoundError(f"{what}: not there", hint=f"there are: {', '.join(names) or 'no images'}")
+        return self._choose(candidates, what, depth=0)
+
+    def manifest(self, descriptor: Descriptor) -> Manifest:
+        """Read a manifest.
+
+        :param descriptor: as :meth:`resolve` gave it.
+        :raises TerraError: when it is missing, is not what the descriptor says, or no manifest of an image.
+        """
+        return read_manifest(self._read(descriptor), descriptor.media_type)
+
+    def config(self, manifest: Manifest) -> ImageConfig:
+        """Read an image's configuration.
+
+        :raises TerraError: when it is missing, broken, or does not fit the manifest.
+        """
+        config = read_config(self._read(manifest.config))
+        if len(config.diff_ids) != len(manifest.layers):
+            message = f"{len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids in the configuration"
+            raise ImageError(f"{manifest.config.digest}: {message}")
+        return config
+
+    def open_blob(self, descriptor: Descriptor) -> int:
+        """Open a blob whose length is right; its content is not looked at, see :meth:`verify`.
+
+        :returns: a file descriptor, for the caller to close.
+        :raises TerraError: when it is missing, no regular file, or of another length.
+        """
+        digest = descriptor.digest
+        place = f"blobs/{digest.algorithm}/{digest.encoded}"
+        try:
+            fd = self._open(place)
+        except OSError as error:
+            raise NotFoundError(f"{self.path}: blob {digest}: {error.strerror}") from error
+        size = os.fstat(fd).st_size
+        if size != descriptor.size:
+            os.close(fd)
+            raise ImageError(f"blob {digest}: {size} bytes, where its descriptor says {descriptor.size}")
+        return fd
+
+    def verify(self, descriptor: Descriptor, progress: Callable[[int], None] = lambda length: None) -> None:
+        """Read a whole blob and compare its digest.
+
+        :param progress: called with the number of bytes that were read since the last time.
+        :raises TerraError: when it is missing, or its length or digest is another.
+        """
+        hasher = descriptor.digest.hasher()
+        with os.fdopen(self.open_blob(descriptor), "rb", buffering=0) as blob:
+            while piece := blob.read(_HASHED_AT_ONCE):
+                hasher.update(piece)
+                progress(len(piece))
+        if hasher.hexdigest() != descriptor.digest.encoded:
+            raise ImageError(f"blob {descriptor.digest}: its content has another digest, {hasher.hexdigest()}")
+
+    def _open(self, place: str) -> int:
+        root = os.open(self.path, DIRECTORY)
+        try:
+            # O_NONBLOCK, for a fifo in a blob's place would wait for a writer for ever.
+            fd = open_below(root, place.encode(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, _INSIDE)
+        finally:
+            os.close(root)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise ImageError(f"{self.path}: {place}: no regular file")
+        return fd
+
+    def _document(self, name: str) -> Node:
+        with os.fdopen(self._open(name), "rb", buffering=0) as file:
+            content = _all_of(file.read, DOCUMENT_BYTES + 1)
+        if len(content) > DOCUMENT_BYTES:
+            raise ImageError(f"{self.path}: {name}: more than {DOCUMENT_BYTES} bytes")
+        return read_document(content, f"{self.path}: {name}")
+
+    def _read(self, descriptor: Descriptor) -> Node:
+        where = f"{descriptor.digest}"
+        if descriptor.size > DOCUMENT_BYTES:
+            raise ImageError(f"{where}: {descriptor.size} bytes; more than {DOCUMENT_BYTES} are refused")
+        with os.fdopen(self.open_blob(descriptor), "rb", buffering=0) as blob:
+            content = _all_of(blob.read, descriptor.size)
+        if len(content) != descriptor.size or not descriptor.digest.matches(content):
+            raise ImageError(f"blob {where}: its content has another digest")
+        return read_document(content, where)
+
+    def _choose(self, candidates: tuple[Descriptor, ...], what: str, depth: int) -> Descriptor:
+        if depth > _DEEPEST_INDEX:
+            raise ImageError(f"{what}: indexes nested more than {_DEEPEST_INDEX} deep")
+        known = [item for item in candidates if item.media_type in media.MANIFESTS | media.INDEXES]
+        if not known:
+            types = ", ".join(sorted({item.media_type for item in candidates})) or "nothing"
+            raise ImageError(f"{what}: no image manifest, but {types}")
+        wanted = this_platform()
+        fitting = [item for item in known if item.platform == wanted]
+        fitting = fitting or [item for item in known if item.platform is None]
+        if not fitting:
+            offered = ", ".join(sorted({str(item.platform) for item in known}))
+            raise NotFoundError(f"{what}: not built for {wanted}", hint=f"it is built for {offered}")
+        if len({item.digest for item in fitting}) > 1 and depth == 0:
+            names = ", ".join(item.annotations.get(REFERENCE_NAME, str(item.digest)) for item in fitting)
+            raise TerraError(f"{what}: there are several", hint=f"name one of {names}")
+        chosen = fitting[0]
+        if chosen.media_type in media.MANIFESTS:
+            return chosen
+        return self._choose(read_index(self._read(chosen), chosen.media_type), what, depth + 1)
+
+    def _search(self, listed: tuple[Descriptor, ...], digest: str) -> tuple[Descriptor, ...]:
+        """Look for a digest in the index and all that it leads to."""
+        wanted = parse_digest(digest)
+        waiting = [(item, 0) for item in listed]
+        seen = set()
+        for item, depth in waiting:  # grows while it is walked
+            if item.digest == wanted:
+                return (item,)
+            if item.media_type not in media.INDEXES or item.digest in seen:
+                continue
+            seen.add(item.digest)
+            if depth == _DEEPEST_INDEX or len(seen) > _MOST_INDEXES:
+                raise ImageError(f"{self.path}: too many indexes inside each other")
+            waiting += ((below, depth + 1) for below in read_index(self._read(item), item.media_type))
+        return ()
+
+
+def _all_of(read: Callable[[int], bytes | None], most: int) -> bytes:
+    parts = []
+    while most and (part := read(most)):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)

@@ -1,0 +1,102 @@
+"""Strict reading of the JSON documents of an image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import NoReturn
+
+from attrs import frozen
+
+from terra_core.image.faults import ImageError
+
+DOCUMENT_BYTES = 4 << 20
+"""The longest index, manifest or configuration that is read, in bytes."""
+
+
+@frozen
+class Node:
+    """A value of a document, and where it stands there.
+
+    :param value: as the JSON reader gave it.
+    :param where: the document and the path inside it, for messages.
+    """
+
+    value: object
+    where: str
+
+    def refuse(self, expected: str) -> NoReturn:
+        """Say that this is not what was expected.
+
+        :raises ImageError: always.
+        """
+        found = "nothing" if self.value is None else type(self.value).__name__
+        raise ImageError(f"{self.where}: expected {expected}, found {found}")
+
+    def __getitem__(self, key: str) -> Node:
+        if not isinstance(self.value, dict):
+            self.refuse("an object")
+        return Node(self.value.get(key), f"{self.where}.{key}")
+
+    def __bool__(self) -> bool:
+        return self.value is not None
+
+    def text(self) -> str:
+        """The string that it is."""
+        if not isinstance(self.value, str):
+            self.refuse("a string")
+        return self.value
+
+    def size(self) -> int:
+        """The whole number, zero or above, that it is."""
+        if not isinstance(self.value, int) or isinstance(self.value, bool) or not 0 <= self.value < 1 << 63:
+            self.refuse("a size in bytes")
+        return self.value
+
+    def items(self) -> Iterator[Node]:
+        """The elements of the list that it is."""
+        if not isinstance(self.value, list):
+            self.refuse("a list")
+        for position, value in enumerate(self.value):
+            yield Node(value, f"{self.where}[{position}]")
+
+    def texts(self) -> tuple[str, ...]:
+        """The strings of the list that it is, or none where it is missing."""
+        return tuple(item.text() for item in self.items()) if self else ()
+
+    def mapping(self) -> dict[str, str]:
+        """The strings of the object that it is, by key, or none where it is missing."""
+        if not self:
+            return {}
+        if not isinstance(self.value, dict):
+            self.refuse("an object")
+        return {key: self[key].text() for key in self.value}
+
+
+def read_document(content: bytes, where: str) -> Node:
+    """Read a JSON document whose top is an object.
+
+    :param content: the document, at most :data:`DOCUMENT_BYTES` of it.
+    :param where: what it is, for messages.
+    :raises ImageError: when it is not JSON, repeats a key, nests too deeply or is no object.
+    """
+    try:
+        value = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise ImageError(f"{where}: nested too deeply") from None
+    except ValueError as error:
+        raise ImageError(f"{where}: not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ImageError(f"{where}: expected an object at the top")
+    return Node(value, where)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")

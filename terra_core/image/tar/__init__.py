@@ -1,0 +1,9 @@
+"""Reading tar streams: POSIX ustar and pax, GNU and version 7, with nothing trusted and memory bounded.
+
+:class:`TarReader` gives :class:`Entry` objects; :mod:`terra_core.image.entries` makes files of them.
+"""
+
+from terra_core.image.tar.entry import Entry, Kind
+from terra_core.image.tar.reader import TarReader
+
+__all__ = ["Entry", "Kind", "TarReader"]

@@ -1,0 +1,169 @@
+"""From a stream of bytes to entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from terra_core.image.faults import ImageError
+from terra_core.image.limits import Tally
+from terra_core.image.tar.entry import Entry, Kind, Segments
+from terra_core.image.tar.header import Header, parse_header
+from terra_core.image.tar.pax import Extended, parse_pax
+from terra_core.image.tar.sparse import old_map, pax_map
+from terra_core.image.tar.stream import BLOCK, ByteStream
+
+_ZERO = bytes(BLOCK)
+_NANO = 1_000_000_000
+_MOST_ID = (1 << 32) - 2
+_MOST_MAJOR, _MOST_MINOR = (1 << 12) - 1, (1 << 20) - 1
+_MOST_SECONDS = 1 << 53
+
+_KINDS = {
+    b"0": Kind.FILE,
+    b"\0": Kind.FILE,
+    b"7": Kind.FILE,
+    b"S": Kind.FILE,
+    b"1": Kind.LINK,
+    b"2": Kind.SYMLINK,
+    b"3": Kind.CHARACTER,
+    b"4": Kind.BLOCK,
+    b"5": Kind.DIRECTORY,
+    b"6": Kind.FIFO,
+}
+
+
+class TarReader:
+    """The entries of a tar stream, in order.
+
+    Global pax headers are passed over, as every container engine does. A stream may end without the two zero blocks; after
+    them nothing but zeros may follow.
+
+    :param pieces: gives the bytes of the stream.
+    :param tally: counts the headers, and knows the limits.
+    """
+
+    def __init__(self, pieces: Iterator[bytes], tally: Tally) -> None:
+        self._stream = ByteStream(pieces)
+        self._tally = tally
+        self._limits = tally.limits
+        self._left = 0
+        self._padding = 0
+        self.at = b""
+        """The name of the entry that was looked at last, for messages."""
+
+    def __iter__(self) -> Iterator[Entry]:
+        while (entry := self._next()) is not None:
+            yield entry
+            self._stream.skip(self._left + self._padding)
+            self._left = self._padding = 0
+
+    def content(self) -> Iterator[memoryview]:
+        """The data of the entry that was given last, as it is stored: without the holes of a sparse file."""
+        while self._left:
+            piece = self._stream.some(self._left)
+            self._left -= len(piece)
+            yield piece
+
+    def _next(self) -> Entry | None:
+        extended: Extended | None = None
+        long_names: dict[bytes, bytes] = {}
+        while (block := self._stream.block()) is not None:
+            if block == _ZERO:
+                self._end(inside=extended is not None or bool(long_names))
+                return None
+            self._tally.count_entry()
+            header = parse_header(block)
+            self.at = header.name
+            if header.type == b"x":
+                extended = extended or Extended()
+                parse_pax(self._extension(header), extended, self._limits.xattr_bytes)
+            elif header.type == b"g":
+                self._extension(header)
+            elif header.type in (b"L", b"K"):
+                long_names[header.type] = self._extension(header).rstrip(b"\0")
+            else:
+                return self._entry(header, extended or Extended(), long_names)
+        if extended is not None or long_names:
+            raise ImageError("the tar stream is cut off after an extended header")
+        return None
+
+    def _end(self, inside: bool) -> None:
+        if inside:
+            raise ImageError("the tar stream ends after an extended header")
+        if self._stream.block() not in (_ZERO, None):
+            raise ImageError("a lone zero block inside the tar stream")
+        for piece in self._stream.rest():
+            if any(piece):
+                raise ImageError("something follows the end of the tar stream")
+
+    def _extension(self, header: Header) -> bytes:
+        if not 0 <= header.size <= self._limits.header_bytes:
+            raise ImageError(f"an extended header of {header.size} bytes; more than {self._limits.header_bytes} are refused")
+        content = self._stream.exactly(header.size)
+        self._stream.skip(-header.size % BLOCK)
+        return content
+
+    def _entry(self, header: Header, extended: Extended, long_names: dict[bytes, bytes]) -> Entry:
+        kind = _KINDS.get(header.type)
+        name = extended.name(b"path", header.name)
+        name = _whole(long_names.get(b"L") or extended.name(b"GNU.sparse.name", name))
+        self.at = name
+        if kind is None:
+            raise ImageError(f"an entry of unknown type {header.type!r}")
+        if header.type == b"\0" and name.endswith(b"/"):
+            kind = Kind.DIRECTORY
+        size, segments = self._data(header, extended) if kind is Kind.FILE else (0, None)
+        mtime = _time(extended.time(b"mtime", header.mtime * _NANO))
+        return Entry(
+            name=name,
+            kind=kind,
+            mode=header.mode & 0o7777,
+            uid=_owner(extended.number(b"uid", header.uid)),
+            gid=_owner(extended.number(b"gid", header.gid)),
+            mtime=mtime,
+            atime=_time(extended.time(b"atime", mtime)),
+            size=size,
+            target=_whole(long_names.get(b"K") or extended.name(b"linkpath", header.target)),
+            device=_device(header.device) if kind in (Kind.CHARACTER, Kind.BLOCK) else (0, 0),
+            xattrs=tuple(extended.xattrs.items()),
+            segments=segments,
+        )
+
+    def _data(self, header: Header, extended: Extended) -> tuple[int, Segments | None]:
+        stored = extended.number(b"size", header.size)
+        if stored < 0:
+            raise ImageError(f"a file of {stored} bytes")
+        self._padding = -stored % BLOCK
+        size, segments, left = stored, None, stored
+        if header.type == b"S":
+            size, segments = old_map(header, self._stream, self._limits)
+        elif (found := pax_map(extended, stored, self._stream, self._limits)) is not None:
+            size, segments, left = found
+        self._left = left
+        return size, segments
+
+
+def _whole(name: bytes) -> bytes:
+    if b"\0" in name:
+        raise ImageError("a long name holds a NUL")
+    return name
+
+
+def _owner(number: int) -> int:
+    # The highest number means "leave as it is" to chown(2).
+    if not 0 <= number <= _MOST_ID:
+        raise ImageError(f"owner {number} is no user or group id")
+    return number
+
+
+def _time(nanoseconds: int) -> int:
+    if not -_MOST_SECONDS <= nanoseconds // _NANO <= _MOST_SECONDS:
+        raise ImageError(f"a time of {nanoseconds // _NANO} seconds since 1970")
+    return nanoseconds
+
+
+def _device(numbers: tuple[int, int]) -> tuple[int, int]:
+    major, minor = numbers
+    if not (0 <= major <= _MOST_MAJOR and 0 <= minor <= _MOST_MINOR):
+        raise ImageError(f"{major}:{minor} is no device number")
+    return numbers

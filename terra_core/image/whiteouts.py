@@ -1,0 +1,105 @@
+"""Whiteouts: how a layer says that something of the layers below is gone (OCI image specification, ``layer.md``)."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from attrs import define, field
+
+from terra_core.image.directories import Directories, Directory, Identity
+from terra_core.image.faults import ImageError, shown
+from terra_core.image.openat import DIRECTORY
+from terra_core.image.removal import empty, remove
+
+PREFIX = b".wh."
+_OPAQUE = b".wh..wh..opq"
+_META = b".wh..wh."
+
+
+@define
+class LayerRecord:
+    """What the layer being applied has put into the tree: whiteouts in it leave that alone, wherever they stand.
+
+    Places are known by their directory's inode and their name, so that a path through a link counts as the same place. An
+    inode number that is used again within one layer belongs to that layer either way.
+    """
+
+    _written: dict[Identity, set[bytes]] = field(factory=dict, init=False)
+    _settled: set[tuple[Identity, bytes]] = field(factory=set, init=False)
+
+    def wrote(self, directory: Identity, name: bytes) -> None:
+        """Note that the layer put ``name`` there."""
+        names = self._written.get(directory)
+        if names is None:
+            self._written[directory] = {name}
+        else:
+            names.add(name)
+
+    def has(self, directory: Identity, name: bytes) -> bool:
+        """Whether the layer put ``name`` there."""
+        return name in self._written.get(directory, ())
+
+    def settle(self, directory: Identity, name: bytes) -> bool:
+        """Whether this is the first whiteout of ``name`` there: nothing is left for a second one to hide."""
+        place = (directory, name)
+        if place in self._settled:
+            return False
+        self._settled.add(place)
+        return True
+
+
+def is_whiteout(name: bytes) -> bool:
+    """Whether a path's last component is a whiteout of any kind."""
+    return name.startswith(PREFIX)
+
+
+def apply_whiteout(directories: Directories, path: bytes, name: bytes, record: LayerRecord | None) -> None:
+    """Do what a whiteout says.
+
+    :param path: the directory that it stands in, relative to the root.
+    :param name: its last component, prefix included.
+    :param record: what the layer has written so far; ``None`` for the lowest layer, which can hide nothing.
+    :raises ImageError: when it names nothing that can be removed.
+    """
+    hidden = name[len(PREFIX) :]
+    if hidden in (b"", b".", b".."):
+        raise ImageError(f"the whiteout {shown(name)!r} names no file")
+    directory = directories.find(path)
+    if directory is None or record is None:
+        return
+    if name == _OPAQUE:
+        _hide_all(directories, path, directory, record)
+    elif not name.startswith(_META):  # what is left of AUFS: its own files, of no use to anybody else
+        _hide(directories, path, hidden, record)
+
+
+def _hide_all(directories: Directories, path: bytes, directory: Directory, record: LayerRecord) -> None:
+    if not record.settle(directory.identity, b""):
+        return
+    directories.forget()
+    directory = directories.open(path)
+    directory.changed = True
+    empty(directory.fd, record.has)
+
+
+def _hide(directories: Directories, path: bytes, name: bytes, record: LayerRecord) -> None:
+    # Whatever is removed may be part of the paths of open directories.
+    directories.forget()
+    directory = directories.open(path)
+    if not record.settle(directory.identity, name):
+        return
+    directory.changed = True
+    if not record.has(directory.identity, name):
+        remove(directory.fd, name, record.has)
+        return
+    try:
+        mode = os.stat(name, dir_fd=directory.fd, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        fd = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=directory.fd)
+        try:
+            empty(fd, record.has)
+        finally:
+            os.close(fd)
