@@ -1,0 +1,74 @@
+"""The boot role by TFTP: boot loaders, menus, kernels, and the dnsmasq that serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname, Mac
+from terra_core.hookspecs import BootNetwork, NodeBoot, hookimpl
+
+if TYPE_CHECKING:
+    from terra_tftp.service import Service
+
+NAME = "tftp"
+"""The plugin's name, and that of its table."""
+
+
+class TftpPlugin:
+    """The plugin. One hook works at a time: they share a tree, and a machine's kernel may be a link to another's."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._services: dict[Path, Service] = {}
+
+    @hookimpl
+    def publish_boot(self, boot: NodeBoot, session: Session) -> bool:
+        from terra_tftp.settings import Settings
+        from terra_tftp.tree import BootTree
+
+        settings = session.settings(NAME, Settings)
+        with self._lock:
+            changed = BootTree(session.places.tftp).publish(boot, settings.kernel_arguments, session.report)
+            return self._service(session).reserve(boot.hostname, boot.mac) or changed
+
+    @hookimpl
+    def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
+        from terra_tftp.tree import BootTree
+
+        with self._lock:
+            changed = BootTree(session.places.tftp).withdraw(hostname, mac)
+            return self._service(session).unreserve(hostname) or changed
+
+    @hookimpl
+    def install_boot_image(self, tree: Path, session: Session) -> Sequence[str]:
+        from terra_tftp.loaders import install
+        from terra_tftp.tree import BootTree
+
+        with self._lock:
+            BootTree(session.places.tftp).prepare()
+            return install(tree, session.places, session.report)
+
+    @hookimpl
+    def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool:
+        from terra_tftp.settings import Settings
+
+        settings = session.settings(NAME, Settings)
+        with self._lock:
+            return self._service(session).start(network, settings, nodes)
+
+    @hookimpl
+    def stop_boot(self, session: Session) -> bool:
+        with self._lock:
+            return self._service(session).stop()
+
+    def _service(self, session: Session) -> Service:
+        from terra_tftp.service import Service
+
+        return self._services.setdefault(session.places.root, Service(session.places))
+
+
+plugin = TftpPlugin()

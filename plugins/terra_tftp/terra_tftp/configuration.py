@@ -1,0 +1,138 @@
+"""The configuration of dnsmasq(8). Pure: nothing here reads or writes a file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.controller import Places
+from terra_core.config.values import Address, Hostname, Mac
+from terra_core.errors import TerraError
+from terra_tftp.listening import Listening
+from terra_tftp.loaders import BIOS_LOADER, UEFI_LOADER
+from terra_tftp.settings import Dhcp, Settings
+
+_PATH = re.compile(r"/[A-Za-z0-9/._+@:~-]*")
+_TRANSFERS = 150
+"""How many files are sent at once; above it, a machine has to ask again. dnsmasq's own limit of 50 is less than a rack."""
+_TITLE = "Terra"
+
+
+@frozen
+class ServicePaths:
+    """Where the service keeps what is its own.
+
+    :param places: the controller's places.
+    """
+
+    places: Places
+
+    @property
+    def directory(self) -> Path:
+        """What is of the moment."""
+        return self.places.run / "tftp"
+
+    @property
+    def configuration(self) -> Path:
+        """dnsmasq's configuration file; its path tells this dnsmasq from every other."""
+        return self.directory / "dnsmasq.conf"
+
+    @property
+    def pid(self) -> Path:
+        """The file that dnsmasq writes its process id to."""
+        return self.directory / "dnsmasq.pid"
+
+    @property
+    def log(self) -> Path:
+        """What dnsmasq says since it started."""
+        return self.directory / "dnsmasq.log"
+
+    @property
+    def former_log(self) -> Path:
+        """What the dnsmasq before it said."""
+        return self.directory / "dnsmasq.log.1"
+
+    @property
+    def hosts(self) -> Path:
+        """A file for each machine, with its reservation (dhcp-host)."""
+        return self.directory / "hosts"
+
+    @property
+    def leases(self) -> Path:
+        """The addresses that were given out."""
+        return self.places.state / "dnsmasq.leases"
+
+
+def reservation(hostname: Hostname, mac: Mac) -> str:
+    """The value of ``dhcp-host`` for a machine: DHCP tells it its name, without the domain."""
+    return f"{mac},{hostname.partition('.')[0]}\n"
+
+
+def configuration(
+    settings: Settings, listening: Listening, gateway: Address | None, paths: ServicePaths, group: str | None
+) -> str:
+    """The configuration file.
+
+    :param gateway: the gateway that machines are told of by ``dhcp = "server"``.
+    :param group: the group that dnsmasq runs as.
+    :raises TerraError: when a path has characters that the file can't hold.
+    """
+    lines = [
+        "# Written by Terra whenever the service starts: [tftp] of controller.toml is where to change it.",
+        "port=0",
+        "no-hosts",
+        "no-resolv",
+        f"user={settings.user}",
+        *([f"group={group}"] if group else []),
+        f"pid-file={_plain(paths.pid)}",
+        "log-facility=-",
+        "bind-interfaces",
+        f"listen-address={listening.address}",
+        "enable-tftp",
+        f"tftp-root={_plain(paths.places.tftp)}",
+        f"tftp-max={_TRANSFERS}",
+    ]
+    if settings.dhcp is Dhcp.PROXY:
+        lines += _proxy(listening)
+    elif settings.dhcp is Dhcp.SERVER:
+        lines += _server(settings, listening, gateway, paths)
+    return "\n".join(lines) + "\n"
+
+
+def _proxy(listening: Listening) -> list[str]:
+    """dnsmasq's names for the client architectures of RFC 4578: BC_EFI is 7, which UEFI on x86-64 uses, x86-64_EFI is 9."""
+    return [
+        f"dhcp-range={listening.network.network_address},proxy,{listening.network.netmask}",
+        f'pxe-service=x86PC,"{_TITLE}",{BIOS_LOADER}',
+        f'pxe-service=BC_EFI,"{_TITLE}",{UEFI_LOADER}',
+        f'pxe-service=x86-64_EFI,"{_TITLE}",{UEFI_LOADER}',
+    ]
+
+
+def _server(settings: Settings, listening: Listening, gateway: Address | None, paths: ServicePaths) -> list[str]:
+    """An option without a value is not sent: dnsmasq would name itself."""
+    first, last = settings.range
+    return [
+        "dhcp-authoritative",
+        f"dhcp-range={first},{last},{listening.network.netmask},{settings.lease}",
+        f"dhcp-option=option:router{f',{gateway}' if gateway else ''}",
+        f"dhcp-option=option:dns-server{''.join(f',{address}' for address in settings.dns)}",
+        f"dhcp-leasefile={_plain(paths.leases)}",
+        f"dhcp-hostsfile={_plain(paths.hosts)}",
+        "dhcp-match=set:bios,option:client-arch,0",
+        "dhcp-match=set:uefi,option:client-arch,7",
+        "dhcp-match=set:uefi,option:client-arch,9",
+        f"dhcp-boot=tag:bios,{BIOS_LOADER},,{listening.address}",
+        f"dhcp-boot=tag:uefi,{UEFI_LOADER},,{listening.address}",
+    ]
+
+
+def _plain(path: Path) -> str:
+    if not _PATH.fullmatch(str(path)):
+        raise TerraError(
+            f"{path}: dnsmasq cannot be given a path with such characters",
+            hint="choose a --root of letters, digits and ._+@:~-",
+        )
+    return str(path)

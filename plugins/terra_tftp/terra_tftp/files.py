@@ -1,0 +1,154 @@
+"""Files of the boot tree: complete or not there, readable for all whatever the umask, and never read through a link."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from terra_core.errors import TerraError
+
+_BLOCK = 1024 * 1024
+_LIMIT = 1024 * _BLOCK
+"""No kernel, initial RAM disk or boot loader has a gigabyte; what has is no such file."""
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it that are missing, with mode 0755; one that exists gets that mode."""
+    with _naming(path):
+        if not path.parent.is_dir():
+            make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)
+
+
+def write_file(path: Path, text: str) -> bool:
+    """Make a file hold ``text``, at once and for good; says whether it did not before."""
+    if read_file(path) == text:
+        return False
+    with _replacing(path) as file:
+        file.write(text.encode())
+    return True
+
+
+def read_file(path: Path) -> str | None:
+    """What a small file holds; nothing when it is not there."""
+    try:
+        with _naming(path, "read"):
+            return path.read_text(errors="replace")
+    except TerraError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
+
+
+def copy_file(source: BinaryIO, path: Path) -> None:
+    """Copy an open file to ``path``, at once and for good."""
+    with _replacing(path) as file:
+        while block := source.read(_BLOCK):
+            file.write(block)
+
+
+def link_file(source: Path, path: Path) -> bool:
+    """Give a file of this tree another name; says whether that was possible."""
+    remove_file(path)
+    try:
+        path.hardlink_to(source)
+    except OSError:  # it has gone, or has as many names as its file system allows: the caller copies
+        return False
+    return True
+
+
+def remove_file(path: Path) -> bool:
+    """Remove a file, and what a killed run left of a new one; says whether it was there."""
+    with _naming(path, "removed"):
+        try:
+            _staged(path).unlink(missing_ok=True)
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return True
+
+
+@contextmanager
+def open_inside(root: Path, name: str) -> Iterator[BinaryIO | None]:
+    """Open a regular file below ``root`` for reading, without following any link; nothing when it is not there.
+
+    :param root: a directory whose content is not to be trusted.
+    :param name: a relative path in normal form.
+    :raises TerraError: when it, or a directory above it, is something else than it has to be.
+    """
+    *directories, last = PurePosixPath(name).parts
+    with ExitStack() as opened:
+        try:
+            here = _open(opened, os.fspath(root), os.O_DIRECTORY, None)
+            for directory in directories:
+                here = _open(opened, directory, os.O_DIRECTORY | os.O_NOFOLLOW, here)
+            # Without O_NONBLOCK, a named pipe would be waited for here.
+            file = _open(opened, last, os.O_NOFOLLOW | os.O_NONBLOCK, here)
+        except FileNotFoundError:
+            yield None
+            return
+        except OSError as error:
+            raise TerraError(f"{root / name}: is not a regular file in regular directories ({error.strerror})") from error
+        _check(file, root / name)
+        yield opened.enter_context(os.fdopen(os.dup(file), "rb"))
+
+
+def _open(opened: ExitStack, name: str, flags: int, directory: int | None) -> int:
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=directory)
+    opened.callback(os.close, descriptor)
+    return descriptor
+
+
+def _check(descriptor: int, path: Path) -> None:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise TerraError(f"{path}: is not a regular file")
+    if not 0 < status.st_size <= _LIMIT:
+        raise TerraError(f"{path}: has {status.st_size} bytes, which no boot file has")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of ``path`` when the block ends well."""
+    staged = _staged(path)
+    with _naming(path), ExitStack() as undo:
+        staged.unlink(missing_ok=True)
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        undo.callback(staged.unlink, missing_ok=True)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        staged.rename(path)
+        undo.pop_all()
+        sync_directory(path.parent)
+
+
+def _staged(path: Path) -> Path:
+    """One fixed name for each file, so that the next run clears up after one that was killed."""
+    return path.with_name(f".{path.name}.new")
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _naming(path: Path, deed: str = "written") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = "make room on its file system" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise TerraError(f"{path}: cannot be {deed}: {error.strerror}", hint=hint) from error

@@ -1,0 +1,90 @@
+"""Boot menus, for pxelinux (BIOS) and GRUB (UEFI). Pure: nothing here reads or writes a file.
+
+Every menu of a machine begins with :func:`heading`, which tells whose it is.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from terra_core.config.values import Hostname
+
+_STRANGER = "Terra has no disk for this machine: its MAC address is not provisioned."
+_PATIENCE = 5
+"""Seconds that a message stays, before a machine goes on to its next boot entry."""
+
+
+@frozen(kw_only=True)
+class Entry:
+    """What a menu boots.
+
+    :param hostname: the machine.
+    :param kernel: the kernel, by its path in the boot tree.
+    :param initrd: the initial RAM disk, by its path in the boot tree.
+    :param line: the kernel line, of arguments that :func:`terra_tftp.kernel_line.is_argument` knows.
+    """
+
+    hostname: Hostname
+    kernel: str
+    initrd: str
+    line: str
+
+
+def heading(hostname: Hostname) -> str:
+    """The first line of a machine's menus."""
+    return f"# {hostname}\n"
+
+
+def pxelinux_menu(entry: Entry) -> str:
+    """The menu of one machine, for pxelinux."""
+    return (
+        heading(entry.hostname) + f"SAY Terra: {entry.hostname} boots over the network\n"
+        "DEFAULT terra\n"
+        "PROMPT 0\n"
+        "LABEL terra\n"
+        f"  LINUX {entry.kernel}\n"
+        f"  INITRD {entry.initrd}\n"
+        f"  APPEND {entry.line}\n"
+    )
+
+
+def grub_menu(entry: Entry) -> str:
+    """The menu of one machine, for GRUB."""
+    return (
+        heading(entry.hostname) + f'echo "Terra: {entry.hostname} boots over the network"\n'
+        f"linux /{entry.kernel} {entry.line}\n"
+        f"initrd /{entry.initrd}\n"
+        "boot\n"
+        f'echo "Terra: {entry.hostname} could not be booted"\n'
+        f"sleep {_PATIENCE}\n"
+        "exit 1\n"
+    )
+
+
+def pxelinux_default() -> str:
+    """The menu of every machine that has none of its own: a message, and whatever it boots from next."""
+    return (
+        "# any other machine\n"
+        f"SAY {_STRANGER}\n"
+        "SAY It goes on with its next boot device.\n"
+        "DEFAULT next\n"
+        "PROMPT 1\n"
+        f"TIMEOUT {_PATIENCE * 10}\n"
+        "LABEL next\n"
+        "  LOCALBOOT 0\n"
+    )
+
+
+def grub_start() -> str:
+    """What GRUB reads first: the machine's own menu, or a message and whatever it boots from next.
+
+    GRUB can't ask a TFTP server whether a file exists; ``configfile`` goes on with the next line when it does not.
+    """
+    return (
+        "set timeout=0\n"
+        "configfile /grub/${net_default_mac}.cfg\n"
+        f'echo "{_STRANGER}"\n'
+        'echo "It goes on with its next boot entry."\n'
+        f"sleep {_PATIENCE}\n"
+        "exit 1\n"
+    )

@@ -1,0 +1,29 @@
+"""Whether a TFTP server answers (RFC 1350)."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from terra_core.config.values import Address
+
+PORT = 69
+_READ, _DATA, _ACKNOWLEDGMENT = 1, 3, 4
+_FILE = b"pxelinux.cfg/default"
+"""Always there, and less than a block: one acknowledgment ends its transfer."""
+
+
+def serves(address: Address, *, seconds: float) -> bool:
+    """Whether the server at ``address`` sends a file of the boot tree within ``seconds``."""
+    family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.settimeout(seconds)
+        try:
+            client.sendto(_READ.to_bytes(2, "big") + _FILE + b"\0octet\0", (address, PORT))
+            answer, server = client.recvfrom(1024)
+            if int.from_bytes(answer[:2], "big") != _DATA:
+                return False
+            client.sendto(_ACKNOWLEDGMENT.to_bytes(2, "big") + answer[2:4], server)
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,207 @@
+"""The boot tree: what machines load over TFTP.
+
+::
+
+    pxelinux.0 ldlinux.c32 shimx64.efi grubx64.efi kernel/    of the pxe image, see terra_tftp.loaders
+    pxelinux.cfg/default                                      what a machine without a menu gets, BIOS
+    pxelinux.cfg/01-54-b2-03-07-f1-d1                         a machine's menu, BIOS
+    grub/grub.cfg                                             what GRUB reads first, UEFI
+    grub/54:b2:03:07:f1:d1.cfg                                a machine's menu, UEFI
+    nodes/cm-01/vmlinuz, initrd.img                           its kernel, unless its image has none
+    nodes/cm-01/mac                                           the interface its menus are for
+    nodes/cm-01/image                                         the digest of the image that the kernel is of, written last
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.values import Hostname, Mac, parse_hostname, parse_mac
+from terra_core.errors import NotFoundError, TerraError
+from terra_core.hookspecs import NodeBoot
+from terra_core.system.progress import Event, Report
+from terra_tftp.files import copy_file, link_file, make_directory, open_inside, read_file, remove_file, write_file
+from terra_tftp.kernel_line import bootif, kernel_line
+from terra_tftp.loaders import INITRD, KERNEL, missing_loaders
+from terra_tftp.menus import Entry, grub_menu, grub_start, heading, pxelinux_default, pxelinux_menu
+
+_PAIR = ("vmlinuz", "initrd.img")
+_NO_KERNEL = "none"
+"""Stands in place of the digest for a machine that boots the pxe image's kernel."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@frozen
+class BootTree:
+    """The boot tree at ``root``."""
+
+    root: Path
+
+    def prepare(self) -> None:
+        """Make the directories, and what a machine gets that is not provisioned."""
+        for name in ("pxelinux.cfg", "grub", "nodes", "kernel"):
+            make_directory(self.root / name)
+        self.root.chmod(0o755)
+        write_file(self.root / "pxelinux.cfg/default", pxelinux_default())
+        write_file(self.root / "grub/grub.cfg", grub_start())
+
+    def publish(self, boot: NodeBoot, configured: Sequence[str], report: Report) -> bool:
+        """Let a machine boot: its kernel first, then its menus. A machine that is new here is withdrawn when this fails.
+
+        :param configured: kernel arguments of every machine.
+        :returns: whether anything was changed.
+        :raises NotFoundError: when no kernel is given and the one that was published before is not whole any more.
+        :raises TerraError: when there is none to boot.
+        """
+        _check(boot)
+        line = kernel_line(boot.mac, boot.kernel_arguments, configured)
+        self.prepare()
+        with ExitStack() as undo:
+            if not self._node(boot.hostname).exists():
+                undo.callback(self.withdraw, boot.hostname, boot.mac)
+            changed = self._publish_kernel(boot, report)
+            changed |= self._publish_menus(boot, line)
+            undo.pop_all()
+        missing = missing_loaders(self.root)
+        if missing:
+            lacking = f"{boot.hostname} cannot boot yet: the boot loaders {', '.join(missing)} are not installed"
+            report(Event("boot", f"warning: {lacking}; install them with: terra pxe IMAGE"))
+        return changed
+
+    def withdraw(self, hostname: Hostname, mac: Mac) -> bool:
+        """Let a machine boot no longer: its menus go first, then its kernel. Says whether there was anything."""
+        parse_hostname(hostname)
+        withdrawn = [self._withdraw_menus(hostname, each) for each in {mac, self.mac_of(hostname) or mac}]
+        node = self._node(hostname)
+        if not node.exists():
+            return any(withdrawn)
+        try:
+            shutil.rmtree(node)
+        except OSError as error:
+            raise TerraError(f"{node}: cannot be removed: {error.strerror}") from error
+        return True
+
+    def published(self) -> dict[Hostname, Mac]:
+        """Every machine that has files here, with the interface it boots from."""
+        if not (self.root / "nodes").is_dir():
+            return {}
+        found = {Hostname(node.name): self.mac_of(Hostname(node.name)) for node in (self.root / "nodes").iterdir()}
+        return {hostname: mac for hostname, mac in found.items() if mac is not None}
+
+    def mac_of(self, hostname: Hostname) -> Mac | None:
+        """The interface that a machine's menus are for."""
+        text = read_file(self._node(hostname) / "mac")
+        try:
+            return parse_mac(text.strip()) if text else None
+        except ValueError:
+            return None
+
+    def _node(self, hostname: Hostname) -> Path:
+        return self.root / "nodes" / hostname
+
+    def _menus(self, mac: Mac) -> tuple[Path, Path]:
+        return self.root / "pxelinux.cfg" / bootif(mac), self.root / "grub" / f"{mac}.cfg"
+
+    def _image(self, hostname: Hostname) -> str:
+        return (read_file(self._node(hostname) / "image") or "").strip()
+
+    def _whole(self, hostname: Hostname) -> bool:
+        """Whether a machine has a kernel of its own, with nothing missing or empty."""
+        files = [self._node(hostname) / name for name in _PAIR]
+        return all(file.is_file() and not file.is_symlink() and file.stat().st_size for file in files)
+
+    def _publish_kernel(self, boot: NodeBoot, report: Report) -> bool:
+        if boot.kernel is None or boot.initrd is None:
+            return self._keep_kernel(boot)
+        if self._image(boot.hostname) == boot.image and self._whole(boot.hostname):
+            return False
+        # Kernel and RAM disk cannot be replaced in one go, so nothing refers to them meanwhile.
+        self._withdraw_menus(boot.hostname, self.mac_of(boot.hostname) or boot.mac)
+        node = self._node(boot.hostname)
+        make_directory(node)
+        remove_file(node / "image")
+        if not self._link_pair(boot):
+            for number, (source, name) in enumerate(zip((boot.kernel, boot.initrd), _PAIR, strict=True)):
+                report(Event("boot", f"copying {name} of {boot.hostname}", number, len(_PAIR), "files"))
+                _copy(source, node / name)
+        return write_file(node / "image", f"{boot.image}\n")
+
+    def _keep_kernel(self, boot: NodeBoot) -> bool:
+        """Leave the kernel that was published before, or fall back to the pxe image's."""
+        node = self._node(boot.hostname)
+        image = self._image(boot.hostname)
+        if image == boot.image and self._whole(boot.hostname):
+            return False
+        if image == boot.image or (not image and node.exists()):
+            raise NotFoundError(
+                f"{node}: the kernel that {boot.hostname} boots is not whole any more",
+                hint=f"delete and provision {boot.hostname} again",
+            )
+        if not all((self.root / name).is_file() for name in (KERNEL, INITRD)):
+            raise TerraError(
+                f"the image of {boot.hostname} has no kernel, and no pxe image with one is installed",
+                hint="install one with: terra pxe IMAGE",
+            )
+        if image == _NO_KERNEL:
+            return False
+        make_directory(node)
+        return write_file(node / "image", f"{_NO_KERNEL}\n")
+
+    def _link_pair(self, boot: NodeBoot) -> bool:
+        """Share the kernel with another machine of the same image: it is stored once, and goes with the last of them."""
+        own = self._node(boot.hostname)
+        for other in sorted(path for path in own.parent.iterdir() if path != own):
+            name = Hostname(other.name)
+            if self._image(name) == boot.image and self._whole(name):
+                return all(link_file(other / part, own / part) for part in _PAIR)
+        return False
+
+    def _publish_menus(self, boot: NodeBoot, line: str) -> bool:
+        former = self.mac_of(boot.hostname)
+        if former not in (None, boot.mac):
+            self._withdraw_menus(boot.hostname, former)
+        node = self._node(boot.hostname)
+        changed = write_file(node / "mac", f"{boot.mac}\n")
+        own = self._image(boot.hostname) != _NO_KERNEL
+        kernel, initrd = (f"nodes/{boot.hostname}/{name}" for name in _PAIR) if own else (KERNEL, INITRD)
+        entry = Entry(hostname=boot.hostname, kernel=kernel, initrd=initrd, line=line)
+        for path, menu in zip(self._menus(boot.mac), (pxelinux_menu(entry), grub_menu(entry)), strict=True):
+            changed |= write_file(path, menu)
+        if not own:
+            for name in _PAIR:
+                changed |= remove_file(node / name)
+        return changed
+
+    def _withdraw_menus(self, hostname: Hostname, mac: Mac) -> bool:
+        """Remove a machine's menus; the menus of another that has got the same interface since are left alone."""
+        parse_mac(mac)
+        own = [path for path in self._menus(mac) if (read_file(path) or "").startswith(heading(hostname))]
+        removed = [remove_file(path) for path in own]
+        return any(removed)
+
+
+def _copy(source: Path, path: Path) -> None:
+    with open_inside(source.parent, source.name) as file:
+        if file is None:
+            raise TerraError(f"{source}: no such file")
+        copy_file(file, path)
+
+
+def _check(boot: NodeBoot) -> None:
+    """What becomes part of a path or a menu is recognised by what is allowed in it, once more."""
+    try:
+        right = parse_hostname(boot.hostname) == boot.hostname and parse_mac(boot.mac) == boot.mac
+    except ValueError as error:
+        raise TerraError(f"{boot.hostname!r} cannot be published: {error}") from None
+    if not right:
+        raise TerraError(f"{boot.hostname!r}, {boot.mac!r}: host name and MAC address must be in their normal spelling")
+    if not _DIGEST.fullmatch(boot.image):
+        raise TerraError(f"{boot.hostname}: expected the digest of an image, got {boot.image!r}")
+    if (boot.kernel is None) != (boot.initrd is None):
+        raise TerraError(f"{boot.hostname}: a kernel needs an initial RAM disk, and the other way round")
