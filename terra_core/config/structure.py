@@ -195,7 +195,11 @@ def _optional_hook(kind: Any) -> Callable[[object, object], object]:  # see _lit
 
 
 def _is_tuple(kind: Any) -> bool:  # see _literal_hook
-    return get_origin(kind) in (Sequence,) or (get_origin(kind) is tuple and get_args(kind)[1:] == (...,))
+    return _origin(kind) is Sequence or (_origin(kind) is tuple and get_args(kind)[1:] == (...,))
+
+
+def _origin(kind: Any) -> object:  # see _literal_hook
+    return get_origin(kind)
 
 
 def _tuple_hook(kind: Any) -> Callable[[object, object], object]:  # see _literal_hook
@@ -213,7 +217,7 @@ def _tuple_hook(kind: Any) -> Callable[[object, object], object]:  # see _litera
 
 
 def _is_mapping(kind: Any) -> bool:  # see _literal_hook
-    return get_origin(kind) in (dict, Mapping)
+    return _origin(kind) in (dict, Mapping)
 
 
 def _mapping_hook(kind: Any) -> Callable[[object, object], object]:  # see _literal_hook
@@ -236,7 +240,7 @@ def _make_converter() -> Converter:
     converter.register_structure_hook_factory(_is_optional, _optional_hook)
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
     converter.register_structure_hook_factory(_is_mapping, _mapping_hook)
-    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is Literal, _literal_hook)
+    converter.register_structure_hook_factory(lambda kind: _origin(kind) is Literal, _literal_hook)
     converter.register_structure_hook_func(lambda kind: isinstance(kind, type) and issubclass(kind, Enum), _enum)
     converter.register_structure_hook(str, _scalar(str, "a string"))
     converter.register_structure_hook(int, _scalar(int, "a whole number"))
