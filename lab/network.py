@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
+from lab.advertisement import advertise
 from lab.place import NAMESPACES, Place
 from lab.processes import Process, end, gone, in_namespace
 from terra_core.errors import TerraError
@@ -22,6 +23,7 @@ ISCSI = "10.0.10.4"
 PREFIX = 24
 BRIDGE = "br0"
 
+_LINK_LOCAL = "fe80::1"
 _CLONE_NEWNET = 0x40000000
 _LAST_MOMENTS = 5.0
 
@@ -59,7 +61,10 @@ class Network:
             self._ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
             for address in (GATEWAY, CONTROLLER, ISCSI):
                 self._ip("address", "add", f"{address}/{PREFIX}", "dev", BRIDGE)
+            self._ip("address", "add", f"{_LINK_LOCAL}/64", "dev", BRIDGE, "nodad")
             self._ip("link", "set", BRIDGE, "up")
+            with self.inside():
+                resources.enter_context(advertise(BRIDGE))
             self._resources = resources.pop_all()
         return self
 

@@ -1,0 +1,78 @@
+"""A lab whose process is killed leaves nothing that runs, and the next one takes away the rest."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.leaks import difference, snapshot
+from lab.network import Network
+from lab.place import ROOT
+from lab.processes import gone, mentioning
+from terra_core.system.process import Daemon
+from terra_core.system.waiting import wait_until
+
+SCRIPT = """
+import sys, threading
+from pathlib import Path
+from lab.engine import Engine
+from lab.machine import Machine
+from lab.network import Network
+from lab.registry import Registry
+from lab.signals import interruptible
+
+base = Path(sys.argv[1])
+with (
+    interruptible(),
+    Network("victim") as network,
+    Registry(network, base / "registry"),
+    Engine(base / "engine", network),
+    Machine(network, "52:54:00:00:00:99", base / "serial.log", memory=256),
+):
+    print("everything is up", flush=True)
+    threading.Event().wait()
+"""
+
+
+@contextmanager
+def lab(base: Path) -> Iterator[Daemon]:
+    """A process of its own in which every part of the lab is up."""
+    daemon = Daemon([sys.executable, "-c", SCRIPT, base], log=base / "lab.log", env={"PYTHONPATH": str(Path.cwd())})
+    try:
+        wait_until(lambda: not daemon.alive or "everything is up" in daemon.tail(), seconds=60, what="the lab to be up")
+        assert daemon.alive, daemon.tail()
+        yield daemon
+    finally:
+        if daemon.alive:
+            daemon.stop()
+
+
+def test_killed_it_leaves_nothing_but_what_the_next_one_removes(tmp_path: Path) -> None:
+    before = snapshot()
+    places = set(ROOT.iterdir())
+    with lab(tmp_path) as daemon:
+        daemons = mentioning([tmp_path, ROOT / f"engine-{daemon.pid}"])
+        assert {process.name for process in daemons} >= {"dockerd", "containerd", "qemu-system-x86"}
+        daemon.signal(signal.SIGKILL)
+        daemon.wait(10)
+    assert gone(daemons, seconds=20), "a daemon ends with the lab that started it"
+
+    with Network("next"):
+        assert set(ROOT.glob(f"*-{daemon.pid}*")) == set()
+    assert difference(before, snapshot()) == []
+    assert set(ROOT.iterdir()) - places <= {ROOT / ".lock"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_ended_by_a_signal_it_takes_everything_down_itself(tmp_path: Path, number: signal.Signals) -> None:
+    before = snapshot()
+    with lab(tmp_path) as daemon:
+        daemon.signal(number)
+        daemon.signal(number)
+        assert daemon.wait(30) == 1
+        assert f"interrupted by {number.name}" in daemon.tail()
+    assert difference(before, snapshot()) == []
+    assert set(ROOT.glob(f"*-{daemon.pid}*")) == set()
