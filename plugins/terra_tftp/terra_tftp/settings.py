@@ -9,7 +9,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from terra_core.config.structure import Problem
+from terra_core.config.structure import Problem, has
 from terra_core.config.values import Address, shown
 from terra_tftp.kernel_line import is_argument
 
@@ -54,39 +54,49 @@ class Settings:
     user: str = "dnsmasq"
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with and between the fields."""
-        if self.interface is not None and not _INTERFACE.fullmatch(self.interface):
-            yield Problem("interface", f'expected the name of a network interface, such as "eth0", got {shown(self.interface)}')
-        yield from self._range_problems()
-        yield from self._lease_problems()
-        for at, address in enumerate(self.dns):
+        """What is wrong with and between the fields that are of the right kind."""
+        yield from self._pattern_problems()
+        if has(self, "range", "dhcp"):
+            yield from self._range_problems()
+        for at, address in _texts(self, "dns"):
             if _ipv4(address) is None:
                 yield Problem(f"dns[{at}]", f"expected an IPv4 address, got {shown(address)}")
-        for at, argument in enumerate(self.kernel_arguments):
+        for at, argument in _texts(self, "kernel_arguments"):
             if not is_argument(argument):
                 expected = "one kernel argument of letters, digits and ._:,/=+@%-, beginning with a letter or digit"
                 yield Problem(f"kernel_arguments[{at}]", f"expected {expected}, got {shown(argument)}")
-        if not _USER.fullmatch(self.user):
+
+    def _pattern_problems(self) -> Iterator[Problem]:
+        if has(self, "interface") and self.interface is not None and not _INTERFACE.fullmatch(self.interface):
+            yield Problem("interface", f'expected the name of a network interface, such as "eth0", got {shown(self.interface)}')
+        if has(self, "user") and not _USER.fullmatch(self.user):
             yield Problem("user", f'expected the name of a user, such as "dnsmasq", got {shown(self.user)}')
+        if has(self, "lease") and not _LEAST_LEASE <= _minutes(self.lease) <= _LONGEST_LEASE:
+            expected = 'minutes or hours, such as "30m" or "12h", from 2m to a year'
+            yield Problem("lease", f"expected {expected}, got {shown(self.lease)}")
 
     def _range_problems(self) -> Iterator[Problem]:
         expected = 'the first and the last address to give out, such as ["10.0.10.50", "10.0.10.99"]'
+        ends = [_ipv4(address) for _, address in _texts(self, "range")]
         if not self.range:
             if self.dhcp is Dhcp.SERVER:
                 yield Problem("range", f'is required with dhcp = "server": {expected}')
-            return
-        ends = [_ipv4(address) for address in self.range]
-        if len(ends) != 2 or ends[0] is None or ends[1] is None:
+        elif len(ends) < len(self.range):
+            return  # an end that is no address at all has been named
+        elif len(ends) != 2 or ends[0] is None or ends[1] is None:
             yield Problem("range", f"expected {expected}, as IPv4, got {shown(list(self.range))}")
         elif ends[0] > ends[1]:
             yield Problem("range", f"{ends[0]} comes after {ends[1]}: expected {expected}")
 
-    def _lease_problems(self) -> Iterator[Problem]:
-        found = _LEASE.fullmatch(self.lease)
-        minutes = int(found[1]) * (60 if found[2] == "h" else 1) if found else 0
-        if not _LEAST_LEASE <= minutes <= _LONGEST_LEASE:
-            expected = 'minutes or hours, such as "30m" or "12h", from 2m to a year'
-            yield Problem("lease", f"expected {expected}, got {shown(self.lease)}")
+
+def _texts(settings: Settings, name: str) -> Iterator[tuple[int, str]]:
+    """The items of a list that are what they have to be, with their places in it."""
+    return ((at, item) for at, item in enumerate(getattr(settings, name, ())) if isinstance(item, str))
+
+
+def _minutes(lease: str) -> int:
+    found = _LEASE.fullmatch(lease)
+    return int(found[1]) * (60 if found[2] == "h" else 1) if found else 0
 
 
 def _ipv4(address: str) -> ipaddress.IPv4Address | None:

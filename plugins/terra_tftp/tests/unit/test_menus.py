@@ -1,0 +1,45 @@
+"""Menus, word for word."""
+
+from __future__ import annotations
+
+from terra_core.config.values import Hostname
+from terra_tftp.menus import Entry, grub_menu, grub_start, pxelinux_default, pxelinux_menu
+
+ENTRY = Entry(
+    hostname=Hostname("cm-01"), kernel="nodes/cm-01/vmlinuz", initrd="nodes/cm-01/initrd.img", line="ip=dhcp boot=terra"
+)
+
+
+def test_the_menu_of_a_machine_for_bios() -> None:
+    assert pxelinux_menu(ENTRY) == """\
+# cm-01
+SAY Terra: cm-01 boots over the network
+DEFAULT terra
+PROMPT 0
+LABEL terra
+  LINUX nodes/cm-01/vmlinuz
+  INITRD nodes/cm-01/initrd.img
+  APPEND ip=dhcp boot=terra
+"""
+
+
+def test_the_menu_of_a_machine_for_uefi() -> None:
+    assert grub_menu(ENTRY) == """\
+# cm-01
+echo "Terra: cm-01 boots over the network"
+linux /nodes/cm-01/vmlinuz ip=dhcp boot=terra
+initrd /nodes/cm-01/initrd.img
+boot
+echo "Terra: cm-01 could not be booted"
+sleep 5
+exit 1
+"""
+
+
+def test_any_other_machine_is_offered_no_kernel() -> None:
+    for menu in (pxelinux_default(), grub_start()):
+        assert "Terra has no disk for this machine" in menu
+        assert not [line for line in menu.splitlines() if line.strip().lower().startswith(("linux", "kernel", "initrd"))]
+    assert "LOCALBOOT" in pxelinux_default()
+    assert "configfile /grub/${net_default_mac}.cfg\n" in grub_start()
+    assert grub_start().endswith("exit 1\n")

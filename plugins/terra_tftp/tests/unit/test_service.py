@@ -1,0 +1,59 @@
+"""What can be said of the service without running it."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from terra_core.config.values import Address
+from terra_core.errors import TerraError
+from terra_tftp.access import User, check_reachable, find_user, may_enter
+from terra_tftp.listening import Listening
+from terra_tftp.service import failure
+
+LISTENING = Listening(Address("10.0.10.3"), "eth0", IPv4Network("10.0.10.0/24"))
+NOBODY = User("nobody", 65534, 65534, None)
+
+
+def test_a_taken_port_is_named_with_address_and_remedy() -> None:
+    tftp = failure("dnsmasq: failed to create listening socket for 10.0.10.3: Address already in use", LISTENING)
+    assert "cannot answer on 10.0.10.3: its UDP port 69 (TFTP) is taken" in tftp.message
+    assert "ss -ulpn" in tftp.hint
+    dhcp = failure("dnsmasq: failed to bind DHCP server socket: Address already in use", LISTENING)
+    assert "its UDP port 67 (DHCP) is taken" in dhcp.message
+
+
+def test_any_other_failure_shows_what_dnsmasq_said() -> None:
+    assert "bad option at line 3" in failure("dnsmasq: bad option at line 3", LISTENING).message
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "allowed"),
+    [(0o700, 0, 0, False), (0o701, 0, 0, True), (0o710, 0, 50, True), (0o701, 0, 50, False), (0o077, 99, 0, False),
+     (0o100, 99, 0, True)],
+)  # fmt: skip
+def test_who_may_pass_a_directory(mode: int, owner: int, group: int, allowed: bool) -> None:
+    status = os.stat_result((mode, 0, 0, 0, owner, group, 0, 0, 0, 0))
+    assert may_enter(status, 99, (50,)) is allowed
+    assert may_enter(status, 0, (0,))
+
+
+def test_the_directory_that_bars_the_way_is_named(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / "tftp").mkdir(parents=True)
+    for directory in (*reversed(tmp_path.parents), tmp_path):
+        if not may_enter(directory.stat(), NOBODY.uid, (NOBODY.gid,)):
+            closed = directory
+            break
+    closed.chmod(0o700)
+    with pytest.raises(TerraError, match=f"cannot reach .*/tftp: {closed} has mode 0700") as caught:
+        check_reachable([tmp_path / "closed/tftp"], NOBODY)
+    assert caught.value.hint == f"let everybody pass it: chmod o+x {closed}"
+
+
+def test_a_user_that_does_not_exist_is_named() -> None:
+    with pytest.raises(TerraError, match="there is no user no-such-user"):
+        find_user("no-such-user")

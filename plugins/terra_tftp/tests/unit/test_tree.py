@@ -1,0 +1,244 @@
+"""Publishing machines, and withdrawing them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from terra_core.config.controller import Places
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname, Mac
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError
+from terra_core.hookspecs import NodeBoot
+from terra_core.system.progress import Event
+from terra_tftp import plugin
+
+ONE, TWO = Hostname("cm-01"), Hostname("cm-02")
+MAC, MAC_TWO = Mac("54:b2:03:07:f1:d1"), Mac("54:b2:03:07:f1:d2")
+DIGEST, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    former = os.umask(0o077)
+    yield Session(places=Places(tmp_path / "root"))
+    os.umask(former)
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Path:
+    (tmp_path / "vmlinuz-6.1").write_text("kernel")
+    (tmp_path / "initrd.img-6.1").write_text("initrd")
+    return tmp_path / "vmlinuz-6.1"
+
+
+def node(
+    hostname: Hostname = ONE,
+    mac: Mac = MAC,
+    image: str = DIGEST,
+    kernel: Path | None = None,
+    arguments: tuple[str, ...] = ("boot=terra",),
+) -> NodeBoot:
+    initrd = kernel.with_name("initrd.img-6.1") if kernel else None
+    return NodeBoot(hostname=hostname, mac=mac, image=image, kernel_arguments=arguments, kernel=kernel, initrd=initrd)
+
+
+def bios(session: Session, mac: Mac = MAC) -> Path:
+    return session.places.tftp / "pxelinux.cfg" / f"01-{mac.replace(':', '-')}"
+
+
+def uefi(session: Session, mac: Mac = MAC) -> Path:
+    return session.places.tftp / "grub" / f"{mac}.cfg"
+
+
+def files(session: Session) -> list[str]:
+    root = session.places.root
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def install_pxe(session: Session, tmp_path: Path) -> None:
+    for name in ("pxelinux.0", "ldlinux.c32", "shimx64.efi", "grubx64.efi", "kernel/vmlinuz", "kernel/initrd.img"):
+        (tmp_path / "pxe" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pxe" / name).write_text(name)
+    plugin.install_boot_image(tmp_path / "pxe", session)
+
+
+def test_a_machine_gets_its_kernel_and_both_menus_readable_for_all(session: Session, kernel: Path) -> None:
+    assert plugin.publish_boot(node(kernel=kernel), session)
+    own = session.places.tftp / "nodes/cm-01"
+    assert ((own / "vmlinuz").read_text(), (own / "initrd.img").read_text()) == ("kernel", "initrd")
+    assert (own / "image").read_text().strip() == DIGEST
+    line = "ip=dhcp BOOTIF=01-54-b2-03-07-f1-d1 boot=terra net.ifnames=0 console=tty0 console=ttyS0,115200\n"
+    assert f"LINUX nodes/cm-01/vmlinuz\n  INITRD nodes/cm-01/initrd.img\n  APPEND {line}" in bios(session).read_text()
+    assert f"linux /nodes/cm-01/vmlinuz {line}initrd /nodes/cm-01/initrd.img\nboot\n" in uefi(session).read_text()
+    for path in (session.places.tftp, *session.places.tftp.rglob("*")):
+        assert path.stat().st_mode & 0o7777 == (0o755 if path.is_dir() else 0o644), path
+
+
+def test_the_second_identical_run_changes_nothing(session: Session, kernel: Path) -> None:
+    plugin.publish_boot(node(kernel=kernel), session)
+    before = {name: (session.places.root / name).stat().st_mtime_ns for name in files(session)}
+    assert not plugin.publish_boot(node(kernel=kernel), session)
+    assert not plugin.publish_boot(node(), session)
+    assert {name: (session.places.root / name).stat().st_mtime_ns for name in files(session)} == before
+
+
+def test_other_arguments_change_the_menus_and_leave_the_kernel(session: Session, kernel: Path) -> None:
+    plugin.publish_boot(node(kernel=kernel), session)
+    assert plugin.publish_boot(node(arguments=("boot=terra", "quiet")), session)
+    assert "boot=terra quiet" in bios(session).read_text()
+    assert "boot=terra quiet" in uefi(session).read_text()
+
+
+def test_a_withdrawn_machine_leaves_nothing(session: Session, kernel: Path) -> None:
+    plugin.publish_boot(node(TWO, MAC_TWO, OTHER, kernel), session)
+    before = files(session)
+    plugin.publish_boot(node(kernel=kernel), session)
+    assert plugin.withdraw_boot(ONE, MAC, session)
+    assert files(session) == before
+    assert not plugin.withdraw_boot(ONE, MAC, session)
+
+
+def test_withdrawing_from_a_tree_that_is_not_there_is_nothing_to_do(session: Session) -> None:
+    assert not plugin.withdraw_boot(ONE, MAC, session)
+    assert not session.places.root.exists()
+
+
+def test_machines_of_one_image_share_one_kernel_until_the_last_has_gone(session: Session, kernel: Path, tmp_path: Path) -> None:
+    nodes = session.places.tftp / "nodes"
+    plugin.publish_boot(node(kernel=kernel), session)
+    plugin.publish_boot(node(TWO, MAC_TWO, DIGEST, kernel), session)
+    assert (nodes / "cm-01/vmlinuz").samefile(nodes / "cm-02/vmlinuz")
+    assert (nodes / "cm-01/initrd.img").samefile(nodes / "cm-02/initrd.img")
+    plugin.withdraw_boot(ONE, MAC, session)
+    assert (nodes / "cm-02/vmlinuz").read_text() == "kernel"
+    plugin.publish_boot(node(ONE, MAC, OTHER, kernel), session)
+    assert not (nodes / "cm-01/vmlinuz").samefile(nodes / "cm-02/vmlinuz")
+
+
+def test_a_new_image_brings_its_kernel_without_touching_that_of_others(session: Session, kernel: Path, tmp_path: Path) -> None:
+    plugin.publish_boot(node(kernel=kernel), session)
+    plugin.publish_boot(node(TWO, MAC_TWO, DIGEST, kernel), session)
+    kernel.write_text("newer kernel")
+    assert plugin.publish_boot(node(image=OTHER, kernel=kernel), session)
+    nodes = session.places.tftp / "nodes"
+    assert (nodes / "cm-01/vmlinuz").read_text() == "newer kernel"
+    assert (nodes / "cm-02/vmlinuz").read_text() == "kernel"
+    assert "nodes/cm-01/vmlinuz" in bios(session).read_text()
+
+
+def test_another_interface_takes_the_menus_along(session: Session, kernel: Path) -> None:
+    plugin.publish_boot(node(kernel=kernel), session)
+    plugin.publish_boot(node(mac=MAC_TWO), session)
+    assert not bios(session).exists()
+    assert not uefi(session).exists()
+    assert "BOOTIF=01-54-b2-03-07-f1-d2" in bios(session, MAC_TWO).read_text()
+
+
+def test_withdrawing_a_machine_leaves_the_menus_of_the_one_that_has_its_interface_now(session: Session, kernel: Path) -> None:
+    plugin.publish_boot(node(kernel=kernel), session)
+    plugin.publish_boot(node(TWO, MAC, DIGEST, kernel), session)
+    plugin.withdraw_boot(ONE, MAC, session)
+    assert "nodes/cm-02/vmlinuz" in bios(session).read_text()
+    assert "nodes/cm-02/vmlinuz" in uefi(session).read_text()
+
+
+def test_an_image_without_a_kernel_boots_the_pxe_images(session: Session, tmp_path: Path) -> None:
+    install_pxe(session, tmp_path)
+    assert plugin.publish_boot(node(), session)
+    assert "LINUX kernel/vmlinuz\n  INITRD kernel/initrd.img\n" in bios(session).read_text()
+    assert "linux /kernel/vmlinuz ip=dhcp" in uefi(session).read_text()
+    assert not plugin.publish_boot(node(), session)
+
+
+def test_without_any_kernel_the_error_says_what_to_install_and_nothing_is_published(session: Session) -> None:
+    with pytest.raises(TerraError, match="the image of cm-01 has no kernel") as caught:
+        plugin.publish_boot(node(), session)
+    assert caught.value.hint == "install one with: terra pxe IMAGE"
+    assert [name for name in files(session) if "cm-01" in name or "54" in name] == []
+
+
+@pytest.mark.parametrize("lost", ["vmlinuz", "initrd.img", "image"])
+def test_a_kernel_that_is_not_whole_is_never_replaced_by_another(
+    session: Session, kernel: Path, tmp_path: Path, lost: str
+) -> None:
+    install_pxe(session, tmp_path)
+    plugin.publish_boot(node(kernel=kernel), session)
+    (session.places.tftp / "nodes/cm-01" / lost).unlink()
+    with pytest.raises(NotFoundError, match="the kernel that cm-01 boots is not whole any more"):
+        plugin.publish_boot(node(), session)
+    assert plugin.publish_boot(node(kernel=kernel), session)
+    assert (session.places.tftp / "nodes/cm-01/vmlinuz").read_text() == "kernel"
+
+
+def test_missing_boot_loaders_are_a_warning(session: Session, kernel: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def listen(event: Event) -> None:
+        said.append(event.text)
+
+    plugin.publish_boot(node(kernel=kernel), session.reporting_to(listen))
+    assert "cm-01 cannot boot yet: the boot loaders pxelinux.0, ldlinux.c32, shimx64.efi, grubx64.efi" in said[-1]
+    install_pxe(session, tmp_path)
+    said.clear()
+    plugin.publish_boot(node(), session.reporting_to(listen))
+    assert said == []
+
+
+def test_an_interrupted_machine_leaves_nothing(session: Session, kernel: Path) -> None:
+    plugin.publish_boot(node(TWO, MAC_TWO, OTHER, kernel), session)
+    before = files(session)
+
+    def interrupt(event: Event) -> None:
+        if event.done == 1:
+            raise InterruptedWork("asked for")
+
+    with pytest.raises(InterruptedWork):
+        plugin.publish_boot(node(kernel=kernel), session.reporting_to(interrupt))
+    assert files(session) == before
+
+
+def test_no_menu_refers_to_a_kernel_that_is_being_replaced(session: Session, kernel: Path) -> None:
+    plugin.publish_boot(node(kernel=kernel), session)
+    seen: list[bool] = []
+
+    def look(event: Event) -> None:
+        seen.append(bios(session).exists() or uefi(session).exists())
+
+    plugin.publish_boot(node(image=OTHER, kernel=kernel), session.reporting_to(look))
+    assert seen[:2] == [False, False]
+    assert bios(session).exists()
+
+
+def test_a_kernel_that_is_a_link_is_refused(session: Session, kernel: Path) -> None:
+    kernel.unlink()
+    kernel.symlink_to("/etc/shadow")
+    with pytest.raises(TerraError, match="is not a regular file"):
+        plugin.publish_boot(node(kernel=kernel), session)
+    assert not (session.places.tftp / "nodes/cm-01").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hostname": "../../etc"}, {"hostname": "a\nb"}, {"hostname": "CM-01"}, {"hostname": ""}, {"hostname": "-a"},
+        {"mac": "xx:xx:xx:xx:xx:xx"}, {"mac": "54-b2-03-07-f1-d1"}, {"mac": "54:b2:03:07:f1:d1\n"},
+        {"image": "latest"}, {"image": f"{DIGEST}\n"}, {"arguments": ("a\n  KERNEL evil",)}, {"arguments": ("$(id)",)},
+    ],
+)  # fmt: skip
+def test_text_that_does_not_belong_into_a_path_or_menu_is_refused(
+    session: Session, kernel: Path, wrong: dict[str, object]
+) -> None:
+    with pytest.raises(TerraError):
+        plugin.publish_boot(node(kernel=kernel, **wrong), session)  # type: ignore[arg-type]  # what core would never send
+    assert not session.places.root.exists()
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(session: Session, kernel: Path) -> None:
+    (session.places.tftp).mkdir(parents=True)
+    (session.places.tftp / "nodes").write_text("a file where a directory has to be")
+    with pytest.raises(TerraError, match="nodes: cannot be written"):
+        plugin.publish_boot(node(kernel=kernel), session)
