@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from enum import Enum
 
 from attrs import Factory, frozen
@@ -95,11 +95,10 @@ class DiskGroup:
         """What is wrong between the fields."""
         if has(self, "disk", "type") and len(self.disk) < self.type.least_disks:
             yield Problem("disk", f"{self.type.value} needs at least {self.type.least_disks} disks, got {len(self.disk)}")
-        names = {f"subvolumes[{at}].name": name for at, name in known(self.subvolumes, "name")}
-        yield from _twice(names)
-        if has(self, "label") and self.label == OS_LABEL:
-            for path in (path for path, name in names.items() if name == OS_LABEL):
-                yield Problem(path, f'"{OS_LABEL}" is the subvolume of the system itself; choose another name')
+        if has(self, "label", "subvolumes") and self.label == OS_LABEL:
+            for at in (at for at, name in known(self.subvolumes, "name") if name == OS_LABEL):
+                text = f'"{OS_LABEL}" is the subvolume of the system itself; choose another name'
+                yield Problem(f"subvolumes[{at}].name", text)
 
 
 @frozen(kw_only=True)
@@ -131,12 +130,15 @@ class Node:
             yield Problem("groups", f'one group must be labelled "{OS_LABEL}", for the operating system')
         yield from _twice(labels)
         yield from _twice(self._within_groups("disk", "device"))
+        for at in range(len(self.groups)):
+            yield from _twice(self._within_groups("subvolumes", "name", [at]))
         yield from _twice(self._within_groups("subvolumes", "path"))
 
-    def _within_groups(self, items: str, name: str) -> dict[str, str]:
+    def _within_groups(self, items: str, name: str, only: Container[int] | None = None) -> dict[str, str]:
         return {
             f"groups[{at}].{items}[{number}].{name}": value
             for at, part in known(self.groups, items)
+            if only is None or at in only
             for number, value in known(part, name)
         }
 
