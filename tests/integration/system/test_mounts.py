@@ -1,0 +1,233 @@
+"""Mounts and loop devices of the real kernel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from terra_core.errors import CommandError, ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.system import mounts
+from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted, sweep
+from terra_core.system.process import Completed, interruption, run
+from terra_core.system.waiting import wait_until
+
+MB = 1024 * 1024
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A file with an ext4 file system."""
+    path = tmp_path / "disk.img"
+    with path.open("wb") as file:
+        file.truncate(16 * MB)
+    run(["mkfs.ext4", "-q", path])
+    return path
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    path = tmp_path / "target"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _clear(tmp_path: Path) -> Iterator[None]:
+    yield
+    sweep(tmp_path, tmp_path)
+
+
+def attached(image: Path) -> list[Path]:
+    return [device.path for device in loop_devices() if device.file == image]
+
+
+def points_below(directory: Path) -> list[Path]:
+    return [point.path for point in mount_points() if directory in point.path.parents]
+
+
+def test_a_file_is_mounted_for_as_long_as_it_is_needed(image: Path, target: Path) -> None:
+    with loop_device(image) as device:
+        assert attached(image) == [device]
+        with mounted(device, target, filesystem="ext4", options=("noatime",)) as place:
+            assert (place / "lost+found").is_dir()
+            assert points_below(target.parent) == [target]
+        assert not points_below(target.parent)
+    assert not attached(image)
+
+
+def test_what_is_written_can_be_read_the_next_time(image: Path, target: Path) -> None:
+    with loop_device(image) as device, mounted(device, target, filesystem="ext4"):
+        (target / "word").write_text("kept")
+    with loop_device(image, read_only=True) as device, mounted(device, target, filesystem="ext4", options=("ro",)):
+        assert (target / "word").read_text() == "kept"
+
+
+def test_a_read_only_loop_device_takes_no_writes(image: Path) -> None:
+    with (
+        loop_device(image, read_only=True) as device,
+        device.open("r+b", buffering=0) as opened,
+        pytest.raises(OSError, match=os.strerror(errno.EPERM)),
+    ):
+        opened.write(bytes(512))
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, InterruptedWork("enough"), RuntimeError])
+def test_nothing_is_left_when_the_work_fails(
+    image: Path, target: Path, failure: BaseException | type[BaseException]
+) -> None:
+    with (
+        pytest.raises((KeyboardInterrupt, InterruptedWork, RuntimeError)),
+        loop_device(image) as device,
+        mounted(device, target, filesystem="ext4"),
+    ):
+        raise failure
+    assert not points_below(target.parent)
+    assert not attached(image)
+
+
+@pytest.mark.parametrize("program", ["losetup", "mount"])
+def test_nothing_is_left_when_ctrl_c_comes_right_after_the_step(
+    image: Path, target: Path, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_ctrl_c(args: list[str], **options: object) -> Completed:
+        done = run(args, **options)  # type: ignore[arg-type]  # passed on as it came
+        if args[0] == program and "--json" not in args:
+            monkeypatch.setattr(mounts, "run", run)
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(mounts, "run", then_ctrl_c)
+    with pytest.raises(KeyboardInterrupt), loop_device(image) as device, mounted(device, target, filesystem="ext4"):
+        raise AssertionError("not reached")
+    assert not points_below(target.parent)
+    assert not attached(image)
+
+
+def test_an_interruption_does_not_stop_the_undoing(image: Path, target: Path) -> None:
+    asked = False
+    token = interruption.set(lambda: asked)
+    try:
+        with loop_device(image) as device, mounted(device, target, filesystem="ext4"):
+            asked = True
+            with pytest.raises(InterruptedWork):
+                run(["sleep", "5"])
+    finally:
+        interruption.reset(token)
+    assert not points_below(target.parent)
+    assert not attached(image)
+
+
+def test_a_failed_mount_says_why_and_leaves_nothing(tmp_path: Path, target: Path) -> None:
+    blank = tmp_path / "blank.img"
+    blank.write_bytes(bytes(MB))
+    with pytest.raises(CommandError, match="mount"), loop_device(blank) as device, mounted(device, target, filesystem="ext4"):
+        raise AssertionError("not reached")
+    assert not points_below(target.parent)
+    assert not attached(blank)
+
+
+def test_a_place_that_is_taken_is_refused_and_stays_mounted(image: Path, target: Path) -> None:
+    with loop_device(image) as device, mounted(device, target, filesystem="ext4"):
+        with pytest.raises(ConflictError, match="mounted there already"), mounted(device, target, filesystem="ext4"):
+            raise AssertionError("not reached")
+        assert points_below(target.parent) == [target]
+
+
+def test_a_file_that_is_attached_is_refused_and_stays_attached(image: Path) -> None:
+    with loop_device(image) as device:
+        with pytest.raises(ConflictError, match=f"attached to {device}"), loop_device(image):
+            raise AssertionError("not reached")
+        assert attached(image) == [device]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no such file"), loop_device(tmp_path / "none.img"):
+        raise AssertionError("not reached")
+
+
+def test_a_mount_that_is_still_in_use_goes_with_its_last_user(
+    image: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "_BUSY_SECONDS", 0.5)
+    monkeypatch.setattr(mounts, "_DETACH_SECONDS", 0.5)
+    with (
+        pytest.raises(TerraError, match="mounted or open"),
+        loop_device(image) as device,
+        mounted(device, target, filesystem="ext4"),
+    ):
+        user = (target / "open").open("w")
+    assert not points_below(target.parent)
+    user.close()
+    wait_until(lambda: not attached(image), seconds=5, what="the loop device to go")
+
+
+def test_the_sweep_clears_what_a_killed_process_left(image: Path, tmp_path: Path) -> None:
+    work = tmp_path / "run"
+    (work / "a").mkdir(parents=True)
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from terra_core.system.mounts import *\n"
+        f"with loop_device(Path({str(image)!r})) as d, mounted(d, Path({str(work / 'a')!r}), filesystem='ext4') as m:\n"
+        "  (m / 'sub').mkdir()\n"
+        "  with mounted(Path('none'), m / 'sub', filesystem='tmpfs'):\n"
+        "    print('there', flush=True); sys.stdin.read()\n"
+    )
+    victim = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
+    )
+    with victim:
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == b"there\n"
+        victim.send_signal(signal.SIGKILL)
+    (device,) = attached(image)
+    assert sweep(work, tmp_path) == (str(work / "a"), str(work / "a/sub"), str(device))
+    assert not points_below(tmp_path)
+    assert not attached(image)
+    assert sweep(work, tmp_path) == ()
+
+
+def test_the_sweep_finds_mounts_that_others_hide(tmp_path: Path) -> None:
+    work = tmp_path / "run"
+    (work / "a").mkdir(parents=True)
+    run(["mount", "-t", "tmpfs", "lower", work / "a"])
+    (work / "a/below").mkdir()
+    run(["mount", "-t", "tmpfs", "hidden", work / "a/below"])
+    run(["mount", "-t", "tmpfs", "upper", work / "a"])
+    assert len(sweep(work, tmp_path)) == 3
+    assert not points_below(tmp_path)
+
+
+def test_the_sweep_takes_a_mount_away_that_is_in_use(tmp_path: Path) -> None:
+    work = tmp_path / "run"
+    (work / "a").mkdir(parents=True)
+    run(["mount", "-t", "tmpfs", "none", work / "a"])
+    with (work / "a/open").open("w"):
+        assert sweep(work, tmp_path) == (str(work / "a"),)
+        assert not points_below(tmp_path)
+
+
+def test_the_sweep_detaches_the_loop_device_of_a_removed_file(image: Path, tmp_path: Path) -> None:
+    device = run(["losetup", "--find", "--show", image]).text.strip()
+    image.unlink()
+    assert sweep(tmp_path / "run", tmp_path) == (device,)
+    assert not attached(image)
+
+
+def test_the_sweep_leaves_the_neighbours_alone(image: Path, target: Path, tmp_path: Path) -> None:
+    for name in ("tar", "files"):
+        (tmp_path / name).mkdir()
+    with loop_device(image) as device, mounted(device, target, filesystem="ext4"):
+        assert sweep(tmp_path / "tar", tmp_path / "files") == ()
+        assert points_below(tmp_path) == [target]
+        assert attached(image) == [device]
+
+
+def test_the_sweep_of_places_that_are_not_there(tmp_path: Path) -> None:
+    assert sweep(tmp_path / "none", tmp_path / "nothing") == ()

@@ -1,0 +1,42 @@
+"""What the kernel and losetup say of mounts and loop devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from terra_core.system.mounts import LoopDevice, MountPoint, parse_loop_devices, parse_mounts
+
+MOUNTINFO = r"""24 30 0:22 / /proc rw,nosuid,nodev,noexec,relatime shared:13 - proc proc rw
+96 30 7:0 /os /run/terra/a\040b/os rw,relatime shared:50 master:1 - btrfs /dev/loop0 rw,space_cache=v2,subvol=/os
+97 30 0:45 / /mnt/back\134slash rw - tmpfs none rw
+98 30 0:4 net:[4026532300] /run/netns/x rw - nsfs nsfs rw
+"""
+
+LOOPS = """{
+   "loopdevices": [
+      {"name": "/dev/loop0", "back-file": "/iscsi/cm-01/0.lun"},
+      {"name": "/dev/loop7", "back-file": "/iscsi/cm-02/0.lun (deleted)"},
+      {"name": "/dev/loop8", "back-file": null}
+   ]
+}"""
+
+
+def test_mount_points_are_read_with_their_escapes() -> None:
+    assert parse_mounts(MOUNTINFO) == [
+        MountPoint(Path("/proc"), "0:22", "proc"),
+        MountPoint(Path("/run/terra/a b/os"), "7:0", "/dev/loop0"),
+        MountPoint(Path("/mnt/back\\slash"), "0:45", "none"),
+        MountPoint(Path("/run/netns/x"), "0:4", "nsfs"),
+    ]
+
+
+def test_a_loop_device_of_a_removed_file_is_known_by_the_name_it_had() -> None:
+    assert parse_loop_devices(LOOPS) == [
+        LoopDevice(Path("/dev/loop0"), Path("/iscsi/cm-01/0.lun")),
+        LoopDevice(Path("/dev/loop7"), Path("/iscsi/cm-02/0.lun")),
+    ]
+
+
+def test_no_loop_devices_at_all() -> None:
+    assert parse_loop_devices("") == []
+    assert parse_loop_devices('{"loopdevices": []}') == []
