@@ -25,6 +25,7 @@ _STDERR_LINES = 20
 interruption: ContextVar[Callable[[], bool] | None] = ContextVar("interruption", default=None)
 """Asked several times a second while a program runs; a true answer ends the program and raises InterruptedWork."""
 
+
 Argument = str | os.PathLike[str]
 
 
@@ -73,6 +74,7 @@ def run(
     stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    shown: bool = False,
 ) -> Completed:
     """Run a program to its end, with no shell, a clean environment and no standard input of its own.
 
@@ -82,6 +84,7 @@ def run(
     :param stdin: what the program reads from its standard input; nothing when left out.
     :param env: environment variables on top of :func:`clean_environment`.
     :param cwd: the directory to run in.
+    :param shown: let its standard error go to this process's own, for a person to see, instead of keeping it.
     :raises CommandError: when the program is not installed, fails, or takes too long; holds the end of its stderr.
     :raises InterruptedWork: when :data:`interruption` says so.
     """
@@ -91,7 +94,7 @@ def run(
             words,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=None if shown else subprocess.PIPE,
             env=clean_environment(env),
             cwd=cwd,
         )
@@ -114,7 +117,8 @@ def _communicate(
     deadline = time.monotonic() + timeout
     while True:
         try:
-            return process.communicate(stdin, timeout=0.2)
+            stdout, stderr = process.communicate(stdin, timeout=0.2)
+            return stdout, stderr or b""
         except subprocess.TimeoutExpired as error:
             asked = interruption.get()
             if asked is not None and asked():

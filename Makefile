@@ -1,0 +1,47 @@
+# The two commands that matter: `make demo` and `make test`. Both set up what they need.
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+DISTRO ?= debian
+SUITE ?= bookworm
+export DISTRO SUITE MIRROR
+
+.PHONY: help setup demo test lint test-unit test-integration test-vm release lock bench-start clean
+
+help: ## Say what there is to make.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## Install the packages and the virtual environment that everything else needs.
+	@tools/setup $(MAKECMDGOALS)
+
+demo: setup ## From two TOML files to a login prompt on a machine without a disk; KEEP=1 leaves it up.
+	@$(BIN)/python -m lab.demo $(if $(KEEP),--keep)
+
+test: setup lint ## Everything: static checks, unit, integration and virtual machine tests.
+	$(PYTEST) tests/unit plugins/*/tests/unit tests/integration plugins/*/tests/integration tests/vm
+
+lint: setup ## Style, types and the floors of the house.
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+
+test-unit: setup ## The tests that start no program; under a minute.
+	$(PYTEST) tests/unit plugins/*/tests/unit
+
+test-integration: setup ## The tests against a real engine, registry, target, network and disks.
+	$(PYTEST) tests/integration plugins/*/tests/integration
+
+test-vm: setup ## The tests that boot what was built.
+	$(PYTEST) tests/vm
+
+release: setup ## Build the base images from packages, into build/images.
+	@$(BIN)/python -m iso.build
+
+bench-start: setup ## How long `terra --help` takes, against an empty Python program.
+	@$(BIN)/python bench/start.py
+
+lock: setup ## Take the installed versions as those that everybody gets.
+	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt
+
+clean: ## Remove what was built, the cached base images included.
+	rm -rf build dist

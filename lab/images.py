@@ -1,0 +1,57 @@
+"""The base images in a site: built from packages, imported into its engine, pushed to its registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+from iso.build import Recipe, build
+from lab.engine import Engine
+from terra_core.config.session import Session
+from terra_core.config.values import ImageReference, parse_image_reference
+from terra_core.plugins import Plugins
+from terra_core.system.progress import Report, silent
+
+REPOSITORY = "stellarproject"
+VERSION = "v11"
+RECIPES = Path(__file__).parent.parent / "iso"
+
+
+@frozen
+class BaseImage:
+    """A base image as a root tar.
+
+    :param recipe: what it is made of.
+    :param tar: the root tar.
+    """
+
+    recipe: Recipe
+    tar: Path
+
+    def reference(self, registry: str) -> ImageReference:
+        """Its name in a registry."""
+        return parse_image_reference(f"{registry}/{REPOSITORY}/{self.recipe.name}:{VERSION}")
+
+
+def build_base_images() -> dict[str, BaseImage]:
+    """Build the base images, as far as they are not cached."""
+    images = {}
+    for name in ("terraos", "pxe"):
+        recipe = Recipe.load(RECIPES / name)
+        images[name] = BaseImage(recipe, build(recipe))
+    return images
+
+
+def offer(image: BaseImage, engine: Engine, registry: str, *, push: bool, report: Report = silent) -> ImageReference:
+    """Import a base image into an engine, and push it, unless that was done with the same image before.
+
+    :param registry: what its name begins with.
+    :param push: whether it has to be in the registry.
+    """
+    reference = image.reference(registry)
+    engine.import_image(image.tar, str(reference), image.recipe.changes)
+    if push:
+        session = Session(tables={"docker": {"engine": engine.host}}, report=report)
+        Plugins.discover().fill("registry", {}, source="lab").call("push_image", str, reference=reference, session=session)
+    return reference

@@ -1,0 +1,111 @@
+"""A provisioned machine with no disk, booted over the network by BIOS and by UEFI, and asked over ssh what it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.images import build_base_images, offer
+from lab.leases import leased_address
+from lab.machine import Machine
+from lab.site import Site
+from terra_core.system.waiting import wait_until
+
+_BUILD = Path(__file__).parent.parent.parent / "build"
+_BOOT_SECONDS = 420
+_MACHINES = {"bios": "52:54:00:00:0b:01", "uefi": "52:54:00:00:0b:02"}
+_NODE = """\
+hostname = "{firmware}-01"
+mac = "{mac}"
+image = "{registry}/stellarproject/example:6"
+
+[[groups]]
+  label = "os"
+  type = "single"
+  stage = "stage1"
+
+  [[groups.disk]]
+    device = "/dev/sda"
+    size = 4096
+
+  [[groups.subvolumes]]
+    name = "home"
+    path = "/home"
+
+  [[groups.subvolumes]]
+    name = "log"
+    path = "/var/log"
+
+  [[groups.subvolumes]]
+    name = "containerd"
+    path = "/var/lib/containerd"
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, lab_key: Path) -> Iterator[Site]:
+    """A site whose registry has the pxe image and a server's image that lets the test in."""
+    images = build_base_images()
+    work = tmp_path_factory.mktemp("site")
+    server = work / "server.toml"
+    public = lab_key.with_suffix(".pub").read_text().strip()
+    server.write_text(f'{(Path(__file__).parent / "server.toml").read_text()}\n[ssh]\n  keys = ["{public}"]\n')
+    with Site(_BUILD, _BUILD / "vm", label="vm") as site:
+        offer(images["terraos"], site.engine, site.registry.address, push=False)
+        pxe = offer(images["pxe"], site.engine, site.registry.address, push=True)
+        site.command(["create", "--push", server])
+        site.command(["pxe", str(pxe)])
+        yield site
+
+
+@pytest.mark.parametrize("firmware", list(_MACHINES))
+def test_a_machine_without_a_disk_boots_its_image_over_the_network(
+    firmware: str, site: Site, lab_key: Path, tmp_path: Path
+) -> None:
+    mac = _MACHINES[firmware]
+    node_toml = tmp_path / "node.toml"
+    node_toml.write_text(_NODE.format(firmware=firmware, mac=mac, registry=site.registry.address))
+    node = json.loads(site.command(["provision", node_toml]).stdout)
+    with Machine(site.network, mac, _BUILD / "serial" / f"{firmware}.log", firmware=firmware) as machine:
+        address = wait_until(
+            lambda: leased_address(site.leases, mac), seconds=_BOOT_SECONDS, what=f"{mac} to ask for an address"
+        )
+        machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
+        expect_a_healthy_node(machine, node)
+        machine.ssh("echo written before the reboot > ~/note && sync")
+        machine.reboot(seconds=_BOOT_SECONDS)
+        assert machine.ssh("cat ~/note").text == "written before the reboot\n"
+        expect_a_healthy_node(machine, node)
+    site.command(["delete", node["hostname"]])
+
+
+def expect_a_healthy_node(machine: Machine, node: dict[str, object]) -> None:
+    """Ask the machine about all that its node.toml and its server.toml say."""
+    assert machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip() == "running", (
+        machine.ssh("systemctl --failed --no-legend; sudo journalctl -b -p warning --no-pager | tail -n 40").text
+    )
+    assert machine.ssh("hostname").text.strip() == node["hostname"]
+    root = _mount(machine, "/")
+    assert root["fsroot"] == "/os"
+    disk = str(root["source"]).partition("[")[0]
+    assert machine.ssh(f"lsblk --noheadings --output TRAN {disk}").text.strip() == "iscsi"
+    for name, path in (("home", "/home"), ("log", "/var/log"), ("containerd", "/var/lib/containerd")):
+        mount = _mount(machine, path)
+        assert mount["fsroot"] == f"/{name}"
+        assert str(mount["source"]).partition("[")[0] == disk
+    assert machine.ssh("cat /home/terra/from-image/file").text == "kept\n"
+    assert "eth0" in machine.ssh("sudo cat /etc/netplan/*.yaml").text
+    assert "nameserver 10.0.10.1" in machine.ssh("cat /etc/resolv.conf").text
+    assert machine.ssh("cat /proc/sys/kernel/hostname").text.strip() == node["hostname"]
+    assert str(node["hostname"]) in machine.ssh("getent hosts 127.0.1.1").text
+    assert len(machine.ssh("cat /etc/machine-id").text.strip()) == 32
+
+
+def _mount(machine: Machine, path: str) -> dict[str, object]:
+    answer = machine.ssh(f"findmnt --json --output TARGET,SOURCE,FSTYPE,FSROOT --mountpoint {path}")
+    (found,) = json.loads(answer.stdout)["filesystems"]
+    assert found["fstype"] == "btrfs"
+    return dict(found)
