@@ -1,0 +1,43 @@
+"""Terra's registry role, on a Docker Engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from terra_core.config.session import Session
+from terra_core.config.values import ImageReference
+from terra_core.hookspecs import BuildRequest, BuiltImage, hookimpl
+
+NAME = "docker"
+
+
+class DockerPlugin:
+    """Builds and pushes with a Docker Engine; pulls without one."""
+
+    @hookimpl
+    def build_image(self, build: BuildRequest, session: Session) -> BuiltImage:
+        """Build with the engine's own builder."""
+        from terra_docker.build import build_image  # here and below, so that finding the plugin stays cheap
+        from terra_docker.settings import Docker
+
+        return build_image(build, session.settings(NAME, Docker), session.report)
+
+    @hookimpl
+    def push_image(self, reference: ImageReference, session: Session) -> str:
+        """Push an image of the engine, with the credentials of ``docker login``."""
+        from terra_docker.push import push_image
+        from terra_docker.settings import Docker
+
+        return push_image(reference, session.settings(NAME, Docker), session.report)
+
+    @hookimpl
+    def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> str:
+        """Pull into an OCI image layout, with the credentials of ``docker login``."""
+        from terra_docker.pull import pull_image
+        from terra_docker.settings import Docker
+
+        return pull_image(reference, layout, session.settings(NAME, Docker), session.report)
+
+
+plugin = DockerPlugin()
+"""What the entry point loads."""

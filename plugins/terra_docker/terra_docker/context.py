@@ -1,0 +1,121 @@
+"""What is sent to the engine: the user's context and what is laid over it, as one tar stream (POSIX.1-1988 with GNU names)."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import field, frozen
+from docker.utils.build import exclude_paths
+
+from terra_core.errors import TerraError
+from terra_core.hookspecs import BuildRequest
+from terra_core.system.progress import Event, Report
+
+_CHUNK = 1024 * 1024
+_IGNORE = ".dockerignore"
+
+
+@frozen
+class _Entry:
+    name: str
+    path: Path
+    status: tarfile.TarInfo = field(repr=False)
+
+
+def stream_context(build: BuildRequest, report: Report) -> Iterator[bytes]:
+    """Give the tar in pieces, straight from the files: the context is neither copied nor changed.
+
+    Symbolic links are sent as such and never followed, so that nothing outside the two directories is read. Sockets are left
+    out, and so are devices. A file of the overlay takes the place of one of the same name in the context.
+
+    :param build: its context, overlay and Dockerfile.
+    :param report: is told how many bytes of the files have gone.
+    :raises TerraError: when something cannot be read, or changes while it is.
+    """
+    entries = _entries(build)
+    total = sum(entry.status.size for entry in entries)
+    done = 0
+    report(_event(done, total))
+    for entry in entries:
+        yield entry.status.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+        for piece in _content(entry):
+            done += len(piece)
+            yield piece
+            report(_event(done, total))
+        yield bytes(-entry.status.size % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+    report(_event(total, total))
+
+
+def _event(done: int, total: int) -> Event:
+    return Event("context", "sending the files of the build to the engine", done, total)
+
+
+def _entries(build: BuildRequest) -> list[_Entry]:
+    context, overlay = build.context, build.overlay
+    try:
+        names = exclude_paths(str(context), _patterns(context), dockerfile=build.dockerfile)
+    except OSError as error:
+        raise TerraError(f"{error.filename or context}: cannot be read for the build: {error.strerror}") from error
+    found = {name: context / name for name in names}
+    if overlay is not None:
+        found |= {str(path.relative_to(overlay)): path for path in overlay.rglob("*")}
+    entries = []
+    for name in sorted(found):
+        status = _status(name, found[name])
+        if status is not None:
+            entries.append(_Entry(name, found[name], status))
+    return entries
+
+
+def _patterns(context: Path) -> list[str]:
+    try:
+        lines = (context / _IGNORE).read_text(errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _status(name: str, path: Path) -> tarfile.TarInfo | None:
+    try:
+        found = path.lstat()
+        link = str(path.readlink()) if stat.S_ISLNK(found.st_mode) else ""
+    except OSError as error:
+        raise TerraError(f"{path}: cannot be read for the build: {error.strerror}") from error
+    kinds = {stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE,
+             stat.S_IFIFO: tarfile.FIFOTYPE}  # fmt: skip
+    kind = stat.S_IFMT(found.st_mode)
+    if kind not in kinds:
+        return None
+    info = tarfile.TarInfo(name)
+    info.type = kinds[kind]
+    info.mode = stat.S_IMODE(found.st_mode)
+    info.mtime = int(max(found.st_mtime, 0))
+    info.linkname = link
+    info.size = found.st_size if kind == stat.S_IFREG else 0
+    return info
+
+
+def _content(entry: _Entry) -> Iterator[bytes]:
+    """Exactly the bytes that the header announced: a file that changes meanwhile would shift everything after it."""
+    left = entry.status.size
+    if not left:
+        return
+    try:
+        with open(entry.path, "rb", opener=_not_following) as file:
+            while left:
+                piece = file.read(min(left, _CHUNK))
+                if not piece:
+                    raise TerraError(f"{entry.path}: became shorter while it was read for the build")
+                left -= len(piece)
+                yield piece
+    except OSError as error:
+        raise TerraError(f"{entry.path}: cannot be read for the build: {error.strerror}") from error
+
+
+def _not_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)

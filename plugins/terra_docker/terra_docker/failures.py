@@ -1,0 +1,66 @@
+"""What engines and registries say when something fails, in words that tell what to do about it."""
+
+from __future__ import annotations
+
+import re
+
+from terra_core.config.values import ImageReference
+from terra_core.errors import NotFoundError, TerraError
+
+_PLAIN_HTTP = re.compile(r"server gave HTTP response to HTTPS client|first record does not look like a TLS handshake")
+_CERTIFICATE = re.compile(r"x509: ([^\n\"]+)|tls: ([^\n\"]+)")
+_NOT_THERE = re.compile(
+    r"manifest unknown|name unknown|repository name not known|not found: manifest|status 404", re.IGNORECASE
+)
+_NOT_ALLOWED = re.compile(
+    r"unauthorized|authentication required|no basic auth credentials|denied|forbidden|status 40[13]", re.IGNORECASE
+)
+_TOO_MANY = re.compile(r"toomanyrequests|too many requests|status 429", re.IGNORECASE)
+_SILENT = re.compile(
+    r"connection refused|no such host|no route to host|network is unreachable|i/o timeout|deadline exceeded"
+    r"|Client\.Timeout|server misbehaving|name resolution",
+    re.IGNORECASE,
+)
+
+ENGINE_LIST = 'add it to "insecure-registries" in /etc/docker/daemon.json and restart the engine'
+"""How the engine is told to go without TLS: it goes to registries by itself, whatever ``[docker]`` says."""
+
+
+def registry_failure(doing: str, reference: ImageReference, said: str, *, without_tls: str) -> TerraError:
+    """The error for what a registry, or whoever asked it, said.
+
+    :param doing: what failed, such as ``pulling docker.io/library/debian:12``.
+    :param reference: the image.
+    :param said: the message, or the last lines of several.
+    :param without_tls: how to go there without TLS, should the registry have none.
+    """
+    registry = reference.registry
+    if _PLAIN_HTTP.search(said):
+        return TerraError(f"{doing}: the registry {registry} speaks plain HTTP, not HTTPS", hint=f"to trust it, {without_tls}")
+    if _TOO_MANY.search(said):
+        return TerraError(
+            f"{doing}: the registry {registry} says that there were too many requests",
+            hint=f"wait a while, or log in: docker login {registry}",
+        )
+    if _NOT_THERE.search(said):
+        return NotFoundError(f"{doing}: the registry {registry} has no such image")
+    if _NOT_ALLOWED.search(said):
+        return TerraError(
+            f"{doing}: the registry {registry} refused it: {_last_line(said)}", hint=f"log in: docker login {registry}"
+        )
+    certificate = _CERTIFICATE.search(said)
+    if certificate:
+        return TerraError(
+            f"{doing}: the certificate of the registry {registry} is not trusted: {(certificate[1] or certificate[2]).strip()}",
+            hint=f"put its authority's certificate into /etc/docker/certs.d/{registry}/ca.crt",
+        )
+    if _SILENT.search(said):
+        return TerraError(f"{doing}: the registry {registry} does not answer: {_last_line(said)}")
+    return TerraError(f"{doing}: {_last_line(said)}")
+
+
+def _last_line(said: str) -> str:
+    """The last line, without the log's decoration (time="..." level=fatal msg="...")."""
+    line = said.strip().splitlines()[-1] if said.strip() else "no reason was given"
+    found = re.search(r'msg="((?:[^"\\]|\\.)*)"', line)
+    return found[1].replace('\\"', '"').replace("\\\\", "\\") if found else line

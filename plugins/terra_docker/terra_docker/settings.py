@@ -1,0 +1,39 @@
+"""The ``[docker]`` table, the same in server.toml, node.toml and controller.toml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from terra_core.config.structure import Problem
+from terra_core.config.values import ImageReference, shown
+
+_REGISTRY = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
+_ENGINE = re.compile(r"(?:unix|tcp|http|https|ssh)://[\x21-\x7e]+")
+
+
+@frozen(kw_only=True)
+class Docker:
+    """``[docker]``.
+
+    :param insecure: registries, as ``host`` or ``host:port``, that images are pulled from by plain HTTP or without checking
+        their certificate. What is pushed goes the engine's way, which has a list of its own.
+    :param engine: where the engine listens, such as ``unix:///run/docker.sock``; DOCKER_HOST or the usual place when left out.
+    """
+
+    insecure: tuple[str, ...] = ()
+    engine: str | None = None
+
+    def trusts(self, reference: ImageReference) -> bool:
+        """Whether the registry of ``reference`` may be talked to without TLS."""
+        return reference.registry in self.insecure
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the values."""
+        for at, registry in enumerate(self.insecure):
+            if not _REGISTRY.fullmatch(registry):
+                yield Problem(f"insecure[{at}]", f'expected a host and port, such as "10.0.10.3:5000", got {shown(registry)}')
+        if self.engine is not None and not _ENGINE.fullmatch(self.engine):
+            yield Problem("engine", f'expected an address, such as "unix:///run/docker.sock", got {shown(self.engine)}')

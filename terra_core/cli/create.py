@@ -1,0 +1,166 @@
+"""``terra create``: an image from a server.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from terra_core.create import Created, Rendered
+
+_EXAMPLE = """\
+# A machine's image. Every key is here; those with a "#" in front are optional, with their defaults where they have one.
+
+# The name of the machine, and of its image within "repo".
+hostname = "example"
+
+# The tag of its image.
+version = "6"
+
+# The image it is built from.
+os = "docker.io/stellarproject/terraos:v11"
+
+# Where its image goes: this one becomes docker.io/stellarproject/example:6.
+repo = "docker.io/stellarproject"
+
+# Dockerfile lines that make the machine what it is, taken as they stand. ADD and COPY see the directory of this file, or the
+# one that --context names.
+userland = \"\"\"
+RUN echo 'terra:terra' | chpasswd
+\"\"\"
+
+# The program that the machine starts first.
+# init = "/sbin/init"
+
+# Images whose files are laid over the base system, in order.
+# components = ["docker.io/stellarproject/containerd:v4"]
+
+# Who may log in as terra: keys, and the keys of a GitHub account, fetched when the image is built.
+[ssh]
+  keys = []
+  # github = "crosbymichael"
+
+# resolv.conf(5). Without servers or a search list, the file stays as it is in the base system.
+[resolvconf]
+  nameservers = ["8.8.8.8", "8.8.4.4"]
+  search = []
+
+# Who does the work, when it is not the default.
+[plugins]
+  # network = "netplan"
+  # registry = "docker"
+
+# The network plugin's own table. Without an interface, every wired one asks for its address by DHCP.
+[netplan]
+  [[netplan.interfaces]]
+    name = "eth0"
+    # dhcp4 = true                       # the default without addresses
+    # dhcp6 = false
+    # addresses = ["10.0.10.20/24"]
+    # gateway = "10.0.10.1"
+    # nameservers = ["10.0.10.1"]
+    # mtu = 1500
+    # optional = false                   # true: the machine starts up without waiting for it
+
+# The registry plugin's own table.
+[docker]
+  # engine = "unix:///var/run/docker.sock"   # DOCKER_HOST when left out
+  # insecure = ["10.0.10.3:5000"]            # registries that are pulled from without TLS
+"""
+
+
+@click.command("create")
+@click.option(
+    "-c",
+    "--context",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The directory that ADD and COPY see. Default: that of server.toml.",
+)
+@click.option(
+    "-u",
+    "--userland",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of Dockerfile lines, in place of the userland of server.toml.",
+)
+@click.option("--push", is_flag=True, help="Push the image when it is built.")
+@click.option("-n", "--dry", is_flag=True, help="Print the Dockerfile and every rendered file, and build nothing.")
+@click.option("--no-cache", is_flag=True, help="Run every step again.")
+@click.option("--dump", is_flag=True, help="Print a complete, commented server.toml and end.")
+@click.argument("source", metavar="server.toml", required=False)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    context: Path | None,
+    userland: Path | None,
+    push: bool,
+    dry: bool,
+    no_cache: bool,
+    dump: bool,
+    source: str | None,
+) -> None:
+    """Build a machine's image from server.toml (a file, a URL, or - for standard input)."""
+    if dump:
+        click.echo(_EXAMPLE, nl=False)
+        return
+    if source is None:
+        raise click.UsageError("Missing argument 'server.toml'.")
+    from terra_core.cli.output import reporter
+    from terra_core.config.loader import load
+    from terra_core.config.server import Server
+    from terra_core.config.session import Session
+    from terra_core.create import create, render
+    from terra_core.plugins import Plugins
+    from terra_core.system.signals import terminating
+
+    plugins = Plugins.discover()
+    document = load(source, Server, owners=plugins.names)
+    context = context or _directory_of(source)
+    lines = _read(userland) if userland else None
+    if dry:
+        _print_rendered(render(document, plugins=plugins, session=Session(), context=context, userland=lines))
+        return
+    with terminating(), reporter(verbose=bool(ctx.obj and ctx.obj["debug"])) as report:
+        created = create(
+            document,
+            plugins=plugins,
+            session=Session(report=report),
+            context=context,
+            userland=lines,
+            push=push,
+            no_cache=no_cache,
+        )
+    _print_created(created)
+
+
+def _directory_of(source: str) -> Path | None:
+    return None if source == "-" or source.startswith(("http://", "https://")) else Path(source).resolve().parent
+
+
+def _read(path: Path) -> str:
+    from terra_core.errors import ConfigError
+
+    try:
+        return path.read_text()
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not UTF-8 (byte {error.start})"]) from None
+
+
+def _print_rendered(rendered: Rendered) -> None:
+    click.echo("--- Dockerfile")
+    click.echo(rendered.dockerfile, nl=False)
+    for file in rendered.files:
+        text = file.content.decode(errors="replace")
+        click.echo(f"--- /{file.path} ({file.mode:04o} {file.owner})")
+        click.echo(text, nl=not text.endswith("\n"))
+
+
+def _print_created(created: Created) -> None:
+    size = f"{created.size / 1000**2:.1f} MB"
+    if created.pinned:
+        click.echo(f"built {created.reference} ({size}), and pushed it to {created.reference.registry}", err=True)
+        click.echo(created.pinned)
+    else:
+        click.echo(f"built {created.reference} ({size}) in the engine on this machine; --push pushes it", err=True)
+        click.echo(f"{created.reference} {created.id}")

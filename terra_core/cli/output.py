@@ -1,0 +1,165 @@
+"""Progress on standard error: bars on a terminal, lines in a pipe or a log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from terra_core.system.progress import Event, Report
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_PAUSE_SECONDS = 5.0
+_UNITS = ("kB", "MB", "GB", "TB")
+
+
+class _Display(Protocol):
+    def take(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@contextmanager
+def reporter(stream: TextIO | None = None, *, verbose: bool = False) -> Iterator[Report]:
+    """Give a :data:`Report` that shows events for as long as the block lasts.
+
+    On a terminal, every step has a bar, with its rate where bytes are counted. Elsewhere a step has a line when it begins and
+    when it ends, one for each thing that is counted other than bytes, and one every few seconds while it lasts.
+
+    :param stream: where to; standard error when left out.
+    :param verbose: show the text of every event, such as all that the steps of a build print.
+    """
+    out = sys.stderr if stream is None else stream
+    terminal = out.isatty() and os.environ.get("TERM") != "dumb"
+    display: _Display = _Bars(out, verbose=verbose) if terminal else _Lines(out, verbose=verbose)
+    try:
+        yield display.take
+    finally:
+        display.close()
+
+
+class _Lines:
+    def __init__(self, stream: TextIO, *, verbose: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._verbose = verbose
+        self._clock = clock
+        self._steps: dict[str, _Step] = {}
+
+    def take(self, event: Event) -> None:
+        """Print the event if its time has come."""
+        now = self._clock()
+        step = self._steps.get(event.step)
+        if step is None or step.begins_again(event):
+            step = self._steps[event.step] = _Step(now)
+        elif not (self._verbose and event.text != step.text) and not step.is_due(event, now):
+            return
+        step.printed = now
+        step.text, step.done, step.ended = event.text, event.done, _is_end(event)
+        figures = _figures(event, now - step.begun if step.ended else None)
+        print(f"{event.step}: {event.text}{f': {figures}' if figures else ''}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Everything was printed when it came."""
+
+
+class _Step:
+    """What was last printed of a step."""
+
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
+        self.printed = begun
+        self.text = ""
+        self.done: int | None = None
+        self.ended = False
+
+    def begins_again(self, event: Event) -> bool:
+        """Whether a step that came to its end starts over, as a second image that is pulled."""
+        return self.ended and event.done is not None and self.done is not None and event.done < self.done
+
+    def is_due(self, event: Event, now: float) -> bool:
+        """Whether the event has a line of its own."""
+        if _is_end(event):
+            return not self.ended or event.text != self.text
+        if event.unit != "bytes" and event.done != self.done:
+            return True
+        if event.done is None:
+            return event.text != self.text
+        return now - self.printed >= _PAUSE_SECONDS
+
+
+class _Bars:
+    def __init__(self, stream: TextIO, *, verbose: bool) -> None:
+        self._stream = stream
+        self._verbose = verbose
+        self._progress: Progress | None = None
+        self._tasks: dict[str, tuple[TaskID, float]] = {}
+        self._text = ""
+
+    def take(self, event: Event) -> None:
+        """Move the step's bar, after making it when there is none."""
+        progress = self._started()
+        if event.step not in self._tasks:
+            task = progress.add_task(event.step, total=event.total, text=event.text, figures="")
+            self._tasks[event.step] = (task, time.monotonic())
+        task, begun = self._tasks[event.step]
+        figures = _figures(event, time.monotonic() - begun)
+        completed = event.done if event.done is not None else 0
+        progress.update(task, total=event.total, completed=completed, text=event.text, figures=figures)
+        if self._verbose and event.text != self._text:
+            self._text = event.text
+            progress.console.print(event.text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Leave the bars as they are."""
+        if self._progress is not None:
+            self._progress.stop()
+
+    def _started(self) -> Progress:
+        if self._progress is None:
+            # Here, because most runs show no bar.
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+            from rich.table import Column
+
+            wide = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False, style="bold"),
+                TextColumn("{task.fields[text]}", markup=False, table_column=wide),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[figures]}", markup=False, justify="right"),
+                console=Console(file=self._stream),
+                expand=True,
+            )
+            self._progress.start()
+        return self._progress
+
+
+def _is_end(event: Event) -> bool:
+    return event.total is not None and event.done is not None and event.done >= event.total
+
+
+def _figures(event: Event, seconds: float | None) -> str:
+    """How far it is, as a person reads it: ``12.3 of 45.6 MB, 5.1 MB/s``, ``3 of 8``."""
+    if event.done is None:
+        return ""
+    if event.unit != "bytes":
+        return f"{event.done} of {event.total}" if event.total is not None else f"{event.done} {event.unit}"
+    size = _size(event.done) if event.total is None or _is_end(event) else f"{_size(event.done)} of {_size(event.total)}"
+    rate = f", {_size(int(event.done / seconds))}/s" if seconds and event.done else ""
+    return size + rate
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} bytes"
+    amount, unit = float(count), "bytes"
+    for unit in _UNITS:  # noqa: B007  # the one it ends at is used
+        amount /= 1000
+        if amount < 999.95:
+            break
+    return f"{amount:.1f} {unit}"

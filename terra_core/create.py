@@ -1,0 +1,179 @@
+"""From server.toml to an image: what is rendered, the build, the push."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from terra_core.config.loader import Document, config_error
+from terra_core.config.server import Server
+from terra_core.config.session import Session
+from terra_core.config.structure import Problem
+from terra_core.config.values import ImageReference, parse_userland
+from terra_core.dockerfile import NAME, CopyStep, copy_steps, is_continued, write_dockerfile, write_overlay, wrong_with
+from terra_core.errors import TerraError
+from terra_core.hookspecs import BuildRequest, BuiltImage, RenderedFile
+from terra_core.identity import render_identity
+from terra_core.plugins import Filled, PluginError, Plugins
+
+_DIRECTORY = ".terra"
+
+
+@frozen(kw_only=True)
+class Rendered:
+    """What a build is made from, beside the user's own context.
+
+    :param dockerfile: the Dockerfile.
+    :param files: the files of the machine.
+    :param directory: the directory of the context that the Dockerfile finds them in, which the user's context does not have.
+    """
+
+    dockerfile: str
+    files: tuple[RenderedFile, ...]
+    directory: str
+
+    @property
+    def steps(self) -> list[CopyStep]:
+        """The COPY instructions of the files."""
+        return copy_steps(self.files, self.directory)
+
+
+@frozen(kw_only=True)
+class Created:
+    """An image that was made.
+
+    :param reference: its name.
+    :param id: the digest of its configuration.
+    :param size: its size in bytes.
+    :param digest: the digest of its manifest in the registry, if it was pushed.
+    """
+
+    reference: ImageReference
+    id: str
+    size: int
+    digest: str | None = None
+
+    @property
+    def pinned(self) -> str | None:
+        """Its name with its digest, which stays what it is whatever becomes of the tag; if it was pushed."""
+        return f"{self.reference}@{self.digest}" if self.digest else None
+
+
+def create(
+    document: Document[Server],
+    *,
+    plugins: Plugins,
+    session: Session,
+    context: Path | None = None,
+    userland: str | None = None,
+    push: bool = False,
+    no_cache: bool = False,
+) -> Created:
+    """Build the image of a server.toml, and push it when asked to.
+
+    :param document: the file.
+    :param context: the directory that the userland's ADD and COPY see; it is only read. None sees nothing.
+    :param userland: Dockerfile lines in place of the file's own.
+    :param push: whether to push it once it is built.
+    :param no_cache: whether every step runs again.
+    :param session: who listens; the file's name and tables are the document's.
+    :raises TerraError: nothing is pushed then, and what a failed build made is gone.
+    """
+    registry = plugins.fill("registry", document.value.plugins, source=document.source)
+    told = _of_document(session, document)
+    rendered = render(document, plugins=plugins, session=session, context=context, userland=userland)
+    with tempfile.TemporaryDirectory(prefix="terra-create-") as work:
+        overlay, empty = Path(work, "overlay"), Path(work, "empty")
+        overlay.mkdir()
+        empty.mkdir()
+        write_overlay(overlay, rendered.directory, rendered.dockerfile, rendered.steps)
+        build = BuildRequest(
+            context=context or empty,
+            overlay=overlay,
+            dockerfile=f"{rendered.directory}/{NAME}",
+            reference=document.value.image,
+            no_cache=no_cache,
+        )
+        built = registry.call("build_image", BuiltImage, build=build, session=told)
+    digest = registry.call("push_image", str, reference=built.reference, session=told) if push else None
+    return Created(reference=built.reference, id=built.id, size=built.size, digest=digest)
+
+
+def render(
+    document: Document[Server],
+    *,
+    plugins: Plugins,
+    session: Session,
+    context: Path | None = None,
+    userland: str | None = None,
+) -> Rendered:
+    """Render the Dockerfile and the files of a server.toml; nothing is written, and no engine is asked.
+
+    A file that the context has at a rendered file's path takes its place, with the rendered one's owner and mode.
+
+    :raises TerraError: as for :func:`create`.
+    """
+    server = _with_userland(document, userland)
+    network = plugins.fill("network", server.plugins, source=document.source)
+    told = _of_document(session, document)
+    answer: Sequence[object] = network.call("render_network", (list, tuple), server=server, session=told)
+    files = [*render_identity(server), *_checked(answer, network)]
+    _check_distinct(files, network)
+    if context is not None:
+        files = [_from_context(file, context) for file in files]
+    directory = _free_name(context)
+    dockerfile = write_dockerfile(server, copy_steps(files, directory))
+    return Rendered(dockerfile=dockerfile, files=tuple(files), directory=directory)
+
+
+def _of_document(session: Session, document: Document[Server]) -> Session:
+    return evolve(session, source=document.source, tables=document.tables)
+
+
+def _with_userland(document: Document[Server], userland: str | None) -> Server:
+    try:
+        server = document.value if userland is None else evolve(document.value, userland=parse_userland(userland))
+    except ValueError as error:
+        raise config_error(document.source, [Problem("userland", str(error))]) from error
+    if is_continued(server.userland):
+        text = 'its last line ends in "\\" and would take in the line that Terra writes after it'
+        raise config_error(document.source, [Problem("userland", text)])
+    return server
+
+
+def _checked(answer: Sequence[object], network: Filled) -> Iterator[RenderedFile]:
+    for file in answer:
+        fault = wrong_with(file) if isinstance(file, RenderedFile) else f"it returned {type(file).__name__} among the files"
+        if fault or not isinstance(file, RenderedFile):
+            raise PluginError(f"plugin {network.installed.name!r} rendered what no image can have: {fault}")
+        yield file
+
+
+def _check_distinct(files: Sequence[RenderedFile], network: Filled) -> None:
+    paths: set[str] = set()
+    for file in files:
+        if file.path in paths:
+            raise PluginError(f"plugin {network.installed.name!r} rendered /{file.path}, which is rendered already")
+        paths.add(file.path)
+
+
+def _from_context(file: RenderedFile, context: Path) -> RenderedFile:
+    place = context / file.path
+    if not os.path.lexists(place):
+        return file
+    try:
+        if not place.resolve(strict=True).is_relative_to(context.resolve(strict=True)):
+            raise TerraError(f"{place}: leads out of the build's context, so it cannot take the place of the rendered file")
+        return evolve(file, content=place.read_bytes())
+    except OSError as error:
+        raise TerraError(f"{place}: cannot take the place of the rendered file: {error.strerror}") from error
+
+
+def _free_name(context: Path | None) -> str:
+    names = itertools.chain([_DIRECTORY], (f"{_DIRECTORY}-{number}" for number in itertools.count(1)))
+    return next(name for name in names if context is None or not os.path.lexists(context / name))

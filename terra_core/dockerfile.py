@@ -1,0 +1,121 @@
+"""The Dockerfile of a machine's image: https://docs.docker.com/reference/dockerfile/."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from attrs import frozen
+
+from terra_core.config.server import Server
+from terra_core.config.values import shown
+from terra_core.hookspecs import RenderedFile
+
+NAME = "Dockerfile"
+_ROOT = "root:root"
+_PATH = re.compile(r"(?:[A-Za-z0-9._@+-]+/)*[A-Za-z0-9._@+-]+")
+_OWNER = re.compile(r"[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}")
+_CONTINUED = re.compile(r"\\\s*\Z")
+
+
+@frozen
+class CopyStep:
+    """Rendered files that one COPY instruction brings into the image.
+
+    A directory is copied, not single files: that way a file takes the place of a symbolic link of its name, instead of being
+    written to where the link points, and the directory that is there already keeps its owner and mode.
+
+    :param source: a directory of the build's context.
+    :param target: the directory in the image, with slashes at both ends.
+    :param owner: whom the files belong to.
+    :param files: the files, by their path below ``source``.
+    """
+
+    source: str
+    target: str
+    owner: str
+    files: tuple[tuple[str, RenderedFile], ...]
+
+    def __str__(self) -> str:
+        chown = "" if self.owner == _ROOT else f"--chown={self.owner} "
+        return f"COPY {chown}{self.source}/ {self.target}"
+
+
+def wrong_with(file: RenderedFile) -> str:
+    """Why a rendered file can't be a part of an image, or nothing: no text but what is allowed reaches the Dockerfile."""
+    if not _PATH.fullmatch(file.path) or {".", ".."} & set(file.path.split("/")):
+        return f"its path is {shown(file.path)}, where a relative one of plain characters is expected"
+    if not _OWNER.fullmatch(file.owner):
+        return f'the owner of {file.path} is {shown(file.owner)}, where "user:group" is expected'
+    if file.mode & ~0o7777:
+        return f"the mode of {file.path} is {file.mode:#o}, where permission bits are expected"
+    return ""
+
+
+def copy_steps(files: Sequence[RenderedFile], directory: str) -> list[CopyStep]:
+    """Arrange files into as few COPY instructions as their directories and owners allow.
+
+    What belongs to root goes into its directory. What belongs to a user goes there together with its directory, which becomes
+    that user's own, as ``.ssh`` has to be.
+
+    :param files: files without faults.
+    :param directory: the directory of the context that holds them.
+    """
+    groups: dict[tuple[str, str], list[tuple[str, RenderedFile]]] = {}
+    for file in files:
+        path = PurePosixPath(file.path)
+        base = path.parent if file.owner == _ROOT else path.parent.parent
+        groups.setdefault((str(base), file.owner), []).append((str(path.relative_to(base)), file))
+    return [
+        CopyStep(f"{directory}/{number}", "/" if base == "." else f"/{base}/", owner, tuple(members))
+        for number, ((base, owner), members) in enumerate(groups.items())
+    ]
+
+
+def write_dockerfile(server: Server, steps: Sequence[CopyStep]) -> str:
+    """Write the Dockerfile: nothing of server.toml but the userland is more than a word in it.
+
+    The first line is a comment, after which no parser directive is one: the userland cannot have the engine fetch a frontend.
+    """
+    userland = server.userland if not server.userland or server.userland.endswith("\n") else f"{server.userland}\n"
+    labels = {"terra.hostname": server.hostname, "terra.version": server.version, "terra.os": str(server.os)}
+    return "".join(
+        [
+            "# Made by Terra.\n",
+            f"FROM {server.os}\n",
+            *(f"COPY --from={component} / /\n" for component in server.components),
+            *(f"{step}\n" for step in steps),
+            userland,
+            f"LABEL {' '.join(f'{key}={json.dumps(value)}' for key, value in labels.items())}\n",
+            f"CMD {json.dumps([server.init])}\n",
+        ]
+    )
+
+
+def is_continued(userland: str) -> bool:
+    """Whether the userland's last instruction goes on in the line after it, which is not the userland's."""
+    lines = [line for line in userland.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return bool(lines and _CONTINUED.search(lines[-1]))
+
+
+def write_overlay(overlay: Path, directory: str, dockerfile: str, steps: Sequence[CopyStep]) -> None:
+    """Write the Dockerfile and the rendered files, as they are to lie over the user's context.
+
+    :param overlay: an empty directory.
+    :param directory: the directory in it that they go to.
+    """
+    (overlay / directory).mkdir(mode=0o755)
+    (overlay / directory / NAME).write_text(dockerfile)
+    for path, file in _placed(overlay, steps):
+        for parent in reversed(path.relative_to(overlay).parents):
+            (overlay / parent).mkdir(mode=0o755 if file.owner == _ROOT else 0o700, exist_ok=True)
+        path.write_bytes(file.content)
+        path.chmod(file.mode)
+
+
+def _placed(overlay: Path, steps: Sequence[CopyStep]) -> Iterator[tuple[Path, RenderedFile]]:
+    for step in steps:
+        for name, file in step.files:
+            yield overlay / step.source / name, file

@@ -1,0 +1,86 @@
+"""The files that make a machine itself: its name, its name resolution, and who may log in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import requests
+
+from terra_core.config.server import ResolvConf, Server, Ssh
+from terra_core.config.values import GithubUser, Hostname, SshKey, parse_ssh_key
+from terra_core.errors import NotFoundError, TerraError
+from terra_core.hookspecs import RenderedFile
+
+_GITHUB = "https://github.com"
+_GITHUB_SECONDS = 20
+_GITHUB_LIMIT = 256 * 1024
+_ACCOUNT = "terra"
+
+
+def render_identity(server: Server, *, github: str = _GITHUB) -> Iterator[RenderedFile]:
+    """Render hostname(5), hosts(5), resolv.conf(5) and the authorized keys of ``terra`` (sshd(8)).
+
+    The last two are rendered only when server.toml says what to write into them.
+
+    :param github: where the keys of ``ssh.github`` are fetched.
+    :raises TerraError: when the keys of ``ssh.github`` cannot be had.
+    """
+    yield RenderedFile(path="etc/hostname", content=f"{server.hostname}\n".encode())
+    yield RenderedFile(path="etc/hosts", content=_hosts(server.hostname).encode())
+    resolution = _resolv_conf(server.resolvconf)
+    if resolution:
+        yield RenderedFile(path="etc/resolv.conf", content=resolution.encode())
+    keys = _keys(server.ssh, github)
+    if keys:
+        content = "".join(f"{key}\n" for key in keys).encode()
+        owner = f"{_ACCOUNT}:{_ACCOUNT}"
+        yield RenderedFile(path=f"home/{_ACCOUNT}/.ssh/authorized_keys", content=content, mode=0o600, owner=owner)
+
+
+def _hosts(hostname: Hostname) -> str:
+    short = hostname.partition(".")[0]
+    names = hostname if short == hostname else f"{hostname} {short}"
+    return (
+        "127.0.0.1 localhost\n"
+        f"127.0.1.1 {names}\n"
+        "::1 localhost ip6-localhost ip6-loopback\n"
+        "ff02::1 ip6-allnodes\n"
+        "ff02::2 ip6-allrouters\n"
+    )
+
+
+def _resolv_conf(table: ResolvConf) -> str:
+    lines = [f"nameserver {address}\n" for address in table.nameservers]
+    if table.search:
+        lines.append(f"search {' '.join(table.search)}\n")
+    return "".join(lines)
+
+
+def _keys(ssh: Ssh, github: str) -> Sequence[SshKey]:
+    fetched = _fetch_keys(ssh.github, github) if ssh.github else ()
+    return tuple(dict.fromkeys((*ssh.keys, *fetched)))
+
+
+def _fetch_keys(user: GithubUser, github: str) -> Sequence[SshKey]:
+    url = f"{github}/{user}.keys"
+    hint = "put the keys into server.toml instead: [ssh] keys = [...]"
+    try:
+        # A redirect is not followed: what it leads to is not the account that was named.
+        with requests.get(url, timeout=_GITHUB_SECONDS, stream=True, allow_redirects=False) as answer:
+            status, reason = answer.status_code, answer.reason
+            content = answer.raw.read(_GITHUB_LIMIT + 1, decode_content=True) if status == 200 else b""
+    except requests.RequestException as error:
+        raise TerraError(f"ssh.github: {url} cannot be fetched: {error}", hint=hint) from error
+    if status == 404:
+        raise NotFoundError(f"ssh.github: there is no GitHub account {user!r}")
+    if status != 200:
+        raise TerraError(f"ssh.github: {url}: the server answered {status} {reason}", hint=hint)
+    if len(content) > _GITHUB_LIMIT:
+        raise TerraError(f"ssh.github: {url}: longer than {_GITHUB_LIMIT} bytes, which no list of keys is")
+    try:
+        keys = [parse_ssh_key(line.strip()) for line in content.decode().splitlines() if line.strip()]
+    except ValueError as error:
+        raise TerraError(f"ssh.github: {url}: the server sent something else than public keys: {error}") from error
+    if not keys:
+        raise TerraError(f"ssh.github: the GitHub account {user!r} has no public keys", hint=hint)
+    return keys
