@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
+from types import ModuleType
 from typing import Any, TypeVar
 
 import importlib_metadata as metadata
@@ -67,7 +69,7 @@ class Filled:
             answer = self._manager.subset_hook_caller(hook, others)(**arguments)
         except TerraError:
             raise
-        except Exception as error:  # a plugin is others' code: whatever it raises, the error names it
+        except (Exception, SystemExit) as error:  # a plugin is others' code: whatever it raises, the error names it
             raise PluginError(
                 f"plugin {self.installed.name!r} failed in {hook}: {type(error).__name__}: {error}",
                 hint=f"report it to the authors of {self.installed.distribution} {self.installed.version}",
@@ -154,22 +156,49 @@ class Plugins:
             return registered
         try:
             plugin = installed.entry.load()
-        except Exception as error:  # a plugin is others' code: whatever its import raises, the error names it
+        except (Exception, SystemExit) as error:  # a plugin is others' code: whatever its import raises, the error names it
             raise PluginError(
                 f"plugin {installed.name!r} of {installed.distribution} {installed.version} cannot be loaded: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        if isinstance(plugin, type):
-            raise PluginError(
-                f"plugin {installed.name!r} is the class {plugin.__name__}: its entry point must name an instance"
-            )
+        wrong = self._misfit(plugin)
+        if wrong:
+            raise PluginError(f"plugin {installed.name!r} of {installed.distribution} {installed.version} {wrong}")
         try:
             self._manager.register(plugin, installed.name)
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
-            self._manager.unregister(plugin)
+            if self._manager.is_registered(plugin):
+                self._manager.unregister(plugin)
             raise PluginError(f"plugin {installed.name!r} of {installed.distribution} does not fit: {error}") from error
         return plugin
+
+    def _misfit(self, plugin: object) -> str:
+        """What keeps an object from being a plugin, in words of Terra's: pluggy would show it by its address in memory."""
+        if isinstance(plugin, type | ModuleType):
+            kind = "class" if isinstance(plugin, type) else "module"
+            return f"is the {kind} {plugin.__name__}: its entry point must name an instance"
+        for name, other in self._manager.list_name_plugin():
+            if other is plugin:
+                return f"is the same object as the plugin {name!r}: each must be an instance of its own"
+        known = {hook: getattr(role.spec, hook) for role in ROLES.values() for hook in role.hooks}
+        for name in dir(plugin):
+            options = self._manager.parse_hookimpl_opts(plugin, name)
+            if options is None:
+                continue
+            hook = options.get("specname") or name
+            if hook not in known:
+                return f"has a hook that Terra does not know: {hook}"
+            strange = _needed(getattr(plugin, name)) - set(signature(known[hook]).parameters)
+            if strange:
+                return f"does not fit: {hook} takes {', '.join(sorted(strange))}, which Terra does not give"
+        return ""
+
+
+def _needed(hook: Callable[..., object]) -> set[str]:
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = signature(hook).parameters.values()
+    return {one.name for one in parameters if one.kind in kinds and one.default is Parameter.empty}
 
 
 def _missing(role: str, name: str, installed: frozenset[str]) -> str:

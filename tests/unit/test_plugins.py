@@ -1,0 +1,211 @@
+"""Finding plugins, and asking the selected one: with distributions made for the test, and whatever they may do wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from terra_core.config.server import Server
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname, Repository, Tag, parse_image_reference
+from terra_core.errors import ConfigError, NotFoundError, TerraError
+from terra_core.hookspecs import ROLES, RenderedFile
+from terra_core.plugins import PluginError, Plugins, candidates
+
+SERVER = Server(hostname=Hostname("a"), version=Tag("6"), os=parse_image_reference("terraos"), repo=Repository("docker.io/b"))
+HEAD = "from terra_core.errors import NotFoundError\nfrom terra_core.hookspecs import RenderedFile, hookimpl\ncalled = []\n"
+RENDER = (
+    "class Plugin:\n"
+    "    @hookimpl\n"
+    "    def render_network(self, server, session):\n"
+    "        called.append(server.hostname)\n"
+    "        {body}\n"
+    "plugin = Plugin()\n"
+)
+Make = Callable[..., None]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Make a distribution with one module and install it for the length of a test."""
+    before = set(sys.modules)
+
+    def make(name: str, module: str = "", *, entries: str = "", dist: str = "", version: str = "1.2.3") -> None:
+        dist = dist or f"terra-{name}"
+        site = tmp_path / dist
+        info = site / f"{dist.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[terra.plugins]\n{entries or f'{name} = fake_{name}:plugin'}\n")
+        (site / f"fake_{name}.py").write_text(HEAD + module)
+        monkeypatch.syspath_prepend(str(site))
+
+    yield make
+    for name in set(sys.modules) - before:
+        if name.startswith("fake_"):
+            del sys.modules[name]
+
+
+def fill(name: str) -> object:
+    return Plugins.discover().fill("network", {"network": name}, source="server.toml")
+
+
+def render(name: str) -> list[RenderedFile]:
+    filled = Plugins.discover().fill("network", {"network": name}, source="server.toml")
+    return filled.call("render_network", list, server=SERVER, session=Session())
+
+
+def refusal(name: str, do: Callable[[str], object] = fill) -> str:
+    with pytest.raises(PluginError) as caught:
+        do(name)
+    assert "0x" not in str(caught.value)
+    assert caught.value.exit_code == 1
+    return str(caught.value)
+
+
+def test_the_selected_plugin_is_asked_and_no_other(make: Make) -> None:
+    make("paper", RENDER.format(body="return [RenderedFile(path='etc/paper', content=b'paper')]"))
+    make("stone", RENDER.format(body="return [RenderedFile(path='etc/stone', content=b'stone')]"))
+    plugins = Plugins.discover()
+    stone = plugins.fill("network", {"network": "stone"}, source="server.toml")
+    paper = plugins.fill("network", {"network": "paper"}, source="server.toml")
+    (file,) = paper.call("render_network", list, server=SERVER, session=Session())
+    assert file.path == "etc/paper"
+    assert sys.modules["fake_paper"].called == ["a"]
+    assert sys.modules["fake_stone"].called == []
+    (file,) = stone.call("render_network", list, server=SERVER, session=Session())
+    assert file.path == "etc/stone"
+    assert sys.modules["fake_paper"].called == ["a"]
+
+
+def test_nothing_is_imported_before_it_is_selected(make: Make) -> None:
+    make("broken", "raise RuntimeError('imported')")
+    make("paper", RENDER.format(body="return []"))
+    assert {"broken", "paper"} <= Plugins.discover().names
+    assert render("paper") == []
+
+
+def test_a_missing_plugin_is_named_with_its_role_what_is_installed_and_how_to_get_it(make: Make) -> None:
+    make("paper")
+    plugins = Plugins(
+        {name: installed for name, installed in Plugins.discover().installed.items() if name == "paper"},
+    )
+    with pytest.raises(ConfigError) as caught:
+        plugins.fill("network", {"network": "stone"}, source="server.toml")
+    assert caught.value.problems == (
+        "server.toml: plugins.network: 'stone', the plugin for the role network, is not installed (installed: paper); "
+        "install it with: pip install terra-stone",
+    )
+    assert caught.value.exit_code == 2
+    with pytest.raises(ConfigError, match=r"plugins.network: 'netplan', .* \(installed: none\)"):
+        Plugins({}).fill("network", {}, source="server.toml")
+
+
+def test_a_role_that_does_not_exist_is_a_problem_of_the_file() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Plugins({}).fill("network", {"netwrok": "paper"}, source="server.toml")
+    assert caught.value.problems == (f"server.toml: plugins.netwrok: is no role (roles: {', '.join(ROLES)})",)
+
+
+def test_one_name_from_two_distributions_is_an_error_whichever_was_installed_first(make: Make) -> None:
+    make("paper")
+    make("paper", dist="terra-wallpaper")
+    with pytest.raises(PluginError) as caught:
+        Plugins.discover()
+    assert "two distributions bring a plugin named 'paper'" in caught.value.message
+    assert {"terra-paper", "terra-wallpaper"} <= set(caught.value.message.replace(":", "").split())
+    assert "pip uninstall terra-" in caught.value.hint
+
+
+def test_a_plugin_whose_module_is_not_there(make: Make) -> None:
+    make("paper", entries="paper = fake_elsewhere:plugin")
+    assert refusal("paper").startswith(
+        "plugin 'paper' of terra-paper 1.2.3 cannot be loaded: ModuleNotFoundError: No module named 'fake_elsewhere'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("raise RuntimeError('not today')", "cannot be loaded: RuntimeError: not today"),
+        ("import sys\nsys.exit(3)", "cannot be loaded: SystemExit: 3"),
+        ("this is no Python", "cannot be loaded: SyntaxError: "),
+        ("plagin = 1", "cannot be loaded: AttributeError: "),
+        (RENDER.format(body="").replace("plugin = Plugin()", "plugin = Plugin"), "1.2.3 is the class Plugin: its entry point"),
+        ("import types\nplugin = types", "1.2.3 is the module types: its entry point must name an instance"),
+        ("plugin = None", "'paper' does not fill the role network: it has no render_network"),
+        ("plugin = 1", "'paper' does not fill the role network: it has no render_network"),
+        ("class Plugin: pass\nplugin = Plugin()", "'paper' does not fill the role network: it has no render_network"),
+        (RENDER.format(body="").replace("    @hookimpl\n", ""), "does not fill the role network: it has no render_network"),
+        (RENDER.format(body="").replace("render_network", "render_netwrok"), "a hook that Terra does not know: render_netwrok"),
+        (RENDER.format(body="").replace("session", "sessoin"), "render_network takes sessoin, which Terra"),
+    ],
+)
+def test_what_is_no_plugin_is_refused_when_it_is_selected(make: Make, module: str, expected: str) -> None:
+    make("paper", module)
+    message = refusal("paper")
+    assert message.startswith("plugin 'paper'")
+    assert expected in message
+    assert refusal("paper") == message
+
+
+def test_an_unknown_hook_is_refused_beside_a_known_one_too(make: Make) -> None:
+    extra = "class Plugin(Plugin):\n    @hookimpl\n    def render_more(self): pass\nplugin = Plugin()\n"
+    make("paper", RENDER.format(body="return []") + extra)
+    assert "has a hook that Terra does not know: render_more" in refusal("paper")
+
+
+def test_one_object_under_two_names_is_refused(make: Make) -> None:
+    make("paper", RENDER.format(body="return []"), entries="paper = fake_paper:plugin\nstone = fake_paper:plugin")
+    plugins = Plugins.discover()
+    plugins.fill("network", {"network": "paper"}, source="server.toml")
+    with pytest.raises(PluginError, match=r"plugin 'stone' of terra-paper 1\.2\.3 is the same object as the plugin 'paper'"):
+        plugins.fill("network", {"network": "stone"}, source="server.toml")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("raise KeyError('x')", "plugin 'paper' failed in render_network: KeyError: 'x'\nreport it to the authors"),
+        ("raise SystemExit(3)", "plugin 'paper' failed in render_network: SystemExit: 3\nreport it"),
+        ("return 'etc/paper'", "plugin 'paper' returned str from render_network"),
+        ("return None", "plugin 'paper' returned NoneType from render_network"),
+    ],
+)
+def test_a_plugin_that_fails_or_returns_the_wrong_thing_is_named(make: Make, body: str, expected: str) -> None:
+    make("paper", RENDER.format(body=body))
+    assert refusal("paper", render).startswith(expected)
+
+
+def test_an_error_that_a_user_can_act_upon_passes_as_it_is(make: Make) -> None:
+    make("paper", RENDER.format(body="raise NotFoundError('no such paper', hint='buy some')"))
+    with pytest.raises(NotFoundError) as caught:
+        render("paper")
+    assert str(caught.value) == "no such paper\nbuy some"
+    assert not isinstance(caught.value, PluginError)
+    assert isinstance(caught.value, TerraError)
+
+
+def test_an_interruption_passes(make: Make) -> None:
+    make("paper", RENDER.format(body="raise KeyboardInterrupt"))
+    with pytest.raises(KeyboardInterrupt):
+        render("paper")
+
+
+def test_candidates_lists_every_role_with_all_that_fill_it_and_what_is_selected(make: Make) -> None:
+    make("paper", RENDER.format(body="return []"), version="4.5")
+    found = {name: one for name, one in Plugins.discover().installed.items() if name == "paper"}
+    rows = [(row.role, row.name, row.distribution, row.version, row.selected) for row in candidates(Plugins(found), {})]
+    assert rows == [
+        ("network", "netplan", "", "not installed", True),
+        ("network", "paper", "terra-paper", "4.5", False),
+        *((role.name, role.default, "", "not installed", True) for role in ROLES.values() if role.name != "network"),
+    ]
+    chosen = [row for row in candidates(Plugins(found), {"network": "paper"}) if row.role == "network"]
+    assert [(row.name, row.selected) for row in chosen] == [("paper", True)]
+    assert chosen[0].as_json() == {
+        "role": "network", "name": "paper", "distribution": "terra-paper", "version": "4.5", "selected": True,
+    }  # fmt: skip
