@@ -46,7 +46,8 @@ class RecipeFile:
 
     :param packages: packages of every distribution.
     :param distribution: further packages, by distribution.
-    :param variant: how much of a system is made; see mmdebstrap(1).
+    :param variant: how much of a system is made; see mmdebstrap(1). With ``extract`` the packages are only unpacked, and the
+        image is what the customize program puts into the directory ``image`` there.
     :param needs: recipes whose root tars the customize program reads, each in a variable of its upper-case name.
     :param image: about the image.
     """
@@ -157,15 +158,7 @@ def build(recipe: Recipe, *, images: Path = IMAGES, say: Callable[[str], None] =
 
 def _bootstrap(recipe: Recipe, origin: Origin, tar: Path) -> list[str]:
     packages = [*recipe.file.packages, *recipe.file.distribution.get(origin.distro, ())]
-    files, customize = recipe.path / "files", recipe.path / "customize"
-    hooks = []
-    if files.is_dir():
-        hooks.append(
-            f"--essential-hook=tar -C '{files}' --owner=0 --group=0 --mode=u+rw,go-w -c . | tar -C \"$1\" --no-overwrite-dir -x"
-        )
-    if customize.exists():
-        hooks.append(f"--customize-hook={customize}")
-    return [
+    command = [
         "mmdebstrap",
         f"--variant={recipe.file.variant}",
         f"--include={','.join(packages)}",
@@ -173,11 +166,26 @@ def _bootstrap(recipe: Recipe, origin: Origin, tar: Path) -> list[str]:
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
-        *hooks,
-        origin.suite,
-        str(tar),
-        *_mirrors(origin),
     ]
+    files, customize = recipe.path / "files", recipe.path / "customize"
+    if files.is_dir():
+        pack = f"tar -C '{files}' --owner=0 --group=0 --mode=u+rw,go-w -c ."
+        command.append(f'--essential-hook={pack} | tar -C "$1" --no-overwrite-dir -x')
+    if recipe.file.variant == "extract":
+        # mmdebstrap calls no other hook for this variant, and would put files of its own beside the image's.
+        pack = f"tar --sort=name --mtime=@{_EPOCH} --owner=0 --group=0 -C \"$1/image\" -cf '{tar}' ."
+        return [
+            *command,
+            f"--extract-hook={customize}",
+            f"--extract-hook={pack}",
+            "--format=null",
+            origin.suite,
+            "-",
+            *_mirrors(origin),
+        ]
+    if customize.exists():
+        command.append(f"--customize-hook={customize}")
+    return [*command, origin.suite, str(tar), *_mirrors(origin)]
 
 
 def _mirrors(origin: Origin) -> list[str]:
