@@ -148,7 +148,9 @@ class Engine:
         directories = [self._place.path, self._data]
         processes = mentioning(directories)
         end(processes)
-        points = [point for directory in directories for point in mounts_below(directory)]
+        # dockerd itself never unmounts the handle of a namespace that build steps have shared.
+        handles = f"{self._place.path.resolve()}/docker/netns/"
+        points = [point for directory in directories for point in mounts_below(directory) if not point.startswith(handles)]
         for directory in directories:
             unmount_below(directory)
         left = [f"process {process.pid} ({process.command})" for process in processes]
