@@ -1,0 +1,46 @@
+"""The floors of the house, as ``.importlinter`` draws them."""
+
+from __future__ import annotations
+
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = {path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")}
+
+
+@pytest.fixture
+def drawn() -> ConfigParser:
+    parser = ConfigParser()
+    parser.read(ROOT / ".importlinter")
+    return parser
+
+
+def test_the_floors_hold(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    code = lint_imports(config_filename=str(ROOT / ".importlinter"), no_cache=True)
+    assert code == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("contract", "key"),
+    [
+        ("importlinter", "root_packages"),
+        ("importlinter:contract:plugins", "source_modules"),
+        ("importlinter:contract:strangers", "modules"),
+        ("importlinter:contract:core", "forbidden_modules"),
+        ("importlinter:contract:programs", "source_modules"),
+    ],
+)
+def test_every_plugin_is_held_to_them(drawn: ConfigParser, contract: str, key: str) -> None:
+    assert set(drawn[contract][key].split()) - {"terra_core"} == PLUGINS
+
+
+def test_a_plugin_may_import_what_plugins_may_and_nothing_that_comes_later(drawn: ConfigParser) -> None:
+    allowed = {"hookspecs", "config", "image", "system", "errors"}
+    core = {path.stem for path in (ROOT / "terra_core").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    forbidden = drawn["importlinter:contract:plugins"]["forbidden_modules"].split()
+    assert {f"terra_core.{name}" for name in core - allowed - {"__init__"}} == set(forbidden)
