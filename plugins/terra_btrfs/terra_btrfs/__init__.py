@@ -1,0 +1,37 @@
+"""The filesystem role: disk groups as btrfs (btrfs(5)), with RAID profiles and subvolumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from terra_core.config.node import DiskGroup
+from terra_core.config.session import Session
+from terra_core.hookspecs import PreparedGroup, hookimpl
+
+__all__ = ["plugin"]
+
+
+class BtrfsPlugin:
+    """What core calls; the work is done in the modules beside this one."""
+
+    @hookimpl
+    def prepare_disks(
+        self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
+    ) -> AbstractContextManager[PreparedGroup]:
+        """Offer to format ``devices`` as ``group`` says; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_btrfs.groups import prepare
+        from terra_btrfs.settings import Settings
+
+        return prepare(group, devices, work, session.settings("btrfs", Settings), session.report)
+
+    @hookimpl
+    def renew_disk(self, devices: Sequence[Path], session: Session) -> bool:
+        """Give copied disks a file system identity of their own; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_btrfs.identity import renew
+
+        return renew(devices, session.places.run)
+
+
+plugin = BtrfsPlugin()

@@ -1,0 +1,153 @@
+"""What a disk is before anything is written to it, and why it may not be written to."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.errors import ConflictError, NotFoundError, TerraError
+from terra_core.system.mounts import loop_devices, mount_points
+from terra_core.system.process import run
+
+_MB = 1024 * 1024
+_SWAPS = Path("/proc/swaps")
+_WIPEFS_SECONDS = 120
+
+
+@frozen
+class Disk:
+    """A block device or an image file that can be written to.
+
+    :param name: how it was named.
+    :param path: where the links of its name lead.
+    :param size: in bytes.
+    :param image: whether it is a file.
+    """
+
+    name: Path
+    path: Path
+    size: int
+    image: bool
+
+
+def examine(devices: Sequence[Path]) -> tuple[Disk, ...]:
+    """Look at every disk of a group, and refuse what is no disk, is in use, or is named twice; nothing is written.
+
+    :raises NotFoundError: when one does not exist.
+    :raises ConflictError: when one is in use, or two are the same.
+    :raises TerraError: when one is neither a block device nor a file.
+    """
+    seen: dict[tuple[int, int], Path] = {}
+    disks = []
+    for device in devices:
+        status = _status(device)
+        identity = (status.st_rdev, -1) if stat.S_ISBLK(status.st_mode) else (status.st_dev, status.st_ino)
+        if identity in seen:
+            raise ConflictError(f"{device}: is the same disk as {seen[identity]}", hint="name every disk once")
+        seen[identity] = device
+        path = device.resolve()
+        image = stat.S_ISREG(status.st_mode)
+        _refuse_used(device, path, status)
+        disks.append(Disk(device, path, status.st_size if image else _capacity(device), image))
+    return tuple(disks)
+
+
+def require_size(disks: Sequence[Disk], least: int) -> None:
+    """Refuse a disk below ``least`` bytes.
+
+    :raises TerraError: naming the disk, its size, and the least.
+    """
+    for disk in disks:
+        if disk.size < least:
+            message = f"{disk.name}: has {disk.size / _MB:g} MB, and btrfs needs at least {least // _MB} MB on each disk here"
+            raise TerraError(message)
+
+
+def require_blank(disks: Sequence[Disk]) -> None:
+    """Refuse a disk that holds a file system, a partition table, a RAID member or anything else that wipefs(8) knows.
+
+    :raises ConflictError: naming the disk and what was found.
+    """
+    for disk in disks:
+        found = parse_signatures(run(["wipefs", "--json", disk.path], timeout=_WIPEFS_SECONDS).text)
+        if found:
+            raise ConflictError(
+                f"{disk.name}: is not blank: it holds {', '.join(found)}",
+                hint=f"if nothing on it is needed, clear it with: wipefs --all {disk.path}",
+            )
+
+
+def parse_signatures(text: str) -> list[str]:
+    """What ``wipefs --json`` found, in words; it writes nothing at all for some blank disks."""
+    rows = json.loads(text)["signatures"] if text.strip() else []
+    labels = {row["type"]: row.get("label") for row in rows}
+    return [f'{kind} "{label}"' if label else kind for kind, label in labels.items()]
+
+
+def parse_swaps(text: str) -> list[Path]:
+    """The devices and files of /proc/swaps."""
+    return [Path(line.split()[0].replace("\\040", " ")) for line in text.splitlines()[1:] if line.strip()]
+
+
+def _status(device: Path) -> os.stat_result:
+    try:
+        status = device.stat()
+    except FileNotFoundError:
+        raise NotFoundError(f"{device}: there is no such device or file") from None
+    except OSError as error:
+        raise TerraError(f"{device}: cannot be used: {error.strerror}") from error
+    if not (stat.S_ISBLK(status.st_mode) or stat.S_ISREG(status.st_mode)):
+        raise TerraError(f"{device}: is neither a block device nor an image file")
+    return status
+
+
+def _refuse_used(device: Path, path: Path, status: os.stat_result) -> None:
+    if path in parse_swaps(_SWAPS.read_text()):
+        raise ConflictError(f"{device}: is used as swap", hint=f"swapoff {path}")
+    if stat.S_ISREG(status.st_mode):
+        for loop in loop_devices():
+            if loop.file == path:
+                raise ConflictError(f"{device}: is attached to {loop.path}{_user(loop.path)}")
+        return
+    try:
+        # The kernel gives a device that is mounted, swapped to, or part of another one to nobody else.
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise ConflictError(f"{device}: is in use{_user(path)}", hint="name a disk that nothing uses") from None
+        raise TerraError(f"{device}: cannot be opened: {error.strerror}") from error
+
+
+def _user(path: Path) -> str:
+    """Who uses a block device, as far as the kernel says."""
+    system = Path("/sys/class/block") / path.name
+    parts = {path.name, *(part.parent.name for part in system.glob("*/partition"))}
+    numbers = {_number(name) for name in parts}
+    for point in mount_points():
+        if point.number in numbers or Path(point.source).name in parts:
+            return f", mounted at {point.path}"
+    holders = [holder.name for name in sorted(parts) for holder in (Path("/sys/class/block") / name).glob("holders/*")]
+    if holders:
+        return f", held by {', '.join(holders)}"
+    for member in Path("/sys/fs/btrfs").glob("*/devices/*"):
+        if member.name in parts:
+            return f", part of the mounted btrfs file system {member.parent.parent.name}"
+    return ""
+
+
+def _number(name: str) -> str:
+    try:
+        return (Path("/sys/class/block") / name / "dev").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _capacity(device: Path) -> int:
+    with device.open("rb") as opened:
+        return opened.seek(0, os.SEEK_END)

@@ -1,0 +1,111 @@
+"""Formatting a disk group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from terra_btrfs.disks import Disk, examine, require_blank, require_size
+from terra_btrfs.profiles import least_bytes, metadata_profile, warning
+from terra_btrfs.settings import Settings
+from terra_core.config.node import OS_LABEL, DiskGroup
+from terra_core.errors import CommandError, TerraError
+from terra_core.hookspecs import Mount, PreparedGroup
+from terra_core.system.mounts import loop_device, mounted
+from terra_core.system.process import run, uninterrupted
+from terra_core.system.progress import Event, Report
+
+_STEP = "format"
+_MKFS_SECONDS = 1800  # a large disk that is slow to discard
+_ROOT_MODE = 0o755
+
+
+@contextmanager
+def prepare(
+    group: DiskGroup, devices: Sequence[Path], work: Path, settings: Settings, report: Report
+) -> Iterator[PreparedGroup]:
+    """Format ``devices`` as ``group`` says, make its subvolumes, and keep the devices attached until the end.
+
+    :param work: an empty directory to mount in.
+    :raises TerraError: when a disk may not be written to, or the tools fail.
+    """
+    disks = examine(devices)
+    require_size(disks, least_bytes(group.type, len(disks)))
+    require_blank(disks)
+    for text in filter(None, [warning(group.type)]):
+        report(Event(_STEP, f'warning: group "{group.label}": {text}'))
+    report(Event(_STEP, f'formatting group "{group.label}": btrfs, {group.type.value}, {_counted(len(disks))}'))
+    with attached(disks) as nodes:
+        _make(group, nodes, disks)
+        _make_subvolumes(group, nodes[0], work)
+        yield PreparedGroup(mounts=mounts_of(group, nodes[0], settings))
+
+
+@contextmanager
+def attached(disks: Sequence[Disk]) -> Iterator[tuple[Path, ...]]:
+    """The block device of each disk: a loop device for an image, the device itself otherwise.
+
+    The kernel's memory of their file systems goes with them; it would take the next user of a loop device for this one.
+    """
+    with ExitStack() as undo:
+        nodes = tuple(undo.enter_context(loop_device(disk.path)) if disk.image else disk.path for disk in disks)
+        undo.callback(_forget, nodes)
+        yield nodes
+
+
+def mounts_of(group: DiskGroup, device: Path, settings: Settings) -> tuple[Mount, ...]:
+    """Every mount of a group: the system's root for the group of the operating system, then its subvolumes."""
+    places = [(OS_LABEL, "/")] if group.label == OS_LABEL else []
+    places += [(subvolume.name, subvolume.path) for subvolume in group.subvolumes]
+    return tuple(
+        Mount(
+            path=path,
+            device=device,
+            filesystem="btrfs",
+            options=(f"subvol=/{name}", *settings.options),
+            source=f"LABEL={group.label}",
+        )
+        for name, path in places
+    )
+
+
+def mkfs_arguments(group: DiskGroup, nodes: Sequence[Path]) -> list[str]:
+    """The command that formats the group; without ``--force``, so that mkfs refuses what came to be there meanwhile."""
+    metadata = metadata_profile(group.type, len(nodes))
+    profiles = ["--data", group.type.value, "--metadata", metadata]
+    return ["mkfs.btrfs", "--quiet", "--label", group.label, *profiles, *map(str, nodes)]
+
+
+def _make(group: DiskGroup, nodes: Sequence[Path], disks: Sequence[Disk]) -> None:
+    try:
+        run(mkfs_arguments(group, nodes), timeout=_MKFS_SECONDS)
+        run(["btrfs", "device", "scan", *nodes])
+    except CommandError as error:
+        names = ", ".join(str(disk.name) for disk in disks)
+        raise TerraError(f'group "{group.label}" cannot be made on {names}: {error.message}', hint=error.hint) from error
+
+
+def _make_subvolumes(group: DiskGroup, device: Path, work: Path) -> None:
+    names = [OS_LABEL] if group.label == OS_LABEL else []
+    names += [subvolume.name for subvolume in group.subvolumes]
+    if not names:
+        return
+    top = work / "top"
+    top.mkdir()
+    with ExitStack() as undo:
+        undo.callback(top.rmdir)
+        undo.enter_context(mounted(device, top, filesystem="btrfs", options=("subvolid=5",)))
+        for name in names:
+            run(["btrfs", "subvolume", "create", top / name])
+            # Whatever the umask of whoever called is, the machine's other users have to get through.
+            (top / name).chmod(_ROOT_MODE)
+
+
+def _forget(nodes: Sequence[Path]) -> None:
+    with uninterrupted():
+        run(["btrfs", "device", "scan", "--forget", *nodes], accept=(0, 1))
+
+
+def _counted(disks: int) -> str:
+    return "1 disk" if disks == 1 else f"{disks} disks"
