@@ -1,0 +1,274 @@
+"""``terra create`` on a real engine, to a real registry, and what is in the image then."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from docker import DockerClient
+
+from lab.engine import Engine
+from lab.network import Network
+from lab.registry import Registry
+from lab.tiny import write_tiny_root
+from terra_core.config.session import Session
+from terra_core.config.values import parse_image_reference
+from terra_core.image import Layout, apply_layers
+from terra_core.plugins import Plugins
+from terra_core.system.process import Argument, run
+from terra_core.system.waiting import wait_until
+
+BASE = "terra.test/base:1"
+TERRA = Path(sys.executable).parent / "terra"
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with Network("create") as network:
+        yield network
+
+
+@pytest.fixture(scope="module")
+def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with Registry(network, tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    root = tmp_path_factory.mktemp("base") / "root.tar"
+    write_tiny_root(root)
+    with Engine(tmp_path_factory.mktemp("engine"), network) as engine:
+        engine.import_image(root, BASE, ['CMD ["/bin/sh"]'])
+        engine.import_image(root, "terra.test/component:1", ["LABEL part=component"])
+        yield engine
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[DockerClient]:
+    with closing(engine.client()) as client:
+        yield client
+
+
+class Create:
+    """Runs ``terra create`` as a user does.
+
+    :param directory: holds server.toml and what else the build sees.
+    """
+
+    def __init__(self, directory: Path, engine: Engine, registry: Registry) -> None:
+        self.directory = directory
+        self._engine = engine
+        self._registry = registry
+
+    def write(self, userland: str, more: str = "", **changes: str) -> None:
+        """Write server.toml."""
+        keys = {"hostname": "example", "version": "6", "os": BASE, "repo": f"{self._registry.address}/terra"} | changes
+        lines = [f'{key} = "{value}"' for key, value in keys.items()]
+        self.directory.joinpath("server.toml").write_text("\n".join([*lines, f"userland = '''\n{userland}'''", more]))
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of the command."""
+        return {"DOCKER_HOST": self._engine.host}
+
+    def __call__(self, *options: str, accept: int = 0) -> tuple[str, str]:
+        """Run it; gives standard output and standard error."""
+        words: list[Argument] = [TERRA, "create", *options, self.directory / "server.toml"]
+        done = run(words, env=self.environment, accept=(accept,), timeout=300)
+        return done.text, done.stderr.decode()
+
+
+@pytest.fixture
+def create(tmp_path: Path, engine: Engine, registry: Registry) -> Create:
+    directory = tmp_path / "server"
+    directory.mkdir()
+    return Create(directory, engine, registry)
+
+
+def everything(client: DockerClient) -> tuple[set[str], set[str]]:
+    """The ids of all images and all containers of the engine."""
+    images = {image["Id"] for image in client.api.images(all=True)}
+    return images, {container["Id"] for container in client.api.containers(all=True)}
+
+
+@contextmanager
+def nothing_left(client: DockerClient) -> Iterator[None]:
+    """Expect that the engine has no image and no container afterwards that it had not before."""
+    before = everything(client)
+    yield
+    assert everything(client) == before
+
+
+def unpacked(registry: Registry, network: Network, reference: str, tmp_path: Path) -> Path:
+    """The root of an image in the registry."""
+    session = Session(tables={"docker": {"insecure": [registry.address]}})
+    role = Plugins.discover().fill("registry", {}, source="test")
+    layout, root = tmp_path / "layout", tmp_path / "root"
+    root.mkdir()
+    with network.inside():
+        name = parse_image_reference(reference)
+        digest = role.call("pull_image", str, reference=name, layout=layout, session=session)
+    image = Layout(layout)
+    apply_layers(image, image.manifest(image.resolve(digest)), root)
+    return root
+
+
+def test_the_image_is_in_the_registry_with_all_that_server_toml_says(
+    create: Create, client: DockerClient, registry: Registry, network: Network, tmp_path: Path
+) -> None:
+    (create.directory / "sshd_config").write_text("UsePAM yes\n")
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAabcdefghijklmnopqrstuvwxyz0123456789ABCDEF me@here"
+    create.write(
+        "RUN cp /etc/resolv.conf /seen-while-building && id > /id\nADD sshd_config /etc/ssh/\n",
+        f"""
+        components = ["terra.test/component:1"]
+        init = "/sbin/init"
+        [netplan]
+          [[netplan.interfaces]]
+            name = "eth0"
+        [resolvconf]
+          nameservers = ["8.8.8.8", "8.8.4.4"]
+        [ssh]
+          keys = ["{key}"]
+        """,
+    )
+    stdout, stderr = create("--push")
+
+    found = re.fullmatch(rf"({registry.address}/terra/example:6)@(sha256:[0-9a-f]{{64}})\n", stdout)
+    assert found, "standard output is the reference with its digest, and nothing else"
+    assert "build: Step 1/" in stderr
+    assert "pushed it to" in stderr
+
+    root = unpacked(registry, network, stdout.strip(), tmp_path)
+    assert (root / "etc/hostname").read_text() == "example\n"
+    assert "127.0.1.1 example\n" in (root / "etc/hosts").read_text()
+    assert not (root / "etc/resolv.conf").is_symlink(), "the file took the place of the link in the base"
+    assert (root / "etc/resolv.conf").read_text() == "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"
+    assert (root / "etc/ssh/sshd_config").read_text() == "UsePAM yes\n"
+    netplan, keys = root / "etc/netplan/50-terra.yaml", root / "home/terra/.ssh/authorized_keys"
+    assert "eth0" in netplan.read_text()
+    assert keys.read_text() == f"{key}\n"
+    assert [modes(path) for path in (netplan, keys, keys.parent, keys.parent.parent, root / "etc", root / "root")] == [
+        (0o600, 0, 0), (0o600, 1000, 1000), (0o700, 1000, 1000), (0o750, 1000, 1000), (0o755, 0, 0), (0o700, 0, 0),
+    ]  # fmt: skip
+    assert not (root / ".terra").exists()
+    image = client.images.get(f"{registry.address}/terra/example:6")
+    assert image.attrs["Config"]["Cmd"] == ["/sbin/init"]
+    assert image.labels["terra.hostname"] == "example"
+    assert sorted(path.name for path in create.directory.iterdir()) == ["server.toml", "sshd_config"]
+
+
+def modes(path: Path) -> tuple[int, int, int]:
+    """Mode, user and group."""
+    status = path.lstat()
+    return status.st_mode & 0o7777, status.st_uid, status.st_gid
+
+
+def test_the_second_build_is_the_first_one(create: Create, client: DockerClient) -> None:
+    create.write("RUN echo same > /same\n")
+    first, _ = create()
+    with nothing_left(client):
+        second, _ = create()
+    assert first == second
+    assert re.fullmatch(r"\S+/terra/example:6 sha256:[0-9a-f]{64}\n", second)
+    third, _ = create("--no-cache")
+    assert third != first
+
+
+def test_a_failed_step_shows_what_the_engine_said_and_leaves_nothing(create: Create, client: DockerClient) -> None:
+    create.write("RUN echo fine > /a\nRUN echo the reason is this; exit 3\nRUN echo never\n")
+    with nothing_left(client):
+        stdout, stderr = create("--push", "--no-cache", accept=1)
+    assert stdout == ""
+    assert "RUN echo the reason is this; exit 3, failed" in stderr
+    assert "\nthe reason is this\n" in stderr
+    assert "returned a non-zero code: 3" in stderr
+    assert "never" not in stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_file_that_the_context_does_not_have(create: Create, client: DockerClient) -> None:
+    create.write("ADD not-there /etc/\n")
+    with nothing_left(client):
+        _, stderr = create("--no-cache", accept=1)
+    assert "ADD not-there /etc/, failed" in stderr
+    assert "--context" in stderr
+
+
+def test_an_instruction_that_is_none(create: Create, client: DockerClient) -> None:
+    create.write("RUN true\nFETCH everything\n")
+    with nothing_left(client):
+        _, stderr = create(accept=1)
+    assert "FETCH everything" in stderr
+
+
+def test_a_base_that_no_registry_has(create: Create, client: DockerClient, registry: Registry) -> None:
+    create.write("", os=f"{registry.address}/terra/nothing:1")
+    with nothing_left(client):
+        _, stderr = create(accept=1)
+    assert f"the registry {registry.address} has no such image" in stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_leaves_nothing(create: Create, client: DockerClient, number: signal.Signals) -> None:
+    create.write("RUN echo made > /made\nRUN sleep 600\n")
+    with nothing_left(client):
+        words: list[Argument] = [TERRA, "create", "--no-cache", create.directory / "server.toml"]
+        child = subprocess.Popen(words, env={**os.environ, **create.environment}, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: client.containers.list(), seconds=60, what="the build to sleep")
+        child.send_signal(number)
+        _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Traceback" not in stderr
+
+
+def test_our_files_get_in_whatever_dockerignore_says(create: Create, client: DockerClient) -> None:
+    (create.directory / ".dockerignore").write_text("*\n!kept\n")
+    (create.directory / "kept").write_text("kept")
+    (create.directory / "left-out").write_text("left out")
+    create.write("COPY . /context/\n")
+    stdout, _ = create()
+    listing = client.containers.run(stdout.split()[0], ["ls", "-A", "/context"], network_mode="none", remove=True)
+    assert set(listing.decode().split()) == {"kept", ".terra"}
+
+
+def test_links_in_the_context_lead_nowhere_outside(create: Create, client: DockerClient, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("not for the image")
+    (create.directory / "link").symlink_to(secret)
+    create.write("ADD link /stolen\n")
+    with nothing_left(client):
+        create("--no-cache", accept=1)
+
+
+def test_userland_from_a_file_and_another_context(create: Create, client: DockerClient, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    (context / "etc").mkdir(parents=True)
+    (context / "etc/hosts").write_text("10.0.0.1 mine\n")
+    (context / "data").write_text("data")
+    lines = tmp_path / "Userland"
+    lines.write_text("COPY data /data\nRUN touch /from-a-file \\\n  /continued")
+    create.write("RUN false\n")
+    stdout, _ = create("-c", str(context), "-u", str(lines))
+    saved = client.containers.create(stdout.split()[0], "true", network_mode="none")
+    try:
+        for path in ("/data", "/from-a-file", "/continued"):
+            saved.get_archive(path)
+    finally:
+        saved.remove()
+
+
+def test_nothing_is_built_when_dry(create: Create, client: DockerClient) -> None:
+    create.write("RUN false\n")
+    with nothing_left(client):
+        stdout, _ = create("--dry")
+    assert "RUN false\n" in stdout
+    assert "--- /etc/hostname (0644 root:root)\nexample\n" in stdout
