@@ -7,7 +7,16 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("create", "controller", "provision", "list", "info", "delete", "pxe", "plugins")
+_COMMANDS = {
+    "create": "Build a machine's image from server.toml.",
+    "controller": "Give machines their disks and boot them.",
+    "provision": "Give the machine of node.toml its disks.",
+    "list": "List the machines of the controller.",
+    "info": "Show what the controller is and does.",
+    "delete": "Take a machine's boot files, targets and disks away.",
+    "pxe": "Install the network boot loaders of a pxe image.",
+    "plugins": "List the installed plugins and their roles.",
+}
 
 
 class _LazyGroup(click.Group):
@@ -19,6 +28,11 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"terra_core.cli.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the summaries that stand here: to ask the commands would import them all."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,37 @@
+"""``terra --help`` imports what it shows, and nothing that works."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from terra_core.system.process import run
+
+HEAVY = {
+    "attrs", "cattrs", "docker", "importlib_metadata", "jinja2", "litestar", "pathlib", "pluggy", "prometheus_client",
+    "requests", "rich", "sqlalchemy", "structlog", "tomli", "urllib3", "uvicorn", "yaml",
+}  # fmt: skip
+PROGRAM = """
+import json, sys
+from terra_core.cli import run, terra
+code = run(terra, ["--help"])
+print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)
+"""
+
+
+def test_help_is_light_and_shows_every_command() -> None:
+    done = run([sys.executable, "-c", PROGRAM])
+    code, modules = json.loads(done.stderr)
+    assert code == 0
+    assert not HEAVY & set(modules)
+    assert {name for name in modules if name.startswith("terra_")} == {"terra_core", "terra_core.cli"}
+    for command in ("create", "controller", "provision", "list", "info", "delete", "pxe", "plugins"):
+        assert f"\n  {command} " in done.text
+
+
+@pytest.mark.parametrize("command", ["create", "controller", "provision", "list", "info", "delete", "pxe", "plugins"])
+def test_every_command_explains_itself(command: str) -> None:
+    text = run([sys.executable, "-c", "from terra_core.cli import main; main()", command, "--help"]).text
+    assert f" {command} [OPTIONS]" in text
