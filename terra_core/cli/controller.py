@@ -36,9 +36,16 @@ def command(
     from terra_core.cli.values import option_value
     from terra_core.config.controller import Places
     from terra_core.config.values import parse_address
-    from terra_core.controller import daemon
+    from terra_core.errors import TerraError
     from terra_core.plugins import Plugins
 
+    try:
+        from terra_core.controller import daemon
+    except ModuleNotFoundError as error:
+        raise TerraError(
+            f"the controller needs {error.name}, which is not installed",
+            hint="install what it needs with: pip install 'terra-core[controller]'",
+        ) from error
     places, plugins = Places(root.absolute()), Plugins.discover()
     document = daemon.load_config(source, places, plugins)
     config = document.value.overridden(

@@ -148,3 +148,10 @@ def test_where_it_is_not_installed_the_error_says_how_to_get_it(terra: Environme
     assert f"{path}: plugins.network: 'paper', the plugin for the role network, is not installed (installed: " in errors
     assert "pip install terra-paper" in errors
     assert "Traceback" not in errors
+
+
+def test_the_controller_says_what_it_lacks_where_only_the_commands_are_installed(terra: Environment, tmp_path: Path) -> None:
+    errors = terra.terra("controller", "--root", tmp_path / "root", accept=[1]).stderr.decode()
+    assert errors.startswith("Error: the controller needs ")
+    assert "pip install 'terra-core[controller]'" in errors
+    assert not (tmp_path / "root").exists()
