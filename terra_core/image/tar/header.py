@@ -11,7 +11,8 @@ from terra_core.image.faults import ImageError
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 _POSIX = b"ustar\x0000"
 _GNU = b"ustar  \x00"
-_CHECKSUM = slice(148, 156)
+_EXTENSIONS = (b"x", b"g", b"L", b"K")
+_DEVICES = (b"3", b"4")
 
 
 @frozen
@@ -19,9 +20,13 @@ class Header:
     """A header block whose checksum is right.
 
     :param name: with the prefix of the ustar format before it.
-    :param type: the type flag.
+    :param mode: type bits included; this and all but name and size are zero in an extended header.
+    :param uid: numeric owner.
+    :param gid: numeric group.
     :param size: bytes of data that follow.
     :param mtime: in seconds.
+    :param type: the type flag.
+    :param target: of a link.
     :param device: major and minor number; zeros where the format has none.
     :param block: all 512 bytes.
     """
@@ -47,12 +52,14 @@ def parse_header(block: bytes) -> Header:
     name, mode, uid, gid, size, mtime, checksum, kind, target, magic, _, _, major, minor, prefix = _FIELDS.unpack(block)
     _check(block, checksum)
     name = text(name)
-    device = (0, 0)
-    if magic in (_POSIX, _GNU):
-        device = (number(major), number(minor))
-        if magic == _POSIX and prefix[0]:
-            name = text(prefix) + b"/" + name
-    return Header(name, number(mode), number(uid), number(gid), number(size), number(mtime), kind, text(target), device, block)
+    if kind in _EXTENSIONS:
+        return Header(name, 0, 0, 0, number(size), 0, kind, b"", (0, 0), block)
+    if magic == _POSIX and prefix[0]:
+        name = text(prefix) + b"/" + name
+    device = (number(major), number(minor)) if kind in _DEVICES and magic in (_POSIX, _GNU) else (0, 0)
+    return Header(
+        name, number(mode), number(uid), number(gid), number(size), number(mtime), kind, text(target), device, block
+    )
 
 
 def text(raw: bytes) -> bytes:

@@ -1,0 +1,179 @@
+"""One rich layer, and what is on disk afterwards: everything that the layer says, to the byte and the nanosecond."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from pathlib import Path
+
+import pytest
+
+from terra_core.image import ImageError
+from tests.integration.image.trees import apply, look
+from tests.unit.image.making import MTIME, Item, extension, file, folder, hardlink, layer, record, symlink, tar
+
+CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
+"""cap_net_bind_service, effective and permitted, as ``security.capability`` holds it."""
+
+LATIN = b"caf\xe9"
+LONGEST = b"n" * 255
+NEWLINE = b"two\nlines"
+
+RICH = [
+    folder(b"./", mode=0o755, mtime=MTIME + 1),
+    folder(b"bin/", mode=0o755, mtime=MTIME + 2),
+    file(b"bin/su", b"su", mode=0o4755, uid=0, gid=42),
+    file(b"bin/ping", b"ping", mode=0o755, pax={b"SCHILY.xattr.security.capability": CAPABILITY}),
+    file(b"bin/both", b"both", mode=0o6755, uid=7, gid=8, pax={b"SCHILY.xattr.security.capability": CAPABILITY}),
+    hardlink(b"bin/ping6", b"bin/ping"),
+    hardlink(b"ping", b"/bin/ping"),
+    folder(b"tmp/", mode=0o1777, mtime=MTIME + 3),
+    folder(b"shared/", mode=0o2775, uid=1000, gid=1001),
+    file(b"shared/mine", b"", uid=1000, gid=5),
+    symlink(b"sh", b"/bin/bash", uid=3, gid=4),
+    symlink(b"dangling", b"../../nowhere"),
+    hardlink(b"sh2", b"sh"),
+    file(LATIN, b"latin"),
+    file(LONGEST, b"longest"),
+    file(NEWLINE, b"newline"),
+    file(b"a/" + LONGEST + b"/" + LONGEST + b"/f", b"deep"),
+    symlink(b"to-latin", LATIN + b"\xff"),
+    file(b"nano", b"nano", pax={b"mtime": b"1600000000.123456789", b"atime": b"1500000000.5"}),
+    file(b"before-1970", b"", pax={b"mtime": b"-1.5"}),
+    file(b"xattrs", b"x", pax={b"SCHILY.xattr.user.bytes": b"\x00\xff\n=", b"SCHILY.xattr.user.empty": b""}),
+    folder(b"marked", pax={b"SCHILY.xattr.trusted.mark": b"1"}),
+    symlink(b"marked-link", b"x", pax={b"SCHILY.xattr.trusted.mark": b"2"}),
+    Item(name=b"null", type=b"3", mode=0o666, device=(1, 3)),
+    Item(name=b"disk", type=b"4", mode=0o640, gid=6, device=(259, 70000)),
+    Item(name=b"pipe", type=b"6", mode=0o4600),
+    file(b"big-ids", b"", pax={b"uid": b"4294967294", b"gid": b"2097152"}),
+    file(b"contiguous", b"7", type=b"7"),
+    file(b"old", b"v7", type=b"\0", magic=bytes(8)),
+    Item(name=b"old-folder/", type=b"\0", magic=bytes(8), mode=0o700),
+    Item(name=b"name", prefix=b"prefix", data=b"p"),
+    extension(b"g", record(b"path", b"everywhere")),
+    extension(b"L", b"long/" * 30 + b"name\0"),
+    file(b"short", b"gnu"),
+    extension(b"K", b"t" * 150 + b"\0"),
+    symlink(b"long-link", b"short"),
+]  # fmt: skip
+
+
+def test_everything_a_layer_says_is_on_disk(tmp_path: Path) -> None:
+    root, applied = apply(tmp_path, [tar(*RICH)])
+    tree = look(root)
+
+    assert tree[b"bin/su"].mode == 0o4755
+    assert tree[b"bin/su"].owner == (0, 42)
+    assert tree[b"bin/both"].mode == 0o6755
+    assert tree[b"bin/both"].owner == (7, 8)
+    for name in (b"bin/ping", b"bin/both"):
+        assert tree[name].xattrs == (("security.capability", CAPABILITY),)
+    assert tree[b"bin/ping"].links == (b"ping", b"bin/ping", b"bin/ping6")
+    assert tree[b"tmp"].mode == 0o1777
+    assert tree[b"shared"].mode == 0o2775
+    assert tree[b"shared/mine"].owner == (1000, 5)
+    assert (tree[b"sh"].content, tree[b"sh"].owner) == (b"/bin/bash", (3, 4))
+    assert tree[b"sh"].links == (b"sh", b"sh2")
+    assert tree[b"dangling"].content == b"../../nowhere"
+    assert tree[LATIN].content == b"latin"
+    assert tree[LONGEST].content == b"longest"
+    assert tree[NEWLINE].content == b"newline"
+    assert tree[b"a/" + LONGEST + b"/" + LONGEST + b"/f"].content == b"deep"
+    assert (tree[b"a"].mode, tree[b"a"].owner) == (0o755, (0, 0))
+    assert tree[b"to-latin"].content == LATIN + b"\xff"
+    assert tree[b"nano"].mtime == 1600000000_123456789
+    assert tree[b"before-1970"].mtime == -1_500_000_000
+    assert tree[b"xattrs"].xattrs == (("user.bytes", b"\x00\xff\n="), ("user.empty", b""))
+    assert tree[b"marked"].xattrs == (("trusted.mark", b"1"),)
+    assert tree[b"marked-link"].xattrs == (("trusted.mark", b"2"),)
+    assert (tree[b"null"].kind, tree[b"null"].mode, tree[b"null"].device) == (stat.S_IFCHR, 0o666, os.makedev(1, 3))
+    assert (tree[b"disk"].kind, tree[b"disk"].owner) == (stat.S_IFBLK, (0, 6))
+    assert tree[b"disk"].device == os.makedev(259, 70000)
+    assert (tree[b"pipe"].kind, tree[b"pipe"].mode) == (stat.S_IFIFO, 0o4600)
+    assert tree[b"big-ids"].owner == (4294967294, 2097152)
+    assert tree[b"contiguous"].content == b"7"
+    assert tree[b"old"].content == b"v7"
+    assert (tree[b"old-folder"].kind, tree[b"old-folder"].mode) == (stat.S_IFDIR, 0o700)
+    assert tree[b"prefix/name"].content == b"p"
+    assert b"everywhere" not in tree
+    assert tree[b"long/" * 30 + b"name"].content == b"gnu"
+    assert tree[b"long-link"].content == b"t" * 150
+    assert [tree[name].mtime for name in (b"", b"bin", b"tmp")] == [(MTIME + n) * 10**9 for n in (1, 2, 3)]
+    assert tree[b"sh"].mtime == tree[b"null"].mtime == MTIME * 10**9
+    assert applied.layers == 1
+    assert applied.bytes == sum(seen.size for seen in tree.values() if seen.kind == stat.S_IFREG) - 2 * len(b"ping")
+
+
+def test_an_access_time_is_kept(tmp_path: Path) -> None:
+    root, _ = apply(tmp_path, [tar(file(b"f", pax={b"mtime": b"1600000000.5", b"atime": b"1500000000.25"}))])
+    assert (root / "f").stat().st_atime_ns == 1500000000_250000000
+
+
+def test_the_umask_does_not_matter(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        root, _ = apply(tmp_path, [tar(file(b"implied/f", mode=0o666), Item(name=b"p", type=b"6", mode=0o622))])
+    finally:
+        os.umask(before)
+    tree = look(root)
+    assert [tree[name].mode for name in (b"implied", b"implied/f", b"p")] == [0o755, 0o666, 0o622]
+
+
+MEBIBYTE = 1 << 20
+HEAD, MIDDLE = b"head" * 128, b"middle!!" * 64
+
+
+def old_sparse() -> Item:
+    tail = b"".join((
+        b"%011o\0%011o\0" % (0, 512), b"%011o\0%011o\0" % (MEBIBYTE, 512), b"%011o\0%011o\0" % (4 * MEBIBYTE, 0), bytes(24),
+        b"\0", b"%011o\0" % (4 * MEBIBYTE),
+    )).ljust(126, b"\0")  # fmt: skip
+    return Item(name=b"f", type=b"S", magic=b"ustar  \0", tail=tail, data=HEAD + MIDDLE)
+
+
+SPARSE = {
+    "old": old_sparse(),
+    "0.0": file(b"f", HEAD + MIDDLE, pax=[
+        (b"GNU.sparse.size", b"4194304"), (b"GNU.sparse.numblocks", b"2"),
+        (b"GNU.sparse.offset", b"0"), (b"GNU.sparse.numbytes", b"512"),
+        (b"GNU.sparse.offset", b"1048576"), (b"GNU.sparse.numbytes", b"512"),
+    ]),
+    "0.1": file(b"GNUSparseFile.0/f", HEAD + MIDDLE, pax={
+        b"GNU.sparse.size": b"4194304", b"GNU.sparse.numblocks": b"2", b"GNU.sparse.name": b"f",
+        b"GNU.sparse.map": b"0,512,1048576,512",
+    }),
+    "1.0": file(b"GNUSparseFile.0/f", b"3\n0\n512\n1048576\n512\n4194304\n0\n".ljust(512, b"\0") + HEAD + MIDDLE, pax={
+        b"GNU.sparse.major": b"1", b"GNU.sparse.minor": b"0", b"GNU.sparse.name": b"f", b"GNU.sparse.realsize": b"4194304",
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", SPARSE)
+def test_sparse_files_have_their_holes_back(form: str, tmp_path: Path) -> None:
+    root, _ = apply(tmp_path, [tar(SPARSE[form], file(b"after", b"after"))])
+    content = bytearray(4 * MEBIBYTE)
+    content[: len(HEAD)] = HEAD
+    content[MEBIBYTE : MEBIBYTE + len(MIDDLE)] = MIDDLE
+    assert (root / "f").read_bytes() == content
+    assert (root / "f").stat().st_blocks * 512 < MEBIBYTE
+    assert (root / "after").read_bytes() == b"after"
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "plain"])
+def test_every_compression_gives_the_same_tree(kind: str, tmp_path: Path) -> None:
+    content = os.urandom(3 * MEBIBYTE + 17)
+    root, applied = apply(tmp_path, [layer(tar(file(b"big", content), file(b"small", b"s")), kind)])
+    assert (root / "big").read_bytes() == content
+    assert applied.bytes == len(content) + 1
+
+
+def test_an_attribute_that_the_file_system_does_not_take_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"link: extended attribute user\.no"):
+        apply(tmp_path, [tar(symlink(b"link", b"x", pax={b"SCHILY.xattr.user.no": b"1"}))])
+
+
+def test_a_tar_stream_may_end_without_zero_blocks(tmp_path: Path) -> None:
+    root, _ = apply(tmp_path, [tar(file(b"f", b"1"), end=b"")])
+    assert (root / "f").read_bytes() == b"1"
