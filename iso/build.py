@@ -89,8 +89,8 @@ class Recipe:
         return self.file.image.changes
 
     def digest(self, origin: Origin) -> str:
-        """A hash over all that decides what is built: every file of this recipe and of those that it needs, and the origin."""
-        digest = hashlib.sha256(repr((origin, platform.machine())).encode())
+        """A hash over all that decides what is built: this program, every file of the recipe and of those that it needs, the origin."""
+        digest = hashlib.sha256(repr((origin, platform.machine())).encode() + Path(__file__).read_bytes())
         for path in sorted(self.path.rglob("*")):
             found = path.lstat()
             content = path.read_bytes() if stat.S_ISREG(found.st_mode) else b""
@@ -162,7 +162,6 @@ def _bootstrap(recipe: Recipe, origin: Origin, tar: Path) -> list[str]:
         "mmdebstrap",
         f"--variant={recipe.file.variant}",
         f"--include={','.join(packages)}",
-        "--skip=output/dev",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
