@@ -89,7 +89,7 @@ class Recipe:
         return self.file.image.changes
 
     def digest(self, origin: Origin) -> str:
-        """A hash over all that decides what is built: this program, every file of the recipe and of those that it needs, the origin."""
+        """A hash over all that decides what is built: this program, the recipe and those it needs, the origin."""
         digest = hashlib.sha256(repr((origin, platform.machine())).encode() + Path(__file__).read_bytes())
         for path in sorted(self.path.rglob("*")):
             found = path.lstat()
