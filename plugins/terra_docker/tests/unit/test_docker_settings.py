@@ -1,0 +1,51 @@
+"""The ``[docker]`` table."""
+
+from __future__ import annotations
+
+import pytest
+
+from terra_core.config.session import Session
+from terra_core.config.values import parse_image_reference
+from terra_core.errors import ConfigError
+from terra_docker.settings import Docker
+
+
+def settings(**table: object) -> Docker:
+    """The table, structured."""
+    return Session(source="server.toml", tables={"docker": table}).settings("docker", Docker)
+
+
+def test_nothing_is_insecure_by_default() -> None:
+    assert settings() == Docker(insecure=(), engine=None)
+
+
+@pytest.mark.parametrize(
+    ("reference", "trusted"),
+    [
+        ("10.0.10.3:5000/terra/example:6", True),
+        ("10.0.10.3/terra/example:6", False),
+        ("10.0.10.3:5001/terra/example:6", False),
+        ("docker.io/terra/example:6", False),
+        ("registry.local/a:1", True),
+    ],
+)
+def test_a_registry_is_trusted_by_its_whole_name(reference: str, trusted: bool) -> None:
+    table = settings(insecure=["10.0.10.3:5000", "registry.local"])
+    assert table.trusts(parse_image_reference(reference)) is trusted
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"insecure": ["http://a"]}, 'docker.insecure[0]: expected a host and port, such as "10.0.10.3:5000", got "http://a"'),
+        ({"insecure": "a"}, 'docker.insecure: expected a list, got "a"'),
+        ({"insecure": ["a b"]}, 'docker.insecure[0]: expected a host and port, such as "10.0.10.3:5000", got "a b"'),
+        ({"insecure": ["--x"]}, 'docker.insecure[0]: expected a host and port, such as "10.0.10.3:5000", got "--x"'),
+        ({"engine": "/run/x"}, 'docker.engine: expected an address, such as "unix:///run/docker.sock", got "/run/x"'),
+        ({"secure": []}, "docker.secure: no such key here (known: engine, insecure)"),
+    ],
+)
+def test_refused(table: dict[str, object], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(**table)
+    assert caught.value.problems == (f"server.toml: {problem}",)
