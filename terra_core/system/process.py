@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -97,14 +97,14 @@ def run(
             stderr=None if shown else subprocess.PIPE,
             env=clean_environment(env),
             cwd=cwd,
+            process_group=0,  # Ctrl-C is for this process: what it undoes, it undoes with programs that go on
         )
-    except FileNotFoundError as error:
+    except (OSError, ValueError) as error:
         raise _not_started(words, error) from error
     try:
         stdout, stderr = _communicate(process, words, stdin, timeout)
     except BaseException:
-        process.kill()
-        process.communicate()
+        _kill(process)
         raise
     if process.returncode not in accept:
         raise _failed(words, process.returncode, stderr)
@@ -125,6 +125,17 @@ def _communicate(
                 raise InterruptedWork(f"{words[0]} was interrupted") from None
             if time.monotonic() > deadline:
                 raise CommandError(f"{words[0]}: still running after {timeout:g} seconds: {' '.join(words)}") from error
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program with all that it started, and wait for no pipe that something of it may still hold."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(OSError):  # what was not written yet has nobody to read it
+                pipe.close()
+    process.wait()
 
 
 class Daemon:
@@ -153,7 +164,7 @@ class Daemon:
                     env=clean_environment(env),
                     start_new_session=outlives,
                 )
-        except FileNotFoundError as error:
+        except (OSError, ValueError) as error:
             raise _not_started(self.args, error) from error
 
     @property
@@ -194,10 +205,14 @@ class Daemon:
             return self._process.wait()
 
 
-def _not_started(words: tuple[str, ...], error: FileNotFoundError) -> CommandError:
+def _not_started(words: tuple[str, ...], error: OSError | ValueError) -> CommandError:
+    if not isinstance(error, OSError):
+        return CommandError(f"{words[0]}: cannot be started: {error}")
     if error.filename not in (words[0], None):
-        return CommandError(f"{words[0]}: {error.filename}: no such directory")
-    return CommandError(f"{words[0]}: not found on this machine", hint=f"install the package that provides {words[0]!r}")
+        return CommandError(f"{words[0]}: {error.filename}: {error.strerror}")
+    if isinstance(error, FileNotFoundError):
+        return CommandError(f"{words[0]}: not found on this machine", hint=f"install the package that provides {words[0]!r}")
+    return CommandError(f"{words[0]}: cannot be started: {error.strerror}")
 
 
 def _failed(words: tuple[str, ...], code: int, stderr: bytes) -> CommandError:

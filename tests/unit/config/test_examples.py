@@ -22,8 +22,6 @@ def dumped(command: str, directory: Path, capsys: pytest.CaptureFixture[str]) ->
     return path
 
 
-
-
 def test_the_demos_machine_boots_the_demos_image() -> None:
     server = load(EXAMPLES / "server.toml", Server, owners=OWNERS).value
     node = load(EXAMPLES / "node.toml", Node).value
