@@ -1,0 +1,423 @@
+"""What ``terra create`` renders and what it refuses; nothing is built here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+import tomli
+from click.testing import CliRunner, Result
+
+from terra_core.cli.create import command
+from terra_core.config.loader import Document, make_document
+from terra_core.config.server import Server, Ssh
+from terra_core.config.session import Session
+from terra_core.create import Rendered, render
+from terra_core.dockerfile import copy_steps, is_continued
+from terra_core.errors import ConfigError, NotFoundError, TerraError
+from terra_core.hookspecs import RenderedFile
+from terra_core.identity import render_identity
+from terra_core.plugins import Plugins
+
+SEED = """
+hostname = "example"
+version = "6"
+os = "docker.io/stellarproject/terraos:v11"
+repo = "docker.io/stellarproject"
+userland = \"\"\"
+RUN echo 'terra:terra' | chpasswd
+ADD sshd_config /etc/ssh/
+\"\"\"
+
+[netplan]
+  [[netplan.interfaces]]
+    name = "eth0"
+
+[resolvconf]
+  nameservers = ["8.8.8.8", "8.8.4.4"]
+"""
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAabcdefghijklmnopqrstuvwxyz0123456789ABCDEF me@here"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def document(text: str = SEED, changes: Mapping[str, object] = MappingProxyType({})) -> Document[Server]:
+    """A server.toml."""
+    return make_document(tomli.loads(text) | dict(changes), Server, source="server.toml", owners=Plugins.discover().names)
+
+
+def rendered(context: Path | None = None, option: str | None = None, **changes: object) -> Rendered:
+    """What becomes of the seed's server.toml, with changes."""
+    return render(document(changes=changes), plugins=Plugins.discover(), session=Session(), context=context, userland=option)
+
+
+def files(result: Rendered) -> dict[str, str]:
+    """The rendered files' text by path."""
+    return {file.path: file.content.decode() for file in result.files}
+
+
+def test_the_seed() -> None:
+    result = rendered()
+    assert result.dockerfile == (
+        "# Made by Terra.\n"
+        "FROM docker.io/stellarproject/terraos:v11\n"
+        "COPY .terra/0/ /etc/\n"
+        "COPY .terra/1/ /etc/netplan/\n"
+        "RUN echo 'terra:terra' | chpasswd\n"
+        "ADD sshd_config /etc/ssh/\n"
+        'LABEL terra.hostname="example" terra.version="6" terra.os="docker.io/stellarproject/terraos:v11"\n'
+        'CMD ["/sbin/init"]\n'
+    )
+    found = files(result)
+    assert sorted(found) == ["etc/hostname", "etc/hosts", "etc/netplan/50-terra.yaml", "etc/resolv.conf"]
+    assert found["etc/hostname"] == "example\n"
+    assert found["etc/hosts"].splitlines()[:2] == ["127.0.0.1 localhost", "127.0.1.1 example"]
+    assert found["etc/resolv.conf"] == "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"
+    assert "eth0" in found["etc/netplan/50-terra.yaml"]
+
+
+def test_every_key() -> None:
+    result = rendered(
+        hostname="web.example.com",
+        init="/lib/systemd/systemd",
+        components=["docker.io/stellarproject/containerd:v4", "registry.example:5000/tools@sha256:" + "0" * 64],
+        ssh={"keys": [KEY, KEY]},
+        resolvconf={"nameservers": ["1.1.1.1"], "search": ["example.com", "example.org"]},
+    )
+    lines = result.dockerfile.splitlines()
+    assert lines[2:4] == [
+        "COPY --from=docker.io/stellarproject/containerd:v4 / /",
+        f"COPY --from=registry.example:5000/tools@sha256:{'0' * 64} / /",
+    ]
+    assert "COPY --chown=terra:terra .terra/1/ /home/terra/" in lines
+    assert lines[-1] == 'CMD ["/lib/systemd/systemd"]'
+    found = files(result)
+    assert "127.0.1.1 web.example.com web\n" in found["etc/hosts"]
+    assert found["etc/resolv.conf"] == "nameserver 1.1.1.1\nsearch example.com example.org\n"
+    assert found["home/terra/.ssh/authorized_keys"] == f"{KEY}\n"
+    modes = {file.path: (file.mode, file.owner) for file in result.files}
+    assert modes["home/terra/.ssh/authorized_keys"] == (0o600, "terra:terra")
+    assert modes["etc/netplan/50-terra.yaml"] == (0o600, "root:root")
+
+
+def test_what_is_not_said_is_not_rendered() -> None:
+    assert sorted(files(rendered(resolvconf={}))) == ["etc/hostname", "etc/hosts", "etc/netplan/50-terra.yaml"]
+
+
+@pytest.mark.parametrize(
+    "userland",
+    [
+        "FROM other:1\nRUN true\n",
+        "RUN <<EOF\n# not a comment\nCMD nothing\nEOF\n",
+        "RUN echo a \\\n  # between\n  && echo b\n",
+        "RUN echo '$HOME {{ x }} %s \\\\ \"'\n",
+        "# syntax=docker/dockerfile:1\nRUN true\n",
+        "RUN printf 'tab\there é'\r\n",
+    ],
+)
+def test_userland_is_taken_as_it_stands(userland: str) -> None:
+    text = rendered(userland=userland).dockerfile
+    assert userland in text
+    assert text.startswith("# Made by Terra.\nFROM "), "no line of the userland is a parser directive"
+    assert text.endswith('CMD ["/sbin/init"]\n')
+    assert rendered(option=userland).dockerfile == text, "as an option, it takes the place of the file's own"
+
+
+def test_a_userland_that_is_given_as_an_option_is_checked_too() -> None:
+    with pytest.raises(ConfigError, match=r"server\.toml: userland: .*NUL"):
+        rendered(option="RUN true\0")
+
+
+@pytest.mark.parametrize("userland", ["RUN true \\", "RUN true \\\n", "RUN true \\  \n\n# comment\n"])
+def test_userland_cannot_take_in_the_line_after_it(userland: str) -> None:
+    assert is_continued(userland)
+    with pytest.raises(ConfigError, match=r"server\.toml: userland: its last line ends in"):
+        rendered(userland=userland)
+
+
+def test_userland_without_a_newline_at_its_end() -> None:
+    assert "RUN true\nLABEL " in rendered(userland="RUN true").dockerfile
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hostname", "example\nRUN evil"),
+        ("hostname", "example evil"),
+        ("hostname", "-example"),
+        ("hostname", "$(evil)"),
+        ("hostname", "a" * 65),
+        ("version", "6\nRUN evil"),
+        ("version", "6 AS evil"),
+        ("os", "debian:12\nRUN evil"),
+        ("os", "debian:12 AS evil"),
+        ("os", "--platform=evil"),
+        ("os", "${EVIL}"),
+        ("repo", "docker.io/a\nRUN evil"),
+        ("repo", "docker.io/a:1"),
+        ("init", '/sbin/init", "evil'),
+        ("init", "/sbin/../init"),
+        ("init", "sbin/init"),
+        ("components", ["a:1 / /\nRUN evil"]),
+        ("components", "a:1"),
+        ("ssh", {"keys": [f"{KEY}\nRUN evil"]}),
+        ("ssh", {"keys": [f'command="evil" {KEY}']}),
+        ("ssh", {"github": "../evil"}),
+        ("ssh", {"github": "a/b"}),
+        ("resolvconf", {"nameservers": ["8.8.8.8\noptions evil"]}),
+        ("resolvconf", {"search": ["a b"]}),
+        ("userland", "RUN true\0"),
+        ("userland", ["RUN true"]),
+        ("plugins", {"network": "../evil"}),
+        ("plugins", {"network": "not-installed"}),
+        ("plugins", {"networking": "netplan"}),
+        ("netplan", {"interfaces": [{"name": "eth0\n    evil: true"}]}),
+        ("unheard-of", {}),
+    ],
+)
+def test_text_that_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        rendered(None, None, **{key: value})
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].startswith("server.toml: ")
+    assert key in caught.value.problems[0]
+
+
+def test_files_of_the_context_win(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/hosts").write_text("10.0.0.1 mine\n")
+    (tmp_path / "etc/hosts").chmod(0o666)
+    result = rendered(tmp_path)
+    (hosts,) = (file for file in result.files if file.path == "etc/hosts")
+    assert (hosts.content, hosts.mode) == (b"10.0.0.1 mine\n", 0o644)
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "nowhere", "/etc"])
+def test_links_of_the_context_that_lead_out_do_not(tmp_path: Path, target: str) -> None:
+    (tmp_path / "outside").write_text("outside")
+    context = tmp_path / "context"
+    context.joinpath("etc").mkdir(parents=True)
+    context.joinpath("etc/hosts").symlink_to(target)
+    with pytest.raises(TerraError, match="etc/hosts: "):
+        rendered(context)
+
+
+def test_a_directory_of_ours_in_the_context_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / ".terra").mkdir()
+    (tmp_path / ".terra-1").write_text("")
+    assert "COPY .terra-2/0/ /etc/\n" in rendered(tmp_path).dockerfile
+
+
+
+
+def through(answer: Sequence[object], monkeypatch: pytest.MonkeyPatch) -> Rendered:
+    """Render with a network plugin that answers so."""
+    monkeypatch.setattr("terra_netplan.NetplanPlugin.render_network", _hook(lambda session: answer))
+    return rendered()
+
+
+def _hook(function: Callable[[Session], object]) -> object:
+    from terra_core.hookspecs import hookimpl
+
+    def render_network(self: object, session: Session) -> object:
+        return function(session)
+
+    return hookimpl(render_network)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (["etc/hosts"], "returned str"),
+        ([None], "returned NoneType"),
+        ([RenderedFile(path="/etc/x", content=b"")], "its path is"),
+        ([RenderedFile(path="../x", content=b"")], "its path is"),
+        ([RenderedFile(path="etc/./x", content=b"")], "its path is"),
+        ([RenderedFile(path="etc/x /\nRUN evil", content=b"")], "its path is"),
+        ([RenderedFile(path="", content=b"")], "its path is"),
+        ([RenderedFile(path="etc/*", content=b"")], "its path is"),
+        ([RenderedFile(path="etc/x", content=b"", owner="root root")], "owner"),
+        ([RenderedFile(path="etc/x", content=b"", mode=0o100644)], "mode"),
+        ([RenderedFile(path="etc/hosts", content=b"")], "rendered already"),
+        ([RenderedFile(path="etc/x", content=b""), RenderedFile(path="etc/x", content=b"")], "rendered already"),
+        (None, "returned NoneType"),
+        ("etc/x", "returned str"),
+        (7, "returned int"),
+    ],
+)
+def test_a_network_plugin_that_gives_nonsense(
+    answer: Sequence[object], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(TerraError, match="plugin 'netplan'") as caught:
+        through(answer, monkeypatch)
+    assert words in caught.value.message
+
+
+def test_a_network_plugin_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(session: Session) -> object:
+        raise KeyError("oops")
+
+    monkeypatch.setattr("terra_netplan.NetplanPlugin.render_network", _hook(broken))
+    with pytest.raises(TerraError, match="plugin 'netplan' failed in render_network: KeyError"):
+        rendered()
+
+
+def test_files_are_copied_by_directory_and_owner() -> None:
+    made = [
+        RenderedFile(path="top", content=b""),
+        RenderedFile(path="etc/a", content=b""),
+        RenderedFile(path="etc/deep/b", content=b""),
+        RenderedFile(path="etc/c", content=b""),
+        RenderedFile(path="home/terra/.ssh/k", content=b"", owner="terra:terra"),
+    ]
+    assert [str(step) for step in copy_steps(made, ".terra")] == [
+        "COPY .terra/0/ /",
+        "COPY .terra/1/ /etc/",
+        "COPY .terra/2/ /etc/deep/",
+        "COPY --chown=terra:terra .terra/3/ /home/terra/",
+    ]
+
+
+@contextmanager
+def github(status: int, body: bytes) -> Iterator[str]:
+    """Something that answers as GitHub does, on loopback; gives its URL."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # http.server's name
+            self.send_response(status if self.path == "/octo-cat.keys" else 500)
+            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def authorized(url: str, *keys: str) -> str:
+    """authorized_keys of a machine whose file names an account and keys."""
+    server = document(changes={"ssh": {"github": "octo-cat", "keys": list(keys)}}).value
+    assert server.ssh == Ssh(github="octo-cat", keys=keys)  # type: ignore[arg-type]  # the values' types are strings
+    return {file.path: file.content for file in render_identity(server, github=url)}["home/terra/.ssh/authorized_keys"].decode()
+
+
+def test_keys_of_an_account() -> None:
+    other = KEY.replace("me@here", "").strip().replace("AAAAC3", "AAAAC4")
+    with github(200, f"{KEY}\n{other}\n".encode()) as url:
+        assert authorized(url, KEY) == f"{KEY}\n{other}\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (404, b"Not Found", "no GitHub account 'octo-cat'"),
+        (200, b"", "has no public keys"),
+        (200, b"\n\n", "has no public keys"),
+        (200, b"<!doctype html>", "something else than public keys"),
+        (200, b'command="evil" ' + KEY.encode(), "something else than public keys"),
+        (200, b"\xff\xfe", "something else than public keys"),
+        (302, b"", "answered 302"),
+        (503, b"", "answered 503"),
+        (200, b"x" * 300_000, "longer than"),
+    ],
+)
+def test_an_account_without_keys_is_an_error(status: int, body: bytes, words: str) -> None:
+    with github(status, body) as url, pytest.raises(TerraError) as caught:
+        authorized(url)
+    assert words in caught.value.message
+    assert isinstance(caught.value, NotFoundError) == (status == 404)
+
+
+def test_github_that_does_not_answer() -> None:
+    with pytest.raises(TerraError, match="cannot be fetched") as caught:
+        authorized("http://127.0.0.1:1")
+    assert "keys = " in caught.value.hint
+
+
+def terra(*words: str, text: str | None = None) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(command, words, input=text, obj={"debug": False})
+
+
+def test_dry_prints_everything_and_needs_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    source = tmp_path / "server.toml"
+    source.write_text(SEED)
+    result = terra("--dry", str(source))
+    assert result.exit_code == 0
+    headers = [line for line in result.stdout.splitlines() if line.startswith("--- ")]
+    assert headers == [
+        "--- Dockerfile",
+        "--- /etc/hostname (0644 root:root)",
+        "--- /etc/hosts (0644 root:root)",
+        "--- /etc/resolv.conf (0644 root:root)",
+        "--- /etc/netplan/50-terra.yaml (0600 root:root)",
+    ]
+    assert rendered().dockerfile in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["server.toml"]
+
+
+def test_dry_from_standard_input_with_another_userland(tmp_path: Path) -> None:
+    lines = tmp_path / "lines"
+    lines.write_text("RUN something else")
+    result = terra("-n", "-u", str(lines), "-", text=SEED)
+    assert "RUN something else\nLABEL" in result.stdout
+    assert "chpasswd" not in result.stdout
+
+
+def test_the_context_is_the_directory_of_the_file_unless_another_is_named(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    for directory, name in ((tmp_path, "first"), (other, "second")):
+        (directory / "etc").mkdir(parents=True)
+        (directory / "etc/hosts").write_text(f"10.0.0.1 {name}\n")
+    (tmp_path / "server.toml").write_text(SEED)
+    assert "10.0.0.1 first\n" in terra("-n", str(tmp_path / "server.toml")).stdout
+    assert "10.0.0.1 second\n" in terra("-n", "-c", str(other), str(tmp_path / "server.toml")).stdout
+
+
+def test_dump_loads_as_it_stands() -> None:
+    result = terra("--dump")
+    assert result.exit_code == 0
+    found = document(result.stdout)
+    assert str(found.value.image) == "docker.io/stellarproject/example:6"
+    known = {line.lstrip("# ").split(" ")[0] for line in result.stdout.splitlines()}
+    assert {"init", "components", "keys", "github", "nameservers", "search", "dhcp4", "gateway", "insecure", "engine"} <= known
+
+
+def test_the_comments_of_the_dump_load_too() -> None:
+    lines = terra("--dump").stdout.splitlines()
+    opened = [line.replace("# ", "", 1) if " = " in line and line.lstrip().startswith("# ") else line for line in lines]
+    found = document("\n".join(opened))
+    assert found.value.components
+    assert found.value.ssh.github
+    files_of = render(
+        make_document({**found.raw, "ssh": {}}, Server, source="dump", owners=Plugins.discover().names),
+        plugins=Plugins.discover(),
+        session=Session(),
+    )
+    assert "10.0.10.20/24" in files(files_of)["etc/netplan/50-terra.yaml"]
+
+
+def test_the_example_is_right() -> None:
+    result = terra("-n", str(EXAMPLES / "server.toml"))
+    assert result.exit_code == 0, result.output
+    assert "ADD sshd_config /etc/ssh/" in result.stdout
+    assert (EXAMPLES / "sshd_config").is_file()
+
+
+def test_no_file_at_all() -> None:
+    result = terra()
+    assert result.exit_code == 2
+    assert "Missing argument 'server.toml'" in result.stderr
