@@ -65,13 +65,19 @@ def link_file(source: Path, path: Path) -> bool:
 
 def remove_file(path: Path) -> bool:
     """Remove a file, and what a killed run left of a new one; says whether it was there."""
+    remove_staged(path)
     with _naming(path, "removed"):
         try:
-            _staged(path).unlink(missing_ok=True)
             path.unlink()
         except (FileNotFoundError, NotADirectoryError):
             return False
     return True
+
+
+def remove_staged(path: Path) -> None:
+    """Remove what a killed run left of a new file, and leave the file."""
+    with _naming(path, "removed"):
+        _staged(path).unlink(missing_ok=True)
 
 
 @contextmanager

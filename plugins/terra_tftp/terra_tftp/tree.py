@@ -26,7 +26,16 @@ from terra_core.config.values import Hostname, Mac, parse_hostname, parse_mac
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
 from terra_core.system.progress import Event, Report
-from terra_tftp.files import copy_file, link_file, make_directory, open_inside, read_file, remove_file, write_file
+from terra_tftp.files import (
+    copy_file,
+    link_file,
+    make_directory,
+    open_inside,
+    read_file,
+    remove_file,
+    remove_staged,
+    write_file,
+)
 from terra_tftp.kernel_line import bootif, kernel_line
 from terra_tftp.loaders import INITRD, KERNEL, missing_loaders
 from terra_tftp.menus import Entry, grub_menu, grub_start, heading, pxelinux_default, pxelinux_menu
@@ -181,9 +190,12 @@ class BootTree:
     def _withdraw_menus(self, hostname: Hostname, mac: Mac) -> bool:
         """Remove a machine's menus; the menus of another that has got the same interface since are left alone."""
         parse_mac(mac)
-        own = [path for path in self._menus(mac) if (read_file(path) or "").startswith(heading(hostname))]
-        removed = [remove_file(path) for path in own]
-        return any(removed)
+        changed = False
+        for path in self._menus(mac):
+            remove_staged(path)
+            if (read_file(path) or "").startswith(heading(hostname)):
+                changed |= remove_file(path)
+        return changed
 
 
 def _copy(source: Path, path: Path) -> None:

@@ -237,8 +237,25 @@ def test_text_that_does_not_belong_into_a_path_or_menu_is_refused(
     assert not session.places.root.exists()
 
 
-def test_a_full_disk_is_an_error_that_names_the_file(session: Session, kernel: Path) -> None:
+def test_a_tree_that_cannot_be_written_is_an_error_that_names_the_path(session: Session, kernel: Path) -> None:
     (session.places.tftp).mkdir(parents=True)
     (session.places.tftp / "nodes").write_text("a file where a directory has to be")
     with pytest.raises(TerraError, match="nodes: cannot be written"):
         plugin.publish_boot(node(kernel=kernel), session)
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_what_a_killed_run_left_is_completed_or_removed(session: Session, kernel: Path, again: bool) -> None:
+    plugin.publish_boot(node(TWO, MAC_TWO, OTHER, kernel), session)
+    before = files(session)
+    own = session.places.tftp / "nodes/cm-01"
+    own.mkdir()
+    half_menus = [menu.with_name(f".{menu.name}.new") for menu in (bios(session), uefi(session))]
+    for path in (own / ".vmlinuz.new", own / "initrd.img", *half_menus):
+        path.write_text("half of it")
+    if again:
+        assert plugin.publish_boot(node(kernel=kernel), session)
+        assert (own / "initrd.img").read_text() == "initrd"
+        assert not list(session.places.tftp.rglob(".*"))
+    plugin.withdraw_boot(ONE, MAC, session)
+    assert [name for name in files(session) if name not in before] == []

@@ -1,0 +1,116 @@
+"""What machines are told by DHCP."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from lab.network import BRIDGE, CONTROLLER, GATEWAY
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname, Mac
+from terra_core.hookspecs import BootNetwork, NodeBoot
+from terra_core.system.process import run
+from terra_core.system.waiting import wait_until
+from terra_tftp import plugin
+from tftp_lab import BOOT_NETWORK, CLIENT, MakeSession
+from tftp_lab.clients import ask_boot_server, discover, fetch
+
+pytest_plugins = ["tftp_lab.fixtures"]
+
+HOST, MAC = Hostname("cm-01.example.com"), Mac("54:b2:03:07:f1:d1")
+NODE = NodeBoot(hostname=HOST, mac=MAC, image=f"sha256:{'a' * 64}")
+SERVER = {"dhcp": "server", "range": ["10.0.10.50", "10.0.10.99"], "dns": ["9.9.9.9", "8.8.8.8"]}
+BIOS, HTTP = 0, 16
+LOADERS: dict[int | None, str] = {BIOS: "pxelinux.0", 7: "shimx64.efi", 9: "shimx64.efi"}
+"""The boot file for each client architecture of RFC 4578."""
+
+
+def addresses(value: bytes) -> list[str]:
+    return [socket.inet_ntoa(value[at : at + 4]) for at in range(0, len(value), 4)]
+
+
+def test_a_server_gives_an_address_and_the_boot_file_of_the_firmware(tftp_session: MakeSession) -> None:
+    plugin.start_boot(BOOT_NETWORK, [], tftp_session(**SERVER))
+    for architecture, boot_file in LOADERS.items():
+        offer = discover(CLIENT, MAC, architecture=architecture)
+        assert 50 <= int(offer.address.removeprefix("10.0.10.")) <= 99
+        assert (offer.boot_file, offer.next_server) == (boot_file, CONTROLLER)
+        assert addresses(offer.options[1]) == ["255.255.255.0"]
+        assert addresses(offer.options[3]) == [GATEWAY]
+        assert addresses(offer.options[6]) == ["9.9.9.9", "8.8.8.8"]
+        assert addresses(offer.options[54]) == [CONTROLLER]
+        assert int.from_bytes(offer.options[51], "big") == 12 * 3600
+
+
+def test_what_is_not_set_is_not_named(tftp_session: MakeSession) -> None:
+    plugin.start_boot(BootNetwork(address=BOOT_NETWORK.address), [], tftp_session(**{**SERVER, "dns": []}))
+    for architecture in (BIOS, HTTP, None):
+        offer = discover(CLIENT, MAC, architecture=architecture)
+        assert not {3, 6} & set(offer.options)
+        assert offer.boot_file == LOADERS.get(architecture, ""), "no file but for firmware that Terra has a loader for"
+
+
+def test_a_machine_is_told_its_name_as_soon_as_it_is_published_and_not_after(tftp_session: MakeSession) -> None:
+    session = tftp_session(**SERVER)
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    before = pid(session)
+    for name in ("pxelinux.0", "kernel/vmlinuz", "kernel/initrd.img"):
+        (session.places.tftp / name).parent.mkdir(exist_ok=True)
+        (session.places.tftp / name).write_text(name)
+    assert 12 not in discover(CLIENT, MAC, architecture=BIOS).options
+    plugin.publish_boot(NODE, session)
+    wait_until(lambda: named() == b"cm-01", seconds=5, what="the machine to be told its name")
+    plugin.withdraw_boot(HOST, MAC, session)
+    wait_until(lambda: named() is None, seconds=5, what="the machine to be told no name")
+    assert pid(session) == before
+
+
+def test_the_service_starts_with_the_machines_that_it_is_given(tftp_session: MakeSession) -> None:
+    session = tftp_session(**SERVER)
+    plugin.start_boot(BOOT_NETWORK, [NODE], session)
+    assert named() == b"cm-01"
+    assert not plugin.start_boot(BOOT_NETWORK, [], session)
+    wait_until(lambda: named() is None, seconds=5, what="the machine to be told no name")
+
+
+def test_a_proxy_names_the_boot_file_and_gives_no_address(tftp_session: MakeSession) -> None:
+    plugin.start_boot(BOOT_NETWORK, [], tftp_session(dhcp="proxy"))
+    own = "10.0.10.77"
+    run(["ip", "neighbour", "add", own, "lladdr", MAC, "dev", BRIDGE, "nud", "permanent"])
+    for architecture, boot_file in LOADERS.items():
+        offer = discover(CLIENT, MAC, architecture=architecture)
+        assert offer.address == "0.0.0.0"
+        assert offer.options[60] == b"PXEClient"
+        assert addresses(offer.options[54]) == [CONTROLLER]
+        answer = ask_boot_server(CLIENT, MAC, CONTROLLER, own, architecture=architecture)
+        assert (answer.boot_file, answer.next_server) == (boot_file, CONTROLLER)
+
+
+def test_a_proxy_says_nothing_to_who_does_not_boot(tftp_session: MakeSession) -> None:
+    plugin.start_boot(BOOT_NETWORK, [], tftp_session(dhcp="proxy"))
+    with pytest.raises(TimeoutError):
+        discover(CLIENT, MAC, architecture=None, seconds=2)
+
+
+def test_off_is_no_dhcp_at_all(tftp_session: MakeSession) -> None:
+    plugin.start_boot(BOOT_NETWORK, [], tftp_session())
+    assert fetch(CONTROLLER, "pxelinux.cfg/default")
+    with pytest.raises(TimeoutError):
+        discover(CLIENT, MAC, architecture=BIOS, seconds=2)
+
+
+@pytest.mark.parametrize("table", [{}, {"dhcp": "proxy"}, SERVER, {**SERVER, "dns": [], "lease": "30m"}])
+def test_dnsmasq_finds_no_fault_in_the_configuration(tftp_session: MakeSession, table: dict[str, object]) -> None:
+    session = tftp_session(**table)
+    plugin.start_boot(BOOT_NETWORK, [NODE], session)
+    tested = run(["dnsmasq", "--test", f"--conf-file={session.places.run / 'tftp/dnsmasq.conf'}"])
+    assert b"syntax check OK" in tested.stderr
+
+
+def named() -> bytes | None:
+    return discover(CLIENT, MAC, architecture=BIOS).options.get(12)
+
+
+def pid(session: Session) -> int:
+    return int((session.places.run / "tftp/dnsmasq.pid").read_text())

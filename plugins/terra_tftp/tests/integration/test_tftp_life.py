@@ -1,0 +1,143 @@
+"""The life of the service: started once, outliving, started again when it died, stopped without touching others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from lab.network import CONTROLLER, GATEWAY, Network
+from terra_core.config.controller import Places
+from terra_core.config.session import Session
+from terra_core.config.values import Address
+from terra_core.errors import TerraError
+from terra_core.hookspecs import BootNetwork
+from terra_core.system.process import Daemon
+from terra_core.system.waiting import wait_until
+from terra_tftp import TftpPlugin, plugin
+from terra_tftp.process import RunningDnsmasq
+from tftp_lab import BOOT_NETWORK, MakeSession
+from tftp_lab.clients import fetch
+
+pytest_plugins = ["tftp_lab.fixtures"]
+
+SERVER = {"dhcp": "server", "range": ["10.0.10.50", "10.0.10.99"]}
+
+
+def pid(session: Session) -> int:
+    return int((session.places.run / "tftp/dnsmasq.pid").read_text())
+
+
+def test_it_is_started_once(tftp_session: MakeSession) -> None:
+    session = tftp_session()
+    assert plugin.start_boot(BOOT_NETWORK, [], session)
+    first = pid(session)
+    assert not plugin.start_boot(BOOT_NETWORK, [], session)
+    assert pid(session) == first
+
+
+def test_a_controller_that_starts_again_finds_it(tftp_session: MakeSession) -> None:
+    session = tftp_session(**SERVER)
+    assert plugin.start_boot(BOOT_NETWORK, [], session)
+    first = pid(session)
+    again = TftpPlugin()
+    assert not again.start_boot(BOOT_NETWORK, [], session)
+    assert pid(session) == first
+    assert again.stop_boot(session)
+    with pytest.raises(TimeoutError):
+        fetch(CONTROLLER, "pxelinux.cfg/default", seconds=0.5)
+
+
+def test_other_settings_start_it_again(tftp_session: MakeSession) -> None:
+    plugin.start_boot(BOOT_NETWORK, [], tftp_session())
+    first = pid(tftp_session())
+    assert plugin.start_boot(BOOT_NETWORK, [], tftp_session(dhcp="proxy"))
+    assert pid(tftp_session()) != first
+    assert plugin.start_boot(BootNetwork(address=Address(GATEWAY)), [], tftp_session(dhcp="proxy"))
+    assert fetch(GATEWAY, "pxelinux.cfg/default")
+
+
+def test_killed_it_comes_back_with_what_it_served(tftp_session: MakeSession) -> None:
+    session = tftp_session(**SERVER)
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    first = pid(session)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: RunningDnsmasq(session.places.run / "tftp/dnsmasq.conf", session.places.run / "tftp/dnsmasq.pid").pid
+               is None, seconds=5, what="dnsmasq to be gone")  # fmt: skip
+    assert plugin.start_boot(BOOT_NETWORK, [], session)
+    assert pid(session) != first
+    assert fetch(CONTROLLER, "pxelinux.cfg/default")
+
+
+def test_stopped_it_is_gone_and_stopping_again_is_nothing_to_do(tftp_session: MakeSession) -> None:
+    session = tftp_session()
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    assert plugin.stop_boot(session)
+    assert not plugin.stop_boot(session)
+    assert not (session.places.run / "tftp/dnsmasq.pid").exists()
+
+
+def test_another_process_that_has_got_its_number_is_left_alone(tftp_session: MakeSession, tmp_path: Path) -> None:
+    session = tftp_session()
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    plugin.stop_boot(session)
+    other = Daemon(["cat", "/dev/zero"], log=Path("/dev/null"))
+    try:
+        (session.places.run / "tftp/dnsmasq.pid").write_text(f"{other.pid}\n")
+        assert not plugin.stop_boot(session)
+        assert plugin.start_boot(BOOT_NETWORK, [], session)
+        assert other.alive
+    finally:
+        other.stop()
+
+
+def test_a_second_controller_has_its_own(tftp_session: MakeSession, tftp_places: Places) -> None:
+    session = tftp_session()
+    second = Session(places=Places(tftp_places.root / "second"))
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    try:
+        assert plugin.start_boot(BootNetwork(address=Address(GATEWAY)), [], second)
+        assert plugin.stop_boot(session)
+        assert fetch(GATEWAY, "pxelinux.cfg/default")
+    finally:
+        plugin.stop_boot(second)
+
+
+def test_a_taken_port_is_named_with_the_address(tftp_session: MakeSession) -> None:
+    session = tftp_session()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind((CONTROLLER, 69))
+        with pytest.raises(TerraError, match=r"cannot answer on 10\.0\.10\.3: its UDP port 69 \(TFTP\) is taken"):
+            plugin.start_boot(BOOT_NETWORK, [], session)
+    assert plugin.start_boot(BOOT_NETWORK, [], session)
+
+
+def test_a_taken_dhcp_port_is_named(tftp_session: MakeSession) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("0.0.0.0", 67))
+        with pytest.raises(TerraError, match=r"its UDP port 67 \(DHCP\) is taken"):
+            plugin.start_boot(BOOT_NETWORK, [], tftp_session(**SERVER))
+
+
+def test_an_address_of_another_machine_is_refused(tftp_session: MakeSession) -> None:
+    with pytest.raises(TerraError, match=r"10\.0\.10\.9: it is not an address of this machine"):
+        plugin.start_boot(BootNetwork(address=Address("10.0.10.9")), [], tftp_session())
+
+
+def test_a_tree_that_dnsmasq_cannot_reach_is_named(tftp_session: MakeSession, tftp_places: Places) -> None:
+    tftp_places.root.chmod(0o700)
+    with pytest.raises(TerraError, match=f"cannot reach .*/tftp: {tftp_places.root} has mode 0700"):
+        plugin.start_boot(BOOT_NETWORK, [], tftp_session())
+
+
+def test_it_does_not_run_as_root_and_leaves_nothing_in_the_network(tftp_session: MakeSession, tftp_network: Network) -> None:
+    session = tftp_session(**SERVER)
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    status = Path(f"/proc/{pid(session)}/status").read_text()
+    assert "Uid:\t0\t" not in status
+    assert [process.name for process in tftp_network.processes()] == ["dnsmasq"]
+    plugin.stop_boot(session)
+    wait_until(lambda: not tftp_network.processes(), seconds=5, what="the network to be empty")

@@ -1,0 +1,55 @@
+"""A controller's places that dnsmasq's user can reach, in a network of their own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.network import BRIDGE, Network
+from terra_core.config.controller import Places
+from terra_core.config.session import Session
+from terra_core.system.process import run
+from terra_tftp import plugin
+from tftp_lab import CLIENT, MakeSession
+
+
+@pytest.fixture
+def tftp_network() -> Iterator[Network]:
+    """The test is inside it."""
+    with Network("tftp") as made:
+        run(["ip", "-n", made.name, "link", "add", "port", "type", "veth", "peer", "name", CLIENT])
+        run(["ip", "-n", made.name, "link", "set", "port", "master", BRIDGE, "up"])
+        run(["ip", "-n", made.name, "link", "set", CLIENT, "up"])
+        with made.inside():
+            yield made
+
+
+@pytest.fixture
+def tftp_places() -> Iterator[Places]:
+    root = Path(tempfile.mkdtemp(prefix="terra-tftp-"))
+    root.chmod(0o755)
+    yield Places(root)
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def tftp_session(tftp_network: Network, tftp_places: Places) -> Iterator[MakeSession]:
+    """Makes a session with the table ``[tftp]`` that it is given; the service is stopped at the end."""
+
+    def make(**table: object) -> Session:
+        return Session(source="controller.toml", tables={"tftp": table}, places=tftp_places)
+
+    yield make
+    plugin.stop_boot(make())
+
+
+@pytest.fixture
+def tftp_kernel(tmp_path: Path) -> Path:
+    """A kernel of more than one TFTP block; its initial RAM disk is beside it."""
+    (tmp_path / "vmlinuz").write_bytes(b"kernel" * 10_000)
+    (tmp_path / "initrd.img").write_bytes(b"initrd" * 10_000)
+    return tmp_path / "vmlinuz"
