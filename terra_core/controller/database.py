@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Column, Engine, Integer, MetaData, String, Table, create_engine, event, select
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy import JSON, Column, Connection, Engine, Integer, MetaData, String, Table, create_engine, event, inspect, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from terra_core.errors import TerraError
@@ -63,26 +65,29 @@ def open_database(url: str) -> Engine:
         engine = create_engine(url)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
-        with engine.begin() as connection:
+            event.listen(engine, "begin", _begin_sqlite)
+        with explained(engine), engine.begin() as connection:
             if engine.dialect.name == "sqlite":
                 _check_sqlite(str(connection.exec_driver_sql("pragma quick_check").scalar()), url)
-            metadata.create_all(connection)
-            found = connection.execute(select(about.c.value).where(about.c.key == "schema")).scalar()
-            if found is None:
-                connection.execute(about.insert().values(key="schema", value=str(SCHEMA)))
-            elif int(found) != SCHEMA:
-                raise TerraError(
-                    f"{url}: the database has schema {found}, this version of Terra knows {SCHEMA}",
-                    hint="run the version of Terra that made it",
-                )
-    except (OperationalError, DatabaseError) as error:
-        raise TerraError(
-            f"{url}: cannot be used: {error.orig}",
-            hint="put a good copy in its place; Terra does not replace it by an empty one",
-        ) from error
+            _check_schema(connection, url)
     except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:
         raise TerraError(f"{url}: is no database that Terra can open: {error}") from error
     return engine
+
+
+@contextmanager
+def explained(engine: Engine) -> Iterator[None]:
+    """Let what the database refuses, such as writing to a full disk, be said as an error that a user can act upon.
+
+    :param engine: the database that is worked with.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise TerraError(
+            f"{engine.url.render_as_string()}: the database cannot be used: {error.orig}",
+            hint="mend it, or put a good copy in its place; Terra does not replace it by an empty one",
+        ) from error
 
 
 def default_url(state: Path) -> str:
@@ -91,12 +96,34 @@ def default_url(state: Path) -> str:
 
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:  # the driver's own class
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite
     cursor = connection.cursor()
     for statement in ("journal_mode=wal", f"busy_timeout={_BUSY_MS}", "foreign_keys=on", "synchronous=full"):
         cursor.execute(f"pragma {statement}")
     cursor.close()
 
 
+def _begin_sqlite(connection: Connection) -> None:
+    """The driver would begin at the first write, when what was read before it, such as that a name is free, may be past."""
+    connection.exec_driver_sql("begin immediate")
+
+
 def _check_sqlite(answer: str, url: str) -> None:
     if answer != "ok":
         raise TerraError(f"{url}: the database is damaged: {answer}", hint="put a good copy in its place")
+
+
+def _check_schema(connection: Connection, url: str) -> None:
+    present = inspect(connection).get_table_names()
+    if not present:
+        metadata.create_all(connection)
+        connection.execute(about.insert().values(key="schema", value=str(SCHEMA)))
+        return
+    found = connection.scalar(select(about.c.value).where(about.c.key == "schema")) if about.name in present else None
+    if found is None:
+        raise TerraError(f"{url}: the database is not Terra's", hint="give Terra a database of its own")
+    if found != str(SCHEMA):
+        raise TerraError(
+            f"{url}: the database has schema {found}, this version of Terra knows {SCHEMA}",
+            hint="run the version of Terra that made it",
+        )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
 from attrs import asdict, frozen
-from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, select, update
 
 from terra_core.config.loader import make_document
 from terra_core.config.node import DiskGroup, Node
 from terra_core.config.structure import structure
 from terra_core.config.values import Hostname, Mac
-from terra_core.controller.database import hosts, nodes, target_numbers
+from terra_core.controller.database import explained, hosts, nodes, target_numbers
 from terra_core.errors import ConflictError, NotFoundError
 from terra_core.hookspecs import NodeBoot, Target
 
@@ -39,7 +40,7 @@ class Record:
     :param targets: its targets, those of the operating system first.
     :param digest: the manifest of its image; empty until that was pulled.
     :param kernel_arguments: its kernel line.
-    :param problem: why it cannot boot right now, if so.
+    :param problem: why it cannot boot right now, or why it could not be taken away, if so.
     """
 
     node: Node
@@ -94,7 +95,7 @@ class Store:
 
         :raises ConflictError: when another record holds one of them; names it.
         """
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             _refuse_holder(connection, node.hostname, mac)
             generation = 1 + (connection.scalar(select(hosts.c.generation).where(hosts.c.hostname == node.hostname)) or 0)
             if generation == 1:
@@ -109,47 +110,66 @@ class Store:
 
     def number(self, hostname: Hostname, label: str) -> int:
         """A target number that was never given before."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             made = connection.execute(insert(target_numbers).values(hostname=hostname, label=label))
             (number,) = made.inserted_primary_key or (0,)
             return int(number)
 
     def save(self, record: Record) -> Record:
-        """Write a record in place of the former one of its host name."""
-        with self._engine.begin() as connection:
-            connection.execute(update(nodes).where(nodes.c.hostname == record.node.hostname).values(**_row_of(record)))
+        """Write a record in place of what it was before."""
+        with self._transaction() as connection:
+            connection.execute(update(nodes).where(_is(record)).values(**_row_of(record)))
         return record
 
-    def begin_delete(self, hostname: str) -> Record:
-        """Mark a machine as going away.
+    def set_problem(self, record: Record, problem: str) -> None:
+        """Note what is wrong with a machine, and leave the rest of its record as it is by now."""
+        with self._transaction() as connection:
+            connection.execute(update(nodes).where(_is(record)).values(problem=problem))
 
+    def begin_delete(self, hostname: str) -> Record:
+        """Mark a machine as going away; one whose removal failed may be marked again.
+
+        :returns: the record as it was.
         :raises NotFoundError: when there is none of this name.
-        :raises ConflictError: when it is being provisioned.
+        :raises ConflictError: when it is being provisioned, or on its way already.
         """
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             record = _find(connection, hostname)
             if record.state is State.PROVISIONING:
                 raise ConflictError(f"{hostname} is being provisioned", hint="wait for the end of it, or interrupt it")
-            connection.execute(update(nodes).where(nodes.c.hostname == hostname).values(state=State.DELETING.value))
+            if record.state is State.DELETING and not record.problem:
+                raise ConflictError(f"{hostname} is being deleted already", hint="wait for the end of it")
+            connection.execute(update(nodes).where(_is(record)).values(state=State.DELETING.value, problem=""))
         return record
 
-    def forget(self, hostname: str) -> None:
+    def forget(self, record: Record) -> None:
         """Drop a record; its host name and address are free again."""
-        with self._engine.begin() as connection:
-            connection.execute(delete(nodes).where(nodes.c.hostname == hostname))
+        with self._transaction() as connection:
+            connection.execute(delete(nodes).where(_is(record)))
 
     def get(self, hostname: str) -> Record:
         """The record of a machine.
 
         :raises NotFoundError: when there is none of this name.
         """
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             return _find(connection, hostname)
 
     def all(self) -> Sequence[Record]:
         """Every record, by host name."""
-        with self._engine.connect() as connection:
-            return [_record_of(row) for row in connection.execute(select(nodes).order_by(nodes.c.hostname))]
+        with self._transaction() as connection:
+            rows = connection.execute(select(nodes).order_by(nodes.c.hostname)).all()
+        return [_record_of(row) for row in rows]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with explained(self._engine), self._engine.begin() as connection:
+            yield connection
+
+
+def _is(record: Record) -> ColumnElement[bool]:
+    """This very machine, and not a later one of the same name."""
+    return (nodes.c.hostname == record.node.hostname) & (nodes.c.generation == record.generation)
 
 
 def _refuse_holder(connection: Connection, hostname: Hostname, mac: Mac) -> None:

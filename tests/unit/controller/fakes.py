@@ -1,0 +1,304 @@
+"""One plugin for all of the controller's roles, in this process: it keeps files and a list of what it was asked for.
+
+It is another plugin, not a replacement for a part: its hooks hold to what terra_core.hookspecs says.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import importlib_metadata as metadata
+from attrs import define, field, frozen
+
+from terra_core.config.controller import Controller, Places
+from terra_core.config.loader import Document, make_document
+from terra_core.config.node import DiskGroup, Node
+from terra_core.config.session import Session
+from terra_core.config.values import Address, Hostname, ImageReference, Mac, PluginName
+from terra_core.controller.api import Context
+from terra_core.controller.database import default_url, open_database
+from terra_core.controller.machines import Machines, Services
+from terra_core.controller.operations import Operations
+from terra_core.controller.store import Record, Store
+from terra_core.errors import TerraError
+from terra_core.hookspecs import (
+    BootNetwork,
+    BuildRequest,
+    BuiltImage,
+    Lun,
+    NodeBoot,
+    PreparedGroup,
+    Target,
+    TargetRequest,
+    hookimpl,
+)
+from terra_core.plugins import Installed, Plugins
+from terra_core.system.progress import Event
+from tests.unit.image.making import LayoutMaker, file, folder, tar
+
+ROLES = dict.fromkeys(("registry", "filesystem", "storage", "boot"), PluginName("fake"))
+VERSION = b"6.1.0-42-amd64"
+CONTENT = tar(
+    folder(b"boot"),
+    file(b"boot/vmlinuz-" + VERSION, b"a kernel"),
+    file(b"boot/initrd.img-" + VERSION, b"an initrd"),
+    folder(b"etc"),
+    file(b"etc/hostname", b"image\n"),
+)
+"""What is in the image that the fake registry has."""
+
+
+@define
+class World:
+    """What the fake plugin has done, and what it shall fail at.
+
+    :param fail: hooks that raise an error.
+    :param before: called with each hook's name before it does anything.
+    """
+
+    fail: set[str] = field(factory=set)
+    before: Callable[[str], None] = lambda hook: None
+    calls: list[str] = field(factory=list)
+    exported: dict[str, Target] = field(factory=dict)
+    published: dict[Hostname, tuple[Mac, str]] = field(factory=dict)
+    known: tuple[Hostname, ...] = ()
+    storage_runs: bool = False
+
+    def asked(self, hook: str) -> None:
+        """Take note of a call, and fail if that is wanted."""
+        self.calls.append(hook)
+        self.before(hook)
+        if hook in self.fail:
+            raise TerraError(f"{hook} failed, as it should")
+
+
+@frozen
+class FakePlugin:
+    """The plugin."""
+
+    world: World
+
+    @hookimpl
+    def build_image(self, build: BuildRequest) -> BuiltImage:
+        raise NotImplementedError
+
+    @hookimpl
+    def push_image(self, reference: ImageReference) -> str:
+        raise NotImplementedError
+
+    @hookimpl
+    def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> str:
+        if not layout.exists():
+            LayoutMaker(layout).image([CONTENT])
+        self.world.asked("pull_image")
+        session.report(Event("pull", f"pulled {reference}", 1, 1))
+        return str(json.loads((layout / "index.json").read_text())["manifests"][0]["digest"])
+
+    @hookimpl
+    def prepare_disks(
+        self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
+    ) -> AbstractContextManager[PreparedGroup]:
+        self.world.asked("prepare_disks")
+        return self._prepared(devices)
+
+    @contextmanager
+    def _prepared(self, devices: Sequence[Path]) -> Iterator[PreparedGroup]:
+        self.world.asked("prepare_disks entered")
+        for device in devices:
+            device.write_bytes(b"formatted")
+        yield PreparedGroup(mounts=(), kernel_arguments=("terra.root=os",))
+        self.world.asked("prepare_disks left")
+
+    @hookimpl
+    def renew_disk(self) -> bool:
+        return False
+
+    @hookimpl
+    def plan_target(self, request: TargetRequest, session: Session) -> Target:
+        self.world.asked("plan_target")
+        suffix = "" if request.generation == 1 else f".{request.generation}"
+        directory = session.places.iscsi / request.hostname
+        return Target(
+            label=request.group.label,
+            iqn=f"iqn.2024.san.example.{request.hostname}{suffix}:{'fs' if request.boot else request.group.label}",
+            id=request.number,
+            initiator=f"iqn.2024.node.example:{request.hostname}{suffix}",
+            portal=request.portal,
+            luns=tuple(
+                Lun(id=at + 1, path=str(directory / f"{request.first_lun + at}.lun"), size=disk.size or 0)
+                for at, disk in enumerate(request.group.disk)
+            ),
+            kernel_arguments=(f"ISCSI_TARGET_NAME={request.hostname}",) if request.boot else (),
+        )
+
+    @hookimpl
+    def provision_target(self, target: Target, session: Session) -> AbstractContextManager[Target]:
+        self.world.asked("provision_target")
+        return self._provisioned(target)
+
+    @contextmanager
+    def _provisioned(self, target: Target) -> Iterator[Target]:
+        self.world.asked("provision_target entered")
+        for lun in target.luns:
+            Path(lun.path).parent.mkdir(parents=True, exist_ok=True)
+            Path(lun.path).touch()
+        try:
+            yield target
+        except BaseException:
+            _remove_files(target)
+            raise
+
+    @hookimpl
+    def restore_target(self, target: Target) -> bool:
+        self.world.asked("restore_target")
+        for lun in target.luns:
+            if not Path(lun.path).is_file():
+                raise TerraError(f"{lun.path}: is missing")
+        changed = target.iqn not in self.world.exported
+        self.world.exported[target.iqn] = target
+        return changed
+
+    @hookimpl
+    def release_target(self, target: Target) -> bool:
+        self.world.asked("release_target")
+        _remove_files(target)
+        return self.world.exported.pop(target.iqn, None) is not None
+
+    @hookimpl
+    def start_storage(self, portal: Address) -> bool:
+        self.world.asked("start_storage")
+        started = not self.world.storage_runs
+        if started:
+            self.world.exported.clear()
+        self.world.storage_runs = True
+        return started
+
+    @hookimpl
+    def stop_storage(self) -> bool:
+        return False
+
+    @hookimpl
+    def publish_boot(self, boot: NodeBoot) -> bool:
+        self.world.asked("publish_boot")
+        content = boot.kernel.read_text() if boot.kernel else self.world.published[boot.hostname][1]
+        self.world.published[boot.hostname] = (boot.mac, content)
+        return True
+
+    @hookimpl
+    def withdraw_boot(self, hostname: Hostname, mac: Mac) -> bool:
+        self.world.asked("withdraw_boot")
+        return self.world.published.pop(hostname, None) is not None
+
+    @hookimpl
+    def install_boot_image(self, tree: Path) -> Sequence[str]:
+        self.world.asked("install_boot_image")
+        return sorted(path.name for path in (tree / "boot").iterdir())
+
+    @hookimpl
+    def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot]) -> bool:
+        self.world.asked("start_boot")
+        self.world.known = tuple(node.hostname for node in nodes)
+        return False
+
+    @hookimpl
+    def stop_boot(self) -> bool:
+        return False
+
+
+@frozen
+class Site:
+    """A controller's parts around the fake plugin."""
+
+    world: World
+    places: Places
+    services: Services
+    machines: Machines
+    operations: Operations
+
+    @property
+    def store(self) -> Store:
+        """The records."""
+        return self.services.store
+
+    @property
+    def context(self) -> Context:
+        """What the API works with."""
+        return Context(services=self.services, machines=self.machines, operations=self.operations)
+
+    def begin(self, **more: object) -> Record:
+        """Reserve a machine."""
+        return self.machines.reserve(node_document(**more))
+
+    def provision(self, **more: object) -> Mapping[str, Any]:
+        """Reserve and provision a machine."""
+        return self.machines.provision(self.begin(**more), lambda event: None)
+
+    def delete(self, hostname: str = "cm-01") -> Mapping[str, Any]:
+        """Delete a machine."""
+        return self.machines.delete(self.store.begin_delete(hostname), lambda event: None)
+
+    def left(self) -> list[str]:
+        """Everything that machines have: files, targets, boot files, records."""
+        found = [str(path) for part in (self.places.iscsi, self.places.run / "work") for path in part.rglob("*.*")]
+        found += [str(path) for path in (self.places.state / "images").glob("*")]
+        return [*found, *self.world.exported, *self.world.published, *(record.node.hostname for record in self.store.all())]
+
+
+def make_site(root: Path, world: World, *, jobs: int = 2) -> Site:
+    """A controller's parts below ``root``."""
+    places = Places(root)
+    places.state.mkdir(parents=True, exist_ok=True)
+    config = Controller(plugins=ROLES, jobs=jobs)
+    plugins = fake_plugins(world)
+    store = Store(open_database(default_url(places.state)))
+    services = Services(config=config, session=Session(source="controller.toml", places=places), plugins=plugins, store=store)
+    return Site(world, places, services, Machines(services), Operations(jobs))
+
+
+def fake_plugins(world: World) -> Plugins:
+    """The fake plugin as the only one that is installed."""
+    plugin = FakePlugin(world)
+
+    class Entry:
+        def load(self) -> object:
+            return plugin
+
+    return Plugins({"fake": Installed("fake", "terra-fake", "1", cast(metadata.EntryPoint, Entry()))})
+
+
+def node_table(
+    hostname: str = "cm-01",
+    mac: str = "54:b2:03:07:f1:d1",
+    image: str = "docker.io/crosbymichael/cm-01:v5",
+    storage: bool = False,
+) -> dict[str, Any]:
+    """The node.toml of the seed's example output, as parsed; with a second group when asked for."""
+    subvolumes = [
+        {"name": "home", "path": "/home"},
+        {"name": "log", "path": "/var/log"},
+        {"name": "containerd", "path": "/var/lib/containerd"},
+    ]
+    groups: list[dict[str, Any]] = [
+        {"label": "os", "stage": "stage1", "disk": [{"device": "/dev/sda", "size": 128000}], "subvolumes": subvolumes}
+    ]
+    if storage:
+        disks = [{"device": f"/dev/sd{letter}", "size": 64} for letter in "bc"]
+        groups.insert(0, {"label": "storage", "type": "raid1", "stage": "stage0", "disk": disks})
+    return {"hostname": hostname, "mac": mac, "image": image, "groups": groups, "plugins": {"filesystem": "fake"}}
+
+
+def node_document(**more: object) -> Document[Node]:
+    """The same as the API reads it."""
+    return make_document(node_table(**more), Node, source="node.toml")  # type: ignore[arg-type]  # its parameters are checked there
+
+
+def _remove_files(target: Target) -> None:
+    for lun in target.luns:
+        Path(lun.path).unlink(missing_ok=True)
+        if Path(lun.path).parent.exists() and not any(Path(lun.path).parent.iterdir()):
+            shutil.rmtree(Path(lun.path).parent)
