@@ -12,7 +12,7 @@ import pluggy
 from attrs import field, frozen
 
 from terra_core.config.loader import config_error
-from terra_core.config.structure import Problem
+from terra_core.config.structure import Problem, path_of_key
 from terra_core.errors import TerraError
 from terra_core.hookspecs import ROLES, Role
 
@@ -125,7 +125,7 @@ class Plugins:
         :raises ConfigError: when the plugin is not installed, or ``chosen`` names a role that does not exist.
         :raises PluginError: when the plugin can't be loaded or does not fill the role.
         """
-        self._check_roles(chosen, source)
+        self.check_roles(chosen, source=source)
         wanted = ROLES[role]
         name = chosen.get(role, wanted.default)
         if name not in self.installed:
@@ -142,8 +142,14 @@ class Plugins:
         hooks = self._hooks(self._load(self.installed[name]))
         return tuple(role.name for role in ROLES.values() if set(role.hooks) <= hooks)
 
-    def _check_roles(self, chosen: Mapping[str, str], source: str) -> None:
-        unknown = [Problem(f"plugins.{key}", f"is no role (roles: {', '.join(ROLES)})") for key in chosen if key not in ROLES]
+    def check_roles(self, chosen: Mapping[str, str], *, source: str) -> None:
+        """Refuse a ``[plugins]`` table that names a role which does not exist.
+
+        :param source: the file, for errors.
+        :raises ConfigError: with every such key.
+        """
+        strangers = [f"plugins.{path_of_key(key)}" for key in chosen if key not in ROLES]
+        unknown = [Problem(path, f"is no role (roles: {', '.join(ROLES)})") for path in strangers]
         if unknown:
             raise config_error(source, unknown)
 
@@ -230,11 +236,14 @@ class Candidate:
         return {name: getattr(self, name) for name in ("role", "name", "distribution", "version", "selected")}
 
 
-def candidates(plugins: Plugins, chosen: Mapping[str, str]) -> list[Candidate]:
+def candidates(plugins: Plugins, chosen: Mapping[str, str], *, source: str = "configuration") -> list[Candidate]:
     """Every role with every plugin that fills it, and the selected one even if it is not installed.
 
     :param chosen: the ``[plugins]`` table of a file.
+    :param source: the file, for errors.
+    :raises ConfigError: when ``chosen`` names a role that does not exist.
     """
+    plugins.check_roles(chosen, source=source)
     fills = {name: plugins.roles_of(name) for name in plugins.installed}
     rows = []
     for role in ROLES.values():

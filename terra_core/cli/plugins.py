@@ -18,7 +18,7 @@ def command(as_json: bool, source: str | None) -> None:
     from terra_core.config.loader import selected_plugins
     from terra_core.plugins import Plugins, candidates
 
-    rows = candidates(Plugins.discover(), selected_plugins(source) if source else {})
+    rows = candidates(Plugins.discover(), selected_plugins(source) if source else {}, source=source or "")
     if as_json:
         click.echo(json.dumps([row.as_json() for row in rows], indent=1))
         return

@@ -1,0 +1,84 @@
+"""How every command ends: exit code 0, 1, 2 or 130, words on standard error, no traceback without ``--debug``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from terra_core.cli import run, terra
+from terra_core.errors import ConfigError, InterruptedWork, TerraError
+
+
+def raising(error: BaseException) -> click.Command:
+    @click.command()
+    @click.option("--debug", is_flag=True)
+    def command(debug: bool) -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (TerraError("the disk is full", hint="make room"), 1, "Error: the disk is full\nmake room\n"),
+        (ConfigError(["node.toml: a: b", "node.toml: c: d"]), 2, "Error: node.toml: a: b\nnode.toml: c: d\n"),
+        (InterruptedWork("interrupted"), 130, "Error: interrupted\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (RuntimeError("odd"), 1, "Error: this is a defect of Terra's: RuntimeError: odd\n"),
+    ],
+)
+def test_an_error_ends_a_command_with_words(
+    error: BaseException, code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(raising(error), []) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert text in err
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(TerraError):
+        run(raising(TerraError("x")), ["--debug"])
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["plugins", "--nonsense"], ["plugins", "extra"], ["delete"]])
+def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(terra, words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: ")
+
+
+def use(path: Path, text: str) -> list[str]:
+    path.write_text(text)
+    return ["plugins", "--config", str(path)]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[plugins\n", ": is not TOML: "),
+        ("[plugins]\nnetwrok = 'netplan'\n'a b' = 'c'\n", ": plugins.netwrok: is no role (roles: network, registry, "),
+        ("plugins = 1\n", ": plugins: expected a table, got 1"),
+    ],
+)
+def test_a_wrong_file_is_wrong_usage(tmp_path: Path, text: str, problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(terra, use(tmp_path / "server.toml", text)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"Error: {tmp_path / 'server.toml'}{problem}" in err
+
+
+def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(terra, ["plugins", "--config", str(tmp_path / "none.toml")]) == 2
+    assert capsys.readouterr().err == f"Error: {tmp_path / 'none.toml'}: no such file\n"
+
+
+def test_help_and_version_are_no_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(terra, ["--help"]) == 0
+    assert run(terra, ["--version"]) == 0
+    assert capsys.readouterr().err == ""
