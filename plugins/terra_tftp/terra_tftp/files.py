@@ -26,6 +26,12 @@ def make_directory(path: Path) -> None:
         path.chmod(0o755)
 
 
+def make_private_directory(path: Path) -> None:
+    """Make a directory, and those above it that are missing, that only root enters; one that exists is left as it is."""
+    with _naming(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def write_file(path: Path, text: str) -> bool:
     """Make a file hold ``text``, at once and for good; says whether it did not before."""
     if read_file(path) == text:

@@ -10,7 +10,15 @@ from typing import BinaryIO
 from terra_core.config.controller import Places
 from terra_core.errors import TerraError
 from terra_core.system.progress import Event, Report
-from terra_tftp.files import copy_file, make_directory, open_inside, read_file, remove_file, write_file
+from terra_tftp.files import (
+    copy_file,
+    make_directory,
+    make_private_directory,
+    open_inside,
+    read_file,
+    remove_file,
+    write_file,
+)
 
 BIOS_LOADER = "pxelinux.0"
 UEFI_LOADER = "shimx64.efi"
@@ -35,7 +43,7 @@ def install(tree: Path, places: Places, report: Report) -> list[str]:
         files = {name: opened.enter_context(open_inside(tree, name)) for name in (*_REQUIRED, *_PAIR)}
         found = {name: file for name, file in files.items() if file is not None}
         _check(found)
-        make_directory(places.state)
+        make_private_directory(places.state)
         manifest = places.state / _MANIFEST
         former = _names(read_file(manifest))
         # The manifest names what is about to come before it comes: a killed run leaves nothing that no manifest knows.

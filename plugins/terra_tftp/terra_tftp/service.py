@@ -13,7 +13,7 @@ from terra_core.system.process import Daemon
 from terra_core.system.waiting import wait_until
 from terra_tftp.access import check_reachable, find_user
 from terra_tftp.configuration import ServicePaths, configuration, reservation
-from terra_tftp.files import make_directory, read_file, remove_file, write_file
+from terra_tftp.files import make_directory, make_private_directory, read_file, remove_file, write_file
 from terra_tftp.listening import Listening, find_listening
 from terra_tftp.probe import serves
 from terra_tftp.process import RunningDnsmasq
@@ -94,7 +94,8 @@ class Service:
         return any(changes)
 
     def _start(self, listening: Listening) -> None:
-        make_directory(self._paths.leases.parent)
+        # dnsmasq opens its leases while it is root still, and keeps them open.
+        make_private_directory(self._paths.leases.parent)
         if self._paths.log.exists():
             self._paths.log.replace(self._paths.former_log)
         args: list[str | Path] = ["dnsmasq", "--keep-in-foreground", f"--conf-file={self._paths.configuration}"]

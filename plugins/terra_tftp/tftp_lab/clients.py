@@ -96,6 +96,12 @@ def ask_boot_server(interface: str, mac: str, server: str, own: str, *, architec
     return _exchange(interface, mac, _Question(REQUEST, architecture, own, server, _BOOT_SERVER), 5)
 
 
+def accept(interface: str, mac: str, offer: Offer) -> Offer:
+    """Take what a server offered."""
+    chosen = ((50, socket.inet_aton(offer.address)), (54, offer.options[54]))
+    return _exchange(interface, mac, _Question(REQUEST, None, chosen=chosen), 5)
+
+
 @frozen
 class _Question:
     kind: int
@@ -103,6 +109,7 @@ class _Question:
     own: str = _NOWHERE
     server: str = _BROADCAST
     port: int = 67
+    chosen: tuple[tuple[int, bytes], ...] = ()
 
 
 def _exchange(interface: str, mac: str, question: _Question, seconds: float) -> Offer:
@@ -122,14 +129,14 @@ def _address(mac: str) -> bytes:
 
 
 def _packet(mac: bytes, transaction: bytes, question: _Question) -> bytes:
-    options = [(53, bytes([question.kind])), (55, bytes([1, 3, 6, 12, 51, 54, 60, 66, 67]))]
+    options = [(53, bytes([question.kind])), *question.chosen, (55, bytes([1, 3, 6, 12, 51, 54, 60, 66, 67]))]
     if question.architecture is not None:
         options += [(60, f"PXEClient:Arch:{question.architecture:05}:UNDI:003000".encode())]
         options += [(93, struct.pack("!H", question.architecture)), (94, b"\x01\x03\x00"), (97, b"\0" + mac.rjust(16, b"\0"))]
     if question.kind == REQUEST and question.architecture == 0:
         options += [(43, b"\x47\x04\x80\x00\x00\x00\xff")]  # the first item of the boot menu that was offered
     own = socket.inet_aton(question.own)
-    flags = 0x8000 if question.kind == DISCOVER else 0
+    flags = 0x8000 if question.own == _NOWHERE else 0  # who has no address yet can't be sent to
     head = struct.pack("!4B4sHH4s12s16s192x4s", 1, 1, 6, 0, transaction, 0, flags, own, b"", mac, _COOKIE)
     return head + b"".join(bytes([number, len(value)]) + value for number, value in options) + b"\xff"
 

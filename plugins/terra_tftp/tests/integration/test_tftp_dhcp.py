@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from lab.leases import leased_address
 from lab.network import BRIDGE, CONTROLLER, GATEWAY
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
@@ -14,7 +15,7 @@ from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
 from terra_tftp import plugin
 from tftp_lab import BOOT_NETWORK, CLIENT, MakeSession
-from tftp_lab.clients import ask_boot_server, discover, fetch
+from tftp_lab.clients import accept, ask_boot_server, discover, fetch
 
 pytest_plugins = ["tftp_lab.fixtures"]
 
@@ -41,6 +42,19 @@ def test_a_server_gives_an_address_and_the_boot_file_of_the_firmware(tftp_sessio
         assert addresses(offer.options[6]) == ["9.9.9.9", "8.8.8.8"]
         assert addresses(offer.options[54]) == [CONTROLLER]
         assert int.from_bytes(offer.options[51], "big") == 12 * 3600
+
+
+def test_a_lease_outlives_the_service_in_a_directory_that_only_root_enters(tftp_session: MakeSession) -> None:
+    session = tftp_session(**SERVER)
+    session.places.state.mkdir(mode=0o700, parents=True)
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    taken = accept(CLIENT, MAC, discover(CLIENT, MAC, architecture=BIOS))
+    leases = session.places.state / "dnsmasq.leases"
+    assert leased_address(leases, MAC) == taken.address
+    plugin.stop_boot(session)
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    assert leased_address(leases, MAC) == taken.address
+    assert session.places.state.stat().st_mode & 0o777 == 0o700
 
 
 def test_what_is_not_set_is_not_named(tftp_session: MakeSession) -> None:

@@ -50,6 +50,13 @@ def test_the_files_are_installed_readable_for_all(session: Session, image: Path)
         assert path.stat().st_mode & 0o7777 == (0o755 if path.is_dir() else 0o644), path
 
 
+def test_the_controllers_state_stays_closed_to_others(session: Session, image: Path) -> None:
+    session.places.state.mkdir(parents=True)
+    session.places.state.chmod(0o700)
+    plugin.install_boot_image(image, session)
+    assert session.places.state.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_later_image_replaces_them_and_takes_away_what_it_does_not_have(session: Session, image: Path) -> None:
     plugin.install_boot_image(image, session)
     (session.places.tftp / "own.txt").write_text("put there by somebody")
