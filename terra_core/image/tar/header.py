@@ -57,9 +57,7 @@ def parse_header(block: bytes) -> Header:
     if magic == _POSIX and prefix[0]:
         name = text(prefix) + b"/" + name
     device = (number(major), number(minor)) if kind in _DEVICES and magic in (_POSIX, _GNU) else (0, 0)
-    return Header(
-        name, number(mode), number(uid), number(gid), number(size), number(mtime), kind, text(target), device, block
-    )
+    return Header(name, number(mode), number(uid), number(gid), number(size), number(mtime), kind, text(target), device, block)
 
 
 def text(raw: bytes) -> bytes:

@@ -20,7 +20,7 @@ LATIN = b"caf\xe9"
 LONGEST = b"n" * 255
 NEWLINE = b"two\nlines"
 
-RICH = [
+RICH: list[Item | bytes] = [
     folder(b"./", mode=0o755, mtime=MTIME + 1),
     folder(b"bin/", mode=0o755, mtime=MTIME + 2),
     file(b"bin/su", b"su", mode=0o4755, uid=0, gid=42),

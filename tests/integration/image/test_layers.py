@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from terra_core.image import Layout, apply_layers
 from tests.integration.image.trees import apply, look
-from tests.unit.image.making import MTIME, Item, file, folder, hardlink, symlink, tar, whiteout
+from tests.unit.image.making import MTIME, Item, LayoutMaker, file, folder, hardlink, symlink, tar, whiteout
 
 LATER = MTIME + 1000
 LOW = [
@@ -142,15 +143,12 @@ def test_a_file_that_is_written_anew_leaves_its_other_links_alone(tmp_path: Path
 def test_absolute_links_are_created_word_for_word(tmp_path: Path) -> None:
     target = os.fsencode(tmp_path) + b"/outside"
     root, _ = apply(tmp_path, [tar(symlink(b"l", target), symlink(b"e", b"/etc/mtab"))])
-    assert os.readlink(os.fsencode(root) + b"/l") == target
-    assert os.readlink(root / "e") == "/etc/mtab"
+    assert os.fsencode((root / "l").readlink()) == target
+    assert str((root / "e").readlink()) == "/etc/mtab"
 
 
 def test_what_stood_in_the_root_before_is_no_layer(tmp_path: Path) -> None:
     """Mount points of subvolumes are there before the image: a whiteout in its lowest layer does not take them away."""
-    from terra_core.image import Layout, apply_layers
-    from tests.unit.image.making import LayoutMaker
-
     maker = LayoutMaker(tmp_path / "layout")
     maker.image([tar(whiteout(b".wh..wh..opq"), folder(b"home", mode=0o711))])
     root = tmp_path / "root"

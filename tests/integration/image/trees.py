@@ -28,19 +28,17 @@ class Seen:
     xattrs: tuple[tuple[str, bytes], ...]
 
 
-def look(root: Path, *, without: Path | None = None) -> dict[bytes, Seen]:
-    """Every file below a directory, the directory itself as an empty name.
-
-    :param without: a directory whose content is left out.
-    """
+def look(root: Path) -> dict[bytes, Seen]:
+    """Every file below a directory, the directory itself as an empty name."""
     found: dict[bytes, os.stat_result] = {}
     waiting = [b""]
     base = os.fsencode(root)
     for name in waiting:
-        path = os.path.join(base, name) if name else base
+        path = base + b"/" + name if name else base
         found[name] = os.lstat(path)
-        if stat.S_ISDIR(found[name].st_mode) and path != os.fsencode(without or b""):
-            waiting += [os.path.join(name, entry) for entry in sorted(os.listdir(path))]
+        if stat.S_ISDIR(found[name].st_mode):
+            entries = sorted(os.listdir(path))  # noqa: PTH208  # a name may be no text, so paths are bytes here
+            waiting += [name + b"/" + entry if name else entry for entry in entries]
     inodes: dict[int, list[bytes]] = {}
     for name, status in found.items():
         inodes.setdefault(status.st_ino, []).append(name)
@@ -48,13 +46,13 @@ def look(root: Path, *, without: Path | None = None) -> dict[bytes, Seen]:
 
 
 def _see(base: bytes, name: bytes, status: os.stat_result, links: tuple[bytes, ...]) -> Seen:
-    path = os.path.join(base, name) if name else base
+    path = base + b"/" + name if name else base
     kind = stat.S_IFMT(status.st_mode)
     content = b""
     if kind == stat.S_IFREG:
         content = Path(os.fsdecode(path)).read_bytes()
     elif kind == stat.S_IFLNK:
-        content = os.readlink(path)
+        content = os.readlink(path)  # noqa: PTH115  # the same
     attributes = os.listxattr(path, follow_symlinks=False)
     return Seen(
         kind,

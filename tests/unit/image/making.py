@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Item:
     raw_size: bytes = b""
     tail: bytes = b""
 
-    def bytes(self) -> bytes:
+    def blocks(self) -> bytes:
         """The blocks of this entry, its extended header before it."""
         return self._extended() + self.header() + _padded(self.data)
 
@@ -92,12 +92,12 @@ def record(key: bytes, value: bytes) -> bytes:
 
 def extension(kind: bytes, content: bytes) -> bytes:
     """An extended header: pax ``x`` and ``g``, GNU ``L`` and ``K``."""
-    return Item(name=b"extension", type=kind, data=content).bytes()
+    return Item(name=b"extension", type=kind, data=content).blocks()
 
 
 def tar(*parts: Item | bytes, end: bytes = END) -> bytes:
     """A tar stream of entries and raw bytes."""
-    return b"".join(part.bytes() if isinstance(part, Item) else part for part in parts) + end
+    return b"".join(part.blocks() if isinstance(part, Item) else part for part in parts) + end
 
 
 def file(name: bytes, data: bytes = b"data", **more: Any) -> Item:
@@ -128,7 +128,8 @@ def whiteout(name: bytes) -> Item:
 def _octal(number: int, width: int) -> bytes:
     if 0 <= number < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, number)
-    return (b"\xff" if number < 0 else b"\x80") + (number % 256 ** (width - 1)).to_bytes(width - 1, "big")
+    value: int = number % 256 ** (width - 1)
+    return (b"\xff" if number < 0 else b"\x80") + value.to_bytes(width - 1, "big")
 
 
 def _padded(data: bytes) -> bytes:
@@ -153,10 +154,10 @@ def sha256(content: bytes) -> str:
 
 def layer(stream: bytes, kind: str = "gzip") -> Blob:
     """The blob of an uncompressed layer."""
-    pack = {"gzip": gzip.compress, "zstd": zstd.compress, "plain": bytes}[kind]
+    packs: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstd.compress, "plain": bytes}
     suffix = "" if kind == "plain" else f"+{kind}"
     name = f"application/vnd.oci.image.layer.v1.tar{suffix}"
-    return Blob(content=pack(stream), media_type=name, diff_id=sha256(stream))
+    return Blob(content=packs[kind](stream), media_type=name, diff_id=sha256(stream))
 
 
 class LayoutMaker:
