@@ -83,4 +83,5 @@ class _Progress:
             current = int(detail["current"])
             self._layers[record["id"]] = (current, max(former, int(detail.get("total") or 0), current))
         done = sum(current for current, _ in self._layers.values())
-        self.report(Event("push", f"pushing {self.reference}", done, self.total or None))
+        # The engine tells of a layer when its turn comes: what is known by now is the end only when the engine says so.
+        self.report(Event("push", f"pushing {self.reference}", done, self.total if done < self.total else None))
