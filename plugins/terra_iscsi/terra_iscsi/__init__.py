@@ -1,0 +1,60 @@
+"""The storage role: disks that machines reach over iSCSI (RFC 7143), served by tgtd(8)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from terra_core.config.session import Session
+from terra_core.config.values import Address
+from terra_core.hookspecs import Target, TargetRequest, hookimpl
+
+__all__ = ["plugin"]
+
+
+class IscsiPlugin:
+    """What core calls; the work is done in the modules beside this one. See :class:`terra_core.hookspecs.Storage`."""
+
+    @hookimpl
+    def plan_target(self, request: TargetRequest, session: Session) -> Target:
+        """Say what the target of a group will be."""
+        from terra_iscsi.provision import plan
+
+        return plan(request, session)
+
+    @hookimpl
+    def provision_target(self, target: Target, session: Session) -> AbstractContextManager[Target]:
+        """Offer to allocate the LUN files of a planned target."""
+        from terra_iscsi.provision import provision
+
+        return provision(target, session)
+
+    @hookimpl
+    def restore_target(self, target: Target, session: Session) -> bool:
+        """Export a target to its initiator and to nobody else."""
+        from terra_iscsi.targets import restore
+
+        return restore(target, session)
+
+    @hookimpl
+    def release_target(self, target: Target, session: Session) -> bool:
+        """Take a target and its LUN files away."""
+        from terra_iscsi.targets import release
+
+        return release(target, session)
+
+    @hookimpl
+    def start_storage(self, portal: Address, session: Session) -> bool:
+        """Start tgtd, or find it."""
+        from terra_iscsi.service import start
+
+        return start(portal, session)
+
+    @hookimpl
+    def stop_storage(self, session: Session) -> bool:
+        """End the tgtd that was started here."""
+        from terra_iscsi.service import stop
+
+        return stop(session)
+
+
+plugin = IscsiPlugin()

@@ -1,0 +1,49 @@
+"""iSCSI qualified names (RFC 7143 section 4.2.7) of targets and initiators."""
+
+from __future__ import annotations
+
+import re
+
+from terra_core.config.values import Hostname, Label
+from terra_core.errors import TerraError
+from terra_iscsi.settings import Settings
+
+_LIMIT = 223
+_ALLOWED = re.compile(r"[a-z0-9.:-]+")
+BOOT_DISK = "fs"
+"""What the target that a machine boots from is called after its host."""
+
+
+def target_name(settings: Settings, hostname: Hostname, label: Label, *, boot: bool, generation: int) -> str:
+    """The name of a disk group's target; another one for each generation.
+
+    :raises TerraError: when the label can't be part of such a name, or the name gets too long.
+    """
+    if not boot and label == BOOT_DISK:
+        raise TerraError(
+            f'group "{label}": its target would be named like the disk that {hostname} boots from', hint="choose another label"
+        )
+    disk = BOOT_DISK if boot else label
+    return _checked(f"iqn.{settings.year}.san.{settings.domain}.{hostname}:{disk}{_suffix(generation)}", f'group "{label}"')
+
+
+def initiator_name(settings: Settings, hostname: Hostname, *, generation: int) -> str:
+    """The name that a machine logs in with; another one for each generation.
+
+    :raises TerraError: when it gets too long.
+    """
+    return _checked(f"iqn.{settings.year}.node.{settings.domain}:{hostname}{_suffix(generation)}", hostname)
+
+
+def _suffix(generation: int) -> str:
+    return f":{generation}" if generation > 1 else ""
+
+
+def _checked(name: str, what: str) -> str:
+    if not _ALLOWED.fullmatch(name):
+        raise TerraError(
+            f'{what}: "{name}" is no iSCSI name', hint="use a label of small letters, digits, dots and hyphens only"
+        )
+    if len(name) > _LIMIT:
+        raise TerraError(f"{what}: its iSCSI name would have {len(name)} characters, and {_LIMIT} are the most")
+    return name

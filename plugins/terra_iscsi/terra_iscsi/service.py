@@ -1,0 +1,214 @@
+"""tgtd itself: one that was there, or one of our own that outlives whoever started it."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.controller import Places
+from terra_core.config.session import Session
+from terra_core.config.values import Address
+from terra_core.errors import ConflictError, TerraError
+from terra_core.system.process import Daemon, uninterrupted
+from terra_core.system.progress import Event
+from terra_core.system.waiting import wait_until
+from terra_iscsi.control import REFUSED, Control
+from terra_iscsi.provision import PORT
+from terra_iscsi.settings import NAME, Settings
+
+_STEP = "storage"
+_START_SECONDS = 15.0
+_STOP_SECONDS = 15.0
+_SOCKET_LIMIT = 107
+"""The longest path of a socket (unix(7)); tgtd cuts a longer one short without a word."""
+
+_children: dict[int, Daemon] = {}
+"""Those that this process started, so that it learns of their end."""
+
+
+@frozen
+class Process:
+    """A running tgtd.
+
+    :param id: its process id.
+    :param started: when it started, in clock ticks since boot; with the id, it names the process for good.
+    """
+
+    id: int
+    started: str
+
+
+def find(session: Session) -> Control | None:
+    """The tgtd that serves this controller: its own, or for the controller of ``/`` the system's; if either answers."""
+    own = own_control(session)
+    if own.answers():
+        return own
+    system = _system_control(session)
+    return system if system is not None and system.answers() else None
+
+
+def own_control(session: Session) -> Control:
+    """The control socket of this controller's own tgtd.
+
+    :raises TerraError: when its path gets too long.
+    """
+    control = Control(session.settings(NAME, Settings).control_port, session.places.run.absolute() / "tgtd/socket")
+    if len(os.fsencode(_socket_file(control))) > _SOCKET_LIMIT:
+        raise TerraError(
+            f"{_socket_file(control)}: is too long for a socket, which can have {_SOCKET_LIMIT} characters",
+            hint="choose a --root with a shorter path",
+        )
+    return control
+
+
+def start(portal: Address, session: Session) -> bool:
+    """Start tgtd if none answers; says whether it was started.
+
+    :raises ConflictError: when the portal's address is taken.
+    :raises TerraError: when it does not start.
+    """
+    own = own_control(session)
+    if own.answers():
+        if (portal, PORT) not in own.portals():
+            _require_free(portal)
+            own.ask("--mode", "portal", "--op", "new", "--param", f"portal={_written(portal)}")
+        return False
+    system = _system_control(session)
+    if system is not None and system.answers():
+        _require_portal(system, portal)
+        return False
+    for process in _running(own):
+        raise TerraError(
+            f"tgtd (process {process.id}) runs and does not answer on {_socket_file(own)}",
+            hint=f"it serves machines still; when they are off, end it: kill -9 {process.id}",
+        )
+    _require_free(portal)
+    session.report(Event(_STEP, f"starting tgtd on {_written(portal)}"))
+    _start(own, portal, session.places)
+    return True
+
+
+def stop(session: Session) -> bool:
+    """End this controller's own tgtd, and with it every target; says whether there was one."""
+    # Here, because targets are found through this module.
+    from terra_iscsi.targets import take_down
+
+    own = own_control(session)
+    processes = list(_running(own))
+    if processes and own.answers():
+        for exported in own.targets():
+            take_down(own, exported)
+        own.ask("--mode", "system", "--op", "delete", accept=(0, REFUSED))
+    for process in processes:
+        _end(process)
+    for path in (_pid_file(session.places), _socket_file(own), Path(f"{_socket_file(own)}.lock")):
+        path.unlink(missing_ok=True)
+    return bool(processes)
+
+
+def _start(own: Control, portal: Address, places: Places) -> None:
+    _socket_file(own).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    args = ["tgtd", "-f", "-C", str(own.port), "--iscsi", f"portal={_written(portal)}"]
+    daemon = Daemon(args, log=places.run / "tgtd.log", env=own.environment, outlives=True)
+    _children[daemon.pid] = daemon
+    try:
+        _pid_file(places).write_text(f"{daemon.pid}\n")
+        wait_until(lambda: not daemon.alive or own.answers(), seconds=_START_SECONDS, what="tgtd to answer")
+        # tgtd that can't have its portal goes on, and opens every address of the machine instead.
+        if not daemon.alive or own.portals() != {(portal, PORT)}:
+            raise TerraError(f"tgtd did not open {_written(portal)}; its log ends with:\n{daemon.tail()}")
+    except BaseException:
+        with uninterrupted():
+            daemon.signal(signal.SIGKILL)
+            daemon.wait(_STOP_SECONDS)
+            _pid_file(places).unlink(missing_ok=True)
+        raise
+
+
+def _system_control(session: Session) -> Control | None:
+    if session.places.root.absolute() != Path("/"):
+        return None
+    return Control(session.settings(NAME, Settings).control_port)
+
+
+def _require_portal(system: Control, portal: Address) -> None:
+    everything = "0.0.0.0" if ipaddress.ip_address(portal).version == 4 else "::"  # noqa: S104  # compared, not bound
+    if not {(portal, PORT), (everything, PORT)} & system.portals():
+        raise TerraError(
+            f"the tgtd of this system does not answer on {_written(portal)}",
+            hint=f"tgtadm --lld iscsi --mode portal --op new --param portal={_written(portal)}",
+        )
+
+
+def _require_free(portal: Address) -> None:
+    family = socket.AF_INET if ipaddress.ip_address(portal).version == 4 else socket.AF_INET6
+    with socket.socket(family) as trial:
+        # As tgtd does it: connections of an earlier one that are still closing do not matter.
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((portal, PORT))
+            trial.listen()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ConflictError(f"{_written(portal)}: another iSCSI service answers there already") from None
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise TerraError(f"{portal}: is not an address of this machine", hint="see --iscsi and iscsi_address") from None
+            raise TerraError(f"{_written(portal)}: cannot be opened: {error.strerror}") from error
+
+
+def _running(own: Control) -> Iterator[Process]:
+    """Every tgtd that was started with our socket: its pid file may be gone, or name another process by now."""
+    wanted = f"TGT_IPC_SOCKET={own.socket}".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if (entry / "comm").read_text() == "tgtd\n" and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                yield Process(int(entry.name), _started(entry))
+        except OSError:
+            continue
+
+
+def _started(entry: Path) -> str:
+    return (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+
+
+def _alive(process: Process) -> bool:
+    child = _children.get(process.id)
+    if child is not None and not child.alive:
+        del _children[process.id]
+    entry = Path(f"/proc/{process.id}")
+    try:
+        state = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        return state != "Z" and _started(entry) == process.started
+    except OSError:
+        return False
+
+
+def _end(process: Process) -> None:
+    """Wait for its end; one that does not answer any more has to be killed, and SIGTERM alone is not heard by tgtd."""
+    try:
+        wait_until(lambda: not _alive(process), seconds=_STOP_SECONDS, what=f"tgtd (process {process.id}) to end")
+    except TerraError:
+        if _alive(process):
+            os.kill(process.id, signal.SIGKILL)
+        wait_until(lambda: not _alive(process), seconds=_STOP_SECONDS, what=f"tgtd (process {process.id}) to end")
+
+
+def _socket_file(control: Control) -> Path:
+    return Path(f"{control.socket}.{control.port}")
+
+
+def _pid_file(places: Places) -> Path:
+    return places.run / "tgtd.pid"
+
+
+def _written(portal: Address) -> str:
+    return f"[{portal}]:{PORT}" if ":" in portal else f"{portal}:{PORT}"

@@ -1,0 +1,34 @@
+"""``[iscsi]``: the plugin's own table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from terra_core.config.structure import Problem
+from terra_core.config.values import Domain
+
+NAME = "iscsi"
+_CONTROL_PORTS = 32768
+
+
+@frozen(kw_only=True)
+class Settings:
+    """``[iscsi]``.
+
+    :param domain: the domain in the names of targets and initiators.
+    :param year: the year in them: one in which you owned the domain.
+    :param control_port: the number of tgtd's control socket, its option ``-C``.
+    """
+
+    domain: Domain = Domain("terra.internal")
+    year: int = 2024
+    control_port: int = 0
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the values."""
+        if not 1985 <= self.year <= 9999:
+            yield Problem("year", f"expected a year of four digits, from 1985, when domains began, got {self.year}")
+        if not 0 <= self.control_port < _CONTROL_PORTS:
+            yield Problem("control_port", f"expected from 0 to {_CONTROL_PORTS - 1}, got {self.control_port}")

@@ -1,0 +1,92 @@
+"""What tgtadm 1.0.85 shows, as it was recorded."""
+
+from __future__ import annotations
+
+from terra_iscsi.control import Exported, Nexus, parse_portals, parse_targets
+
+CONTROLLER = """        LUN: 0
+            Type: controller
+            SCSI ID: IET     00030000
+            SCSI SN: beaf30
+            Size: 0 MB, Block size: 1
+            Online: Yes
+            Removable media: No
+            Prevent removal: No
+            Readonly: No
+            SWP: No
+            Thin-provisioning: No
+            Backing store type: null
+            Backing store path: None
+            Backing store flags: 
+"""  # noqa: W291  # as it was recorded
+DISK = """        LUN: 1
+            Type: disk
+            SCSI ID: IET     00030001
+            SCSI SN: beaf31
+            Size: 17 MB, Block size: 512
+            Online: Yes
+            Removable media: No
+            Prevent removal: No
+            Readonly: No
+            SWP: No
+            Thin-provisioning: No
+            Backing store type: rdwr
+            Backing store path: /iscsi/cm-01/0.lun
+            Backing store flags: 
+"""  # noqa: W291  # as it was recorded
+SHOWN = f"""Target 3: iqn.2024.san.x.cm-01:fs
+    System information:
+        Driver: iscsi
+        State: ready
+    I_T nexus information:
+        I_T nexus: 3
+            Initiator: iqn.2024.node.x:cm-01 alias: none
+            Connection: 0
+                IP Address: 127.0.0.1
+        I_T nexus: 17
+            Initiator: iqn.2024.node.x:guest alias: some host
+            Connection: 1
+                IP Address: 127.0.0.2
+            Connection: 0
+                IP Address: 127.0.0.2
+    LUN information:
+{CONTROLLER}{DISK}{DISK.replace("LUN: 1", "LUN: 12").replace("0.lun", "11.lun")}    Account information:
+        user
+    ACL information:
+        10.0.0.0/8
+        ALL
+        iqn.2024.node.x:cm-01
+Target 4: iqn.2024.san.x.cm-02:fs
+    System information:
+        Driver: iscsi
+        State: ready
+    I_T nexus information:
+    LUN information:
+{CONTROLLER}    Account information:
+    ACL information:
+"""
+
+
+def test_targets() -> None:
+    assert parse_targets(SHOWN) == (
+        Exported(
+            id=3,
+            iqn="iqn.2024.san.x.cm-01:fs",
+            sessions=(
+                Nexus(3, "iqn.2024.node.x:cm-01", (0,)),
+                Nexus(17, "iqn.2024.node.x:guest", (1, 0)),
+            ),
+            luns={1: "/iscsi/cm-01/0.lun", 12: "/iscsi/cm-01/11.lun"},
+            rules=("10.0.0.0/8", "ALL", "iqn.2024.node.x:cm-01"),
+        ),
+        Exported(id=4, iqn="iqn.2024.san.x.cm-02:fs"),
+    )
+
+
+def test_no_targets() -> None:
+    assert parse_targets("") == ()
+
+
+def test_portals() -> None:
+    assert parse_portals("Portal: 127.0.0.1:3260,1\nPortal: [::]:3260,1\n") == {("127.0.0.1", 3260), ("::", 3260)}
+    assert parse_portals("") == frozenset()

@@ -1,0 +1,142 @@
+"""Names of targets and initiators, and what a target is planned to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from terra_core.config.controller import Places
+from terra_core.config.node import DiskGroup
+from terra_core.config.session import Session
+from terra_core.config.structure import structure
+from terra_core.config.values import Address, Domain, Hostname, Label, parse_hostname, parse_label
+from terra_core.errors import ConfigError, TerraError
+from terra_core.hookspecs import Lun, TargetRequest
+from terra_iscsi import plugin
+from terra_iscsi.names import initiator_name, target_name
+from terra_iscsi.settings import Settings
+
+SETTINGS = Settings(domain=Domain("crosbymichael.com"))
+HOST = Hostname("cm-01")
+
+
+def request(label: str = "os", *, generation: int = 1, first_lun: int = 0, hostname: str = "cm-01") -> TargetRequest:
+    disks = [{"device": "/dev/sda", "size": 128000}, {"device": "/dev/sdb", "size": "1GiB"}]
+    return TargetRequest(
+        hostname=Hostname(hostname),
+        number=2,
+        generation=generation,
+        group=structure({"label": label, "type": "raid1", "disk": disks}, DiskGroup),
+        first_lun=first_lun,
+        boot=label == "os",
+        portal=Address("10.0.10.4"),
+    )
+
+
+def session(root: Path, **settings: object) -> Session:
+    return Session(source="controller.toml", tables={"iscsi": settings}, places=Places(root))
+
+
+def test_names_as_the_document_has_them() -> None:
+    assert target_name(SETTINGS, HOST, Label("os"), boot=True, generation=1) == "iqn.2024.san.crosbymichael.com.cm-01:fs"
+    assert target_name(SETTINGS, HOST, Label("data"), boot=False, generation=1) == "iqn.2024.san.crosbymichael.com.cm-01:data"
+    assert initiator_name(SETTINGS, HOST, generation=1) == "iqn.2024.node.crosbymichael.com:cm-01"
+
+
+def test_names_of_later_generations() -> None:
+    assert target_name(SETTINGS, HOST, Label("os"), boot=True, generation=2) == "iqn.2024.san.crosbymichael.com.cm-01:fs:2"
+    assert initiator_name(SETTINGS, HOST, generation=12) == "iqn.2024.node.crosbymichael.com:cm-01:12"
+
+
+hostnames = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,5}[a-z0-9])?(\.[a-z0-9]{1,5})?", fullmatch=True).map(parse_hostname)
+labels = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,6}", fullmatch=True).map(parse_label).filter(lambda label: label != "fs")
+targets = st.tuples(hostnames, labels, st.integers(1, 20))
+
+
+@given(one=targets, other=targets)
+def test_no_two_targets_share_a_name(one: tuple[Hostname, Label, int], other: tuple[Hostname, Label, int]) -> None:
+    names = [
+        (
+            target_name(SETTINGS, host, label, boot=label == "os", generation=generation),
+            initiator_name(SETTINGS, host, generation=generation),
+        )
+        for host, label, generation in (one, other)
+    ]
+    assert (names[0][0] == names[1][0]) is (one == other)
+    assert (names[0][1] == names[1][1]) is (one[::2] == other[::2])
+
+
+def test_a_group_that_would_take_the_name_of_the_boot_disk() -> None:
+    with pytest.raises(TerraError, match='group "fs": its target would be named like the disk that cm-01 boots from'):
+        target_name(SETTINGS, HOST, Label("fs"), boot=False, generation=1)
+
+
+@pytest.mark.parametrize("label", ["Storage", "my_data"])
+def test_a_label_that_no_name_can_have(label: str) -> None:
+    with pytest.raises(TerraError, match=f'group "{label}": ".*:{label}" is no iSCSI name'):
+        target_name(SETTINGS, HOST, Label(label), boot=False, generation=1)
+
+
+def test_a_name_that_gets_too_long() -> None:
+    settings = Settings(domain=Domain(".".join(["a" * 60] * 4)))
+    with pytest.raises(TerraError, match="and 223 are the most"):
+        initiator_name(settings, HOST, generation=1)
+
+
+def test_what_is_planned_on_a_whole_machine() -> None:
+    target = plugin.plan_target(request(hostname="terra-test-no-such-host"), session(Path("/"), domain="crosbymichael.com"))
+    assert target.luns[0].path == "/iscsi/terra-test-no-such-host/0.lun"
+
+
+def test_what_is_planned_for_the_boot_disk(tmp_path: Path) -> None:
+    target = plugin.plan_target(request(), session(tmp_path, domain="crosbymichael.com"))
+    assert (target.label, target.id, target.portal) == ("os", 2, "10.0.10.4")
+    assert target.luns == (
+        Lun(id=1, path=f"{tmp_path}/iscsi/cm-01/0.lun", size=128000),
+        Lun(id=2, path=f"{tmp_path}/iscsi/cm-01/1.lun", size=1024),
+    )
+    assert target.kernel_arguments == (
+        "ISCSI_INITIATOR=iqn.2024.node.crosbymichael.com:cm-01",
+        "ISCSI_TARGET_NAME=iqn.2024.san.crosbymichael.com.cm-01:fs",
+        "ISCSI_TARGET_IP=10.0.10.4",
+        "ISCSI_TARGET_PORT=3260",
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_planned_for_another_group(tmp_path: Path) -> None:
+    target = plugin.plan_target(request("storage", first_lun=1, generation=3), session(tmp_path, year=2026))
+    assert target.iqn == "iqn.2026.san.terra.internal.cm-01:storage:3"
+    assert target.initiator == "iqn.2026.node.terra.internal:cm-01:3"
+    assert [Path(lun.path).name for lun in target.luns] == ["1.lun", "2.lun"]
+    assert target.kernel_arguments == (f"terra.target={target.iqn}",)
+
+
+@pytest.mark.parametrize("name", ["a,b", "a b", "a\nb", "$(x)", "a;b"])
+def test_a_root_that_tgtd_cannot_be_told_of(name: str, tmp_path: Path) -> None:
+    with pytest.raises(TerraError, match="LUN files need a path of letters, digits"):
+        plugin.plan_target(request(), session(tmp_path / name))
+
+
+def test_a_disk_without_a_size(tmp_path: Path) -> None:
+    bare = structure({"label": "os", "disk": [{"device": "/dev/sda"}]}, DiskGroup)
+    wanted = TargetRequest(
+        hostname=HOST, number=1, generation=1, group=bare, first_lun=0, boot=True, portal=Address("10.0.10.4")
+    )
+    with pytest.raises(TerraError, match='group "os": disk 0 has no size'):
+        plugin.plan_target(wanted, session(tmp_path))
+
+
+def test_settings_that_are_wrong_are_reported_together(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        plugin.plan_target(request(), session(tmp_path, domain="a b", year="2024", chap=True))
+    text = str(refused.value)
+    for part in ("controller.toml: iscsi.domain: ", "controller.toml: iscsi.year: ", "controller.toml: iscsi.chap: "):
+        assert part in text
+    with pytest.raises(ConfigError) as refused:
+        plugin.plan_target(request(), session(tmp_path, year=24, control_port=-1))
+    assert "iscsi.year: expected a year of four digits" in str(refused.value)
+    assert "iscsi.control_port: expected from 0 to 32767" in str(refused.value)
