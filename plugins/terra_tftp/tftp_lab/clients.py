@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 from attrs import frozen
@@ -116,12 +117,14 @@ def _exchange(interface: str, mac: str, question: _Question, seconds: float) -> 
     transaction = os.urandom(4)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003)) as wire:
         wire.bind((interface, 0))
-        wire.settimeout(seconds)
         wire.send(_frame(_address(mac), question, _packet(_address(mac), transaction, question)))
-        while True:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            wire.settimeout(left)
             found = _answer(wire.recv(2048), transaction)
             if found is not None:
                 return found
+    raise TimeoutError("no server answered")
 
 
 def _address(mac: str) -> bytes:

@@ -104,22 +104,14 @@ def test_a_proxy_names_the_boot_file_and_gives_no_address(tftp_session: MakeSess
 def test_a_proxy_says_nothing_to_who_does_not_boot(tftp_session: MakeSession) -> None:
     plugin.start_boot(BOOT_NETWORK, [], tftp_session(dhcp="proxy"))
     with pytest.raises(TimeoutError):
-        discover(CLIENT, MAC, architecture=None, seconds=2)
+        discover(CLIENT, MAC, architecture=None, seconds=1)
 
 
 def test_off_is_no_dhcp_at_all(tftp_session: MakeSession) -> None:
     plugin.start_boot(BOOT_NETWORK, [], tftp_session())
     assert fetch(CONTROLLER, "pxelinux.cfg/default")
     with pytest.raises(TimeoutError):
-        discover(CLIENT, MAC, architecture=BIOS, seconds=2)
-
-
-@pytest.mark.parametrize("table", [{}, {"dhcp": "proxy"}, SERVER, {**SERVER, "dns": [], "lease": "30m"}])
-def test_dnsmasq_finds_no_fault_in_the_configuration(tftp_session: MakeSession, table: dict[str, object]) -> None:
-    session = tftp_session(**table)
-    plugin.start_boot(BOOT_NETWORK, [NODE], session)
-    tested = run(["dnsmasq", "--test", f"--conf-file={session.places.run / 'tftp/dnsmasq.conf'}"])
-    assert b"syntax check OK" in tested.stderr
+        discover(CLIENT, MAC, architecture=BIOS, seconds=1)
 
 
 def named() -> bytes | None:

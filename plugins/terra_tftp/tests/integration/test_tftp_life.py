@@ -15,7 +15,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork
-from terra_core.system.process import Daemon
+from terra_core.system.process import Daemon, run
 from terra_core.system.waiting import wait_until
 from terra_tftp import TftpPlugin, plugin
 from terra_tftp.process import RunningDnsmasq
@@ -141,3 +141,11 @@ def test_it_does_not_run_as_root_and_leaves_nothing_in_the_network(tftp_session:
     assert [process.name for process in tftp_network.processes()] == ["dnsmasq"]
     plugin.stop_boot(session)
     wait_until(lambda: not tftp_network.processes(), seconds=5, what="the network to be empty")
+
+
+def test_dnsmasq_finds_no_fault_in_any_configuration(tftp_session: MakeSession) -> None:
+    for table in ({}, {"dhcp": "proxy"}, SERVER, {**SERVER, "dns": ["9.9.9.9"], "lease": "30m"}):
+        session = tftp_session(**table)
+        assert plugin.start_boot(BOOT_NETWORK, [], session)
+        tested = run(["dnsmasq", "--test", f"--conf-file={session.places.run / 'tftp/dnsmasq.conf'}"])
+        assert b"syntax check OK" in tested.stderr
