@@ -1,115 +1,25 @@
-"""Talking to tgtd by tgtadm(8), and reading what it shows; it has no output for machines."""
+"""Talking to tgtd by tgtadm(8)."""
 
 from __future__ import annotations
 
 import errno
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from attrs import Factory, evolve, frozen
+from attrs import frozen
 
 from terra_core.system.process import Completed, run
+from terra_core.system.waiting import wait_until
+from terra_iscsi.shown import Exported, parse_portals, parse_targets
 
 _SECONDS = 30
 _SILENT = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.EIO)
 """The exit codes of tgtadm when there is no tgtd, or no longer: it ends with the number of the error."""
 REFUSED = 22
 """The exit code of tgtadm for whatever tgtd did not do, with the reason on standard error."""
-
-_TARGET = re.compile(r"Target (\d+): (\S+)")
-_NEXUS = re.compile(r"I_T nexus: (\d+)")
-_INITIATOR = re.compile(r"Initiator: (\S+) alias: .*")
-_CONNECTION = re.compile(r"Connection: (\d+)")
-_LUN = re.compile(r"LUN: (\d+)")
-_BACKING = re.compile(r"Backing store path: (.+)")
-_PORTAL = re.compile(r"Portal: \[?([0-9A-Fa-f.:]+?)\]?:(\d+),\d+")
-
-
-@frozen
-class Nexus:
-    """A session of an initiator.
-
-    :param id: its number.
-    :param initiator: who logged in.
-    :param connections: the numbers of its connections.
-    """
-
-    id: int
-    initiator: str = ""
-    connections: tuple[int, ...] = ()
-
-
-@frozen
-class Exported:
-    """A target as tgtd shows it.
-
-    :param id: its number.
-    :param iqn: its name.
-    :param sessions: who is logged in.
-    :param luns: the file behind each logical unit, LUN 0 aside.
-    :param rules: who may log in: names and addresses, which cannot be told apart for sure.
-    """
-
-    id: int
-    iqn: str
-    sessions: tuple[Nexus, ...] = ()
-    luns: Mapping[int, str] = Factory(dict)
-    rules: tuple[str, ...] = ()
-
-
-def parse_targets(text: str) -> tuple[Exported, ...]:
-    """What ``tgtadm --mode target --op show`` says."""
-    return tuple(_parse_target(block) for block in re.split(r"^(?=Target )", text, flags=re.MULTILINE) if block.strip())
-
-
-def parse_portals(text: str) -> frozenset[tuple[str, int]]:
-    """Address and port of every line of ``tgtadm --mode portal --op show``."""
-    return frozenset((found[1], int(found[2])) for found in _PORTAL.finditer(text))
-
-
-def _parse_target(text: str) -> Exported:
-    heading, *lines = text.splitlines()
-    found = _TARGET.match(heading)
-    if found is None:
-        raise ValueError(f"tgtadm shows a target in an unknown way: {heading!r}")
-    sections: dict[str, list[str]] = {}
-    section: list[str] = []
-    for line in lines:
-        if line.startswith("    ") and not line.startswith("     "):
-            section = sections.setdefault(line.strip().rstrip(":"), [])
-        else:
-            section.append(line.strip())
-    return Exported(
-        id=int(found[1]),
-        iqn=found[2],
-        sessions=_parse_sessions(sections.get("I_T nexus information", [])),
-        luns=_parse_luns(sections.get("LUN information", [])),
-        rules=tuple(sections.get("ACL information", [])),
-    )
-
-
-def _parse_sessions(lines: list[str]) -> tuple[Nexus, ...]:
-    sessions: list[Nexus] = []
-    for line in lines:
-        if found := _NEXUS.fullmatch(line):
-            sessions.append(Nexus(int(found[1])))
-        elif found := _INITIATOR.fullmatch(line):
-            sessions[-1] = evolve(sessions[-1], initiator=found[1])
-        elif found := _CONNECTION.fullmatch(line):
-            sessions[-1] = evolve(sessions[-1], connections=(*sessions[-1].connections, int(found[1])))
-    return tuple(sessions)
-
-
-def _parse_luns(lines: list[str]) -> dict[int, str]:
-    luns: dict[int, str] = {}
-    number = 0
-    for line in lines:
-        if found := _LUN.fullmatch(line):
-            number = int(found[1])
-        elif (found := _BACKING.fullmatch(line)) and number:
-            luns[number] = found[1]
-    return luns
+_REMOVAL_SECONDS = 30.0
+BY_NAME = "--initiator-name"
+BY_ADDRESS = "--initiator-address"
 
 
 @frozen
@@ -147,3 +57,29 @@ class Control:
     def portals(self) -> frozenset[tuple[str, int]]:
         """Address and port of every portal."""
         return parse_portals(self.ask("--mode", "portal", "--op", "show").text)
+
+    def allow(self, number: int, initiator: str) -> bool:
+        """Let an initiator in to target ``number``, by its name; says whether it was not so already."""
+        words = ("--mode", "target", "--op", "bind", "--tid", str(number), BY_NAME, initiator)
+        return self.ask(*words, accept=(0, REFUSED)).code == 0
+
+    def disallow(self, number: int, rule: str, kinds: Sequence[str] = (BY_NAME, BY_ADDRESS)) -> bool:
+        """Let a name or an address in no longer, which of them it may be; says whether there was anything to take back."""
+        words = ("--mode", "target", "--op", "unbind", "--tid", str(number))
+        codes = [self.ask(*words, kind, rule, accept=(0, REFUSED)).code for kind in kinds]
+        return 0 in codes
+
+    def take_down(self, exported: Exported) -> None:
+        """Delete a target by force: nobody may log in any more, then until tgtd has finished what was under way.
+
+        :raises TerraError: when it is still there after a while.
+        """
+        for rule in set(exported.rules):
+            self.disallow(exported.id, rule)
+        words = ("--mode", "target", "--op", "delete", "--force", "--tid", str(exported.id))
+
+        def gone() -> bool:
+            self.ask(*words, accept=(0, REFUSED))
+            return not any(one.id == exported.id and one.iqn == exported.iqn for one in self.targets())
+
+        wait_until(gone, seconds=_REMOVAL_SECONDS, what=f"tgtd to let go of {exported.iqn}")

@@ -97,14 +97,11 @@ def start(portal: Address, session: Session) -> bool:
 
 def stop(session: Session) -> bool:
     """End this controller's own tgtd, and with it every target; says whether there was one."""
-    # Here, because targets are found through this module.
-    from terra_iscsi.targets import take_down
-
     own = own_control(session)
     processes = list(_running(own))
     if processes and own.answers():
         for exported in own.targets():
-            take_down(own, exported)
+            own.take_down(exported)
         own.ask("--mode", "system", "--op", "delete", accept=(0, REFUSED))
     for process in processes:
         _end(process)

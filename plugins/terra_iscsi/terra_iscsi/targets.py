@@ -9,12 +9,10 @@ from terra_core.config.session import Session
 from terra_core.errors import ConflictError, TerraError
 from terra_core.hookspecs import Target
 from terra_core.system.process import uninterrupted
-from terra_core.system.waiting import wait_until
-from terra_iscsi.control import REFUSED, Control, Exported
+from terra_iscsi.control import BY_ADDRESS, REFUSED, Control
 from terra_iscsi.luns import remove, verify
 from terra_iscsi.service import find
-
-_REMOVAL_SECONDS = 30.0
+from terra_iscsi.shown import Exported
 
 
 def restore(target: Target, session: Session) -> bool:
@@ -32,12 +30,13 @@ def restore(target: Target, session: Session) -> bool:
         raise TerraError("no tgtd answers, so nothing can be exported", hint="the controller starts one when it starts")
     exported = _own(target, control.targets())
     if exported is not None and dict(exported.luns) != _files(target):
-        take_down(control, exported)
+        control.take_down(exported)
         exported = None
     if exported is None:
         _export(control, target)
         return True
-    return _expel(control, target, exported) | _bind(control, target)
+    expelled = _expel(control, target, exported)
+    return _bind(control, target, exported.rules) or expelled
 
 
 def release(target: Target, session: Session) -> bool:
@@ -49,25 +48,9 @@ def release(target: Target, session: Session) -> bool:
     exported = [one for one in control.targets() if one.iqn == target.iqn] if control else []
     if control:
         for one in exported:
-            take_down(control, one)
+            control.take_down(one)
     removed = [remove(lun, session.places) for lun in target.luns]
     return bool(exported) or any(removed)
-
-
-def take_down(control: Control, exported: Exported) -> None:
-    """Delete a target by force: nobody may log in any more, then until tgtd has finished what was under way.
-
-    :raises TerraError: when it is still there after a while.
-    """
-    number = str(exported.id)
-    for rule in set(exported.rules):
-        _unbind(control, exported.id, rule)
-
-    def gone() -> bool:
-        control.ask("--mode", "target", "--op", "delete", "--force", "--tid", number, accept=(0, REFUSED))
-        return not any(one.id == exported.id and one.iqn == exported.iqn for one in control.targets())
-
-    wait_until(gone, seconds=_REMOVAL_SECONDS, what=f"tgtd to let go of {exported.iqn}")
 
 
 def _own(target: Target, everything: Sequence[Exported]) -> Exported | None:
@@ -102,36 +85,31 @@ def _export(control: Control, target: Target) -> None:
 
 def _take_down_whatever_happens(control: Control, exported: Exported) -> None:
     with uninterrupted():
-        take_down(control, exported)
+        control.take_down(exported)
 
 
-def _bind(control: Control, target: Target) -> bool:
-    """Let the initiator in by its name; a name that was bound as if it were an address is shown alike, and lets nobody in."""
-    words = ("--mode", "target", "--op", "bind", "--tid", str(target.id), "--initiator-name", target.initiator)
-    bound = control.ask(*words, accept=(0, REFUSED)).code == 0
-    cleaned = _unbind(control, target.id, target.initiator, ("--initiator-address",))
+def _bind(control: Control, target: Target, rules: Sequence[str] = ()) -> bool:
+    """Let the initiator in by its name; a name that was bound as if it were an address is shown alike, and lets nobody in.
+
+    :param rules: who may log in so far.
+    """
+    if not control.allow(target.id, target.initiator) and tuple(rules) == (target.initiator,):
+        return False
+    control.disallow(target.id, target.initiator, (BY_ADDRESS,))
     shown = _own(target, control.targets())
     if shown is None or shown.rules != (target.initiator,):
         raise TerraError(f"{target.iqn}: tgtd lets in {shown.rules if shown else 'nobody'} instead of {target.initiator} alone")
-    return bound or cleaned
+    return True
 
 
 def _expel(control: Control, target: Target, exported: Exported) -> bool:
     """Take everybody else's permission away, and close their sessions."""
     strangers = set(exported.rules) - {target.initiator}
     for rule in strangers:
-        _unbind(control, target.id, rule)
+        control.disallow(target.id, rule)
     sessions = [one for one in exported.sessions if one.initiator != target.initiator]
     for session in sessions:
         for connection in session.connections:
             words = ("--tid", str(target.id), "--sid", str(session.id), "--cid", str(connection))
             control.ask("--mode", "conn", "--op", "delete", *words, accept=(0, REFUSED))
     return bool(strangers or sessions)
-
-
-def _unbind(
-    control: Control, number: int, rule: str, kinds: Sequence[str] = ("--initiator-name", "--initiator-address")
-) -> bool:
-    words = ("--mode", "target", "--op", "unbind", "--tid", str(number))
-    codes = [control.ask(*words, kind, rule, accept=(0, REFUSED)).code for kind in kinds]
-    return 0 in codes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from uuid import UUID
@@ -318,3 +319,20 @@ def test_disks_that_do_not_belong_together_get_no_identity(work: Path, tmp_path:
         plugin.renew_disk([pair[0], stranger], session)
     assert [identity(disk) for disk in pair] == before
     assert isinstance(before[0] and before[0].fsid, UUID)
+
+
+def test_groups_of_several_machines_at_once(work: Path, tmp_path: Path) -> None:
+    def prepare(number: int) -> list[str]:
+        place = tmp_path / f"machine-{number}"
+        for name in ("files", "work", "mount"):
+            (place / name).mkdir(parents=True)
+        disks = images(place / "files", 2)
+        with plugin.prepare_disks(group("os", "raid1", 2, home="/home"), disks, place / "work", Session()) as prepared:
+            for mount in prepared.mounts:
+                with mounted(mount.device, place / "mount", filesystem="btrfs", options=mount.options) as there:
+                    (there / "number").write_text(str(number))
+            return subvolumes(prepared, place / "mount")
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(prepare, range(8))) == [["home", "os"]] * 8
+    assert nothing_left(tmp_path)

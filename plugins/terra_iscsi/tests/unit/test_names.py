@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terra_core.config.controller import Places
@@ -36,8 +36,8 @@ def request(label: str = "os", *, generation: int = 1, first_lun: int = 0, hostn
     )
 
 
-def session(root: Path, **settings: object) -> Session:
-    return Session(source="controller.toml", tables={"iscsi": settings}, places=Places(root))
+def session(root: Path, **table: object) -> Session:
+    return Session(source="controller.toml", tables={"iscsi": table}, places=Places(root))
 
 
 def test_names_as_the_document_has_them() -> None:
@@ -56,6 +56,7 @@ labels = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,6}", fullmatch=True).map(parse_lab
 targets = st.tuples(hostnames, labels, st.integers(1, 20))
 
 
+@settings(max_examples=50, deadline=None)  # a busy machine is no failure
 @given(one=targets, other=targets)
 def test_no_two_targets_share_a_name(one: tuple[Hostname, Label, int], other: tuple[Hostname, Label, int]) -> None:
     names = [
@@ -81,9 +82,9 @@ def test_a_label_that_no_name_can_have(label: str) -> None:
 
 
 def test_a_name_that_gets_too_long() -> None:
-    settings = Settings(domain=Domain(".".join(["a" * 60] * 4)))
+    long = Settings(domain=Domain(".".join(["a" * 60] * 4)))
     with pytest.raises(TerraError, match="and 223 are the most"):
-        initiator_name(settings, HOST, generation=1)
+        initiator_name(long, HOST, generation=1)
 
 
 def test_what_is_planned_on_a_whole_machine() -> None:

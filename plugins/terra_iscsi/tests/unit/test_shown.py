@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from terra_iscsi.control import Exported, Nexus, parse_portals, parse_targets
+from terra_iscsi.shown import Exported, Nexus, parse_portals, parse_targets
 
 CONTROLLER = """        LUN: 0
             Type: controller

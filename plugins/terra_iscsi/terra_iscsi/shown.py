@@ -1,0 +1,102 @@
+"""What tgtadm(8) shows of targets and portals; it has no output for machines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from attrs import Factory, evolve, frozen
+
+_TARGET = re.compile(r"Target (\d+): (\S+)")
+_NEXUS = re.compile(r"I_T nexus: (\d+)")
+_INITIATOR = re.compile(r"Initiator: (\S+) alias: .*")
+_CONNECTION = re.compile(r"Connection: (\d+)")
+_LUN = re.compile(r"LUN: (\d+)")
+_BACKING = re.compile(r"Backing store path: (.+)")
+_PORTAL = re.compile(r"Portal: \[?([0-9A-Fa-f.:]+?)\]?:(\d+),\d+")
+
+
+@frozen
+class Nexus:
+    """A session of an initiator.
+
+    :param id: its number.
+    :param initiator: who logged in.
+    :param connections: the numbers of its connections.
+    """
+
+    id: int
+    initiator: str = ""
+    connections: tuple[int, ...] = ()
+
+
+@frozen
+class Exported:
+    """A target as tgtd shows it.
+
+    :param id: its number.
+    :param iqn: its name.
+    :param sessions: who is logged in.
+    :param luns: the file behind each logical unit, LUN 0 aside.
+    :param rules: who may log in: names and addresses, which cannot be told apart for sure.
+    """
+
+    id: int
+    iqn: str
+    sessions: tuple[Nexus, ...] = ()
+    luns: Mapping[int, str] = Factory(dict)
+    rules: tuple[str, ...] = ()
+
+
+def parse_targets(text: str) -> tuple[Exported, ...]:
+    """What ``tgtadm --mode target --op show`` says."""
+    return tuple(_parse_target(block) for block in re.split(r"^(?=Target )", text, flags=re.MULTILINE) if block.strip())
+
+
+def parse_portals(text: str) -> frozenset[tuple[str, int]]:
+    """Address and port of every line of ``tgtadm --mode portal --op show``."""
+    return frozenset((found[1], int(found[2])) for found in _PORTAL.finditer(text))
+
+
+def _parse_target(text: str) -> Exported:
+    heading, *lines = text.splitlines()
+    found = _TARGET.match(heading)
+    if found is None:
+        raise ValueError(f"tgtadm shows a target in an unknown way: {heading!r}")
+    sections: dict[str, list[str]] = {}
+    section: list[str] = []
+    for line in lines:
+        if line.startswith("    ") and not line.startswith("     "):
+            section = sections.setdefault(line.strip().rstrip(":"), [])
+        else:
+            section.append(line.strip())
+    return Exported(
+        id=int(found[1]),
+        iqn=found[2],
+        sessions=_parse_sessions(sections.get("I_T nexus information", [])),
+        luns=_parse_luns(sections.get("LUN information", [])),
+        rules=tuple(sections.get("ACL information", [])),
+    )
+
+
+def _parse_sessions(lines: list[str]) -> tuple[Nexus, ...]:
+    sessions: list[Nexus] = []
+    for line in lines:
+        if found := _NEXUS.fullmatch(line):
+            sessions.append(Nexus(int(found[1])))
+        elif found := _INITIATOR.fullmatch(line):
+            sessions[-1] = evolve(sessions[-1], initiator=found[1])
+        elif found := _CONNECTION.fullmatch(line):
+            sessions[-1] = evolve(sessions[-1], connections=(*sessions[-1].connections, int(found[1])))
+    return tuple(sessions)
+
+
+def _parse_luns(lines: list[str]) -> dict[int, str]:
+    luns: dict[int, str] = {}
+    number = 0
+    for line in lines:
+        if found := _LUN.fullmatch(line):
+            number = int(found[1])
+        elif (found := _BACKING.fullmatch(line)) and number:
+            luns[number] = found[1]
+    return luns
