@@ -116,8 +116,9 @@ class Site:
         return run(args, timeout=timeout, accept=accept, env=self.environment(), shown=shown)
 
     def _answers(self) -> bool:
-        with self.network.connect(CONTROLLER, API_PORT):
-            return True
+        with self.network.connect(CONTROLLER, API_PORT, timeout=2) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            return connection.recv(1024).split()[1:2] == [b"200"]
 
 
 def terra_command() -> Path:

@@ -33,7 +33,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
         ],
     )
     for node in nodes:
-        if node["problem"]:
+        if node["state"] == "ready" and node["problem"]:
             click.echo(f"{node['hostname']} cannot boot: {node['problem']}", err=True)
         elif node["state"] != "ready":
-            click.echo(f"{node['hostname']} is {node['state']}", err=True)
+            trouble = f", and {node['problem']}" if node["problem"] else ""
+            click.echo(f"{node['hostname']} is {node['state']}{trouble}", err=True)

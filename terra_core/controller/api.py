@@ -67,7 +67,6 @@ def make_api(context: Context, token: str) -> Litestar:
         token=token,
         metrics=Metrics(context.services.store, context.operations).registry,
         dependencies={"context": Provide(lambda: context, sync_to_thread=False)},
-        on_shutdown=[context.operations.stop],
     )
 
 
@@ -154,9 +153,7 @@ def follow_operation(context: Context, identity: str) -> ServerSentEvent:
 @delete("/v1/operations/{identity:str}", status_code=202, sync_to_thread=False)
 def cancel_operation(context: Context, identity: str) -> dict[str, Any]:
     """Ask an operation to end and to undo what it did."""
-    operation = context.operations.get(identity)
-    operation.cancel()
-    return operation.as_json()
+    return context.operations.cancel(identity).as_json()
 
 
 def _stream(operation: Operation) -> Iterator[ServerSentEventMessage]:

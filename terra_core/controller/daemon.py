@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -21,11 +21,12 @@ from terra_core.controller.database import default_url, open_database
 from terra_core.controller.machines import Machines, Services
 from terra_core.controller.operations import Operations
 from terra_core.controller.store import Store
-from terra_core.errors import TerraError
+from terra_core.errors import InterruptedWork, TerraError
 from terra_core.plugins import Plugins
 from terra_core.service.serving import bind, serve
 from terra_core.service.tokens import read_or_make_token
 from terra_core.system.mounts import sweep
+from terra_core.system.signals import terminating
 
 _log = structlog.get_logger(__name__)
 _WATCH_SECONDS = 3.0
@@ -62,15 +63,18 @@ def run_controller(document: Document[Controller], config: Controller, places: P
 
     :raises TerraError: when it can't start: another one runs on this root, a port is taken, the database is not usable.
     """
-    with _only_one(places), bind(config.address, config.port) as listener:
+    with suppress(InterruptedWork), terminating(), ExitStack() as stack:
+        stack.enter_context(_only_one(places))
+        listener = stack.enter_context(bind(config.address, config.port))
         services = make_services(document, config, places, plugins)
         machines, operations = Machines(services), Operations(config.jobs)
         token = read_or_make_token(places.token)
         sweep(places.run, places.iscsi)
         _converge(machines)
-        with _watching(lambda: _watch(machines)):
-            application = make_api(Context(services=services, machines=machines, operations=operations), token)
-            serve(application, listener, tls=config.tls, ready=lambda: _say_ready(config, places))
+        stack.callback(operations.stop)
+        stack.enter_context(_watching(lambda: _watch(machines)))
+        application = make_api(Context(services=services, machines=machines, operations=operations), token)
+        serve(application, listener, tls=config.tls, ready=lambda: _say_ready(config, places), ending=operations.cancel_all)
     _log.info("ended; storage and boot services go on")
 
 
@@ -110,7 +114,6 @@ def _converge(machines: Machines) -> None:
     machines.start_storage()
     machines.recover()
     machines.restore()
-    machines.republish()
     machines.start_boot(machines.session)
 
 
@@ -123,6 +126,8 @@ def _watch(machines: Machines) -> None:
             _log.warning("the boot service was gone and has been started again")
     except TerraError as error:
         _log.error("a service cannot be kept up", reason=str(error))
+    except Exception as error:  # the boundary of the thread: whatever happened, it has to look again
+        _log.error("defect", exc_info=error)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,7 @@ def open_database(url: str) -> Engine:
     :param url: as SQLAlchemy has it, such as ``sqlite:////var/lib/terra/terra.db``.
     :raises TerraError: when it can't be opened, is corrupt, or belongs to a later version of Terra; nothing is replaced.
     """
+    name = re.sub(r"://[^/@]*@", "://***@", url)  # a URL that cannot be parsed may hold a password, too
     try:
         engine = create_engine(url)
         if engine.dialect.name == "sqlite":
@@ -68,10 +70,10 @@ def open_database(url: str) -> Engine:
             event.listen(engine, "begin", _begin_sqlite)
         with explained(engine), engine.begin() as connection:
             if engine.dialect.name == "sqlite":
-                _check_sqlite(str(connection.exec_driver_sql("pragma quick_check").scalar()), url)
-            _check_schema(connection, url)
+                _check_sqlite(str(connection.exec_driver_sql("pragma quick_check").scalar()), name)
+            _check_schema(connection, name)
     except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:
-        raise TerraError(f"{url}: is no database that Terra can open: {error}") from error
+        raise TerraError(f"{name}: is no database that Terra can open: {error}") from error
     return engine
 
 
@@ -108,12 +110,12 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("begin immediate")
 
 
-def _check_sqlite(answer: str, url: str) -> None:
+def _check_sqlite(answer: str, name: str) -> None:
     if answer != "ok":
-        raise TerraError(f"{url}: the database is damaged: {answer}", hint="put a good copy in its place")
+        raise TerraError(f"{name}: the database is damaged: {answer}", hint="put a good copy in its place")
 
 
-def _check_schema(connection: Connection, url: str) -> None:
+def _check_schema(connection: Connection, name: str) -> None:
     present = inspect(connection).get_table_names()
     if not present:
         metadata.create_all(connection)
@@ -121,9 +123,9 @@ def _check_schema(connection: Connection, url: str) -> None:
         return
     found = connection.scalar(select(about.c.value).where(about.c.key == "schema")) if about.name in present else None
     if found is None:
-        raise TerraError(f"{url}: the database is not Terra's", hint="give Terra a database of its own")
+        raise TerraError(f"{name}: the database is not Terra's", hint="give Terra a database of its own")
     if found != str(SCHEMA):
         raise TerraError(
-            f"{url}: the database has schema {found}, this version of Terra knows {SCHEMA}",
+            f"{name}: the database has schema {found}, this version of Terra knows {SCHEMA}",
             hint="run the version of Terra that made it",
         )

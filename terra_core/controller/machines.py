@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from terra_core.config.session import Session
 from terra_core.config.values import ImageReference
 from terra_core.controller.store import Record, State, Store
 from terra_core.deploy import Deployed, deploy
-from terra_core.errors import TerraError
-from terra_core.hookspecs import BootNetwork, Target, TargetRequest
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError
+from terra_core.hookspecs import BootNetwork, NodeBoot, Target, TargetRequest
 from terra_core.image.apply import apply_layers
 from terra_core.image.layout import Layout
 from terra_core.plugins import Filled, Plugins
+from terra_core.system.mounts import mount_points
 from terra_core.system.process import uninterrupted
-from terra_core.system.progress import Event, Report, silent
+from terra_core.system.progress import Event, Report
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +65,8 @@ class Machines:
         self._store = services.store
         self._pulls: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._boot_service = threading.Lock()
+        self._boot_image = threading.Lock()
+        self._targets = threading.Lock()  # held where a record and its targets must not part: export, restore, release
 
     @property
     def session(self) -> Session:
@@ -95,6 +98,7 @@ class Machines:
         with ExitStack() as stack:
             stack.push(_when_failing(lambda: self._undo(hostname)))
             work = stack.enter_context(self._workspace(hostname))
+            report(Event("pull", f"pull {record.node.image}"))
             layout, digest = self._pull(record.node.image, session)
             record = self._store.save(evolve(record, digest=digest, targets=self._plan(record)))
             for target in record.targets:
@@ -105,22 +109,21 @@ class Machines:
             deployed = self._lay_down(record, layout, work, session)
             arguments = tuple(argument for target in record.targets for argument in target.kernel_arguments)
             record = evolve(record, kernel_arguments=(*deployed.kernel_arguments, *arguments))
-            report(Event("export", f"export {', '.join(target.iqn for target in record.targets)}"))
-            for target in record.targets:
-                services.role("storage").call("restore_target", bool, target=target, session=session)
-            report(Event("publish", f"publish the boot files of {hostname}"))
             boot = evolve(record.boot, kernel=deployed.kernel, initrd=deployed.initrd)
-            services.role("boot").call("publish_boot", bool, boot=boot, session=session)
-            record = self._store.save(evolve(record, state=State.READY))
+            record = self._hand_over(record, boot, session)
             self.start_boot(session)
         return record.as_json()
 
     def delete(self, record: Record, report: Report) -> Mapping[str, Any]:
         """Take a machine away; begun, it is finished, if need be at the next start of the controller."""
         hostname = record.node.hostname
-        report(Event("delete", f"take away the boot files, targets and disks of {hostname}"))
+        try:
+            report(Event("delete", f"take away the boot files, targets and disks of {hostname}"))
+        except InterruptedWork:
+            self._store.save(record)
+            raise
         with uninterrupted():
-            self._take_away(record, self._services.session)
+            self._take_away(record)
         return {"hostname": hostname}
 
     def recover(self) -> None:
@@ -128,28 +131,18 @@ class Machines:
         for record in self._store.all():
             if record.state is not State.READY:
                 _log.warning("finishing what was begun", hostname=record.node.hostname, state=record.state.value)
-                self._take_away(record, self._services.session)
+                with suppress(TerraError):  # it is in the log and in the record, and keeps no other machine down
+                    self._take_away(record)
+        self._clean_up()
 
     def restore(self) -> None:
-        """Bring targets back that the storage service lost; a machine for which that fails keeps its record."""
-        for record in self._store.all():
-            if record.state is not State.READY:
-                continue
-            try:
-                for target in record.targets:
-                    self._services.role("storage").call("restore_target", bool, target=target, session=self._services.session)
-                problem = ""
-            except TerraError as error:
-                problem = str(error)
-                _log.error("quarantined", hostname=record.node.hostname, reason=problem)
-            if problem != record.problem:
-                self._store.save(evolve(record, problem=problem))
-
-    def republish(self) -> None:
-        """Write again every boot file that belongs to a machine."""
-        for record in self._store.all():
-            if record.state is State.READY:
-                self._services.role("boot").call("publish_boot", bool, boot=record.boot, session=self._services.session)
+        """Bring lost targets and boot files back; a machine for which that fails keeps its record, with the reason."""
+        for hostname in [record.node.hostname for record in self._store.all()]:
+            with self._targets, suppress(NotFoundError):
+                record = self._store.get(hostname)
+                problem = self._restore(record) if record.state is State.READY else record.problem
+                if problem != record.problem:
+                    self._store.set_problem(record, problem)
 
     def start_boot(self, session: Session) -> bool:
         """Make sure that the network boot service answers, and knows every machine."""
@@ -167,7 +160,8 @@ class Machines:
     def install_boot_image(self, reference: ImageReference, report: Report) -> Mapping[str, Any]:
         """Install the network boot loaders of a pxe image."""
         session = self._services.session.reporting_to(report)
-        with self._workspace("pxe") as work:
+        with self._boot_image, self._workspace("pxe") as work, ExitStack() as stack:
+            stack.callback(self._drop_image, reference)
             layout, digest = self._pull(reference, session)
             tree = work / "tree"
             tree.mkdir()
@@ -209,15 +203,44 @@ class Machines:
     def _image_place(self, reference: ImageReference) -> Path:
         return self._services.session.places.state / "images" / hashlib.sha256(str(reference).encode()).hexdigest()[:32]
 
-    def _undo(self, hostname: str) -> None:
-        self._take_away(self._store.get(hostname), self._services.session)
+    def _hand_over(self, record: Record, boot: NodeBoot, session: Session) -> Record:
+        with self._targets:
+            session.report(Event("export", f"export {', '.join(target.iqn for target in record.targets)}"))
+            for target in record.targets:
+                self._services.role("storage").call("restore_target", bool, target=target, session=session)
+            session.report(Event("publish", f"publish the boot files of {record.node.hostname}"))
+            self._services.role("boot").call("publish_boot", bool, boot=boot, session=session)
+            return self._store.save(evolve(record, state=State.READY))
 
-    def _take_away(self, record: Record, session: Session) -> None:
-        session = session.reporting_to(silent)
-        self._services.role("boot").call("withdraw_boot", bool, hostname=record.node.hostname, mac=record.mac, session=session)
-        for target in reversed(record.targets):
-            self._services.role("storage").call("release_target", bool, target=target, session=session)
-        self._store.forget(record.node.hostname)
+    def _restore(self, record: Record) -> str:
+        """Gives why the machine cannot boot, or nothing."""
+        try:
+            for target in record.targets:
+                self._services.role("storage").call("restore_target", bool, target=target, session=self.session)
+            self._services.role("boot").call("publish_boot", bool, boot=record.boot, session=self.session)
+        except TerraError as error:
+            _log.error("quarantined", hostname=record.node.hostname, reason=str(error))
+            return str(error)
+        return ""
+
+    def _undo(self, hostname: str) -> None:
+        with suppress(TerraError):  # it is in the log and in the record; the client is told why the work failed
+            self._take_away(self._store.get(hostname))
+
+    def _take_away(self, record: Record) -> None:
+        """Remove all that a machine has, and then its record; what fails is noted there, so that it can be tried again."""
+        session = self.session
+        hostname, storage = record.node.hostname, self._services.role("storage")
+        try:
+            with self._targets:
+                self._services.role("boot").call("withdraw_boot", bool, hostname=hostname, mac=record.mac, session=session)
+                for target in reversed(record.targets):
+                    storage.call("release_target", bool, target=target, session=session)
+                self._store.forget(record)
+        except TerraError as error:
+            _log.error("cannot be taken away", hostname=hostname, reason=str(error))
+            self._store.save(evolve(record, state=State.DELETING, problem=f"cannot be taken away: {error}"))
+            raise
         self._drop_image(record.node.image)
         self.start_boot(session)
 
@@ -226,11 +249,25 @@ class Machines:
             if not any(record.node.image == reference for record in self._store.all()):
                 shutil.rmtree(self._image_place(reference), ignore_errors=True)
 
+    def _clean_up(self) -> None:
+        """Remove what a controller that was killed had pulled and copied for work that is not there any more."""
+        if any(self._workspaces in point.path.parents for point in mount_points()):
+            _log.error("something is mounted here, and left alone", path=str(self._workspaces))
+        else:
+            shutil.rmtree(self._workspaces, ignore_errors=True)
+        kept = {self._image_place(record.node.image) for record in self._store.all()}
+        for place in (self.session.places.state / "images").glob("*"):
+            if place not in kept:
+                shutil.rmtree(place, ignore_errors=True)
+
+    @property
+    def _workspaces(self) -> Path:
+        return self.session.places.run / "work"
+
     @contextmanager
     def _workspace(self, name: str) -> Iterator[Path]:
-        work = self._services.session.places.run / "work"
-        work.mkdir(parents=True, exist_ok=True, mode=0o700)
-        own = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
+        self._workspaces.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._workspaces))
         try:
             yield own
         finally:

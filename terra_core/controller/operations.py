@@ -6,7 +6,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
@@ -110,6 +110,8 @@ class Operations:
 
     def __init__(self, jobs: int) -> None:
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="operation")
+        self._ending = ThreadPoolExecutor(1, thread_name_prefix="ending")
+        self._waiting: dict[str, tuple[Future[None], Work]] = {}
         self._known: OrderedDict[str, Operation] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -122,7 +124,21 @@ class Operations:
         with self._lock:
             self._known[operation.id] = operation
             self._drop_old()
-        self._pool.submit(copy_context().run, _run, operation, work)
+            self._waiting[operation.id] = (self._pool.submit(copy_context().run, self._begin, operation, work), work)
+        return operation
+
+    def cancel(self, identity: str) -> Operation:
+        """Ask an operation to end and to undo what it did; one that waits for its turn ends without waiting for it.
+
+        :raises NotFoundError: when there is none of this id, or it ended long ago.
+        """
+        operation = self.get(identity)
+        operation.cancel()
+        with self._lock:
+            waiting = self._waiting.get(identity)
+            if waiting and waiting[0].cancel():
+                del self._waiting[identity]
+                self._ending.submit(copy_context().run, _run, operation, waiting[1])
         return operation
 
     def get(self, identity: str) -> Operation:
@@ -141,11 +157,21 @@ class Operations:
         with self._lock:
             return list(self._known.values())
 
+    def cancel_all(self) -> None:
+        """Ask everything to end and to undo what it did."""
+        for operation in self.all():
+            self.cancel(operation.id)
+
     def stop(self) -> None:
         """Cancel everything, and wait until it has been undone."""
-        for operation in self.all():
-            operation.cancel()
+        self.cancel_all()
         self._pool.shutdown(wait=True)
+        self._ending.shutdown(wait=True)
+
+    def _begin(self, operation: Operation, work: Work) -> None:
+        with self._lock:
+            self._waiting.pop(operation.id, None)
+        _run(operation, work)
 
     def _drop_old(self) -> None:
         ended = [operation.id for operation in self._known.values() if operation.outcome]
@@ -162,6 +188,10 @@ def _run(operation: Operation, work: Work) -> None:
     except TerraError as error:
         log.warning("failed", reason=str(error))
         outcome = Message("problem", describe(error))
+    except OSError as error:  # the machine's own: a full disk, a directory that may not be written
+        where = f"{error.filename}: " if error.filename else ""
+        log.warning("failed", reason=str(error))
+        outcome = Message("problem", describe(TerraError(f"{where}{error.strerror or error}")))
     except Exception as error:  # the boundary of the thread: a defect must reach the client as a problem, not as silence
         log.error("defect", exc_info=error)
         outcome = Message("problem", {"status": 500, "title": "Defect", "detail": f"a defect of Terra's: {error!r}"})

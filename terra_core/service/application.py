@@ -27,7 +27,6 @@ def make_application(
     token: str,
     metrics: CollectorRegistry,
     dependencies: dict[str, Any],
-    on_shutdown: Sequence[Callable[[], None]] = (),
 ) -> Litestar:
     """The application that a daemon serves.
 
@@ -36,7 +35,6 @@ def make_application(
     :param token: what every request but ``/healthz`` has to bear.
     :param metrics: what ``/metrics`` shows.
     :param dependencies: what handlers may ask for by name.
-    :param on_shutdown: called when the server ends.
     """
 
     @get("/metrics", sync_to_thread=False, include_in_schema=False)
@@ -54,7 +52,6 @@ def make_application(
             middleware=[_bearing(token)],
             openapi_config=config,
             request_max_body_size=BODY_LIMIT,
-            on_shutdown=list(on_shutdown),
         )
     )
 

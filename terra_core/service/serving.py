@@ -22,6 +22,7 @@ def bind(address: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address, port))
+        listener.listen()  # at once: an address that is bound only can be bound by another, too
     except OSError as error:
         listener.close()
         raise TerraError(
@@ -31,35 +32,52 @@ def bind(address: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(application: Litestar, listener: socket.socket, *, tls: Tls | None, ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM.
+def serve(
+    application: Litestar,
+    listener: socket.socket,
+    *,
+    tls: Tls | None,
+    ready: Callable[[], None],
+    ending: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; the signal is raised again at the end.
 
     :param listener: from :func:`bind`; closed at the end.
     :param tls: certificate and key; plain HTTP when left out.
     :param ready: called once requests are served.
+    :param ending: called when no more requests are taken, and those that are being answered get some seconds more.
+    :raises TerraError: when certificate and key are not usable.
     """
-    server = _Server(
-        uvicorn.Config(
-            application,
-            log_config=None,
-            access_log=False,
-            lifespan="on",
-            timeout_graceful_shutdown=10,
-            ssl_certfile=tls.certificate if tls else None,
-            ssl_keyfile=tls.key if tls else None,
-        ),
-        ready,
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=10,
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key if tls else None,
     )
+    try:
+        config.load()
+    except OSError as error:  # ssl.SSLError is one
+        raise TerraError(
+            f"the API cannot use the certificate and key of [tls]: {error}", hint="both are PEM files, and belong together"
+        ) from error
     with listener:
-        server.run(sockets=[listener])
+        _Server(config, ready, ending).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)

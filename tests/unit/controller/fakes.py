@@ -77,7 +77,7 @@ class World:
             raise TerraError(f"{hook} failed, as it should")
 
 
-@frozen
+@frozen(eq=False)
 class FakePlugin:
     """The plugin."""
 

@@ -222,6 +222,11 @@ def test_a_full_disk_is_said_as_such(store: Store) -> None:
     pooled = store._engine.raw_connection()  # the one connection that is used again: its limit is that of a full disk
     pooled.cursor().execute("pragma max_page_count=1")
     pooled.close()
-    with pytest.raises(TerraError, match="the database cannot be used: database or disk is full"):
+    bulky = "/".join(["docker.io", *(["x" * 60] * 7), "y:1"])
+
+    def fill() -> None:
         for at in range(200):
-            reserve(store, hostname=f"node-{at}", mac=f"02:00:00:00:00:{at:02x}")
+            reserve(store, hostname=f"node-{at}", mac=f"02:00:00:00:00:{at:02x}", image=bulky)
+
+    with pytest.raises(TerraError, match="the database cannot be used: database or disk is full"):
+        fill()

@@ -1,0 +1,192 @@
+"""Long work: what it says, to whom and when, and how it is ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from terra_core.controller.operations import Operation, Operations
+from terra_core.errors import ConfigError, ConflictError, NotFoundError
+from terra_core.system.process import interruption
+from terra_core.system.progress import Event, Report
+
+PATIENCE = 5.0
+
+
+@pytest.fixture
+def operations() -> Iterator[Operations]:
+    """One job at a time."""
+    operations = Operations(1)
+    yield operations
+    operations.stop()
+
+
+class Gate:
+    """Work that waits until it is let go, and asks whether it was cancelled meanwhile."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self, report: Report) -> Mapping[str, Any]:
+        self.begun.set()
+        assert self.open.wait(PATIENCE)
+        report(Event("gate", "through"))
+        return {"through": True}
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A gate that is open at the end."""
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+def said(operation: Operation) -> list[tuple[str, Mapping[str, Any]]]:
+    """All that it said, to its end."""
+    return [(message.kind, message.data) for message in operation.messages(PATIENCE) if message is not None]
+
+
+def works(report: Report) -> Mapping[str, Any]:
+    report(Event("one", "first", 1, 2))
+    report(Event("two", "second"))
+    return {"answer": 42}
+
+
+def test_work_tells_its_progress_and_then_its_result(operations: Operations) -> None:
+    operation = operations.start("provision", "cm-01", works)
+    assert said(operation) == [
+        ("progress", {"step": "one", "text": "first", "done": 1, "total": 2, "unit": "bytes"}),
+        ("progress", {"step": "two", "text": "second", "done": None, "total": None, "unit": "bytes"}),
+        ("result", {"answer": 42}),
+    ]
+    assert operation.as_json() == {"id": operation.id, "kind": "provision", "subject": "cm-01", "state": "done"}
+
+
+def test_who_comes_late_hears_all_of_it(operations: Operations) -> None:
+    operation = operations.start("provision", "cm-01", works)
+    first = said(operation)
+    assert said(operation) == first
+    assert said(operations.get(operation.id)) == first
+
+
+def test_who_comes_early_hears_it_as_it_happens(operations: Operations, gate: Gate) -> None:
+    operation = operations.start("provision", "cm-01", gate)
+    messages = operation.messages(0.05)
+    assert next(messages) is None, "silence is said to be silence"
+    assert operation.as_json()["state"] == "running"
+    gate.open.set()
+    kinds = [message.kind for message in messages if message is not None]
+    assert kinds == ["progress", "result"]
+
+
+@pytest.mark.parametrize(
+    ("error", "document"),
+    [
+        (ConflictError("taken", hint="choose"), {"status": 409, "title": "ConflictError", "detail": "taken", "hint": "choose"}),
+        (
+            ConfigError(["a: b", "c: d"]),
+            {"status": 422, "title": "ConfigError", "detail": "a: b\nc: d", "problems": ["a: b", "c: d"]},
+        ),
+        (
+            OSError(28, "No space left on device", "/iscsi/x"),
+            {"status": 500, "title": "TerraError", "detail": "/iscsi/x: No space left on device"},
+        ),
+        (OSError("odd"), {"status": 500, "title": "TerraError", "detail": "odd"}),
+        (KeyError("x"), {"status": 500, "title": "Defect", "detail": "a defect of Terra's: KeyError('x')"}),
+    ],
+)
+def test_what_the_work_raises_becomes_a_problem(operations: Operations, error: Exception, document: dict[str, Any]) -> None:
+    def fail(report: Report) -> Mapping[str, Any]:
+        raise error
+
+    operation = operations.start("provision", "cm-01", fail)
+    assert said(operation) == [("problem", document)]
+    assert operation.as_json()["state"] == "failed"
+    assert said(operations.start("provision", "cm-02", works))[-1][0] == "result", "and others go on"
+
+
+def test_work_that_is_cancelled_ends_at_its_next_report(operations: Operations, gate: Gate) -> None:
+    operation = operations.start("provision", "cm-01", gate)
+    assert gate.begun.wait(PATIENCE)
+    operations.cancel(operation.id)
+    gate.open.set()
+    ((kind, problem),) = said(operation)
+    assert (kind, problem["title"]) == ("problem", "InterruptedWork")
+    assert "provision of cm-01 was interrupted" in problem["detail"]
+
+
+def test_programs_that_the_work_runs_are_ended_too(operations: Operations, gate: Gate) -> None:
+    asked: list[Callable[[], bool] | None] = []
+
+    def work(report: Report) -> Mapping[str, Any]:
+        asked.append(interruption.get())
+        return gate(report)
+
+    operation = operations.start("provision", "cm-01", work)
+    assert gate.begun.wait(PATIENCE)
+    assert asked[0] is not None
+    assert not asked[0]()
+    operations.cancel(operation.id)
+    assert asked[0]()
+    assert interruption.get() is None, "nobody else is"
+
+
+def test_work_that_waits_is_cancelled_without_waiting_for_its_turn(operations: Operations, gate: Gate) -> None:
+    operations.start("provision", "cm-01", gate)
+    undone = threading.Event()
+
+    def work(report: Report) -> Mapping[str, Any]:
+        try:
+            return works(report)
+        finally:
+            undone.set()
+
+    waiting = operations.start("provision", "cm-02", work)
+    operations.cancel(waiting.id)
+    ((kind, problem),) = said(waiting)
+    assert (kind, problem["title"]) == ("problem", "InterruptedWork")
+    assert undone.is_set(), "it had its chance to undo what was done before it was queued"
+    assert not gate.open.is_set()
+
+
+def test_cancelling_what_is_done_changes_nothing(operations: Operations) -> None:
+    operation = operations.start("provision", "cm-01", works)
+    before = said(operation)
+    operations.cancel(operation.id)
+    assert said(operation) == before
+    assert operation.as_json()["state"] == "done"
+
+
+def test_stopping_cancels_all_and_waits_for_the_end(gate: Gate) -> None:
+    operations = Operations(1)
+    running = operations.start("provision", "cm-01", gate)
+    waiting = [operations.start("provision", f"cm-{at}", works) for at in range(5)]
+    assert gate.begun.wait(PATIENCE)
+    threading.Timer(0.1, gate.open.set).start()
+    operations.stop()
+    assert [one.as_json()["state"] for one in (running, *waiting)] == ["failed"] * 6
+    operations.stop()
+
+
+def test_an_unknown_operation_is_not_found(operations: Operations) -> None:
+    with pytest.raises(NotFoundError, match="no operation 'x'"):
+        operations.get("x")
+    with pytest.raises(NotFoundError):
+        operations.cancel("x")
+
+
+def test_old_operations_are_dropped_and_running_ones_kept(gate: Gate) -> None:
+    operations = Operations(2)
+    running = operations.start("provision", "cm-01", gate)
+    for at in range(300):
+        said(operations.start("delete", f"cm-{at}", works))
+    known = operations.all()
+    assert running in known
+    assert len(known) <= 201
+    gate.open.set()
+    operations.stop()
