@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 import tomli
 from attrs import frozen
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terra_core.config.controller import Controller
@@ -292,7 +292,7 @@ KEYS = ["hostname", "image", "mac", "groups", "plugins", "label", "type", "stage
 ALMOST = st.recursive(
     JSON | st.sampled_from(["os", "single", "raid1", "/dev/sda", "/home", "terra-01", "docker.io/a:6", True, 128]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
-    max_leaves=24,
+    max_leaves=12,
 )
 
 
@@ -305,7 +305,7 @@ def every_line(raw: Mapping[str, object], model: type[Node] | type[Server] | typ
 
 
 @pytest.mark.parametrize("model", [Node, Server, Controller])
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=30)
 @given(raw=st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), ALMOST, max_size=8))
 def test_whatever_a_document_holds_it_loads_or_has_problems_a_line_each(
     model: type[Node] | type[Server] | type[Controller], raw: Mapping[str, object]
