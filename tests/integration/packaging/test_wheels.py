@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,14 @@ def make_environment(path: Path, *wheels: Path) -> Environment:
     environment = Environment(path)
     environment.install(*wheels)
     return environment
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_locks_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """uv leaves lock files where temporary files go."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("locks")))
+        yield
 
 
 @pytest.fixture(scope="module")
