@@ -7,9 +7,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-from lab.mounts import mounts
 from lab.place import NAMESPACES
 from lab.processes import Process, running
+from terra_core.system.mounts import mount_points
 
 
 @frozen(kw_only=True)
@@ -38,7 +38,7 @@ class Leaks:
 def snapshot() -> Leaks:
     """Look at what there is now; starts no program."""
     return Leaks(
-        mounts=frozenset(f"mount {point} ({source})" for point, source in mounts() if not _binds_namespace(point)),
+        mounts=frozenset(f"mount {one.path} ({one.source})" for one in mount_points() if not _binds_namespace(one.path)),
         loops=frozenset(_loops()),
         namespaces=frozenset(f"network namespace {path.name}" for path in NAMESPACES.glob("*")),
         links=frozenset(f"network interface {path.name}" for path in Path("/sys/class/net").iterdir()),
@@ -51,8 +51,8 @@ def difference(before: Leaks, after: Leaks) -> list[str]:
     return sorted(after.lines - before.lines)
 
 
-def _binds_namespace(point: str) -> bool:
-    return Path(point).is_relative_to(NAMESPACES)
+def _binds_namespace(point: Path) -> bool:
+    return point.is_relative_to(NAMESPACES)
 
 
 def _loops() -> list[str]:

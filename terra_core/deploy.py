@@ -14,6 +14,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Mount, PreparedGroup
+from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.layout import Layout
@@ -115,15 +116,6 @@ def render_fstab(mounts: Sequence[Mount]) -> str:
         options = mount.options if mount.path == "/" else (*mount.options, "nofail")
         lines.append(f"{mount.source} {mount.path} {mount.filesystem} {','.join(options) or 'defaults'} 0 0")
     return "\n".join(lines) + "\n"
-
-
-def render_hosts(text: str, hostname: Hostname) -> str:
-    """hosts(5) with the machine's own name at 127.0.1.1, and every other line of ``text`` as it stands."""
-    kept = [line for line in text.splitlines() if line.split("#")[0].split()[:1] != ["127.0.1.1"]]
-    own = hostname if "." not in hostname else f"{hostname} {hostname.partition('.')[0]}"
-    if not any(line.split()[:1] == ["127.0.0.1"] for line in kept):
-        kept.insert(0, "127.0.0.1 localhost")
-    return "\n".join([*kept, f"127.0.1.1 {own}"]) + "\n"
 
 
 def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[Mount]) -> None:

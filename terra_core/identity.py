@@ -15,6 +15,7 @@ _GITHUB = "https://github.com"
 _GITHUB_SECONDS = 20
 _GITHUB_LIMIT = 256 * 1024
 _ACCOUNT = "terra"
+_HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n"
 
 
 def render_identity(server: Server, *, github: str = _GITHUB) -> Iterator[RenderedFile]:
@@ -26,7 +27,7 @@ def render_identity(server: Server, *, github: str = _GITHUB) -> Iterator[Render
     :raises TerraError: when the keys of ``ssh.github`` cannot be had.
     """
     yield RenderedFile(path="etc/hostname", content=f"{server.hostname}\n".encode())
-    yield RenderedFile(path="etc/hosts", content=_hosts(server.hostname).encode())
+    yield RenderedFile(path="etc/hosts", content=render_hosts(_HOSTS, server.hostname).encode())
     resolution = _resolv_conf(server.resolvconf)
     if resolution:
         yield RenderedFile(path="etc/resolv.conf", content=resolution.encode())
@@ -37,16 +38,18 @@ def render_identity(server: Server, *, github: str = _GITHUB) -> Iterator[Render
         yield RenderedFile(path=f"home/{_ACCOUNT}/.ssh/authorized_keys", content=content, mode=0o600, owner=owner)
 
 
-def _hosts(hostname: Hostname) -> str:
-    short = hostname.partition(".")[0]
-    names = hostname if short == hostname else f"{hostname} {short}"
-    return (
-        "127.0.0.1 localhost\n"
-        f"127.0.1.1 {names}\n"
-        "::1 localhost ip6-localhost ip6-loopback\n"
-        "ff02::1 ip6-allnodes\n"
-        "ff02::2 ip6-allrouters\n"
-    )
+def render_hosts(text: str, hostname: Hostname) -> str:
+    """hosts(5) with the machine's own name at 127.0.1.1, and every other line of ``text`` as it stands."""
+    kept = [line for line in text.splitlines() if _address_of(line) != "127.0.1.1"]
+    if "127.0.0.1" not in map(_address_of, kept):
+        kept.insert(0, "127.0.0.1 localhost")
+    own = hostname if "." not in hostname else f"{hostname} {hostname.partition('.')[0]}"
+    kept.insert(1 + [_address_of(line) for line in kept].index("127.0.0.1"), f"127.0.1.1 {own}")
+    return "\n".join(kept) + "\n"
+
+
+def _address_of(line: str) -> str:
+    return (line.partition("#")[0].split() or [""])[0]
 
 
 def _resolv_conf(table: ResolvConf) -> str:
