@@ -22,6 +22,7 @@ from attrs import Factory, frozen
 from terra_core.config.loader import load
 from terra_core.errors import TerraError
 from terra_core.system.process import run
+from terra_core.system.signals import terminating
 
 RECIPES = Path(__file__).parent
 IMAGES = RECIPES.parent / "build" / "images"
@@ -159,6 +160,9 @@ def build(recipe: Recipe, *, images: Path = IMAGES, say: Callable[[str], None] =
 def _bootstrap(recipe: Recipe, origin: Origin, tar: Path) -> list[str]:
     packages = [*recipe.file.packages, *recipe.file.distribution.get(origin.distro, ())]
     command = [
+        # Mounts and processes of its own, which end with it: removing the work of a bootstrap that was interrupted would
+        # otherwise reach into the host's /dev by the mounts that it left.
+        *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--"),
         "mmdebstrap",
         f"--variant={recipe.file.variant}",
         f"--include={','.join(packages)}",
@@ -217,17 +221,22 @@ def main(names: Sequence[str]) -> int:
     """Build the named images, or all; gives the exit code."""
     recipes = {path.parent.name: path.parent for path in sorted(RECIPES.glob("*/recipe.toml"))}
     try:
-        unknown = [name for name in names if name not in recipes]
-        if unknown:
-            raise TerraError(f"no recipe {', '.join(unknown)}", hint=f"there are: {', '.join(recipes)}")
-        for name in names or recipes:
-            print(build(Recipe.load(recipes[name]), say=lambda line: print(line, file=sys.stderr, flush=True)))
+        with terminating():
+            _build_all(names, recipes)
     except TerraError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _build_all(names: Sequence[str], recipes: Mapping[str, Path]) -> None:
+    unknown = [name for name in names if name not in recipes]
+    if unknown:
+        raise TerraError(f"no recipe {', '.join(unknown)}", hint=f"there are: {', '.join(recipes)}")
+    for name in names or recipes:
+        print(build(Recipe.load(recipes[name]), say=lambda line: print(line, file=sys.stderr, flush=True)))
 
 
 if __name__ == "__main__":
