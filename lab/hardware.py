@@ -13,7 +13,9 @@ from terra_core.errors import TerraError
 
 _OVMF = Path("/usr/share/OVMF")
 _FLASH = (("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"), ("OVMF_CODE.fd", "OVMF_VARS.fd"))
-_PROCESSOR = {"kvm": "host", "tcg": "max"}
+# Five levels of page tables and "fast" string moves are what emulation is slowest at: they double the time of a boot.
+_EMULATED = "max,la57=off,erms=off"
+_PROCESSOR = {"kvm": "host", "tcg": _EMULATED}
 
 
 class Firmware(StrEnum):
@@ -53,7 +55,7 @@ class Hardware:
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
             # Without a screen, the firmware and the boot loader speak to the serial console.
             *("-machine", "q35,graphics=off", "-accel", _acceleration(accelerator)),
-            *("-cpu", _PROCESSOR.get(accelerator, "max"), "-smp", str(self.processors), "-m", str(self.memory)),
+            *("-cpu", _PROCESSOR.get(accelerator, _EMULATED), "-smp", str(self.processors), "-m", str(self.memory)),
             *("-device", "virtio-rng-pci"),
             *("-netdev", f"tap,id=lan,ifname={tap},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac},bootindex=1{rom}"),
