@@ -13,7 +13,7 @@ import requests
 from terra_core.config.controller import API_PORT, Places
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
 from terra_core.service.tokens import read_token
-from terra_core.system.progress import Event, Report
+from terra_core.system.progress import Event, Report, silent
 
 _CONNECT_SECONDS = 5
 _ANSWER_SECONDS = 60
@@ -34,7 +34,10 @@ class Client:
         self._http = requests.Session()
         self._http.trust_env = False  # a proxy of the environment is for the outside, and the token must not pass it
         self._http.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
-        self._http.headers["Authorization"] = f"Bearer {token or os.environ.get('TERRA_TOKEN') or read_token(Places().token)}"
+        token = token or os.environ.get("TERRA_TOKEN") or read_token(Places().token)
+        if not token.isascii() or not token.isprintable():
+            raise TerraError("TERRA_TOKEN holds no token: a token has neither line breaks nor special characters")
+        self._http.headers["Authorization"] = f"Bearer {token}"
 
     def get(self, path: str) -> Any:  # JSON
         """The document at ``path``."""
@@ -51,36 +54,57 @@ class Client:
     def follow(self, operation: str, report: Report) -> Any:  # JSON
         """Follow an operation to its end, and give its result.
 
-        When the work here is interrupted, the operation is cancelled and its undoing awaited.
+        When the work here is interrupted, the operation is cancelled and its undoing awaited; if it came to its end before
+        that, its result counts.
 
         :param operation: the operation's id.
         :param report: takes the operation's events.
         :raises TerraError: as the operation did.
         """
         try:
-            return self._result(operation, report)
+            kind, data = self._outcome(operation, report)
         except (KeyboardInterrupt, InterruptedWork):
             self.delete(f"/v1/operations/{operation}")
-            with suppress(InterruptedWork):
-                self._result(operation, report)
-            raise
+            kind, data = self._outcome(operation, silent)
+            if kind == "problem" and isinstance(error_of(data), InterruptedWork):
+                raise
+        if kind == "problem":
+            raise error_of(data)
+        return data
 
-    def _result(self, operation: str, report: Report) -> Any:  # JSON
+    def _outcome(self, operation: str, report: Report) -> tuple[str, Any]:  # JSON
         with self._send(
             "GET", f"/v1/operations/{operation}/events", stream=True, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS)
         ) as stream:
-            for kind, data in _events(stream):
+            for kind, data in self._messages(stream):
                 if kind == "progress":
                     report(Event(**data))
-                elif kind == "result":
-                    return data
-                elif kind == "problem":
-                    raise error_of(data)
-        raise TerraError(f"{self.url}: the connection ended before the work did", hint="see what became of it: terra list")
+                elif kind in ("result", "problem"):
+                    return kind, data
+        raise self._cut_off()
+
+    def _messages(self, stream: requests.Response) -> Iterator[tuple[str, Any]]:
+        try:
+            yield from _events(stream)
+        except requests.RequestException as error:
+            raise self._cut_off() from error
+
+    def _cut_off(self) -> TerraError:
+        return TerraError(f"{self.url}: the connection ended before the work did", hint="see what became of it: terra list")
 
     def _request(self, method: str, path: str, body: object = None) -> Any:  # JSON
-        answer = self._send(method, path, json=body, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS))
-        return answer.json() if answer.content else None
+        options = {} if body is None else {"data": self._encoded(body), "headers": {"Content-Type": "application/json"}}
+        answer = self._send(method, path, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS), **options)
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            raise TerraError(f"{self.url}: what answers there is no controller", hint="is the address right?") from None
+
+    def _encoded(self, body: object) -> bytes:
+        try:
+            return json.dumps(body, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:  # TOML knows dates, and numbers that are none
+            raise TerraError(f"{self.url}: this cannot be sent as JSON: {error}") from None
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:  # requests' own
         try:
@@ -91,7 +115,7 @@ class Client:
             raise TerraError(f"{self.url}: no controller answers", hint="start it: terra controller") from error
         except requests.RequestException as error:
             raise TerraError(f"{self.url}: {error}") from error
-        if answer.status_code >= 400:
+        if answer.status_code >= 300:
             raise error_of(_document(answer))
         return answer
 
@@ -127,8 +151,11 @@ def _events(stream: requests.Response) -> Iterator[tuple[str, Any]]:
 
 
 def _url(address: str, port: int) -> str:
-    if address.startswith(("http://", "https://")):
-        return address.rstrip("/")
-    if address.count(":") > 1 and not address.startswith("["):
-        address = f"[{address}]"
-    return f"http://{address}" if address.rpartition("]")[2].count(":") else f"http://{address}:{port}"
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        scheme, rest = "http", address
+    host = rest.rstrip("/")
+    if host.count(":") > 1 and not host.startswith("["):
+        host = f"[{host}]"
+    named = ":" in host.rpartition("]")[2] or "/" in host
+    return f"{scheme}://{host}" if named else f"{scheme}://{host}:{port}"

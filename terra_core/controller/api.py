@@ -8,7 +8,8 @@ from typing import Any
 
 from attrs import frozen
 from litestar import Litestar, Request, delete, get, post
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from terra_core.config.loader import config_error, make_document
@@ -71,7 +72,7 @@ def make_api(context: Context, token: str) -> Litestar:
 
 
 @get("/v1/nodes", sync_to_thread=True)
-def list_nodes(context: Context) -> list[dict[str, Any]]:
+def list_nodes(context: NamedDependency[Context]) -> list[dict[str, Any]]:
     """Every machine, with where it stands."""
     return [
         {**record.as_json(), "state": record.state.value, "problem": record.problem} for record in context.services.store.all()
@@ -79,13 +80,13 @@ def list_nodes(context: Context) -> list[dict[str, Any]]:
 
 
 @get("/v1/nodes/{hostname:str}", sync_to_thread=True)
-def show_node(context: Context, hostname: str) -> dict[str, Any]:
+def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, Any]:
     """One machine."""
     return context.services.store.get(hostname).as_json()
 
 
 @post("/v1/nodes", status_code=202)
-async def provision_node(context: Context, request: Request[Any, Any, Any]) -> dict[str, str]:
+async def provision_node(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
     """Provision the machine whose node.toml, as JSON, is the body; gives the operation that does it."""
     raw = await _table(request)
     document = make_document(raw, Node, source="node.toml", owners=context.services.plugins.names)
@@ -99,14 +100,14 @@ async def provision_node(context: Context, request: Request[Any, Any, Any]) -> d
 
 
 @delete("/v1/nodes/{hostname:str}", status_code=202, sync_to_thread=True)
-def delete_node(context: Context, hostname: str) -> dict[str, str]:
+def delete_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, str]:
     """Take a machine away; gives the operation that does it."""
     record = context.services.store.begin_delete(hostname)
     return _begun(context.operations.start("delete", hostname, lambda report: context.machines.delete(record, report)))
 
 
 @post("/v1/pxe", status_code=202)
-async def install_pxe(context: Context, request: Request[Any, Any, Any]) -> dict[str, str]:
+async def install_pxe(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
     """Install the network boot loaders of an image; gives the operation that does it."""
     wanted = make_document(await _table(request), PxeRequest, source="request").value
     return _begun(
@@ -117,7 +118,7 @@ async def install_pxe(context: Context, request: Request[Any, Any, Any]) -> dict
 
 
 @get("/v1/info", sync_to_thread=True)
-def show_info(context: Context) -> dict[str, Any]:
+def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
     """What the controller is and does."""
     services = context.services
     states = [record.state.value for record in services.store.all()]
@@ -133,25 +134,25 @@ def show_info(context: Context) -> dict[str, Any]:
 
 
 @get("/v1/operations", sync_to_thread=False)
-def list_operations(context: Context) -> list[dict[str, Any]]:
+def list_operations(context: NamedDependency[Context]) -> list[dict[str, Any]]:
     """The operations that are remembered, oldest first."""
     return [operation.as_json() for operation in context.operations.all()]
 
 
 @get("/v1/operations/{identity:str}", sync_to_thread=False)
-def show_operation(context: Context, identity: str) -> dict[str, Any]:
+def show_operation(context: NamedDependency[Context], identity: FromPath[str]) -> dict[str, Any]:
     """One operation."""
     return context.operations.get(identity).as_json()
 
 
 @get("/v1/operations/{identity:str}/events", sync_to_thread=True)
-def follow_operation(context: Context, identity: str) -> ServerSentEvent:
+def follow_operation(context: NamedDependency[Context], identity: FromPath[str]) -> ServerSentEvent:
     """An operation's progress as server-sent events, from its beginning to its ``result`` or ``problem``."""
     return ServerSentEvent(_stream(context.operations.get(identity)))
 
 
 @delete("/v1/operations/{identity:str}", status_code=202, sync_to_thread=False)
-def cancel_operation(context: Context, identity: str) -> dict[str, Any]:
+def cancel_operation(context: NamedDependency[Context], identity: FromPath[str]) -> dict[str, Any]:
     """Ask an operation to end and to undo what it did."""
     return context.operations.cancel(identity).as_json()
 

@@ -75,11 +75,16 @@ class ContainedRoot:
             raise TerraError(f"/{path} of the image's tree cannot be written: {error.strerror}") from error
 
     def names(self, path: str) -> frozenset[str]:
-        """The names in a directory; none when there is no such directory."""
+        """The names in a directory; none when there is no such directory.
+
+        :raises TerraError: when it cannot be read.
+        """
         try:
             descriptor = open_below(self._root, os.fsencode(path), DIRECTORY, _WITHIN)
         except (FileNotFoundError, NotADirectoryError):
             return frozenset()
+        except OSError as error:
+            raise TerraError(f"/{path} of the image's tree cannot be read: {error.strerror}") from error
         try:
             return frozenset(os.listdir(descriptor))  # noqa: PTH208  # pathlib lists no descriptor
         finally:
@@ -98,6 +103,8 @@ class ContainedRoot:
                 shutil.copyfileobj(source, copy, 1024 * 1024)
         except FileNotFoundError:
             raise TerraError(f"/{path} of the image's tree is missing") from None
+        except OSError as error:
+            raise TerraError(f"/{path} of the image's tree cannot be copied to {to}: {error.strerror}") from error
 
     @contextmanager
     def _open(self, path: str, limit: int) -> Iterator[IO[bytes]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -44,16 +44,18 @@ def make_application(
     config = OpenAPIConfig(
         title=title, version=version("terra-core"), path="/schema", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
     )
-    return Litestar.from_config(
+    application = Litestar.from_config(
         AppConfig(
             route_handlers=[_healthz, show_metrics, *routes],
             dependencies=dependencies,
             exception_handlers=HANDLERS,
-            middleware=[_bearing(token)],
             openapi_config=config,
             request_max_body_size=BODY_LIMIT,
         )
     )
+    # Around the router: middleware would leave what is not found, and thereby which paths there are, to everybody.
+    application.asgi_handler = _guarded(application.asgi_handler, token)
+    return application
 
 
 @get("/healthz", sync_to_thread=False)
@@ -62,23 +64,20 @@ def _healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def _bearing(token: str) -> Callable[..., ASGIApp]:
-    """Middleware that answers 401 to all requests without the token, before a byte of their body is read."""
+def _guarded(app: ASGIApp, token: str) -> ASGIApp:
+    """Answer 401 to all requests without the token, before a byte of their body is read."""
     expected = f"Bearer {token}".encode()
 
-    def wrap(app: ASGIApp) -> ASGIApp:
-        async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if scope["path"] == "/healthz" or hmac.compare_digest(given, expected):
-                await app(scope, receive, send)
-                return
-            refusal = answer({"status": 401, "title": "Unauthorized", "detail": "this API needs its token: set TERRA_TOKEN"})
-            refusal.headers["WWW-Authenticate"] = "Bearer"
-            await refusal.to_asgi_response(app=None, request=_request_of(scope))(scope, receive, send)
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if scope["path"] == "/healthz" or hmac.compare_digest(given, expected):
+            await app(scope, receive, send)
+            return
+        refusal = answer({"status": 401, "title": "Unauthorized", "detail": "this API needs its token: set TERRA_TOKEN"})
+        refusal.headers["WWW-Authenticate"] = "Bearer"
+        await refusal.to_asgi_response(app=None, request=_request_of(scope))(scope, receive, send)
 
-        return guard
-
-    return wrap
+    return guard
 
 
 def _request_of(scope: Scope) -> Any:  # Litestar types requests by the user and state that they carry

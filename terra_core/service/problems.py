@@ -53,6 +53,11 @@ def on_body_error(_: Request[Any, Any, Any], error: SerializationException) -> R
     return answer({"status": 400, "title": "RequestError", "detail": f"the body is not JSON: {error}"})
 
 
+def on_deep_body(_: Request[Any, Any, Any], error: RecursionError) -> Response[dict[str, object]]:
+    """Answer to a body whose lists and tables are nested without end."""
+    return answer({"status": 422, "title": "RequestError", "detail": "the body is nested too deeply"})
+
+
 def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
     """Answer to a defect of Terra's: the log gets the traceback, the client does not."""
     _log.error("defect", path=request.url.path, exc_info=error)
@@ -64,6 +69,7 @@ HANDLERS: dict[Any, Any] = {
     TerraError: on_terra_error,
     HTTPException: on_http_error,
     SerializationException: on_body_error,
+    RecursionError: on_deep_body,
     Exception: on_defect,
 }
 """The exception handlers of every application."""

@@ -13,11 +13,13 @@ from terra_core.errors import TerraError
 def read_or_make_token(path: Path) -> str:
     """The token in ``path``; made at the first start, readable by its owner only.
 
-    :raises TerraError: when the file holds no token.
+    :raises TerraError: when the file holds no token, or cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    if path.exists():
+        return read_token(path)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{secrets.token_urlsafe(32)}\n")
@@ -25,8 +27,11 @@ def read_or_make_token(path: Path) -> str:
             os.fsync(file.fileno())
         with suppress(FileExistsError):  # of two that start at once, the first one's token counts
             os.link(fresh, path)
+    except OSError as error:
+        raise TerraError(f"{path}: the token cannot be written: {error.strerror}") from error
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
     return read_token(path)
 
 
@@ -36,11 +41,13 @@ def read_token(path: Path) -> str:
     :raises TerraError: when there is none, or it may not be read.
     """
     try:
-        token = path.read_text().strip()
+        token = path.read_text(errors="replace").strip()
     except FileNotFoundError:
         raise TerraError(f"{path}: no token here", hint="set TERRA_TOKEN, or start a controller on this machine") from None
     except PermissionError:
         raise TerraError(f"{path}: may be read by root only", hint="run this as root, or set TERRA_TOKEN") from None
+    except OSError as error:
+        raise TerraError(f"{path}: cannot be read: {error.strerror}") from error
     if len(token) < 16 or not token.isascii() or not token.isprintable():
         raise TerraError(f"{path}: holds no token", hint="remove the file and start the controller, which makes a new one")
     return token

@@ -1,0 +1,306 @@
+"""The API as a client of whatever intent sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from litestar.testing import TestClient
+
+from terra_core.controller.api import make_api
+from terra_core.controller.store import State
+from terra_core.service.application import BODY_LIMIT
+from tests.unit.controller.fakes import Site, World, node_table
+
+TOKEN = "a-token-of-the-tests"
+ROUTES = [
+    ("GET", "/v1/nodes"), ("GET", "/v1/nodes/cm-01"), ("POST", "/v1/nodes"), ("DELETE", "/v1/nodes/cm-01"), ("POST", "/v1/pxe"),
+    ("GET", "/v1/info"), ("GET", "/v1/operations"), ("GET", "/v1/operations/x"), ("GET", "/v1/operations/x/events"),
+    ("DELETE", "/v1/operations/x"), ("GET", "/metrics"), ("GET", "/schema/openapi.json"), ("GET", "/schema"),
+    ("GET", "/schema/x"),
+]  # fmt: skip
+STRAY = [
+    ("GET", "/"), ("PUT", "/v1/nodes"), ("OPTIONS", "/v1/nodes"), ("GET", "/nothing/here"), ("GET", "/healthz/../v1/nodes"),
+    ("GET", "//healthz"), ("GET", "/healthz/x"), ("GET", "/healthz%2f"), ("TRACE", "/"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[TestClient[Any]]:
+    """A client with the token."""
+    with TestClient(make_api(site.context, TOKEN)) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        yield client
+
+
+@pytest.fixture
+def stranger(site: Site) -> Iterator[TestClient[Any]]:
+    """A client without it."""
+    with TestClient(make_api(site.context, TOKEN)) as client:
+        yield client
+
+
+def outcome(client: TestClient[Any], begun: Any) -> tuple[str, Any]:
+    """The last event of the operation that an answer speaks of."""
+    assert begun.status_code == 202, begun.text
+    events = client.get(f"/v1/operations/{begun.json()['operation']}/events")
+    assert events.headers["content-type"].startswith("text/event-stream")
+    last = events.text.replace("\r\n", "\n").strip().split("\n\n")[-1].splitlines()
+    fields = dict(line.split(": ", 1) for line in last)
+    return fields["event"], json.loads(fields["data"])
+
+
+def problem(answer: Any, status: int) -> dict[str, Any]:
+    """The problem document of an answer."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    found: dict[str, Any] = answer.json()
+    assert found["status"] == status
+    assert "Traceback" not in answer.text
+    return found
+
+
+def test_every_route_is_in_the_list_of_these_tests(site: Site) -> None:
+    application = make_api(site.context, TOKEN)
+    paths = {(method, route.path) for route in application.routes for method in getattr(route, "methods", ())}
+    ours = {(method, path) for method, path in paths if method != "OPTIONS" and path != "/healthz"}
+    assert len(ours) == len(ROUTES), sorted(ours)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": ""}, {"Authorization": "Bearer"}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN},
+     {"Authorization": f"bearer  {TOKEN}"}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": f"Basic {TOKEN}"},
+     {"Authorization": "Bearer \xff\xfe".encode("latin-1")}],
+)  # fmt: skip
+def test_nothing_is_served_without_the_token(stranger: TestClient[Any], site: Site, headers: dict[str, str]) -> None:
+    for method, path in (*ROUTES, *STRAY):
+        answer = stranger.request(method, path, headers=headers, content=b"{}" if method == "POST" else None)
+        document = problem(answer, 401)
+        assert "TERRA_TOKEN" in document["detail"]
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert TOKEN not in answer.text
+    assert site.store.all() == []
+
+
+def test_readiness_needs_no_token(stranger: TestClient[Any]) -> None:
+    answer = stranger.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_no_token_costs_no_reading_of_the_body(stranger: TestClient[Any]) -> None:
+    read = 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal read
+        for _ in range(50):
+            read += 1
+            yield bytes(1024 * 1024)
+
+    problem(stranger.post("/v1/nodes", content=body()), 401)
+
+
+def test_a_machine_comes_and_goes(client: TestClient[Any], world: World) -> None:
+    kind, shown = outcome(client, client.post("/v1/nodes", json=node_table()))
+    assert kind == "result"
+    assert shown["hostname"] == "cm-01"
+    assert list(shown) == ["hostname", "mac", "image", "disk_groups", "initiator_iqn"]
+    assert client.get("/v1/nodes/cm-01").json() == shown
+    assert client.get("/v1/nodes").json() == [{**shown, "state": "ready", "problem": ""}]
+    assert outcome(client, client.delete("/v1/nodes/cm-01")) == ("result", {"hostname": "cm-01"})
+    assert client.get("/v1/nodes").json() == []
+    problem(client.get("/v1/nodes/cm-01"), 404)
+    assert world.exported == {}
+
+
+def test_events_say_what_is_going_on(client: TestClient[Any]) -> None:
+    begun = client.post("/v1/nodes", json=node_table()).json()["operation"]
+    text = client.get(f"/v1/operations/{begun}/events").text
+    steps = [json.loads(line[6:])["step"] for line in text.splitlines() if line.startswith('data: {"step"')]
+    assert [step for at, step in enumerate(steps) if step not in steps[:at]][-3:] == ["sync", "export", "publish"]
+    assert client.get(f"/v1/operations/{begun}").json()["state"] == "done"
+    assert [one["id"] for one in client.get("/v1/operations").json()] == [begun]
+
+
+def test_a_conflict_names_the_holder(client: TestClient[Any]) -> None:
+    outcome(client, client.post("/v1/nodes", json=node_table()))
+    for taken in (node_table(), node_table(hostname="cm-02", mac="54-B2-03-07-F1-D1")):
+        document = problem(client.post("/v1/nodes", json=taken), 409)
+        assert "belongs to cm-01 (54:b2:03:07:f1:d1), which is ready" in document["detail"]
+        assert document["hint"].endswith("terra delete cm-01")
+
+
+def test_a_failure_is_told_and_undone(client: TestClient[Any], site: Site, world: World) -> None:
+    world.fail |= {"publish_boot"}
+    kind, document = outcome(client, client.post("/v1/nodes", json=node_table()))
+    assert (kind, document["detail"]) == ("problem", "publish_boot failed, as it should")
+    assert site.left() == []
+
+
+def test_every_problem_of_a_body_is_told_at_once(client: TestClient[Any], site: Site) -> None:
+    table = {**node_table(hostname="-x", mac="xx"), "colour": "red"}
+    document = problem(client.post("/v1/nodes", json=table), 422)
+    assert [text.split(": ")[:2] for text in document["problems"]] == [
+        ["node.toml", "hostname"], ["node.toml", "mac"], ["node.toml", "colour"]
+    ]  # fmt: skip
+    assert site.left() == []
+
+
+def test_what_provisioning_needs_is_asked_for(client: TestClient[Any]) -> None:
+    table = node_table()
+    del table["mac"]
+    del table["groups"][0]["disk"][0]["size"]
+    document = problem(client.post("/v1/nodes", json=table), 422)
+    assert [text.split(": ")[1] for text in document["problems"]] == ["mac", "groups[0].disk[0].size"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422), (b"null", 422), (b"[]", 422), (b'"text"', 422), (b"1", 422), (b"{}", 422), (b"true", 422),
+        (b'{"image": 6}', 422), (b'{"image": null}', 422), (b'{"image": "a", "x": 1}', 422), (b'{"hostname": {"a": []}}', 422),
+        (b"{", 400), (b"not json", 400), (b"hostname = 'x'", 400), (b'{"a": 1} {', 400), (b"\xff\xfe\x00", 400),
+        (b"[" * 100_000, 422), (b"[" * 100_000 + b"]" * 100_000, 422), (b'{"groups":' * 50_000 + b"1" + b"}" * 50_000, 422),
+        (b'{"image": "' + b"x" * 900_000 + b'"}', 422), (b'{"image": ' + b"9" * 5000 + b"}", 400),
+        (b'{"image": "a\\u0000b"}', 422), (b'{"image": "a\\nb"}', 422), (b'{"image": "-a"}', 422), (b'{"image": "$(id)"}', 422),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_not_right_is_refused(client: TestClient[Any], site: Site, body: bytes, status: int) -> None:
+    for path in ("/v1/nodes", "/v1/pxe"):
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        document = problem(answer, status)
+        assert document["title"] in ("ConfigError", "RequestError"), "a defect is not an answer"
+        assert len(answer.content) < 10_000, "what was wrong is not sent back in full"
+    assert site.left() == []
+    assert site.operations.all() == []
+
+
+def test_a_plugins_table_of_any_depth_is_kept_or_refused(client: TestClient[Any], site: Site) -> None:
+    for depth in (10, 100, 300, 600, 900, 2000):
+        nested = f'{{"a":{"[" * depth}{"]" * depth}}}'
+        body = json.dumps({**node_table(), "fake": 0}).replace('"fake": 0', f'"fake": {nested}')
+        answer = client.post("/v1/nodes", content=body)
+        if answer.status_code == 202:
+            assert outcome(client, answer)[0] == "result"
+            assert client.get("/v1/nodes").status_code == 200
+            assert outcome(client, client.delete("/v1/nodes/cm-01"))[0] == "result"
+        else:
+            assert problem(answer, 422)["detail"] == "the body is nested too deeply"
+        assert site.left() == []
+
+
+def test_a_body_of_another_type_is_no_json(client: TestClient[Any], site: Site) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
+        problem(client.post("/v1/nodes", content=b"hostname=x", headers={"Content-Type": kind}), 400)
+    assert site.left() == []
+
+
+@pytest.mark.parametrize("path", ["/v1/nodes", "/v1/pxe"])
+def test_a_body_of_50_mb_is_refused_without_being_read(client: TestClient[Any], path: str) -> None:
+    document = problem(client.post(path, content=b"x", headers={"Content-Length": str(50 * 1024 * 1024)}), 413)
+    assert document["title"] == "RequestError"
+
+
+@pytest.mark.parametrize("path", ["/v1/nodes", "/v1/pxe"])
+def test_a_body_of_50_mb_that_does_not_say_so_is_refused_at_the_limit(client: TestClient[Any], path: str) -> None:
+    def body() -> Iterator[bytes]:
+        yield b'{"image": "'
+        for _ in range(50):
+            yield b"x" * 1024 * 1024
+
+    problem(client.post(path, content=body()), 413)
+
+
+def test_a_body_at_the_limit_is_read(client: TestClient[Any]) -> None:
+    body = b'{"image": "'.ljust(BODY_LIMIT - 2, b"x") + b'"}'
+    problem(client.post("/v1/pxe", content=body), 422)
+
+
+def test_a_machine_that_is_not_there(client: TestClient[Any]) -> None:
+    for hostname in ("cm-02", "%2e%2e", "..%2f..%2fetc", "%00", "a%0ab", "x" * 5000, "%ff", "%27%20or%201=1"):
+        for method in ("GET", "DELETE"):
+            problem(client.request(method, f"/v1/nodes/{hostname}"), 404)
+
+
+def test_an_operation_that_is_not_there(client: TestClient[Any]) -> None:
+    for method, path in (("GET", ""), ("GET", "/events"), ("DELETE", "")):
+        assert problem(client.request(method, f"/v1/operations/x{path}"), 404)["detail"] == "no operation 'x'"
+
+
+def test_a_path_and_a_method_that_are_not_there(client: TestClient[Any]) -> None:
+    problem(client.get("/v2/nodes"), 404)
+    problem(client.put("/v1/nodes", json={}), 405)
+
+
+def test_an_operation_can_be_cancelled(client: TestClient[Any], site: Site, world: World) -> None:
+    begun: list[str] = []
+
+    def cancel(hook: str) -> None:
+        if hook == "prepare_disks":
+            (operation,) = site.operations.all()
+            begun.append(client.delete(f"/v1/operations/{operation.id}").json()["id"])
+
+    world.before = cancel
+    kind, document = outcome(client, client.post("/v1/nodes", json=node_table()))
+    assert (kind, document["title"], document["status"]) == ("problem", "InterruptedWork", 409)
+    assert len(begun) == 1
+    assert site.left() == []
+
+
+def test_boot_loaders_are_installed(client: TestClient[Any]) -> None:
+    kind, result = outcome(client, client.post("/v1/pxe", json={"image": "docker.io/stellarproject/pxe:v11"}))
+    assert kind == "result"
+    assert result["image"] == "docker.io/stellarproject/pxe:v11"
+    assert result["digest"].startswith("sha256:")
+
+
+def test_the_controller_says_what_it_is(client: TestClient[Any], site: Site) -> None:
+    outcome(client, client.post("/v1/nodes", json=node_table()))
+    assert client.get("/v1/info").json() == {
+        "address": "127.0.0.1",
+        "port": 9000,
+        "gateway": None,
+        "portal": "127.0.0.1",
+        "root": str(site.places.root),
+        "nodes": {"ready": 1},
+        "plugins": {"registry": "fake", "filesystem": "fake", "storage": "fake", "boot": "fake"},
+    }
+
+
+def test_metrics_count_machines_and_operations(client: TestClient[Any], site: Site) -> None:
+    outcome(client, client.post("/v1/nodes", json=node_table()))
+    site.begin(hostname="cm-02", mac="02:00:00:00:00:02")
+    site.store.set_problem(site.store.get("cm-01"), "no disk")
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    lines = answer.text.splitlines()
+    assert 'terra_nodes{state="quarantined"} 1.0' in lines
+    assert 'terra_nodes{state="provisioning"} 1.0' in lines
+    assert 'terra_operations{kind="provision",state="done"} 1.0' in lines
+
+
+def test_the_api_describes_itself(client: TestClient[Any]) -> None:
+    document = client.get("/schema/openapi.json").json()
+    assert document["openapi"].startswith("3.")
+    assert document["info"]["title"] == "Terra controller"
+    described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    assert {("POST", "/v1/nodes"), ("GET", "/v1/nodes/{hostname}"), ("DELETE", "/v1/nodes/{hostname}")} <= described
+    assert all(item["summary"] for path in document["paths"].values() for item in path.values() if isinstance(item, dict))
+
+
+def test_a_defect_shows_nothing_of_the_inside(client: TestClient[Any], site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: object) -> None:
+        raise ZeroDivisionError("a secret of the inside")
+
+    monkeypatch.setattr(type(site.store), "all", broken)
+    answer = client.get("/v1/nodes")
+    assert problem(answer, 500)["title"] == "Defect"
+    assert "secret" not in answer.text
+
+
+def test_a_machine_of_a_killed_controller_is_shown_as_what_it_is(client: TestClient[Any], site: Site) -> None:
+    site.begin()
+    (shown,) = client.get("/v1/nodes").json()
+    assert (shown["state"], shown["disk_groups"], shown["initiator_iqn"]) == (State.PROVISIONING.value, [], "")

@@ -1,0 +1,80 @@
+"""The token: made once, for its owner's eyes only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+
+from terra_core.errors import TerraError
+from terra_core.service.tokens import read_or_make_token, read_token
+
+
+def test_the_token_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "etc/terra/token"
+    umask = os.umask(0)
+    try:
+        token = read_or_make_token(path)
+    finally:
+        os.umask(umask)
+    assert len(token) >= 40
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_or_make_token(path) == token == read_token(path)
+    assert [entry.name for entry in path.parent.iterdir()] == ["token"]
+
+
+def test_no_two_are_alike(tmp_path: Path) -> None:
+    assert len({read_or_make_token(tmp_path / f"{at}") for at in range(20)}) == 20
+
+
+def test_of_many_that_start_at_once_all_get_the_same_one(tmp_path: Path) -> None:
+    path, barrier, tokens = tmp_path / "etc/token", Barrier(16), list[str]()
+
+    def start() -> None:
+        barrier.wait()
+        tokens.append(read_or_make_token(path))
+
+    threads = [Thread(target=start) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tokens) == 16
+    assert set(tokens) == {read_token(path)}
+    assert [entry.name for entry in path.parent.iterdir()] == ["token"]
+
+
+def test_the_token_of_somebody_else_is_taken_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("  my-own-long-token-0123456789  \n")
+    assert read_or_make_token(path) == "my-own-long-token-0123456789"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"short", b"x" * 15, b"two lines\nof a token", b"\xff" * 32, "schlüssel-schlüssel".encode()])  # fmt: skip  # noqa: E501
+def test_what_is_no_token_is_refused_and_stays(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(content)
+    with pytest.raises(TerraError, match="holds no token") as caught:
+        read_or_make_token(path)
+    assert "remove the file" in caught.value.hint
+    assert path.read_bytes() == content
+
+
+def test_no_token_says_where_one_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(TerraError, match="no token here") as caught:
+        read_token(tmp_path / "token")
+    assert "TERRA_TOKEN" in caught.value.hint
+
+
+def test_a_directory_in_its_place_is_no_token(tmp_path: Path) -> None:
+    with pytest.raises(TerraError, match="cannot be read: Is a directory"):
+        read_or_make_token(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "etc").write_text("no directory")
+    with pytest.raises(TerraError, match=r"the token cannot be written: (Not a directory|File exists)"):
+        read_or_make_token(tmp_path / "etc/token")

@@ -1,0 +1,316 @@
+"""The client: which daemon, which token, and what becomes of answers whole, broken and late."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import requests
+
+from terra_core.client import Client
+from terra_core.config.controller import Places
+from terra_core.errors import ConfigError, ConflictError, InterruptedWork, TerraError
+from terra_core.system.progress import Event
+
+TOKEN = "a-token-of-the-tests"
+Respond = Callable[[BaseHTTPRequestHandler], None]
+
+
+class Daemon:
+    """An HTTP server that answers as a test says, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str | None, bytes]] = []
+        self.respond: Respond = lambda request: send(request, 200, {})
+        daemon = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # http.server's name
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                daemon.asked.append((self.command, self.path, self.headers.get("Authorization"), body))
+                daemon.respond(self)
+
+            do_POST = do_DELETE = do_GET  # noqa: N815  # http.server's names
+
+            def log_message(self, *words: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+
+
+def send(request: BaseHTTPRequestHandler, status: int, body: object, kind: str = "application/json") -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request.send_response(status)
+    request.send_header("Content-Type", kind)
+    request.send_header("Content-Length", str(len(content)))
+    request.end_headers()
+    request.wfile.write(content)
+
+
+def event(kind: str, data: object) -> bytes:
+    return f"event: {kind}\r\ndata: {json.dumps(data)}\r\n\r\n".encode()
+
+
+def stream(*pieces: bytes) -> Respond:
+    """Answer with pieces, each in a packet of its own."""
+
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        request.end_headers()
+        for piece in pieces:
+            request.wfile.write(piece)
+            request.wfile.flush()
+
+    return respond
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    """A daemon on loopback."""
+    daemon = Daemon()
+    thread = Thread(target=daemon.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield daemon
+    daemon.server.shutdown()
+    daemon.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Client:
+    """A client of it."""
+    return Client(f"127.0.0.1:{daemon.port}", token=TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:9000"),
+        ("10.0.10.3:9001", "http://10.0.10.3:9001"),
+        ("terra.example", "http://terra.example:9000"),
+        ("::1", "http://[::1]:9000"),
+        ("fe80::1", "http://[fe80::1]:9000"),
+        ("[::1]", "http://[::1]:9000"),
+        ("[::1]:9001", "http://[::1]:9001"),
+        ("http://10.0.10.3", "http://10.0.10.3:9000"),
+        ("https://terra.example", "https://terra.example:9000"),
+        ("https://terra.example/", "https://terra.example:9000"),
+        ("https://terra.example:443", "https://terra.example:443"),
+        ("https://[::1]", "https://[::1]:9000"),
+        ("https://[::1]:443/", "https://[::1]:443"),
+        ("https://terra.example/behind/a/proxy/", "https://terra.example/behind/a/proxy"),
+    ],
+)
+def test_every_form_of_an_address(address: str, url: str) -> None:
+    assert Client(address, token=TOKEN).url == url
+
+
+def test_the_token_goes_with_every_request(client: Client, daemon: Daemon) -> None:
+    client.get("/v1/nodes")
+    client.post("/v1/nodes", {"a": 1})
+    client.delete("/v1/nodes/x")
+    assert daemon.asked == [
+        ("GET", "/v1/nodes", f"Bearer {TOKEN}", b""),
+        ("POST", "/v1/nodes", f"Bearer {TOKEN}", b'{"a": 1}'),
+        ("DELETE", "/v1/nodes/x", f"Bearer {TOKEN}", b""),
+    ]
+
+
+def test_the_token_comes_from_the_environment_or_from_this_machines_own_daemon(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("terra_core.client.Places", lambda: Places(tmp_path))
+    monkeypatch.delenv("TERRA_TOKEN", raising=False)
+    with pytest.raises(TerraError, match="no token here"):
+        Client("127.0.0.1")
+    (tmp_path / "etc/terra").mkdir(parents=True)
+    (tmp_path / "etc/terra/token").write_text("the-token-of-this-machine\n")
+    Client(f"127.0.0.1:{daemon.port}").get("/")
+    monkeypatch.setenv("TERRA_TOKEN", "the-token-of-the-environment")
+    Client(f"127.0.0.1:{daemon.port}").get("/")
+    given = [asked[2] for asked in daemon.asked]
+    assert given == ["Bearer the-token-of-this-machine", "Bearer the-token-of-the-environment"]
+
+
+def test_a_token_that_cannot_be_sent_is_an_error_and_is_not_shown(daemon: Daemon) -> None:
+    with pytest.raises(TerraError) as caught:
+        Client(f"127.0.0.1:{daemon.port}", token="two\r\nX-Injected: lines").get("/")
+    assert daemon.asked == []
+    assert "X-Injected" not in str(caught.value)
+
+
+def test_neither_proxies_nor_netrc_see_the_token(
+    client: Client, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    client.get("/")
+    assert daemon.asked[0][2] == f"Bearer {TOKEN}"
+
+
+def test_a_redirect_is_not_followed(client: Client, daemon: Daemon) -> None:
+    def redirect(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(302)
+        request.send_header("Location", f"http://127.0.0.1:{daemon.port}/elsewhere")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    daemon.respond = redirect
+    with pytest.raises(TerraError, match="302"):
+        client.get("/v1/nodes")
+    assert [asked[1] for asked in daemon.asked] == ["/v1/nodes"]
+
+
+def test_errors_are_raised_as_the_daemon_raised_them(client: Client, daemon: Daemon) -> None:
+    document = {"status": 409, "title": "ConflictError", "detail": "taken by cm-01", "hint": "delete it"}
+    daemon.respond = lambda request: send(request, 409, document)
+    with pytest.raises(ConflictError) as caught:
+        client.post("/v1/nodes", {})
+    assert (caught.value.message, caught.value.hint) == ("taken by cm-01", "delete it")
+    daemon.respond = lambda request: send(request, 422, {"title": "ConfigError", "detail": "a\nb", "problems": ["a", "b"]})
+    with pytest.raises(ConfigError) as wrong:
+        client.post("/v1/nodes", {})
+    assert wrong.value.problems == ("a", "b")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>not JSON</html>", b"[]", b"null", b"{"])
+def test_an_error_of_something_else_says_at_least_its_status(client: Client, daemon: Daemon, body: bytes) -> None:
+    daemon.respond = lambda request: send(request, 502, body, "text/html")
+    with pytest.raises(TerraError, match=f"http://127.0.0.1:{daemon.port}/v1/nodes: 502 Bad Gateway"):
+        client.get("/v1/nodes")
+
+
+def test_an_answer_that_is_no_json_is_an_error(client: Client, daemon: Daemon) -> None:
+    daemon.respond = lambda request: send(request, 200, b"<html>a web server</html>", "text/html")
+    with pytest.raises(TerraError, match="what answers there is no controller"):
+        client.get("/v1/nodes")
+
+
+def test_nobody_there_says_so(daemon: Daemon) -> None:
+    daemon.server.socket.close()
+    with pytest.raises(TerraError, match="no controller answers") as caught:
+        Client("127.0.0.1:9", token=TOKEN).get("/v1/nodes")
+    assert caught.value.hint == "start it: terra controller"
+
+
+@pytest.mark.parametrize("address", ["", "a b", "http://", "exa mple:9000", "127.0.0.1:port", "127.0.0.1:99999", "ftp://x"])
+def test_an_address_that_is_none_is_an_error(address: str) -> None:
+    with pytest.raises(TerraError):
+        Client(address, token=TOKEN).get("/v1/nodes")
+
+
+def test_what_is_no_json_is_not_sent(client: Client, daemon: Daemon) -> None:
+    for body in ({"a": float("nan")}, {"a": object()}):
+        with pytest.raises(TerraError):
+            client.post("/v1/nodes", body)
+    assert daemon.asked == []
+
+
+PROGRESS = {"step": "pull", "text": "a layer, größer", "done": 1, "total": 2, "unit": "bytes"}
+WHOLE = event("progress", PROGRESS) + b": still at it\r\n\r\n" + event("progress", PROGRESS) + event("result", {"a": [1]})
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 64, 1000])
+@pytest.mark.parametrize("newline", [b"\r\n", b"\n", b"\r"])
+def test_events_are_read_however_they_are_cut(client: Client, daemon: Daemon, size: int, newline: bytes) -> None:
+    content = WHOLE.replace(b"\r\n", newline)
+    daemon.respond = stream(*(content[at : at + size] for at in range(0, len(content), size)))
+    seen: list[Event] = []
+    assert client.follow("x", seen.append) == {"a": [1]}
+    assert seen == [Event(**PROGRESS), Event(**PROGRESS)]  # type: ignore[arg-type]  # the types of its fields
+
+
+def test_the_problem_of_an_operation_is_raised(client: Client, daemon: Daemon) -> None:
+    daemon.respond = stream(event("problem", {"title": "ConflictError", "detail": "taken"}))
+    with pytest.raises(ConflictError, match="taken"):
+        client.follow("x", lambda event: None)
+
+
+@pytest.mark.parametrize("pieces", [[], [b": at it\r\n\r\n"], [event("progress", PROGRESS)], [WHOLE[:-10]], [b"\xff\xfe"]])
+def test_a_connection_that_ends_too_early_says_how_to_go_on(client: Client, daemon: Daemon, pieces: list[bytes]) -> None:
+    daemon.respond = stream(*pieces)
+    with pytest.raises(TerraError, match="the connection ended before the work did") as caught:
+        client.follow("x", lambda event: None)
+    assert "terra list" in caught.value.hint
+
+
+def test_a_daemon_that_is_killed_in_the_middle_says_how_to_go_on(client: Client, daemon: Daemon) -> None:
+    def dying(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "text/event-stream")
+        request.send_header("Content-Length", "1000")
+        request.end_headers()
+        request.wfile.write(event("progress", PROGRESS))
+
+    daemon.respond = dying
+    with pytest.raises(TerraError, match="the connection ended before the work did"):
+        client.follow("x", lambda event: None)
+
+
+def interrupting(kind: type[BaseException]) -> Callable[[Event], None]:
+    def report(event: Event) -> None:
+        raise kind("interrupted")
+
+    return report
+
+
+def answers(daemon: Daemon, *endings: bytes) -> None:
+    """Let the operation end one way each time it is followed."""
+    left = iter(endings)
+
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        if request.command == "DELETE":
+            send(request, 202, {})
+        else:
+            stream(event("progress", PROGRESS), next(left))(request)
+
+    daemon.respond = respond
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, InterruptedWork])
+def test_an_interruption_cancels_the_operation_and_waits_for_its_undoing(
+    client: Client, daemon: Daemon, kind: type[BaseException]
+) -> None:
+    answers(daemon, b"", event("problem", {"title": "InterruptedWork", "detail": "all of it has been undone"}))
+    with pytest.raises(kind):
+        client.follow("x", interrupting(kind))
+    assert [asked[:2] for asked in daemon.asked] == [
+        ("GET", "/v1/operations/x/events"),
+        ("DELETE", "/v1/operations/x"),
+        ("GET", "/v1/operations/x/events"),
+    ]
+
+
+def test_work_that_was_done_before_it_could_be_interrupted_is_done(client: Client, daemon: Daemon) -> None:
+    answers(daemon, b"", event("result", {"a": 1}))
+    assert client.follow("x", interrupting(KeyboardInterrupt)) == {"a": 1}
+
+
+def test_work_that_failed_before_it_could_be_interrupted_says_why(client: Client, daemon: Daemon) -> None:
+    answers(daemon, b"", event("problem", {"title": "TerraError", "detail": "the disk is full"}))
+    with pytest.raises(TerraError, match="the disk is full"):
+        client.follow("x", interrupting(KeyboardInterrupt))
+
+
+def test_work_that_somebody_else_interrupted_is_not_cancelled_again(client: Client, daemon: Daemon) -> None:
+    answers(daemon, event("problem", {"title": "InterruptedWork", "detail": "interrupted"}))
+    with pytest.raises(InterruptedWork):
+        client.follow("x", lambda event: None)
+    assert [asked[0] for asked in daemon.asked] == ["GET"]
+
+
+def test_a_certificate_that_is_not_trusted_is_said(daemon: Daemon) -> None:
+    with pytest.raises(TerraError, match="its certificate is not trusted"):
+        Client(f"https://127.0.0.1:{daemon.port}", token=TOKEN).get("/")
+
+
+def test_requests_itself_is_what_fails() -> None:
+    assert issubclass(requests.exceptions.SSLError, requests.ConnectionError), "the order of the handlers rests on this"
