@@ -23,6 +23,7 @@ from terra_core.system.mounts import mounted
 from terra_core.system.progress import Event
 
 _KERNEL = re.compile(r"vmlinuz-([A-Za-z0-9.+~_-]+)")
+_RELEASE_CANDIDATE = re.compile(r"[-~]rc\Z")
 _KERNEL_LIMIT = 256 * 1024 * 1024
 _INITRD_LIMIT = 2048 * 1024 * 1024
 
@@ -139,4 +140,5 @@ def _copy_kernel(inside: ContainedRoot, work: Path) -> tuple[Path | None, Path |
 
 
 def _version_key(version: str) -> list[tuple[int, int, str]]:
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", version) if part]
+    parts = [part for part in re.split(r"(\d+)", version) if part]
+    return [(1, int(part), "") if part.isdigit() else (-1 if _RELEASE_CANDIDATE.match(part) else 0, 0, part) for part in parts]

@@ -114,12 +114,11 @@ class ContainedRoot:
             raise
         except OSError as error:
             raise TerraError(f"/{path} of the image's tree cannot be read: {error.strerror}") from error
+        wrong = _misfit(os.fstat(descriptor), limit)
+        if wrong:
+            os.close(descriptor)
+            raise TerraError(f"/{path} of the image's tree {wrong}")
         with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise TerraError(f"/{path} of the image's tree is no regular file")
-            if found.st_size > limit:
-                raise TerraError(f"/{path} of the image's tree has {found.st_size} bytes, the limit is {limit}")
             yield file
 
     def _make_directory(self, path: str) -> int:
@@ -135,3 +134,9 @@ class ContainedRoot:
         finally:
             os.close(parent)
         return open_below(self._root, os.fsencode(path), DIRECTORY, _WITHIN)
+
+
+def _misfit(found: os.stat_result, limit: int) -> str:
+    if not stat.S_ISREG(found.st_mode):
+        return "is no regular file"
+    return f"has {found.st_size} bytes, the limit is {limit}" if found.st_size > limit else ""

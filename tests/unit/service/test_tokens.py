@@ -53,7 +53,9 @@ def test_the_token_of_somebody_else_is_taken_as_it_stands(tmp_path: Path) -> Non
     assert read_or_make_token(path) == "my-own-long-token-0123456789"
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"short", b"x" * 15, b"two lines\nof a token", b"\xff" * 32, "schlüssel-schlüssel".encode()])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"short", b"x" * 15, b"two lines\nof a token", b"\xff" * 32, "schlüssel-schlüssel".encode()]
+)
 def test_what_is_no_token_is_refused_and_stays(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "token"
     path.write_bytes(content)

@@ -1,0 +1,191 @@
+"""Laying an image down, as far as it needs no disks: what is written about the machine, and which kernel is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from terra_core.config.loader import make_document
+from terra_core.config.node import Node
+from terra_core.config.session import Session
+from terra_core.deploy import Deployed, deploy, render_fstab
+from terra_core.errors import InterruptedWork, TerraError
+from terra_core.hookspecs import Mount
+from terra_core.image.layout import Layout
+from terra_core.system.progress import Event
+from tests.unit.controller.fakes import World, fake_plugins, node_table
+from tests.unit.image.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar
+
+
+def mount(path: str, *options: str) -> Mount:
+    return Mount(path=path, device=Path("/dev/loop0"), filesystem="btrfs", options=options, source="LABEL=os")
+
+
+def test_fstab_names_every_mount_and_only_the_root_has_to_be_there() -> None:
+    mounts = [mount("/", "subvol=/os"), mount("/home", "subvol=/home"), mount("/data")]
+    assert render_fstab(mounts) == (
+        "# Written by Terra when the image was laid down.\n"
+        "LABEL=os / btrfs subvol=/os 0 0\n"
+        "LABEL=os /home btrfs subvol=/home,nofail 0 0\n"
+        "LABEL=os /data btrfs nofail 0 0\n"
+    )
+
+
+def test_fstab_without_options_has_the_defaults() -> None:
+    assert render_fstab([mount("/")]).splitlines()[1:] == ["LABEL=os / btrfs defaults 0 0"]
+    assert render_fstab([]).splitlines() == ["# Written by Terra when the image was laid down."]
+
+
+class Ground:
+    """An image without mounts, and a place to lay it down."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events: list[Event] = []
+
+    def deploy(self, *items: Item | bytes, session: Session | None = None) -> Deployed:
+        image = LayoutMaker(self.path / "layout").image([tar(*items)])
+        node = make_document(node_table(), Node, source="node.toml").value
+        work = self.path / "work"
+        work.mkdir()
+        return deploy(
+            node,
+            Layout(self.path / "layout"),
+            str(image["digest"]),
+            {"os": [self.path / "0.lun"]},
+            plugins=fake_plugins(World()),
+            session=session or Session(report=self.events.append),
+            work=work,
+        )
+
+    def root(self, name: str) -> Path:
+        return self.path / "work/root" / name
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    """The place."""
+    return Ground(tmp_path)
+
+
+def boot(*names: str) -> list[Item]:
+    return [folder(b"boot"), *(file(f"boot/{name}".encode(), name.encode()) for name in names)]
+
+
+def test_the_machine_gets_its_identity(ground: Ground) -> None:
+    ground.deploy(
+        folder(b"etc"),
+        file(b"etc/hostname", b"example\n"),
+        file(b"etc/hosts", b"127.0.0.1 localhost\n127.0.1.1 example\n"),
+        file(b"etc/machine-id", b"0123456789abcdef0123456789abcdef\n"),
+        file(b"etc/fstab", b"UNCONFIGURED\n"),
+    )
+    assert ground.root("etc/hostname").read_text() == "cm-01\n"
+    assert ground.root("etc/hosts").read_text() == "127.0.0.1 localhost\n127.0.1.1 cm-01\n"
+    assert ground.root("etc/machine-id").read_text() == "", "every machine makes its own at its first start"
+    assert ground.root("etc/fstab").read_text().startswith("# Written by Terra")
+
+
+def test_an_image_without_etc_gets_it(ground: Ground) -> None:
+    ground.deploy(folder(b"usr"))
+    assert {path.name for path in ground.root("etc").iterdir()} == {"hostname", "hosts", "machine-id", "fstab"}
+
+
+@pytest.mark.parametrize(
+    ("versions", "newest"),
+    [
+        (["6.1.0-9-amd64", "6.1.0-42-amd64"], "6.1.0-42-amd64"),
+        (["6.8.0-50-generic", "6.11.0-8-generic"], "6.11.0-8-generic"),
+        (["6.1.0-rc1", "6.1.0-1"], "6.1.0-1"),
+        (["6.12~rc2-amd64", "6.12-amd64"], "6.12-amd64"),
+        (["6.12-rc2", "6.12-rc10"], "6.12-rc10"),
+        (["6.12-rc2", "6.11"], "6.12-rc2"),
+        (["x+y~z_1"], "x+y~z_1"),
+    ],
+)  # fmt: skip
+def test_the_newest_kernel_is_taken(ground: Ground, versions: Sequence[str], newest: str) -> None:
+    deployed = ground.deploy(*boot(*(f"{name}-{version}" for version in versions for name in ("vmlinuz", "initrd.img"))))
+    assert deployed.kernel is not None
+    assert deployed.initrd is not None
+    assert deployed.kernel.read_text() == f"vmlinuz-{newest}"
+    assert deployed.initrd.read_text() == f"initrd.img-{newest}"
+    assert deployed.kernel.parent == ground.path / "work"
+
+
+def test_a_newer_kernel_without_an_initrd_is_passed_over(ground: Ground) -> None:
+    names = ["vmlinuz-6.1", "initrd.img-6.1", "vmlinuz-6.12", "initrd.img-6.12.old", "config-6.12", "System.map-6.12"]
+    deployed = ground.deploy(*boot(*names))
+    assert deployed.kernel is not None
+    assert deployed.kernel.read_text() == "vmlinuz-6.1"
+
+
+@pytest.mark.parametrize("names", [[], ["vmlinuz"], ["vmlinuz-1"], ["initrd.img-1"], ["vmlinuz-1 2", "initrd.img-1 2"],
+                                   ["vmlinuz-$(id)", "initrd.img-$(id)"], ["vmlinuz-", "initrd.img-"]])  # fmt: skip
+def test_an_image_without_a_kernel_has_none(ground: Ground, names: Sequence[str]) -> None:
+    deployed = ground.deploy(*boot(*names))
+    assert (deployed.kernel, deployed.initrd) == (None, None)
+
+
+def test_an_image_without_boot_has_none(ground: Ground) -> None:
+    assert ground.deploy(folder(b"usr")).kernel is None
+
+
+def test_a_kernel_behind_links_within_the_image_is_found(ground: Ground) -> None:
+    deployed = ground.deploy(
+        folder(b"usr"),
+        folder(b"usr/boot"),
+        file(b"usr/boot/kernel", b"a kernel"),
+        symlink(b"boot", b"/usr/boot"),
+        symlink(b"usr/boot/vmlinuz-1", b"/usr/boot/kernel"),
+        hardlink(b"usr/boot/initrd.img-1", b"usr/boot/kernel"),
+    )
+    assert deployed.kernel is not None
+    assert deployed.kernel.read_text() == "a kernel"
+
+
+@pytest.mark.parametrize("target", [b"/etc/passwd", b"../../../../../../../../etc/passwd", b"/proc/self/root/etc/passwd"])
+def test_a_kernel_that_is_a_link_to_the_host_fails_and_leaks_nothing(ground: Ground, target: bytes) -> None:
+    items = [folder(b"boot"), symlink(b"boot/vmlinuz-1", target), file(b"boot/initrd.img-1")]
+    with pytest.raises(TerraError, match="/boot/vmlinuz-1 of the image's tree is missing"):
+        ground.deploy(*items)
+    assert not (ground.path / "work/vmlinuz").exists()
+
+
+@pytest.mark.parametrize("target", [b"/etc", b"../../../../../../../../etc", b"/nowhere", b"/proc/self/root/boot"])
+def test_a_boot_that_is_a_link_to_the_host_shows_nothing_of_it(ground: Ground, target: bytes) -> None:
+    deployed = ground.deploy(symlink(b"boot", target))
+    assert deployed.kernel is None
+
+
+def test_a_boot_that_leads_back_to_itself_is_an_error(ground: Ground) -> None:
+    with pytest.raises(TerraError, match="/boot of the image's tree cannot be read"):
+        ground.deploy(symlink(b"boot", b"/boot"))
+
+
+@pytest.mark.parametrize("item", [folder(b"boot/vmlinuz-1"), Item(name=b"boot/vmlinuz-1", type=b"6")])
+def test_a_kernel_that_is_no_file_is_an_error(ground: Ground, item: Item) -> None:
+    with pytest.raises(TerraError, match="/boot/vmlinuz-1 of the image's tree is no regular file"):
+        ground.deploy(folder(b"boot"), item, file(b"boot/initrd.img-1"))
+
+
+def test_the_kernel_line_says_how_to_boot_and_where_the_root_is(ground: Ground) -> None:
+    assert ground.deploy(folder(b"usr")).kernel_arguments == ("boot=terra", "terra.root=os")
+
+
+def test_every_step_is_told(ground: Ground) -> None:
+    ground.deploy(folder(b"usr"))
+    steps = [event.step for event in ground.events]
+    assert steps[0] == "format"
+    assert steps[-2:] == ["identity", "sync"]
+
+
+@pytest.mark.parametrize("step", ["format", "identity", "sync"])
+def test_it_can_be_interrupted_at_every_step(ground: Ground, step: str) -> None:
+    def report(event: Event) -> None:
+        if event.step == step:
+            raise InterruptedWork("interrupted")
+
+    with pytest.raises(InterruptedWork):
+        ground.deploy(folder(b"usr"), session=Session(report=report))
