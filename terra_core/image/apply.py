@@ -35,7 +35,7 @@ class Applied:
     """What was done.
 
     :param layers: how many layers were applied.
-    :param entries: how many tar headers and implied directories they had.
+    :param entries: how many entries and implied directories they had.
     :param bytes: length of all files together, holes included.
     :param seconds: how long it took, verification included.
     """

@@ -71,10 +71,15 @@ class Directories:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            self.forget()
-        finally:
-            os.close(self._root)
+        failure: OSError | None = None
+        while self._by_path:
+            try:
+                self.forget()
+            except OSError as fault:  # the others are closed all the same
+                failure = fault
+        os.close(self._root)
+        if failure is not None and error is None:
+            raise TerraError(f"the times of a directory cannot be set: {failure.strerror}") from failure
 
     def find(self, path: bytes) -> Directory | None:
         """Open a directory, if it exists.

@@ -12,9 +12,11 @@ _GIB = 1 << 30
 
 @frozen(kw_only=True)
 class Limits:
-    """Bounds of one image; the defaults are far above any system image and keep memory below 256 MiB.
+    """Bounds of one image; the defaults are far above any system image.
 
-    :param entries: tar headers of all layers together, directories that are only implied included.
+    They keep memory below 256 MiB, to which a zstd layer may add a window of 128 MiB at most.
+
+    :param entries: of all layers together, directories that are only implied included.
     :param total_bytes: content of all layers together, holes included; also the length of each uncompressed layer.
     :param file_bytes: length of one file, holes included.
     :param path_bytes: length of a path or of a link's target.
@@ -48,7 +50,7 @@ class Tally:
     bytes: int = field(default=0, init=False)
 
     def count_entry(self) -> None:
-        """Count one more header or implied directory.
+        """Count one more entry or implied directory.
 
         :raises ImageError: when the image has too many.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from hashlib import blake2b
 
 from attrs import define, field
 
@@ -15,6 +16,7 @@ from terra_core.image.removal import empty, remove
 PREFIX = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _META = b".wh..wh."
+_KEPT_LENGTH = 40
 
 
 @define
@@ -32,21 +34,26 @@ class LayerRecord:
         """Note that the layer put ``name`` there."""
         names = self._written.get(directory)
         if names is None:
-            self._written[directory] = {name}
+            self._written[directory] = {_short(name)}
         else:
-            names.add(name)
+            names.add(_short(name))
 
     def has(self, directory: Identity, name: bytes) -> bool:
         """Whether the layer put ``name`` there."""
-        return name in self._written.get(directory, ())
+        return _short(name) in self._written.get(directory, ())
 
     def settle(self, directory: Identity, name: bytes) -> bool:
         """Whether this is the first whiteout of ``name`` there: nothing is left for a second one to hide."""
-        place = (directory, name)
+        place = (directory, _short(name))
         if place in self._settled:
             return False
         self._settled.add(place)
         return True
+
+
+def _short(name: bytes) -> bytes:
+    """A name, or for a long one its digest, which is of another length: a layer of long names must not fill the memory."""
+    return name if len(name) <= _KEPT_LENGTH else blake2b(name, digest_size=_KEPT_LENGTH + 1).digest()
 
 
 def is_whiteout(name: bytes) -> bool:

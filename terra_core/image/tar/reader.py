@@ -16,6 +16,7 @@ _ZERO = bytes(BLOCK)
 _NANO = 1_000_000_000
 _MOST_ID = (1 << 32) - 2
 _MOST_MAJOR, _MOST_MINOR = (1 << 12) - 1, (1 << 20) - 1
+_MOST_EXTENSIONS = 8
 _MOST_SECONDS = 1 << 53
 
 _KINDS = {
@@ -39,7 +40,7 @@ class TarReader:
     them nothing but zeros may follow.
 
     :param pieces: gives the bytes of the stream.
-    :param tally: counts the headers, and knows the limits.
+    :param tally: counts the entries, and knows the limits.
     """
 
     def __init__(self, pieces: Iterator[bytes], tally: Tally) -> None:
@@ -67,11 +68,11 @@ class TarReader:
     def _next(self) -> Entry | None:
         extended: Extended | None = None
         long_names: dict[bytes, bytes] = {}
+        extensions = 0
         while (block := self._stream.block()) is not None:
             if block == _ZERO:
                 self._end(inside=extended is not None or bool(long_names))
                 return None
-            self._tally.count_entry()
             header = parse_header(block)
             self.at = header.name
             if header.type == b"x":
@@ -82,7 +83,11 @@ class TarReader:
             elif header.type in (b"L", b"K"):
                 long_names[header.type] = self._extension(header).rstrip(b"\0")
             else:
+                self._tally.count_entry()
                 return self._entry(header, extended or Extended(), long_names)
+            extensions += 1
+            if extensions > _MOST_EXTENSIONS:
+                raise ImageError(f"more than {_MOST_EXTENSIONS} extended headers before one entry")
         if extended is not None or long_names:
             raise ImageError("the tar stream is cut off after an extended header")
         return None
