@@ -67,7 +67,7 @@ class Demo:
             address = wait_until(
                 lambda: leased_address(site.leases, mac), seconds=120, what=f"{mac} to ask for an address", interval=0.5
             )
-            machine.wait_for_ssh(address, "terra", key)
+            machine.wait_for_ssh(address, "terra", key, seconds=600)
         for question in _QUESTIONS:
             _tell(f"terra@{address} $ {question}")
             _show(machine.ssh(question, accept=range(256), timeout=120).text)

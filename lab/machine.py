@@ -72,6 +72,7 @@ class Machine:
 
     def __enter__(self) -> Self:
         self.serial.parent.mkdir(parents=True, exist_ok=True)
+        self.serial.unlink(missing_ok=True)  # or a wait would find what an earlier machine said
         with ExitStack() as resources:
             resources.enter_context(self._place)
             tap = resources.enter_context(self._network.tap(f"tap{self.hardware.mac.replace(':', '')[-8:]}"))

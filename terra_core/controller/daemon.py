@@ -111,10 +111,13 @@ def configure_logging(debug: bool) -> None:
 
 
 def _converge(machines: Machines) -> None:
-    machines.start_storage()
-    machines.recover()
-    machines.restore()
-    machines.start_boot(machines.session)
+    with ExitStack() as undo:
+        if machines.start_storage():
+            undo.callback(machines.stop_unused_storage)
+        machines.recover()
+        machines.restore()
+        machines.start_boot(machines.session)
+        undo.pop_all()
 
 
 def _watch(machines: Machines) -> None:

@@ -157,6 +157,11 @@ class Machines:
         services = self._services
         return services.role("storage").call("start_storage", bool, portal=services.config.portal, session=services.session)
 
+    def stop_unused_storage(self) -> None:
+        """Stop the storage service, unless there is a machine that may have its disks on it."""
+        if not self._store.all():
+            self._services.role("storage").call("stop_storage", bool, session=self.session)
+
     def install_boot_image(self, reference: ImageReference, report: Report) -> Mapping[str, Any]:
         """Install the network boot loaders of a pxe image."""
         session = self._services.session.reporting_to(report)

@@ -61,6 +61,7 @@ def test_an_error_shows_the_console(network: Network, tmp_path: Path) -> None:
 
 
 def test_a_machine_that_ends_is_noticed_at_once(network: Network, tmp_path: Path) -> None:
+    (tmp_path / "serial.log").write_text("login: of an earlier machine\n")
     with Machine(network, MAC, tmp_path / "serial.log", memory=256) as machine:
         machine.stop()
         with pytest.raises(TerraError, match="the machine ended while waiting for 'login:' on the console"):
