@@ -48,7 +48,7 @@ class Demo:
         with self._step("build the base images from packages (cached in build/images)"):
             images = build_base_images()
         with self._step("start a network, an engine, a registry and a controller"):
-            site = self._resources.enter_context(Site(_BUILD, work / "root", label="demo"))
+            site = self._resources.enter_context(Site(_BUILD, label="demo"))
         registry = site.registry.address
         with self._step("offer the base images to the engine and the registry"):
             offer(images["terraos"], site.engine, registry, push=False)

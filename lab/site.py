@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -15,11 +15,13 @@ from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
 from lab.registry import Registry
 from terra_core.config.controller import API_PORT, Places
 from terra_core.service.tokens import read_token
+from terra_core.system.mounts import sweep
 from terra_core.system.process import Argument, Completed, Daemon, run
 
 LEASES = ("10.0.10.50", "10.0.10.99")
 """The first and the last address that the site's machines get."""
 
+_ROOTS = Path("/var/lib/terra-lab")
 _CONFIG = f"""\
 [docker]
   insecure = ["{CONTROLLER}:5000"]
@@ -37,13 +39,14 @@ class Site:
     """A network with an engine, a registry and a controller; leaving takes all of it down.
 
     :param build: the directory that keeps the engine's and the registry's images between runs.
-    :param root: the controller's root; emptied at the start, and removed at the end.
-    :param label: a word for the network's name.
+    :param root: the controller's root, emptied at the start and removed at the end; every user has to be able to pass the
+        directories above it. One below /var/lib/terra-lab when left out.
+    :param label: a word for the names of the network and of that root.
     :param config: controller.toml; one for the site's registry and DHCP when left out.
     """
 
-    def __init__(self, build: Path, root: Path, *, label: str = "site", config: str = _CONFIG) -> None:
-        self.root = root.resolve()
+    def __init__(self, build: Path, root: Path | None = None, *, label: str = "site", config: str = _CONFIG) -> None:
+        self.root = (root or _ROOTS / label).resolve()
         self.network = Network(label)
         self.engine = Engine(build / "engine", self.network)
         self.registry = Registry(self.network, build / "registry")
@@ -68,12 +71,14 @@ class Site:
 
     def __enter__(self) -> Self:
         with ExitStack() as resources:
-            shutil.rmtree(self.root, ignore_errors=True)
+            resources.enter_context(self.network)
+            if self.root.exists():  # of a run that was killed; what it had running went when the network came
+                sweep(self.root, self.root)
+                shutil.rmtree(self.root)
             self.places.etc.mkdir(parents=True)
             self.root.chmod(0o755)
-            resources.callback(shutil.rmtree, self.root)
+            resources.callback(self._remove_root)
             (self.places.etc / "controller.toml").write_text(self._config)
-            resources.enter_context(self.network)
             resources.enter_context(self.engine)
             resources.enter_context(self.registry)
             resources.callback(self.stop_services)
@@ -114,6 +119,11 @@ class Site:
         """
         args = self.network.command([terra_command(), *words])
         return run(args, timeout=timeout, accept=accept, env=self.environment(), shown=shown)
+
+    def _remove_root(self) -> None:
+        shutil.rmtree(self.root)
+        with suppress(OSError):  # another site is there
+            _ROOTS.rmdir()
 
     def _answers(self) -> bool:
         with self.network.connect(CONTROLLER, API_PORT, timeout=2) as connection:

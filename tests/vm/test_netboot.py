@@ -53,7 +53,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, lab_key: Path) -> Iterator[Si
     server = work / "server.toml"
     public = lab_key.with_suffix(".pub").read_text().strip()
     server.write_text(f'{(Path(__file__).parent / "server.toml").read_text()}\n[ssh]\n  keys = ["{public}"]\n')
-    with Site(_BUILD, _BUILD / "vm", label="vm") as site:
+    with Site(_BUILD, label="vm") as site:
         offer(images["terraos"], site.engine, site.registry.address, push=False)
         pxe = offer(images["pxe"], site.engine, site.registry.address, push=True)
         site.command(["create", "--push", server])
