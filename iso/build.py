@@ -31,9 +31,9 @@ __all__ = ["IMAGES", "Recipe", "build", "digest", "main"]
 RECIPES = Path(__file__).parent
 IMAGES = RECIPES.parent / "build" / "images"
 _BUILD_SECONDS = 3600
-# Mounts and processes of its own, which end with it: removing the work of a bootstrap that was interrupted would otherwise
-# reach into the host's /dev by the mounts that it left.
-_CONTAINED = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--")
+# Mounts and processes of its own, which end with it and with whoever asked for it: removing the work of a bootstrap that was
+# interrupted would otherwise reach into the host's /dev by the mounts that it left.
+_CONTAINED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--")
 
 Say = Callable[[str], None]
 
