@@ -6,6 +6,7 @@ DISTRO ?= debian
 SUITE ?= bookworm
 export DISTRO SUITE MIRROR
 
+.NOTPARALLEL:
 .PHONY: help setup demo test lint test-unit test-integration test-vm release lock bench-start clean
 
 help: ## Say what there is to make.
@@ -17,8 +18,7 @@ setup: ## Install the packages and the virtual environment that everything else 
 demo: setup ## From two TOML files to a login prompt on a machine without a disk; KEEP=1 leaves it up.
 	@$(BIN)/python -m lab.demo $(if $(KEEP),--keep)
 
-test: setup lint ## Everything: static checks, unit, integration and virtual machine tests.
-	$(PYTEST) tests/unit plugins/*/tests/unit tests/integration plugins/*/tests/integration tests/vm
+test: lint test-unit test-integration test-vm ## Everything: static checks, unit, integration and virtual machine tests.
 
 lint: setup ## Style, types and the floors of the house.
 	$(BIN)/ruff check .
@@ -26,7 +26,7 @@ lint: setup ## Style, types and the floors of the house.
 	$(BIN)/lint-imports
 
 test-unit: setup ## The tests that start no program; under a minute.
-	$(PYTEST) tests/unit plugins/*/tests/unit
+	$(PYTEST) -n auto --dist loadfile tests/unit plugins/*/tests/unit
 
 test-integration: setup ## The tests against a real engine, registry, target, network and disks.
 	$(PYTEST) tests/integration plugins/*/tests/integration
