@@ -23,7 +23,7 @@ from terra_core.controller.operations import Operations
 from terra_core.controller.store import Store
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.plugins import Plugins
-from terra_core.service.serving import bind, serve
+from terra_core.service.serving import bind, check_tls, serve
 from terra_core.service.tokens import read_or_make_token
 from terra_core.system.mounts import sweep
 from terra_core.system.signals import terminating
@@ -64,9 +64,11 @@ def run_controller(document: Document[Controller], config: Controller, places: P
     :raises TerraError: when it can't start: another one runs on this root, a port is taken, the database is not usable.
     """
     with suppress(InterruptedWork), terminating(), ExitStack() as stack:
+        check_tls(config.tls)
         stack.enter_context(_only_one(places))
         listener = stack.enter_context(bind(config.address, config.port))
         services = make_services(document, config, places, plugins)
+        stack.callback(services.store.close)
         machines, operations = Machines(services), Operations(config.jobs)
         token = read_or_make_token(places.token)
         sweep(places.run, places.iscsi)

@@ -90,6 +90,10 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def close(self) -> None:
+        """Close the database; nothing is asked of it any more."""
+        self._engine.dispose()
+
     def reserve(self, node: Node, mac: Mac, document: Mapping[str, Any], tables: Mapping[str, Any]) -> Record:
         """Take a host name and a hardware address for a machine that is about to be provisioned.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 
 import uvicorn
@@ -32,6 +33,23 @@ def bind(address: str, port: int) -> socket.socket:
     return listener
 
 
+def check_tls(tls: Tls | None) -> None:
+    """Try certificate and key before anything is begun.
+
+    :raises TerraError: when they are not usable.
+    """
+    if tls is None:
+        return
+    try:
+        # The password keeps OpenSSL from asking the terminal for one.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        raise TerraError(
+            f"the API cannot use the certificate {tls.certificate} with the key {tls.key}: {error.strerror or error}",
+            hint="both are PEM files that belong together, and the key has no password",
+        ) from error
+
+
 def serve(
     application: Litestar,
     listener: socket.socket,
@@ -43,10 +61,9 @@ def serve(
     """Serve until SIGINT or SIGTERM; the signal is raised again at the end.
 
     :param listener: from :func:`bind`; closed at the end.
-    :param tls: certificate and key; plain HTTP when left out.
+    :param tls: certificate and key that :func:`check_tls` found right; plain HTTP when left out.
     :param ready: called once requests are served.
     :param ending: called when no more requests are taken, and those that are being answered get some seconds more.
-    :raises TerraError: when certificate and key are not usable.
     """
     config = uvicorn.Config(
         application,
@@ -58,12 +75,6 @@ def serve(
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,
     )
-    try:
-        config.load()
-    except OSError as error:  # ssl.SSLError is one
-        raise TerraError(
-            f"the API cannot use the certificate and key of [tls]: {error}", hint="both are PEM files, and belong together"
-        ) from error
     with listener:
         _Server(config, ready, ending).run(sockets=[listener])
 

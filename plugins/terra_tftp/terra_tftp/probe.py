@@ -1,7 +1,8 @@
-"""Whether a TFTP server answers (RFC 1350)."""
+"""Whether a TFTP server answers (RFC 1350), and whether one could."""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 
@@ -11,6 +12,17 @@ PORT = 69
 _READ, _DATA, _ACKNOWLEDGMENT = 1, 3, 4
 _FILE = b"pxelinux.cfg/default"
 """Always there, and less than a block: one acknowledgment ends its transfer."""
+
+
+def is_taken(address: Address) -> bool:
+    """Whether somebody has the port already; two dnsmasqs would share it, and get each other's requests."""
+    family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as trial:
+        try:
+            trial.bind((address, PORT))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def serves(address: Address, *, seconds: float) -> bool:

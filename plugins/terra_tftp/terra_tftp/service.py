@@ -15,7 +15,7 @@ from terra_tftp.access import check_reachable, find_user
 from terra_tftp.configuration import ServicePaths, configuration, reservation
 from terra_tftp.files import make_directory, make_private_directory, read_file, remove_file, write_file
 from terra_tftp.listening import Listening, find_listening
-from terra_tftp.probe import serves
+from terra_tftp.probe import is_taken, serves
 from terra_tftp.process import RunningDnsmasq
 from terra_tftp.settings import Dhcp, Settings
 from terra_tftp.tree import BootTree
@@ -94,6 +94,8 @@ class Service:
         return any(changes)
 
     def _start(self, listening: Listening) -> None:
+        if is_taken(listening.address):
+            raise failure("address in use by another service", listening)
         # dnsmasq opens its leases while it is root still, and keeps them open.
         make_private_directory(self._paths.leases.parent)
         if self._paths.log.exists():

@@ -1,0 +1,34 @@
+"""One site a module: an engine, a registry and a controller in a network of their own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.site import Site
+from tests.integration.controller.sites import MANY, SYSTEM, Ground
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    """The module's site; not below pytest's own directory, which the boot service's user may not pass."""
+    with tempfile.TemporaryDirectory(prefix="terra-controller-") as directory:
+        work = Path(directory)
+        work.chmod(0o755)
+        with Site(work / "build", work / "root", label="controller") as site:
+            yield Ground(site, work)
+
+
+@pytest.fixture(scope="module")
+def small(ground: Ground) -> str:
+    """The reference of an image that is laid down in no time."""
+    return ground.push("small", SYSTEM)
+
+
+@pytest.fixture(scope="module")
+def slow(ground: Ground) -> str:
+    """The reference of an image that takes seconds to lay down."""
+    return ground.push("slow", SYSTEM, MANY)

@@ -1,0 +1,149 @@
+"""A site to provision on: images made byte by byte, node files, and a look at all that a machine can leave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lab.network import ISCSI
+from lab.site import Site, terra_command
+from terra_core.config.session import Session
+from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted
+from terra_core.system.process import Completed, Daemon, run
+from terra_core.system.waiting import wait_until
+from terra_iscsi.service import own_control
+from tests.unit.image.making import Blob, Item, LayoutMaker, file, folder, symlink, tar
+
+KERNEL = b"vmlinuz-6.1.0-42-amd64"
+INITRD = b"initrd.img-6.1.0-42-amd64"
+MAC = "52:54:00:00:00:01"
+SYSTEM = (
+    *(folder(name) for name in (b"boot", b"etc", b"home", b"usr", b"usr/bin", b"var", b"var/log", b"var/lib")),
+    folder(b"home/terra", 0o700, uid=1000, gid=1000),
+    file(b"home/terra/.profile", b"umask 022\n", uid=1000, gid=1000),
+    file(b"boot/" + KERNEL, b"a kernel " * 1000),
+    file(b"boot/" + INITRD, b"an initrd " * 1000),
+    file(b"etc/hostname", b"example\n"),
+    file(b"etc/hosts", b"127.0.0.1 localhost\n127.0.1.1 example\n"),
+    file(b"etc/machine-id", b"0123456789abcdef0123456789abcdef\n"),
+    file(b"usr/bin/sudo", b"#!/bin/sh\n", mode=0o4755),
+    symlink(b"vmlinuz", b"boot/" + KERNEL),
+)
+"""A system that is small, and bootable as far as the controller can see."""
+MANY = tuple(file(b"usr/%d" % number, b"x" * 3000) for number in range(6000))
+"""What takes a while to lay down."""
+
+
+class Ground:
+    """A site, with what the tests of the controller do on it.
+
+    :param site: the site.
+    :param work: a directory for layouts, node files and logs.
+    """
+
+    def __init__(self, site: Site, work: Path) -> None:
+        self.site = site
+        self._work = work
+        self._number = 0
+
+    def path(self, name: str) -> Path:
+        """A fresh path for a file of the test."""
+        self._number += 1
+        return self._work / f"{self._number}-{name}"
+
+    def push(self, name: str, *layers: Sequence[Item | bytes] | Blob) -> str:
+        """Push an image of these layers to the site's registry; gives its reference."""
+        layout, reference = self.path(name), f"{self.site.registry.address}/stellarproject/{name}:6"
+        LayoutMaker(layout).image([layer if isinstance(layer, Blob) else tar(*layer) for layer in layers])
+        words = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", f"docker://{reference}"]
+        run(self.site.network.command(words), timeout=120)
+        return reference
+
+    def node(self, image: str, hostname: str = "cm-01", mac: str = MAC, *, size: int = 256, more: str = "") -> Path:
+        """Write a node.toml with the seed's subvolumes."""
+        path = self.path(f"{hostname}.toml")
+        subvolumes = {"home": "/home", "log": "/var/log", "containerd": "/var/lib/containerd"}
+        path.write_text(
+            f'hostname = "{hostname}"\nmac = "{mac}"\nimage = "{image}"\n[[groups]]\nlabel = "os"\n'
+            f'[[groups.disk]]\ndevice = "/dev/sda"\nsize = {size}\n'
+            + "".join(f'[[groups.subvolumes]]\nname = "{name}"\npath = "{where}"\n' for name, where in subvolumes.items())
+            + more
+        )
+        return path
+
+    def terra(self, *words: str | Path, accept: Sequence[int] = (0,)) -> Completed:
+        """Run terra to its end."""
+        return self.site.command(words, timeout=120, accept=accept)
+
+    def provision(self, image: str, hostname: str = "cm-01", mac: str = MAC, **more: Any) -> dict[str, Any]:
+        """Provision a machine; gives what terra prints."""
+        shown: dict[str, Any] = json.loads(self.terra("provision", self.node(image, hostname, mac, **more)).text)
+        return shown
+
+    def start(self, *words: str | Path) -> Daemon:
+        """Start terra and let it run."""
+        command = self.site.network.command([terra_command(), *words])
+        return Daemon(command, log=self.path("terra.log"), env=self.site.environment())
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """What ``terra list --json`` prints."""
+        listed: list[dict[str, Any]] = json.loads(self.terra("list", "--json").text)
+        return listed
+
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """Who may reach each target that tgtd has, by its name."""
+        control = own_control(Session(places=self.site.places))
+        return {target.iqn: tuple(target.rules) for target in control.targets()}
+
+    def reachable(self, initiator: str) -> list[str]:
+        """The targets that the portal shows to an initiator."""
+        found = run(self.site.network.command(["iscsi-ls", "-i", initiator, f"iscsi://{ISCSI}"]), timeout=20).text
+        return [line.split()[0].removeprefix("Target:") for line in found.splitlines() if line.startswith("Target:")]
+
+    def may_log_in(self, initiator: str, iqn: str) -> bool:
+        """Whether an initiator gets to LUN 1 of a target."""
+        words = ["iscsi-inq", "-i", initiator, f"iscsi://{ISCSI}/{iqn}/1"]
+        return run(self.site.network.command(words), timeout=20, accept=range(256)).code == 0
+
+    def left(self) -> list[str]:
+        """Everything that machines have here, a line each; empty when there is none."""
+        places, root = self.site.places, self.site.root
+        found = [str(path) for path in places.iscsi.rglob("*")]
+        found += [str(path) for pattern in ("nodes/*", "pxelinux.cfg/01-*", "grub/*:*") for path in places.tftp.glob(pattern)]
+        found += [str(path) for path in (places.run / "work").glob("*")]
+        found += [str(path) for path in (places.state / "images").glob("*")]
+        found += [f"mount {point.path}" for point in mount_points() if root in point.path.parents]
+        found += [f"{device.path} of {device.file}" for device in loop_devices() if root in device.file.parents]
+        return [*found, *self.targets()]
+
+    def wait_until_nothing_is_left(self) -> None:
+        """What has been asked to end undoes it within seconds."""
+        wait_until(lambda: not self.left(), seconds=20, what=f"nothing to be left of {self.left()}")
+
+    def wait_for(self, pattern: str) -> None:
+        """Wait until there is a path below the root that matches."""
+        wait_until(lambda: any(self.site.root.glob(pattern)), seconds=30, what=f"{pattern} to be there", interval=0.005)
+
+    def wait_until_mounted(self) -> None:
+        """Wait until a machine's root is mounted."""
+        root = self.site.root
+        wait_until(
+            lambda: any(root in point.path.parents and point.path.name == "root" for point in mount_points()),
+            seconds=30,
+            what="a root to be mounted",
+            interval=0.005,
+        )
+
+    @contextmanager
+    def opened(self, lun: str, subvolume: str = "os") -> Iterator[Path]:
+        """A subvolume on a LUN file, mounted read-only while it is exported."""
+        place = self.path("mnt")
+        place.mkdir()
+        with (
+            loop_device(Path(lun), read_only=True) as device,
+            mounted(device, place, filesystem="btrfs", options=("ro", f"subvol=/{subvolume}")),
+        ):
+            yield place
