@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
 from types import ModuleType
@@ -88,6 +89,7 @@ class Plugins:
     def __init__(self, installed: Mapping[str, Installed]) -> None:
         self.installed = installed
         self._manager = pluggy.PluginManager("terra")
+        self._loading = threading.Lock()  # requests of several clients may fill a role for the first time at once
         for role in ROLES.values():
             self._manager.add_hookspecs(role.spec)
 
@@ -157,6 +159,10 @@ class Plugins:
         return {caller.name for caller in self._manager.get_hookcallers(plugin) or ()}
 
     def _load(self, installed: Installed) -> object:
+        with self._loading:
+            return self._load_once(installed)
+
+    def _load_once(self, installed: Installed) -> object:
         registered = self._manager.get_plugin(installed.name)
         if registered is not None:
             return registered
