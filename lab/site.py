@@ -21,6 +21,9 @@ from terra_core.system.process import Argument, Completed, Daemon, run
 LEASES = ("10.0.10.50", "10.0.10.99")
 """The first and the last address that the site's machines get."""
 
+START = ("--debug", "--controller", CONTROLLER, "controller", "--gateway", GATEWAY, "--iscsi", ISCSI)
+"""The words of the command line that starts a controller, as its unit has them."""
+
 _ROOTS = Path("/var/lib/terra-lab")
 _CONFIG = f"""\
 [docker]
@@ -92,8 +95,7 @@ class Site:
 
     def start_controller(self) -> None:
         """Start the controller as its unit does, and wait until it answers."""
-        words = ["--debug", "--controller", CONTROLLER, "controller", "--gateway", GATEWAY, "--iscsi", ISCSI]
-        command = self.network.command([terra_command(), *words, "--root", self.root])
+        command = self.network.command([terra_command(), *START, "--root", self.root])
         self.controller = start(command, log=self.log)
         wait_ready(self.controller, self._answers, seconds=60, what=f"the controller to answer on {CONTROLLER}:{API_PORT}")
 
