@@ -12,7 +12,7 @@ from attrs import frozen
 from terra_core.config.node import Node
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
-from terra_core.errors import TerraError
+from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import Mount, PreparedGroup
 from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
@@ -20,11 +20,13 @@ from terra_core.image.contained import ContainedRoot
 from terra_core.image.layout import Layout
 from terra_core.plugins import Plugins
 from terra_core.system.mounts import mounted
+from terra_core.system.process import run
 from terra_core.system.progress import Event
 
 _KERNEL = re.compile(r"vmlinuz-([A-Za-z0-9.+~_-]+)")
 _RELEASE_CANDIDATE = re.compile(r"[-~]rc\Z")
 _KERNEL_LIMIT = 256 * 1024 * 1024
+_SYNC_SECONDS = 3600
 _INITRD_LIMIT = 2048 * 1024 * 1024
 
 
@@ -80,6 +82,8 @@ def deploy(
             _write_identity(inside, node.hostname, mounts)
             kernel, initrd = _copy_kernel(inside, work)
         session.report(Event("sync", "write everything to the disks"))
+        for mount in mounts:
+            _sync(root / mount.path.lstrip("/"), mount)
     arguments = tuple(argument for group in groups for argument in group.kernel_arguments)
     return Deployed(applied=applied, kernel_arguments=("boot=terra", *arguments), kernel=kernel, initrd=initrd)
 
@@ -108,6 +112,17 @@ def _prepare(
 
 def _ordered(mounts: Sequence[Mount]) -> list[Mount]:
     return sorted(mounts, key=lambda mount: [part for part in mount.path.split("/") if part])
+
+
+def _sync(place: Path, mount: Mount) -> None:
+    """Unmounting says nothing of writes that failed, such as those to a file on a full disk."""
+    try:
+        run(["sync", "--file-system", place], timeout=_SYNC_SECONDS)
+    except CommandError as error:
+        raise TerraError(
+            f"{mount.device}: not all could be written to it: {error.message.splitlines()[-1]}",
+            hint="it is broken, or the disk that its file is on is full",
+        ) from error
 
 
 def render_fstab(mounts: Sequence[Mount]) -> str:

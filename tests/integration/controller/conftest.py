@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lab.site import Site
-from tests.integration.controller.sites import MANY, SYSTEM, Ground
+from tests.integration.controller.sites import MANY, MUCH, SYSTEM, Ground
+from tests.unit.image.making import layer, tar
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +33,9 @@ def small(ground: Ground) -> str:
 def slow(ground: Ground) -> str:
     """The reference of an image that takes seconds to lay down."""
     return ground.push("slow", SYSTEM, MANY)
+
+
+@pytest.fixture(scope="module")
+def big(ground: Ground) -> str:
+    """The reference of an image of 100 MB."""
+    return ground.push("big", SYSTEM, layer(tar(*MUCH), "plain"))

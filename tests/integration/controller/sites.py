@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from lab.network import ISCSI
+from lab.network import CONTROLLER, ISCSI
 from lab.site import Site, terra_command
+from terra_core.client import Client
 from terra_core.config.session import Session
 from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted
 from terra_core.system.process import Completed, Daemon, run
+from terra_core.system.progress import silent
 from terra_core.system.waiting import wait_until
 from terra_iscsi.service import own_control
 from tests.unit.image.making import Blob, Item, LayoutMaker, file, folder, symlink, tar
@@ -33,8 +36,10 @@ SYSTEM = (
     symlink(b"vmlinuz", b"boot/" + KERNEL),
 )
 """A system that is small, and bootable as far as the controller can see."""
-MANY = tuple(file(b"usr/%d" % number, b"x" * 3000) for number in range(6000))
+MANY = tuple(file(b"usr/%d" % number, b"x" * 3000) for number in range(4000))
 """What takes a while to lay down."""
+MUCH = tuple(file(b"usr/%d" % number, Random(number).randbytes(1024 * 1024)) for number in range(100))  # noqa: S311  # no secret
+"""100 MB that do not get smaller."""
 
 
 class Ground:
@@ -89,9 +94,20 @@ class Ground:
         return Daemon(command, log=self.path("terra.log"), env=self.site.environment())
 
     def nodes(self) -> list[dict[str, Any]]:
-        """What ``terra list --json`` prints."""
-        listed: list[dict[str, Any]] = json.loads(self.terra("list", "--json").text)
+        """The machines that the controller knows."""
+        with self.site.network.inside():
+            listed: list[dict[str, Any]] = self._client().get("/v1/nodes")
         return listed
+
+    def clear(self) -> None:
+        """Delete every machine."""
+        for node in self.nodes():
+            with self.site.network.inside():
+                client = self._client()
+                client.follow(client.delete(f"/v1/nodes/{node['hostname']}")["operation"], silent)
+
+    def _client(self) -> Client:
+        return Client(CONTROLLER, token=self.site.environment()["TERRA_TOKEN"])
 
     def targets(self) -> dict[str, tuple[str, ...]]:
         """Who may reach each target that tgtd has, by its name."""
