@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.network import CONTROLLER, GATEWAY, ISCSI
-from terra_core.system.process import run
+from terra_core.system.process import Completed, run
 from tests.integration.controller.sites import INITRD, KERNEL, MAC, SYSTEM, Ground
 from tests.unit.image.making import END, file, folder, hardlink, layer, symlink, tar
 from tftp_lab.clients import TftpError, fetch
@@ -21,10 +21,17 @@ OTHER = "52:54:00:00:00:02"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_before_and_after(ground: Ground) -> None:
-    """Every test begins with an empty site, and the next one finds out when it was not left so."""
-    ground.clear()
-    assert ground.left() == []
+def _nothing_before(ground: Ground, request: pytest.FixtureRequest) -> None:
+    """Every test but those that look at one machine begins with an empty site, and finds out when it was not left so."""
+    if "machine" not in request.fixturenames:
+        ground.clear()
+        assert ground.left() == []
+
+
+@pytest.fixture(scope="module")
+def machine(ground: Ground, small: str) -> Completed:
+    """A machine for the first tests to look at; gives what terra said of it."""
+    return ground.terra("provision", ground.node(small))
 
 
 def read(ground: Ground, path: str) -> bytes:
@@ -40,9 +47,8 @@ def refused(ground: Ground, *words: str | Path, code: int = 1) -> str:
     return message
 
 
-def test_a_machine_gets_all_that_it_needs(ground: Ground, small: str) -> None:
-    done = ground.terra("provision", ground.node(small))
-    shown = json.loads(done.text)
+def test_a_machine_gets_all_that_it_needs(ground: Ground, small: str, machine: Completed) -> None:
+    shown = json.loads(machine.text)
     number = shown["disk_groups"][0]["target"]["id"]
     lun = str(ground.site.places.iscsi / "cm-01/0.lun")
     assert shown == {
@@ -64,9 +70,10 @@ def test_a_machine_gets_all_that_it_needs(ground: Ground, small: str) -> None:
         ],
         "initiator_iqn": shown["initiator_iqn"],
     }
-    assert done.text == json.dumps(shown, indent=1) + "\n"
-    assert "cm-01 is provisioned" in done.stderr.decode()
-    assert [step for step in ("pull", "format", "apply", "export", "publish") if f"{step}: " not in done.stderr.decode()] == []
+    assert machine.text == json.dumps(shown, indent=1) + "\n"
+    said = machine.stderr.decode()
+    assert "cm-01 is provisioned" in said
+    assert [step for step in ("pull", "format", "apply", "export", "publish") if f"{step}: " not in said] == []
     assert json.loads(ground.terra("info").text)["nodes"] == {"ready": 1}
     head, row = ground.terra("list").text.splitlines()
     assert head.split() == ["HOSTNAME", "MAC", "IMAGE", "INITIATOR", "TARGET"]
@@ -74,8 +81,8 @@ def test_a_machine_gets_all_that_it_needs(ground: Ground, small: str) -> None:
     assert row.index(MAC) == head.index("MAC")
 
 
-def test_the_disk_holds_the_image_and_the_machines_identity(ground: Ground, small: str) -> None:
-    lun = ground.provision(small)["disk_groups"][0]["disks"][0]["device"]
+def test_the_disk_holds_the_image_and_the_machines_identity(ground: Ground, machine: Completed) -> None:
+    lun = json.loads(machine.text)["disk_groups"][0]["disks"][0]["device"]
     assert Path(lun).stat().st_size == 256 * 1024 * 1024
     assert stat.S_IMODE(Path(lun).stat().st_mode) == 0o600
     with ground.opened(lun) as root:
@@ -101,8 +108,8 @@ def test_the_disk_holds_the_image_and_the_machines_identity(ground: Ground, smal
             assert list(empty.iterdir()) == []
 
 
-def test_the_target_is_there_for_its_initiator_and_for_nobody_else(ground: Ground, small: str) -> None:
-    shown = ground.provision(small)
+def test_the_target_is_there_for_its_initiator_and_for_nobody_else(ground: Ground, machine: Completed) -> None:
+    shown = json.loads(machine.text)
     initiator, iqn = shown["initiator_iqn"], shown["disk_groups"][0]["target"]["iqn"]
     assert ground.targets() == {iqn: (initiator,)}
     assert ground.reachable(initiator) == [iqn]
@@ -112,8 +119,8 @@ def test_the_target_is_there_for_its_initiator_and_for_nobody_else(ground: Groun
         assert not ground.may_log_in(stranger, iqn)
 
 
-def test_the_boot_files_are_served_and_lead_to_the_machines_own_disk(ground: Ground, small: str) -> None:
-    shown = ground.provision(small)
+def test_the_boot_files_are_served_and_lead_to_the_machines_own_disk(ground: Ground, machine: Completed) -> None:
+    shown = json.loads(machine.text)
     menus = [read(ground, path).decode() for path in (f"pxelinux.cfg/01-{MAC.replace(':', '-')}", f"grub/{MAC}.cfg")]
     for menu in menus:
         for word in (
@@ -130,8 +137,8 @@ def test_the_boot_files_are_served_and_lead_to_the_machines_own_disk(ground: Gro
     assert read(ground, "nodes/cm-01/initrd.img") == content[b"boot/" + INITRD]
 
 
-def test_an_unknown_machine_is_offered_nothing_of_another_one(ground: Ground, small: str) -> None:
-    shown = ground.provision(small)
+def test_an_unknown_machine_is_offered_nothing_of_another_one(ground: Ground, machine: Completed) -> None:
+    shown = json.loads(machine.text)
     with pytest.raises(TftpError):
         read(ground, f"pxelinux.cfg/01-{OTHER.replace(':', '-')}")
     with pytest.raises(TftpError):
@@ -141,6 +148,15 @@ def test_an_unknown_machine_is_offered_nothing_of_another_one(ground: Ground, sm
         assert "iqn." not in menu
         assert "cm-01" not in menu
         assert shown["initiator_iqn"] not in menu
+
+
+def test_the_same_name_or_address_is_a_conflict_that_names_the_holder(ground: Ground, small: str, machine: Completed) -> None:
+    before = ground.nodes()
+    for hostname, mac in (("cm-01", OTHER), ("CM-01", OTHER), ("cm-02", MAC), ("cm-02", MAC.upper().replace(":", "-"))):
+        message = refused(ground, "provision", ground.node(small, hostname, mac))
+        assert f"belongs to cm-01 ({MAC}), which is ready" in message
+        assert "terra delete cm-01" in message
+    assert ground.nodes() == before
 
 
 def test_a_deleted_machine_leaves_nothing_and_its_initiator_reaches_no_later_disk(ground: Ground, small: str) -> None:
@@ -167,16 +183,6 @@ def test_a_machine_with_several_groups_has_a_target_for_each(ground: Ground, sma
     targets = [group["target"]["iqn"] for group in shown["disk_groups"]]
     assert sorted(ground.reachable(shown["initiator_iqn"])) == sorted(targets)
     assert ground.terra("list").text.splitlines()[1].split()[-1] == ",".join(targets)
-
-
-def test_the_same_name_or_address_is_a_conflict_that_names_the_holder(ground: Ground, small: str) -> None:
-    ground.provision(small)
-    before = ground.nodes()
-    for hostname, mac in (("cm-01", OTHER), ("CM-01", OTHER), ("cm-02", MAC), ("cm-02", MAC.upper().replace(":", "-"))):
-        message = refused(ground, "provision", ground.node(small, hostname, mac))
-        assert f"belongs to cm-01 ({MAC}), which is ready" in message
-        assert "terra delete cm-01" in message
-    assert ground.nodes() == before
 
 
 def test_two_at_once_for_one_name_have_one_winner(ground: Ground, small: str) -> None:
