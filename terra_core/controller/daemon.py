@@ -154,9 +154,12 @@ def _watching(look: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _only_one(places: Places) -> Iterator[None]:
-    places.run.mkdir(parents=True, exist_ok=True, mode=0o755)
     path = places.run / "controller.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        places.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise TerraError(f"{path}: cannot be written: {error.strerror}", hint="run the controller as root") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

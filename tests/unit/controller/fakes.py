@@ -180,7 +180,10 @@ class FakePlugin:
 
     @hookimpl
     def stop_storage(self) -> bool:
-        return False
+        self.world.asked("stop_storage")
+        stopped = self.world.storage_runs
+        self.world.storage_runs = False
+        return stopped
 
     @hookimpl
     def publish_boot(self, boot: NodeBoot) -> bool:

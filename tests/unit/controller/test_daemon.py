@@ -1,0 +1,128 @@
+"""Starting and keeping up: which configuration counts, one controller a root, and a start that fails half-way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from terra_core.config.controller import Places, Tls
+from terra_core.controller import daemon
+from terra_core.errors import ConfigError, TerraError
+from terra_core.service.serving import bind, check_tls
+from tests.unit.controller.fakes import Site, World, fake_plugins
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """A root with a place for configuration."""
+    places = Places(tmp_path)
+    places.etc.mkdir(parents=True)
+    return places
+
+
+def test_without_a_file_the_defaults_count(places: Places, world: World) -> None:
+    config = daemon.load_config(None, places, fake_plugins(world)).value
+    assert (config.address, config.port, config.portal, config.jobs) == ("127.0.0.1", 9000, "127.0.0.1", 2)
+
+
+def test_the_file_of_the_root_counts_and_the_one_that_is_asked_for_before_it(places: Places, world: World) -> None:
+    (places.etc / "controller.toml").write_text("port = 9001\n[fake]\na = 1\n")
+    document = daemon.load_config(None, places, fake_plugins(world))
+    assert (document.value.port, document.tables) == (9001, {"fake": {"a": 1}})
+    other = places.root / "other.toml"
+    other.write_text("port = 9002\n")
+    assert daemon.load_config(other, places, fake_plugins(world)).value.port == 9002
+
+
+def test_a_file_that_is_asked_for_has_to_be_there(places: Places, world: World) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        daemon.load_config(places.root / "other.toml", places, fake_plugins(world))
+
+
+def test_a_plugin_that_is_not_installed_is_named_before_anything_is_begun(places: Places, world: World) -> None:
+    (places.etc / "controller.toml").write_text('[plugins]\nregistry = "fake"\nfilesystem = "fake"\n')
+    document = daemon.load_config(None, places, fake_plugins(world))
+    with pytest.raises(ConfigError, match=r"plugins\.storage: 'iscsi', the plugin for the role storage, is not installed"):
+        daemon.make_services(document, document.value, places, fake_plugins(world))
+    assert world.calls == []
+
+
+def test_one_controller_a_root(places: Places) -> None:
+    with daemon._only_one(places), pytest.raises(TerraError) as caught, daemon._only_one(places):
+        pass
+    assert caught.value.message == f"{places.root}: a controller runs here already (process {os.getpid()})"
+    assert "--root" in caught.value.hint
+    with daemon._only_one(places):
+        pass
+
+
+def test_the_lock_is_no_way_to_write_elsewhere(places: Places, tmp_path: Path) -> None:
+    places.run.mkdir(parents=True)
+    (tmp_path / "elsewhere").write_text("precious")
+    (places.run / "controller.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TerraError, match="cannot be written: Too many levels of symbolic links"), daemon._only_one(places):
+        pass
+    assert (tmp_path / "elsewhere").read_text() == "precious"
+
+
+@pytest.mark.parametrize("hook", ["start_storage", "start_boot"])
+def test_a_start_that_fails_stops_the_storage_service_that_nobody_uses(site: Site, world: World, hook: str) -> None:
+    world.fail |= {hook}
+    with pytest.raises(TerraError, match=f"{hook} failed"):
+        daemon._converge(site.machines)
+    assert not world.storage_runs
+
+
+def test_a_start_that_fails_leaves_the_disks_of_machines_alone(site: Site, world: World) -> None:
+    site.provision()
+    world.storage_runs = False
+    world.fail |= {"start_boot"}
+    with pytest.raises(TerraError, match="start_boot failed"):
+        daemon._converge(site.machines)
+    assert world.storage_runs
+    assert list(world.exported) == ["iqn.2024.san.example.cm-01:fs"]
+
+
+def test_a_storage_service_that_was_gone_is_started_and_gets_its_targets_back(site: Site, world: World) -> None:
+    daemon._converge(site.machines)
+    site.provision()
+    exported = dict(world.exported)
+    world.storage_runs = False
+    daemon._watch(site.machines)
+    assert world.exported == exported
+    world.calls.clear()
+    daemon._watch(site.machines)
+    assert world.calls == ["start_storage", "start_boot"], "and nothing is done while all is well"
+
+
+@pytest.mark.parametrize("error", [TerraError("cannot"), OSError(28, "No space left on device"), ZeroDivisionError("a defect")])
+def test_the_watch_goes_on_whatever_happens(site: Site, world: World, error: Exception) -> None:
+    def fail(hook: str) -> None:
+        raise error
+
+    world.before = fail
+    daemon._watch(site.machines)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_port_that_is_taken_is_named(address: str) -> None:
+    with bind(address, 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(TerraError, match=f"cannot listen on {address} port {port}: Address already in use"):
+            bind(address, port)
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(TerraError, match=r"cannot listen on 192\.0\.2\.1 port 9000: Cannot assign requested address"):
+        bind("192.0.2.1", 9000)
+
+
+def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
+    check_tls(None)
+    broken = tmp_path / "broken.pem"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nno base64\n-----END CERTIFICATE-----\n")
+    for path in (broken, tmp_path / "missing.pem"):
+        with pytest.raises(TerraError, match=f"the API cannot use the certificate {path}"):
+            check_tls(Tls(certificate=str(path), key=str(path)))
