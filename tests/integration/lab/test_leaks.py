@@ -39,6 +39,7 @@ def test_mounts_loops_namespaces_and_daemons_are_seen(tmp_path: Path) -> None:
 def repository(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """An empty repository whose tests have the fixtures."""
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    monkeypatch.delenv("TERRA_LEAKS", raising=False)
     pytester.makeini("[pytest]\naddopts = -p lab.fixtures\n")
     for directory in ("unit", "integration"):
         pytester.mkdir(directory)
