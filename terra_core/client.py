@@ -14,6 +14,7 @@ from terra_core.config.controller import API_PORT, Places
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
 from terra_core.service.tokens import read_token
 from terra_core.system.progress import Event, Report, silent
+from terra_core.system.signals import deferred
 
 _CONNECT_SECONDS = 5
 _ANSWER_SECONDS = 60
@@ -64,7 +65,9 @@ class Client:
         try:
             kind, data = self._outcome(operation, report)
         except (KeyboardInterrupt, InterruptedWork):
-            self.delete(f"/v1/operations/{operation}")
+            with deferred() as interrupt:
+                self.delete(f"/v1/operations/{operation}")
+            interrupt()
             kind, data = self._outcome(operation, silent)
             if kind == "problem" and isinstance(error_of(data), InterruptedWork):
                 raise

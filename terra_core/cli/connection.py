@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from terra_core.client import Client
+
+if TYPE_CHECKING:
+    from terra_core.system.progress import Event
 
 DEFAULT_ADDRESS = "127.0.0.1"
 
@@ -16,15 +20,22 @@ def connect(ctx: click.Context) -> Client:
     return Client(str(ctx.obj["address"] or DEFAULT_ADDRESS))
 
 
-def carry_out(client: Client, begun: dict[str, Any]) -> Any:  # JSON
-    """Follow an operation with its progress on standard error, and give its result.
+def carry_out(client: Client, begin: Callable[[], dict[str, Any]]) -> Any:  # JSON
+    """Begin an operation, follow it with its progress on standard error, and give its result.
 
     SIGTERM cancels the operation as Ctrl-C does.
 
-    :param begun: what the controller answered when the operation began.
+    :param begin: asks the controller for it; a signal that comes meanwhile waits until it is known what to cancel.
     """
     from terra_core.cli.output import reporter
-    from terra_core.system.signals import terminating
+    from terra_core.system.signals import deferred, terminating
 
     with terminating(), reporter() as report:
-        return client.follow(begun["operation"], report)
+        with deferred() as interrupt:
+            operation = begin()["operation"]
+
+        def checked(event: Event) -> None:
+            interrupt()
+            report(event)
+
+        return client.follow(operation, checked)

@@ -16,5 +16,5 @@ def command(ctx: click.Context, hostname: str) -> None:
 
     name = option_value("HOSTNAME", hostname, parse_hostname)
     client = connect(ctx)
-    carry_out(client, client.delete(f"/v1/nodes/{name}"))
+    carry_out(client, lambda: client.delete(f"/v1/nodes/{name}"))
     click.echo(f"{name} is deleted", err=True)

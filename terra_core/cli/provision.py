@@ -55,6 +55,6 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
     if problems:
         raise config_error(document.source, problems)
     client = connect(ctx)
-    node = carry_out(client, client.post("/v1/nodes", document.raw))
+    node = carry_out(client, lambda: client.post("/v1/nodes", document.raw))
     click.echo(json.dumps(node, indent=1))
     click.echo(f"{node['hostname']} is provisioned: switch it on, and let it boot from the network", err=True)

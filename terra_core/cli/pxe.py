@@ -16,5 +16,5 @@ def command(ctx: click.Context, image: str) -> None:
 
     reference = option_value("IMAGE", image, parse_image_reference)
     client = connect(ctx)
-    result = carry_out(client, client.post("/v1/pxe", {"image": str(reference)}))
+    result = carry_out(client, lambda: client.post("/v1/pxe", {"image": str(reference)}))
     click.echo(f"{result['image']} ({result['digest']}) is installed: {', '.join(result['files'])}", err=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -23,3 +24,33 @@ def terminating() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def deferred() -> Iterator[Callable[[], None]]:
+    """Hold the first SIGINT, SIGTERM or SIGHUP back while a step lasts that must not end half-way; a second one comes through.
+
+    :returns: raises what was held back, if anything was; to be called when the step's outcome is in safe hands.
+    """
+    held: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        restore()
+        held.append(number)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def deliver() -> None:
+        while held:
+            signal.raise_signal(held.pop())
+
+    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield deliver
+    finally:
+        restore()
