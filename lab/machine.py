@@ -23,6 +23,8 @@ from terra_core.system.waiting import wait_until
 _CONTROL = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][AB0]|\x1bc|[\x00-\x08\x0b-\x1f]")
 _SERIAL_LINES = 40
 _SSH_LOST = 255
+_LOGIN_INTERVAL = 3.0
+"""In seconds: a login is work for a machine that is emulated, and keeps it from going down or coming up."""
 
 
 @frozen
@@ -129,7 +131,7 @@ class Machine:
         :raises TerraError: when the time runs out or the machine ends; with the end of the console.
         """
         self._login = Login(address, user, key)
-        self._wait(self._answers, seconds=seconds, what=f"{user}@{address} to accept a login")
+        self._wait(lambda: self._boot_id() != "", seconds=seconds, what=f"{user}@{address} to accept a login")
 
     def ssh(self, command: str, *, accept: Collection[int] = (0,), timeout: float = 60) -> Completed:
         """Run a command line in the machine; its shell reads it.
@@ -150,25 +152,24 @@ class Machine:
         :param seconds: how long to wait, in seconds.
         :raises TerraError: when it has not; with the end of the console.
         """
-        before = self._boot_id()
+        before = self.ssh("cat /proc/sys/kernel/random/boot_id").text.strip()
         self.ssh(command, accept=(0, _SSH_LOST))
-        self._wait(lambda: self._boot_id() not in ("", before), seconds=seconds, what="another boot", interval=1)
+        self._wait(lambda: self._boot_id() not in ("", before), seconds=seconds, what="another boot", interval=_LOGIN_INTERVAL)
 
     def _boot_id(self) -> str:
-        if self._login is None or not self._answers():
-            return ""
-        return self.ssh("cat /proc/sys/kernel/random/boot_id", accept=(0, _SSH_LOST)).text.strip()
+        """Nothing while nobody can log in."""
+        return self._try("cat /proc/sys/kernel/random/boot_id")
 
-    def _answers(self) -> bool:
-        """Ask for the greeting first: it costs less than an ssh client that waits for its time limit."""
+    def _try(self, command: str) -> str:
+        """What ``command`` prints, or nothing; asks for the greeting first, which costs the machine next to nothing."""
         login = self._required_login()
         try:
             with self._network.connect(login.address, 22, timeout=3) as connection:
                 if not connection.recv(4).startswith(b"SSH"):
-                    return False
-            return run(self._network.command([*self._ssh(), "true"]), accept=(0, _SSH_LOST), timeout=60).code == 0
+                    return ""
+            return run(self._network.command([*self._ssh(), command]), accept=(0, _SSH_LOST), timeout=60).text.strip()
         except (OSError, CommandError):
-            return False
+            return ""
 
     def _ssh(self) -> list[str]:
         login = self._required_login()
