@@ -24,7 +24,7 @@ from iso.origin import Origin, host_options
 from iso.recipe import Recipe
 from terra_core.errors import TerraError
 from terra_core.system.process import run
-from terra_core.system.signals import terminating
+from terra_core.system.signals import interruptible
 
 __all__ = ["IMAGES", "Recipe", "build", "digest", "main"]
 
@@ -116,14 +116,12 @@ def main(names: Sequence[str]) -> int:
         unknown = [name for name in names if name not in recipes]
         if unknown:
             raise TerraError(f"no recipe {', '.join(unknown)}", hint=f"there are: {', '.join(recipes)}")
-        with terminating():
+        with interruptible():
             for name in names or recipes:
                 print(build(Recipe.load(recipes[name]), say=_say, shown=True))
     except TerraError as error:
         _say(f"Error: {error}")
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 

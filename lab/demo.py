@@ -17,7 +17,7 @@ from lab.machine import Machine
 from lab.site import Site
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.system.process import Argument, run
-from terra_core.system.signals import terminating
+from terra_core.system.signals import interruptible
 from terra_core.system.waiting import wait_until
 
 _HERE = Path(__file__).parent.parent
@@ -116,7 +116,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave it up until Ctrl-C, and say how to reach it")
     keep = parser.parse_args().keep
     try:
-        with terminating(), ExitStack() as resources:
+        with interruptible(), ExitStack() as resources:
             demo = Demo(resources)
             site, address, key = demo.run()
             demo.summary()
@@ -126,9 +126,6 @@ def main() -> int:
     except TerraError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; everything was taken down again", file=sys.stderr)
-        return 130
     _tell("done")
     return 0
 
@@ -139,7 +136,7 @@ def _wait_for_goodbye(site: Site, address: str, key: Path) -> None:
     _show(f"{inside} ssh -i {key} -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no terra@{address}")
     settings = " ".join(f"{name}={value}" for name, value in site.environment().items())
     _show(f"{settings} {inside} {_HERE}/.venv/bin/terra list")
-    with suppress(KeyboardInterrupt, InterruptedWork):
+    with suppress(InterruptedWork):
         threading.Event().wait()
 
 

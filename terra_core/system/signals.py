@@ -10,6 +10,8 @@ from types import FrameType
 
 from terra_core.errors import InterruptedWork
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @contextmanager
 def terminating() -> Iterator[None]:
@@ -23,6 +25,28 @@ def terminating() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP raise InterruptedWork in the main thread, once: later ones let the clean-up finish.
+
+    :raises InterruptedWork: wherever the main thread is when the first signal comes.
+    """
+    interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise InterruptedWork(f"interrupted by {signal.Signals(number).name}")
+
+    former = {number: signal.signal(number, interrupt) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
             signal.signal(number, handler)
 
 
@@ -49,7 +73,7 @@ def deferred() -> Iterator[Callable[[], None]]:
         while held:
             signal.raise_signal(held.pop())
 
-    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, hold) for number in _ENDING}
     try:
         yield deliver
     finally:

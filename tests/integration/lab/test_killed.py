@@ -22,7 +22,7 @@ from lab.engine import Engine
 from lab.machine import Machine
 from lab.network import Network
 from lab.registry import Registry
-from lab.signals import interruptible
+from terra_core.system.signals import interruptible
 
 base = Path(sys.argv[1])
 with (
