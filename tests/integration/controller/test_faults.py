@@ -12,6 +12,7 @@ import pytest
 from lab.network import CONTROLLER
 from lab.processes import Process, running
 from lab.site import terra_command
+from terra_core.errors import CommandError
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.sites import MAC, Ground
@@ -226,10 +227,12 @@ def test_a_taken_port_is_said_and_nothing_is_left_of_the_start(
     (root / "etc/terra/controller.toml").write_text(f"port = {port}\n")
     began = ground.start("--controller", address, "controller", "--iscsi", portal, "--root", root)
     try:
-        assert began.wait(30) == 1
-    finally:
+        code = began.wait(30)
+    except CommandError:  # it started all the same
         began.stop(10)
         ground.terra("controller", "--stop", "--root", root)
+        raise
+    assert code == 1
     said = began.log.read_text()
     assert message in said
     assert "Traceback" not in said
