@@ -113,6 +113,8 @@ def stop(session: Session) -> bool:
 def _start(own: Control, portal: Address, places: Places) -> None:
     _socket_file(own).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     args = ["tgtd", "-f", "-C", str(own.port), "--iscsi", f"portal={_written(portal)}"]
+    for dead in [pid for pid, child in _children.items() if not child.alive]:
+        del _children[dead]  # asking has reaped it: else every tgtd that was killed would stay as a zombie
     daemon = Daemon(args, log=places.run / "tgtd.log", env=own.environment, outlives=True)
     _children[daemon.pid] = daemon
     try:

@@ -156,6 +156,7 @@ def test_a_service_that_is_killed_is_back_with_all_that_it_had(ground: Ground, s
         return bool(found) and ground.targets() == before[0]
 
     wait_until(back, seconds=10, what=f"{name} to be back")
+    assert not Path(f"/proc/{killed.pid}").exists(), "nor is it a zombie"
     for machine in shown:
         assert ground.reachable(machine["initiator_iqn"]) == [machine["disk_groups"][0]["target"]["iqn"]]
     wait_until(lambda: _quiet(lambda: menu(ground)) == before[1], seconds=10, what="the boot files to be served")
