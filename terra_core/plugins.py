@@ -190,6 +190,8 @@ class Plugins:
         if isinstance(plugin, type | ModuleType):
             kind = "class" if isinstance(plugin, type) else "module"
             return f"is the {kind} {plugin.__name__}: its entry point must name an instance"
+        if type(plugin).__hash__ is None:
+            return f"is a {type(plugin).__name__}, which has no hash: a class that defines __eq__ has to define __hash__ too"
         for name, other in self._manager.list_name_plugin():
             if other is plugin:
                 return f"is the same object as the plugin {name!r}: each must be an instance of its own"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from anyio import to_thread
 from attrs import frozen
 from litestar import Litestar, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
@@ -93,7 +94,7 @@ async def provision_node(context: NamedDependency[Context], request: Request[Any
     problems = list(provision_problems(document.value))
     if problems:
         raise config_error("node.toml", problems)
-    record = context.machines.reserve(document)
+    record = await to_thread.run_sync(context.machines.reserve, document)  # the database may let it wait
     return _begun(
         context.operations.start("provision", record.node.hostname, lambda report: context.machines.provision(record, report))
     )

@@ -135,6 +135,7 @@ def test_a_plugin_whose_module_is_not_there(make: Make) -> None:
         ("this is no Python", "cannot be loaded: SyntaxError: "),
         ("plagin = 1", "cannot be loaded: AttributeError: "),
         (RENDER.format(body="").replace("plugin = Plugin()", "plugin = Plugin"), "1.2.3 is the class Plugin: its entry point"),
+        ("plugin = []", "1.2.3 is a list, which has no hash"),
         ("import types\nplugin = types", "1.2.3 is the module types: its entry point must name an instance"),
         ("plugin = None", "'paper' does not fill the role network: it has no render_network"),
         ("plugin = 1", "'paper' does not fill the role network: it has no render_network"),
