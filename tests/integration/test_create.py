@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,18 +30,6 @@ TERRA = Path(sys.executable).parent / "terra"
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with Network("create") as network:
-        yield network
-
-
-@pytest.fixture(scope="module")
-def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with Registry(network, tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
-
-
-@pytest.fixture(scope="module")
 def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     root = tmp_path_factory.mktemp("base") / "root.tar"
     write_tiny_root(root)
@@ -49,12 +37,6 @@ def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         engine.import_image(root, BASE, ['CMD ["/bin/sh"]'])
         engine.import_image(root, "terra.test/component:1", ["LABEL part=component"])
         yield engine
-
-
-@pytest.fixture
-def client(engine: Engine) -> Iterator[DockerClient]:
-    with closing(engine.client()) as client:
-        yield client
 
 
 class Create:

@@ -2,7 +2,6 @@
 
 import json
 import tarfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,18 +13,6 @@ from lab.network import Network
 from lab.registry import Registry
 from terra_core.errors import ConflictError, TerraError
 from terra_core.system.process import run
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with Network("engine") as network:
-        yield network
-
-
-@pytest.fixture(scope="module")
-def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with Registry(network, tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
 
 
 @pytest.fixture(scope="module")

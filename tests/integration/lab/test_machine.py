@@ -16,12 +16,6 @@ MAC = "52:54:00:12:34:56"
 LOADER = {"bios": "pxelinux.0", "uefi": "shimx64.efi"}
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with Network("machine") as network:
-        yield network
-
-
 @pytest.fixture
 def boot_server(network: Network, tmp_path: Path) -> Iterator[Daemon]:
     """A dnsmasq that leases addresses and names a boot loader that it has not got."""

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from docker import DockerClient
 
 from lab.engine import Engine
 from lab.network import Network
-from lab.registry import Registry
 from lab.tiny import write_tiny_root
 
 BASE = "terra.test/base:1"
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with Network("docker") as network:
-        yield network
-
-
-@pytest.fixture(scope="module")
-def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with Registry(network, tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +21,6 @@ def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with Engine(tmp_path_factory.mktemp("engine"), network) as engine:
         engine.import_image(root, BASE, ['CMD ["/bin/sh"]'])
         yield engine
-
-
-@pytest.fixture
-def client(engine: Engine) -> Iterator[DockerClient]:
-    with closing(engine.client()) as client:
-        yield client
 
 
 @pytest.fixture

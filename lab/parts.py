@@ -1,0 +1,44 @@
+"""The parts that modules of integration tests share, a set for each module.
+
+A pytest plugin, named by the ``conftest.py`` at the top of the repository; ``client`` is for modules with an ``engine``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # the fixtures import them when they are asked for: most runs of unit tests need none
+    from docker import DockerClient
+
+    from lab.engine import Engine
+    from lab.network import Network
+    from lab.registry import Registry
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    """A network."""
+    from lab.network import Network
+
+    with Network("tests") as network:
+        yield network
+
+
+@pytest.fixture(scope="module")
+def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """An empty registry in the network."""
+    from lab.registry import Registry
+
+    with Registry(network, tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[DockerClient]:
+    """A client of the module's engine."""
+    with closing(engine.client()) as client:
+        yield client
