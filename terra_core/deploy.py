@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from terra_core.config.node import Node
+from terra_core.config.node import DiskGroup, Node
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import CommandError, TerraError
@@ -18,7 +18,7 @@ from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.layout import Layout
-from terra_core.plugins import Plugins
+from terra_core.plugins import Filled, Plugins
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run
 from terra_core.system.progress import Event
@@ -82,10 +82,20 @@ def deploy(
             _write_identity(inside, node.hostname, mounts)
             kernel, initrd = _copy_kernel(inside, work)
         session.report(Event("sync", "write everything to the disks"))
-        for mount in mounts:
+        for mount in {mount.device: mount for mount in mounts}.values():
             _sync(root / mount.path.lstrip("/"), mount)
     arguments = tuple(argument for group in groups for argument in group.kernel_arguments)
     return Deployed(applied=applied, kernel_arguments=("boot=terra", *arguments), kernel=kernel, initrd=initrd)
+
+
+def filesystem_of(group: DiskGroup, node: Node, plugins: Plugins, *, source: str) -> Filled:
+    """The filesystem plugin of a group: its own, or the one of the file.
+
+    :param source: the file, for errors.
+    :raises TerraError: as :meth:`Plugins.fill` does.
+    """
+    chosen = {**node.plugins, "filesystem": group.filesystem} if group.filesystem else node.plugins
+    return plugins.fill("filesystem", chosen, source=source)
 
 
 def _prepare(
@@ -93,8 +103,7 @@ def _prepare(
 ) -> list[PreparedGroup]:
     prepared = []
     for group in node.groups:
-        chosen = {**node.plugins, "filesystem": group.filesystem} if group.filesystem else node.plugins
-        filesystem = plugins.fill("filesystem", chosen, source=session.source)
+        filesystem = filesystem_of(group, node, plugins, source=session.source)
         own = work / f"group-{group.label}"
         own.mkdir()
         session.report(Event("format", f"format {group.label}: {group.type.value} on {len(group.disk)} disk(s)"))

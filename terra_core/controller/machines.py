@@ -21,7 +21,7 @@ from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference
 from terra_core.controller.store import Record, State, Store
-from terra_core.deploy import Deployed, deploy
+from terra_core.deploy import Deployed, deploy, filesystem_of
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot, Target, TargetRequest
 from terra_core.image.apply import apply_layers
@@ -82,8 +82,7 @@ class Machines:
         if node.mac is None:
             raise TerraError(f"{document.source}: mac: is required for provisioning")
         for group in node.groups:
-            chosen = {**node.plugins, "filesystem": group.filesystem} if group.filesystem else node.plugins
-            self._services.plugins.fill("filesystem", chosen, source=document.source)
+            filesystem_of(group, node, self._services.plugins, source=document.source)
         return self._store.reserve(node, node.mac, document.raw, document.tables)
 
     def provision(self, record: Record, report: Report) -> Mapping[str, Any]:
