@@ -52,6 +52,12 @@ def running(chosen: Callable[[Process], bool] = lambda process: True) -> list[Pr
     return sorted(process for process in found if process is not None and chosen(process))
 
 
+def zombies(parent: int) -> list[int]:
+    """The children of process ``parent`` that have ended and that it has not waited for."""
+    found = ((int(entry), _stat(int(entry))) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208  # twice as fast
+    return sorted(pid for pid, stat in found if stat is not None and stat.state == "Z" and stat.parent == parent)
+
+
 def in_namespace(path: Path) -> list[Process]:
     """The processes in the network namespace that is bound to ``path``, this one aside."""
     wanted = path.stat().st_ino
@@ -96,15 +102,32 @@ def _send(pid: int, number: int) -> None:
         return
 
 
-def _read(pid: int) -> Process | None:
+@frozen
+class _Stat:
+    """What :manpage:`proc_pid_stat(5)` holds of a process, as far as it is used here."""
+
+    name: str
+    state: str
+    parent: int
+    started: int
+
+
+def _stat(pid: int) -> _Stat | None:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text[text.rindex(")") + 2 :].split()
+    return _Stat(text[text.index("(") + 1 : text.rindex(")")], fields[0], int(fields[1]), int(fields[19]))
+
+
+def _read(pid: int) -> Process | None:
+    stat = _stat(pid)
+    if stat is None or stat.state in "ZX":
+        return None
+    try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    name = stat[stat.index("(") + 1 : stat.rindex(")")]
-    fields = stat[stat.rindex(")") + 2 :].split()
-    if fields[0] in "ZX" or not command:
-        return None
     words = command.decode(errors="replace").replace("\0", " ").strip()
-    return Process(pid, int(fields[1]), int(fields[19]), name, words)
+    return Process(pid, stat.parent, stat.started, stat.name, words) if words else None
