@@ -1,0 +1,45 @@
+"""Where an image comes from while it is applied: a layout on disk, or a registry whose layers are still on their way."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from terra_core.image.digest import Digest
+from terra_core.image.documents import Descriptor, ImageConfig, Manifest
+
+
+class Blob(Protocol):
+    """The bytes of a layer, from its first to its last."""
+
+    def read(self, length: int) -> bytes:
+        """Give the next bytes, at most ``length`` and at least one; nothing at the end.
+
+        The end is given only when all of the blob has been read and its size and digest are those of its descriptor, so who has
+        seen the end has seen what was asked for. May wait for bytes that are still on their way.
+
+        :raises TerraError: when they do not come, or when the blob is another.
+        :raises InterruptedWork: when the work was asked to end.
+        """
+
+
+class ImageSource(Protocol):
+    """An image whose manifest and configuration are there and verified, and whose layers can be read."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest for this machine's platform."""
+
+    @property
+    def config(self) -> ImageConfig:
+        """The configuration; it has a diff_id for each of the manifest's layers."""
+
+    def open_layer(self, layer: Descriptor) -> AbstractContextManager[Blob]:
+        """Open a layer of the manifest, to read it once; a layer may be opened again after that.
+
+        :raises TerraError: when it is missing.
+        """
