@@ -104,7 +104,7 @@ def unpacked(registry: Registry, network: Network, reference: str, tmp_path: Pat
         with offer as source:
             digest = str(source.digest)
     image = Layout(layout)
-    apply_layers(image, image.manifest(image.resolve(digest)), root)
+    apply_layers(image.image(digest), root)
     return root
 
 
