@@ -122,7 +122,7 @@ class Transport:
             response.close()
             if body is not None:
                 raise TerraError(f"{place}: redirects a request that holds credentials, which is not followed")
-            url = urljoin(url, target)
+            url = _joined(url, target)
             place = self._next_place(place, url)
         raise TerraError(f"{first}: redirects more than {_REDIRECTS} times")
 
@@ -172,7 +172,7 @@ class Transport:
             return session
 
     def _make_session(self, place: Place) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.trust_env = False  # ~/.netrc holds credentials for others
         session.headers["User-Agent"] = "terra"
         session.cookies.set_policy(_NoCookies())
@@ -180,6 +180,11 @@ class Transport:
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Find none: requests would read the whole body of the answer, however long it is, before it looks at it."""
 
 
 class _NoCookies(DefaultCookiePolicy):
@@ -253,6 +258,13 @@ def _netloc(parts: SplitResult, port: int | None) -> str:
     host = str(parts.hostname)
     host = f"[{host}]" if ":" in host else host
     return host if port in (None, _PORTS[parts.scheme]) else f"{host}:{port}"
+
+
+def _joined(url: str, target: str) -> str:
+    try:
+        return urljoin(url, target)
+    except ValueError:
+        raise TerraError(f"{_shown(target)}: is no URL") from None
 
 
 def _shown(url: str) -> str:

@@ -5,12 +5,11 @@ It is another plugin, not a replacement for a part: its hooks hold to what terra
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import importlib_metadata as metadata
 from attrs import define, field, frozen
@@ -38,7 +37,7 @@ from terra_core.hookspecs import (
     TargetRequest,
     hookimpl,
 )
-from terra_core.image import Descriptor, Digest, ImageConfig, Layout, Manifest
+from terra_core.image import ImageSource, Layout
 from terra_core.plugins import Installed, Plugins
 from terra_core.system.progress import Event
 from tests.unit.image.making import LayoutMaker, file, folder, tar
@@ -53,23 +52,6 @@ CONTENT = tar(
     file(b"etc/hostname", b"image\n"),
 )
 """What is in the image that the fake registry has."""
-
-
-@frozen
-class FakeSource:
-    """The image, of which all is there."""
-
-    layout: Layout
-    digest: Digest
-    manifest: Manifest
-    config: ImageConfig
-
-    @contextmanager
-    def open_layer(self, layer: Descriptor) -> Iterator[IO[bytes]]:
-        """A layer, verified before it is read."""
-        self.layout.verify(layer)
-        with os.fdopen(self.layout.open_blob(layer), "rb", buffering=0) as blob:
-            yield blob
 
 
 @define
@@ -114,19 +96,16 @@ class FakePlugin:
     @hookimpl
     def pull_image(
         self, reference: ImageReference, layout: Path, session: Session, trust: Trust | None
-    ) -> AbstractContextManager[FakeSource]:
+    ) -> AbstractContextManager[ImageSource]:
         self.world.trusted.append(trust)
         return self._pulled(reference, layout, session)
 
     @contextmanager
-    def _pulled(self, reference: ImageReference, layout: Path, session: Session) -> Iterator[FakeSource]:
+    def _pulled(self, reference: ImageReference, layout: Path, session: Session) -> Iterator[ImageSource]:
         if not layout.exists():
             LayoutMaker(layout).image([CONTENT])
         self.world.asked("pull_image")
-        there = Layout(layout)
-        descriptor = there.resolve()
-        manifest = there.manifest(descriptor)
-        yield FakeSource(there, descriptor.digest, manifest, there.config(manifest))
+        yield Layout(layout).image()
         session.report(Event("pull", f"pulled {reference}", 1, 1))
 
     @hookimpl
