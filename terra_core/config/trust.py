@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -75,6 +75,15 @@ class Trust:
             _ = self.public_key
         except ValueError as error:
             yield Problem("key", str(error))
+
+
+def with_key(raw: Mapping[str, object], trust: Trust | None) -> Mapping[str, object]:
+    """A parsed file with the key itself where it names one: as it can be sent to another machine, and kept.
+
+    :param raw: the file.
+    :param trust: what its ``[trust]`` says, if it has one.
+    """
+    return raw if trust is None else {**raw, "trust": {"key": trust.pem}}
 
 
 def _of_known_kind(key: object) -> PublicKey:

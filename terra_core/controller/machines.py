@@ -19,7 +19,7 @@ from terra_core.config.controller import Controller
 from terra_core.config.loader import Document
 from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
-from terra_core.config.trust import Trust
+from terra_core.config.trust import Trust, with_key
 from terra_core.config.values import ImageReference
 from terra_core.controller.store import Record, State, Store
 from terra_core.deploy import Deployed, deploy, filesystem_of
@@ -85,7 +85,7 @@ class Machines:
             raise TerraError(f"{document.source}: mac: is required for provisioning")
         for group in node.groups:
             filesystem_of(group, node, self._services.plugins, source=document.source)
-        return self._store.reserve(node, node.mac, document.raw, document.tables)
+        return self._store.reserve(node, node.mac, with_key(document.raw, node.trust), document.tables)
 
     def provision(self, record: Record, report: Report) -> Mapping[str, Any]:
         """Give a reserved machine its disks, and let it boot.
