@@ -64,9 +64,17 @@ def require_size(disks: Sequence[Disk], least: int) -> None:
     :raises TerraError: naming the disk, its size, and the least.
     """
     for disk in disks:
-        if disk.size < least:
-            message = f"{disk.name}: has {disk.size / _MB:g} MB, and btrfs needs at least {least // _MB} MB on each disk here"
-            raise TerraError(message)
+        require_bytes(disk.name, disk.size, least)
+
+
+def require_bytes(name: str | Path, size: int, least: int) -> None:
+    """Refuse ``size`` below ``least``, both in bytes.
+
+    :param name: the disk, for the error.
+    :raises TerraError: naming the disk, its size, and the least.
+    """
+    if size < least:
+        raise TerraError(f"{name}: has {size / _MB:g} MB, and btrfs needs at least {least // _MB} MB on each disk here")
 
 
 def require_blank(disks: Sequence[Disk]) -> None:
