@@ -88,7 +88,8 @@ def held(device: Path, *, writing: bool = False) -> Iterator[int]:
         descriptor = os.open(device, (os.O_RDWR if writing else os.O_RDONLY) | os.O_EXCL | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise ConflictError(f"{device}: is in use{user_of(device.resolve())}", hint="name a disk that nothing uses") from None
+            message = f"{device}: is in use{user_of(device.resolve())}"
+            raise ConflictError(message, hint="name a disk that nothing uses") from None
         raise TerraError(f"{device}: cannot be opened: {error.strerror}") from error
     try:
         yield descriptor
