@@ -21,7 +21,7 @@ from terra_core.image.faults import ImageError, shown
 from terra_core.image.limits import Limits, Tally
 from terra_core.image.media import LAYERS
 from terra_core.image.source import Blob, ImageSource
-from terra_core.image.tar import TarReader
+from terra_core.image.tar import ByteStream, TarReader
 from terra_core.image.whiteouts import LayerRecord
 from terra_core.system.progress import Event, Report, silent
 
@@ -159,7 +159,7 @@ def _write_layer(
 
     pieces = uncompressed(read, LAYERS[layer.descriptor.media_type], layer.tally.limits)
     with Ahead(hashed(pieces), _PIECES_AHEAD) as ahead:
-        layer.reader = TarReader(ahead, layer.tally)
+        layer.reader = TarReader(ByteStream(ahead), layer.tally)
         writer = EntryWriter(directories, layer.reader, layer.tally, record, progress.tell)
         for entry in layer.reader:
             writer.write(entry)

@@ -99,13 +99,14 @@ def installation(
     node = document.value
     told = evolve(session, source=document.source, tables=document.tables)
     place = session.places.run / "install"
-    with _alone(place) as work:
+    image = session.places.state / "install"  # what is kept there may be large, and need not be gone by itself
+    with _alone(place, image) as work:
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)
         make_plan(node, found, 0, wipe=wipe, begun=_begun(found, journal, node))  # before anything is fetched
         registry = plugins.fill("registry", node.plugins, source=document.source)
-        digest = registry.call("pull_image", str, reference=node.image, layout=work / "image", session=told)
-        layout = Layout(work / "image")
+        digest = registry.call("pull_image", str, reference=node.image, layout=image, session=told)
+        layout = Layout(image)
         size = sum(layer.size for layer in layout.image(digest).manifest.layers)
         told.report(Event("plan", f"plan the disks of {node.hostname}"))
         plan = make_plan(node, found, size, wipe=wipe, begun=_begun(found, journal, node))
@@ -143,8 +144,8 @@ def _checked(plan: Plan, plugins: Plugins, session: Session) -> Iterator[str]:
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[Path]:
-    """Hold the one lock of a machine's installations; gives an empty directory, which goes at the end."""
+def _alone(place: Path, image: Path) -> Iterator[Path]:
+    """Hold the one lock of a machine's installations; gives an empty directory, which goes at the end as ``image`` does."""
     try:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -159,11 +160,14 @@ def _alone(place: Path) -> Iterator[Path]:
         if work.exists():
             sweep(work, work)
             shutil.rmtree(work)
+        shutil.rmtree(image, ignore_errors=True)
         work.mkdir(mode=0o700)
+        image.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(image, ignore_errors=True)
     finally:
         os.close(lock)
 

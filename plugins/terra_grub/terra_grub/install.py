@@ -24,7 +24,7 @@ def check(boot: BootLoader, settings: Settings) -> list[str]:
 
     :raises TerraError: when a file or program is missing, or an area is too small.
     """
-    trial = evolve(boot, filesystem=_UNKNOWN, kernel="boot/vmlinuz", initrd="boot/initrd.img")
+    trial = evolve(boot, filesystem=_UNKNOWN, subvolume="os", kernel="boot/vmlinuz", initrd="boot/initrd.img")
     boot_menu(trial, settings)
     if boot.firmware.uefi:
         esp.require_files()
