@@ -42,9 +42,9 @@ class DockerPlugin:
     ) -> AbstractContextManager[ImageSource]:
         """Pull into an OCI image layout, with the credentials of ``docker login``."""
         from terra_docker.pull import pulled
-        from terra_docker.settings import Docker
+        from terra_docker.settings import settings_for
 
-        return pulled(reference, layout, session.settings(NAME, Docker), session.report, trust)
+        return pulled(reference, layout, settings_for(reference, session), session.report, trust)
 
 
 plugin = DockerPlugin()

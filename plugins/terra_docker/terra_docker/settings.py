@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 
+from terra_core.config.session import Session
 from terra_core.config.structure import Problem, path_of_key
-from terra_core.config.values import shown
+from terra_core.config.values import ImageReference, shown
 
 _REGISTRY = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _ENGINE = re.compile(r"(?:unix|tcp|http|https|ssh)://[\x21-\x7e]+")
@@ -46,3 +47,9 @@ class Docker:
             path = f"mirrors.{path_of_key(name)}"
             yield path, name
             yield from ((f"{path}[{at}]", registry) for at, registry in enumerate(others))
+
+
+def settings_for(reference: ImageReference, session: Session) -> Docker:
+    """``[docker]`` of a session that is about ``reference``, whose registry goes without TLS where the session says so."""
+    settings = session.settings("docker", Docker)
+    return evolve(settings, insecure=(*settings.insecure, reference.registry)) if session.plain_http else settings

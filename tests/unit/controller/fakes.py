@@ -109,6 +109,10 @@ class FakePlugin:
         session.report(Event("pull", f"pulled {reference}", 1, 1))
 
     @hookimpl
+    def check_disks(self) -> list[str]:
+        raise NotImplementedError
+
+    @hookimpl
     def prepare_disks(
         self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
     ) -> AbstractContextManager[PreparedGroup]:
