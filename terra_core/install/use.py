@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -14,17 +14,18 @@ from attrs import evolve, frozen
 from terra_core.config.loader import Document
 from terra_core.config.node import Node
 from terra_core.config.session import Session
-from terra_core.config.values import Address
-from terra_core.deploy import deploy, filesystem_of
+from terra_core.config.trust import Trust
+from terra_core.config.values import Address, ImageReference, pinned
+from terra_core.deploy import OpenImage, deploy, filesystem_of
 from terra_core.errors import TerraError
-from terra_core.image.layout import Layout
+from terra_core.image.source import ImageDocuments, ImageSource
 from terra_core.install.disks import Made, clear, partition
 from terra_core.install.facts import Device, Missing
 from terra_core.install.finish import Finish
 from terra_core.install.journal import Journal
 from terra_core.install.plan import Plan, crowded, make_plan
 from terra_core.install.probe import examine
-from terra_core.plugins import Plugins
+from terra_core.plugins import Filled, Plugins
 from terra_core.system.disks import Signature
 from terra_core.system.mounts import sweep
 from terra_core.system.progress import Event, Report
@@ -41,8 +42,7 @@ class Installation:
     """
 
     plan: Plan
-    _layout: Layout
-    _digest: str
+    _image: OpenImage
     _gateway: Address | None
     _plugins: Plugins
     _session: Session
@@ -75,8 +75,7 @@ class Installation:
         work.mkdir()
         deploy(
             plan.node,
-            self._layout,
-            self._digest,
+            self._image,
             disks,
             plugins=self._plugins,
             session=self._session,
@@ -102,27 +101,33 @@ def installation(
     node = document.value
     told = evolve(session, source=document.source, tables=document.tables)
     place = session.places.run / "install"
-    image = session.places.state / "install"  # what is kept there may be large, and need not be gone by itself
-    with _alone(place, image, told.report) as work:
+    with _alone(place, told.report) as work:
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)
         make_plan(node, found, 0, wipe=wipe, begun=_begun(found, journal, node))  # before anything is fetched
         registry = plugins.fill("registry", node.plugins, source=document.source)
-        digest = registry.call("pull_image", str, reference=node.image, layout=image, session=told)
-        layout = Layout(image)
-        size = sum(layer.size for layer in layout.image(digest).manifest.layers)
+        trust = () if node.trust is None else (node.trust,)
+        known = registry.call("inspect_image", ImageDocuments, reference=node.image, session=told, trust=trust)
         told.report(Event("plan", f"plan the disks of {node.hostname}"))
-        plan = make_plan(node, found, size, wipe=wipe, begun=_begun(found, journal, node))
+        plan = make_plan(node, found, known.size, wipe=wipe, begun=_begun(found, journal, node))
         yield Installation(
             plan=evolve(plan, notes=(*plan.notes, *_checked(plan, plugins, told))),
-            layout=layout,
-            digest=digest,
+            image=lambda room: _pulled(registry, pinned(node.image, str(known.named)), room, told, trust),
             gateway=gateway,
             plugins=plugins,
             session=told,
             journal=journal,
             work=work,
         )
+
+
+def _pulled(
+    registry: Filled, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
+) -> AbstractContextManager[ImageSource]:
+    offer: AbstractContextManager[ImageSource] = registry.call(
+        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session, trust=trust
+    )
+    return offer
 
 
 def _begun(found: Mapping[str, Device | Missing], journal: Journal, node: Node) -> dict[str, tuple[Signature, ...]]:
@@ -147,8 +152,8 @@ def _checked(plan: Plan, plugins: Plugins, session: Session) -> Iterator[str]:
 
 
 @contextmanager
-def _alone(place: Path, image: Path, report: Report) -> Iterator[Path]:
-    """Hold the one lock of a machine's installations; gives an empty directory, which goes at the end as ``image`` does."""
+def _alone(place: Path, report: Report) -> Iterator[Path]:
+    """Hold the one lock of a machine's installations; gives an empty directory, which goes at the end."""
     try:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -162,14 +167,11 @@ def _alone(place: Path, image: Path, report: Report) -> Iterator[Path]:
         if work.exists():
             sweep(work, work)
             shutil.rmtree(work)
-        shutil.rmtree(image, ignore_errors=True)
         work.mkdir(mode=0o700)
-        image.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
-            shutil.rmtree(image, ignore_errors=True)
     finally:
         os.close(lock)
 

@@ -37,7 +37,7 @@ from terra_core.hookspecs import (
     TargetRequest,
     hookimpl,
 )
-from terra_core.image import ImageSource, Layout
+from terra_core.image import ImageDocuments, ImageSource, Layout
 from terra_core.plugins import Installed, Plugins
 from terra_core.system.progress import Event
 from tests.unit.image.making import LayoutMaker, file, folder, tar
@@ -65,7 +65,7 @@ class World:
     fail: set[str] = field(factory=set)
     before: Callable[[str], None] = lambda hook: None
     calls: list[str] = field(factory=list)
-    trusted: list[Trust | None] = field(factory=list)
+    trusted: list[Sequence[Trust]] = field(factory=list)
     exported: dict[str, Target] = field(factory=dict)
     published: dict[Hostname, tuple[Mac, str]] = field(factory=dict)
     known: tuple[Hostname, ...] = ()
@@ -95,10 +95,14 @@ class FakePlugin:
 
     @hookimpl
     def pull_image(
-        self, reference: ImageReference, layout: Path, session: Session, trust: Trust | None
+        self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
     ) -> AbstractContextManager[ImageSource]:
         self.world.trusted.append(trust)
         return self._pulled(reference, layout, session)
+
+    @hookimpl
+    def inspect_image(self) -> ImageDocuments:
+        raise NotImplementedError
 
     @contextmanager
     def _pulled(self, reference: ImageReference, layout: Path, session: Session) -> Iterator[ImageSource]:
