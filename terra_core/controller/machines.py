@@ -99,14 +99,14 @@ class Machines:
             stack.push(_when_failing(lambda: self._undo(hostname)))
             work = stack.enter_context(self._workspace(hostname))
             report(Event("pull", f"pull {record.node.image}"))
-            image = stack.enter_context(self._pulled(record.node.image, record.node.trust, session))
-            record = self._store.save(evolve(record, digest=str(image.digest), targets=self._plan(record)))
-            for target in record.targets:
-                offer: AbstractContextManager[object] = services.role("storage").call(
-                    "provision_target", AbstractContextManager, target=target, session=session
-                )
-                stack.enter_context(offer)
-            deployed = self._lay_down(record, image, work, session)
+            with self._pulled(record.node.image, record.node.trust, session) as image:
+                record = self._store.save(evolve(record, digest=str(image.digest), targets=self._plan(record)))
+                for target in record.targets:
+                    offer: AbstractContextManager[object] = services.role("storage").call(
+                        "provision_target", AbstractContextManager, target=target, session=session
+                    )
+                    stack.enter_context(offer)
+                deployed = self._lay_down(record, image, work, session)
             arguments = tuple(argument for target in record.targets for argument in target.kernel_arguments)
             record = evolve(record, kernel_arguments=(*deployed.kernel_arguments, *arguments))
             boot = evolve(record.boot, kernel=deployed.kernel, initrd=deployed.initrd)

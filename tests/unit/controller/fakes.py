@@ -6,6 +6,7 @@ It is another plugin, not a replacement for a part: its hooks hold to what terra
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -65,6 +66,7 @@ class World:
     fail: set[str] = field(factory=set)
     before: Callable[[str], None] = lambda hook: None
     calls: list[str] = field(factory=list)
+    pulling: threading.Lock = field(factory=threading.Lock)
     trusted: list[Sequence[Trust]] = field(factory=list)
     exported: dict[str, Target] = field(factory=dict)
     published: dict[Hostname, tuple[Mac, str]] = field(factory=dict)
@@ -106,8 +108,9 @@ class FakePlugin:
 
     @contextmanager
     def _pulled(self, reference: ImageReference, layout: Path, session: Session) -> Iterator[ImageSource]:
-        if not layout.exists():
-            LayoutMaker(layout).image([CONTENT])
+        with self.world.pulling:
+            if not layout.exists():
+                LayoutMaker(layout).image([CONTENT])
         self.world.asked("pull_image")
         yield Layout(layout).image()
         session.report(Event("pull", f"pulled {reference}", 1, 1))
