@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +16,8 @@ from terra_core.errors import ConfigError, TerraError
 from terra_core.image import ImageSource, Layout, apply_layers
 from terra_core.image.archive import DockerArchive
 from terra_core.image.openat import DIRECTORY
-from terra_core.image.removal import Fate, empty, remove
+from terra_core.image.removal import Fate, empty
+from terra_core.image.room import room_in
 from terra_core.plugins import Plugins
 
 _LAYOUT = "oci:"
@@ -54,9 +54,8 @@ def unpack(image: str, directory: Path, *, plugins: Plugins, session: Session, f
     started = time.monotonic()
     if os.geteuid() != 0:
         raise TerraError("only root can give files their owners", hint="run this as root")
-    spared = f".terra-{secrets.token_hex(16)}"
-    with _prepared(directory, spared, force=force), _opened(image, directory / spared, plugins, session) as source:
-        applied = apply_layers(source, directory, report=session.report, spared=os.fsencode(spared))
+    with _prepared(directory, force=force), room_in(directory) as room, _opened(image, room, plugins, session) as source:
+        applied = apply_layers(source, directory, report=session.report, spared=room.name)
     return Unpacked(
         digest=str(source.digest),
         layers=applied.layers,
@@ -77,7 +76,7 @@ def _opened(image: str, layout: Path, plugins: Plugins, session: Session) -> Abs
     except ValueError as error:
         raise ConfigError([f"IMAGE: {error}; or {_LAYOUT}DIRECTORY[:TAG], or {_ARCHIVE}FILE[:NAME]"]) from None
     offer: AbstractContextManager[ImageSource] = plugins.fill("registry", {}, source=session.source).call(
-        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session
+        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session, trust=None
     )
     return offer
 
@@ -92,7 +91,7 @@ def _split(text: str) -> tuple[Path, str | None]:
 
 
 @contextmanager
-def _prepared(directory: Path, spared: str, *, force: bool) -> Iterator[None]:
+def _prepared(directory: Path, *, force: bool) -> Iterator[None]:
     """Make the directory if need be; leave nothing of the work in it when that fails, unless it held something before."""
     made = _made(directory)
     with _open(directory) as fd:
@@ -110,8 +109,6 @@ def _prepared(directory: Path, spared: str, *, force: bool) -> Iterator[None]:
             if made:
                 directory.rmdir()
             raise
-        finally:
-            _drop(fd, spared)
 
 
 def _made(directory: Path) -> bool:
@@ -135,9 +132,3 @@ def _open(directory: Path) -> Iterator[int]:
     finally:
         os.close(fd)
 
-
-def _drop(directory: int, name: str) -> None:
-    """Remove what was downloaded, with the directory's own times as the image has them."""
-    status = os.fstat(directory)
-    remove(directory, os.fsencode(name))
-    os.utime(directory, ns=(status.st_atime_ns, status.st_mtime_ns))
