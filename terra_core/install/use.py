@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -14,18 +14,17 @@ from attrs import evolve, frozen
 from terra_core.config.loader import Document
 from terra_core.config.node import Node
 from terra_core.config.session import Session
-from terra_core.config.trust import Trust
-from terra_core.config.values import Address, ImageReference, pinned
-from terra_core.deploy import OpenImage, deploy, filesystem_of
+from terra_core.config.values import Address
+from terra_core.deploy import deploy, filesystem_of
 from terra_core.errors import TerraError
-from terra_core.image.source import ImageDocuments, ImageSource
 from terra_core.install.disks import Made, clear, partition
 from terra_core.install.facts import Device, Missing
 from terra_core.install.finish import Finish
+from terra_core.install.image import FoundImage, look_up
 from terra_core.install.journal import Journal
 from terra_core.install.plan import Plan, crowded, make_plan
 from terra_core.install.probe import examine
-from terra_core.plugins import Filled, Plugins
+from terra_core.plugins import Plugins
 from terra_core.system.disks import Signature
 from terra_core.system.mounts import sweep
 from terra_core.system.progress import Event, Report
@@ -42,7 +41,7 @@ class Installation:
     """
 
     plan: Plan
-    _image: OpenImage
+    _image: FoundImage
     _gateway: Address | None
     _plugins: Plugins
     _session: Session
@@ -75,7 +74,7 @@ class Installation:
         work.mkdir()
         deploy(
             plan.node,
-            self._image,
+            self._image.open,
             disks,
             plugins=self._plugins,
             session=self._session,
@@ -105,29 +104,18 @@ def installation(
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)
         make_plan(node, found, 0, wipe=wipe, begun=_begun(found, journal, node))  # before anything is fetched
-        registry = plugins.fill("registry", node.plugins, source=document.source)
-        trust = () if node.trust is None else (node.trust,)
-        known = registry.call("inspect_image", ImageDocuments, reference=node.image, session=told, trust=trust)
+        image = look_up(node, plugins, told)
         told.report(Event("plan", f"plan the disks of {node.hostname}"))
-        plan = make_plan(node, found, known.size, wipe=wipe, begun=_begun(found, journal, node))
+        plan = make_plan(node, found, image.bytes, wipe=wipe, begun=_begun(found, journal, node))
         yield Installation(
             plan=evolve(plan, notes=(*plan.notes, *_checked(plan, plugins, told))),
-            image=lambda room: _pulled(registry, pinned(node.image, str(known.named)), room, told, trust),
+            image=image,
             gateway=gateway,
             plugins=plugins,
             session=told,
             journal=journal,
             work=work,
         )
-
-
-def _pulled(
-    registry: Filled, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
-) -> AbstractContextManager[ImageSource]:
-    offer: AbstractContextManager[ImageSource] = registry.call(
-        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session, trust=trust
-    )
-    return offer
 
 
 def _begun(found: Mapping[str, Device | Missing], journal: Journal, node: Node) -> dict[str, tuple[Signature, ...]]:
