@@ -100,8 +100,8 @@ def create(
             no_cache=no_cache,
         )
         built = registry.call("build_image", BuiltImage, build=build, session=told)
-    digest = registry.call("push_image", str, reference=built.reference, session=told) if push else None
-    return Created(reference=built.reference, id=built.id, size=built.size, digest=digest)
+    digest = registry.call("push_image", str, reference=document.value.image, session=told) if push else None
+    return Created(reference=document.value.image, id=built.id, size=built.size, digest=digest)
 
 
 def render(
