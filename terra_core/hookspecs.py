@@ -218,6 +218,25 @@ class NodeBoot:
     initrd: Path | None = None
 
 
+@frozen(kw_only=True)
+class Trial:
+    """How a system did that was started to see whether it comes up.
+
+    :param state: what ``systemctl is-system-running`` said in the end; empty when it never did.
+    :param failed: the units that failed, a line each.
+    :param errors: the journal's errors, or what else there is to see where there is no journal.
+    """
+
+    state: str
+    failed: tuple[str, ...] = ()
+    errors: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it came up, and every unit with it."""
+        return self.state == "running"
+
+
 class Network:
     """Role ``network``: the network configuration of an image."""
 
@@ -248,6 +267,25 @@ class Registry:
         """Push an image that :meth:`build_image` made.
 
         :returns: the digest of the manifest that the registry took.
+        """
+
+    @hookspec(firstresult=True)
+    def save_image(self, image: str, layout: Path, session: Session) -> str | None:
+        """Write an image that :meth:`build_image` made into an OCI image layout; no program of it is run.
+
+        :param image: its id.
+        :param layout: an empty directory.
+        :returns: the digest of the manifest in the layout.
+        """
+
+    @hookspec(firstresult=True)
+    def try_image(self, image: str, seconds: float, session: Session) -> Trial | None:
+        """Start an image that :meth:`build_image` made as a container, its own init first, and see how the system does.
+
+        The image stays as it is, and the container is gone afterwards, whatever happens.
+
+        :param image: its id.
+        :param seconds: how long it may take to come up.
         """
 
     @hookspec(firstresult=True)

@@ -25,6 +25,7 @@ _PASSED_ON = (
 )  # fmt: skip
 _STDERR_LINES = 20
 _LAST_SECONDS = 10
+_OWNED = ("setpriv", "--pdeathsig", "TERM", "--")
 
 interruption: ContextVar[Callable[[], bool] | None] = ContextVar("interruption", default=None)
 """Asked several times a second while a program runs; a true answer ends the program and raises InterruptedWork."""
@@ -160,10 +161,9 @@ def converse(
     :raises CommandError: as for :func:`run`; the last lines of the output are in it.
     """
     words = tuple(os.fspath(word) for word in args)
-    owned = ["setpriv", "--pdeathsig", "TERM", "--", *words]
     try:
         process = subprocess.Popen(
-            owned,
+            (*_OWNED, *words),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -258,18 +258,25 @@ class Daemon:
     :param env: environment variables on top of :func:`clean_environment`.
     :param outlives: give it a session of its own, so that the signals of a terminal do not reach it and it may go on
         when its owner ends.
+    :param owned: let it get SIGTERM when the thread that called this ends, be it by kill -9 (PR_SET_PDEATHSIG, see prctl(2)).
     :raises CommandError: when the program is not installed.
     """
 
     def __init__(
-        self, args: Sequence[Argument], *, log: Path, env: Mapping[str, str] | None = None, outlives: bool = False
+        self,
+        args: Sequence[Argument],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        outlives: bool = False,
+        owned: bool = False,
     ) -> None:
         self.args = tuple(os.fspath(word) for word in args)
         self.log = log
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    self.args,
+                    (*_OWNED, *self.args) if owned else self.args,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -14,14 +14,16 @@ from terra_core.config.values import ImageReference, parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.progress import Event, Report
-from terra_docker.context import named_line, stream_context
+from terra_docker.context import dockerfile_text, named_line, stream_context
 from terra_docker.failures import ENGINE_LIST, registry_failure
+from terra_docker.instructions import read_dockerfile
 from terra_docker.leftovers import Leftovers
 from terra_docker.streams import Record, records
 
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _KEPT_LINES = 30
+_PLAIN = re.compile(r"[A-Za-z0-9 ._:/@+-]*")
 
 
 def build_by_classic(
@@ -34,15 +36,16 @@ def build_by_classic(
     :raises TerraError: with the failed step and the end of the engine's output.
     """
     progress = ClassicProgress(doing, leftovers, report)
+    line = _label_line(build, labels)
 
     def request() -> Iterable[Record]:
         answer: Iterable[Record] = client.build(
-            fileobj=stream_context(build, report),  # type: ignore[arg-type]  # requests sends any iterable in chunks
+            fileobj=stream_context(build, report, more=line),  # type: ignore[arg-type]  # requests sends any iterable in chunks
             custom_context=True,
             dockerfile=build.dockerfile,
             nocache=build.no_cache,
             buildargs=dict(build.arguments),
-            labels=dict(labels),
+            labels={} if line else dict(labels),
             rm=True,
             forcerm=True,
             network_mode="host",
@@ -57,6 +60,18 @@ def build_by_classic(
         raise TerraError(f"{doing}: the engine ended without an image\n{progress.output}")
     report(Event("build", f"built {build.reference or progress.image}", progress.total, progress.total, "steps"))
     return progress.image
+
+
+def _label_line(build: BuildRequest, labels: Mapping[str, str]) -> bytes:
+    """One instruction for all labels, to stand at the Dockerfile's end: the engine would make a step and a layer of each label.
+
+    Nothing where that would not be what it is meant to be.
+    """
+    text = dockerfile_text(build) or ""
+    words = [f'{name}="{value}"' for name, value in sorted(labels.items()) if _PLAIN.fullmatch(f"{name}{value}")]
+    if len(words) != len(labels) or not words or not read_dockerfile(text).closed:
+        return b""
+    return f"\nLABEL {' '.join(words)}\n".encode()
 
 
 @define

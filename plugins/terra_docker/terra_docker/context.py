@@ -26,9 +26,10 @@ class _Entry:
     name: str
     path: Path
     status: tarfile.TarInfo = field(repr=False)
+    size: int
 
 
-def stream_context(build: BuildRequest, report: Report, *, ignore_file: bool = True) -> Iterator[bytes]:
+def stream_context(build: BuildRequest, report: Report, *, ignore_file: bool = True, more: bytes = b"") -> Iterator[bytes]:
     """Give the tar in pieces, straight from the files: the context is neither copied nor changed.
 
     Entries are sorted by name, their owner is root, and no time in them is later than the build's epoch.
@@ -39,6 +40,7 @@ def stream_context(build: BuildRequest, report: Report, *, ignore_file: bool = T
     :param build: its context, overlay and Dockerfile.
     :param report: is told how many bytes of the files have gone.
     :param ignore_file: whether .dockerignore is sent like any other file; what it names is left out in any case.
+    :param more: what is added at the end of the Dockerfile.
     :raises TerraError: when something cannot be read, or changes while it is.
     """
     entries = [entry for entry in _entries(build) if ignore_file or entry.name != _IGNORE]
@@ -46,11 +48,14 @@ def stream_context(build: BuildRequest, report: Report, *, ignore_file: bool = T
     done = 0
     report(_event(done, total))
     for entry in entries:
+        added = more if entry.name == build.dockerfile else b""
+        entry.status.size += len(added)
         yield entry.status.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
         for piece in _content(entry):
             done += len(piece)
             yield piece
             report(_event(done, total))
+        yield added
         yield bytes(-entry.status.size % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)
     report(_event(total, total))
@@ -106,7 +111,7 @@ def _entries(build: BuildRequest) -> list[_Entry]:
             rendered = overlay is not None and found[name].is_relative_to(overlay)
             if build.epoch is not None:
                 status.mtime = build.epoch if rendered else min(int(status.mtime), build.epoch)
-            entries.append(_Entry(name, found[name], status))
+            entries.append(_Entry(name, found[name], status, status.size))
     return entries
 
 
@@ -140,7 +145,7 @@ def _status(name: str, path: Path) -> tarfile.TarInfo | None:
 
 def _content(entry: _Entry) -> Iterator[bytes]:
     """Exactly the bytes that the header announced: a file that changes meanwhile would shift everything after it."""
-    left = entry.status.size
+    left = entry.size
     if not left:
         return
     try:

@@ -61,10 +61,12 @@ class Dockerfile:
 
     :param directives: the parser directives at its top, by name in lower case.
     :param instructions: its instructions.
+    :param closed: whether an instruction that is added at its end is one of its own.
     """
 
     directives: dict[str, str]
     instructions: tuple[Instruction, ...]
+    closed: bool
 
     @property
     def syntax(self) -> str | None:
@@ -95,7 +97,9 @@ def read_dockerfile(text: str) -> Dockerfile:
     lines = text.removeprefix("\ufeff").splitlines()
     directives = _directives(lines)
     escape = directives.get("escape", "\\")
-    return Dockerfile(directives, tuple(_instructions(lines, escape if escape in ("\\", "`") else "\\")))
+    escape = escape if escape in ("\\", "`") else "\\"
+    told = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    return Dockerfile(directives, tuple(_instructions(lines, escape)), closed=bool(told) and not told[-1].endswith(escape))
 
 
 def _directives(lines: Sequence[str]) -> dict[str, str]:
