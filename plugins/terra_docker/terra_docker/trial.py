@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -23,7 +22,15 @@ from terra_docker.settings import Docker
 _UNTIL = "terra.trial.until"
 _SPARE_SECONDS = 600
 _ENDED = ("running", "degraded", "maintenance", "stopping")
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS = "/sys/fs/cgroup"
+# With control groups of version 2, only a privileged container may write to those of its own.
+_UNIFIED: dict[str, Any] = {"privileged": True, "cgroupns": "private"}
+# With version 1, systemd writes to the hierarchy "name=systemd", where the engine's machine has mounted it.
+_LEGACY: dict[str, Any] = {
+    "cap_add": ["SYS_ADMIN", "NET_ADMIN"],
+    "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
+    "binds": {_CGROUPS: {"bind": _CGROUPS, "mode": "ro"}},
+}
 _LINES = 40
 _MEMORY = {"/run": "exec,mode=755", "/run/lock": ""}
 
@@ -31,7 +38,7 @@ _MEMORY = {"/run": "exec,mode=755", "/run/lock": ""}
 def try_image(image: str, seconds: float, settings: Docker, report: Report) -> Trial:
     """Start an image's init in a container of its own and see how the system does.
 
-    It is privileged, as systemd needs to be to mount and to set up devices, and has no network but its own loopback.
+    It may mount, as systemd has to, and has no network but its own loopback.
 
     :param image: its id.
     :param seconds: how long it may take.
@@ -50,10 +57,8 @@ def try_image(image: str, seconds: float, settings: Docker, report: Report) -> T
 
 @contextmanager
 def _container(client: APIClient, image: str, seconds: float) -> Iterator[str]:
-    # With control groups of version 1, systemd finds its own hierarchy where the engine's machine has it.
-    binds = {str(_CGROUPS): {"bind": str(_CGROUPS), "mode": "ro"}}
-    options: dict[str, Any] = {"cgroupns": "private"} if client.info().get("CgroupVersion") == "2" else {"binds": binds}
-    host = client.create_host_config(privileged=True, network_mode="none", tmpfs=_MEMORY, **options)
+    options = _UNIFIED if client.info().get("CgroupVersion") == "2" else _LEGACY
+    host = client.create_host_config(network_mode="none", tmpfs=_MEMORY, **options)
     made = client.create_container(
         image,
         environment={"container": "docker"},
