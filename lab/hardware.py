@@ -10,12 +10,10 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.errors import TerraError
+from terra_core.system.emulator import acceleration, option
 
 _OVMF = Path("/usr/share/OVMF")
 _FLASH = (("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"), ("OVMF_CODE.fd", "OVMF_VARS.fd"))
-# Five levels of page tables and "fast" string moves are what emulation is slowest at: they double the time of a boot.
-_EMULATED = "max,la57=off,erms=off"
-_PROCESSOR = {"kvm": "host", "tcg": _EMULATED}
 
 
 class Firmware(StrEnum):
@@ -54,24 +52,15 @@ class Hardware:
         return [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
             # Without a screen, the firmware and the boot loader speak to the serial console.
-            *("-machine", "q35,graphics=off", "-accel", _acceleration(accelerator)),
-            *("-cpu", _PROCESSOR.get(accelerator, _EMULATED), "-smp", str(self.processors), "-m", str(self.memory)),
+            *("-machine", "q35,graphics=off", *acceleration(accelerator)),
+            *("-smp", str(self.processors), "-m", str(self.memory)),
             *("-device", "virtio-rng-pci"),
             *("-netdev", f"tap,id=lan,ifname={tap},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac},bootindex=1{rom}"),
-            *("-chardev", f"file,id=console,path={_option(serial)}", "-serial", "chardev:console"),
+            *("-chardev", f"file,id=console,path={option(serial)}", "-serial", "chardev:console"),
             *("-qmp", f"unix:{directory / 'qmp'},server=on,wait=off"),
             *(_flash(directory) if self.firmware is Firmware.UEFI else ()),
         ]
-
-
-def _acceleration(name: str) -> str:
-    return "tcg,thread=multi" if name == "tcg" else name
-
-
-def _option(path: Path) -> str:
-    """A comma ends an option, two stand for one."""
-    return str(path).replace(",", ",,")
 
 
 def _flash(directory: Path) -> list[str]:
