@@ -1,7 +1,7 @@
 """``make release``: every image of Terra, built by vab, and pushed where REPO says.
 
-``python -m iso.release`` reads REPO (a registry and path; nothing is pushed without it), VERSION (the tag) and HTTP (set to push over
-plain HTTP) from the environment, and writes ``build/release.json``.
+``python -m iso.release`` reads REPO (a registry and path; nothing is pushed without it), VERSION (the tag) and HTTP (set to
+push over plain HTTP) from the environment, and writes ``build/release.json``.
 """
 
 from __future__ import annotations

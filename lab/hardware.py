@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -38,17 +39,19 @@ class Hardware:
     memory: int
     processors: int
 
-    def arguments(self, *, tap: str, serial: Path, directory: Path) -> list[str]:
-        """The arguments that start it: no disk, no screen, no default devices; a monitor (QMP) at ``directory/qmp``.
+    def arguments(self, *, tap: str, serial: Path, directory: Path, disks: Sequence[Path] = ()) -> list[str]:
+        """The arguments that start it: no screen, no default devices; a monitor (QMP) at ``directory/qmp``.
 
         :param tap: the device that its interface is plugged into.
         :param serial: the file for its serial console.
         :param directory: where its monitor's socket and its firmware's variables are kept.
+        :param disks: image files; it boots from the first one that it can, and from the network when there is none.
         :raises TerraError: when the firmware is not installed.
         """
         accelerator = os.environ.get("ACCEL", "tcg")
         # QEMU's default is iPXE, which a BIOS needs; UEFI has a network boot of its own, as a real machine does.
-        rom = ",romfile=" if self.firmware is Firmware.UEFI else ""
+        rom = ",romfile=" if self.firmware is Firmware.UEFI or disks else ""
+        order = "" if disks else ",bootindex=1"
         return [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
             # Without a screen, the firmware and the boot loader speak to the serial console.
@@ -56,11 +59,20 @@ class Hardware:
             *("-smp", str(self.processors), "-m", str(self.memory)),
             *("-device", "virtio-rng-pci"),
             *("-netdev", f"tap,id=lan,ifname={tap},script=no,downscript=no"),
-            *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac},bootindex=1{rom}"),
+            *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac}{order}{rom}"),
+            *(word for at, disk in enumerate(disks) for word in _disk(at, disk)),
             *("-chardev", f"file,id=console,path={option(serial)}", "-serial", "chardev:console"),
             *("-qmp", f"unix:{directory / 'qmp'},server=on,wait=off"),
             *(_flash(directory) if self.firmware is Firmware.UEFI else ()),
         ]
+
+
+def _disk(at: int, path: Path) -> list[str]:
+    """What the guest writes is lost when the host fails, and not when the guest does."""
+    return [
+        *("-drive", f"if=none,id=disk{at},format=raw,cache=unsafe,discard=unmap,file={option(path)}"),
+        *("-device", f"virtio-blk-pci,drive=disk{at},bootindex={at + 1},serial=disk{at}"),
+    ]
 
 
 def _flash(directory: Path) -> list[str]:

@@ -12,7 +12,7 @@ from terra_core.image.faults import ImageError
 from terra_core.image.layout import Layout
 from terra_core.image.limits import Limits, Tally
 from terra_core.image.media import LAYERS
-from terra_core.image.tar import Entry, Kind, TarReader
+from terra_core.image.tar import ByteStream, Entry, Kind, TarReader
 
 _OPAQUE = b".wh..wh..opq"
 _PREFIX = b".wh."
@@ -48,7 +48,7 @@ def read_files(
 
 def _entries(layout: Layout, layer: Descriptor, tally: Tally, limits: Limits) -> Iterator[tuple[Entry, TarReader]]:
     with os.fdopen(layout.open_blob(layer), "rb", buffering=0) as blob:
-        reader = TarReader(uncompressed(blob.read, LAYERS[layer.media_type], limits), tally)
+        reader = TarReader(ByteStream(uncompressed(blob.read, LAYERS[layer.media_type], limits)), tally)
         for entry in reader:
             yield entry, reader
 

@@ -52,9 +52,9 @@ class DockerPlugin:
     def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> str:
         """Pull into an OCI image layout, with the credentials of ``docker login``."""
         from terra_docker.pull import pull_image
-        from terra_docker.settings import Docker
+        from terra_docker.settings import settings_for
 
-        return pull_image(reference, layout, session.settings(NAME, Docker), session.report)
+        return pull_image(reference, layout, settings_for(reference, session), session.report)
 
 
 plugin = DockerPlugin()

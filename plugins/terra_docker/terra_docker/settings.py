@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from terra_core.config.session import Session
 from terra_core.config.structure import Problem
 from terra_core.config.values import ImageReference, shown
 
@@ -37,3 +38,9 @@ class Docker:
                 yield Problem(f"insecure[{at}]", f'expected a host and port, such as "10.0.10.3:5000", got {shown(registry)}')
         if self.engine is not None and not _ENGINE.fullmatch(self.engine):
             yield Problem("engine", f'expected an address, such as "unix:///run/docker.sock", got {shown(self.engine)}')
+
+
+def settings_for(reference: ImageReference, session: Session) -> Docker:
+    """``[docker]`` of a session that is about ``reference``, whose registry goes without TLS where the session says so."""
+    settings = session.settings("docker", Docker)
+    return evolve(settings, insecure=(*settings.insecure, reference.registry)) if session.plain_http else settings

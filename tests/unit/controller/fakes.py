@@ -109,6 +109,10 @@ class FakePlugin:
         return str(json.loads((layout / "index.json").read_text())["manifests"][0]["digest"])
 
     @hookimpl
+    def check_disks(self) -> list[str]:
+        raise NotImplementedError
+
+    @hookimpl
     def prepare_disks(
         self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
     ) -> AbstractContextManager[PreparedGroup]:
