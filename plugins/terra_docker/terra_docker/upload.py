@@ -115,7 +115,7 @@ class _Body:
 
     file: BinaryIO
     size: int
-    tell: Callable[[int], None]
+    count: Callable[[int], None]
 
     def __len__(self) -> int:
         return self.size
@@ -123,5 +123,5 @@ class _Body:
     def read(self, length: int) -> bytes:
         """The next bytes."""
         piece = self.file.read(length)
-        self.tell(len(piece))
+        self.count(len(piece))
         return piece
