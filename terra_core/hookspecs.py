@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pluggy
 from attrs import field, frozen
@@ -21,7 +22,11 @@ from attrs import field, frozen
 from terra_core.config.node import DiskGroup, Firmware
 from terra_core.config.server import Server
 from terra_core.config.session import Session
+from terra_core.config.trust import Trust
 from terra_core.config.values import Address, Hostname, ImageReference, Mac
+
+if TYPE_CHECKING:
+    from terra_core.image.source import ImageSource  # slow to import
 
 hookspec = pluggy.HookspecMarker("terra")
 hookimpl = pluggy.HookimplMarker("terra")
@@ -335,11 +340,23 @@ class Registry:
         """
 
     @hookspec(firstresult=True)
-    def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> str | None:
-        """Bring an image of a registry into an OCI image layout on disk.
+    def pull_image(
+        self, reference: ImageReference, layout: Path, session: Session, trust: Trust | None
+    ) -> AbstractContextManager[ImageSource] | None:
+        """Offer to bring an image of a registry into an OCI image layout on disk, readable while it comes.
 
-        :param layout: a directory to make or to add to; what it has already is not fetched again.
-        :returns: the digest of the manifest for this machine's platform.
+        Entering looks the reference up, once, and ends when the manifest for this machine's platform and the configuration are
+        in the layout, verified. The layers follow; what the layout has already is not fetched again. Leaving without an
+        exception waits until all of them are there and verified; leaving with one ends the work at once.
+
+        The layout keeps the registry's own bytes, so that digests are the registry's; it can be read at any time, and finds the
+        image by either digest, of the manifest or of the index that the reference names. One pull at a time uses a layout, and
+        others wait. What is left half-way is never taken as complete by a later pull.
+
+        :param reference: by tag or digest.
+        :param layout: a directory to make or to add to.
+        :param trust: whose signature the image must have; without one, nothing of a layer is fetched.
+        :raises TerraError: as the registry said it, or because the image is not what it has to be or not signed.
         """
 
 

@@ -77,7 +77,7 @@ def _opened(image: str, layout: Path, plugins: Plugins, session: Session) -> Abs
     except ValueError as error:
         raise ConfigError([f"IMAGE: {error}; or {_LAYOUT}DIRECTORY[:TAG], or {_ARCHIVE}FILE[:NAME]"]) from None
     offer: AbstractContextManager[ImageSource] = plugins.fill("registry", {}, source=session.source).call(
-        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session
+        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session, trust=None
     )
     return offer
 

@@ -8,6 +8,7 @@ from enum import Enum
 from attrs import Factory, frozen
 
 from terra_core.config.structure import Problem, has, known
+from terra_core.config.trust import Trust
 from terra_core.config.values import (
     Compression,
     DevicePath,
@@ -149,6 +150,7 @@ class Node:
     :param image: the image that it runs.
     :param mac: the address of the interface it boots from; needed for provisioning.
     :param groups: its file systems.
+    :param trust: whose images it runs; anybody's when left out.
     :param plugins: the plugin of each role, where it is not the default.
     """
 
@@ -156,6 +158,7 @@ class Node:
     image: ImageReference
     mac: Mac | None = None
     groups: tuple[DiskGroup, ...]
+    trust: Trust | None = None
     plugins: Mapping[str, PluginName] = Factory(dict)
 
     @property

@@ -19,6 +19,7 @@ from terra_core.config.controller import Controller
 from terra_core.config.loader import Document
 from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
+from terra_core.config.trust import Trust, with_key
 from terra_core.config.values import ImageReference
 from terra_core.controller.store import Record, State, Store
 from terra_core.deploy import Deployed, deploy, filesystem_of
@@ -26,6 +27,7 @@ from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot, Target, TargetRequest
 from terra_core.image.apply import apply_layers
 from terra_core.image.layout import Layout
+from terra_core.image.source import ImageSource
 from terra_core.plugins import Filled, Plugins
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import uninterrupted
@@ -83,7 +85,7 @@ class Machines:
             raise TerraError(f"{document.source}: mac: is required for provisioning")
         for group in node.groups:
             filesystem_of(group, node, self._services.plugins, source=document.source)
-        return self._store.reserve(node, node.mac, document.raw, document.tables)
+        return self._store.reserve(node, node.mac, with_key(document.raw, node.trust), document.tables)
 
     def provision(self, record: Record, report: Report) -> Mapping[str, Any]:
         """Give a reserved machine its disks, and let it boot.
@@ -98,7 +100,7 @@ class Machines:
             stack.push(_when_failing(lambda: self._undo(hostname)))
             work = stack.enter_context(self._workspace(hostname))
             report(Event("pull", f"pull {record.node.image}"))
-            layout, digest = self._pull(record.node.image, session)
+            layout, digest = self._pull(record.node.image, record.node.trust, session)
             record = self._store.save(evolve(record, digest=digest, targets=self._plan(record)))
             for target in record.targets:
                 offer: AbstractContextManager[object] = services.role("storage").call(
@@ -166,7 +168,7 @@ class Machines:
         session = self._services.session.reporting_to(report)
         with self._boot_image, self._workspace("pxe") as work, ExitStack() as stack:
             stack.callback(self._drop_image, reference)
-            layout, digest = self._pull(reference, session)
+            layout, digest = self._pull(reference, None, session)
             tree = work / "tree"
             tree.mkdir()
             apply_layers(layout.image(digest), tree, report=report)
@@ -197,11 +199,21 @@ class Machines:
             first_lun += len(group.disk)
         return tuple(targets)
 
-    def _pull(self, reference: ImageReference, session: Session) -> tuple[Layout, str]:
+    def _pull(self, reference: ImageReference, trust: Trust | None, session: Session) -> tuple[Layout, str]:
+        services = self._services
         with self._pulls[str(reference)]:
             place = self._image_place(reference)
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            digest = self._services.role("registry").call("pull_image", str, reference=reference, layout=place, session=session)
+            offer: AbstractContextManager[ImageSource] = services.role("registry").call(
+                "pull_image",
+                AbstractContextManager,
+                reference=reference,
+                layout=place,
+                session=session,
+                trust=trust or services.config.trust,
+            )
+            with offer as image:
+                digest = str(image.digest)
             return Layout(place), digest
 
     def _image_place(self, reference: ImageReference) -> Path:

@@ -56,7 +56,7 @@ class Journal:
             note = json.loads(self._path(device).read_text())
         except (OSError, ValueError):
             return None
-        if note["hostname"] != hostname:
+        if not isinstance(note, dict) or note.get("hostname") != hostname:
             return None
         return tuple(Signature(**one) for one in note["signatures"])
 

@@ -16,7 +16,7 @@ from terra_core.config.node import Node
 from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.deploy import deploy, filesystem_of
-from terra_core.errors import ConflictError, TerraError
+from terra_core.errors import TerraError
 from terra_core.image.layout import Layout
 from terra_core.install.disks import Made, clear, partition
 from terra_core.install.facts import Device, Missing
@@ -27,7 +27,10 @@ from terra_core.install.probe import examine
 from terra_core.plugins import Plugins
 from terra_core.system.disks import Signature
 from terra_core.system.mounts import sweep
-from terra_core.system.progress import Event
+from terra_core.system.progress import Event, Report
+from terra_core.system.waiting import wait_until
+
+_OTHER_SECONDS = 1800
 
 
 @frozen(kw_only=True)
@@ -100,7 +103,7 @@ def installation(
     told = evolve(session, source=document.source, tables=document.tables)
     place = session.places.run / "install"
     image = session.places.state / "install"  # what is kept there may be large, and need not be gone by itself
-    with _alone(place, image) as work:
+    with _alone(place, image, told.report) as work:
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)
         make_plan(node, found, 0, wipe=wipe, begun=_begun(found, journal, node))  # before anything is fetched
@@ -144,7 +147,7 @@ def _checked(plan: Plan, plugins: Plugins, session: Session) -> Iterator[str]:
 
 
 @contextmanager
-def _alone(place: Path, image: Path) -> Iterator[Path]:
+def _alone(place: Path, image: Path, report: Report) -> Iterator[Path]:
     """Hold the one lock of a machine's installations; gives an empty directory, which goes at the end as ``image`` does."""
     try:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -152,10 +155,9 @@ def _alone(place: Path, image: Path) -> Iterator[Path]:
     except OSError as error:
         raise TerraError(f"{place}: cannot be used: {error.strerror}", hint="run terra-install as root") from error
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError("another terra-install runs on this machine", hint="wait until it has ended") from None
+        if not _locked(lock):
+            report(Event("wait", "wait for another terra-install on this machine to end"))
+            wait_until(lambda: _locked(lock), seconds=_OTHER_SECONDS, what="another terra-install to end")
         work = place / "work"
         if work.exists():
             sweep(work, work)
@@ -170,6 +172,14 @@ def _alone(place: Path, image: Path) -> Iterator[Path]:
             shutil.rmtree(image, ignore_errors=True)
     finally:
         os.close(lock)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _counted(disks: int) -> str:

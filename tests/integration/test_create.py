@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from lab.tiny import write_tiny_root
 from terra_core.config.session import Session
 from terra_core.config.values import parse_image_reference
 from terra_core.image import Layout, apply_layers
+from terra_core.image.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.process import Argument, run
 from terra_core.system.waiting import wait_until
@@ -139,7 +140,11 @@ def unpacked(registry: Registry, network: Network, reference: str, tmp_path: Pat
     root.mkdir()
     with network.inside():
         name = parse_image_reference(reference)
-        digest = role.call("pull_image", str, reference=name, layout=layout, session=session)
+        offer: AbstractContextManager[ImageSource] = role.call(
+            "pull_image", AbstractContextManager, reference=name, layout=layout, session=session, trust=None
+        )
+        with offer as source:
+            digest = str(source.digest)
     image = Layout(layout)
     apply_layers(image.image(digest), root)
     return root

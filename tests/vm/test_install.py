@@ -22,7 +22,7 @@ _BUILD = Path(__file__).parent.parent.parent / "build"
 _BOOT_SECONDS = 600
 _INSTALL_SECONDS = 900
 _OVERHEAD_SECONDS = 5.0
-_ELSEWHERE = ("pull", "format", "apply")
+_ELSEWHERE = ("wait", "pull", "format", "apply")
 """The steps whose time is that of the tools, of the registry and of the disks."""
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
+from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
 from terra_core.hookspecs import BuildRequest, BuiltImage, Trial, hookimpl
+
+if TYPE_CHECKING:
+    from terra_core.image.source import ImageSource  # slow to import
 
 NAME = "docker"
 
@@ -49,12 +55,14 @@ class DockerPlugin:
         return try_image(image, seconds, session.settings(NAME, Docker), session.report)
 
     @hookimpl
-    def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> str:
+    def pull_image(
+        self, reference: ImageReference, layout: Path, session: Session, trust: Trust | None
+    ) -> AbstractContextManager[ImageSource]:
         """Pull into an OCI image layout, with the credentials of ``docker login``."""
-        from terra_docker.pull import pull_image
+        from terra_docker.pull import pulled
         from terra_docker.settings import settings_for
 
-        return pull_image(reference, layout, settings_for(reference, session), session.report)
+        return pulled(reference, layout, settings_for(reference, session), session.report, trust)
 
 
 plugin = DockerPlugin()

@@ -14,7 +14,7 @@ from terra_grub.esp import DIRECTORY
 
 VARIABLES = Path("/sys/firmware/efi/efivars")
 _LABEL = "Terra"
-_ENTRY = re.compile(r"Boot([0-9A-Fa-f]{4})\*? (Terra)\t(.*)")
+_ENTRY = re.compile(r"Boot([0-9A-Fa-f]{4})[* ] (Terra)\t(.*)")
 
 
 def register(disks: Sequence[BootDisk], report: Report, variables: Path = VARIABLES) -> None:
