@@ -1,7 +1,8 @@
 """``make release``: every image of Terra, built by vab, and pushed where REPO says.
 
-``python -m iso.release`` reads REPO (a registry and path; nothing is pushed without it), VERSION (the tag) and HTTP (set to
-push over plain HTTP) from the environment, and writes ``build/release.json``.
+``python -m iso.release [NAME ...]`` builds the named images, or all of them. It reads REPO (a registry and path; nothing is
+pushed without it), VERSION (the tag) and HTTP (set to push over plain HTTP) from the environment, and writes
+``build/release.json``.
 """
 
 from __future__ import annotations
@@ -91,10 +92,18 @@ class Released:
 
 
 def release(
-    wanted: Wanted, *, recipes: Path = RECIPES, images: Path = IMAGES, manifest: Path = MANIFEST, engine: str, say: Say
+    wanted: Wanted,
+    names: Sequence[str] = (),
+    *,
+    recipes: Path = RECIPES,
+    images: Path = IMAGES,
+    manifest: Path = MANIFEST,
+    engine: str,
+    say: Say,
 ) -> list[Released]:
     """Build every image, and push it when that is asked for; what is there already is left alone.
 
+    :param names: the recipes, with what is laid over them; all when there is none.
     :param recipes: the directory of the recipes' folders.
     :param images: the directory of the root tars.
     :param manifest: release.json; what it says of an earlier run is believed as far as engine and registry agree.
@@ -102,7 +111,10 @@ def release(
     """
     before = {entry.image: entry for entry in _read(manifest)}
     done: list[Released] = []
-    for recipe in in_order([Recipe.load(path.parent) for path in sorted(recipes.glob("*/recipe.toml"))]):
+    there = {path.parent.name: path.parent for path in sorted(recipes.glob("*/recipe.toml"))}
+    if unknown := [name for name in names if name not in there]:
+        raise TerraError(f"no recipe {', '.join(unknown)}", hint=f"there are: {', '.join(there)}")
+    for recipe in in_order([Recipe.load(there[name]) for name in names or there]):
         name = str(wanted.reference(recipe))
         source = source_of(recipe)
         entry = before.get(name)
@@ -112,7 +124,8 @@ def release(
             entry = _make(recipe, wanted, source, images=images, engine=engine, say=say)
         done.append(entry)
         _write(manifest, [*done, *(other for image, other in before.items() if image not in [made.image for made in done])])
-    _write(manifest, done)
+    if not names:
+        _write(manifest, done)
     return done
 
 
@@ -227,12 +240,12 @@ def _answers(host: str) -> bool:
         return False
 
 
-def main() -> int:
-    """Build, and push; gives the exit code."""
+def main(names: Sequence[str]) -> int:
+    """Build the named images, or all, and push them; gives the exit code."""
     try:
         wanted = Wanted.of(os.environ)
         with interruptible(), engine_in_reach(_say) as engine:
-            for entry in release(wanted, engine=engine, say=_say):
+            for entry in release(wanted, names, engine=engine, say=_say):
                 print(f"{entry.image}@{entry.digest}" if entry.pushed else f"{entry.image} {entry.digest}")
     except TerraError as error:
         _say(f"Error: {error}")
@@ -245,4 +258,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
