@@ -64,7 +64,7 @@ def test_passwords_differ(live: ModuleType) -> None:
 def test_what_is_installed(live: ModuleType) -> None:
     words = live.kernel_words("terra.install=http://10.0.10.3/n.toml terra.gateway=10.0.10.1 terra.http quiet")
     assert live.install_command(words) == [
-        "terra-install", "--yes", "--json", "--gateway", "10.0.10.1", "--http", "--", "http://10.0.10.3/n.toml",
+        "terra-install", "--yes", "--gateway", "10.0.10.1", "--http", "--", "http://10.0.10.3/n.toml",
     ]  # fmt: skip
     assert live.install_command([("terra.install", "--wipe")])[-2:] == ["--", "--wipe"], "an option it is not"
 
