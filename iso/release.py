@@ -21,6 +21,7 @@ import requests
 from attrs import asdict, frozen
 from docker.errors import DockerException, ImageNotFound
 
+from iso.bootstrap import EPOCH
 from iso.build import IMAGES, RECIPES, Say, build, digest
 from iso.origin import Origin
 from iso.recipe import Recipe
@@ -167,7 +168,7 @@ def _make(recipe: Recipe, wanted: Wanted, source: str, *, images: Path, engine: 
         out: list[Argument] = [*(["--push"] if wanted.push else []), *(["--http"] if wanted.push and wanted.http else [])]
         vab = Path(sys.executable).with_name("vab")
         said = run([vab, "--engine", engine, "build", "--ref", str(reference), "--context", context, *out],
-                   timeout=_SECONDS, shown=True)  # fmt: skip
+                   timeout=_SECONDS, shown=True, env={"SOURCE_DATE_EPOCH": EPOCH})  # fmt: skip
     printed = said.text.strip()
     named = printed.rpartition("@")[2] if wanted.push else printed.split()[-1]
     with closing(docker.DockerClient(base_url=engine)) as client:
