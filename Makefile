@@ -7,7 +7,7 @@ SUITE ?= bookworm
 export DISTRO SUITE MIRROR
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-vm release lock bench-start clean
+.PHONY: help setup demo test lint test-unit test-integration test-vm release lock bench-start bench-image test-stacks clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,12 @@ release: setup ## Build the base images from packages, into build/images.
 
 bench-start: setup ## How long `terra --help` takes, against an empty Python program.
 	@$(BIN)/python bench/start.py
+
+bench-image: setup ## How long an image takes to a directory, against umoci, skopeo, docker and tar; ROUNDS=5.
+	@$(BIN)/python bench/image.py --rounds $(or $(ROUNDS),5)
+
+test-stacks: setup ## STACKS (200000) random images against umoci, from seed FIRST (0) on.
+	TERRA_STACKS=$(or $(STACKS),200000) TERRA_FIRST_STACK=$(or $(FIRST),0) $(PYTEST) -n auto tests/integration/image/test_random_stacks.py
 
 lock: setup ## Take the installed versions as those that everybody gets.
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt

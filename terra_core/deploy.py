@@ -76,7 +76,7 @@ def deploy(
             place = root / mount.path.lstrip("/")
             place.mkdir(parents=True, exist_ok=True)
             stack.enter_context(mounted(mount.device, place, filesystem=mount.filesystem, options=mount.options))
-        applied = apply_layers(layout, layout.manifest(layout.resolve(digest)), root, report=session.report)
+        applied = apply_layers(layout.image(digest), root, report=session.report)
         session.report(Event("identity", f"write the identity of {node.hostname}"))
         with ContainedRoot(root) as inside:
             _write_identity(inside, node.hostname, mounts)

@@ -149,12 +149,13 @@ def _figures(event: Event, seconds: float | None) -> str:
         return ""
     if event.unit != "bytes":
         return f"{event.done} of {event.total}" if event.total is not None else f"{event.done} {event.unit}"
-    size = _size(event.done) if event.total is None or _is_end(event) else f"{_size(event.done)} of {_size(event.total)}"
-    rate = f", {_size(int(event.done / seconds))}/s" if seconds and event.done else ""
+    size = size_of(event.done) if event.total is None or _is_end(event) else f"{size_of(event.done)} of {size_of(event.total)}"
+    rate = f", {size_of(int(event.done / seconds))}/s" if seconds and event.done else ""
     return size + rate
 
 
-def _size(count: int) -> str:
+def size_of(count: int) -> str:
+    """A number of bytes as a person reads it: ``12.3 MB``."""
     if count < 1000:
         return f"{count} bytes"
     amount, unit = float(count), "bytes"

@@ -169,7 +169,7 @@ class Machines:
             layout, digest = self._pull(reference, session)
             tree = work / "tree"
             tree.mkdir()
-            apply_layers(layout, layout.manifest(layout.resolve(digest)), tree, report=report)
+            apply_layers(layout.image(digest), tree, report=report)
             files: Sequence[str] = self._services.role("boot").call(
                 "install_boot_image", (list, tuple), tree=tree, session=session
             )

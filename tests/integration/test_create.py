@@ -99,7 +99,7 @@ def unpacked(registry: Registry, network: Network, reference: str, tmp_path: Pat
         name = parse_image_reference(reference)
         digest = role.call("pull_image", str, reference=name, layout=layout, session=session)
     image = Layout(layout)
-    apply_layers(image, image.manifest(image.resolve(digest)), root)
+    apply_layers(image.image(digest), root)
     return root
 
 

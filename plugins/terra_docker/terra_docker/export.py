@@ -71,8 +71,7 @@ def export_tree(layout: Path, directory: Path, report: Report) -> None:
     made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        image = Layout(layout)
-        apply_layers(image, image.manifest(image.resolve()), directory, report=report)
+        apply_layers(Layout(layout).image(), directory, report=report)
     except BaseException:
         for path in directory.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

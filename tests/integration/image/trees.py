@@ -75,4 +75,4 @@ def apply(place: Path, layers: Sequence[Blob | bytes], limits: Limits | None = N
     layout = Layout(maker.path)
     root = place / "root"
     root.mkdir()
-    return root, apply_layers(layout, layout.manifest(layout.resolve()), root, limits=limits)
+    return root, apply_layers(layout.image(), root, limits=limits)
