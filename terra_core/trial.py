@@ -31,7 +31,7 @@ from terra_core.system.emulator import acceleration, accelerators, option, progr
 from terra_core.system.mounts import sweep
 from terra_core.system.process import Daemon
 from terra_core.system.progress import Event
-from terra_core.system.waiting import wait_until
+from terra_core.system.waiting import WaitedInVain, wait_until
 
 _STATE = "/var/tmp"  # noqa: S108  # a disk is too large for a /tmp that may be in memory; the directory's name is made by mkdtemp
 _PREFIX = "terra-trial-"
@@ -175,7 +175,7 @@ class _Machine:
         return daemon
 
     def _begins(self, daemon: Daemon) -> bool:
-        with suppress(TerraError):
+        with suppress(WaitedInVain):
             wait_until(
                 lambda: not daemon.alive or _INIT.search((self.work / "console").read_bytes()),
                 seconds=_INIT_SECONDS,
@@ -195,7 +195,7 @@ class _Machine:
                 self._tell(line)
             return f"{_MARK} end" in self._said() or not daemon.alive
 
-        with suppress(TerraError):
+        with suppress(WaitedInVain):
             wait_until(ended, seconds=max(deadline - time.monotonic(), 0), what="the system to come up", interval=0.5)
         trial = read_answer(self._said())
         if trial is None and not daemon.alive and (said := daemon.tail()):
