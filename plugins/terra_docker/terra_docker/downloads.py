@@ -14,7 +14,7 @@ import requests
 
 from terra_core.errors import TerraError
 from terra_core.image import Descriptor, ImageError
-from terra_docker.attention import POLL_SECONDS, Attention, in_words
+from terra_docker.attention import POLL_SECONDS, Attention, explained, in_words
 from terra_docker.download import Download, Stopped
 from terra_docker.endpoint import Endpoint
 from terra_docker.store import Store
@@ -51,6 +51,7 @@ class Downloads:
         self._answers: set[requests.Response] = set()
         self._fault: BaseException | None = None
         self.stopped = False
+        self._complete = False
         self._threads = [
             threading.Thread(target=self._work, daemon=True, name=f"layer-{number}")
             for number in range(min(_AT_ONCE, len(self._all)))
@@ -89,6 +90,8 @@ class Downloads:
         :raises TerraError: when one cannot be had.
         """
         self.wait(lambda: all(download.verified for download in self._all.values()))
+        with explained(self._doing):
+            self._give_up_the_layout()
         self._attention(self._total, self._total)
 
     def wait(self, ready: Callable[[], bool]) -> None:
@@ -137,6 +140,15 @@ class Downloads:
                 with self.changed:
                     self._answers.discard(answer)
 
+    def _give_up_the_layout(self) -> None:
+        """Let another pull use the layout once all is there, however long this one is still read."""
+        with self.changed:  # leaving waits for this lock, and so does not let another pull in between
+            if self.stopped or self._complete or not all(download.verified for download in self._all.values()):
+                return
+            self._complete = True
+            self.store.tidy()
+            self.store.release()
+
     def _work(self) -> None:
         try:
             while True:
@@ -150,6 +162,7 @@ class Downloads:
                     download.run()
                 finally:
                     download.leave()
+                self._give_up_the_layout()
         except Stopped:
             return
         except BaseException as error:  # noqa: BLE001, RUF100  # raised again in the threads that wait
