@@ -119,7 +119,7 @@ def test_a_pull_that_was_killed(registry: Lying, layout: Path) -> None:
         "from terra_core.config.values import parse_image_reference\n"
         "from terra_docker import plugin\n"
         "session = Session(tables={'docker': {'insecure': [sys.argv[1]]}})\n"
-        "with plugin.pull_image(parse_image_reference(sys.argv[1] + '/image:1'), Path(sys.argv[2]), session, None): pass\n"
+        "with plugin.pull_image(parse_image_reference(sys.argv[1] + '/image:1'), Path(sys.argv[2]), session, ()): pass\n"
     )
     daemon = start([sys.executable, script, registry.address, layout], log=layout.parent / "log")
     try:
