@@ -22,7 +22,8 @@ from terra_core.image.archive import DockerArchive
 from terra_core.image.compression import uncompressed
 from terra_core.image.documents import REFERENCE_NAME
 from terra_core.system.progress import Event, Report
-from terra_docker.timestamps import clamped, rfc3339
+from terra_docker.context import rfc3339
+from terra_docker.timestamps import clamped
 
 _GZIP_LEVEL = 3
 _CONFIG_KEYS = (
