@@ -4,10 +4,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 DISTRO ?= debian
 SUITE ?= bookworm
-export DISTRO SUITE MIRROR
+export DISTRO SUITE MIRROR REPO VERSION HTTP
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-vm release lock bench-start bench-image bench-build test-stacks clean
+.PHONY: help setup demo test lint test-unit test-integration test-vm release iso lock bench-start bench-image bench-build test-stacks clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,8 +34,11 @@ test-integration: setup ## The tests against a real engine, registry, target, ne
 test-vm: setup ## The tests that boot what was built.
 	$(PYTEST) tests/vm
 
-release: setup ## Build the base images from packages, into build/images.
-	@$(BIN)/python -m iso.build
+release: setup ## Build every image with vab, and push it: REPO=host:port/name VERSION=v12, HTTP=1 for plain HTTP; without REPO, only build.
+	@$(BIN)/python -m iso.release
+
+iso: setup ## Write build/terra.iso, the installation medium; ARGUMENTS="terra.ssh=..." for words of its kernel line.
+	@$(BIN)/python -m iso.medium $(ARGUMENTS)
 
 bench-start: setup ## How long `terra --help` takes, against an empty Python program.
 	@$(BIN)/python bench/start.py

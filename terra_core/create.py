@@ -18,7 +18,16 @@ from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.config.structure import Problem
 from terra_core.config.values import ImageReference, parse_userland
-from terra_core.dockerfile import NAME, CopyStep, copy_steps, is_continued, write_dockerfile, write_overlay, wrong_with
+from terra_core.dockerfile import (
+    NAME,
+    CopyStep,
+    component_tools,
+    copy_steps,
+    is_continued,
+    write_dockerfile,
+    write_overlay,
+    wrong_with,
+)
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Builder, BuildRequest, BuiltImage, RenderedFile
 from terra_core.identity import render_identity
@@ -34,16 +43,18 @@ class Rendered:
     :param dockerfile: the Dockerfile.
     :param files: the files of the machine.
     :param directory: the directory of the context that the Dockerfile finds them in, which the user's context does not have.
+    :param tools: what only the build itself uses.
     """
 
     dockerfile: str
     files: tuple[RenderedFile, ...]
     directory: str
+    tools: tuple[CopyStep, ...] = ()
 
     @property
     def steps(self) -> list[CopyStep]:
-        """The COPY instructions of the files."""
-        return copy_steps(self.files, self.directory)
+        """The COPY instructions of the build."""
+        return [*self.tools, *copy_steps(self.files, self.directory)]
 
 
 @frozen(kw_only=True)
@@ -161,8 +172,9 @@ def render(
     if context is not None:
         files = [_from_context(file, context) for file in files]
     directory = _free_name(context)
-    dockerfile = write_dockerfile(server, copy_steps(files, directory))
-    return Rendered(dockerfile=dockerfile, files=tuple(files), directory=directory)
+    tools = component_tools(server, directory)
+    dockerfile = write_dockerfile(server, copy_steps(files, directory), tools)
+    return Rendered(dockerfile=dockerfile, files=tuple(files), directory=directory, tools=tuple(tools))
 
 
 def _of_document(session: Session, document: Document[Server]) -> Session:

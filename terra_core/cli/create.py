@@ -39,7 +39,7 @@ RUN echo 'terra:terra' | chpasswd
 # The program that the machine starts first.
 # init = "/sbin/init"
 
-# Images whose files are laid over the base system, in order.
+# Images whose files are laid over the base system, in order; the systemd units that they bring are enabled.
 # components = ["docker.io/stellarproject/containerd:v4"]
 
 # Who may log in as terra: keys, and the keys of a GitHub account, fetched when the image is built.
@@ -57,17 +57,28 @@ RUN echo 'terra:terra' | chpasswd
   # network = "netplan"
   # registry = "docker"
 
-# The network plugin's own table. Without an interface, every wired one asks for its address by DHCP.
+# The network plugin's own table. Without any device, every wired interface asks for its address by DHCP.
 [netplan]
+  # VLANs, bridges, and bonds (with interfaces, such as ["eth0", "eth1"], and parameters, such as their mode) have the same keys
+  # as interfaces, from dhcp4 to optional. What is a part of a bond or a bridge has no address of its own.
+  # vlans = [{ name = "vlan20", id = 20, link = "eth0", addresses = ["10.0.20.20/24"] }]
+  # bridges = [{ name = "br0", interfaces = [], parameters = { stp = false } }]
+  # bonds = []
+
   [[netplan.interfaces]]
     name = "eth0"
     # dhcp4 = true                       # the default without addresses
     # dhcp6 = false
+    # accept_ra = true                   # IPv6 router advertisements; networkd decides when left out
     # addresses = ["10.0.10.20/24"]
     # gateway = "10.0.10.1"
+    # routes = [{ to = "10.0.0.0/8", via = "10.0.10.2", metric = 100, on_link = false }]
     # nameservers = ["10.0.10.1"]
+    # search = ["example.com"]
     # mtu = 1500
     # optional = false                   # true: the machine starts up without waiting for it
+    # match = { macaddress = "54:b2:03:07:f1:d1" }     # or name, or driver, with wildcards: which interface it is
+    # set_name = "lan0"                  # the name that the matching interface gets
 
 # The registry plugin's own table.
 [docker]

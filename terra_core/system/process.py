@@ -125,6 +125,7 @@ def _communicate(
             stdout, stderr = process.communicate(stdin, timeout=0.2)
             return stdout, stderr or b""
         except subprocess.TimeoutExpired as error:
+            stdin = None  # it is being sent; a second call must not give it again
             asked = interruption.get()
             if asked is not None and asked():
                 raise InterruptedWork(f"{words[0]} was interrupted") from None
