@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from attrs import define
@@ -113,7 +113,7 @@ def try_in_machine(image: str, server: Server, *, plugins: Plugins, session: Ses
             file.truncate(_disk_size(Layout(layout), changed))
         (work / "deploy").mkdir()
         deployed = deploy(
-            _node(server, disk), Layout(layout), changed, {OS_LABEL: [disk]},
+            _node(server, disk), lambda _: nullcontext(Layout(layout).image(changed)), {OS_LABEL: [disk]},
             plugins=plugins, session=session, work=work / "deploy",
         )  # fmt: skip
         shutil.rmtree(layout)
