@@ -14,7 +14,7 @@ import requests
 
 from terra_core.errors import TerraError
 from terra_core.image import Descriptor, ImageError
-from terra_docker.attention import POLL_SECONDS, Attention, in_words
+from terra_docker.attention import POLL_SECONDS, Attention, explained, in_words
 from terra_docker.download import Download, Stopped
 from terra_docker.endpoint import Endpoint
 from terra_docker.store import Store
@@ -52,7 +52,6 @@ class Downloads:
         self._fault: BaseException | None = None
         self.stopped = False
         self._complete = False
-        self._given_up = not self._all
         self._threads = [
             threading.Thread(target=self._work, daemon=True, name=f"layer-{number}")
             for number in range(min(_AT_ONCE, len(self._all)))
@@ -90,7 +89,9 @@ class Downloads:
 
         :raises TerraError: when one cannot be had.
         """
-        self.wait(lambda: self._given_up)
+        self.wait(lambda: all(download.verified for download in self._all.values()))
+        with explained(self._doing):
+            self._give_up_the_layout()
         self._attention(self._total, self._total)
 
     def wait(self, ready: Callable[[], bool]) -> None:
@@ -141,15 +142,12 @@ class Downloads:
 
     def _give_up_the_layout(self) -> None:
         """Let another pull use the layout once all is there, however long this one is still read."""
-        with self.changed:
-            if self._complete or not all(download.verified for download in self._all.values()):
+        with self.changed:  # leaving waits for this lock, and so does not let another pull in between
+            if self.stopped or self._complete or not all(download.verified for download in self._all.values()):
                 return
             self._complete = True
-        self.store.tidy()
-        self.store.release()
-        with self.changed:
-            self._given_up = True
-            self.changed.notify_all()
+            self.store.tidy()
+            self.store.release()
 
     def _work(self) -> None:
         try:
