@@ -13,6 +13,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
@@ -22,8 +23,8 @@ from attrs import frozen
 from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.errors import ConfigError, TerraError
-from terra_core.image.layout import Layout
 from terra_core.image.lookup import read_files
+from terra_core.image.source import ImageSource
 from terra_core.plugins import Plugins
 
 _STATUS = "var/lib/dpkg/status"
@@ -196,10 +197,12 @@ def make_bill(image: str, server: Server, *, plugins: Plugins, session: Session)
     """
     registry = plugins.fill("registry", server.plugins, source=session.source)
     with tempfile.TemporaryDirectory(prefix="terra-sbom-", dir=_roomy()) as work:
-        digest: str = registry.call("save_image", str, image=image, layout=Path(work), session=session)
-        source = Layout(Path(work)).image(digest)
-        created = source.config.labels.get("org.opencontainers.image.created", _EPOCH)
-        files = read_files(source, _is_wanted)
+        offer: AbstractContextManager[ImageSource] = registry.call(
+            "save_image", AbstractContextManager, image=image, work=Path(work), session=session
+        )
+        with offer as source:
+            created = source.config.labels.get("org.opencontainers.image.created", _EPOCH)
+            files = read_files(source, _is_wanted)
     packages = read_packages(files)
     if not packages:
         raise TerraError(f"{server.image}: has no packages in its dpkg database", hint=f"it has no /{_STATUS}, or an empty one")

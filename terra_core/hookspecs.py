@@ -321,12 +321,11 @@ class Registry:
         """
 
     @hookspec(firstresult=True)
-    def save_image(self, image: str, layout: Path, session: Session) -> str | None:
-        """Write an image that :meth:`build_image` made into an OCI image layout; no program of it is run.
+    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource] | None:
+        """Offer an image that :meth:`build_image` made, to be read; no program of it is run.
 
         :param image: its id.
-        :param layout: an empty directory.
-        :returns: the digest of the manifest in the layout.
+        :param work: an existing directory with room for all of it, for what has to be written; the plugin leaves it as it was.
         """
 
     @hookspec(firstresult=True)

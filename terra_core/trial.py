@@ -11,8 +11,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from attrs import define
@@ -20,12 +20,13 @@ from attrs import define
 from terra_core.config.node import OS_LABEL, Disk, DiskGroup, Node
 from terra_core.config.server import Server
 from terra_core.config.session import Session
-from terra_core.config.values import DevicePath, Label, Size
+from terra_core.config.values import DevicePath, Label
 from terra_core.deploy import Deployed, deploy
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Trial
-from terra_core.image.amend import File, add_layer
-from terra_core.image.layout import Layout, this_platform
+from terra_core.image.amend import AmendedImage, File, write_layer
+from terra_core.image.layout import this_platform
+from terra_core.image.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.emulator import acceleration, accelerators, option, program
 from terra_core.system.mounts import sweep
@@ -104,21 +105,20 @@ def try_in_machine(image: str, server: Server, *, plugins: Plugins, session: Ses
     qemu = program(this_platform().architecture)
     registry = plugins.fill("registry", server.plugins, source=session.source)
     with _workspace() as work:
-        layout = work / "layout"
-        layout.mkdir()
-        digest: str = registry.call("save_image", str, image=image, layout=layout, session=session)
-        changed = add_layer(layout, digest, _FILES)
-        disk = work / "disk"
-        with disk.open("wb") as file:
-            file.truncate(_disk_size(Layout(layout), changed))
-        (work / "deploy").mkdir()
-        deployed = deploy(
-            _node(server, disk), lambda _: nullcontext(Layout(layout).image(changed)), {OS_LABEL: [disk]},
-            plugins=plugins, session=session, work=work / "deploy",
-        )  # fmt: skip
-        shutil.rmtree(layout)
-        machine = _Machine(qemu, work, disk, deployed, session)
-        return machine.boot(seconds)
+        offer: AbstractContextManager[ImageSource] = registry.call(
+            "save_image", AbstractContextManager, image=image, work=work, session=session
+        )
+        disk, place = work / "disk", work / "deploy"
+        place.mkdir()
+        with offer as source:
+            changed = AmendedImage(source, write_layer(_FILES))
+            with disk.open("wb") as file:
+                file.truncate(_disk_size(source))
+            disks: Mapping[str, Sequence[Path]] = {OS_LABEL: [disk]}
+            deployed = deploy(
+                _node(server, disk), lambda _: nullcontext(changed), disks, plugins=plugins, session=session, work=place
+            )
+        return _Machine(qemu, work, disk, deployed, session).boot(seconds)
 
 
 def explain(trial: Trial, image: object) -> TerraError:
@@ -236,10 +236,9 @@ def _node(server: Server, disk: Path) -> Node:
     return Node(hostname=server.hostname, image=server.image, groups=(group,), plugins=plugins)
 
 
-def _disk_size(layout: Layout, digest: str) -> int:
+def _disk_size(image: ImageSource) -> int:
     """In bytes: what the layers have, and room to work; the file is sparse."""
-    manifest = layout.manifest(layout.resolve(digest))
-    return Size(sum(layer.size for layer in manifest.layers) * 2 // _MB + _SPARE_MB) * _MB
+    return (sum(layer.size for layer in image.manifest.layers) * 2 // _MB + _SPARE_MB) * _MB
 
 
 @contextmanager

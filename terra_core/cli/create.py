@@ -150,7 +150,6 @@ def command(
         return
     if source is None:
         raise click.UsageError("Missing argument 'server.toml'.")
-    from terra_core.bill import format_of
     from terra_core.cli.output import reporter
     from terra_core.config.loader import load
     from terra_core.config.server import Server
@@ -161,7 +160,7 @@ def command(
     from terra_core.system.signals import terminating
 
     plugins = Plugins.discover()
-    kind = format_of(sbom, sbom_format) if sbom else None
+    kind = _format(sbom, sbom_format) if sbom else None
     document = load(source, Server, owners=plugins.names)
     context = context or _directory_of(source)
     lines = _read(userland) if userland else None
@@ -197,6 +196,12 @@ def _try(
     if not trial.healthy:
         raise explain(trial, created.reference)
     click.echo(f"tested {created.reference}: its system is {trial.state}", err=True)
+
+
+def _format(path: Path, said: str | None) -> Format:
+    from terra_core.bill import format_of  # here and below: most runs write none
+
+    return format_of(path, said)
 
 
 def _write_bill(

@@ -1,19 +1,19 @@
-"""One layer more on an image that is on disk."""
+"""One layer more on an image."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import tarfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from terra_core.image import media
-from terra_core.image.layout import Layout
+from terra_core.image.digest import Digest
+from terra_core.image.documents import Descriptor, ImageConfig, Manifest
+from terra_core.image.source import Blob, ImageSource
+from terra_core.image.verified import VerifiedBlob
 
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
@@ -32,30 +32,51 @@ class File:
     link: bool = False
 
 
-def add_layer(layout: Path, digest: str, files: Mapping[str, File]) -> str:
-    """Write an image that has one layer more than another; that one stays as it is.
+@frozen
+class AmendedImage:
+    """An image with a layer on top that is in memory alone, as a :class:`terra_core.image.source.ImageSource`.
 
-    :param layout: the image layout that holds the one, and gets the other.
-    :param digest: the digest of its manifest.
-    :param files: by path without a leading slash.
-    :returns: the digest of the new manifest.
+    :param below: the image, which stays as it is.
+    :param content: the layer, as :func:`write_layer` gives it.
     """
-    image = Layout(layout)
-    descriptor = image.resolve(digest)
-    manifest = _read(layout, str(descriptor.digest))
-    config = _read(layout, manifest["config"]["digest"])
-    layer = _write(layout, _tar(files), _LAYER)
-    config["rootfs"]["diff_ids"].append(layer["digest"])
-    manifest["config"] = _write(layout, _encoded(config), media.OCI_CONFIG)
-    manifest["layers"].append(layer)
-    made = _write(layout, _encoded(manifest), descriptor.media_type)
-    index = json.loads((layout / "index.json").read_bytes())
-    index["manifests"].append(made)
-    (layout / "index.json").write_bytes(_encoded(index))
-    return str(made["digest"])
+
+    below: ImageSource
+    content: bytes
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the image below: nobody ever wrote a manifest of this one."""
+        return self.below.digest
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest, as it would be."""
+        return evolve(self.below.manifest, layers=(*self.below.manifest.layers, self._layer))
+
+    @property
+    def config(self) -> ImageConfig:
+        """The configuration, as it would be."""
+        return evolve(self.below.config, diff_ids=(*self.below.config.diff_ids, self._layer.digest))
+
+    @contextmanager
+    def open_layer(self, layer: Descriptor) -> Iterator[Blob]:
+        """Open a layer."""
+        if layer == self._layer:
+            yield VerifiedBlob(io.BytesIO(self.content).read, layer)
+            return
+        with self.below.open_layer(layer) as blob:
+            yield blob
+
+    @property
+    def _layer(self) -> Descriptor:
+        return Descriptor(_LAYER, Digest("sha256", hashlib.sha256(self.content).hexdigest()), len(self.content))
 
 
-def _tar(files: Mapping[str, File]) -> bytes:
+def write_layer(files: Mapping[str, File]) -> bytes:
+    """Write a layer of files.
+
+    :param files: by path without a leading slash; their directories are in the image.
+    """
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path, file in sorted(files.items()):
@@ -67,17 +88,3 @@ def _tar(files: Mapping[str, File]) -> bytes:
                 info.size = len(file.content)
             archive.addfile(info, None if file.link else io.BytesIO(file.content))
     return out.getvalue()
-
-
-def _read(layout: Path, digest: str) -> dict[str, Any]:
-    return cast(dict[str, Any], json.loads((layout / "blobs" / "sha256" / digest.partition(":")[2]).read_bytes()))
-
-
-def _write(layout: Path, content: bytes, media_type: str) -> dict[str, Any]:
-    digest = hashlib.sha256(content).hexdigest()
-    (layout / "blobs" / "sha256" / digest).write_bytes(content)
-    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
-
-
-def _encoded(document: object) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()

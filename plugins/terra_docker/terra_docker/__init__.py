@@ -38,14 +38,12 @@ class DockerPlugin:
         return push_image(reference, session.settings(NAME, Docker), session.report)
 
     @hookimpl
-    def save_image(self, image: str, layout: Path, session: Session) -> str:
-        """Save an image of the engine into an OCI image layout."""
-        from terra_docker.engine import connected
-        from terra_docker.save import Saving, save_image
+    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource]:
+        """Read an image of the engine from what ``docker save`` gives."""
+        from terra_docker.save import saved_image
         from terra_docker.settings import Docker
 
-        with connected(session.settings(NAME, Docker)) as client:
-            return save_image(client, image, layout, Saving(name=image.partition(":")[2][:12]), session.report)
+        return saved_image(image, work, session.settings(NAME, Docker), session.report)
 
     @hookimpl
     def try_image(self, image: str, seconds: float, session: Session) -> Trial:

@@ -17,14 +17,13 @@ from terra_core.hookspecs import Builder, BuildRequest, BuiltImage
 from terra_core.system.progress import Event, Report
 from terra_docker.buildkit import BuildKit, find_buildkit
 from terra_docker.classic import ClassicProgress, build_by_classic, refused
-from terra_docker.context import dockerfile_text, newest_time
+from terra_docker.context import dockerfile_text, newest_time, rfc3339
 from terra_docker.engine import connected
 from terra_docker.failures import ENGINE_LIST, registry_failure
 from terra_docker.instructions import Dockerfile, read_dockerfile
 from terra_docker.leftovers import Leftovers
 from terra_docker.settings import Docker
 from terra_docker.streams import records
-from terra_docker.timestamps import rfc3339
 
 LABEL = "terra.builder"
 """The label of every image that is built here: ``vab cron`` prunes no other."""

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import requests
 from attrs import define, field, frozen
 from docker import APIClient
+from docker.errors import DockerException
 from isal import isal_zlib
 
+from terra_core.errors import TerraError
 from terra_core.image import Descriptor, Digest, ImageError, Limits, media, this_platform
 from terra_core.image.archive import DockerArchive
 from terra_core.image.compression import uncompressed
 from terra_core.image.documents import REFERENCE_NAME
 from terra_core.system.progress import Event, Report
-from terra_docker.timestamps import clamped, rfc3339
+from terra_docker.context import rfc3339
+from terra_docker.engine import connected
+from terra_docker.settings import Docker
+from terra_docker.timestamps import clamped
 
 _GZIP_LEVEL = 3
 _CONFIG_KEYS = (
@@ -58,11 +65,10 @@ def save_image(client: APIClient, image: str, layout: Path, saving: Saving, repo
     :returns: the digest of the manifest.
     :raises TerraError: when what the engine gives is no image, or not what its configuration says.
     """
-    incoming, blobs = layout / "incoming", layout / "blobs" / "sha256"
+    blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)
-    _receive(client.get_image(image), incoming, report)
     writer = _Writer(blobs, saving)
-    with DockerArchive(incoming) as archive:
+    with _saved(client, image, layout, report) as archive:
         layers = []
         total = len(archive.manifest.layers)
         for number, (layer, diff_id) in enumerate(zip(archive.manifest.layers, archive.config.diff_ids, strict=True)):
@@ -70,17 +76,38 @@ def save_image(client: APIClient, image: str, layout: Path, saving: Saving, repo
             layers.append(writer.layer(archive, layer, diff_id))
         report(Event("save", "check and write the layers", total, total, "layers"))
         config = oci_config(json.loads(archive.document), [layer.diff_id for layer in layers], saving.epoch)
-    incoming.unlink()
     return _finish(layout, writer, config, layers, saving)
 
 
-def _receive(pieces: Iterable[bytes], incoming: Path, report: Report) -> None:
-    done = 0
-    with incoming.open("wb") as file:
-        for piece in pieces:
-            file.write(piece)
-            done += len(piece)
-            report(Event("save", "get the image from the engine", done))
+@contextmanager
+def saved_image(image: str, work: Path, settings: Docker, report: Report) -> Iterator[DockerArchive]:
+    """An image of the engine, to be read as long as the block lasts.
+
+    :param image: its id.
+    :param work: a directory with room for it.
+    :raises TerraError: when the engine does not give it.
+    """
+    with connected(settings) as client:
+        try:
+            with _saved(client, image, work, report) as archive:
+                yield archive
+        except (DockerException, requests.RequestException) as error:
+            raise TerraError(f"{image}: the engine does not give the image: {error}") from error
+
+
+@contextmanager
+def _saved(client: APIClient, image: str, work: Path, report: Report) -> Iterator[DockerArchive]:
+    incoming, done = work / "incoming.tar", 0
+    try:
+        with incoming.open("wb") as file:
+            for piece in client.get_image(image):
+                file.write(piece)
+                done += len(piece)
+                report(Event("save", "get the image from the engine", done))
+        with DockerArchive(incoming) as archive:
+            yield archive
+    finally:
+        incoming.unlink(missing_ok=True)
 
 
 def _finish(layout: Path, writer: _Writer, config: Json, layers: list[_Layer], saving: Saving) -> str:

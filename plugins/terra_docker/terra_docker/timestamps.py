@@ -7,7 +7,6 @@ one time, the same files are the same layer.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from math import ceil
 
 from terra_core.image import ImageError, Limits
@@ -52,11 +51,6 @@ def clamped(pieces: Iterator[bytes], epoch: int) -> Iterator[bytes]:
     if block is not None:
         yield block
         yield from (bytes(piece) for piece in stream.rest())
-
-
-def rfc3339(epoch: int) -> str:
-    """Seconds since 1970 as RFC 3339 writes them."""
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _content(stream: ByteStream, size: int) -> bytes:

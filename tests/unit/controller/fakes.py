@@ -97,7 +97,7 @@ class FakePlugin:
         raise NotImplementedError
 
     @hookimpl
-    def save_image(self, image: str, layout: Path) -> str:
+    def save_image(self, image: str, work: Path) -> AbstractContextManager[ImageSource]:
         raise NotImplementedError
 
     @hookimpl

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from terra_core.image import ImageError, Layout
-from terra_core.image.amend import File, add_layer
+from terra_core.image.amend import AmendedImage, File, write_layer
 from terra_core.image.lookup import read_files
 from tests.unit.image.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar
 
@@ -49,9 +49,8 @@ def test_a_file_that_is_absurdly_large_is_refused(tmp_path: Path) -> None:
 
 def test_a_layer_more_leaves_the_image_as_it_was(tmp_path: Path) -> None:
     LayoutMaker(tmp_path).image([tar(folder(b"a"), file(b"a/one", b"1"))])
-    before = Layout(tmp_path).resolve()
-    digest = add_layer(tmp_path, str(before.digest), {"a/two": File(b"2", 0o600), "a/link": File(b"two", link=True)})
-    layout = Layout(tmp_path)
-    assert len(layout.image(digest).config.diff_ids) == 2
-    assert read_files(layout.image(digest), lambda path: True) == {"a/one": b"1", "a/two": b"2"}
-    assert read_files(layout.image(str(before.digest)), lambda path: True) == {"a/one": b"1"}
+    below = Layout(tmp_path).image()
+    image = AmendedImage(below, write_layer({"a/two": File(b"2", 0o600), "a/link": File(b"two", link=True)}))
+    assert len(image.config.diff_ids) == len(image.manifest.layers) == 2
+    assert read_files(image, lambda path: True) == {"a/one": b"1", "a/two": b"2"}
+    assert read_files(below, lambda path: True) == {"a/one": b"1"}

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from terra_core.image import ImageError
-from terra_docker.timestamps import clamped, rfc3339
+from terra_docker.context import rfc3339
+from terra_docker.timestamps import clamped
 
 EPOCH = 1_000_000_000
 
