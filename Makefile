@@ -7,7 +7,7 @@ SUITE ?= bookworm
 export DISTRO SUITE MIRROR REPO VERSION HTTP
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-vm release iso lock bench-start bench-image test-stacks clean
+.PHONY: help setup demo test lint test-unit test-integration test-vm release iso lock bench-start bench-image bench-build test-stacks clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +45,9 @@ bench-start: setup ## How long `terra --help` takes, against an empty Python pro
 
 bench-image: setup ## How long an image takes to a directory, against umoci, skopeo, docker and tar; ROUNDS=5.
 	@$(BIN)/python bench/image.py --rounds $(or $(ROUNDS),5)
+
+bench-build: setup ## What terra create adds to docker build of the same Dockerfile and context; ROUNDS=5.
+	@$(BIN)/python bench/build.py $(or $(ROUNDS),5)
 
 test-stacks: setup ## STACKS (200000) random images against umoci, from seed FIRST (0) on.
 	TERRA_STACKS=$(or $(STACKS),200000) TERRA_FIRST_STACK=$(or $(FIRST),0) $(PYTEST) -n auto tests/integration/image/test_random_stacks.py

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import ssl
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -160,9 +161,11 @@ class Lying:
 
 
 @contextmanager
-def lying(host: str = "127.0.0.1") -> Iterator[Lying]:
-    """A registry with nothing in it."""
+def lying(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Lying]:
+    """A registry with nothing in it, over plain HTTP or with TLS."""
     with _Server((host, 0), Asked) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         server.registry = Lying(f"{host}:{server.server_address[1]}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

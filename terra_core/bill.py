@@ -197,10 +197,9 @@ def make_bill(image: str, server: Server, *, plugins: Plugins, session: Session)
     registry = plugins.fill("registry", server.plugins, source=session.source)
     with tempfile.TemporaryDirectory(prefix="terra-sbom-", dir=_roomy()) as work:
         digest: str = registry.call("save_image", str, image=image, layout=Path(work), session=session)
-        layout = Layout(Path(work))
-        manifest = layout.manifest(layout.resolve(digest))
-        created = layout.config(manifest).labels.get("org.opencontainers.image.created", _EPOCH)
-        files = read_files(layout, manifest, _is_wanted)
+        source = Layout(Path(work)).image(digest)
+        created = source.config.labels.get("org.opencontainers.image.created", _EPOCH)
+        files = read_files(source, _is_wanted)
     packages = read_packages(files)
     if not packages:
         raise TerraError(f"{server.image}: has no packages in its dpkg database", hint=f"it has no /{_STATUS}, or an empty one")

@@ -17,7 +17,8 @@ from terra_core.hookspecs import Mount, PreparedGroup
 from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
-from terra_core.image.layout import Layout
+from terra_core.image.room import room_in
+from terra_core.image.source import ImageSource
 from terra_core.plugins import Filled, Plugins
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run
@@ -28,6 +29,10 @@ _RELEASE_CANDIDATE = re.compile(r"[-~]rc\Z")
 _KERNEL_LIMIT = 256 * 1024 * 1024
 _SYNC_SECONDS = 3600
 _INITRD_LIMIT = 2048 * 1024 * 1024
+
+
+OpenImage = Callable[[Path], AbstractContextManager[ImageSource]]
+"""Opens an image, given a place on the disks that it goes to for what has to be downloaded: a path that is not there yet."""
 
 
 @frozen(kw_only=True)
@@ -76,8 +81,7 @@ class Standing:
 
 def deploy(
     node: Node,
-    layout: Layout,
-    digest: str,
+    image: OpenImage,
     disks: Mapping[str, Sequence[Path]],
     *,
     plugins: Plugins,
@@ -90,8 +94,7 @@ def deploy(
     Nothing is mounted when it returns or fails, and all of it is on the disks when it returns.
 
     :param node: the machine; every check of its file has been made.
-    :param layout: the image layout that holds the image.
-    :param digest: the digest of the image's manifest.
+    :param image: opens the image when the disks are ready.
     :param disks: block devices or image files by the label of their group, in the order of the group's disks.
     :param work: an empty directory for mounts and for the copies of kernel and initrd; the caller removes it.
     :param finish: does what is left to do when all of it is on the disks, before it is unmounted.
@@ -106,7 +109,8 @@ def deploy(
             place = root / mount.path.lstrip("/")
             place.mkdir(parents=True, exist_ok=True)
             stack.enter_context(mounted(mount.device, place, filesystem=mount.filesystem, options=mount.options))
-        applied = apply_layers(layout.image(digest), root, report=session.report)
+        with room_in(root) as room, image(room) as source:
+            applied = apply_layers(source, root, report=session.report, spared=room.name)
         session.report(Event("identity", f"write the identity of {node.hostname}"))
         with ContainedRoot(root) as inside:
             _write_identity(inside, node.hostname, mounts)

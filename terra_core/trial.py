@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from attrs import define
@@ -31,7 +31,7 @@ from terra_core.system.emulator import acceleration, accelerators, option, progr
 from terra_core.system.mounts import sweep
 from terra_core.system.process import Daemon
 from terra_core.system.progress import Event
-from terra_core.system.waiting import wait_until
+from terra_core.system.waiting import WaitedInVain, wait_until
 
 _STATE = "/var/tmp"  # noqa: S108  # a disk is too large for a /tmp that may be in memory; the directory's name is made by mkdtemp
 _PREFIX = "terra-trial-"
@@ -113,7 +113,7 @@ def try_in_machine(image: str, server: Server, *, plugins: Plugins, session: Ses
             file.truncate(_disk_size(Layout(layout), changed))
         (work / "deploy").mkdir()
         deployed = deploy(
-            _node(server, disk), Layout(layout), changed, {OS_LABEL: [disk]},
+            _node(server, disk), lambda _: nullcontext(Layout(layout).image(changed)), {OS_LABEL: [disk]},
             plugins=plugins, session=session, work=work / "deploy",
         )  # fmt: skip
         shutil.rmtree(layout)
@@ -175,7 +175,7 @@ class _Machine:
         return daemon
 
     def _begins(self, daemon: Daemon) -> bool:
-        with suppress(TerraError):
+        with suppress(WaitedInVain):
             wait_until(
                 lambda: not daemon.alive or _INIT.search((self.work / "console").read_bytes()),
                 seconds=_INIT_SECONDS,
@@ -195,7 +195,7 @@ class _Machine:
                 self._tell(line)
             return f"{_MARK} end" in self._said() or not daemon.alive
 
-        with suppress(TerraError):
+        with suppress(WaitedInVain):
             wait_until(ended, seconds=max(deadline - time.monotonic(), 0), what="the system to come up", interval=0.5)
         trial = read_answer(self._said())
         if trial is None and not daemon.alive and (said := daemon.tail()):

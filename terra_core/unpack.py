@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from attrs import frozen
 
 from terra_core.config.session import Session
+from terra_core.config.trust import Trust
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import ConfigError, TerraError
 from terra_core.image import ImageSource, Layout, apply_layers
 from terra_core.image.archive import DockerArchive
 from terra_core.image.openat import DIRECTORY
-from terra_core.image.removal import Fate, empty, remove
+from terra_core.image.removal import Fate, empty
+from terra_core.image.room import room_in
 from terra_core.plugins import Plugins
 
 _LAYOUT = "oci:"
@@ -43,20 +44,22 @@ class Unpacked:
     seconds: float
 
 
-def unpack(image: str, directory: Path, *, plugins: Plugins, session: Session, force: bool = False) -> Unpacked:
+def unpack(
+    image: str, directory: Path, *, plugins: Plugins, session: Session, trust: Sequence[Trust] = (), force: bool = False
+) -> Unpacked:
     """Unpack an image into a directory.
 
     :param image: the name of an image in a registry, ``oci:DIRECTORY[:TAG]`` or ``docker-archive:FILE[:NAME]``.
     :param directory: where to; made when it is missing. After a failure it is as it was, unless it held something before.
+    :param trust: whose signatures an image of a registry must have.
     :param force: unpack over what the directory holds.
     :raises TerraError: naming the image, the layer, the entry.
     """
     started = time.monotonic()
     if os.geteuid() != 0:
         raise TerraError("only root can give files their owners", hint="run this as root")
-    spared = f".terra-{secrets.token_hex(16)}"
-    with _prepared(directory, spared, force=force), _opened(image, directory / spared, plugins, session) as source:
-        applied = apply_layers(source, directory, report=session.report, spared=os.fsencode(spared))
+    with _prepared(directory, force=force), room_in(directory) as room, _opened(image, room, plugins, session, trust) as source:
+        applied = apply_layers(source, directory, report=session.report, spared=room.name)
     return Unpacked(
         digest=str(source.digest),
         layers=applied.layers,
@@ -66,7 +69,11 @@ def unpack(image: str, directory: Path, *, plugins: Plugins, session: Session, f
     )
 
 
-def _opened(image: str, layout: Path, plugins: Plugins, session: Session) -> AbstractContextManager[ImageSource]:
+def _opened(
+    image: str, layout: Path, plugins: Plugins, session: Session, trust: Sequence[Trust]
+) -> AbstractContextManager[ImageSource]:
+    if trust and image.startswith((_LAYOUT, _ARCHIVE)):
+        raise ConfigError(["IMAGE: signatures are kept in registries; name an image of one, or leave the key out"])
     if image.startswith(_LAYOUT):
         place, tag = _split(image.removeprefix(_LAYOUT))
         return nullcontext(Layout(place).image(tag))
@@ -77,7 +84,7 @@ def _opened(image: str, layout: Path, plugins: Plugins, session: Session) -> Abs
     except ValueError as error:
         raise ConfigError([f"IMAGE: {error}; or {_LAYOUT}DIRECTORY[:TAG], or {_ARCHIVE}FILE[:NAME]"]) from None
     offer: AbstractContextManager[ImageSource] = plugins.fill("registry", {}, source=session.source).call(
-        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session, trust=None
+        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session, trust=trust
     )
     return offer
 
@@ -92,7 +99,7 @@ def _split(text: str) -> tuple[Path, str | None]:
 
 
 @contextmanager
-def _prepared(directory: Path, spared: str, *, force: bool) -> Iterator[None]:
+def _prepared(directory: Path, *, force: bool) -> Iterator[None]:
     """Make the directory if need be; leave nothing of the work in it when that fails, unless it held something before."""
     made = _made(directory)
     with _open(directory) as fd:
@@ -110,8 +117,6 @@ def _prepared(directory: Path, spared: str, *, force: bool) -> Iterator[None]:
             if made:
                 directory.rmdir()
             raise
-        finally:
-            _drop(fd, spared)
 
 
 def _made(directory: Path) -> bool:
@@ -135,9 +140,3 @@ def _open(directory: Path) -> Iterator[int]:
     finally:
         os.close(fd)
 
-
-def _drop(directory: int, name: str) -> None:
-    """Remove what was downloaded, with the directory's own times as the image has them."""
-    status = os.fstat(directory)
-    remove(directory, os.fsencode(name))
-    os.utime(directory, ns=(status.st_atime_ns, status.st_mtime_ns))

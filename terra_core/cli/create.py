@@ -238,7 +238,8 @@ def _print_rendered(rendered: Rendered) -> None:
 def _print_created(created: Created) -> None:
     size = f"{created.size / 1000**2:.1f} MB"
     if created.pinned:
-        click.echo(f"built {created.reference} ({size}), and pushed it to {created.reference.registry}", err=True)
+        where = created.reference.registry
+        click.echo(f"built {created.reference} ({size}, {created.id}), and pushed it to {where}", err=True)
         click.echo(created.pinned)
     else:
         click.echo(f"built {created.reference} ({size}) in the engine on this machine; --push pushes it", err=True)

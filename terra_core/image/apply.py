@@ -48,7 +48,7 @@ class Applied:
 
 
 def apply_layers(
-    image: ImageSource, root: Path, *, limits: Limits | None = None, report: Report = silent, spared: bytes | None = None
+    image: ImageSource, root: Path, *, limits: Limits | None = None, report: Report = silent, spared: str | None = None
 ) -> Applied:
     """Apply an image to a root directory, as the OCI image specification's ``layer.md`` says.
 
@@ -73,7 +73,7 @@ def apply_layers(
     progress = _Progress(manifest, report)
     with Directories(root, tally) as directories:
         for position, (layer, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True)):
-            away = (directories.open(b"").identity, spared) if spared is not None else None
+            away = (directories.open(b"").identity, os.fsencode(spared)) if spared is not None else None
             record = LayerRecord(away) if position else None
             _apply_layer(_Layer(image, layer, diff_id, tally), directories, record, progress)
     progress.end()

@@ -7,31 +7,26 @@ import posixpath
 from collections.abc import Callable, Iterator
 
 from terra_core.image.compression import uncompressed
-from terra_core.image.documents import Descriptor, Manifest
+from terra_core.image.documents import Descriptor
 from terra_core.image.faults import ImageError
-from terra_core.image.layout import Layout
 from terra_core.image.limits import Limits, Tally
 from terra_core.image.media import LAYERS
+from terra_core.image.source import ImageSource
 from terra_core.image.tar import ByteStream, Entry, Kind, TarReader
 
 _OPAQUE = b".wh..wh..opq"
 _PREFIX = b".wh."
+_CHUNK = 1 << 16
 
 
 def read_files(
-    layout: Layout,
-    manifest: Manifest,
-    wanted: Callable[[str], bool],
-    *,
-    file_bytes: int = 64 << 20,
-    limits: Limits | None = None,
+    image: ImageSource, wanted: Callable[[str], bool], *, file_bytes: int = 64 << 20, limits: Limits | None = None
 ) -> dict[str, bytes]:
     """Read the regular files of an image that are wanted, as they are when all layers are applied.
 
     Nothing is followed: a file below a symbolic link is found at its own path only.
 
-    :param layout: where the image is; every layer that is read is verified first.
-    :param manifest: the image.
+    :param image: where the layers are; all of them are verified when this returns.
     :param wanted: says of a path without a leading slash whether it is.
     :param file_bytes: the length of a file beyond which it is refused.
     :returns: content by path.
@@ -40,17 +35,18 @@ def read_files(
     bounds = limits or Limits()
     tally = Tally(bounds)
     found: dict[bytes, bytes] = {}
-    for layer in manifest.layers:
-        layout.verify(layer)
-        _apply(_entries(layout, layer, tally, bounds), found, wanted, file_bytes)
+    for layer in image.manifest.layers:
+        _apply(_entries(image, layer, tally, bounds), found, wanted, file_bytes)
     return {os.fsdecode(path): content for path, content in sorted(found.items())}
 
 
-def _entries(layout: Layout, layer: Descriptor, tally: Tally, limits: Limits) -> Iterator[tuple[Entry, TarReader]]:
-    with os.fdopen(layout.open_blob(layer), "rb", buffering=0) as blob:
+def _entries(image: ImageSource, layer: Descriptor, tally: Tally, limits: Limits) -> Iterator[tuple[Entry, TarReader]]:
+    with image.open_layer(layer) as blob:
         reader = TarReader(ByteStream(uncompressed(blob.read, LAYERS[layer.media_type], limits)), tally)
         for entry in reader:
             yield entry, reader
+        while blob.read(_CHUNK):  # its digest is compared at its end
+            pass
 
 
 def _apply(

@@ -16,8 +16,8 @@ from terra_core.system.disks import Signature, in_words
 
 _PARTITIONABLE = frozenset({"disk", "loop"})
 _LEAST_MB = 64
-_UNPACKED = 3
-"""How much an image grows when it is unpacked, as a rule."""
+_UNPACKED = 4
+"""How much room an image takes for each byte in the registry, as a rule: packed while it comes, and unpacked."""
 
 
 class RefusedError(TerraError):

@@ -17,10 +17,10 @@ from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.deploy import deploy, filesystem_of
 from terra_core.errors import TerraError
-from terra_core.image.layout import Layout
 from terra_core.install.disks import Made, clear, partition
 from terra_core.install.facts import Device, Missing
 from terra_core.install.finish import Finish
+from terra_core.install.image import FoundImage, look_up
 from terra_core.install.journal import Journal
 from terra_core.install.plan import Plan, crowded, make_plan
 from terra_core.install.probe import examine
@@ -41,8 +41,7 @@ class Installation:
     """
 
     plan: Plan
-    _layout: Layout
-    _digest: str
+    _image: FoundImage
     _gateway: Address | None
     _plugins: Plugins
     _session: Session
@@ -75,8 +74,7 @@ class Installation:
         work.mkdir()
         deploy(
             plan.node,
-            self._layout,
-            self._digest,
+            self._image.open,
             disks,
             plugins=self._plugins,
             session=self._session,
@@ -102,21 +100,16 @@ def installation(
     node = document.value
     told = evolve(session, source=document.source, tables=document.tables)
     place = session.places.run / "install"
-    image = session.places.state / "install"  # what is kept there may be large, and need not be gone by itself
-    with _alone(place, image, told.report) as work:
+    with _alone(place, told.report) as work:
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)
         make_plan(node, found, 0, wipe=wipe, begun=_begun(found, journal, node))  # before anything is fetched
-        registry = plugins.fill("registry", node.plugins, source=document.source)
-        digest = registry.call("pull_image", str, reference=node.image, layout=image, session=told)
-        layout = Layout(image)
-        size = sum(layer.size for layer in layout.image(digest).manifest.layers)
+        image = look_up(node, plugins, told)
         told.report(Event("plan", f"plan the disks of {node.hostname}"))
-        plan = make_plan(node, found, size, wipe=wipe, begun=_begun(found, journal, node))
+        plan = make_plan(node, found, image.bytes, wipe=wipe, begun=_begun(found, journal, node))
         yield Installation(
             plan=evolve(plan, notes=(*plan.notes, *_checked(plan, plugins, told))),
-            layout=layout,
-            digest=digest,
+            image=image,
             gateway=gateway,
             plugins=plugins,
             session=told,
@@ -147,8 +140,8 @@ def _checked(plan: Plan, plugins: Plugins, session: Session) -> Iterator[str]:
 
 
 @contextmanager
-def _alone(place: Path, image: Path, report: Report) -> Iterator[Path]:
-    """Hold the one lock of a machine's installations; gives an empty directory, which goes at the end as ``image`` does."""
+def _alone(place: Path, report: Report) -> Iterator[Path]:
+    """Hold the one lock of a machine's installations; gives an empty directory, which goes at the end."""
     try:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -162,14 +155,11 @@ def _alone(place: Path, image: Path, report: Report) -> Iterator[Path]:
         if work.exists():
             sweep(work, work)
             shutil.rmtree(work)
-        shutil.rmtree(image, ignore_errors=True)
         work.mkdir(mode=0o700)
-        image.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
-            shutil.rmtree(image, ignore_errors=True)
     finally:
         os.close(lock)
 

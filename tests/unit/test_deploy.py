@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,7 @@ class Ground:
         work.mkdir()
         return deploy(
             node,
-            Layout(self.path / "layout"),
-            str(image["digest"]),
+            lambda room: nullcontext(Layout(self.path / "layout").image(str(image["digest"]))),
             {"os": [self.path / "0.lun"]},
             plugins=fake_plugins(World()),
             session=session or Session(report=self.events.append),

@@ -14,7 +14,7 @@ from docker.errors import APIError, DockerException, NotFound
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Trial
 from terra_core.system.progress import Event, Report
-from terra_core.system.waiting import wait_until
+from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_docker.build import LABEL
 from terra_docker.engine import connected
 from terra_docker.settings import Docker
@@ -32,6 +32,7 @@ _LEGACY: dict[str, Any] = {
     "binds": {_CGROUPS: {"bind": _CGROUPS, "mode": "ro"}},
 }
 _LINES = 40
+_NOT_RUN = (126, 127)
 _MEMORY = {"/run": "exec,mode=755", "/run/lock": ""}
 
 
@@ -97,9 +98,9 @@ def _watch(client: APIClient, container: str, seconds: float, report: Report) ->
 
     try:
         found = wait_until(state, seconds=seconds, what="the system to come up", interval=1)
-    except TerraError:
+    except WaitedInVain:
         jobs = _ask(client, container, "systemctl", "list-jobs", "--no-legend", "--no-pager")
-        return Trial(state="", errors=f"it waits for:\n{jobs}" if jobs else _log(client, container))
+        return Trial(state="", errors=f"it waits for:\n{jobs}" if jobs.strip() else _log(client, container))
     if found == "ended":
         return Trial(state="", errors=_log(client, container))
     if found == "running":
@@ -114,7 +115,8 @@ def _ask(client: APIClient, container: str, *words: str) -> str:
     """What a program in the container prints; nothing when it can't be run."""
     try:
         asked = client.exec_create(container, list(words), stderr=False)
-        return bytes(client.exec_start(asked["Id"])).decode(errors="replace")
+        said = bytes(client.exec_start(asked["Id"])).decode(errors="replace")
+        return "" if client.exec_inspect(asked["Id"])["ExitCode"] in _NOT_RUN else said
     except (APIError, NotFound):
         return ""
 

@@ -71,8 +71,7 @@ class _Maker:
             parent = _join(parent, self.random.choice(_NAMES))
         if any(self.tree.kinds.get(above, b"5") != b"5" for above in _lineage(parent)) or parent.count(b"/") > _DEEPEST:
             return None
-        path = _join(parent, self.random.choice(_NAMES))
-        return path
+        return _join(parent, self.random.choice(_NAMES))
 
     def _place(self, kind: bytes) -> tuple[bytes, dict[str, Any]] | None:
         path = self._path()

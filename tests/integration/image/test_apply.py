@@ -152,7 +152,7 @@ def test_a_name_that_is_spared_outlives_every_whiteout(tmp_path: Path) -> None:
     maker.image([tar(file(b"old")), tar(file(b".wh..wh..opq"), file(b"new")), tar(file(b".wh..wh..opq"))])
     root = tmp_path / "root"
     (root / ".spared" / "below").mkdir(parents=True)
-    apply_layers(Layout(maker.path).image(), root, spared=b".spared")
+    apply_layers(Layout(maker.path).image(), root, spared=".spared")
     assert {str(path.relative_to(root)) for path in root.rglob("*")} == {".spared", ".spared/below"}
 
 

@@ -62,8 +62,8 @@ def difference(seed: int, place: Path) -> str:
 def compare(ours: dict[bytes, Seen], theirs: dict[bytes, Seen], times: Mapping[bytes, int]) -> str:
     """What differs between the trees, or from the times that the layers tell, in words.
 
-    umoci gives a directory its time when its own entry is unpacked, and a link or a whiteout in it changes that again. A directory
-    that is only implied belongs to root with mode 0755 for Terra; umoci leaves it the group of one above that has setgid.
+    umoci gives a directory its time when its own entry is unpacked, and a link or a whiteout in it changes that again. One that
+    is only implied belongs to root with mode 0755 for Terra; umoci leaves it the group of one above that has setgid.
     """
     if ours.keys() != theirs.keys():
         return f"only Terra has {sorted(ours.keys() - theirs.keys())}, only umoci {sorted(theirs.keys() - ours.keys())}"

@@ -15,8 +15,7 @@ from tests.unit.image.making import Item, LayoutMaker, file, folder, hardlink, s
 def found(tmp_path: Path, *layers: bytes) -> dict[str, bytes]:
     """What is found of the files below ``a``."""
     LayoutMaker(tmp_path).image(layers)
-    layout = Layout(tmp_path)
-    return read_files(layout, layout.manifest(layout.resolve()), lambda path: path.startswith("a/"))
+    return read_files(Layout(tmp_path).image(), lambda path: path.startswith("a/"))
 
 
 @pytest.mark.parametrize(
@@ -44,18 +43,15 @@ def test_files_are_as_if_the_layers_were_applied(tmp_path: Path, upper: list[Ite
 
 def test_a_file_that_is_absurdly_large_is_refused(tmp_path: Path) -> None:
     LayoutMaker(tmp_path).image([tar(file(b"a/one", b"12345"))])
-    layout = Layout(tmp_path)
     with pytest.raises(ImageError, match="5 bytes"):
-        read_files(layout, layout.manifest(layout.resolve()), lambda path: True, file_bytes=4)
+        read_files(Layout(tmp_path).image(), lambda path: True, file_bytes=4)
 
 
 def test_a_layer_more_leaves_the_image_as_it_was(tmp_path: Path) -> None:
     LayoutMaker(tmp_path).image([tar(folder(b"a"), file(b"a/one", b"1"))])
-    layout = Layout(tmp_path)
-    before = layout.resolve()
+    before = Layout(tmp_path).resolve()
     digest = add_layer(tmp_path, str(before.digest), {"a/two": File(b"2", 0o600), "a/link": File(b"two", link=True)})
     layout = Layout(tmp_path)
-    made = layout.manifest(layout.resolve(digest))
-    assert len(layout.config(made).diff_ids) == 2
-    assert read_files(layout, made, lambda path: True) == {"a/one": b"1", "a/two": b"2"}
-    assert read_files(layout, layout.manifest(layout.resolve(str(before.digest))), lambda path: True) == {"a/one": b"1"}
+    assert len(layout.image(digest).config.diff_ids) == 2
+    assert read_files(layout.image(digest), lambda path: True) == {"a/one": b"1", "a/two": b"2"}
+    assert read_files(layout.image(str(before.digest)), lambda path: True) == {"a/one": b"1"}

@@ -8,19 +8,25 @@ import gzip
 import hashlib
 import json
 import os
+import signal
+import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from lab.daemons import start
 from lab.lying import Asked, Lying, digest, layer, lying
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.image import ImageError, Layout
-from terra_core.system.process import interruption
+from terra_core.system import process
+from terra_core.system.process import interruption, run
 from terra_core.system.progress import Event, Report, silent
-from terra_docker import downloads, endpoint, transport
+from terra_core.system.waiting import wait_until
+from terra_docker import download, endpoint, transport
 from terra_docker.pull import pulled
 from terra_docker.settings import Docker
 
@@ -31,13 +37,13 @@ LAYERS = [layer("first", b"first"), BIG, layer("last", b"last" * 10_000)]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nobody waits long, and nobody is logged in."""
-    monkeypatch.setattr(downloads, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(download, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(endpoint, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(endpoint, "_LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr(downloads, "_LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(download, "_LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(transport, "SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(endpoint, "_DOCUMENT_SECONDS", 1.0)
-    monkeypatch.setattr(downloads, "_PACE_SECONDS", 1.0)
+    monkeypatch.setattr(download, "_PACE_SECONDS", 1.0)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
 
 
@@ -88,6 +94,45 @@ def test_an_honest_registry(registry: Lying, layout: Path, docker: bool) -> None
     assert all(headers["accept-encoding"] == "identity" for _, _, headers in registry.requests)
 
 
+@pytest.mark.parametrize("layers", [[], LAYERS * 3, [layer(f"f{number}", b"") for number in range(60)]])
+def test_no_layers_the_same_ones_and_many(registry: Lying, layout: Path, layers: list[bytes]) -> None:
+    manifest = registry.image(layers, "1")
+    pull(registry, layout)
+    expect_complete(layout, manifest["digest"])
+    assert len(registry.asked_for("/blobs/")) == len(set(layers)) + 1
+
+
+def test_a_pull_that_was_killed(registry: Lying, layout: Path) -> None:
+    manifest = registry.image(LAYERS, "1")
+
+    def half(asked: Asked) -> None:
+        asked.begin(200, {"Content-Length": str(len(BLOB))})
+        asked.wfile.write(BLOB[:1_000_000])
+        asked.wfile.flush()
+        asked.registry.ended.wait(20)
+
+    registry.lie(digest(BLOB), half, times=1)
+    script = layout.parent / "pull.py"
+    script.write_text(
+        "import sys; from pathlib import Path\n"
+        "from terra_core.config.session import Session\n"
+        "from terra_core.config.values import parse_image_reference\n"
+        "from terra_docker import plugin\n"
+        "session = Session(tables={'docker': {'insecure': [sys.argv[1]]}})\n"
+        "with plugin.pull_image(parse_image_reference(sys.argv[1] + '/image:1'), Path(sys.argv[2]), session, ()): pass\n"
+    )
+    daemon = start([sys.executable, script, registry.address, layout], log=layout.parent / "log")
+    try:
+        wait_until(lambda: any(path.stat().st_size for path in layout.glob(".partial/*")), seconds=30, what="a part of a layer")
+        daemon.signal(signal.SIGKILL)
+    finally:
+        daemon.stop()
+    expect_nothing_good(layout)
+    assert str(Layout(layout).resolve().digest) == manifest["digest"], "the layout can be read at any moment"
+    assert pull(registry, layout) == manifest["digest"]
+    expect_complete(layout, manifest["digest"])
+
+
 def test_layers_are_read_while_they_come(registry: Lying, layout: Path) -> None:
     registry.image(LAYERS, "1")
     blob = gzip.compress(BIG, mtime=0)
@@ -133,6 +178,15 @@ def test_something_else_than_was_asked_for(registry: Lying, layout: Path, where:
     assert pull(registry, layout) == manifest["digest"]
     assert Layout(layout).resolve(index["digest"]).digest == Layout(layout).resolve(manifest["digest"]).digest
     expect_complete(layout, manifest["digest"])
+
+
+def test_a_reader_that_comes_too_late_is_given_no_end(registry: Lying, layout: Path) -> None:
+    registry.image(LAYERS, "1")
+    settings = Docker(insecure=(registry.address,))
+    with pulled(parse_image_reference(registry.name), layout, settings, silent) as image:
+        late = image.open_layer(image.manifest.layers[1])
+    with late as reading, pytest.raises(TerraError, match="has ended already"):
+        reading.read(10)
 
 
 def test_something_else_under_a_digest(registry: Lying, layout: Path) -> None:
@@ -273,6 +327,46 @@ def test_a_connection_that_breaks_off_is_resumed(registry: Lying, layout: Path) 
     assert len(ranges) == 5
     assert ranges[0] is None
     assert int(str(ranges[-1])[6:-1]) > 1_500_000
+
+
+def test_a_registry_that_sends_a_byte_at_a_time(registry: Lying, layout: Path) -> None:
+    registry.image(LAYERS, "1")
+
+    def byte(asked: Asked) -> None:
+        first = int(asked.headers.get("Range", "bytes=0-")[6:-1])
+        if not first:
+            asked.begin(200, {"Content-Length": str(len(BLOB))})
+            asked.wfile.write(BLOB[:1])
+            asked.drop()
+        else:
+            asked.say(206, BLOB[first : first + 1], more={"Content-Range": f"bytes {first}-{first}/{len(BLOB)}"})
+
+    registry.lie(digest(BLOB), byte)
+    with pytest.raises(TerraError, match="sent only a part"):
+        pull(registry, layout)
+    assert len(registry.asked_for(digest(BLOB))) < 10
+
+
+def test_a_registry_that_ignores_ranges_or_has_none(registry: Lying, layout: Path) -> None:
+    manifest = registry.image(LAYERS, "1")
+
+    def half(asked: Asked) -> None:
+        asked.begin(200, {"Content-Length": str(len(BLOB))})
+        asked.wfile.write(BLOB[:1_000_000])
+        asked.drop()
+
+    registry.lie(digest(BLOB), lambda asked: asked.say(200, BLOB))
+    registry.lie(digest(BLOB), half, times=1)
+    pull(registry, layout)
+    expect_complete(layout, manifest["digest"])
+    (layout / "blobs/sha256" / digest(BLOB)[7:]).unlink()
+    registry.lie(digest(BLOB), lambda asked: asked.say(416))
+    registry.lie(digest(BLOB), half, times=1)
+    with pytest.raises(ImageError, match="has no rest"):
+        pull(registry, layout)
+    registry.lies.clear()
+    pull(registry, layout)
+    expect_complete(layout, manifest["digest"])
 
 
 def test_what_an_interrupted_pull_left_is_used_and_checked(registry: Lying, layout: Path) -> None:
@@ -492,6 +586,67 @@ def test_a_redirect_with_an_endless_body(registry: Lying, layout: Path) -> None:
         pull(registry, layout)
 
 
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """For a server on 127.0.0.1 whose certificate this machine trusts."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=registry", "-addext"]
+    run(["openssl", "req", *options, "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate])
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def secure_pull(registry: Lying, layout: Path, report: Report = silent, **more: object) -> str:
+    """Pull with TLS."""
+    settings = Docker(**more)  # type: ignore[arg-type]  # the whole table
+    with pulled(parse_image_reference(registry.name), layout, settings, report) as image:
+        return str(image.digest)
+
+
+def test_tls_and_its_interruption(tls: ssl.SSLContext, layout: Path) -> None:
+    def half(asked: Asked) -> None:
+        asked.begin(200, {"Content-Length": str(len(BLOB))})
+        asked.wfile.write(BLOB[:1_000_000])
+        asked.wfile.flush()
+        asked.registry.ended.wait(20)
+
+    def stop(event: Event) -> None:
+        if (event.done or 0) > 500_000:
+            raise InterruptedWork("asked to")
+
+    with lying(tls=tls) as registry:
+        manifest = registry.image(LAYERS, "1")
+        registry.lie(digest(BLOB), half, times=1)
+        with pytest.raises(InterruptedWork):
+            secure_pull(registry, layout, stop)
+        assert secure_pull(registry, layout) == manifest["digest"]
+        expect_complete(layout, manifest["digest"])
+
+
+def test_https_never_leads_to_http(tls: ssl.SSLContext, layout: Path) -> None:
+    with lying(tls=tls) as registry, lying("127.0.0.2") as store:
+        registry.image(LAYERS, "1")
+        store.content = registry.content
+        registry.lie("blobs/", to(store))
+        with pytest.raises(TerraError, match="redirects to plain HTTP"):
+            secure_pull(registry, layout, insecure=(store.address,))
+        assert store.requests == []
+
+
+def test_a_token_service_with_tls_may_know_who_asks(
+    tls: ssl.SSLContext, registry: Lying, layout: Path, tmp_path: Path
+) -> None:
+    log_in(tmp_path, registry.address)
+    registry.image(LAYERS, "1")
+    with lying(tls=tls) as service:
+        service.lie("/token", lambda asked: asked.say(200, b'{"token": "good"}'))
+        registry.lies.append(token_guard(f"https://{service.address}/token"))
+        pull(registry, layout)
+        assert [headers.get("authorization") for headers in service.asked_for("/token")] == [BASIC]
+
+
 def test_redirects_in_a_circle(registry: Lying, layout: Path) -> None:
     registry.lie("manifests/", lambda asked: asked.say(302, more={"Location": asked.path}))
     with pytest.raises(TerraError, match="redirects more than"):
@@ -600,6 +755,37 @@ def test_a_token_that_ends_during_the_pull(registry: Lying, layout: Path) -> Non
     expect_complete(layout, manifest["digest"])
 
 
+def test_a_credential_helper(
+    registry: Lying, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.image(LAYERS, "1")
+    helper = tmp_path / "docker-credential-lab"
+    helper.write_text(f"""#!/bin/sh
+[ "$1" = get ] && [ "$(cat)" = {registry.address} ] || {{ echo "credentials not found in native keychain"; exit 1; }}
+echo '{{"ServerURL": "x", "Username": "terra", "Secret": "secret"}}'
+""")
+    helper.chmod(0o755)
+    monkeypatch.setattr(process, "_SEARCH_PATH", f"{tmp_path}:{process._SEARCH_PATH}")
+
+    def guard(asked: Asked) -> bool:
+        if asked.headers.get("Authorization") == BASIC:
+            return False
+        asked.say(401, more={"WWW-Authenticate": 'Basic realm="terra"'})
+        return True
+
+    registry.lies.append(guard)
+    for config in ({"credsStore": "lab"}, {"credHelpers": {registry.address: "lab"}}):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        pull(registry, layout)
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": "nowhere"}))
+    with pytest.raises(TerraError, match="docker-credential-nowhere"):
+        pull(registry, layout)
+    (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {"other": "lab"}}))
+    with pytest.raises(TerraError, match="asks for a user and a password") as caught:
+        pull(registry, layout)
+    assert caught.value.hint == f"log in: docker login {registry.address}"
+
+
 def test_mirrors_are_asked_first_and_the_registry_has_the_last_word(registry: Lying, layout: Path) -> None:
     manifest = registry.image(LAYERS, "1")
     mirrors = {registry.address: ("127.0.0.1:9", "127.0.0.2:1")}
@@ -632,10 +818,15 @@ def test_a_proxy_of_the_environment(
     registry: Lying, layout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = registry.image(LAYERS, "1")
+    for scheme in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(scheme, f"http://{registry.address}")
     monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setenv("http_proxy", f"http://{registry.address}")
-    with pytest.raises(TerraError):
-        pull(registry, layout, "registry.invalid:80/image:1")
+    found = pull(registry, layout, "registry.invalid:80/image:1", insecure=("registry.invalid:80",))
+    assert found == manifest["digest"]
+    expect_complete(layout, manifest["digest"])
+    assert all(path.startswith("http://registry.invalid") for method, path, _ in registry.requests if method == "GET")
+    with pytest.raises(TerraError, match=r"registry\.invalid cannot be reached by the proxy"):
+        pull(registry, layout, "registry.invalid/image:1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert pull(registry, layout) == manifest["digest"]
 
