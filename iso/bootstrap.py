@@ -45,6 +45,8 @@ def bootstrap(recipe: Recipe, origin: Origin, tar: Path, options: Path) -> list[
 
 def programs(recipe: Recipe) -> list[Path]:
     """The programs outside the recipe's folder that its root tar is made by."""
+    if recipe.file.wheels:
+        return [Path(__file__).with_name("wheels.py")]
     return [_COMPONENT] if recipe.file.variant == "extract" and not (recipe.path / "customize").exists() else []
 
 

@@ -60,17 +60,26 @@ def write_tree(name: str, wanted: Sequence[str], base: Path, tar: Path, work: Pa
     # The machine that builds may have another Python than the system that the tree is for.
     target: list[Argument] = ["--target", packages, "--python-version", version, "--only-binary", ":all:"]
     target += ["--python-platform", f"{platform.machine()}-manylinux_2_28", "--constraint", TREE / "constraints.txt"]
-    found = [f"{_name_of(entry)} @ {wheel.as_uri()}" for entry, wheel in _chosen(wanted, wheels)]
+    found = [f"{entry} @ {wheel.as_uri()}" for entry, wheel in _chosen(wanted, wheels)]
     _uv("pip", "install", "--quiet", "--no-config", *target, *found)
     _make_environment(home, packages, Path("/usr/lib/terra") / name)
-    for path in [*packages.glob("*.dist-info/direct_url.json"), *packages.glob("*.dist-info/uv_cache.json")]:
-        path.unlink()  # they name places of the machine that built this
+    _forget_this_machine(packages)
     shutil.rmtree(packages / "bin", ignore_errors=True)
     (packages / ".lock").unlink(missing_ok=True)
     if (packages / "lib").is_dir():  # files for the system that a wheel brings
         shutil.copytree(packages / "lib", image / "usr/lib", dirs_exist_ok=True)
         shutil.rmtree(packages / "lib")
     _pack(image, tar)
+
+
+def _forget_this_machine(packages: Path) -> None:
+    """Remove the files that name places of the machine that built this, and their lines in the lists of files."""
+    for name in ("direct_url.json", "uv_cache.json"):
+        for path in packages.glob(f"*.dist-info/{name}"):
+            path.unlink()
+            record = path.with_name("RECORD")
+            lines = record.read_text().splitlines(keepends=True)
+            record.write_text("".join(line for line in lines if f"/{name}," not in line))
 
 
 def _chosen(wanted: Sequence[str], wheels: Path) -> Iterator[tuple[str, Path]]:
@@ -84,10 +93,6 @@ def _chosen(wanted: Sequence[str], wheels: Path) -> Iterator[tuple[str, Path]]:
             if name not in seen:
                 seen.add(name)
                 yield entry if "*" not in entry else name, there[name]
-
-
-def _name_of(entry: str) -> str:
-    return entry.replace(" ", "")
 
 
 def _name_without_extras(entry: str) -> str:
