@@ -25,7 +25,7 @@ from terra_core.config.trust import Trust
 from terra_core.config.values import Address, Hostname, ImageReference, Mac
 
 if TYPE_CHECKING:
-    from terra_core.image.source import ImageSource  # slow to import
+    from terra_core.image.source import ImageDocuments, ImageSource  # slow to import
 
 hookspec = pluggy.HookspecMarker("terra")
 hookimpl = pluggy.HookimplMarker("terra")
@@ -279,7 +279,7 @@ class Registry:
 
     @hookspec(firstresult=True)
     def pull_image(
-        self, reference: ImageReference, layout: Path, session: Session, trust: Trust | None
+        self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
     ) -> AbstractContextManager[ImageSource] | None:
         """Offer to bring an image of a registry into an OCI image layout on disk, readable while it comes.
 
@@ -288,13 +288,21 @@ class Registry:
         exception waits until all of them are there and verified; leaving with one ends the work at once.
 
         The layout keeps the registry's own bytes, so that digests are the registry's; it can be read at any time, and finds the
-        image by either digest, of the manifest or of the index that the reference names. One pull at a time uses a layout, and
-        others wait. What is left half-way is never taken as complete by a later pull.
+        image by either digest, of the manifest or of the index that the reference names. One pull at a time writes to a layout,
+        and others wait until all of it has come. What is left half-way is never taken as complete by a later pull.
 
         :param reference: by tag or digest.
         :param layout: a directory to make or to add to.
-        :param trust: whose signature the image must have; without one, nothing of a layer is fetched.
+        :param trust: whose signatures the image must have, all of them; without, nothing of a layer is fetched.
         :raises TerraError: as the registry said it, or because the image is not what it has to be or not signed.
+        """
+
+    @hookspec(firstresult=True)
+    def inspect_image(self, reference: ImageReference, session: Session, trust: Sequence[Trust]) -> ImageDocuments | None:
+        """Look an image up in its registry, and fetch its documents only.
+
+        :param trust: as for :meth:`pull_image`.
+        :raises TerraError: as :meth:`pull_image` does.
         """
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from attrs import frozen
 
 from terra_core.config.session import Session
+from terra_core.config.trust import Trust
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import ConfigError, TerraError
 from terra_core.image import ImageSource, Layout, apply_layers
@@ -43,18 +44,21 @@ class Unpacked:
     seconds: float
 
 
-def unpack(image: str, directory: Path, *, plugins: Plugins, session: Session, force: bool = False) -> Unpacked:
+def unpack(
+    image: str, directory: Path, *, plugins: Plugins, session: Session, trust: Sequence[Trust] = (), force: bool = False
+) -> Unpacked:
     """Unpack an image into a directory.
 
     :param image: the name of an image in a registry, ``oci:DIRECTORY[:TAG]`` or ``docker-archive:FILE[:NAME]``.
     :param directory: where to; made when it is missing. After a failure it is as it was, unless it held something before.
+    :param trust: whose signatures an image of a registry must have.
     :param force: unpack over what the directory holds.
     :raises TerraError: naming the image, the layer, the entry.
     """
     started = time.monotonic()
     if os.geteuid() != 0:
         raise TerraError("only root can give files their owners", hint="run this as root")
-    with _prepared(directory, force=force), room_in(directory) as room, _opened(image, room, plugins, session) as source:
+    with _prepared(directory, force=force), room_in(directory) as room, _opened(image, room, plugins, session, trust) as source:
         applied = apply_layers(source, directory, report=session.report, spared=room.name)
     return Unpacked(
         digest=str(source.digest),
@@ -65,7 +69,11 @@ def unpack(image: str, directory: Path, *, plugins: Plugins, session: Session, f
     )
 
 
-def _opened(image: str, layout: Path, plugins: Plugins, session: Session) -> AbstractContextManager[ImageSource]:
+def _opened(
+    image: str, layout: Path, plugins: Plugins, session: Session, trust: Sequence[Trust]
+) -> AbstractContextManager[ImageSource]:
+    if trust and image.startswith((_LAYOUT, _ARCHIVE)):
+        raise ConfigError(["IMAGE: signatures are kept in registries; name an image of one, or leave the key out"])
     if image.startswith(_LAYOUT):
         place, tag = _split(image.removeprefix(_LAYOUT))
         return nullcontext(Layout(place).image(tag))
@@ -76,7 +84,7 @@ def _opened(image: str, layout: Path, plugins: Plugins, session: Session) -> Abs
     except ValueError as error:
         raise ConfigError([f"IMAGE: {error}; or {_LAYOUT}DIRECTORY[:TAG], or {_ARCHIVE}FILE[:NAME]"]) from None
     offer: AbstractContextManager[ImageSource] = plugins.fill("registry", {}, source=session.source).call(
-        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session, trust=None
+        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session, trust=trust
     )
     return offer
 

@@ -260,6 +260,11 @@ class ImageReference:
         return self.text
 
 
+def pinned(reference: ImageReference, digest: str) -> ImageReference:
+    """The same repository, by digest: what a tag named when it was looked up."""
+    return parse_image_reference(f"{reference.registry}/{reference.path}@{digest}")
+
+
 def parse_image_reference(raw: object) -> ImageReference:
     """``[registry/]path[:tag][@digest]``."""
     expected = 'the name of an image, such as "docker.io/stellarproject/example:6"'

@@ -11,7 +11,7 @@ from terra_core.image.documents import Descriptor, ImageConfig, Manifest, Platfo
 from terra_core.image.faults import ImageError
 from terra_core.image.layout import Layout, StoredImage, this_platform
 from terra_core.image.limits import Limits
-from terra_core.image.source import Blob, ImageSource
+from terra_core.image.source import Blob, ImageDocuments, ImageSource
 
 __all__ = [
     "Applied",
@@ -19,6 +19,7 @@ __all__ = [
     "Descriptor",
     "Digest",
     "ImageConfig",
+    "ImageDocuments",
     "ImageError",
     "ImageSource",
     "Layout",

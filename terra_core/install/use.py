@@ -104,7 +104,7 @@ def installation(
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)
         make_plan(node, found, 0, wipe=wipe, begun=_begun(found, journal, node))  # before anything is fetched
-        image = look_up(node, plugins, told, work / "image")
+        image = look_up(node, plugins, told)
         told.report(Event("plan", f"plan the disks of {node.hostname}"))
         plan = make_plan(node, found, image.bytes, wipe=wipe, begun=_begun(found, journal, node))
         yield Installation(

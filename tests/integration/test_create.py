@@ -99,7 +99,7 @@ def unpacked(registry: Registry, network: Network, reference: str, tmp_path: Pat
     with network.inside():
         name = parse_image_reference(reference)
         offer: AbstractContextManager[ImageSource] = role.call(
-            "pull_image", AbstractContextManager, reference=name, layout=layout, session=session, trust=None
+            "pull_image", AbstractContextManager, reference=name, layout=layout, session=session, trust=()
         )
         with offer as source:
             digest = str(source.digest)

@@ -15,7 +15,9 @@ import pytest
 
 from lab.engine import Engine
 from lab.network import Network
+from lab.registry import Registry
 from lab.tiny import write_tiny_root
+from terra_core.image import Layout
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
 from tests.integration.image.trees import look
@@ -230,3 +232,66 @@ def test_places_that_are_none(layout: Path, tmp_path: Path) -> None:
         _, told = unpack(f"oci:{layout}", tmp_path / place, code=1)
         assert str(tmp_path / place) in told
     assert list((tmp_path / "real").iterdir()) == []
+
+
+def inside(network: Network, *words: str | Path, code: int = 0) -> tuple[str, str]:
+    """Run the command in a network; gives standard output and standard error."""
+    done = run(network.command([TERRA, "unpack", *words]), accept=(code,))
+    assert "Traceback" not in done.stderr.decode()
+    return done.text, done.stderr.decode()
+
+
+@pytest.fixture
+def pushed(network: Network, registry: Registry, layout: Path) -> str:
+    """The image of the layout in the registry, by name."""
+    name = f"{registry.address}/unpacked:6"
+    copy = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false"]
+    run(network.command([*copy, f"oci:{layout}:6", f"docker://{name}"]))
+    return name
+
+
+def test_what_a_registry_has(network: Network, layout: Path, pushed: str, tmp_path: Path) -> None:
+    _, told = inside(network, pushed, tmp_path / "tree", code=1)
+    assert "insecure" in told, "plain HTTP only where it is asked for"
+    assert not (tmp_path / "tree").exists()
+    said, told = inside(network, "--http", "--json", pushed, tmp_path / "tree")
+    unpack(f"oci:{layout}", tmp_path / "other")
+    ours, theirs = look(tmp_path / "tree"), look(tmp_path / "other")
+    del ours[b""], theirs[b""]
+    assert ours == theirs
+    assert json.loads(said)["digest"] == json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+    assert "pull: pulled" in told
+    _, told = inside(network, "--http", f"{pushed}7", tmp_path / "tree7", code=1)
+    assert f"pulling {pushed}7" in told
+
+
+def test_an_image_that_nobody_trusted_has_signed(network: Network, pushed: str, layout: Path, tmp_path: Path) -> None:
+    key = tmp_path / "cosign.pub"
+    key.write_text("no key")
+    _, told = inside(network, "--http", "--key", key, pushed, tmp_path / "tree", code=2)
+    assert "--key: expected a public key" in told
+    run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", tmp_path / "private"])
+    run(["openssl", "pkey", "-in", tmp_path / "private", "-pubout", "-out", key])
+    _, told = inside(network, "--http", "--key", key, pushed, tmp_path / "tree", code=1)
+    assert "not signed" in told or "no signature" in told
+    assert not (tmp_path / "tree").exists()
+    _, told = unpack("--key", key, f"oci:{layout}", tmp_path / "tree", code=2)
+    assert "signatures are kept in registries" in told
+
+
+def test_a_registry_that_sends_something_else_half_way_leaves_nothing(
+    network: Network, registry: Registry, tmp_path: Path
+) -> None:
+    maker = LayoutMaker(tmp_path / "layout")
+    maker.image([tar(*(file(b"f%d" % number, os.urandom(1 << 16)) for number in range(200)))], "6")
+    name = f"{registry.address}/damaged:6"
+    copy = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false"]
+    run(network.command([*copy, f"oci:{maker.path}:6", f"docker://{name}"]))
+    digest = Layout(maker.path).image().manifest.layers[0].digest.encoded
+    stored = next(registry.storage.rglob(f"{digest}/data"))
+    content = bytearray(stored.read_bytes())
+    content[-100] ^= 1
+    stored.write_bytes(content)
+    _, told = inside(network, "--http", name, tmp_path / "tree", code=1)
+    assert f"sent something else than sha256:{digest}" in told
+    assert not (tmp_path / "tree").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from terra_core.config.values import ImageReference
 from terra_core.hookspecs import BuildRequest, BuiltImage, hookimpl
 
 if TYPE_CHECKING:
-    from terra_core.image.source import ImageSource  # slow to import
+    from terra_core.image.source import ImageDocuments, ImageSource  # slow to import
 
 NAME = "docker"
 
@@ -38,13 +39,21 @@ class DockerPlugin:
 
     @hookimpl
     def pull_image(
-        self, reference: ImageReference, layout: Path, session: Session, trust: Trust | None
+        self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
     ) -> AbstractContextManager[ImageSource]:
         """Pull into an OCI image layout, with the credentials of ``docker login``."""
         from terra_docker.pull import pulled
         from terra_docker.settings import settings_for
 
         return pulled(reference, layout, settings_for(reference, session), session.report, trust)
+
+    @hookimpl
+    def inspect_image(self, reference: ImageReference, session: Session, trust: Sequence[Trust]) -> ImageDocuments:
+        """Ask the registry, with the credentials of ``docker login``."""
+        from terra_docker.pull import inspected
+        from terra_docker.settings import settings_for
+
+        return inspected(reference, settings_for(reference, session), session.report, trust)
 
 
 plugin = DockerPlugin()

@@ -69,6 +69,7 @@ class Downloads:
         self._answers: set[requests.Response] = set()
         self._fault: BaseException | None = None
         self.stopped = False
+        self._complete = False
         self._threads = [
             threading.Thread(target=self._work, daemon=True, name=f"layer-{number}")
             for number in range(min(_AT_ONCE, len(self._all)))
@@ -155,6 +156,15 @@ class Downloads:
                 with self.changed:
                     self._answers.discard(answer)
 
+    def _give_up_the_layout(self) -> None:
+        """Let another pull use the layout once all is there, however long this one is still read."""
+        with self.changed:
+            if self._complete or not all(download.verified for download in self._all.values()):
+                return
+            self._complete = True
+        self.store.tidy()
+        self.store.release()
+
     def _work(self) -> None:
         try:
             while True:
@@ -168,6 +178,7 @@ class Downloads:
                     download.run()
                 finally:
                     download.leave()
+                self._give_up_the_layout()
         except _Stopped:
             return
         except BaseException as error:  # noqa: BLE001, RUF100  # raised again in the threads that wait

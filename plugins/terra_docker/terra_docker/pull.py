@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
 from terra_core.errors import TerraError
 from terra_core.image import Descriptor, Digest, ImageConfig, Manifest
-from terra_core.image.source import Blob, ImageSource
+from terra_core.image.source import Blob, ImageDocuments, ImageSource
 from terra_core.system.progress import Event, Report
 from terra_docker.attention import Attention, attended, explained
 from terra_docker.downloads import Downloads
-from terra_docker.remote import Found, Remote
+from terra_docker.remote import Document, Found, Remote
 from terra_docker.settings import Docker
 from terra_docker.signatures import require_signature
 from terra_docker.store import held
@@ -25,7 +25,7 @@ from terra_docker.transport import Transport
 
 @contextmanager
 def pulled(
-    reference: ImageReference, layout: Path, settings: Docker, report: Report, trust: Trust | None = None
+    reference: ImageReference, layout: Path, settings: Docker, report: Report, trust: Sequence[Trust] = ()
 ) -> Iterator[ImageSource]:
     """Bring an image into a layout, and let it be read meanwhile.
 
@@ -35,7 +35,7 @@ def pulled(
 
     :param layout: a directory, made when it is not there; one pull at a time uses it, and others wait.
     :param settings: mirrors, and which registries go without TLS.
-    :param trust: whose signature the image must have; without one, nothing of a layer is fetched.
+    :param trust: whose signatures the image must have, all of them; without, nothing of a layer is fetched.
     :param report: gets events ``pull``, counted in bytes; may end the work by raising InterruptedWork.
     :raises TerraError: as the registry said it, or when what it sent is not what was asked for.
     """
@@ -52,19 +52,36 @@ def pulled(
             downloads = stack.enter_context(Downloads(remote.endpoints, found.manifest.layers, store, attention, doing))
         yield _Image(found, downloads)
         downloads.finish()
-        with explained(doing):
-            store.tidy()
         attention.end(f"pulled {reference}", found.size)
 
 
-def _find(remote: Remote, trust: Trust | None) -> Found:
-    if trust is None:
-        return remote.find(lambda named: None)
+def inspected(reference: ImageReference, settings: Docker, report: Report, trust: Sequence[Trust] = ()) -> ImageDocuments:
+    """Look an image up, and fetch its documents only.
+
+    :param trust: as for :func:`pulled`.
+    :raises TerraError: as :func:`pulled` does.
+    """
+    doing = f"asking for {reference}"
+    report(Event("pull", f"asking {reference.registry} for {reference}"))
+    with closing(Transport(settings)) as transport, explained(doing):
+        remote = Remote(reference, settings, transport)
+        found = attended(lambda: _find(remote, trust), Attention(doing, report))
+    return ImageDocuments(
+        named=found.named.digest, digest=found.chosen.digest, manifest=found.manifest, config=found.config
+    )
+
+
+def _find(remote: Remote, trust: Sequence[Trust]) -> Found:
     try:
-        key = trust.public_key
+        keys = [one.public_key for one in trust]
     except ValueError as error:  # the file was right when the configuration was read
         raise TerraError(f"[trust]: {error}") from error
-    return remote.find(lambda named: require_signature(remote, named, key))
+
+    def check(named: Document) -> None:
+        for key in keys:
+            require_signature(remote, named, key)
+
+    return remote.find(check)
 
 
 @frozen

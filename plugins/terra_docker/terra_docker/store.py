@@ -29,10 +29,12 @@ class Store:
     """The layout, held by whoever made this; see :func:`held`.
 
     :param path: its directory.
+    :param lock: the descriptor that holds the lock.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: int) -> None:
         self._path = path
+        self._lock = lock
         for name, content in (("index.json", _index([])), ("oci-layout", _VERSION)):
             if not (path / name).exists():
                 _write(path / name, content)
@@ -77,6 +79,10 @@ class Store:
         """Remove what has come of a blob: it is of no use."""
         self._partial(descriptor).unlink(missing_ok=True)
 
+    def release(self) -> None:
+        """Let another pull write to the layout; this one has nothing more to write."""
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+
     def tidy(self) -> None:
         """Remove what pulls of other images have left half-way."""
         for left in (self._path / _PARTIAL).glob("*"):
@@ -117,7 +123,7 @@ class Store:
 
 @contextmanager
 def held(path: Path, attend: Callable[[], None]) -> Iterator[Store]:
-    """A layout, made when it is not there, for as long as nobody else may write to it.
+    """A layout, made when it is not there, that nobody else may write to before it is released.
 
     :param attend: called while another pull is waited for.
     :raises TerraError: when that takes too long.
@@ -135,7 +141,7 @@ def held(path: Path, attend: Callable[[], None]) -> Iterator[Store]:
 
     try:
         wait_until(locked, seconds=_LOCK_SECONDS, what=f"another pull into {path} to end")
-        yield Store(path)
+        yield Store(path, directory)
     finally:
         os.close(directory)
 

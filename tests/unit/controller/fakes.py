@@ -6,6 +6,7 @@ It is another plugin, not a replacement for a part: its hooks hold to what terra
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ from terra_core.hookspecs import (
     TargetRequest,
     hookimpl,
 )
-from terra_core.image import ImageSource, Layout
+from terra_core.image import ImageDocuments, ImageSource, Layout
 from terra_core.plugins import Installed, Plugins
 from terra_core.system.progress import Event
 from tests.unit.image.making import LayoutMaker, file, folder, tar
@@ -65,7 +66,8 @@ class World:
     fail: set[str] = field(factory=set)
     before: Callable[[str], None] = lambda hook: None
     calls: list[str] = field(factory=list)
-    trusted: list[Trust | None] = field(factory=list)
+    pulling: threading.Lock = field(factory=threading.Lock)
+    trusted: list[Sequence[Trust]] = field(factory=list)
     exported: dict[str, Target] = field(factory=dict)
     published: dict[Hostname, tuple[Mac, str]] = field(factory=dict)
     known: tuple[Hostname, ...] = ()
@@ -95,15 +97,20 @@ class FakePlugin:
 
     @hookimpl
     def pull_image(
-        self, reference: ImageReference, layout: Path, session: Session, trust: Trust | None
+        self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
     ) -> AbstractContextManager[ImageSource]:
         self.world.trusted.append(trust)
         return self._pulled(reference, layout, session)
 
+    @hookimpl
+    def inspect_image(self) -> ImageDocuments:
+        raise NotImplementedError
+
     @contextmanager
     def _pulled(self, reference: ImageReference, layout: Path, session: Session) -> Iterator[ImageSource]:
-        if not layout.exists():
-            LayoutMaker(layout).image([CONTENT])
+        with self.world.pulling:
+            if not layout.exists():
+                LayoutMaker(layout).image([CONTENT])
         self.world.asked("pull_image")
         yield Layout(layout).image()
         session.report(Event("pull", f"pulled {reference}", 1, 1))

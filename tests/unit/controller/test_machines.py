@@ -377,7 +377,7 @@ def test_boot_loaders_that_cannot_be_installed_leave_nothing(site: Site, world: 
     assert site.left() == []
 
 
-def test_the_image_has_to_be_signed_as_the_node_says_or_else_as_the_controller_does(
+def test_the_image_has_to_be_signed_as_the_controller_says_and_as_the_node_does(
     site: Site, world: World, tmp_path: Path
 ) -> None:
     own, general = (public_key(tmp_path / name) for name in ("own.pub", "general.pub"))
@@ -390,7 +390,8 @@ def test_the_image_has_to_be_signed_as_the_node_says_or_else_as_the_controller_d
     own.unlink()
     site.machines.provision(site.store.get("cm-02"), lambda event: None)
     site.machines.install_boot_image(record.node.image, lambda event: None)
-    assert world.trusted == [Trust(key=str(general)), Trust(key=text), Trust(key=str(general))]
+    controllers = Trust(key=str(general))
+    assert world.trusted == [(controllers,), (controllers, Trust(key=text)), (controllers,)]
 
 
 def public_key(path: Path) -> Path:

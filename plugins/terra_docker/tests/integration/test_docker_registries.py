@@ -55,7 +55,7 @@ def pull(
     """Pull from within the network."""
     reference = parse_image_reference(name) if isinstance(name, str) else name
     session = Session(tables={"docker": {"insecure": list(insecure)}}, report=report)
-    with network.inside(), plugin.pull_image(reference, layout, session, None) as source:
+    with network.inside(), plugin.pull_image(reference, layout, session, ()) as source:
         return str(source.digest)
 
 

@@ -169,7 +169,7 @@ def pull(network: Network, registry: Registry, repository: Repository, layout: P
     """Pull with a key that is trusted."""
     session = Session(tables={"docker": {"insecure": [registry.address]}})
     reference = parse_image_reference(f"{repository.name}:1")
-    with network.inside(), plugin.pull_image(reference, layout, session, key or trust()) as image:
+    with network.inside(), plugin.pull_image(reference, layout, session, [key or trust()]) as image:
         return str(image.digest)
 
 
@@ -310,9 +310,9 @@ def test_a_bundle_that_the_referrers_interface_lists(tmp_path: Path) -> None:
         registry.lie("referrers/", lambda asked: asked.say(200, json.dumps(index).encode(), media.OCI_INDEX))
         session = Session(tables={"docker": {"insecure": [registry.address]}})
         reference = parse_image_reference(registry.name)
-        with plugin.pull_image(reference, tmp_path / "layout", session, trust()) as pulled:
+        with plugin.pull_image(reference, tmp_path / "layout", session, [trust()]) as pulled:
             assert str(pulled.digest) == image
-        with pytest.raises(TerraError, match="not by the key"), plugin.pull_image(reference, tmp_path, session, trust(OTHER)):
+        with pytest.raises(TerraError, match="not by the key"), plugin.pull_image(reference, tmp_path, session, [trust(OTHER)]):
             pass
 
 
