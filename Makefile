@@ -4,10 +4,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 DISTRO ?= debian
 SUITE ?= bookworm
-export DISTRO SUITE MIRROR
+export DISTRO SUITE MIRROR REPO VERSION HTTP
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-vm test-layouts release lock bench-start bench-image test-stacks clean
+.PHONY: help setup demo test lint test-unit test-integration test-vm test-layouts release iso lock bench-start bench-image bench-build test-stacks clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,14 +34,20 @@ test-integration: setup ## The tests against a real engine, registry, target, ne
 test-vm: setup ## The tests that boot what was built.
 	$(PYTEST) tests/vm
 
-release: setup ## Build the base images from packages, into build/images.
-	@$(BIN)/python -m iso.build
+release: setup ## Build every image with vab, and push it: REPO=host:port/name VERSION=v12, HTTP=1 for plain HTTP; without REPO, only build.
+	@$(BIN)/python -m iso.release
+
+iso: setup ## Write build/terra.iso, the installation medium; ARGUMENTS="terra.ssh=..." for words of its kernel line.
+	@$(BIN)/python -m iso.medium $(ARGUMENTS)
 
 bench-start: setup ## How long `terra --help` takes, against an empty Python program.
 	@$(BIN)/python bench/start.py
 
 bench-image: setup ## How long an image takes to a directory, against umoci, skopeo, docker and tar; ROUNDS=5.
 	@$(BIN)/python bench/image.py --rounds $(or $(ROUNDS),5)
+
+bench-build: setup ## What terra create adds to docker build of the same Dockerfile and context; ROUNDS=5.
+	@$(BIN)/python bench/build.py $(or $(ROUNDS),5)
 
 test-stacks: setup ## STACKS (200000) random images against umoci, from seed FIRST (0) on.
 	TERRA_STACKS=$(or $(STACKS),200000) TERRA_FIRST_STACK=$(or $(FIRST),0) $(PYTEST) -n auto tests/integration/image/test_random_stacks.py

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,17 @@ class RenderedFile:
     owner: str = "root:root"
 
 
+class Builder(StrEnum):
+    """What builds an image.
+
+    ``AUTO`` is the classic builder, and BuildKit for a Dockerfile that needs it.
+    """
+
+    AUTO = "auto"
+    CLASSIC = "classic"
+    BUILDKIT = "buildkit"
+
+
 @frozen(kw_only=True)
 class BuildRequest:
     """An image to build.
@@ -54,27 +66,39 @@ class BuildRequest:
     :param context: the directory that the build sees, less what its .dockerignore names; nothing outside it is read.
     :param overlay: a directory whose tree is laid over the context, all of it, with the modes that it has.
     :param dockerfile: the path of the Dockerfile within the two.
-    :param reference: the name that the image gets.
+    :param reference: the name that the image gets; ``None`` for none.
     :param no_cache: whether every step runs again.
+    :param arguments: values for the Dockerfile's ARG instructions.
+    :param labels: labels that the image gets, beside those of the Dockerfile.
+    :param base: the image that it stands on, for the labels ``org.opencontainers.image.base.*``; none without it.
+    :param builder: which of the engine's builders does it.
+    :param epoch: seconds since 1970 that no time of a file that is sent is later than, SOURCE_DATE_EPOCH as
+        https://reproducible-builds.org/specs/source-date-epoch/ has it; the files of the overlay have exactly this one. When
+        left out, the environment's SOURCE_DATE_EPOCH, or the time of the newest file of the context.
     """
 
     context: Path
     dockerfile: str
-    reference: ImageReference
+    reference: ImageReference | None
     overlay: Path | None = None
     no_cache: bool = False
+    arguments: Mapping[str, str] = field(factory=dict)
+    labels: Mapping[str, str] = field(factory=dict)
+    base: ImageReference | None = None
+    builder: Builder = Builder.AUTO
+    epoch: int | None = None
 
 
 @frozen(kw_only=True)
 class BuiltImage:
     """An image in the engine.
 
-    :param reference: its name.
+    :param reference: its name; ``None`` when it got none.
     :param id: the digest of its configuration.
     :param size: its size in bytes.
     """
 
-    reference: ImageReference
+    reference: ImageReference | None
     id: str
     size: int
 
@@ -200,6 +224,25 @@ class NodeBoot:
 
 
 @frozen(kw_only=True)
+class Trial:
+    """How a system did that was started to see whether it comes up.
+
+    :param state: what ``systemctl is-system-running`` said in the end; empty when it never did.
+    :param failed: the units that failed, a line each.
+    :param errors: the journal's errors, or what else there is to see where there is no journal.
+    """
+
+    state: str
+    failed: tuple[str, ...] = ()
+    errors: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it came up, and every unit with it."""
+        return self.state == "running"
+
+
+@frozen(kw_only=True)
 class BootDisk:
     """A disk that an installed machine may start from.
 
@@ -273,6 +316,25 @@ class Registry:
         """Push an image that :meth:`build_image` made.
 
         :returns: the digest of the manifest that the registry took.
+        """
+
+    @hookspec(firstresult=True)
+    def save_image(self, image: str, layout: Path, session: Session) -> str | None:
+        """Write an image that :meth:`build_image` made into an OCI image layout; no program of it is run.
+
+        :param image: its id.
+        :param layout: an empty directory.
+        :returns: the digest of the manifest in the layout.
+        """
+
+    @hookspec(firstresult=True)
+    def try_image(self, image: str, seconds: float, session: Session) -> Trial | None:
+        """Start an image that :meth:`build_image` made as a container, its own init first, and see how the system does.
+
+        The image stays as it is, and the container is gone afterwards, whatever happens.
+
+        :param image: its id.
+        :param seconds: how long it may take to come up.
         """
 
     @hookspec(firstresult=True)

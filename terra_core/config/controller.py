@@ -37,7 +37,7 @@ class Controller:
     :param database: where the state is kept, as a URL; a SQLite file of the controller's own when left out.
     :param jobs: how many machines are provisioned at once.
     :param tls: certificate and key of the API.
-    :param trust: whose images are provisioned, where a node does not say so itself; anybody's when left out.
+    :param trust: whose images are provisioned, whatever a node says beside it; anybody's when left out.
     :param plugins: the plugin of each role, where it is not the default.
     """
 

@@ -47,7 +47,8 @@ class DockerArchive:
     """An image of such a file, as a :class:`terra_core.image.source.ImageSource`. A context manager.
 
     The archive has no manifest of its own that a registry would know: the digest is that of the configuration, which Docker
-    calls the image's id, and which names every layer by the digest of its uncompressed content.
+    calls the image's id, and which names every layer by the digest of its uncompressed content. ``document`` has the bytes of
+    the configuration.
 
     :param path: the file.
     :param reference: the name of the image, such as ``example:6``; the only image there when left out.
@@ -63,7 +64,7 @@ class DockerArchive:
         try:
             self._spans, self._links = self._index()
             listed = self._choose(reference)
-            self.digest, self.config = self._config(listed["Config"].text())
+            self.digest, self.config, self.document = self._config(listed["Config"].text())
             self._layers: dict[Descriptor, _Span] = {}
             self.manifest = self._manifest(listed["Layers"])
         except BaseException:
@@ -141,7 +142,7 @@ class DockerArchive:
         what = "there are several images" if found else f"no image {reference!r} in it" if reference else "no image in it"
         raise NotFoundError(f"{self.path}: {what}", hint=f"name one of {', '.join(sorted(names))}" if names else "")
 
-    def _config(self, name: str) -> tuple[Digest, ImageConfig]:
+    def _config(self, name: str) -> tuple[Digest, ImageConfig, bytes]:
         node, content = self._document(name, dict)
         named = _CONFIG.fullmatch(posixpath.normpath(name))
         if named is None:
@@ -152,7 +153,7 @@ class DockerArchive:
         config = read_config(node)
         if config.platform != this_platform():
             raise NotFoundError(f"{self.path}: not built for {this_platform()}", hint=f"it is built for {config.platform}")
-        return digest, config
+        return digest, config, content
 
     def _manifest(self, listed: Node) -> Manifest:
         names = listed.texts()

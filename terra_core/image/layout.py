@@ -43,6 +43,13 @@ def this_platform() -> Platform:
     return Platform("linux", _MACHINES.get(machine, machine))
 
 
+def for_this_platform(listed: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    """The manifests and indexes among these that name this machine's platform, or else those that name none."""
+    known = [item for item in listed if item.media_type in media.MANIFESTS | media.INDEXES]
+    fitting = [item for item in known if item.platform == this_platform()]
+    return tuple(fitting or [item for item in known if item.platform is None])
+
+
 @frozen
 class StoredImage:
     """An image of a layout, as a :class:`terra_core.image.source.ImageSource`.
@@ -208,12 +215,10 @@ class Layout:
         if not known:
             types = ", ".join(sorted({item.media_type for item in candidates})) or "nothing"
             raise ImageError(f"{what}: no image manifest, but {types}")
-        wanted = this_platform()
-        fitting = [item for item in known if item.platform == wanted]
-        fitting = fitting or [item for item in known if item.platform is None]
+        fitting = for_this_platform(candidates)
         if not fitting:
             offered = ", ".join(sorted({str(item.platform) for item in known}))
-            raise NotFoundError(f"{what}: not built for {wanted}", hint=f"it is built for {offered}")
+            raise NotFoundError(f"{what}: not built for {this_platform()}", hint=f"it is built for {offered}")
         if len({item.digest for item in fitting}) > 1 and depth == 0:
             names = ", ".join(item.annotations.get(REFERENCE_NAME, str(item.digest)) for item in fitting)
             raise TerraError(f"{what}: there are several", hint=f"name one of {names}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
-from terra_core.hookspecs import BuildRequest, BuiltImage, hookimpl
+from terra_core.hookspecs import BuildRequest, BuiltImage, Trial, hookimpl
 
 if TYPE_CHECKING:
     from terra_core.image.source import ImageDocuments, ImageSource  # slow to import
@@ -36,6 +36,24 @@ class DockerPlugin:
         from terra_docker.settings import Docker
 
         return push_image(reference, session.settings(NAME, Docker), session.report)
+
+    @hookimpl
+    def save_image(self, image: str, layout: Path, session: Session) -> str:
+        """Save an image of the engine into an OCI image layout."""
+        from terra_docker.engine import connected
+        from terra_docker.save import Saving, save_image
+        from terra_docker.settings import Docker
+
+        with connected(session.settings(NAME, Docker)) as client:
+            return save_image(client, image, layout, Saving(name=image.partition(":")[2][:12]), session.report)
+
+    @hookimpl
+    def try_image(self, image: str, seconds: float, session: Session) -> Trial:
+        """Start an image's system as a container."""
+        from terra_docker.settings import Docker
+        from terra_docker.trial import try_image
+
+        return try_image(image, seconds, session.settings(NAME, Docker), session.report)
 
     @hookimpl
     def pull_image(

@@ -71,11 +71,14 @@ class Endpoint:
 
         return repeated(get, attempts)
 
-    def digest(self, tag: str) -> str:
-        """The digest that the registry says a tag has; nothing when it does not say."""
+    def digest(self, tag: str, accept: tuple[str, ...]) -> str:
+        """The digest that the registry says a tag has; nothing when it does not say.
+
+        :param accept: the media types that will do: a registry may have another document for others.
+        """
 
         def get() -> str:
-            with self.open(f"manifests/{tag}", {"Accept": "*/*"}, method="HEAD") as response:
+            with self.open(f"manifests/{tag}", {"Accept": ", ".join(accept)}, method="HEAD") as response:
                 return response.headers.get("Docker-Content-Digest", "")
 
         return repeated(get, _ATTEMPTS)
@@ -195,6 +198,8 @@ class Endpoint:
             return NotFoundError(f"the registry {self.name} has no such image")
         if status in (401, 403):
             return self._refused(said)
+        if status == 416:
+            return ImageError(f"{self.name} has no rest of what it had sent the beginning of")
         if status == 429:
             return Unreachable(
                 f"the registry {self.name} says that there were too many requests",

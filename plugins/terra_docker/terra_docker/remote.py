@@ -21,6 +21,8 @@ from terra_core.image import (
     this_platform,
 )
 from terra_core.image.documents import read_config, read_index, read_manifest
+from terra_core.image.faults import shown
+from terra_core.image.layout import for_this_platform
 from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
 from terra_docker.endpoint import Endpoint
 from terra_docker.settings import Docker
@@ -92,7 +94,7 @@ class Remote:
             if len(documents) > _DEEPEST_INDEX:
                 raise ImageError(f"indexes nested more than {_DEEPEST_INDEX} deep")
             listed = read_index(_node(document), document.descriptor.media_type)
-            document = self.fetch_described(self._choose(listed), "manifests")
+            document = self.fetch_described(_choose(listed), "manifests")
             documents.append(document)
         manifest = read_manifest(_node(document), document.descriptor.media_type)
         config_document = self.fetch_described(manifest.config, "blobs")
@@ -104,7 +106,7 @@ class Remote:
         """What the reference names, by a digest that is the registry's own."""
         version = self.reference.digest or self.reference.tag
         if not self.reference.digest and len(self.endpoints) > 1:
-            told = self._registry.digest(version)
+            told = self._registry.digest(version, _DOCUMENTS)
             version = told if is_digest(told) else version
         if is_digest(version):
             content, said = self.fetch(f"manifests/{version}", _DOCUMENTS, parse_digest(version))
@@ -158,13 +160,12 @@ class Remote:
             raise problem
         return None
 
-    def _choose(self, listed: Sequence[Descriptor]) -> Descriptor:
-        known = [item for item in listed if item.media_type in media.MANIFESTS | media.INDEXES]
-        fitting = [item for item in known if item.platform == this_platform()]
-        fitting = fitting or [item for item in known if item.platform is None]
-        if not fitting:
-            raise _other_platform(", ".join(sorted({str(item.platform) for item in known})))
-        return fitting[0]
+
+def _choose(listed: Sequence[Descriptor]) -> Descriptor:
+    fitting = for_this_platform(listed)
+    if not fitting:
+        raise _other_platform(", ".join(sorted({str(item.platform) for item in listed if item.platform})))
+    return fitting[0]
 
 
 def _verified(content: bytes, said: str, digest: Digest, host: str) -> tuple[bytes, str]:
@@ -187,7 +188,8 @@ def _check(manifest: Manifest, config: ImageConfig) -> None:
 
 
 def _other_platform(offered: str) -> TerraError:
-    return NotFoundError(f"it was not built for {this_platform()}", hint=f"it is built for {offered or 'nothing'}")
+    others = shown(offered.encode(errors="replace")) or "nothing"
+    return NotFoundError(f"it was not built for {this_platform()}", hint=f"it is built for {others}")
 
 
 def _media_type(document: Node, said: str) -> str:

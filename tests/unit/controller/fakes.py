@@ -36,6 +36,7 @@ from terra_core.hookspecs import (
     PreparedGroup,
     Target,
     TargetRequest,
+    Trial,
     hookimpl,
 )
 from terra_core.image import ImageDocuments, ImageSource, Layout
@@ -93,6 +94,14 @@ class FakePlugin:
 
     @hookimpl
     def push_image(self, reference: ImageReference) -> str:
+        raise NotImplementedError
+
+    @hookimpl
+    def save_image(self, image: str, layout: Path) -> str:
+        raise NotImplementedError
+
+    @hookimpl
+    def try_image(self, image: str, seconds: float) -> Trial:
         raise NotImplementedError
 
     @hookimpl

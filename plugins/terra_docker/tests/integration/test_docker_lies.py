@@ -26,7 +26,7 @@ from terra_core.system import process
 from terra_core.system.process import interruption, run
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.waiting import wait_until
-from terra_docker import downloads, endpoint, transport
+from terra_docker import download, endpoint, transport
 from terra_docker.pull import pulled
 from terra_docker.settings import Docker
 
@@ -37,13 +37,13 @@ LAYERS = [layer("first", b"first"), BIG, layer("last", b"last" * 10_000)]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nobody waits long, and nobody is logged in."""
-    monkeypatch.setattr(downloads, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(download, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(endpoint, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(endpoint, "_LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr(downloads, "_LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(download, "_LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(transport, "SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(endpoint, "_DOCUMENT_SECONDS", 1.0)
-    monkeypatch.setattr(downloads, "_PACE_SECONDS", 1.0)
+    monkeypatch.setattr(download, "_PACE_SECONDS", 1.0)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
 
 
@@ -119,7 +119,7 @@ def test_a_pull_that_was_killed(registry: Lying, layout: Path) -> None:
         "from terra_core.config.values import parse_image_reference\n"
         "from terra_docker import plugin\n"
         "session = Session(tables={'docker': {'insecure': [sys.argv[1]]}})\n"
-        "with plugin.pull_image(parse_image_reference(sys.argv[1] + '/image:1'), Path(sys.argv[2]), session, None): pass\n"
+        "with plugin.pull_image(parse_image_reference(sys.argv[1] + '/image:1'), Path(sys.argv[2]), session, ()): pass\n"
     )
     daemon = start([sys.executable, script, registry.address, layout], log=layout.parent / "log")
     try:
@@ -178,6 +178,15 @@ def test_something_else_than_was_asked_for(registry: Lying, layout: Path, where:
     assert pull(registry, layout) == manifest["digest"]
     assert Layout(layout).resolve(index["digest"]).digest == Layout(layout).resolve(manifest["digest"]).digest
     expect_complete(layout, manifest["digest"])
+
+
+def test_a_reader_that_comes_too_late_is_given_no_end(registry: Lying, layout: Path) -> None:
+    registry.image(LAYERS, "1")
+    settings = Docker(insecure=(registry.address,))
+    with pulled(parse_image_reference(registry.name), layout, settings, silent) as image:
+        late = image.open_layer(image.manifest.layers[1])
+    with late as reading, pytest.raises(TerraError, match="has ended already"):
+        reading.read(10)
 
 
 def test_something_else_under_a_digest(registry: Lying, layout: Path) -> None:
@@ -318,6 +327,46 @@ def test_a_connection_that_breaks_off_is_resumed(registry: Lying, layout: Path) 
     assert len(ranges) == 5
     assert ranges[0] is None
     assert int(str(ranges[-1])[6:-1]) > 1_500_000
+
+
+def test_a_registry_that_sends_a_byte_at_a_time(registry: Lying, layout: Path) -> None:
+    registry.image(LAYERS, "1")
+
+    def byte(asked: Asked) -> None:
+        first = int(asked.headers.get("Range", "bytes=0-")[6:-1])
+        if not first:
+            asked.begin(200, {"Content-Length": str(len(BLOB))})
+            asked.wfile.write(BLOB[:1])
+            asked.drop()
+        else:
+            asked.say(206, BLOB[first : first + 1], more={"Content-Range": f"bytes {first}-{first}/{len(BLOB)}"})
+
+    registry.lie(digest(BLOB), byte)
+    with pytest.raises(TerraError, match="sent only a part"):
+        pull(registry, layout)
+    assert len(registry.asked_for(digest(BLOB))) < 10
+
+
+def test_a_registry_that_ignores_ranges_or_has_none(registry: Lying, layout: Path) -> None:
+    manifest = registry.image(LAYERS, "1")
+
+    def half(asked: Asked) -> None:
+        asked.begin(200, {"Content-Length": str(len(BLOB))})
+        asked.wfile.write(BLOB[:1_000_000])
+        asked.drop()
+
+    registry.lie(digest(BLOB), lambda asked: asked.say(200, BLOB))
+    registry.lie(digest(BLOB), half, times=1)
+    pull(registry, layout)
+    expect_complete(layout, manifest["digest"])
+    (layout / "blobs/sha256" / digest(BLOB)[7:]).unlink()
+    registry.lie(digest(BLOB), lambda asked: asked.say(416))
+    registry.lie(digest(BLOB), half, times=1)
+    with pytest.raises(ImageError, match="has no rest"):
+        pull(registry, layout)
+    registry.lies.clear()
+    pull(registry, layout)
+    expect_complete(layout, manifest["digest"])
 
 
 def test_what_an_interrupted_pull_left_is_used_and_checked(registry: Lying, layout: Path) -> None:
@@ -769,10 +818,15 @@ def test_a_proxy_of_the_environment(
     registry: Lying, layout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = registry.image(LAYERS, "1")
+    for scheme in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(scheme, f"http://{registry.address}")
     monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setenv("http_proxy", f"http://{registry.address}")
-    with pytest.raises(TerraError):
-        pull(registry, layout, "registry.invalid:80/image:1")
+    found = pull(registry, layout, "registry.invalid:80/image:1", insecure=("registry.invalid:80",))
+    assert found == manifest["digest"]
+    expect_complete(layout, manifest["digest"])
+    assert all(path.startswith("http://registry.invalid") for method, path, _ in registry.requests if method == "GET")
+    with pytest.raises(TerraError, match=r"registry\.invalid cannot be reached by the proxy"):
+        pull(registry, layout, "registry.invalid/image:1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert pull(registry, layout) == manifest["digest"]
 
