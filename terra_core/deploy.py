@@ -28,6 +28,9 @@ _KERNEL = re.compile(r"vmlinuz-([A-Za-z0-9.+~_-]+)")
 _RELEASE_CANDIDATE = re.compile(r"[-~]rc\Z")
 _KERNEL_LIMIT = 256 * 1024 * 1024
 _SYNC_SECONDS = 3600
+_HOST_KEY = re.compile(r"ssh_host_[a-z0-9_]+_key(?:\.pub)?")
+_KEY_MAKER = "terra-ssh-keys.service"
+"""Makes the host keys of a machine that has none; without it, a machine keeps those that came with its image."""
 _INITRD_LIMIT = 2048 * 1024 * 1024
 
 
@@ -192,6 +195,9 @@ def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[
     inside.write("etc/hostname", f"{hostname}\n".encode(), mode=0o644)
     inside.write("etc/hosts", render_hosts(hosts.decode(errors="replace"), hostname).encode(), mode=0o644)
     inside.write("etc/machine-id", b"", mode=0o444)
+    if _KEY_MAKER in inside.names("etc/systemd/system"):
+        for name in filter(_HOST_KEY.fullmatch, sorted(inside.names("etc/ssh"))):
+            inside.remove(f"etc/ssh/{name}")
     inside.write("etc/fstab", render_fstab(mounts).encode(), mode=0o644)
 
 

@@ -250,7 +250,6 @@ class BootDisk:
     :param core_sector: the first sector of the area that a boot loader for a BIOS may use; ``None`` when none is wanted.
     :param core_sectors: the length of that area, in sectors.
     :param sector_size: in bytes.
-    :param partitioned: ``gpt`` or ``dos``.
     :param esp: the block device of its EFI system partition, which is Terra's own; ``None`` when none is wanted.
     :param esp_number: the number of that partition.
     """
@@ -259,7 +258,6 @@ class BootDisk:
     core_sector: int | None = None
     core_sectors: int = 0
     sector_size: int = 512
-    partitioned: str = "gpt"
     esp: Path | None = None
     esp_number: int = 0
 

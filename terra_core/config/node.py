@@ -26,6 +26,9 @@ from terra_core.config.values import (
 OS_LABEL = Label("os")
 """The label of the group that holds the operating system, and the name of the subvolume that is its root."""
 
+_NEEDED_FIRST = frozenset({"bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr"})
+_KERNELS = frozenset({"dev", "proc", "run", "sys"})
+
 _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}
 
 
@@ -136,6 +139,10 @@ class DiskGroup:
             for at in (at for at, name in known(self.subvolumes, "name") if name == OS_LABEL):
                 text = f'"{OS_LABEL}" is the subvolume of the system itself; choose another name'
                 yield Problem(f"subvolumes[{at}].name", text)
+        for at, path in known(self.subvolumes if has(self, "subvolumes") else (), "path"):
+            first, _, rest = path.lstrip("/").partition("/")
+            if first in _KERNELS or (first in _NEEDED_FIRST and not rest):
+                yield Problem(f"subvolumes[{at}].path", f"{path} has to be there before the machine mounts a subvolume")
         if has(self, "mbr", "boot") and self.mbr and self.boot is Firmware.UEFI:
             yield Problem("boot", 'is "uefi", and mbr = true asks for a boot loader for a BIOS: leave one out, or say "both"')
         if has(self, "label", "boot") and self.boot is not None and self.label != OS_LABEL:

@@ -62,9 +62,10 @@ def partition(target: Target) -> Made:
     :raises TerraError: naming the disk, with what sfdisk(8) said.
     """
     device = target.device
+    if device.parent is None:  # the kernel may still have partitions of the former table
+        run(["partx", "--delete", device.path], accept=range(256))
     if not target.partitions:
         return Made(target, device.path, None)
-    run(["partx", "--delete", device.path], accept=range(256))  # the kernel may still have those of the former table
     script = render_script(target.partitions, device.sector_size).encode()
     options = ["--quiet", "--wipe", "always", "--wipe-partitions", "always"]
     run(["sfdisk", *options, device.path], stdin=script, timeout=_TABLE_SECONDS)

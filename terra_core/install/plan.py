@@ -57,8 +57,7 @@ class Target:
         parent = self.device.parent
         if parent is not None and self.core_area is not None:
             start, length = self.core_area
-            table = parent.table
-            return BootDisk(device=parent.path, core_sector=start, core_sectors=length, partitioned=table)
+            return BootDisk(device=parent.path, core_sector=start, core_sectors=length)
         if not self.partitions:
             return None
         each = MB // self.device.sector_size

@@ -88,6 +88,18 @@ def test_the_machine_gets_its_identity(ground: Ground) -> None:
     assert ground.root("etc/fstab").read_text().startswith("# Written by Terra")
 
 
+def test_host_keys_of_the_image_are_no_machines_where_it_makes_its_own(ground: Ground) -> None:
+    keys = [file(f"etc/ssh/ssh_host_{name}".encode()) for name in ("ed25519_key", "ed25519_key.pub", "rsa_key")]
+    maker = file(b"etc/systemd/system/terra-ssh-keys.service")
+    ground.deploy(folder(b"etc"), folder(b"etc/ssh"), *keys, file(b"etc/ssh/sshd_config"), maker)
+    assert {path.name for path in ground.root("etc/ssh").iterdir()} == {"sshd_config"}
+
+
+def test_host_keys_of_the_image_stay_where_nothing_makes_others(ground: Ground) -> None:
+    ground.deploy(folder(b"etc"), folder(b"etc/ssh"), file(b"etc/ssh/ssh_host_ed25519_key"))
+    assert ground.root("etc/ssh/ssh_host_ed25519_key").exists()
+
+
 def test_an_image_without_etc_gets_it(ground: Ground) -> None:
     ground.deploy(folder(b"usr"))
     assert {path.name for path in ground.root("etc").iterdir()} == {"hostname", "hosts", "machine-id", "fstab"}

@@ -43,7 +43,12 @@ def test_the_simple_node_by_uefi(
         assert GATEWAY in machine.ssh("cat /etc/resolv.conf").text
         first = machine.ssh("cat /etc/machine-id; cat /etc/ssh/ssh_host_ed25519_key.pub").text
         assert len(first.split()[0]) == 32
+        # Another version of the system beside the first one, as an upgrade would make it.
+        machine.ssh("sudo mkdir /run/top && sudo mount -o subvolid=5 LABEL=os /run/top")
+        machine.ssh("sudo btrfs subvolume snapshot /run/top/os /run/top/os-2")
+        machine.ssh("sudo sed -i 's/^set default=.*/set default=os-2/' /boot/grub/grub.cfg && sync")
         machine.reboot(seconds=_BOOT_SECONDS)
+        expect_healthy(machine, "terra-01", {"/": "/os-2"}, version="os-2")
         assert machine.ssh("cat /etc/machine-id; cat /etc/ssh/ssh_host_ed25519_key.pub").text == first
 
 
@@ -122,13 +127,15 @@ def booted(site: Site, key: Path, mac: str, firmware: str, disks: Sequence[Path]
         yield machine
 
 
-def expect_healthy(machine: Machine, hostname: str, mounts: dict[str, str], *, missing: bool = False) -> None:
+def expect_healthy(
+    machine: Machine, hostname: str, mounts: dict[str, str], *, missing: bool = False, version: str = "os"
+) -> None:
     """Ask the machine what it is, what it has mounted, and whether its disks had errors."""
     state = machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip()
     faults = "systemctl --failed --no-legend; sudo journalctl -b -p warning --no-pager | tail -40"
     assert state == "running", machine.ssh(faults).text
     assert machine.ssh("hostname").text.strip() == hostname
-    assert "version=os" in machine.ssh("cat /proc/cmdline").text.split()
+    assert f"version={version}" in machine.ssh("cat /proc/cmdline").text.split()
     for path, subvolume in mounts.items():
         answer = machine.ssh(f"findmnt --json --output TARGET,FSTYPE,FSROOT --mountpoint {path}")
         (found,) = json.loads(answer.stdout)["filesystems"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from terra_core.errors import CommandError
 from terra_core.hookspecs import BootDisk
+from terra_core.system.disks import read_attribute
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report
 from terra_grub.esp import DIRECTORY
@@ -24,7 +25,8 @@ def register(disks: Sequence[BootDisk], report: Report, variables: Path = VARIAB
 
     :param variables: the directory that is there where the firmware is UEFI.
     """
-    if not variables.is_dir():
+    disks = [disk for disk in disks if not _is_file(disk)]
+    if not disks or not variables.is_dir():
         return
     try:
         for number in parse_entries(run(["efibootmgr", "--verbose"]).text):
@@ -36,6 +38,11 @@ def register(disks: Sequence[BootDisk], report: Report, variables: Path = VARIAB
     except CommandError as error:
         reason = error.message.splitlines()[-1]
         report(Event("boot", f"warning: the firmware takes no boot entry, and starts the disk by its fallback path: {reason}"))
+
+
+def _is_file(disk: BootDisk) -> bool:
+    """Whether it is a loop device: it will be the disk of another machine, and is none that this firmware can start."""
+    return bool(read_attribute(disk.device.name, "loop/backing_file"))
 
 
 def parse_entries(text: str) -> list[str]:

@@ -33,7 +33,7 @@ fi
 
 _MENU = """\
 # Written by Terra when everything else was on the disks.
-set default=0
+set default="{subvolume}"
 set timeout={timeout}
 insmod btrfs
 insmod regexp
@@ -53,7 +53,7 @@ function terra_linux {{
   initrd "$1/{initrd}"
 }}
 
-menuentry "Terra: {hostname}" --id terra {{
+menuentry "Terra: {hostname}" --id "{subvolume}" {{
   terra_linux "/{subvolume}" {subvolume}
 }}
 
@@ -64,9 +64,9 @@ menuentry "Terra: {hostname}, for repairs" --id repair {{
 # Every further subvolume that has a kernel, such as a snapshot made before an upgrade.
 for place in /*; do
   if [ -f "$place/{kernel}" -o -f "$place/vmlinuz" -o -f "$place/boot/vmlinuz" ]; then
-    if regexp --set=1:version "^/([A-Za-z0-9][A-Za-z0-9._-]*)$" "$place"; then
+    if regexp --set=1:version '^/([A-Za-z0-9][A-Za-z0-9._-]*)$' "$place"; then
       if [ "$version" != "{subvolume}" ]; then
-        menuentry "Terra: {hostname}, version $version" "$version" {{
+        menuentry "Terra: {hostname}, version $version" --id "$version" "$version" {{
           terra_linux "/$2" "$2"
         }}
       fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,6 +146,26 @@ def test_the_plan_writes_nothing(ground: Ground, tmp_path: Path) -> None:
         assert [one["device"] for one in plan["disks"]] == [str(disk.device) for disk in disks]
         assert plan["disks"][1]["becomes"] == "more on the whole disk"
         assert plan["groups"][0]["mounts"] == [{"subvolume": "os", "path": "/"}, {"subvolume": "home", "path": "/home"}]
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 1), (b"\n", 1), (b"y\n", 0)])
+def test_on_a_terminal_it_asks_once_and_names_the_disks(answer: bytes, code: int, ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [600]) as (disk,):
+        before = disk.content()
+        node = ground.node(group("os", "single", [disk]))
+        terminal = ["script", "--quiet", "--return", "--command", shlex.join(ground.command(node)), "/dev/null"]
+        said = run(terminal, stdin=answer, accept=(code,), timeout=120).text
+        assert said.count("Install on them?") == 1
+        assert f"{disk.device}  600.0 MiB" in said
+        assert (disk.content() == before) == (code == 1)
+
+
+def test_with_yes_it_does_not_ask(ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [600]) as (disk,):
+        command = shlex.join(ground.command("--yes", ground.node(group("os", "single", [disk]))))
+        said = run(["script", "--quiet", "--return", "--command", command, "/dev/null"], stdin=b"", timeout=120).text
+        assert "Install on them?" not in said
+        assert "is installed" in said
 
 
 def test_standard_input(ground: Ground, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_given_partition_with_a_gap_before_it() -> None:
     boot = given("dos", Slice(2048, 100_000, "83")).boot_loader()
     assert boot is not None
     (entry,) = boot.disks
-    assert (str(entry.device), entry.core_sector, entry.core_sectors, entry.partitioned) == ("/dev/nvme0n1", 1, 2047, "dos")
+    assert (str(entry.device), entry.core_sector, entry.core_sectors) == ("/dev/nvme0n1", 1, 2047)
 
 
 def test_a_given_partition_beside_a_bios_boot_partition() -> None:
