@@ -1,0 +1,61 @@
+"""The bodies of requests."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from terra_core.config.structure import Problem, has
+from terra_core.config.values import shown
+
+_REALTIME = re.compile(r"SIGRT(?:MIN(?:\+[0-9]{1,2})?|MAX(?:-[0-9]{1,2})?)")
+_NAMES = frozenset(one.name for one in signal.Signals)
+
+
+def parse_signal(raw: object) -> str:
+    """The name of a signal, with or without ``SIG``, in either case, or its number (signal(7)).
+
+    :raises ValueError: when there is no such signal.
+    """
+    text = str(raw).upper()
+    if text.isdecimal() and text.isascii() and len(text) <= 2 and int(text) in {int(one) for one in signal.Signals}:
+        return signal.Signals(int(text)).name
+    name = text if text.startswith("SIG") else f"SIG{text}"
+    if name in _NAMES or _REALTIME.fullmatch(name):
+        return name
+    raise ValueError(f'expected a signal, such as "SIGTERM", got {shown(raw)}')
+
+
+@frozen(kw_only=True)
+class StopRequest:
+    """The body of ``stop``.
+
+    :param seconds: how long the container has to end by itself.
+    """
+
+    seconds: int = 10
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the values."""
+        if has(self, "seconds") and not 0 <= self.seconds <= 3600:
+            yield Problem("seconds", f"expected from 0 to 3600, got {self.seconds}")
+
+
+@frozen(kw_only=True)
+class KillRequest:
+    """The body of ``kill``.
+
+    :param signal: the signal's name.
+    """
+
+    signal: str = "SIGKILL"
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the values."""
+        try:
+            parse_signal(self.signal)
+        except ValueError as error:
+            yield Problem("signal", str(error))
