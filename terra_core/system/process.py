@@ -123,6 +123,7 @@ def _communicate(
             asked = interruption.get()
             if asked is not None and asked():
                 raise InterruptedWork(f"{words[0]} was interrupted") from None
+            stdin = None  # what is left of it is sent all the same: subprocess takes it once
             if time.monotonic() > deadline:
                 raise CommandError(f"{words[0]}: still running after {timeout:g} seconds: {' '.join(words)}") from error
 
