@@ -72,6 +72,14 @@ class Client:
         """What the daemon answers to the removal of ``path``."""
         return self._request("DELETE", path)
 
+    def stream(self, path: str) -> Iterator[bytes]:
+        """What the daemon sends at ``path``, as it comes; it has to send something every minute."""
+        with self._send("GET", path, stream=True, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS)) as answer:
+            try:
+                yield from answer.iter_content(None)
+            except requests.RequestException as error:
+                raise TerraError(f"{self.url}: the connection ended: {error}") from error
+
     def follow(self, operation: str, report: Report) -> Any:  # JSON
         """Follow an operation to its end, and give its result.
 

@@ -99,7 +99,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
     try:
-        command.main(words, standalone_mode=False)
+        code = command.main(words, standalone_mode=False)  # what a command exits with, or nothing
     except click.exceptions.Exit as asked:
         return asked.exit_code
     except click.ClickException as error:
@@ -112,7 +112,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         if debug:
             raise
         return _tell(error)
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _tell(error: Exception) -> int:

@@ -13,7 +13,9 @@ from docker.utils import kwargs_from_env, version_lt
 
 from terra_core.errors import TerraError
 
-_USUAL_PLACE = "unix:///var/run/docker.sock"
+USUAL_PLACE = "unix:///var/run/docker.sock"
+"""Where an engine listens unless it is told otherwise."""
+
 _OLDEST_API = "1.32"
 _OLDEST_RELEASE = "17.09"
 """The first one that knows COPY --chown."""
@@ -27,7 +29,7 @@ def connect(engine: str | None, *, setting: str) -> APIClient:
     :param setting: how a file names another one, for the hint.
     :raises TerraError: when no engine answers there, when it may not be asked, or when it is too old.
     """
-    where = engine or os.environ.get("DOCKER_HOST") or _USUAL_PLACE
+    where = engine or os.environ.get("DOCKER_HOST") or USUAL_PLACE
     try:
         options = kwargs_from_env()
         if engine:

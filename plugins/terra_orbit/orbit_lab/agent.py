@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from lab.daemons import start, wait_ready
 from lab.engine import Engine
-from lab.network import Network
 from lab.place import Place
 from orbit_lab.host import Host
 from terra_core.client import Client
@@ -34,7 +33,7 @@ class Agent:
     :param address: where its API answers; the host's own loopback when left out.
     """
 
-    def __init__(self, engine: Engine, host: Host | Network, *, address: str = "127.0.0.1") -> None:
+    def __init__(self, engine: Engine, host: Host, *, address: str = "127.0.0.1") -> None:
         self.engine = engine
         self.host = host
         self.address = address
@@ -72,7 +71,7 @@ class Agent:
 
     def start(self) -> None:
         """Start it as its unit does, and wait until it answers."""
-        words = [_BIN / "orbit-server", "--debug", "--root", self.root, "--address", self.address]
+        words: list[Argument] = [_BIN / "orbit-server", "--debug", "--root", self.root, "--address", self.address]
         env = {"DOCKER_HOST": self.engine.host}
         self.daemon = start(self.host.command(words), log=self.log, env=env)
         wait_ready(self.daemon, self._answers, seconds=60, what="the agent to answer")
@@ -107,7 +106,7 @@ class Agent:
         shown: dict[str, Any] = json.loads(self.ob("get", name).text)
         return shown
 
-    def list(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """What ``ob list --json`` shows."""
         shown: list[dict[str, Any]] = json.loads(self.ob("list", "--json").text)
         return shown
@@ -129,14 +128,14 @@ class Agent:
         """Delete every container."""
         if self.daemon is None:
             self.start()
-        names = [row["id"] for row in self.list()]
+        names = [row["id"] for row in self.rows()]
         if names:
             self.ob("delete", "--time", "0", *names)
 
     def left(self) -> list[str]:
         """Everything that containers have here, a line each; empty when there is none."""
         state = self.root / "var/lib/terra/orbit"
-        pools = [path for path in state.glob("networks/*/*") if path.name != "lock" and not path.name.startswith("last_reserved")]
+        pools = [path for path in state.glob("networks/*/*") if path.name[:4] not in ("lock", "last")]
         found = [f"address {path}" for path in pools] + [f"file {path}" for path in state.glob("configs/*")]
         client = self.engine.client()
         try:

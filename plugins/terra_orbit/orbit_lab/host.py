@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -91,3 +92,15 @@ class Host:
         end(left)
         names = ", ".join(f"{process.pid} ({process.command})" for process in left)
         raise TerraError(f"still running when the host {self.address} was taken down, and ended now: {names}")
+
+
+def reaches(place: Host | Network, address: str) -> bool:
+    """Whether an address answers there, even if only to say that nobody serves."""
+    with place.inside():
+        try:
+            socket.create_connection((address.partition("/")[0], 9), timeout=5).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return True

@@ -15,7 +15,9 @@ from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_o
 from terra_core.service.operations import Operations
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.convergence import STOP_SECONDS
+from terra_orbit.agent.exec import run_program
 from terra_orbit.agent.health import Health
+from terra_orbit.agent.logs import show_logs
 from terra_orbit.agent.metrics import Metrics
 from terra_orbit.agent.overview import Overview
 from terra_orbit.agent.requests import KillRequest, StopRequest
@@ -51,6 +53,8 @@ def make_api(context: Context, health: Health, token: str) -> Litestar:
         stop_container,
         kill_container,
         rollback_container,
+        run_program,
+        show_logs,
         *OPERATION_ROUTES,
     ]
     return make_application(
@@ -60,6 +64,7 @@ def make_api(context: Context, health: Health, token: str) -> Litestar:
         metrics=Metrics(context.overview, context.containers.store, health, context.operations).registry,
         dependencies={
             "context": Provide(lambda: context, sync_to_thread=False),
+            "containers": Provide(lambda: context.containers, sync_to_thread=False),
             "operations": Provide(lambda: context.operations, sync_to_thread=False),
         },
     )

@@ -130,12 +130,10 @@ class Containers:
         """
         with self.claim(name):
             record = self._existing(name)
-            running = [found for found in self.engine.of(record.uid) if found.revision == record.revision and found.running]
-            if not running:
-                raise ConflictError(f"{name} does not run")
+            engine_id = self.running(name)
             if signal == "SIGKILL":
                 record = self.store.change(record, state=State.STOPPED, problem="")
-            self.engine.kill(running[0].engine_id, signal)
+            self.engine.kill(engine_id, signal)
             if signal == "SIGKILL":
                 self.convergence.bring(record, stop_seconds=0)
             return self.store.fresh(record)
@@ -150,6 +148,28 @@ class Containers:
             report(Event("delete", f"stopping {name}"))
             with uninterrupted():
                 self.convergence.bring(record, stop_seconds=seconds)
+
+    def running(self, name: str) -> str:
+        """The engine's id of a container that runs.
+
+        :raises ConflictError: when it does not.
+        """
+        record = self.store.get(name)
+        for found in self.engine.of(record.uid):
+            if found.revision == record.revision and found.running:
+                return found.engine_id
+        raise ConflictError(f"{name} does not run", hint=f"start it: ob start {name}")
+
+    def logged(self, name: str) -> tuple[str, bool]:
+        """The engine's id of a container whose log there is, and whether it has a terminal.
+
+        :raises NotFoundError: when it was not made yet.
+        """
+        record = self.store.get(name)
+        for found in self.engine.of(record.uid):
+            if found.revision == record.revision:
+                return found.engine_id, record.current.vhost.pty
+        raise NotFoundError(f"{name} has printed nothing yet")
 
     @contextmanager
     def claim(self, name: str) -> Iterator[None]:

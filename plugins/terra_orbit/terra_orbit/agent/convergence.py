@@ -89,7 +89,13 @@ class Convergence:
         process = self._engine.process(engine_id)
         if not process.pid:
             raise self._ended(record, engine_id, process)
-        self._connections.attach(record, process.pid)
+        try:
+            self._connections.attach(record, process.pid)
+        except TerraError as error:
+            process = self._engine.process(engine_id)
+            if not process.pid:
+                raise self._ended(record, engine_id, process) from error
+            raise
         if patient:
             process = self._engine.process(engine_id)
             if not process.pid:

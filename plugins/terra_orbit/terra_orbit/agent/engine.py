@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from terra_core.config.values import ImageReference
 from terra_core.errors import NotFoundError, TerraError
-from terra_core.system.engine import connect
+from terra_core.system.engine import USUAL_PLACE, connect
 from terra_core.system.progress import Event, Report
 from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, LABEL_VHOST, Kind
 
@@ -95,6 +96,35 @@ class Engine:
             yield client
         finally:
             client.close()
+
+    @property
+    def socket(self) -> Path:
+        """The engine's socket.
+
+        :raises TerraError: when the engine is not on this machine, and its containers could not be connected.
+        """
+        where = self._where or os.environ.get("DOCKER_HOST") or USUAL_PLACE
+        if not where.startswith("unix://"):
+            raise TerraError(f"{where}: the engine has to be on this machine", hint=f"name its socket, by {_SETTING}")
+        return Path(where.removeprefix("unix://"))
+
+    def exec_create(self, engine_id: str, body: Mapping[str, Any]) -> str:
+        """Prepare a further program in a container; gives the engine's id of it."""
+        with _explained("preparing the program"):
+            client = self.client
+            answer = client._post_json(client._url("/containers/{0}/exec", engine_id), data=dict(body))  # type: ignore[attr-defined]  # the SDK would split the words of a string, and the stubs show none of its own ways
+            return str(client._result(answer, json=True)["Id"])  # type: ignore[attr-defined]  # see above
+
+    def exec_state(self, identity: str) -> dict[str, Any]:
+        """How a further program does."""
+        with _explained("looking at the program"):
+            found: dict[str, Any] = self.client.exec_inspect(identity)
+            return found
+
+    def exec_resize(self, identity: str, rows: int, columns: int) -> None:
+        """Tell a further program of its terminal's size."""
+        with _explained("resizing the terminal"):
+            self.client.exec_resize(identity, height=rows, width=columns)
 
     def close(self) -> None:
         """Close the connection."""

@@ -98,22 +98,31 @@ class Health:
     def _ask(
         self, key: tuple[str, str], record: Record, service: Service, check: Check, attachments: Sequence[Attachment]
     ) -> None:
-        reason = "it is not connected"
+        finding = None
         try:
-            connected = next((one for one in attachments if one.addresses and alive(one.pid, one.started)), None)
-            if record.current.vhost.on_host:
-                reason = _try(_LOOPBACK, service.port, check)
-            elif connected is not None:
-                with in_network(Path(network_of(connected.pid))):
-                    reason = _try(connected.addresses[0].partition("/")[0], service.port, check)
+            reason = self._reason(record, service, check, attachments)
+            if reason is not None:
+                finding = Finding(well=not reason, reason=reason, at=time.monotonic())
         except (OSError, http.client.HTTPException) as error:
-            reason = str(error)
+            finding = Finding(well=False, reason=str(error), at=time.monotonic())
         except Exception as error:  # the boundary of the thread
             _log.error("defect", exc_info=error)
-        finally:
-            with self._lock:
-                self._asking.discard(key)
-                self._findings[key] = Finding(well=not reason, reason=reason, at=time.monotonic())
+        with self._lock:
+            self._asking.discard(key)
+            if finding is None:
+                self._findings.pop(key, None)
+            else:
+                self._findings[key] = finding
+
+    def _reason(self, record: Record, service: Service, check: Check, attachments: Sequence[Attachment]) -> str | None:
+        """Why a service is not well; empty when it is, and nothing while its container is not connected."""
+        if record.current.vhost.on_host:
+            return _try(_LOOPBACK, service.port, check)
+        connected = next((one for one in attachments if one.addresses and alive(one.pid, one.started)), None)
+        if connected is None:
+            return None
+        with in_network(Path(network_of(connected.pid))):
+            return _try(connected.addresses[0].partition("/")[0], service.port, check)
 
 
 def _try(address: str, port: int, check: Check) -> str:

@@ -59,3 +59,47 @@ class KillRequest:
             parse_signal(self.signal)
         except ValueError as error:
             yield Problem("signal", str(error))
+
+
+@frozen(kw_only=True)
+class ExecRequest:
+    """What ``exec`` is to run.
+
+    :param args: the program and its arguments.
+    :param tty: give it a terminal.
+    :param env: environment variables, ``NAME=value`` each.
+    :param user: the user that it runs as, by name or number, with ``:group`` if any; that of the container when left out.
+    :param rows: the terminal's height.
+    :param columns: the terminal's width.
+    """
+
+    args: tuple[str, ...]
+    tty: bool = False
+    env: tuple[str, ...] = ()
+    user: str = ""
+    rows: int = 24
+    columns: int = 80
+
+    def body(self) -> dict[str, object]:
+        """What the engine is asked."""
+        return {
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": self.tty,
+            "Cmd": list(self.args),
+            "Env": list(self.env),
+            "User": self.user,
+        }
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the values."""
+        if has(self, "args") and not self.args:
+            yield Problem("args", "is empty: which program is it?")
+        if any("\0" in word for word in (*getattr(self, "args", ()), *getattr(self, "env", ()))):
+            yield Problem("args", "expected text without NUL")
+        if has(self, "user") and not re.fullmatch(r"[A-Za-z0-9_.:-]{0,64}", self.user):
+            yield Problem("user", f"expected the name or number of a user, got {shown(self.user)}")
+        for name in ("rows", "columns"):
+            if has(self, name) and not 0 < getattr(self, name) < 65536:
+                yield Problem(name, f"expected from 1 to 65535, got {getattr(self, name)}")

@@ -16,6 +16,8 @@ _COMMANDS = {
     "start": "Start a container that was stopped.",
     "stop": "Stop a container, and keep it stopped.",
     "kill": "Send a signal to a container.",
+    "exec": "Run a program in a container.",
+    "logs": "Show what a container has printed.",
     "update": "Let a container be what vhost.toml says, and keep its former revision.",
     "rollback": "Return a container to its former revision.",
     "config": "Print a complete vhost.toml.",
