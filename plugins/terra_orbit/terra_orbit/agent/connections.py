@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -49,6 +50,7 @@ class Connections:
         self._dhcp = Dhcp(places.dhcp, places.state / "dhcp.log")
         self._bridges = threading.Lock()
         self._users = 0
+        self._held: dict[int, str] = {}
 
     def check(self, vhost: Vhost) -> None:
         """Make sure that the networks can be, before anything is begun.
@@ -91,6 +93,21 @@ class Connections:
         }
         return wanted == right and len(attachments) == len(wanted)
 
+    @contextmanager
+    def held(self, record: Record) -> Iterator[None]:
+        """Keep the networks of a container that is about to end, so that it can be disconnected in good order afterwards.
+
+        The kernel takes what is in a network namespace away when the last process has gone, at its leisure.
+        """
+        attachments = self._store.attachments(record)
+        with ExitStack() as stack:
+            for pid in {one.pid for one in attachments if alive(one.pid, one.started)}:
+                with suppress(OSError):
+                    file = stack.enter_context(Path(network_of(pid)).open("rb"))
+                    self._held[pid] = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+                    stack.callback(self._held.pop, pid, None)
+            yield
+
     def detach(self, record: Record) -> None:
         """Disconnect a container from all that it was, or may have been, connected to.
 
@@ -106,11 +123,13 @@ class Connections:
         if failures:
             raise failures[0]
 
-    def keep_leases(self) -> None:
-        """Start the DHCP daemon again where it is needed and gone, and have it take its leases up again; end it where none is.
+    def keep_up(self) -> None:
+        """Keep the DHCP daemon and its leases up where they are needed; take away what networks do not need any more.
 
         :raises TerraError: when that fails; to be called again then.
         """
+        for made in self._places.bridges.iterdir() if self._places.bridges.exists() else ():
+            self._remove_idle(made.name)
         needed = [
             (record, attachment)
             for record in self._store.all()
@@ -118,7 +137,7 @@ class Connections:
             if _leased(attachment) and attachment.addresses
         ]
         if not needed:
-            self._stop_idle()
+            self.stop_idle()
             return
         if self._dhcp.start():
             _log.warning("the DHCP daemon was gone and has been started again")
@@ -126,8 +145,8 @@ class Connections:
             if attachment.keeper != self._dhcp.identity and alive(attachment.pid, attachment.started):
                 self._renew(record, attachment)
 
-    def _stop_idle(self) -> None:
-        """Nobody may be between the daemon's start and the note of a lease."""
+    def stop_idle(self) -> None:
+        """End the DHCP daemon when there is no lease; nobody may be between its start and the note of one."""
         with self._bridges:
             noted = self._store.all_attachments().values()
             if not self._users and not any(_leased(one) for ones in noted for one in ones):
@@ -186,7 +205,8 @@ class Connections:
     def _detach(self, record: Record, attachment: Attachment) -> None:
         if _leased(attachment):
             self._dhcp.start()
-        cni.delete(attachment.conf, _call(record, attachment))
+        namespace = self._held.get(attachment.pid, "")
+        cni.delete(attachment.conf, evolve(_call(record, attachment), **({"namespace": namespace} if namespace else {})))
         self._store.drop_attachment(record, attachment)
         bridge = attachment.conf.get("bridge")
         if bridge:
@@ -206,10 +226,8 @@ class Connections:
     def _remove_idle(self, bridge: str) -> None:
         with self._bridges:
             made = self._places.bridges / bridge
-            if self._users or not made.exists():
-                return
-            links.remove_idle_bridge(bridge)
-            made.unlink(missing_ok=True)
+            if not self._users and made.exists() and (links.remove_idle_bridge(bridge) or not links.exists(bridge)):
+                made.unlink(missing_ok=True)
 
     def _check_master(self, network: Network) -> None:
         if network.master is not None:

@@ -74,40 +74,52 @@ class Convergence:
         return {name: directory / name for name in record.current.vhost.configs}
 
     def _run(self, record: Record, found: Sequence[Found], *, patient: bool, stop_seconds: int) -> None:
-        for other in found:
-            if other.revision != record.revision and other.running:
-                self._engine.stop(other.engine_id, stop_seconds)
         own = next((one for one in found if one.revision == record.revision), None)
         if own is not None and own.running and self._connections.attached(record, self._store.attachments(record)):
+            self._stop([one for one in found if one.revision != record.revision], stop_seconds)
             self.tidy(record)
             return
-        # What a former process was connected to went with it, all but its addresses.
-        self._connections.detach(record)
+        # What a former process was connected to goes with it, all but its addresses.
+        with self._connections.held(record):
+            self._stop([one for one in found if one.revision != record.revision], stop_seconds)
+            self._connections.detach(record)
         engine_id = own.engine_id if own is not None else self._make(record)
         if own is None or not own.running:
             self._start(record, engine_id)
-        process = self._engine.process(engine_id)
-        if not process.pid:
-            raise self._ended(record, engine_id, process)
-        try:
-            self._connections.attach(record, process.pid)
-        except TerraError as error:
-            process = self._engine.process(engine_id)
-            if not process.pid:
-                raise self._ended(record, engine_id, process) from error
-            raise
+        self._connect(record, engine_id)
         if patient:
-            process = self._engine.process(engine_id)
-            if not process.pid:
-                raise self._ended(record, engine_id, process)
+            self._process(record, engine_id)
         if len(found) > 1:
             self.tidy(record)
 
-    def _halt(self, record: Record, found: Sequence[Found], stop_seconds: int) -> None:
-        for one in found:
+    def _connect(self, record: Record, engine_id: str) -> None:
+        pid = self._process(record, engine_id)
+        try:
+            self._connections.attach(record, pid)
+        except TerraError:
+            self._process(record, engine_id)  # it may have ended meanwhile, which is the better reason
+            raise
+
+    def _process(self, record: Record, engine_id: str) -> int:
+        """The first process of a container.
+
+        :raises TerraError: when it has ended.
+        """
+        process = self._engine.process(engine_id)
+        if not process.pid:
+            raise self._ended(record, engine_id, process)
+        return process.pid
+
+    def _stop(self, running: Sequence[Found], seconds: int) -> None:
+        for one in running:
             if one.running:
-                self._engine.stop(one.engine_id, stop_seconds)
-        self._connections.detach(record)
+                self._engine.stop(one.engine_id, seconds)
+
+    def _halt(self, record: Record, found: Sequence[Found], stop_seconds: int) -> None:
+        with self._connections.held(record):
+            self._stop(found, stop_seconds)
+            self._connections.detach(record)
+        self._connections.stop_idle()
 
     def _forget(self, record: Record) -> None:
         for one in self._engine.of(record.uid):

@@ -89,7 +89,7 @@ class Supervision:
                 self._see_to(record)
         strangers = [one for uid, ones in found.items() if uid not in records for one in ones]
         self._remove(strangers)
-        self._containers.connections.keep_leases()
+        self._containers.connections.keep_up()
 
     def paused(self, record: Record) -> float:
         """For how many seconds more a container is left alone before it is brought back; 0 when it is not."""

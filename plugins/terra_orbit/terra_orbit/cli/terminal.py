@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import json
 import os
 import select
@@ -16,8 +18,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.sync.client import ClientConnection, connect
 
 from terra_core.client import Client, error_of
 from terra_core.errors import TerraError
@@ -47,23 +49,29 @@ class Session:
 
         :raises TerraError: when it cannot be run, or the connection ends before it does.
         """
+        return asyncio.run(self._run(wanted))
+
+    async def _run(self, wanted: Mapping[str, Any]) -> int:
         columns, rows = shutil.get_terminal_size()
         with ExitStack() as stack:
-            connection = stack.enter_context(self._connected())
-            connection.send(json.dumps({**wanted, "rows": rows, "columns": columns}))
-            if self._tty:
-                stack.enter_context(_raw())
-            resized = stack.enter_context(_resizes())
-            threading.Thread(target=self._send_input, args=(connection, resized), daemon=True).start()
-            return self._take_output(connection)
+            connection = await self._connected()
+            try:
+                await connection.send(json.dumps({**wanted, "rows": rows, "columns": columns}))
+                if self._tty:
+                    stack.enter_context(_raw())
+                resized = stack.enter_context(_resizes())
+                arguments = (connection, resized, asyncio.get_running_loop())
+                threading.Thread(target=self._send_input, args=arguments, daemon=True).start()
+                return await self._take_output(connection)
+            finally:
+                await connection.close()
 
-    @contextmanager
-    def _connected(self) -> Iterator[ClientConnection]:
+    async def _connected(self) -> ClientConnection:
         scheme, _, rest = self._client.url.partition("://")
         secure = scheme == "https"
         authority = os.environ.get("REQUESTS_CA_BUNDLE") or None
         try:
-            connection = connect(
+            return await connect(
                 f"{'wss' if secure else 'ws'}://{rest}{self._path}",
                 additional_headers={"Authorization": f"Bearer {self._client.token}"},
                 ssl=ssl.create_default_context(cafile=authority) if secure else None,
@@ -78,13 +86,11 @@ class Session:
             raise TerraError(f"{self._client.url}: no agent answers", hint="start it: orbit-server") from None
         except (OSError, WebSocketException) as error:
             raise TerraError(f"{self._client.url}: {error}") from error
-        with connection:
-            yield connection
 
-    def _take_output(self, connection: ClientConnection) -> int:
+    async def _take_output(self, connection: ClientConnection) -> int:
         frames = Frames()
         try:
-            for message in connection:
+            async for message in connection:
                 if isinstance(message, str):
                     told = json.loads(message)
                     if "problem" in told:
@@ -98,20 +104,25 @@ class Session:
             pass
         raise TerraError(f"{self._client.url}: the connection ended before the program did")
 
-    def _send_input(self, connection: ClientConnection, resized: int) -> None:
+    def _send_input(self, connection: ClientConnection, resized: int, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread of its own: input may be a file, which an event loop cannot wait for."""
+
+        def send(message: str | bytes) -> None:
+            asyncio.run_coroutine_threadsafe(connection.send(message), loop).result()
+
         source = sys.stdin.fileno() if self._stdin else None
-        with suppress(ConnectionClosed, OSError):
+        with suppress(ConnectionClosed, OSError, RuntimeError, concurrent.futures.CancelledError):
             if source is None:
-                connection.send(json.dumps({"end": True}))
+                send(json.dumps({"end": True}))
             while True:
                 ready, _, _ = select.select([resized] if source is None else [source, resized], [], [])
                 if resized in ready:
                     os.read(resized, _CHUNK)
                     columns, rows = shutil.get_terminal_size()
-                    connection.send(json.dumps({"rows": rows, "columns": columns}))
+                    send(json.dumps({"rows": rows, "columns": columns}))
                 if source is not None and source in ready:
                     data = os.read(source, _CHUNK)
-                    connection.send(data or json.dumps({"end": True}))
+                    send(data or json.dumps({"end": True}))
                     source = source if data else None
 
 
