@@ -90,9 +90,13 @@ def run(
     """
     words = tuple(os.fspath(word) for word in args)
     try:
+        source = _readable(stdin)
+    except OSError as error:
+        raise _not_started(words, error) from error
+    try:
         process = subprocess.Popen(
             words,
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdin=source,
             stdout=subprocess.PIPE,
             stderr=None if shown else subprocess.PIPE,
             env=clean_environment(env),
@@ -101,8 +105,11 @@ def run(
         )
     except (OSError, ValueError) as error:
         raise _not_started(words, error) from error
+    finally:
+        if stdin is not None:
+            os.close(source)
     try:
-        stdout, stderr = _communicate(process, words, stdin, timeout)
+        stdout, stderr = _communicate(process, words, timeout)
     except BaseException:
         _kill(process)
         raise
@@ -111,19 +118,31 @@ def run(
     return Completed(words, process.returncode, stdout, stderr)
 
 
-def _communicate(
-    process: subprocess.Popen[bytes], words: tuple[str, ...], stdin: bytes | None, timeout: float
-) -> tuple[bytes, bytes]:
+def _readable(stdin: bytes | None) -> int:
+    """What a program reads ``stdin`` from: memory, because subprocess gives up on a pipe when it is asked a second time."""
+    if stdin is None:
+        return subprocess.DEVNULL
+    descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(stdin)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _communicate(process: subprocess.Popen[bytes], words: tuple[str, ...], timeout: float) -> tuple[bytes, bytes]:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            stdout, stderr = process.communicate(stdin, timeout=0.2)
+            stdout, stderr = process.communicate(timeout=0.2)
             return stdout, stderr or b""
         except subprocess.TimeoutExpired as error:
             asked = interruption.get()
             if asked is not None and asked():
                 raise InterruptedWork(f"{words[0]} was interrupted") from None
-            stdin = None  # what is left of it is sent all the same: subprocess takes it once
             if time.monotonic() > deadline:
                 raise CommandError(f"{words[0]}: still running after {timeout:g} seconds: {' '.join(words)}") from error
 
@@ -132,7 +151,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a program with all that it started, and wait for no pipe that something of it may still hold."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    for pipe in (process.stdin, process.stdout, process.stderr):
+    for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             with suppress(OSError):  # what was not written yet has nobody to read it
                 pipe.close()

@@ -20,7 +20,7 @@ from terra_core.service.tokens import read_token
 from terra_core.system.process import Argument, Completed, Daemon, run
 from terra_core.system.waiting import wait_until
 from terra_orbit import API_PORT
-from terra_orbit.cli.connection import AGENT
+from terra_orbit.service import AGENT
 
 _BIN = Path(sys.executable).parent
 

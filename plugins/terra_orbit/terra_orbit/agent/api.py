@@ -9,19 +9,24 @@ from litestar import Litestar, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
+from terra_core.client import Client
 from terra_core.config.loader import make_document
 from terra_core.service.application import make_application
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operations
+from terra_core.system.progress import Report
+from terra_orbit import API_PORT
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.convergence import STOP_SECONDS
 from terra_orbit.agent.exec import run_program
 from terra_orbit.agent.health import Health
 from terra_orbit.agent.logs import show_logs
 from terra_orbit.agent.metrics import Metrics
+from terra_orbit.agent.moves import Moves
 from terra_orbit.agent.overview import Overview
-from terra_orbit.agent.requests import KillRequest, StopRequest
+from terra_orbit.agent.requests import KillRequest, MigrateRequest, RestoreRequest, StopRequest, StoreRequest
 from terra_orbit.agent.store import Record
+from terra_orbit.service import AGENT
 from terra_orbit.vhost import Vhost
 
 _SOURCE = "vhost.toml"
@@ -33,11 +38,13 @@ class Context:
 
     :param containers: the use cases.
     :param overview: what is shown of them.
+    :param moves: containers as images.
     :param operations: long work.
     """
 
     containers: Containers
     overview: Overview
+    moves: Moves
     operations: Operations
 
 
@@ -53,6 +60,10 @@ def make_api(context: Context, health: Health, token: str) -> Litestar:
         stop_container,
         kill_container,
         rollback_container,
+        checkpoint_container,
+        push_container,
+        restore_container,
+        migrate_container,
         run_program,
         show_logs,
         *OPERATION_ROUTES,
@@ -100,7 +111,7 @@ async def update_container(
     raw = {**await table_of(request), "id": name}
     document = make_document(raw, Vhost, source=_SOURCE)
 
-    def work(report: Any) -> dict[str, Any]:
+    def work(report: Report) -> dict[str, Any]:
         record, changed = context.containers.update(document, report)
         return {**_shown(context, record), "changed": changed}
 
@@ -112,7 +123,7 @@ def delete_container(context: NamedDependency[Context], name: FromPath[str], sec
     """Take a container away; gives the operation that does it."""
     context.containers.store.get(name)
 
-    def work(report: Any) -> dict[str, Any]:
+    def work(report: Report) -> dict[str, Any]:
         context.containers.delete(name, _bounded(seconds), report)
         return {"id": name}
 
@@ -151,6 +162,47 @@ def rollback_container(context: NamedDependency[Context], name: FromPath[str]) -
     """Return a container to its former revision; gives the operation that does it."""
     work = context.containers.rollback
     return begun(context.operations.start("rollback", name, lambda report: _shown(context, work(name, report))))
+
+
+@post("/v1/containers/{name:str}/checkpoint", status_code=202)
+async def checkpoint_container(
+    context: NamedDependency[Context], request: Request[Any, Any, Any], name: FromPath[str]
+) -> dict[str, str]:
+    """Store a container as an image; gives the operation that does it."""
+    asked = make_document(await table_of(request), StoreRequest, source="request").value
+    work = context.moves.checkpoint
+    return begun(context.operations.start("checkpoint", name, lambda report: work(name, asked.ref, report, live=asked.live)))
+
+
+@post("/v1/containers/{name:str}/push", status_code=202)
+async def push_container(
+    context: NamedDependency[Context], request: Request[Any, Any, Any], name: FromPath[str]
+) -> dict[str, str]:
+    """Store a container as an image, and give that to its registry; gives the operation that does it."""
+    asked = make_document(await table_of(request), StoreRequest, source="request").value
+    return begun(context.operations.start("push", name, lambda report: context.moves.push(name, asked.ref, report)))
+
+
+@post("/v1/restore", status_code=202)
+async def restore_container(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Make a container of a checkpoint; gives the operation that does it."""
+    asked = make_document(await table_of(request), RestoreRequest, source="request").value
+
+    def work(report: Report) -> dict[str, Any]:
+        return _shown(context, context.moves.restore(asked.image, report, name=asked.id, macs=asked.macs))
+
+    return begun(context.operations.start("restore", str(asked.image), work))
+
+
+@post("/v1/containers/{name:str}/migrate", status_code=202)
+async def migrate_container(
+    context: NamedDependency[Context], request: Request[Any, Any, Any], name: FromPath[str]
+) -> dict[str, str]:
+    """Move a container to another agent; gives the operation that does it."""
+    asked = make_document(await table_of(request), MigrateRequest, source="request").value
+    target = Client(asked.to, token=asked.token, port=API_PORT, service=AGENT)
+    work = context.moves.migrate
+    return begun(context.operations.start("migrate", name, lambda report: work(name, target, asked.ref, report)))
 
 
 def _shown(context: Context, record: Record) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,17 +44,18 @@ class Containers:
         self._busy: set[str] = set()
         self._lock = threading.Lock()
 
-    def create(self, document: Document[Vhost], report: Report = silent) -> Record:
+    def create(self, document: Document[Vhost], report: Report = silent, *, macs: Sequence[str] = ()) -> Record:
         """Make a container and start it; nothing of it is left when that fails.
 
         :param document: its vhost.toml.
+        :param macs: the hardware addresses of its networks; new ones when left out.
         :raises ConflictError: when there is one of this id.
         """
         vhost = document.value
         with self.claim(vhost.id):
             self._check(vhost)
             image = str(self.images.ensure(vhost.image, report)["Id"])
-            record = self.store.create(document.raw, vhost, image, fresh_macs(vhost))
+            record = self.store.create(document.raw, vhost, image, fresh_macs(vhost, macs))
             try:
                 report(Event("create", f"starting {vhost.id}"))
                 self.convergence.bring(record, patient=True)

@@ -20,6 +20,7 @@ from terra_orbit.agent.api import Context, make_api
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.engine import Engine
 from terra_orbit.agent.health import Health
+from terra_orbit.agent.moves import Moves
 from terra_orbit.agent.overview import Overview
 from terra_orbit.agent.places import OrbitPlaces, Settings
 from terra_orbit.agent.store import Store
@@ -67,7 +68,7 @@ def run_agent(settings: Settings, places: Places) -> None:
         stack.enter_context(watching(_careful(overview.sample)))
         stack.enter_context(watching(_careful(overview.measure), seconds=_SIZE_SECONDS))
         stack.enter_context(watching(_careful(health.look), seconds=_HEALTH_SECONDS))
-        context = Context(containers=containers, overview=overview, operations=operations)
+        context = Context(containers=containers, overview=overview, moves=Moves(containers), operations=operations)
         serve(
             make_api(context, health, token),
             listener,

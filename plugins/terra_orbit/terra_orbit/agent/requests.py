@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from terra_core.config.structure import Problem, has
-from terra_core.config.values import shown
+from terra_core.config.values import ImageReference, Label, Mac, shown
 
 _REALTIME = re.compile(r"SIGRT(?:MIN(?:\+[0-9]{1,2})?|MAX(?:-[0-9]{1,2})?)")
 _NAMES = frozenset(one.name for one in signal.Signals)
@@ -103,3 +103,50 @@ class ExecRequest:
         for name in ("rows", "columns"):
             if has(self, name) and not 0 < getattr(self, name) < 65536:
                 yield Problem(name, f"expected from 1 to 65535, got {getattr(self, name)}")
+
+
+@frozen(kw_only=True)
+class StoreRequest:
+    """The body of ``checkpoint`` and ``push``.
+
+    :param ref: the image's name.
+    :param live: store what is in memory, too.
+    """
+
+    ref: ImageReference
+    live: bool = False
+
+
+@frozen(kw_only=True)
+class RestoreRequest:
+    """The body of ``restore``.
+
+    :param image: the checkpoint.
+    :param id: another id than the one that it had.
+    :param macs: the hardware addresses of its networks.
+    """
+
+    image: ImageReference
+    id: Label | None = None
+    macs: tuple[Mac, ...] = ()
+
+
+@frozen(kw_only=True)
+class MigrateRequest:
+    """The body of ``migrate``.
+
+    :param to: the other agent: an address, with its port if it is not the usual one, or a URL.
+    :param token: the other agent's token.
+    :param ref: the image that the container travels as.
+    """
+
+    to: str
+    token: str
+    ref: ImageReference
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the values."""
+        if has(self, "to") and not re.fullmatch(r"(?:https?://)?[A-Za-z0-9.:\[\]-]{1,255}", self.to):
+            yield Problem("to", f'expected the address of an agent, such as "10.0.10.21", got {shown(self.to)}')
+        if has(self, "token") and not re.fullmatch(r"[\x21-\x7e]{16,512}", self.token):
+            yield Problem("token", "is no token")

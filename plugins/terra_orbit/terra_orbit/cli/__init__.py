@@ -20,6 +20,10 @@ _COMMANDS = {
     "logs": "Show what a container has printed.",
     "update": "Let a container be what vhost.toml says, and keep its former revision.",
     "rollback": "Return a container to its former revision.",
+    "push": "Store a container as an image, and push that.",
+    "checkpoint": "Store a container as an image.",
+    "restore": "Make a container of a checkpoint.",
+    "migrate": "Move a container to another agent.",
     "config": "Print a complete vhost.toml.",
 }
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from terra_core.cli.values import option_value
-from terra_core.client import Client, Service
+from terra_core.client import Client
 from terra_core.config.values import parse_label
+from terra_orbit.service import AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-AGENT = Service("agent", "orbit-server", "ob list")
 
 
 def connect(ctx: click.Context) -> Client:
