@@ -7,7 +7,7 @@ SUITE ?= bookworm
 export DISTRO SUITE MIRROR
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-vm release lock bench-start clean
+.PHONY: help setup demo test lint test-unit test-integration test-vm release lock bench-start bench-orbit clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,9 @@ release: setup ## Build the base images from packages, into build/images.
 
 bench-start: setup ## How long `terra --help` takes, against an empty Python program.
 	@$(BIN)/python bench/start.py
+
+bench-orbit: setup ## How long `ob create` takes, against `docker run`, and `ob list` of 200 containers.
+	@$(BIN)/python bench/orbit.py
 
 lock: setup ## Take the installed versions as those that everybody gets.
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt

@@ -194,7 +194,7 @@ def test_a_service_is_looked_after_from_within_its_own_network(agent: Agent, tmp
 
 
 @pytest.mark.parametrize(
-    ("network", "expected"),
+    ("networks", "expected"),
     [
         ('[[networks]]\ntype = "host"\n', "host"),
         (
@@ -211,8 +211,8 @@ def test_a_service_is_looked_after_from_within_its_own_network(agent: Agent, tmp
     ],
     ids=["host", "macvlan", "ipvlan", "none"],
 )
-def test_every_kind_of_network(agent: Agent, tmp_path: Path, network: str, expected: str | None) -> None:
-    agent.ob("create", write(tmp_path / "1.toml", network=network))
+def test_every_kind_of_network(agent: Agent, tmp_path: Path, networks: str, expected: str | None) -> None:
+    agent.ob("create", write(tmp_path / "1.toml", network=networks))
     assert agent.get("one")["addresses"] == ([expected] if expected else [])
     interfaces = agent.ob("exec", "one", "cat", "/proc/net/dev").text
     assert ("eth0" in interfaces) == (expected is not None)

@@ -17,7 +17,7 @@ from lab.site import terra_command
 from orbit_lab.agent import Agent
 from orbit_lab.dhcp import DhcpServer
 from orbit_lab.host import Host
-from terra_core.system.process import run
+from terra_core.system.process import Argument, run
 from terra_core.system.waiting import wait_until
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
@@ -54,7 +54,7 @@ def test_the_example_runs_as_a_container_and_lets_one_in(
         failed = agent.ob("exec", "terra-vhost", "systemctl", "--failed", "--no-legend").text
         assert (state.text, failed) == ("running\n", "")
         assert agent.ob("exec", "terra-vhost", "ls", "/etc/netplan").text == ""
-        ssh = ["ssh", "-i", lab_key, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
+        ssh: list[Argument] = ["ssh", "-i", lab_key, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
         ssh += ["-o", "UserKnownHostsFile=/dev/null", f"terra@{address}", "id -un; ip -4 route show default"]
         words = network.command(ssh)
         wait_until(lambda: run(words, accept=range(256)).code == 0, seconds=60, what="ssh to let one in", interval=0.5)

@@ -40,16 +40,16 @@ def settled(agent: Agent, name: str = "one") -> bool:
     return shown["status"] == "running" and not shown["problem"]
 
 
-@pytest.mark.parametrize("network", [BRIDGE, DHCP], ids=["host-local", "dhcp"])
-def test_one_that_crashes_comes_back_at_its_address(agent: Agent, dhcp: DhcpServer, tmp_path: Path, network: str) -> None:
-    agent.ob("create", write(tmp_path / "1.toml", network=network))
+@pytest.mark.parametrize("networks", [BRIDGE, DHCP], ids=["host-local", "dhcp"])
+def test_one_that_crashes_comes_back_at_its_address(agent: Agent, dhcp: DhcpServer, tmp_path: Path, networks: str) -> None:
+    agent.ob("create", write(tmp_path / "1.toml", network=networks))
     before = agent.get("one")
     os.kill(before["pid"], signal.SIGKILL)
     wait_until(lambda: agent.get("one")["restarts"] == 1 and settled(agent), seconds=30, what="it to come back")
     after = agent.get("one")
     assert after["addresses"] == before["addresses"]
     assert after["networks"][0]["mac"] == before["networks"][0]["mac"]
-    assert reaches(agent.host if network == BRIDGE else agent.host.network, after["addresses"][0])
+    assert reaches(agent.host if networks == BRIDGE else agent.host.network, after["addresses"][0])
 
 
 def test_a_new_agent_disturbs_nothing(agent: Agent, dhcp: DhcpServer, tmp_path: Path) -> None:
