@@ -7,7 +7,7 @@ SUITE ?= bookworm
 export DISTRO SUITE MIRROR REPO VERSION HTTP
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-vm test-layouts release iso lock bench-start bench-image bench-build test-stacks clean
+.PHONY: help setup demo test lint test-unit test-integration test-vm test-layouts release iso lock bench-start bench-image bench-build bench-orbit test-stacks clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,6 +54,9 @@ test-stacks: setup ## STACKS (200000) random images against umoci, from seed FIR
 
 test-layouts: setup ## 500 random layouts of disks for terra-install; the test run itself tries 12. 30 minutes.
 	TERRA_LAYOUTS=500 $(PYTEST) tests/integration/install/test_install_layouts.py
+
+bench-orbit: setup ## How long `ob create` takes, against `docker run`, and `ob list` of 200 containers.
+	@$(BIN)/python bench/orbit.py
 
 lock: setup ## Take the installed versions as those that everybody gets.
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt

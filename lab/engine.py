@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -41,6 +42,7 @@ class Engine:
         self._network = network
         self._insecure = tuple(insecure)
         self._place = Place("engine")
+        self._daemon: Daemon | None = None
         self._resources = ExitStack()
 
     @property
@@ -63,14 +65,21 @@ class Engine:
             resources.callback(self._expect_nothing_left)
             containerd = self._start(resources, self._containerd(), self._data / "containerd.log")
             wait_ready(containerd, self._containerd_socket.is_socket, seconds=_START, what="containerd to listen")
-            dockerd = self._start(resources, self._dockerd(), self.log)
-            wait_ready(dockerd, self._answers, seconds=_START, what=f"dockerd to answer on {self.host}")
+            resources.callback(self._stop_daemon)
+            self._start_daemon()
             resources.callback(self._expect_no_containers)
             self._resources = resources.pop_all()
         return self
 
     def __exit__(self, *failure: object) -> None:
         self._resources.close()
+
+    def restart(self) -> None:
+        """End dockerd as a crash would, and start it again; it ends the containers that it finds."""
+        if self._daemon is not None:
+            self._daemon.signal(signal.SIGKILL)
+            self._daemon.wait(_STOP)
+        self._start_daemon()
 
     def client(self) -> docker.DockerClient:
         """A client of the docker SDK; the caller closes it."""
@@ -101,6 +110,15 @@ class Engine:
     @property
     def _containerd_socket(self) -> Path:
         return self._place.path / "containerd.sock"
+
+    def _start_daemon(self) -> None:
+        words = self._dockerd()
+        self._daemon = start(self._network.command(words) if self._network else words, log=self.log)
+        wait_ready(self._daemon, self._answers, seconds=_START, what=f"dockerd to answer on {self.host}")
+
+    def _stop_daemon(self) -> None:
+        if self._daemon is not None:
+            self._daemon.stop(_STOP)
 
     def _start(self, resources: ExitStack, args: list[str], log: Path) -> Daemon:
         daemon = start(self._network.command(args) if self._network else args, log=log)

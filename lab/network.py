@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from lab.advertisement import advertise
 from lab.place import NAMESPACES, Place
 from lab.processes import Process, end, gone, in_namespace
 from terra_core.errors import TerraError
+from terra_core.system.namespaces import in_network
 from terra_core.system.process import Argument, run
 
 GATEWAY = "10.0.10.1"
@@ -24,7 +23,6 @@ PREFIX = 24
 BRIDGE = "br0"
 
 _LINK_LOCAL = "fe80::1"
-_CLONE_NEWNET = 0x40000000
 _LAST_MOMENTS = 5.0
 
 
@@ -95,13 +93,8 @@ class Network:
 
         A socket stays where it was made, also after this ends. Other threads are not moved.
         """
-        with Path(f"/proc/self/task/{threading.get_native_id()}/ns/net").open("rb") as former:
-            with self.path.open("rb") as namespace:
-                _enter(namespace.fileno())
-            try:
-                yield
-            finally:
-                _enter(former.fileno())
+        with in_network(self.path):
+            yield
 
     def connect(self, host: str, port: int, *, timeout: float = 5) -> socket.socket:
         """A TCP connection made in the namespace.
@@ -132,9 +125,3 @@ class Network:
         names = ", ".join(f"{process.pid} ({process.command})" for process in left)
         raise TerraError(f"still running when the network {self.name} was taken down, and ended now: {names}")
 
-
-def _enter(descriptor: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"setns: {os.strerror(number)}")

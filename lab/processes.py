@@ -13,7 +13,7 @@ from terra_core.errors import TerraError
 from terra_core.system.waiting import wait_until
 
 WATCHED = ("tgtd", "dnsmasq", "qemu-system", "dockerd", "containerd", "docker-registr", "skopeo", "umoci", "mkfs.btrfs",
-           "btrfs", "mmdebstrap", "terra")  # fmt: skip
+           "btrfs", "mmdebstrap", "terra", "orbit-server", "dhcp")  # fmt: skip
 """Beginnings of the names of the programs that Terra and the lab run; the kernel cuts a name after 15 characters."""
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import requests
+from attrs import frozen
 
 from terra_core.config.controller import API_PORT, Places
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
@@ -21,24 +22,43 @@ _ANSWER_SECONDS = 60
 _KINDS: Mapping[str, type[TerraError]] = {kind.__name__: kind for kind in (ConflictError, NotFoundError, InterruptedWork)}
 
 
+@frozen
+class Service:
+    """What the daemon at the other end is, for messages.
+
+    :param name: what it is, in a word.
+    :param start: the command that starts it.
+    :param listing: the command that shows what became of its work.
+    """
+
+    name: str
+    start: str
+    listing: str
+
+
+CONTROLLER = Service("controller", "terra controller", "terra list")
+
+
 class Client:
     """A connection to a daemon.
 
     :param address: an address, ``ADDRESS:PORT``, or an ``http://`` or ``https://`` URL.
     :param token: the API's token; from TERRA_TOKEN, or this machine's own daemon, when left out.
     :param port: the port where ``address`` names none.
+    :param service: what the daemon is.
     :raises TerraError: when there is no token.
     """
 
-    def __init__(self, address: str, *, token: str | None = None, port: int = API_PORT) -> None:
+    def __init__(
+        self, address: str, *, token: str | None = None, port: int = API_PORT, service: Service = CONTROLLER
+    ) -> None:
         self.url = _url(address, port)
+        self.token = bearer_token(token)
+        self._service = service
         self._http = requests.Session()
         self._http.trust_env = False  # a proxy of the environment is for the outside, and the token must not pass it
         self._http.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
-        token = token or os.environ.get("TERRA_TOKEN") or read_token(Places().token)
-        if not token.isascii() or not token.isprintable():
-            raise TerraError("TERRA_TOKEN holds no token: a token has neither line breaks nor special characters")
-        self._http.headers["Authorization"] = f"Bearer {token}"
+        self._http.headers["Authorization"] = f"Bearer {self.token}"
 
     def get(self, path: str) -> Any:  # JSON
         """The document at ``path``."""
@@ -51,6 +71,14 @@ class Client:
     def delete(self, path: str) -> Any:  # JSON
         """What the daemon answers to the removal of ``path``."""
         return self._request("DELETE", path)
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """What the daemon sends at ``path``, as it comes; it has to send something every minute."""
+        with self._send("GET", path, stream=True, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS)) as answer:
+            try:
+                yield from answer.iter_content(None)
+            except requests.RequestException as error:
+                raise TerraError(f"{self.url}: the connection ended: {error}") from error
 
     def follow(self, operation: str, report: Report) -> Any:  # JSON
         """Follow an operation to its end, and give its result.
@@ -93,7 +121,8 @@ class Client:
             raise self._cut_off() from error
 
     def _cut_off(self) -> TerraError:
-        return TerraError(f"{self.url}: the connection ended before the work did", hint="see what became of it: terra list")
+        hint = f"see what became of it: {self._service.listing}"
+        return TerraError(f"{self.url}: the connection ended before the work did", hint=hint)
 
     def _request(self, method: str, path: str, body: object = None) -> Any:  # JSON
         options = {} if body is None else {"data": self._encoded(body), "headers": {"Content-Type": "application/json"}}
@@ -101,7 +130,8 @@ class Client:
         try:
             return answer.json() if answer.content else None
         except ValueError:
-            raise TerraError(f"{self.url}: what answers there is no controller", hint="is the address right?") from None
+            wrong = f"{self.url}: what answers there is no {self._service.name}"
+            raise TerraError(wrong, hint="is the address right?") from None
 
     def _encoded(self, body: object) -> bytes:
         try:
@@ -115,12 +145,23 @@ class Client:
         except requests.exceptions.SSLError as error:
             raise TerraError(f"{self.url}: its certificate is not trusted: {error}") from error
         except requests.ConnectionError as error:
-            raise TerraError(f"{self.url}: no controller answers", hint="start it: terra controller") from error
+            raise TerraError(f"{self.url}: no {self._service.name} answers", hint=f"start it: {self._service.start}") from error
         except requests.RequestException as error:
             raise TerraError(f"{self.url}: {error}") from error
         if answer.status_code >= 300:
             raise error_of(_document(answer))
         return answer
+
+
+def bearer_token(token: str | None = None) -> str:
+    """The token that a request bears: the one given, that of TERRA_TOKEN, or this machine's own.
+
+    :raises TerraError: when there is none.
+    """
+    token = token or os.environ.get("TERRA_TOKEN") or read_token(Places().token)
+    if not token.isascii() or not token.isprintable():
+        raise TerraError("TERRA_TOKEN holds no token: a token has neither line breaks nor special characters")
+    return token
 
 
 def error_of(document: Mapping[str, Any]) -> TerraError:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 gc.disable()  # most of a start is this import, and nothing that it makes is garbage
 import click  # noqa: E402  # see above
@@ -34,23 +36,40 @@ def _width() -> int:
     return max(min(columns, 80) - 2, 50)
 
 
-class _LazyGroup(click.Group):
+class LazyGroup(click.Group):
+    """A group whose commands are modules, imported when they are asked for.
+
+    :param package: the package of the modules, each with a click command named ``command``.
+    :param commands: the modules' names, with their summaries: to ask the commands for those would import them all.
+    """
+
+    def __init__(self, *args: Any, package: str, commands: Mapping[str, str], **kwargs: Any) -> None:  # click's own
+        super().__init__(*args, **kwargs)
+        self._package = package
+        self._summaries = commands
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        """The names of the commands, in their order."""
+        return list(self._summaries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        """The command of a name."""
+        if cmd_name not in self._summaries:
             return None
-        command: click.Command = import_module(f"terra_core.cli.{cmd_name}").command
+        command: click.Command = import_module(f"{self._package}.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the summaries that stand here: to ask the commands would import them all."""
+        """Write the summaries."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(self._summaries.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "terminal_width": _width()})
+CONTEXT = {"help_option_names": ["-h", "--help"], "terminal_width": _width()}
+"""The settings of every command of Terra's."""
+
+
+@click.group(cls=LazyGroup, package=__name__, commands=_COMMANDS, context_settings=CONTEXT)
 @click.option("--debug", is_flag=True, help="Show more, and a traceback when something fails.")
 @click.option(
     "--controller",
@@ -81,7 +100,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
     try:
-        command.main(words, standalone_mode=False)
+        code = command.main(words, standalone_mode=False)  # what a command exits with, or nothing
     except click.exceptions.Exit as asked:
         return asked.exit_code
     except click.ClickException as error:
@@ -94,7 +113,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         if debug:
             raise
         return _tell(error)
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _tell(error: Exception) -> int:

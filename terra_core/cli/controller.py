@@ -41,6 +41,7 @@ def command(
 
     try:
         from terra_core.controller import daemon
+        from terra_core.service.running import configure_logging
     except ModuleNotFoundError as error:
         raise TerraError(
             f"the controller needs {error.name}, which is not installed",
@@ -53,7 +54,7 @@ def command(
         gateway=option_value("--gateway", gateway, parse_address),
         iscsi_address=option_value("--iscsi", iscsi, parse_address),
     )
-    daemon.configure_logging(bool(options["debug"]))
+    configure_logging(bool(options["debug"]))
     if stop:
         stopped = daemon.stop_services(document, config, places, plugins)
         click.echo(f"stopped: {', '.join(stopped) or 'nothing ran'}", err=True)

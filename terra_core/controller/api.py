@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anyio import to_thread
@@ -11,17 +9,15 @@ from attrs import frozen
 from litestar import Litestar, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
-from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from terra_core.config.loader import config_error, make_document
 from terra_core.config.node import Node, provision_problems
-from terra_core.config.structure import Problem
 from terra_core.config.values import ImageReference
 from terra_core.controller.machines import Machines, Services
 from terra_core.controller.metrics import Metrics
-from terra_core.controller.operations import Operation, Operations
-from terra_core.errors import ConfigError
 from terra_core.service.application import make_application
+from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
+from terra_core.service.operations import Operations
 
 _PATIENCE_SECONDS = 10.0
 
@@ -61,14 +57,14 @@ def make_api(context: Context, token: str) -> Litestar:
             delete_node,
             install_pxe,
             show_info,
-            list_operations,
-            show_operation,
-            follow_operation,
-            cancel_operation,
+            *OPERATION_ROUTES,
         ],
         token=token,
         metrics=Metrics(context.services.store, context.operations).registry,
-        dependencies={"context": Provide(lambda: context, sync_to_thread=False)},
+        dependencies={
+            "context": Provide(lambda: context, sync_to_thread=False),
+            "operations": Provide(lambda: context.operations, sync_to_thread=False),
+        },
     )
 
 
@@ -89,13 +85,13 @@ def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dic
 @post("/v1/nodes", status_code=202)
 async def provision_node(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
     """Provision the machine whose node.toml, as JSON, is the body; gives the operation that does it."""
-    raw = await _table(request)
+    raw = await table_of(request)
     document = make_document(raw, Node, source="node.toml", owners=context.services.plugins.names)
     problems = list(provision_problems(document.value))
     if problems:
         raise config_error("node.toml", problems)
     record = await to_thread.run_sync(context.machines.reserve, document)  # the database may let it wait
-    return _begun(
+    return begun(
         context.operations.start("provision", record.node.hostname, lambda report: context.machines.provision(record, report))
     )
 
@@ -104,14 +100,14 @@ async def provision_node(context: NamedDependency[Context], request: Request[Any
 def delete_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, str]:
     """Take a machine away; gives the operation that does it."""
     record = context.services.store.begin_delete(hostname)
-    return _begun(context.operations.start("delete", hostname, lambda report: context.machines.delete(record, report)))
+    return begun(context.operations.start("delete", hostname, lambda report: context.machines.delete(record, report)))
 
 
 @post("/v1/pxe", status_code=202)
 async def install_pxe(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
     """Install the network boot loaders of an image; gives the operation that does it."""
-    wanted = make_document(await _table(request), PxeRequest, source="request").value
-    return _begun(
+    wanted = make_document(await table_of(request), PxeRequest, source="request").value
+    return begun(
         context.operations.start(
             "pxe", str(wanted.image), lambda report: context.machines.install_boot_image(wanted.image, report)
         )
@@ -132,46 +128,3 @@ def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
         "nodes": {state: states.count(state) for state in sorted(set(states))},
         "plugins": {name: services.role(name).installed.name for name in ("registry", "filesystem", "storage", "boot")},
     }
-
-
-@get("/v1/operations", sync_to_thread=False)
-def list_operations(context: NamedDependency[Context]) -> list[dict[str, Any]]:
-    """The operations that are remembered, oldest first."""
-    return [operation.as_json() for operation in context.operations.all()]
-
-
-@get("/v1/operations/{identity:str}", sync_to_thread=False)
-def show_operation(context: NamedDependency[Context], identity: FromPath[str]) -> dict[str, Any]:
-    """One operation."""
-    return context.operations.get(identity).as_json()
-
-
-@get("/v1/operations/{identity:str}/events", sync_to_thread=True)
-def follow_operation(context: NamedDependency[Context], identity: FromPath[str]) -> ServerSentEvent:
-    """An operation's progress as server-sent events, from its beginning to its ``result`` or ``problem``."""
-    return ServerSentEvent(_stream(context.operations.get(identity)))
-
-
-@delete("/v1/operations/{identity:str}", status_code=202, sync_to_thread=False)
-def cancel_operation(context: NamedDependency[Context], identity: FromPath[str]) -> dict[str, Any]:
-    """Ask an operation to end and to undo what it did."""
-    return context.operations.cancel(identity).as_json()
-
-
-def _stream(operation: Operation) -> Iterator[ServerSentEventMessage]:
-    for message in operation.messages(_PATIENCE_SECONDS):
-        if message is None:
-            yield ServerSentEventMessage(comment="still at it")
-        else:
-            yield ServerSentEventMessage(event=message.kind, data=json.dumps(message.data))
-
-
-def _begun(operation: Operation) -> dict[str, str]:
-    return {"operation": operation.id}
-
-
-async def _table(request: Request[Any, Any, Any]) -> Mapping[str, Any]:
-    raw = await request.json()
-    if not isinstance(raw, dict):
-        raise ConfigError([f"request: {Problem('', 'expected a JSON object')}"])
-    return raw

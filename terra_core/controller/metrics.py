@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from terra_core.controller.operations import Operations
 from terra_core.controller.store import Store
+from terra_core.service.operations import Operations
 
 
 class Metrics(Collector):

@@ -14,9 +14,10 @@ from terra_core.config.loader import make_document
 from terra_core.config.node import DiskGroup, Node
 from terra_core.config.structure import structure
 from terra_core.config.values import Hostname, Mac
-from terra_core.controller.database import explained, hosts, nodes, target_numbers
+from terra_core.controller.database import hosts, nodes, target_numbers
 from terra_core.errors import ConflictError, NotFoundError
 from terra_core.hookspecs import NodeBoot, Target
+from terra_core.service.database import explained
 
 
 class State(Enum):

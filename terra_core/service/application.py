@@ -9,6 +9,7 @@ from typing import Any
 
 from litestar import Litestar, Response, get
 from litestar.config.app import AppConfig
+from litestar.enums import ScopeType
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
@@ -75,9 +76,21 @@ def _guarded(app: ASGIApp, token: str) -> ASGIApp:
             return
         refusal = answer({"status": 401, "title": "Unauthorized", "detail": "this API needs its token: set TERRA_TOKEN"})
         refusal.headers["WWW-Authenticate"] = "Bearer"
-        await refusal.to_asgi_response(app=None, request=_request_of(scope))(scope, receive, send)
+        await refusal.to_asgi_response(app=None, request=_request_of(scope))(scope, receive, _denying(scope, send))
 
     return guard
+
+
+def _denying(scope: Scope, send: Send) -> Send:
+    """Let a response refuse a WebSocket, too: the extension "WebSocket Denial Response" of ASGI."""
+    if scope["type"] != ScopeType.WEBSOCKET:
+        return send
+
+    async def deny(message: Any) -> None:  # the messages of HTTP, which differ in their names only
+        renamed: Any = {**message, "type": f"websocket.{message['type']}"}
+        await send(renamed)
+
+    return deny
 
 
 def _request_of(scope: Scope) -> Any:  # Litestar types requests by the user and state that they carry

@@ -56,12 +56,14 @@ def serve(
     *,
     tls: Tls | None,
     ready: Callable[[], None],
+    websockets: bool = False,
     ending: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; the signal is raised again at the end.
 
     :param listener: from :func:`bind`; closed at the end.
     :param tls: certificate and key that :func:`check_tls` found right; plain HTTP when left out.
+    :param websockets: take WebSockets, too, which needs the library of that name.
     :param ready: called once requests are served.
     :param ending: called when no more requests are taken, and those that are being answered get some seconds more.
     """
@@ -70,7 +72,8 @@ def serve(
         log_config=None,
         access_log=False,
         lifespan="on",
-        ws="none",
+        ws="websockets-sansio" if websockets else "none",
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=10,
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,

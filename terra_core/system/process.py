@@ -95,9 +95,13 @@ def run(
     """
     words = tuple(os.fspath(word) for word in args)
     try:
+        source = _readable(stdin)
+    except OSError as error:
+        raise _not_started(words, error) from error
+    try:
         process = subprocess.Popen(
             words,
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdin=source,
             stdout=subprocess.PIPE,
             stderr=None if shown else subprocess.PIPE,
             env=clean_environment(env),
@@ -106,8 +110,11 @@ def run(
         )
     except (OSError, ValueError) as error:
         raise _not_started(words, error) from error
+    finally:
+        if stdin is not None:
+            os.close(source)
     try:
-        stdout, stderr = _communicate(process, words, stdin, timeout)
+        stdout, stderr = _communicate(process, words, timeout)
     except BaseException:
         _kill(process)
         raise
@@ -116,13 +123,26 @@ def run(
     return Completed(words, process.returncode, stdout, stderr)
 
 
-def _communicate(
-    process: subprocess.Popen[bytes], words: tuple[str, ...], stdin: bytes | None, timeout: float
-) -> tuple[bytes, bytes]:
+def _readable(stdin: bytes | None) -> int:
+    """What a program reads ``stdin`` from: memory, because subprocess gives up on a pipe when it is asked a second time."""
+    if stdin is None:
+        return subprocess.DEVNULL
+    descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(stdin)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _communicate(process: subprocess.Popen[bytes], words: tuple[str, ...], timeout: float) -> tuple[bytes, bytes]:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            stdout, stderr = process.communicate(stdin, timeout=0.2)
+            stdout, stderr = process.communicate(timeout=0.2)
             return stdout, stderr or b""
         except subprocess.TimeoutExpired as error:
             stdin = None  # it is being sent; a second call must not give it again
@@ -137,7 +157,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a program with all that it started, and wait for no pipe that something of it may still hold."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    for pipe in (process.stdin, process.stdout, process.stderr):
+    for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             with suppress(OSError):  # what was not written yet has nobody to read it
                 pipe.close()

@@ -1,91 +1,28 @@
-"""Reaching a Docker Engine, and saying what is wrong when that fails."""
+"""The Docker Engine that ``[docker]`` or the environment name."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from docker import APIClient
-from docker.errors import DockerException, InvalidVersion
-from docker.utils import kwargs_from_env, version_lt
 
-from terra_core.errors import TerraError
+from terra_core.system.engine import connect
 from terra_docker.settings import Docker
 
-_USUAL_PLACE = "unix:///var/run/docker.sock"
-_OLDEST_API = "1.32"
-_OLDEST_RELEASE = "17.09"
-"""The first one that knows COPY --chown."""
-_ANSWER_SECONDS = 30
 _SILENCE_SECONDS = 1800
 """How long the engine may say nothing: a registry can take its time over the last layer of a push."""
 
 
 @contextmanager
 def connected(settings: Docker) -> Iterator[APIClient]:
-    """A client of the engine that ``settings`` or the environment name, closed at the end.
+    """A client of the engine, closed at the end.
 
     :raises TerraError: when no engine answers there, when it may not be asked, or when it is too old.
     """
-    where = settings.engine or os.environ.get("DOCKER_HOST") or _USUAL_PLACE
-    client = _connect(settings, where)
+    client = connect(settings.engine, setting='[docker] engine = "unix:///..."')
     try:
         client.timeout = _SILENCE_SECONDS
         yield client
     finally:
         client.close()
-
-
-def _connect(settings: Docker, where: str) -> APIClient:
-    try:
-        options = kwargs_from_env()
-        if settings.engine:
-            options["base_url"] = settings.engine
-        client = APIClient(version="auto", timeout=_ANSWER_SECONDS, **options)
-    except InvalidVersion as error:
-        raise _too_old(where) from error
-    except DockerException as error:
-        raise _unreachable(where, error) from error
-    if version_lt(client.api_version, _OLDEST_API):
-        client.close()
-        raise _too_old(where)
-    return client
-
-
-def _too_old(where: str) -> TerraError:
-    return TerraError(
-        f"the Docker Engine at {where} is older than {_OLDEST_RELEASE}, which Terra needs",
-        hint="upgrade it, on Debian and Ubuntu: apt-get install docker.io",
-    )
-
-
-def _unreachable(where: str, error: DockerException) -> TerraError:
-    reason = _system_error(error)
-    if isinstance(reason, PermissionError):
-        return TerraError(
-            f"the Docker Engine at {where} may not be used by this user: permission denied",
-            hint="run the command as root, or let the user in: adduser USER docker, and log in again",
-        )
-    if isinstance(reason, FileNotFoundError | ConnectionRefusedError):
-        return TerraError(
-            f"no Docker Engine answers at {where}: {reason.strerror}",
-            hint="start it: systemctl start docker (install it: apt-get install docker.io); "
-            'or name another one, by DOCKER_HOST or by [docker] engine = "unix:///..."',
-        )
-    return TerraError(f"the Docker Engine at {where} cannot be used: {error}")
-
-
-def _system_error(error: BaseException) -> OSError | None:
-    """The operating system's own error, which requests and urllib3 wrap several times over."""
-    seen: list[BaseException] = []
-    pending: list[object] = [error]
-    while pending:
-        candidate = pending.pop(0)
-        if not isinstance(candidate, BaseException) or candidate in seen:
-            continue
-        if isinstance(candidate, OSError) and candidate.errno is not None:
-            return candidate
-        seen.append(candidate)
-        pending += [candidate.__cause__, candidate.__context__, *candidate.args]
-    return None

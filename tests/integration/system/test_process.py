@@ -48,6 +48,11 @@ def test_output_exit_code_and_standard_input() -> None:
     assert run(["cat"], stdin=big).stdout == big
 
 
+def test_what_a_slow_program_reads_is_all_there() -> None:
+    big = os.urandom(3_000_000)
+    assert run(["sh", "-c", "sleep 0.5; cat"], stdin=big).stdout == big
+
+
 def test_an_exit_code_that_is_not_accepted_shows_the_end_of_stderr() -> None:
     with pytest.raises(CommandError) as caught:
         run(["ls", "/nowhere"])

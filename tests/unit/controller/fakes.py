@@ -24,7 +24,6 @@ from terra_core.config.values import Address, Hostname, ImageReference, Mac, Plu
 from terra_core.controller.api import Context
 from terra_core.controller.database import default_url, open_database
 from terra_core.controller.machines import Machines, Services
-from terra_core.controller.operations import Operations
 from terra_core.controller.store import Record, Store
 from terra_core.errors import TerraError
 from terra_core.hookspecs import (
@@ -41,6 +40,7 @@ from terra_core.hookspecs import (
 )
 from terra_core.image import ImageDocuments, ImageSource, Layout
 from terra_core.plugins import Installed, Plugins
+from terra_core.service.operations import Operations
 from terra_core.system.progress import Event
 from tests.unit.image.making import LayoutMaker, file, folder, tar
 

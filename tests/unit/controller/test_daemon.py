@@ -10,6 +10,7 @@ import pytest
 from terra_core.config.controller import Places, Tls
 from terra_core.controller import daemon
 from terra_core.errors import ConfigError, TerraError
+from terra_core.service.running import only_one
 from terra_core.service.serving import bind, check_tls
 from tests.unit.controller.fakes import Site, World, fake_plugins
 
@@ -50,11 +51,11 @@ def test_a_plugin_that_is_not_installed_is_named_before_anything_is_begun(places
 
 
 def test_one_controller_a_root(places: Places) -> None:
-    with daemon._only_one(places), pytest.raises(TerraError) as caught, daemon._only_one(places):
+    with only_one(places, "controller"), pytest.raises(TerraError) as caught, only_one(places, "controller"):
         pass
     assert caught.value.message == f"{places.root}: a controller runs here already (process {os.getpid()})"
     assert "--root" in caught.value.hint
-    with daemon._only_one(places):
+    with only_one(places, "controller"):
         pass
 
 
@@ -62,7 +63,8 @@ def test_the_lock_is_no_way_to_write_elsewhere(places: Places, tmp_path: Path) -
     places.run.mkdir(parents=True)
     (tmp_path / "elsewhere").write_text("precious")
     (places.run / "controller.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(TerraError, match="cannot be written: Too many levels of symbolic links"), daemon._only_one(places):
+    refusal = pytest.raises(TerraError, match="cannot be written: Too many levels of symbolic links")
+    with refusal, only_one(places, "controller"):
         pass
     assert (tmp_path / "elsewhere").read_text() == "precious"
 

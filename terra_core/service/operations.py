@@ -103,7 +103,7 @@ class Operation:
 
 
 class Operations:
-    """The operations of one controller.
+    """The operations of one daemon.
 
     :param jobs: how many run at once; further ones wait.
     """

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from terra_core.controller.operations import Operation, Operations
 from terra_core.errors import ConfigError, ConflictError, NotFoundError
+from terra_core.service.operations import Operation, Operations
 from terra_core.system.process import interruption
 from terra_core.system.progress import Event, Report
 

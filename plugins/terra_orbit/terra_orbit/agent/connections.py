@@ -1,0 +1,258 @@
+"""Connecting containers to their networks, and disconnecting them: noted first, done then, so that none is forgotten."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import structlog
+from attrs import evolve
+
+from terra_core.errors import TerraError
+from terra_core.system.process import uninterrupted
+from terra_orbit.agent import cni, links
+from terra_orbit.agent.conf import Ground, render
+from terra_orbit.agent.dhcp import Dhcp
+from terra_orbit.agent.places import OrbitPlaces
+from terra_orbit.agent.processes import alive, network_of, started
+from terra_orbit.agent.store import Attachment, Record, Store
+from terra_orbit.networks import IpamType, Network, NetworkType
+from terra_orbit.vhost import Vhost
+
+_log = structlog.get_logger(__name__)
+
+
+def fresh_macs(vhost: Vhost, former: Sequence[str] = ()) -> tuple[str, ...]:
+    """A hardware address for each network: its own, the one that it had, or a random one that is locally administered."""
+    kept = [*former, *[""] * len(vhost.networks)]
+    return tuple(network.mac or kept[at] or _random_mac() for at, network in enumerate(vhost.networks))
+
+
+def _random_mac() -> str:
+    octets = bytes([secrets.randbits(8) & 0xFC | 0x02, *secrets.token_bytes(5)])
+    return octets.hex(":")
+
+
+class Connections:
+    """The connections of one agent's containers.
+
+    :param store: where they are noted.
+    :param places: where the pools and sockets are.
+    """
+
+    def __init__(self, store: Store, places: OrbitPlaces) -> None:
+        self._store = store
+        self._places = places
+        self._dhcp = Dhcp(places.dhcp, places.state / "dhcp.log")
+        self._bridges = threading.Lock()
+        self._users = 0
+        self._held: dict[int, str] = {}
+
+    def check(self, vhost: Vhost) -> None:
+        """Make sure that the networks can be, before anything is begun.
+
+        :raises TerraError: when a host's interface or a plugin is missing.
+        """
+        for network in vhost.networks:
+            if network.type is NetworkType.HOST or network.ipam is None:
+                continue
+            cni.program(network.type.value)
+            cni.program(network.ipam.type.value)
+            if network.type in (NetworkType.MACVLAN, NetworkType.IPVLAN):
+                self._check_master(network)
+
+    def attach(self, record: Record, pid: int) -> None:
+        """Connect a container that runs to all its networks.
+
+        :param pid: its first process.
+        :raises TerraError: when one cannot be connected; none is then.
+        """
+        since = started(pid)
+        first = True
+        for at, network in enumerate(record.current.vhost.networks):
+            if network.type is NetworkType.HOST:
+                continue
+            try:
+                self._attach(record, network, f"eth{at}", record.macs[at], (pid, since), default_route=first)
+            except BaseException:
+                self.detach(record)
+                raise
+            first = False
+
+    def attached(self, record: Record, attachments: Sequence[Attachment]) -> bool:
+        """Whether everything is connected to the very process that it was connected to."""
+        wanted = {f"eth{at}" for at, one in enumerate(record.current.vhost.networks) if one.type is not NetworkType.HOST}
+        right = {
+            one.interface
+            for one in attachments
+            if one.revision == record.revision and one.addresses and alive(one.pid, one.started)
+        }
+        return wanted == right and len(attachments) == len(wanted)
+
+    @contextmanager
+    def held(self, record: Record) -> Iterator[None]:
+        """Keep the networks of a container that is about to end, so that it can be disconnected in good order afterwards.
+
+        The kernel takes what is in a network namespace away when the last process has gone, at its leisure.
+        """
+        attachments = self._store.attachments(record)
+        with ExitStack() as stack:
+            for pid in {one.pid for one in attachments if alive(one.pid, one.started)}:
+                with suppress(OSError):
+                    file = stack.enter_context(Path(network_of(pid)).open("rb"))
+                    self._held[pid] = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+                    stack.callback(self._held.pop, pid, None)
+            yield
+
+    def detach(self, record: Record) -> None:
+        """Disconnect a container from all that it was, or may have been, connected to.
+
+        :raises TerraError: when a plugin refuses; the others are asked all the same.
+        """
+        failures: list[TerraError] = []
+        with uninterrupted():
+            for attachment in reversed(self._store.attachments(record)):
+                try:
+                    self._detach(record, attachment)
+                except TerraError as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def keep_up(self) -> None:
+        """Keep the DHCP daemon and its leases up where they are needed; take away what networks do not need any more.
+
+        :raises TerraError: when that fails; to be called again then.
+        """
+        for made in self._places.bridges.iterdir() if self._places.bridges.exists() else ():
+            self._remove_idle(made.name)
+        needed = [
+            (record, attachment)
+            for record in self._store.all()
+            for attachment in self._store.attachments(record)
+            if _leased(attachment) and attachment.addresses
+        ]
+        if not needed:
+            self.stop_idle()
+            return
+        if self._dhcp.start():
+            _log.warning("the DHCP daemon was gone and has been started again")
+        for record, attachment in needed:
+            if attachment.keeper != self._dhcp.identity and alive(attachment.pid, attachment.started):
+                self._renew(record, attachment)
+
+    def stop_idle(self) -> None:
+        """End the DHCP daemon when there is no lease; nobody may be between its start and the note of one."""
+        with self._bridges:
+            noted = self._store.all_attachments().values()
+            if not self._users and not any(_leased(one) for ones in noted for one in ones):
+                self._dhcp.stop()
+
+    def _renew(self, record: Record, attachment: Attachment) -> None:
+        """Take a lease up again; if that brings another address, or none, the container has to be connected anew."""
+        keeper = self._dhcp.identity
+        addresses: tuple[str, ...] = ()
+        try:
+            addresses = cni.addresses_of(cni.renew(attachment.conf, _call(record, attachment)))
+        except TerraError as error:
+            _log.warning("a lease cannot be taken up again", container=record.id, reason=str(error))
+        same = addresses == attachment.addresses
+        self._store.put_attachment(record, evolve(attachment, keeper=keeper, pid=attachment.pid if same else 0))
+
+    def _attach(
+        self, record: Record, network: Network, interface: str, mac: str, process: tuple[int, str], *, default_route: bool
+    ) -> None:
+        ground = self._ground(network)
+        wanted = self._store.former_addresses(record, interface)
+        pid, since = process
+        conf = render(network, ground, mac=mac, wanted=wanted, default_route=default_route)
+        noted = Attachment(interface=interface, revision=record.revision, conf=conf, pid=pid, started=since, mac=mac)
+        with self._bridges:
+            self._users += 1
+        try:
+            if network.ipam is not None and network.ipam.type is IpamType.DHCP:
+                self._dhcp.start()
+            self._note_bridge(network)
+            self._store.put_attachment(record, noted)
+            addresses = self._add(record, network, noted, ground, default_route=default_route)
+        finally:
+            with self._bridges:
+                self._users -= 1
+        keeper = self._dhcp.identity if _leased(noted) else ""
+        self._store.put_attachment(record, evolve(noted, addresses=addresses, keeper=keeper))
+
+    def _add(
+        self, record: Record, network: Network, noted: Attachment, ground: Ground, *, default_route: bool
+    ) -> tuple[str, ...]:
+        call = _call(record, noted)
+        if not call.namespace:
+            raise TerraError(f"{record.id}: ended before it was connected to the network {network.name}")
+        try:
+            return cni.addresses_of(cni.add(noted.conf, call))
+        except cni.NetworkError:
+            if "args" not in noted.conf:
+                raise
+        # The address that it had belongs to another by now.
+        with suppress(TerraError):
+            cni.delete(noted.conf, call)
+        conf = render(network, ground, mac=noted.mac, default_route=default_route)
+        return cni.addresses_of(cni.add(conf, call))
+
+    def _detach(self, record: Record, attachment: Attachment) -> None:
+        if _leased(attachment):
+            self._dhcp.start()
+        namespace = self._held.get(attachment.pid, "")
+        cni.delete(attachment.conf, evolve(_call(record, attachment), **({"namespace": namespace} if namespace else {})))
+        self._store.drop_attachment(record, attachment)
+        bridge = attachment.conf.get("bridge")
+        if bridge:
+            self._remove_idle(str(bridge))
+
+    def _ground(self, network: Network) -> Ground:
+        asked = network.type in (NetworkType.MACVLAN, NetworkType.IPVLAN) and network.master is None
+        master = links.default_interface() if asked else None
+        return Ground(pools=self._places.pools, dhcp=self._places.dhcp, master=master)
+
+    def _note_bridge(self, network: Network) -> None:
+        """The plugin makes a bridge that is not there, and never takes it away; one that was there before Orbit stays."""
+        if network.type is NetworkType.BRIDGE and network.name and not links.exists(network.name):
+            self._places.bridges.mkdir(parents=True, exist_ok=True)
+            (self._places.bridges / network.name).touch()
+
+    def _remove_idle(self, bridge: str) -> None:
+        with self._bridges:
+            made = self._places.bridges / bridge
+            if not self._users and made.exists() and (links.remove_idle_bridge(bridge) or not links.exists(bridge)):
+                made.unlink(missing_ok=True)
+
+    def _check_master(self, network: Network) -> None:
+        if network.master is not None:
+            links.require_interface(network.master)
+        elif links.default_interface() is None:
+            raise TerraError(
+                f"the network {network.name} names no interface of the host, and the host has no default route to take it from",
+                hint='say which: master = "eth0" in [[networks]]',
+            )
+
+
+def _leased(attachment: Attachment) -> bool:
+    return bool(attachment.conf["ipam"]["type"] == IpamType.DHCP.value)
+
+
+def _call(record: Record, attachment: Attachment) -> cni.Call:
+    there = alive(attachment.pid, attachment.started)
+    namespace = network_of(attachment.pid) if there else ""
+    return cni.Call(container=record.uid, interface=attachment.interface, namespace=namespace)
+
+
+def interface_addresses(attachment: Attachment) -> tuple[str, ...]:
+    """The addresses that a connection has right now, as the kernel has them."""
+    if not alive(attachment.pid, attachment.started) or not Path(network_of(attachment.pid)).exists():
+        return ()
+    with suppress(OSError):
+        return links.addresses(network_of(attachment.pid), attachment.interface)
+    return ()

@@ -1,0 +1,162 @@
+"""From what a container is meant to be to what it is: steps that can be taken again from wherever they were left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from terra_core.errors import NotFoundError, TerraError
+from terra_orbit.agent.configs import check_sources, remove_configs, write_configs
+from terra_orbit.agent.connections import Connections
+from terra_orbit.agent.engine import Engine, Found, Process
+from terra_orbit.agent.images import Images
+from terra_orbit.agent.places import OrbitPlaces
+from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, render
+from terra_orbit.agent.store import Record, State, Store
+
+_log = structlog.get_logger(__name__)
+STOP_SECONDS = 10
+"""How long a container has to end by itself, unless its user says otherwise."""
+
+
+class Convergence:
+    """Makes containers what their records say.
+
+    :param engine: what runs them.
+    :param store: the records.
+    :param connections: their networks.
+    :param images: what their images are.
+    :param places: where their files are.
+    """
+
+    def __init__(
+        self, engine: Engine, store: Store, connections: Connections, images: Images, places: OrbitPlaces
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._connections = connections
+        self._images = images
+        self._places = places
+
+    def bring(self, record: Record, *, patient: bool = False, stop_seconds: int = STOP_SECONDS) -> None:
+        """Make a container what its record says.
+
+        :param patient: somebody waits for it: one that ends at once is an error with its last words.
+        :param stop_seconds: how long what has to end may take.
+        :raises TerraError: when a step fails; every step may be taken again.
+        """
+        found = self._engine.of(record.uid)
+        if record.state is State.RUNNING:
+            self._run(record, found, patient=patient, stop_seconds=stop_seconds)
+        else:
+            self._halt(record, found, stop_seconds)
+        if record.state is State.DELETING:
+            self._forget(record)
+        else:
+            self._store.change(record, problem="")
+
+    def tidy(self, record: Record) -> None:
+        """Remove the containers and files of revisions that are not kept."""
+        kept = {one.number for one in record.revisions}
+        for found in self._engine.of(record.uid):
+            if found.revision not in kept:
+                self._engine.remove(found.engine_id)
+        directory = self._places.configs / record.uid
+        for entry in directory.iterdir() if directory.exists() else ():
+            if entry.name not in {str(number) for number in kept}:
+                remove_configs(entry)
+
+    def config_paths(self, record: Record) -> dict[str, Path]:
+        """Where the files of the current revision are."""
+        directory = self._config_directory(record)
+        return {name: directory / name for name in record.current.vhost.configs}
+
+    def _run(self, record: Record, found: Sequence[Found], *, patient: bool, stop_seconds: int) -> None:
+        own = next((one for one in found if one.revision == record.revision), None)
+        if own is not None and own.running and self._connections.attached(record, self._store.attachments(record)):
+            self._stop([one for one in found if one.revision != record.revision], stop_seconds)
+            self.tidy(record)
+            return
+        # What a former process was connected to goes with it, all but its addresses.
+        with self._connections.held(record):
+            self._stop([one for one in found if one.revision != record.revision], stop_seconds)
+            self._connections.detach(record)
+        engine_id = own.engine_id if own is not None else self._make(record)
+        if own is None or not own.running:
+            self._start(record, engine_id)
+        self._connect(record, engine_id)
+        if patient:
+            self._process(record, engine_id)
+        if len(found) > 1:
+            self.tidy(record)
+
+    def _connect(self, record: Record, engine_id: str) -> None:
+        pid = self._process(record, engine_id)
+        try:
+            self._connections.attach(record, pid)
+        except TerraError:
+            self._process(record, engine_id)  # it may have ended meanwhile, which is the better reason
+            raise
+
+    def _process(self, record: Record, engine_id: str) -> int:
+        """The first process of a container.
+
+        :raises TerraError: when it has ended.
+        """
+        process = self._engine.process(engine_id)
+        if not process.pid:
+            raise self._ended(record, engine_id, process)
+        return process.pid
+
+    def _stop(self, running: Sequence[Found], seconds: int) -> None:
+        for one in running:
+            if one.running:
+                self._engine.stop(one.engine_id, seconds)
+
+    def _halt(self, record: Record, found: Sequence[Found], stop_seconds: int) -> None:
+        with self._connections.held(record):
+            self._stop(found, stop_seconds)
+            self._connections.detach(record)
+        self._connections.stop_idle()
+
+    def _forget(self, record: Record) -> None:
+        for one in self._engine.of(record.uid):
+            self._engine.remove(one.engine_id)
+        remove_configs(self._places.configs / record.uid)
+        self._store.forget(record)
+
+    def _make(self, record: Record) -> str:
+        revision = record.current
+        check_sources(revision.vhost)
+        image = self._engine.image(revision.image)
+        if image is None:
+            raise NotFoundError(
+                f"{record.id}: its image {revision.vhost.image} is not in the engine any more",
+                hint=f"pull it, and run: ob create --update with its vhost.toml, or delete it: ob delete {record.id}",
+            )
+        labels = {LABEL_UID: record.uid, LABEL_REVISION: str(revision.number), LABEL_AGENT: self._store.agent}
+        body = render(
+            revision.vhost,
+            image=revision.image,
+            facts=self._images.facts(revision.vhost, image),
+            configs=write_configs(revision.vhost, self._config_directory(record)),
+            labels=labels,
+        )
+        return self._engine.create(f"{record.id}.{revision.number}.{record.uid}", body)
+
+    def _start(self, record: Record, engine_id: str) -> None:
+        check_sources(record.current.vhost)
+        try:
+            self._engine.start(engine_id)
+        except TerraError as error:
+            raise TerraError(f"{record.id}: {error.message}", hint=error.hint) from error
+
+    def _ended(self, record: Record, engine_id: str, process: Process) -> TerraError:
+        how = "for want of memory" if process.killed else f"with exit code {process.code}"
+        said = self._engine.last_words(engine_id)
+        return TerraError(f"{record.id} ended at once, {how}" + (f"; it said:\n{said}" if said else ""))
+
+    def _config_directory(self, record: Record) -> Path:
+        return self._places.configs / record.uid / str(record.revision)

@@ -1,0 +1,113 @@
+"""The DHCP daemon of the CNI plugins: it asks for leases and keeps them while their containers run.
+
+It is there as long as a container needs it, outlives the agent, and is found again by its socket.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+
+import structlog
+
+from terra_core.errors import TerraError
+from terra_core.system.process import Daemon, run
+from terra_core.system.waiting import wait_until
+from terra_orbit.agent.cni import program
+from terra_orbit.agent.processes import alive, started
+
+_log = structlog.get_logger(__name__)
+_SOCKET_LIMIT = 107
+_START_SECONDS = 10.0
+_LEASE_SECONDS = 15
+"""How long it asks for a lease before it says that nobody answers."""
+
+
+class Dhcp:
+    """The daemon of one agent.
+
+    :param path: its socket.
+    :param log: what it says.
+    """
+
+    def __init__(self, path: Path, log: Path) -> None:
+        self._path = path
+        self._log = log
+        self._lock = threading.Lock()
+        self._child: Daemon | None = None
+
+    def start(self) -> bool:
+        """Start it if it does not run; says whether it had to be.
+
+        :raises TerraError: when it does not start.
+        """
+        with self._lock:
+            if self._answers():
+                return False
+            if len(str(self._path)) > _SOCKET_LIMIT:
+                raise TerraError(f"{self._path}: is too long for a socket", hint="choose a --root with a shorter path")
+            self._end()
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            self._path.unlink(missing_ok=True)
+            words = [str(program("dhcp")), "daemon", "-socketpath", str(self._path), "-timeout", f"{_LEASE_SECONDS}s"]
+            daemon = self._child = Daemon(words, log=self._log, outlives=True)
+            self._note.write_text(json.dumps({"pid": daemon.pid, "started": started(daemon.pid)}))
+
+            def listens() -> bool:
+                return not daemon.alive or self._answers()
+
+            wait_until(listens, seconds=_START_SECONDS, what="the DHCP daemon to listen", interval=0.01)
+            if not daemon.alive:
+                raise TerraError(f"the DHCP daemon ended at once: {daemon.tail(3)}")
+            return True
+
+    @property
+    def identity(self) -> str:
+        """Names the process that runs: another one knows nothing of its leases."""
+        try:
+            noted = json.loads(self._note.read_text())
+            return f"{noted['pid']}-{noted['started']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def stop(self) -> bool:
+        """End it; says whether it ran. No container may need it any more."""
+        with self._lock:
+            ended = self._end()
+            self._path.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
+            return ended
+
+    @property
+    def _note(self) -> Path:
+        return self._path.with_suffix(".pid")
+
+    def _end(self) -> bool:
+        if self._child is not None:
+            ran = self._child.alive
+            self._child.stop(5)
+            self._child = None
+            return ran
+        try:
+            noted = json.loads(self._note.read_text())
+            pid, since = int(noted["pid"]), str(noted["started"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if not alive(pid, since):
+            return False
+        run(["kill", "-TERM", str(pid)], accept=(0, 1))
+        wait_until(lambda: not alive(pid, since), seconds=_START_SECONDS, what=f"the DHCP daemon (process {pid}) to end")
+        return True
+
+    def _answers(self) -> bool:
+        if self._child is not None and not self._child.alive:
+            self._child = None
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+                trial.settimeout(2)
+                trial.connect(str(self._path))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,301 @@
+"""The engine that runs the containers: a Docker Engine, or a Podman socket that speaks as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import requests
+from attrs import frozen
+from docker import APIClient
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from terra_core.config.values import ImageReference
+from terra_core.errors import NotFoundError, TerraError
+from terra_core.system.engine import USUAL_PLACE, connect
+from terra_core.system.progress import Event, Report
+from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, LABEL_VHOST, Kind
+
+_SETTING = 'engine = "unix:///..." in orbit.toml'
+_SECONDS = 120
+_DIRECTORY = 1 << 31
+"""In the modes that the engine gives, which are Go's."""
+_PROBE = "probe"
+
+
+@frozen(kw_only=True)
+class Found:
+    """A container that the engine has of this agent's.
+
+    :param engine_id: the engine's own id.
+    :param uid: the record that it belongs to.
+    :param revision: the revision; 0 for one that only looked into an image.
+    :param running: whether its program runs.
+    """
+
+    engine_id: str
+    uid: str
+    revision: int
+    running: bool
+
+
+@frozen(kw_only=True)
+class Process:
+    """How the program of a container does.
+
+    :param pid: its process id on the host; 0 when it does not run.
+    :param code: how it ended last.
+    :param health: what its image's own check says: ``healthy``, ``unhealthy``, ``starting``, or nothing.
+    :param killed: whether the kernel ended it for want of memory.
+    :param began: when it started, as the engine writes it.
+    """
+
+    pid: int
+    code: int
+    health: str
+    killed: bool
+    began: str
+
+
+class Engine:
+    """The engine, as far as one agent works with it.
+
+    :param where: its socket; that of the environment when left out.
+    :param agent: the agent's name, by which its containers are known among those of others.
+    """
+
+    def __init__(self, where: str | None, agent: str) -> None:
+        self._where = where
+        self._agent = agent
+        self._client: APIClient | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def client(self) -> APIClient:
+        """The connection, made when it is first needed.
+
+        :raises TerraError: when no engine answers.
+        """
+        with self._lock:
+            if self._client is None:
+                self._client = connect(self._where, setting=_SETTING)
+                self._client.timeout = _SECONDS
+            return self._client
+
+    @contextmanager
+    def streaming(self) -> Iterator[APIClient]:
+        """A connection of its own, on which an answer may take as long as it likes."""
+        client = connect(self._where, setting=_SETTING)
+        client.timeout = None  # type: ignore[assignment]  # requests' own word for no limit
+        try:
+            yield client
+        finally:
+            client.close()
+
+    @property
+    def socket(self) -> Path:
+        """The engine's socket.
+
+        :raises TerraError: when the engine is not on this machine, and its containers could not be connected.
+        """
+        where = self._where or os.environ.get("DOCKER_HOST") or USUAL_PLACE
+        if not where.startswith("unix://"):
+            raise TerraError(f"{where}: the engine has to be on this machine", hint=f"name its socket, by {_SETTING}")
+        return Path(where.removeprefix("unix://"))
+
+    def exec_create(self, engine_id: str, body: Mapping[str, Any]) -> str:
+        """Prepare a further program in a container; gives the engine's id of it."""
+        with _explained("preparing the program"):
+            client = self.client
+            answer = client._post_json(client._url("/containers/{0}/exec", engine_id), data=dict(body))  # type: ignore[attr-defined]  # the SDK would split the words of a string, and the stubs show none of its own ways
+            return str(client._result(answer, json=True)["Id"])  # type: ignore[attr-defined]  # see above
+
+    def exec_state(self, identity: str) -> dict[str, Any]:
+        """How a further program does."""
+        with _explained("looking at the program"):
+            found: dict[str, Any] = self.client.exec_inspect(identity)
+            return found
+
+    def exec_resize(self, identity: str, rows: int, columns: int) -> None:
+        """Tell a further program of its terminal's size."""
+        with _explained("resizing the terminal"):
+            self.client.exec_resize(identity, height=rows, width=columns)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            self._client.close()
+
+    def image(self, reference: str) -> dict[str, Any] | None:
+        """An image that the engine has."""
+        with _explained(f"looking for the image {reference}"):
+            try:
+                found: dict[str, Any] = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs forgot its types
+            except ImageNotFound:
+                return None
+            return found
+
+    def pull(self, reference: ImageReference, report: Report) -> None:
+        """Get an image from its registry.
+
+        :raises TerraError: as the engine says it.
+        """
+        doing = f"pulling {reference}"
+        report(Event("pull", doing))
+        name = f"{reference.registry}/{reference.path}"
+        with _explained(doing):
+            tag = reference.digest or reference.tag
+            for record in self.client.pull(name, tag=tag, stream=True, decode=True):
+                _take(record, "pull", doing, report)
+
+    def push(self, reference: ImageReference, report: Report) -> None:
+        """Give an image to its registry.
+
+        :raises TerraError: as the engine says it.
+        """
+        doing = f"pushing {reference}"
+        report(Event("push", doing))
+        with _explained(doing):
+            name = f"{reference.registry}/{reference.path}"
+            for record in self.client.push(name, tag=reference.tag, stream=True, decode=True):
+                _take(record, "push", doing, report)
+
+    def kinds(self, image: str, paths: Sequence[str]) -> dict[str, tuple[Kind, str]]:
+        """What paths of an image are, and where those lead that are symbolic links."""
+        with _explained("looking into the image"):
+            labels = {LABEL_AGENT: self._agent, LABEL_UID: _PROBE}
+            made = self.client.create_container_from_config(  # type: ignore[no-untyped-call]  # see image
+                {"Image": image, "Cmd": ["probe"], "Labels": labels, "HostConfig": {"NetworkMode": "none"}}
+            )
+            try:
+                return {path: self._kind(made["Id"], path) for path in paths}
+            finally:
+                self.client.remove_container(made["Id"], force=True)
+
+    def create(self, name: str, body: Mapping[str, Any]) -> str:
+        """Make a container; gives the engine's id."""
+        with _explained(f"making the container {name}"):
+            made = self.client.create_container_from_config(dict(body), name=name)  # type: ignore[no-untyped-call]  # see image
+            return str(made["Id"])
+
+    def start(self, engine_id: str) -> None:
+        """Start a container."""
+        with _explained("starting the container"):
+            self.client.start(engine_id)
+
+    def stop(self, engine_id: str, seconds: int) -> None:
+        """Ask a container to end, and end it when it has not within ``seconds``."""
+        with _explained("stopping the container"), suppress(NotFound):
+            self.client.stop(engine_id, timeout=seconds)
+
+    def kill(self, engine_id: str, signal: str) -> None:
+        """Send a signal to a container's program."""
+        with _explained(f"sending {signal} to the container"):
+            self.client.kill(engine_id, signal)
+
+    def remove(self, engine_id: str) -> None:
+        """Remove a container, whatever it does; its own file system goes, and nothing that is mounted there."""
+        with _explained("removing the container"), suppress(NotFound):
+            self.client.remove_container(engine_id, force=True, v=True)
+
+    def process(self, engine_id: str) -> Process:
+        """How a container's program does.
+
+        :raises NotFoundError: when there is no such container.
+        """
+        with _explained("looking at the container"):
+            state = self.client.inspect_container(engine_id)["State"]
+        health = (state.get("Health") or {}).get("Status") or ""
+        return Process(
+            pid=int(state["Pid"]) if state["Running"] else 0,
+            code=int(state["ExitCode"]),
+            health="" if health == "none" else health,
+            killed=bool(state.get("OOMKilled")),
+            began=str(state.get("StartedAt", "")),
+        )
+
+    def size(self, engine_id: str) -> int:
+        """What a container has written to its own file system, in bytes."""
+        with _explained("measuring the container"):
+            filters = {"id": [engine_id]}
+            found = self.client.containers(all=True, size=True, filters=filters)
+            return int(found[0].get("SizeRw") or 0) if found else 0
+
+    def last_words(self, engine_id: str, lines: int = 5) -> str:
+        """The end of what a container printed."""
+        with suppress(TerraError), _explained("reading the log"):
+            text: bytes = self.client.logs(engine_id, tail=lines)
+            return text.decode(errors="replace").strip()
+        return ""
+
+    def commit(self, engine_id: str, reference: ImageReference, vhost: Mapping[str, Any]) -> str:
+        """Make an image of a container's file system, with its configuration as a label; gives the image's id."""
+        # The image must not pass for this agent's: whatever an engine makes of it would inherit the labels.
+        labels = {LABEL_VHOST: json.dumps(vhost), LABEL_AGENT: "", LABEL_UID: "", LABEL_REVISION: "0"}
+        name = f"{reference.registry}/{reference.path}"
+        with _explained(f"storing the container as {reference}"):
+            made = self.client.commit(engine_id, repository=name, tag=reference.tag, conf={"Labels": labels})
+        return str(made["Id"])
+
+    def all(self) -> list[Found]:
+        """Every container of this agent's."""
+        return self._listed()
+
+    def of(self, uid: str) -> list[Found]:
+        """The containers of one record, by revision."""
+        return sorted(self._listed(f"{LABEL_UID}={uid}"), key=lambda one: one.revision)
+
+    def _listed(self, *labels: str) -> list[Found]:
+        with _explained("listing the containers"):
+            listed = self.client.containers(all=True, filters={"label": [f"{LABEL_AGENT}={self._agent}", *labels]})
+        return [
+            Found(
+                engine_id=one["Id"],
+                uid=one["Labels"].get(LABEL_UID, ""),
+                revision=int(one["Labels"].get(LABEL_REVISION, "0")),
+                running=one["State"] in ("running", "paused"),
+            )
+            for one in listed
+        ]
+
+    def _kind(self, engine_id: str, path: str, depth: int = 8) -> tuple[Kind, str]:
+        target = path
+        while depth:
+            try:
+                stream, stat = self.client.get_archive(engine_id, target)
+            except NotFound:
+                return Kind.MISSING, target
+            stream.close()
+            link = str(stat.get("linkTarget") or "")
+            if not link or link == target:
+                return (Kind.DIRECTORY if int(stat["mode"]) & _DIRECTORY else Kind.FILE), target
+            target = link if link.startswith("/") else str(Path(target).parent / link)
+            depth -= 1
+        return Kind.MISSING, target
+
+
+def _take(record: Mapping[str, Any], step: str, doing: str, report: Report) -> None:
+    if "error" in record or "errorDetail" in record:
+        said = str((record.get("errorDetail") or {}).get("message") or record.get("error"))
+        raise TerraError(f"{doing}: {said}")
+    detail = record.get("progressDetail") or {}
+    if "current" in detail:
+        report(Event(step, doing, int(detail["current"]), None))
+
+
+@contextmanager
+def _explained(doing: str) -> Iterator[None]:
+    """Let what the engine says be an error that a user can act upon."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotFoundError(f"{doing}: {error.explanation or error}") from error
+    except APIError as error:
+        raise TerraError(f"{doing}: {error.explanation or error}") from error
+    except (DockerException, requests.RequestException) as error:
+        raise TerraError(f"{doing}: the engine does not answer: {error}", hint="start it: systemctl start docker") from error

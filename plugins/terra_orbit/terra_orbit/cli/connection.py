@@ -1,0 +1,36 @@
+"""What the commands share that ask an agent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from terra_core.cli.values import option_value
+from terra_core.client import Client
+from terra_core.config.values import parse_label
+from terra_orbit.service import AGENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def connect(ctx: click.Context) -> Client:
+    """The client of the agent that ``--address`` and ``--port`` name."""
+    return Client(str(ctx.obj["address"]), port=int(ctx.obj["port"]), service=AGENT)
+
+
+def container(name: str) -> str:
+    """The id of a container, as it stands in a path of the API.
+
+    :raises ConfigError: when it is none.
+    """
+    return str(option_value("ID", name, parse_label))
+
+
+def ask(ctx: click.Context, name: str, action: str, body: Mapping[str, Any] | None = None) -> Any:  # JSON
+    """Have an agent do something with a container, and follow it to its end."""
+    from terra_core.cli.connection import carry_out
+
+    client, path = connect(ctx), f"/v1/containers/{container(name)}/{action}"
+    return carry_out(client, lambda: client.post(path, body or {}))

@@ -1,0 +1,17 @@
+"""``ob get``: one container."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("get")
+@click.argument("name", metavar="ID")
+@click.pass_context
+def command(ctx: click.Context, name: str) -> None:
+    """Show all that is known of a container, as JSON."""
+    import json
+
+    from terra_orbit.cli.connection import connect, container
+
+    click.echo(json.dumps(connect(ctx).get(f"/v1/containers/{container(name)}"), indent=1))

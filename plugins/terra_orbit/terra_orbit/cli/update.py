@@ -1,0 +1,34 @@
+"""``ob update``: a further revision of a container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from terra_core.client import Client
+    from terra_core.config.loader import Document
+    from terra_orbit.vhost import Vhost
+
+
+@click.command("update")
+@click.argument("source", metavar="vhost.toml")
+@click.pass_context
+def command(ctx: click.Context, source: str) -> None:
+    """Let a container be what vhost.toml says, and keep its former revision for ob rollback."""
+    from terra_core.config.loader import load
+    from terra_orbit.cli.connection import connect
+    from terra_orbit.vhost import Vhost
+
+    change(connect(ctx), load(source, Vhost))
+
+
+def change(client: Client, document: Document[Vhost]) -> None:
+    """Have an agent change a container, and say what became of it."""
+    from terra_core.cli.connection import carry_out
+
+    path = f"/v1/containers/{document.value.id}/update"
+    made = carry_out(client, lambda: client.post(path, document.raw))
+    what = f"runs revision {made['revision']}" if made["changed"] else "is what it has to be already"
+    click.echo(f"{made['id']} {what}", err=True)

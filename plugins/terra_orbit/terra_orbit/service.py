@@ -1,0 +1,7 @@
+"""What the agent is, for whoever speaks to it."""
+
+from __future__ import annotations
+
+from terra_core.client import Service
+
+AGENT = Service("agent", "orbit-server", "ob list")

@@ -1,0 +1,152 @@
+"""Containers come back: after a crash, an engine's end, an agent's end at any step, a DHCP daemon's end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.engine import Engine
+from lab.network import Network
+from lab.processes import mentioning
+from orbit_lab.agent import Agent
+from orbit_lab.dhcp import DhcpServer
+from orbit_lab.host import Host, reaches
+from terra_core.system.process import Daemon
+from terra_core.system.waiting import wait_until
+
+BRIDGE = '[[networks]]\ntype = "bridge"\nname = "ob1"\n[networks.ipam]\ntype = "host-local"\nsubnet = "10.88.0.0/24"\n'
+DHCP = '[[networks]]\ntype = "macvlan"\nname = "ob0"\n[networks.ipam]\ntype = "dhcp"\n'
+
+
+def write(path: Path, name: str = "one", network: str = BRIDGE) -> Path:
+    path.write_text(f'id = "{name}"\nimage = "tiny:1"\n{network}')
+    return path
+
+
+@pytest.fixture(scope="module")
+def dhcp(network: Network) -> Iterator[DhcpServer]:
+    """A DHCP server on the network."""
+    with DhcpServer(network) as server:
+        yield server
+
+
+def settled(agent: Agent, name: str = "one") -> bool:
+    shown = agent.get(name)
+    return shown["status"] == "running" and not shown["problem"]
+
+
+@pytest.mark.parametrize("networks", [BRIDGE, DHCP], ids=["host-local", "dhcp"])
+def test_one_that_crashes_comes_back_at_its_address(agent: Agent, dhcp: DhcpServer, tmp_path: Path, networks: str) -> None:
+    agent.ob("create", write(tmp_path / "1.toml", network=networks))
+    before = agent.get("one")
+    os.kill(before["pid"], signal.SIGKILL)
+    wait_until(lambda: agent.get("one")["restarts"] == 1 and settled(agent), seconds=30, what="it to come back")
+    after = agent.get("one")
+    assert after["addresses"] == before["addresses"]
+    assert after["networks"][0]["mac"] == before["networks"][0]["mac"]
+    assert reaches(agent.host if networks == BRIDGE else agent.host.network, after["addresses"][0])
+
+
+def test_a_new_agent_disturbs_nothing(agent: Agent, dhcp: DhcpServer, tmp_path: Path) -> None:
+    agent.ob("create", write(tmp_path / "1.toml"))
+    agent.ob("create", write(tmp_path / "2.toml", "two", DHCP))
+    before = [agent.get(name) for name in ("one", "two")]
+    for end in (agent.stop, agent.kill):
+        end()
+        assert reaches(agent.host, before[0]["addresses"][0])
+        assert reaches(agent.host.network, before[1]["addresses"][0])
+        agent.start()
+        wait_until(lambda: settled(agent, "one") and settled(agent, "two"), seconds=20, what="the agent to know them")
+    after = [agent.get(name) for name in ("one", "two")]
+    for key in ("pid", "addresses", "restarts"):
+        assert [one[key] for one in after] == [one[key] for one in before]
+
+
+def test_what_ended_while_no_agent_ran_is_brought_back(agent: Agent, tmp_path: Path) -> None:
+    agent.ob("create", write(tmp_path / "1.toml"))
+    before = agent.get("one")
+    agent.kill()
+    os.kill(before["pid"], signal.SIGKILL)
+    agent.start()
+    wait_until(lambda: settled(agent), seconds=30, what="it to come back")
+    assert agent.get("one")["addresses"] == before["addresses"]
+
+
+def test_a_dhcp_daemon_that_ends_is_started_again_with_its_leases(agent: Agent, dhcp: DhcpServer, tmp_path: Path) -> None:
+    agent.ob("create", write(tmp_path / "1.toml", network=DHCP))
+    before = agent.get("one")
+    (daemon,) = [process for process in mentioning([agent.root]) if process.name == "dhcp"]
+    os.kill(daemon.pid, signal.SIGKILL)
+
+    def again() -> bool:
+        return any(one.name == "dhcp" and one.pid != daemon.pid for one in mentioning([agent.root]))
+
+    wait_until(again, seconds=20, what="the DHCP daemon to be back")
+    wait_until(lambda: settled(agent), seconds=20, what="the lease to be taken up again")
+    after = agent.get("one")
+    assert (after["pid"], after["addresses"], after["restarts"]) == (before["pid"], before["addresses"], 0)
+    agent.ob("delete", "-t", "0", "one")
+    assert before["addresses"][0].partition("/")[0] not in dhcp.held()  # the new daemon gave it back
+
+
+def test_without_a_dhcp_server_there_is_no_container_and_a_reason(agent: Agent, dhcp: DhcpServer, tmp_path: Path) -> None:
+    dhcp.stop()
+    try:
+        failed = agent.ob("create", write(tmp_path / "1.toml", network=DHCP), accept=[1], timeout=120)
+    finally:
+        dhcp.start()
+    assert b"cannot be connected to the network ob0" in failed.stderr
+    assert b"no DHCP server answered" in failed.stderr
+    assert agent.rows() == []
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.15, 0.3, 0.5, 0.8, 1.2])
+def test_an_agent_that_is_killed_while_it_creates_or_deletes_converges(agent: Agent, tmp_path: Path, delay: float) -> None:
+    file = write(tmp_path / "1.toml")
+    command = Daemon(agent.words("create", file), log=tmp_path / "create.log", env=agent.environment())
+    _kill_after(agent, command, "begins", delay)
+    if agent.rows():
+        wait_until(lambda: settled(agent), seconds=30, what="it to run")
+    else:
+        agent.ob("create", file)
+    command = Daemon(agent.words("delete", "-t", "0", "one"), log=tmp_path / "delete.log", env=agent.environment())
+    _kill_after(agent, command, "operation=delete", delay)
+    if agent.rows() and agent.rows()[0]["status"] == "running":
+        agent.ob("delete", "-t", "0", "one")
+    wait_until(lambda: not agent.rows(), seconds=30, what="it to be gone")
+
+
+def _kill_after(agent: Agent, command: Daemon, sign: str, delay: float) -> None:
+    """Kill the agent some time after it began, and start it again."""
+    try:
+
+        def began() -> bool:
+            return not command.alive or sign in agent.log.read_text()
+
+        wait_until(began, seconds=20, what="the agent to begin", interval=0.01)
+        threading.Event().wait(delay)  # a moment is chosen, not a state awaited
+        agent.kill()
+        command.wait(60)
+    finally:
+        if command.alive:
+            command.stop()
+    agent.start()
+
+
+class TestWithAnEngineOfItsOwn:
+    """An engine that is killed takes its containers along."""
+
+    def test_an_engine_that_is_killed_and_comes_back(self, engine: Engine, host: Host, tmp_path: Path) -> None:
+        with Agent(engine, host) as agent:
+            agent.ob("create", write(tmp_path / "1.toml"))
+            before = agent.get("one")
+            engine.restart()
+            wait_until(lambda: settled(agent), seconds=60, what="it to come back")
+            after = agent.get("one")
+            assert after["addresses"] == before["addresses"]
+            assert reaches(host, after["addresses"][0])

@@ -1,0 +1,66 @@
+"""The routes by which a daemon's long work is begun, followed and cancelled; they ask for the dependency ``operations``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from litestar import Request, delete, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from terra_core.config.structure import Problem
+from terra_core.errors import ConfigError
+from terra_core.service.operations import Operation, Operations
+
+_PATIENCE_SECONDS = 10.0
+
+
+def begun(operation: Operation) -> dict[str, str]:
+    """The answer to a request that begins long work."""
+    return {"operation": operation.id}
+
+
+async def table_of(request: Request[Any, Any, Any]) -> Mapping[str, Any]:
+    """The body of a request that has to be a JSON object."""
+    raw = await request.json()
+    if not isinstance(raw, dict):
+        raise ConfigError([f"request: {Problem('', 'expected a JSON object')}"])
+    return raw
+
+
+@get("/v1/operations", sync_to_thread=False)
+def list_operations(operations: NamedDependency[Operations]) -> list[dict[str, Any]]:
+    """The operations that are remembered, oldest first."""
+    return [operation.as_json() for operation in operations.all()]
+
+
+@get("/v1/operations/{identity:str}", sync_to_thread=False)
+def show_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> dict[str, Any]:
+    """One operation."""
+    return operations.get(identity).as_json()
+
+
+@get("/v1/operations/{identity:str}/events", sync_to_thread=True)
+def follow_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> ServerSentEvent:
+    """An operation's progress as server-sent events, from its beginning to its ``result`` or ``problem``."""
+    return ServerSentEvent(_stream(operations.get(identity)))
+
+
+@delete("/v1/operations/{identity:str}", status_code=202, sync_to_thread=False)
+def cancel_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> dict[str, Any]:
+    """Ask an operation to end and to undo what it did."""
+    return operations.cancel(identity).as_json()
+
+
+def _stream(operation: Operation) -> Iterator[ServerSentEventMessage]:
+    for message in operation.messages(_PATIENCE_SECONDS):
+        if message is None:
+            yield ServerSentEventMessage(comment="still at it")
+        else:
+            yield ServerSentEventMessage(event=message.kind, data=json.dumps(message.data))
+
+
+OPERATION_ROUTES = (list_operations, show_operation, follow_operation, cancel_operation)

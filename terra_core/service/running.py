@@ -1,0 +1,86 @@
+"""Running a daemon: its log, one of a kind a root, and the thread that looks after what it keeps up."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from terra_core.config.controller import Places
+from terra_core.errors import TerraError
+
+_WATCH_SECONDS = 3.0
+
+
+def configure_logging(debug: bool) -> None:
+    """Let everything log to standard error: readable lines, with debug messages where asked for."""
+    level = logging.DEBUG if debug else logging.INFO
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+
+
+@contextmanager
+def watching(look: Callable[[], None], *, seconds: float = _WATCH_SECONDS) -> Iterator[None]:
+    """Call ``look`` every few seconds, in a thread, for as long as the block lasts; it has to handle its own errors."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(seconds):
+            look()
+
+    thread = threading.Thread(target=watch, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def only_one(places: Places, what: str) -> Iterator[None]:
+    """Hold the lock of the one daemon of a kind that a root has.
+
+    :param what: the daemon in a word, such as ``controller``.
+    :raises TerraError: when another one runs on this root.
+    """
+    path = places.run / f"{what}.lock"
+    try:
+        places.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise TerraError(f"{path}: cannot be written: {error.strerror}", hint=f"run the {what} as root") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise TerraError(
+                f"{places.root}: {_article(what)} runs here already (process {holder})",
+                hint="stop it first, or give this one a root of its own: --root DIR",
+            ) from None
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _article(what: str) -> str:
+    return f"an {what}" if what[0] in "aeiou" else f"a {what}"

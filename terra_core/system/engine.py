@@ -1,0 +1,83 @@
+"""Reaching a Docker Engine, or a Podman socket that speaks as one, and saying what is wrong when that fails.
+
+Needs the docker SDK, which whoever imports this declares.
+"""
+
+from __future__ import annotations
+
+import os
+
+from docker import APIClient
+from docker.errors import DockerException, InvalidVersion
+from docker.utils import kwargs_from_env, version_lt
+
+from terra_core.errors import TerraError
+
+USUAL_PLACE = "unix:///var/run/docker.sock"
+"""Where an engine listens unless it is told otherwise."""
+
+_OLDEST_API = "1.32"
+_OLDEST_RELEASE = "17.09"
+"""The first one that knows COPY --chown."""
+_ANSWER_SECONDS = 30
+
+
+def connect(engine: str | None, *, setting: str) -> APIClient:
+    """A client of an engine; the caller closes it.
+
+    :param engine: where it is, as DOCKER_HOST has it; that of the environment, or the usual place, when left out.
+    :param setting: how a file names another one, for the hint.
+    :raises TerraError: when no engine answers there, when it may not be asked, or when it is too old.
+    """
+    where = engine or os.environ.get("DOCKER_HOST") or USUAL_PLACE
+    try:
+        options = kwargs_from_env()
+        if engine:
+            options["base_url"] = engine
+        client = APIClient(version="auto", timeout=_ANSWER_SECONDS, **options)
+    except InvalidVersion as error:
+        raise _too_old(where) from error
+    except DockerException as error:
+        raise _unreachable(where, setting, error) from error
+    if version_lt(client.api_version, _OLDEST_API):
+        client.close()
+        raise _too_old(where)
+    return client
+
+
+def _too_old(where: str) -> TerraError:
+    return TerraError(
+        f"the Docker Engine at {where} is older than {_OLDEST_RELEASE}, which Terra needs",
+        hint="upgrade it, on Debian and Ubuntu: apt-get install docker.io",
+    )
+
+
+def _unreachable(where: str, setting: str, error: DockerException) -> TerraError:
+    reason = _system_error(error)
+    if isinstance(reason, PermissionError):
+        return TerraError(
+            f"the Docker Engine at {where} may not be used by this user: permission denied",
+            hint="run the command as root, or let the user in: adduser USER docker, and log in again",
+        )
+    if isinstance(reason, FileNotFoundError | ConnectionRefusedError):
+        return TerraError(
+            f"no Docker Engine answers at {where}: {reason.strerror}",
+            hint="start it: systemctl start docker (install it: apt-get install docker.io); "
+            f"or name another one, by DOCKER_HOST or by {setting}",
+        )
+    return TerraError(f"the Docker Engine at {where} cannot be used: {error}")
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """The operating system's own error, which requests and urllib3 wrap several times over."""
+    seen: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending:
+        candidate = pending.pop(0)
+        if not isinstance(candidate, BaseException) or candidate in seen:
+            continue
+        if isinstance(candidate, OSError) and candidate.errno is not None:
+            return candidate
+        seen.append(candidate)
+        pending += [candidate.__cause__, candidate.__context__, *candidate.args]
+    return None
