@@ -145,7 +145,6 @@ def _communicate(process: subprocess.Popen[bytes], words: tuple[str, ...], timeo
             stdout, stderr = process.communicate(timeout=0.2)
             return stdout, stderr or b""
         except subprocess.TimeoutExpired as error:
-            stdin = None  # it is being sent; a second call must not give it again
             asked = interruption.get()
             if asked is not None and asked():
                 raise InterruptedWork(f"{words[0]} was interrupted") from None
