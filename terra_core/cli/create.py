@@ -201,6 +201,8 @@ def _try(
 def _format(path: Path, said: str | None) -> Format:
     from terra_core.bill import format_of  # here and below: most runs write none
 
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"there is no directory {path.parent}", param_hint="--sbom")
     return format_of(path, said)
 
 

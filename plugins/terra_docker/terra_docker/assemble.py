@@ -20,7 +20,7 @@ from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest, BuiltImage
 from terra_core.system.progress import Report
 from terra_docker.build import built_image, dated, dockerfile_of
-from terra_docker.export import archive_file, check_directory, export_tree, write_archive
+from terra_docker.export import archive_file, check_directory, check_file, export_tree, write_archive
 from terra_docker.push import push_image
 from terra_docker.save import Saving, save_image
 from terra_docker.settings import Docker
@@ -95,6 +95,8 @@ def assemble(build: BuildRequest, outputs: Outputs, settings: Docker, report: Re
     """
     if outputs.tree is not None:
         check_directory(outputs.tree)
+    if isinstance(outputs.archive, Path):
+        check_file(outputs.archive)
     build, digest = dated(build), None
     with built_image(build, settings, report, keep=build.reference is not None) as (client, built), ExitStack() as stack:
         save = _saver(client, build, built, stack, report)

@@ -19,7 +19,17 @@ def write_archive(layout: Path, out: BinaryIO) -> None:
     """Write an OCI image layout as a tar archive; the same layout gives the same bytes.
 
     :param out: may be a pipe.
+    :raises TerraError: when it can't be written.
     """
+    try:
+        _write(layout, out)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise TerraError(f"the archive cannot be written: {error.strerror}") from error
+
+
+def _write(layout: Path, out: BinaryIO) -> None:
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.USTAR_FORMAT) as archive:
         for path in sorted(layout.rglob("*"), key=lambda path: path.relative_to(layout).parts):
             info = tarfile.TarInfo(str(path.relative_to(layout)))
@@ -46,6 +56,17 @@ def archive_file(path: Path) -> Iterator[BinaryIO]:
         raise TerraError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> None:
+    """See that an archive can be written, before it takes a build to find out.
+
+    :raises TerraError: when there is no such directory, or when the path is one itself.
+    """
+    if not path.parent.is_dir():
+        raise TerraError(f"{path}: there is no directory {path.parent}")
+    if path.is_dir():
+        raise TerraError(f"{path}: is a directory, where a file is to be written")
 
 
 def check_directory(directory: Path) -> None:

@@ -145,6 +145,21 @@ def test_a_directory_that_is_not_empty_is_left_alone(vab: Vab, client: DockerCli
     assert "is not empty" in stderr
 
 
+def test_an_archive_that_cannot_be_written(vab: Vab, client: DockerClient, tmp_path: Path) -> None:
+    vab.dockerfile(PROGRAMS)
+    with nothing_left(client):
+        _, stderr = vab.build("--oci", "--output", tmp_path / "nowhere/image.tar", accept=1)
+        assert "there is no directory" in stderr
+        assert "Step" not in stderr, "nothing is built before"
+        with Path("/dev/full").open("wb") as full:
+            words = vab.words("build", "-c", vab.directory, "--oci", "--no-cache")
+            done = subprocess.run(
+                words, env={**os.environ, **vab.environment}, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+    assert done.returncode == 1
+    assert "the archive cannot be written: No space left on device" in done.stderr
+
+
 def test_to_an_archive_that_others_read(vab: Vab, client: DockerClient, tmp_path: Path) -> None:
     vab.dockerfile(PROGRAMS)
     archive = tmp_path / "image.tar"
