@@ -7,7 +7,7 @@ SUITE ?= bookworm
 export DISTRO SUITE MIRROR REPO VERSION HTTP
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-vm test-layouts release iso lock bench-start bench-image bench-build bench-orbit test-stacks clean
+.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-layouts release iso lock bench-start bench-image bench-build bench-orbit test-stacks clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,7 +18,7 @@ setup: ## Install the packages and the virtual environment that everything else 
 demo: setup ## From two TOML files to a login prompt on a machine without a disk; KEEP=1 leaves it up.
 	@$(BIN)/python -m lab.demo $(if $(KEEP),--keep)
 
-test: lint test-unit test-integration test-vm ## Everything: static checks, unit, integration and virtual machine tests.
+test: lint test-unit test-integration test-boot ## Static checks, unit and integration tests, and the virtual machines that there is time for.
 
 lint: setup ## Style, types and the floors of the house.
 	$(BIN)/ruff check .
@@ -31,7 +31,10 @@ test-unit: setup ## The tests that start no program; under a minute.
 test-integration: setup ## The tests against a real engine, registry, target, network and disks.
 	$(PYTEST) tests/integration plugins/*/tests/integration
 
-test-vm: setup ## The tests that boot what was built.
+test-boot: setup ## The tests that boot what was built, but for the longest.
+	$(PYTEST) tests/vm -m "not long"
+
+test-vm: setup ## All tests that boot what was built: the medium, disks that are missing, trials of images; over an hour.
 	$(PYTEST) tests/vm
 
 release: setup ## Build every image with vab, and push it: REPO=host:port/name VERSION=v12, HTTP=1 for plain HTTP; without REPO, only build.

@@ -74,7 +74,7 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("way", ["container", "qemu"])
+@pytest.mark.parametrize("way", ["container", pytest.param("qemu", marks=pytest.mark.long)])
 def test_a_healthy_system_is_pushed(
     way: str, engine: Engine, network: Network, registry: Registry, client: DockerClient, tmp_path: Path
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_healthy_system_is_pushed(
     assert names == b"", "nothing of the test is in the image"
 
 
-@pytest.mark.parametrize("way", ["container", "qemu"])
+@pytest.mark.parametrize("way", ["container", pytest.param("qemu", marks=pytest.mark.long)])
 def test_a_degraded_system_is_shown_and_not_pushed(
     way: str, engine: Engine, network: Network, registry: Registry, client: DockerClient, tmp_path: Path
 ) -> None:
@@ -109,6 +109,7 @@ def test_a_degraded_system_is_shown_and_not_pushed(
     assert left() == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_machine_is_gone(
     number: signal.Signals, engine: Engine, network: Network, registry: Registry, tmp_path: Path

@@ -52,6 +52,7 @@ def test_the_simple_node_by_uefi(
         assert machine.ssh("cat /etc/machine-id; cat /etc/ssh/ssh_host_ed25519_key.pub").text == first
 
 
+@pytest.mark.long
 def test_the_complex_node_by_bios(
     site: Site, lab_key: Path, directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,6 +67,7 @@ def test_the_complex_node_by_bios(
         assert machine.ssh("cat /home/terra/from-image/file").text == "kept\n"
 
 
+@pytest.mark.long
 def test_each_disk_of_a_mirror_boots_alone(
     site: Site, lab_key: Path, directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,8 @@ from lab.site import Site
 from terra_core.system.process import Completed, run
 from terra_core.system.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 _BUILD = Path(__file__).parent.parent.parent / "build"
 _BOOT_SECONDS = 900
 _INSTALL_SECONDS = 2400
