@@ -57,7 +57,7 @@ def measure(agent: Agent, work: Path, rounds: int) -> tuple[float, float]:
         for turn in range(rounds + 1):
             for times, create, remove in (
                 (docker, ["run", "-d", "--name", "bench", "--network", "bench", "tiny:1"], ["rm", "--force", "bench"]),
-                (ob, ["create", vhost], ["delete", "--time", "0", "bench"]),
+                (ob, ["create", str(vhost)], ["delete", "--time", "0", "bench"]),
             ):
                 ask: Callable[..., object] = engine if times is docker else agent.ob
                 taken = _timed(ask, create)
