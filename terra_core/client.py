@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
 import os
+import socket
+import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import requests
 from attrs import frozen
 
 from terra_core.config.controller import API_PORT, Places
@@ -19,6 +24,7 @@ from terra_core.system.signals import deferred
 
 _CONNECT_SECONDS = 5
 _ANSWER_SECONDS = 60
+_CHUNK = 65536
 _KINDS: Mapping[str, type[TerraError]] = {kind.__name__: kind for kind in (ConflictError, NotFoundError, InterruptedWork)}
 
 
@@ -55,10 +61,6 @@ class Client:
         self.url = _url(address, port)
         self.token = bearer_token(token)
         self._service = service
-        self._http = requests.Session()
-        self._http.trust_env = False  # a proxy of the environment is for the outside, and the token must not pass it
-        self._http.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
-        self._http.headers["Authorization"] = f"Bearer {self.token}"
 
     def get(self, path: str) -> Any:  # JSON
         """The document at ``path``."""
@@ -74,10 +76,11 @@ class Client:
 
     def stream(self, path: str) -> Iterator[bytes]:
         """What the daemon sends at ``path``, as it comes; it has to send something every minute."""
-        with self._send("GET", path, stream=True, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS)) as answer:
+        with self._asked("GET", path) as answer:
             try:
-                yield from answer.iter_content(None)
-            except requests.RequestException as error:
+                while data := answer.read1(_CHUNK):
+                    yield data
+            except (OSError, http.client.HTTPException) as error:
                 raise TerraError(f"{self.url}: the connection ended: {error}") from error
 
     def follow(self, operation: str, report: Report) -> Any:  # JSON
@@ -104,9 +107,7 @@ class Client:
         return data
 
     def _outcome(self, operation: str, report: Report) -> tuple[str, Any]:  # JSON
-        with self._send(
-            "GET", f"/v1/operations/{operation}/events", stream=True, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS)
-        ) as stream:
+        with self._asked("GET", f"/v1/operations/{operation}/events") as stream:
             for kind, data in self._messages(stream):
                 if kind == "progress":
                     report(Event(**data))
@@ -114,10 +115,10 @@ class Client:
                     return kind, data
         raise self._cut_off()
 
-    def _messages(self, stream: requests.Response) -> Iterator[tuple[str, Any]]:
+    def _messages(self, stream: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
         try:
             yield from _events(stream)
-        except requests.RequestException as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._cut_off() from error
 
     def _cut_off(self) -> TerraError:
@@ -125,10 +126,13 @@ class Client:
         return TerraError(f"{self.url}: the connection ended before the work did", hint=hint)
 
     def _request(self, method: str, path: str, body: object = None) -> Any:  # JSON
-        options = {} if body is None else {"data": self._encoded(body), "headers": {"Content-Type": "application/json"}}
-        answer = self._send(method, path, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS), **options)
         try:
-            return answer.json() if answer.content else None
+            with self._asked(method, path, None if body is None else self._encoded(body)) as answer:
+                content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise TerraError(f"{self.url}: the connection ended: {error}") from error
+        try:
+            return json.loads(content) if content else None
         except ValueError:
             wrong = f"{self.url}: what answers there is no {self._service.name}"
             raise TerraError(wrong, hint="is the address right?") from None
@@ -139,18 +143,53 @@ class Client:
         except (TypeError, ValueError) as error:  # TOML knows dates, and numbers that are none
             raise TerraError(f"{self.url}: this cannot be sent as JSON: {error}") from None
 
-    def _send(self, method: str, path: str, **options: Any) -> requests.Response:  # requests' own
+    @contextmanager
+    def _asked(self, method: str, path: str, body: bytes | None = None) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a request, before its content is read; a redirect is no answer, and no proxy sees the token."""
+        headers = {"Authorization": f"Bearer {self.token}", **({} if body is None else {"Content-Type": "application/json"})}
+        with ExitStack() as stack:
+            with self._explained():
+                connection, prefix = self._connection()
+                stack.enter_context(closing(connection))
+                connection.connect()
+                if connection.sock is not None:
+                    connection.sock.settimeout(_ANSWER_SECONDS)
+                connection.request(method, f"{prefix}{path}", body=body, headers=headers)
+                answer = stack.enter_context(connection.getresponse())
+            if answer.status >= 300:
+                raise error_of(_document(f"{self.url}{path}", answer))
+            yield answer
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            answer = self._http.request(method, f"{self.url}{path}", allow_redirects=False, **options)
-        except requests.exceptions.SSLError as error:
+            yield
+        except ssl.SSLError as error:
             raise TerraError(f"{self.url}: its certificate is not trusted: {error}") from error
-        except requests.ConnectionError as error:
+        except (ConnectionError, TimeoutError, socket.gaierror) as error:
             raise TerraError(f"{self.url}: no {self._service.name} answers", hint=f"start it: {self._service.start}") from error
-        except requests.RequestException as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise TerraError(f"{self.url}: {error}") from error
-        if answer.status_code >= 300:
-            raise error_of(_document(answer))
-        return answer
+
+    def _connection(self) -> tuple[http.client.HTTPConnection, str]:
+        """A connection that is not made yet, and the beginning of every path there."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is no http:// or https:// URL")
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(parts.hostname, parts.port, timeout=_CONNECT_SECONDS), parts.path
+        return http.client.HTTPSConnection(
+            parts.hostname, parts.port, timeout=_CONNECT_SECONDS, context=tls_context()
+        ), parts.path
+
+
+def tls_context() -> ssl.SSLContext:
+    """Whom an ``https://`` URL has to be signed by: the authorities of REQUESTS_CA_BUNDLE, or those of the system."""
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE")
+    if not bundle:
+        return ssl.create_default_context()
+    directory = Path(bundle).is_dir()
+    return ssl.create_default_context(cafile=None if directory else bundle, capath=bundle if directory else None)
 
 
 def bearer_token(token: str | None = None) -> str:
@@ -172,18 +211,18 @@ def error_of(document: Mapping[str, Any]) -> TerraError:
     return kind(str(document.get("detail", "the daemon gave no reason")), hint=str(document.get("hint", "")))
 
 
-def _document(answer: requests.Response) -> Mapping[str, Any]:
-    with suppress(ValueError):
-        document = answer.json()
+def _document(url: str, answer: http.client.HTTPResponse) -> Mapping[str, Any]:
+    with suppress(ValueError, OSError, http.client.HTTPException):
+        document = json.loads(answer.read())
         if isinstance(document, dict):
             return document
-    return {"detail": f"{answer.url}: {answer.status_code} {answer.reason}"}
+    return {"detail": f"{url}: {answer.status} {answer.reason}"}
 
 
-def _events(stream: requests.Response) -> Iterator[tuple[str, Any]]:
+def _events(stream: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
     """Server-sent events as the HTML standard has them (section 9.2), as far as Terra's daemons use them."""
     kind, data = "message", ""
-    for line in stream.iter_lines(decode_unicode=True):
+    for line in (raw.rstrip("\n") for raw in io.TextIOWrapper(stream, encoding="utf-8")):
         name, _, value = line.partition(":")
         if name == "event":
             kind = value.strip()

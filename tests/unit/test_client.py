@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-import requests
 
 from terra_core.client import Client
 from terra_core.config.controller import Places
@@ -311,6 +310,3 @@ def test_a_certificate_that_is_not_trusted_is_said(daemon: Daemon) -> None:
     with pytest.raises(TerraError, match="its certificate is not trusted"):
         Client(f"https://127.0.0.1:{daemon.port}", token=TOKEN).get("/")
 
-
-def test_requests_itself_is_what_fails() -> None:
-    assert issubclass(requests.exceptions.SSLError, requests.ConnectionError), "the order of the handlers rests on this"

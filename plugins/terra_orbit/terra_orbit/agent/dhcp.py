@@ -21,8 +21,8 @@ from terra_orbit.agent.processes import alive, started
 _log = structlog.get_logger(__name__)
 _SOCKET_LIMIT = 107
 _START_SECONDS = 10.0
-_LEASE_SECONDS = 15
-"""How long it asks for a lease before it says that nobody answers."""
+_PATIENCE = ("-timeout", "5s", "-resendmax", "8s")
+"""How long it waits for an answer, and up to which pause it asks again: half a minute in all until it says that nobody does."""
 
 
 class Dhcp:
@@ -51,7 +51,7 @@ class Dhcp:
             self._end()
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
             self._path.unlink(missing_ok=True)
-            words = [str(program("dhcp")), "daemon", "-socketpath", str(self._path), "-timeout", f"{_LEASE_SECONDS}s"]
+            words = [str(program("dhcp")), "daemon", "-socketpath", str(self._path), *_PATIENCE]
             daemon = self._child = Daemon(words, log=self._log, outlives=True)
             self._note.write_text(json.dumps({"pid": daemon.pid, "started": started(daemon.pid)}))
 

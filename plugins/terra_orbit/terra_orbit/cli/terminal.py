@@ -9,7 +9,6 @@ import os
 import select
 import shutil
 import signal
-import ssl
 import sys
 import termios
 import threading
@@ -21,7 +20,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from terra_core.client import Client, error_of
+from terra_core.client import Client, error_of, tls_context
 from terra_core.errors import TerraError
 from terra_orbit.frames import ERROR, Frames
 
@@ -69,12 +68,11 @@ class Session:
     async def _connected(self) -> ClientConnection:
         scheme, _, rest = self._client.url.partition("://")
         secure = scheme == "https"
-        authority = os.environ.get("REQUESTS_CA_BUNDLE") or None
         try:
             return await connect(
                 f"{'wss' if secure else 'ws'}://{rest}{self._path}",
                 additional_headers={"Authorization": f"Bearer {self._client.token}"},
-                ssl=ssl.create_default_context(cafile=authority) if secure else None,
+                ssl=tls_context() if secure else None,
                 open_timeout=_OPEN_SECONDS,
                 compression=None,
                 max_size=None,
