@@ -128,6 +128,16 @@ class Machine:
         found = list(re.finditer(pattern, _CONTROL.sub("", self._shown())))
         return found[-1] if found else None
 
+    def wait_for_match(self, pattern: str, *, seconds: float) -> re.Match[str]:
+        """Wait until the serial console has shown what a regular expression matches; gives the last of it.
+
+        :raises TerraError: as :meth:`wait_for_console` does.
+        """
+        self._wait(lambda: self.said(pattern) is not None, seconds=seconds, what=f"{pattern!r} on the console")
+        found = self.said(pattern)
+        assert found is not None  # noqa: S101  # it was there, and a console forgets nothing
+        return found
+
     def wait_for_console(self, text: str, *, seconds: float) -> None:
         """Wait until the serial console has shown ``text``.
 

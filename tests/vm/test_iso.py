@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ from lab.machine import Machine
 from lab.network import CONTROLLER, GATEWAY
 from lab.site import Site
 from terra_core.system.process import Completed, run
-from terra_core.system.waiting import wait_until
 
 pytestmark = pytest.mark.long
 
@@ -71,10 +69,9 @@ def started(
         yield machine
 
 
-def address_of(site: Site, machine: Machine) -> str:
-    """The address that a machine's system got."""
-    found = machine.said(r"eth0 +(10\.0\.10\.[0-9]+)")
-    return found[1] if found else ""
+def address_of(machine: Machine) -> str:
+    """The address that a machine's greeting shows, once it does."""
+    return machine.wait_for_match(r"eth0 +(10\.0\.10\.[0-9]+)", seconds=_BOOT_SECONDS)[1]
 
 
 @pytest.mark.parametrize(("firmware", "drive", "number"), [("bios", Drive.CD, 1), ("uefi", Drive.USB, 2)])
@@ -84,8 +81,7 @@ def test_a_key_of_the_kernel_line_lets_in(
     assert keyed.stat().st_size < LIMIT
     with started(site, number, firmware, Medium(image=keyed, drive=drive)) as machine:
         began = time.monotonic()
-        wait_until(lambda: address_of(site, machine), seconds=_BOOT_SECONDS, what="the greeting to show an address")
-        machine.wait_for_ssh(address_of(site, machine), "terra", lab_key, seconds=_BOOT_SECONDS)
+        machine.wait_for_ssh(address_of(machine), "terra", lab_key, seconds=_BOOT_SECONDS)
         _say(f"{firmware} from {drive}: {time.monotonic() - began:.0f} s to a login")
         assert "Next: sudo terra-install" in machine.console(200)
         assert machine.said(_PASSWORD) is None
@@ -107,12 +103,12 @@ def test_without_a_key_every_start_has_a_password_of_its_own(site: Site, plain: 
     passwords = []
     for firmware, drive, number in (("uefi", Drive.CD, 3), ("bios", Drive.USB, 4)):
         with started(site, number, firmware, Medium(image=plain, drive=drive)) as machine:
-            wait_until(lambda: address_of(site, machine), seconds=_BOOT_SECONDS, what="the greeting")
+            address = address_of(machine)
             found = machine.said(_PASSWORD)
             assert found, machine.console()
             passwords.append(found[1])
-            assert log_in(site, address_of(site, machine), found[1], tmp_path).text == "terra\n"
-            assert log_in(site, address_of(site, machine), "terra", tmp_path, accept=255).text == ""
+            assert log_in(site, address, found[1], tmp_path).text == "terra\n"
+            assert log_in(site, address, "terra", tmp_path, accept=255).text == ""
     assert passwords[0] != passwords[1]
 
 
@@ -161,9 +157,7 @@ def test_a_machine_is_installed_by_itself(site: Site, media: Path, lab_key: Path
         with started(site, 5, "uefi", medium, (disk,), memory=2048) as machine:
             machine.wait_for_console("Terra installs by itself", seconds=_BOOT_SECONDS)
             machine.wait_for_console("Installed. The machine starts again", seconds=_INSTALL_SECONDS)
-            wait_until(
-                lambda: re.search(r"alone-01 login:", machine.console(2000)), seconds=_BOOT_SECONDS, what="a login prompt"
-            )
+            machine.wait_for_match(r"alone-01 login:", seconds=_BOOT_SECONDS)
             address = leased_address(site.leases, machine.hardware.mac)
             assert address
             machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
