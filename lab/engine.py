@@ -43,6 +43,7 @@ class Engine:
         self._insecure = tuple(insecure)
         self._place = Place("engine")
         self._daemon: Daemon | None = None
+        self._crashed = False
         self._resources = ExitStack()
 
     @property
@@ -79,6 +80,7 @@ class Engine:
         if self._daemon is not None:
             self._daemon.signal(signal.SIGKILL)
             self._daemon.wait(_STOP)
+            self._crashed = True
         self._start_daemon()
 
     def client(self) -> docker.DockerClient:
@@ -119,6 +121,8 @@ class Engine:
     def _stop_daemon(self) -> None:
         if self._daemon is not None:
             self._daemon.stop(_STOP)
+        if self._crashed:  # its mount of its own data outlived it, and the next one leaves alone what it did not make
+            unmount_below(self._data)
 
     def _start(self, resources: ExitStack, args: list[str], log: Path) -> Daemon:
         daemon = start(self._network.command(args) if self._network else args, log=log)

@@ -130,7 +130,7 @@ class Agent:
             self.start()
         names = [row["id"] for row in self.rows()]
         if names:
-            self.ob("delete", "--time", "0", *names)
+            self.ob("delete", "--time", "0", *names, timeout=60 + 10 * len(names))
 
     def left(self) -> list[str]:
         """Everything that containers have here, a line each; empty when there is none."""

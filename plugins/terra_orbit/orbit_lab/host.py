@@ -47,6 +47,8 @@ class Host:
             resources.callback(self._expect_empty)
             wire = f"h{self.address.replace('.', '')}"[:15]
             run(["ip", "-n", self.network.name, "link", "add", wire, "type", "veth", "peer", "name", "eth0", "netns", name])
+            # The kernel takes its end away with the namespace, at its leisure: a host of the same address may come before that.
+            resources.callback(run, ["ip", "-n", self.network.name, "link", "delete", wire], accept=(0, 1))
             run(["ip", "-n", self.network.name, "link", "set", wire, "master", BRIDGE, "up"])
             self._ip("link", "set", "lo", "up")
             self._ip("address", "add", f"{self.address}/{PREFIX}", "dev", "eth0")

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from terra_core.errors import TerraError
+from terra_core.errors import CommandError, TerraError
 from terra_core.system.process import run
 
 VERSION = "1.0.0"
@@ -92,7 +92,10 @@ def _invoke(kind: str, command: str, conf: Mapping[str, Any], call: Call) -> dic
         "CNI_IFNAME": call.interface,
         "CNI_PATH": ":".join(map(str, _DIRECTORIES)),
     }
-    done = run([path], stdin=json.dumps(conf).encode(), env=env, timeout=_SECONDS, accept=range(256))
+    try:
+        done = run([path], stdin=json.dumps(conf).encode(), env=env, timeout=_SECONDS, accept=range(256))
+    except CommandError as error:
+        raise _error(conf, call, command, {"msg": error.message}, "") from error
     answer = _parse(done.stdout)
     if done.code or "code" in answer:
         raise _error(conf, call, command, answer, done.stderr.decode(errors="replace"))
@@ -122,6 +125,9 @@ def _last(lines: str) -> str:
 _HINTS: Sequence[tuple[str, str]] = (
     ("no IP addresses available", "delete a container of this network, or give it a larger range"),
     ("no more tries", "no DHCP server answered on this network: is there one, and is master the right interface?"),
+    ("still running after", "no DHCP server answered on this network: is there one, and is master the right interface?"),
+    ("create ipvlan: operation not supported", "the kernel has no ipvlan: load the module, or use macvlan"),
+    ("create macvlan: operation not supported", "the kernel has no macvlan: load the module, or use a bridge"),
     ("timed out", "no DHCP server answered on this network: is there one, and is master the right interface?"),
     ("already has an IP address different", "the bridge has another address: choose another name for this network"),
 )

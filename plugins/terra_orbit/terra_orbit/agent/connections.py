@@ -130,12 +130,10 @@ class Connections:
         """
         for made in self._places.bridges.iterdir() if self._places.bridges.exists() else ():
             self._remove_idle(made.name)
-        needed = [
-            (record, attachment)
-            for record in self._store.all()
-            for attachment in self._store.attachments(record)
-            if _leased(attachment) and attachment.addresses
-        ]
+        attachments = self._store.all_attachments()
+        leased = {uid: [one for one in ones if _leased(one) and one.addresses] for uid, ones in attachments.items()}
+        records = self._store.all() if any(leased.values()) else []
+        needed = [(record, attachment) for record in records for attachment in leased.get(record.uid, [])]
         if not needed:
             self.stop_idle()
             return

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from attrs import frozen
@@ -357,8 +359,14 @@ def _record_of(row: Row[Any], revisions: Sequence[Revision]) -> Record:
 
 
 def _revision_of(row: Row[Any]) -> Revision:
-    vhost = make_document(row.document, Vhost, source="database").value
+    vhost = _structured(json.dumps(row.document))
     return Revision(number=row.number, document=row.document, vhost=vhost, image=row.image, created=row.created)
+
+
+@lru_cache(maxsize=4096)
+def _structured(document: str) -> Vhost:
+    """Frozen, and asked for several times a second: one for all that ask."""
+    return make_document(json.loads(document), Vhost, source="database").value
 
 
 def _attachment_of(row: Row[Any]) -> Attachment:

@@ -15,7 +15,7 @@ from lab.network import Network
 from lab.processes import mentioning
 from orbit_lab.agent import Agent
 from orbit_lab.dhcp import DhcpServer
-from orbit_lab.host import Host, reaches
+from orbit_lab.host import reaches
 from terra_core.system.process import Daemon
 from terra_core.system.waiting import wait_until
 
@@ -138,15 +138,11 @@ def _kill_after(agent: Agent, command: Daemon, sign: str, delay: float) -> None:
     agent.start()
 
 
-class TestWithAnEngineOfItsOwn:
-    """An engine that is killed takes its containers along."""
-
-    def test_an_engine_that_is_killed_and_comes_back(self, engine: Engine, host: Host, tmp_path: Path) -> None:
-        with Agent(engine, host) as agent:
-            agent.ob("create", write(tmp_path / "1.toml"))
-            before = agent.get("one")
-            engine.restart()
-            wait_until(lambda: settled(agent), seconds=60, what="it to come back")
-            after = agent.get("one")
-            assert after["addresses"] == before["addresses"]
-            assert reaches(host, after["addresses"][0])
+def test_an_engine_that_is_killed_and_comes_back(agent: Agent, engine: Engine, tmp_path: Path) -> None:
+    agent.ob("create", write(tmp_path / "1.toml"))
+    before = agent.get("one")
+    engine.restart()
+    wait_until(lambda: agent.get("one")["pid"] != before["pid"] and settled(agent), seconds=60, what="it to come back")
+    after = agent.get("one")
+    assert after["addresses"] == before["addresses"]
+    assert reaches(agent.host, after["addresses"][0])
