@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.disks import Disk, blank
+from terra_core.config.controller import Places
 from terra_core.errors import CommandError
 from terra_core.install.disks import part_device
 from terra_core.install.steps import ALL
@@ -52,11 +53,11 @@ def make_node(ground: Ground, disks: tuple[Disk, ...]) -> Path:
 def test_killed_and_run_again_it_completes(step: str, ground: Ground, tmp_path: Path) -> None:
     with blank(tmp_path, [600, 600, 200]) as disks:
         node = make_node(ground, disks)
-        points = {point.path for point in mount_points()}
         killed = begin(ground, node, step)
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait(10)
-        assert {point.path for point in mount_points()} == points
+        assert not [point for point in mount_points() if Path(point.source) in {disk.device for disk in disks}]
+        assert not list(Places().run.glob("install/work/deploy/root/*")), "what it had mounted was its own"
         ground.install(node)
         expect_installed(tmp_path / "top", disks)
 
