@@ -4,10 +4,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 DISTRO ?= debian
 SUITE ?= bookworm
-export DISTRO SUITE MIRROR
+export DISTRO SUITE MIRROR REPO VERSION HTTP
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-vm release lock bench-start bench-orbit clean
+.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-layouts release iso lock bench-start bench-image bench-build bench-orbit test-stacks clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,7 +18,7 @@ setup: ## Install the packages and the virtual environment that everything else 
 demo: setup ## From two TOML files to a login prompt on a machine without a disk; KEEP=1 leaves it up.
 	@$(BIN)/python -m lab.demo $(if $(KEEP),--keep)
 
-test: lint test-unit test-integration test-vm ## Everything: static checks, unit, integration and virtual machine tests.
+test: lint test-unit test-integration test-boot ## Static checks, unit and integration tests, and the virtual machines that there is time for.
 
 lint: setup ## Style, types and the floors of the house.
 	$(BIN)/ruff check .
@@ -31,14 +31,32 @@ test-unit: setup ## The tests that start no program; under a minute.
 test-integration: setup ## The tests against a real engine, registry, target, network and disks.
 	$(PYTEST) tests/integration plugins/*/tests/integration
 
-test-vm: setup ## The tests that boot what was built.
+test-boot: setup ## The tests that boot what was built, but for the longest.
+	$(PYTEST) tests/vm -m "not long"
+
+test-vm: setup ## All tests that boot what was built: the medium, disks that are missing, trials of images; over an hour.
 	$(PYTEST) tests/vm
 
-release: setup ## Build the base images from packages, into build/images.
-	@$(BIN)/python -m iso.build
+release: setup ## Build every image with vab, and push it: REPO=host:port/name VERSION=v12, HTTP=1 for plain HTTP; without REPO, only build.
+	@$(BIN)/python -m iso.release
+
+iso: setup ## Write build/terra.iso, the installation medium; ARGUMENTS="terra.ssh=..." for words of its kernel line.
+	@$(BIN)/python -m iso.medium $(ARGUMENTS)
 
 bench-start: setup ## How long `terra --help` takes, against an empty Python program.
 	@$(BIN)/python bench/start.py
+
+bench-image: setup ## How long an image takes to a directory, against umoci, skopeo, docker and tar; ROUNDS=5.
+	@$(BIN)/python bench/image.py --rounds $(or $(ROUNDS),5)
+
+bench-build: setup ## What terra create adds to docker build of the same Dockerfile and context; ROUNDS=5.
+	@$(BIN)/python bench/build.py $(or $(ROUNDS),5)
+
+test-stacks: setup ## STACKS (200000) random images against umoci, from seed FIRST (0) on.
+	TERRA_STACKS=$(or $(STACKS),200000) TERRA_FIRST_STACK=$(or $(FIRST),0) $(PYTEST) -n auto tests/integration/image/test_random_stacks.py
+
+test-layouts: setup ## 500 random layouts of disks for terra-install; the test run itself tries 12. 30 minutes.
+	TERRA_LAYOUTS=500 $(PYTEST) tests/integration/install/test_install_layouts.py
 
 bench-orbit: setup ## How long `ob create` takes, against `docker run`, and `ob list` of 200 containers.
 	@$(BIN)/python bench/orbit.py

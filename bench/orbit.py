@@ -55,10 +55,11 @@ def measure(agent: Agent, work: Path, rounds: int) -> tuple[float, float]:
     engine("network", "create", "--driver", "bridge", "--subnet", "10.99.0.0/16", "bench")
     try:
         for turn in range(rounds + 1):
-            for times, create, remove in (
+            ways: list[tuple[list[float], list[Argument], list[Argument]]] = [
                 (docker, ["run", "-d", "--name", "bench", "--network", "bench", "tiny:1"], ["rm", "--force", "bench"]),
-                (ob, ["create", str(vhost)], ["delete", "--time", "0", "bench"]),
-            ):
+                (ob, ["create", vhost], ["delete", "--time", "0", "bench"]),
+            ]
+            for times, create, remove in ways:
                 ask: Callable[..., object] = engine if times is docker else agent.ob
                 taken = _timed(ask, create)
                 ask(*remove)

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from iso.bootstrap import EPOCH, bootstrap
+from iso.bootstrap import EPOCH, bootstrap, programs
 from iso.origin import Origin, host_options
 from iso.recipe import Recipe
+from iso.wheels import sources, write_tree
 from terra_core.errors import TerraError
 from terra_core.system.process import run
 from terra_core.system.signals import interruptible
@@ -44,14 +45,24 @@ def _silent(line: str) -> None:
 
 def digest(recipe: Recipe, origin: Origin) -> str:
     """A hash over all that decides what is built: the recipe and those that it needs, the origin, and what is asked for."""
-    command = bootstrap(recipe.file, origin, recipe.path, Path("tar"), Path("options"))
-    asked = [word.replace(str(recipe.path), "") for word in command]
-    found = hashlib.sha256(repr((origin, platform.machine(), asked)).encode())
-    for part in recipe.contents():
-        found.update(part)
+    found = hashlib.sha256(repr((origin, platform.machine(), _asked(recipe, origin))).encode())
+    for part in recipe.chain():
+        for content in part.contents():
+            found.update(content)
+    for program in programs(recipe):
+        found.update(program.read_bytes())
     for need in recipe.needs():
         found.update(digest(need, origin).encode())
     return found.hexdigest()[:16]
+
+
+def _asked(recipe: Recipe, origin: Origin) -> object:
+    if recipe.file.wheels:
+        return recipe.file.wheels, sorted(sources())
+    words = bootstrap(recipe, origin, Path("tar"), Path("options"))
+    for part in recipe.chain():
+        words = [word.replace(str(part.path), "") for word in words]
+    return [word.replace(str(RECIPES), "") for word in words]
 
 
 def build(recipe: Recipe, *, images: Path = IMAGES, say: Say = _silent, shown: bool = False) -> Path:
@@ -72,7 +83,8 @@ def build(recipe: Recipe, *, images: Path = IMAGES, say: Say = _silent, shown: b
     images.mkdir(parents=True, exist_ok=True)
     with _alone(images, say):
         if not tar.exists():
-            _make(recipe, origin, tar, needed, say=say, shown=shown)
+            make = _install if recipe.file.wheels else _make
+            make(recipe, origin, tar, needed, say=say, shown=shown)
     return tar
 
 
@@ -91,13 +103,14 @@ def _alone(images: Path, say: Say) -> Iterator[None]:
 
 
 def _make(recipe: Recipe, origin: Origin, tar: Path, needed: dict[str, str], *, say: Say, shown: bool) -> None:
-    say(f"{recipe.name}: bootstrapping {origin.distro} {origin.suite} from packages; this takes minutes")
+    what = "unpacking packages of" if recipe.file.variant == "extract" else "bootstrapping"
+    say(f"{recipe.name}: {what} {origin.distro} {origin.suite} from packages; this takes minutes")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=".work-", dir=tar.parent) as directory:
         work = Path(directory)
         options = work / "apt.conf"
         options.write_text(host_options())
-        command = bootstrap(recipe.file, origin, recipe.path, work / "root.tar", options)
+        command = bootstrap(recipe, origin, work / "root.tar", options)
         run(
             [*_CONTAINED, *command, *origin.mirrors()],
             timeout=_BUILD_SECONDS,
@@ -105,6 +118,25 @@ def _make(recipe: Recipe, origin: Origin, tar: Path, needed: dict[str, str], *, 
             shown=shown,
         )
         (work / "root.tar").rename(tar)
+    _say_built(recipe, tar, began, say)
+
+
+def _install(recipe: Recipe, origin: Origin, tar: Path, needed: dict[str, str], *, say: Say, shown: bool) -> None:
+    """Make a tree of this checkout's own packages."""
+    say(f"{recipe.name}: installing {', '.join(recipe.file.wheels)} from this checkout")
+    began = time.monotonic()
+    base = Path(needed[str(recipe.file.base).upper()])
+    with tempfile.TemporaryDirectory(prefix=".work-", dir=tar.parent) as directory:
+        work = Path(directory)
+        write_tree(recipe.name, recipe.file.wheels, base, work / "tree.tar", work)
+        if (recipe.path / "files").is_dir():
+            run(["tar", "-C", recipe.path / "files", "--owner=0", "--group=0", "--mode=u=rwX,go=rX", f"--mtime=@{EPOCH}",
+                 "-rf", work / "tree.tar", "."])  # fmt: skip
+        (work / "tree.tar").rename(tar)
+    _say_built(recipe, tar, began, say)
+
+
+def _say_built(recipe: Recipe, tar: Path, began: float, say: Say) -> None:
     megabytes = tar.stat().st_size // (1024 * 1024)
     say(f"{recipe.name}: built in {time.monotonic() - began:.0f} s, {megabytes} MB: {tar}")
 

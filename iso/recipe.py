@@ -9,6 +9,7 @@ from pathlib import Path
 from attrs import Factory, frozen
 
 from terra_core.config.loader import load
+from terra_core.config.structure import Problem
 from terra_core.errors import TerraError
 
 _DOCUMENTATION = ("README.md",)
@@ -31,20 +32,35 @@ class RecipeFile:
     :param packages: packages of every distribution.
     :param distribution: further packages, by distribution.
     :param variant: how much of a system is made; see mmdebstrap(1). With ``extract`` the packages are only unpacked, and the
-        image is what the customize program puts into the directory ``image`` there.
+        image is what the customize program puts into the directory ``image`` there, or all of it when there is none.
+    :param extends: a recipe whose packages, files and customize program come before this one's own.
+    :param base: a recipe whose packages are there already, and are not unpacked again; with ``extract``.
     :param needs: recipes whose root tars the customize program reads, each in a variable of its upper-case name.
+    :param wheels: distributions of this tree, installed with what they need instead of packages; ``*`` for any word.
+    :param components: recipes whose images are laid over this one's.
     :param image: about the image.
     """
 
-    packages: tuple[str, ...]
+    packages: tuple[str, ...] = ()
     distribution: Mapping[str, tuple[str, ...]] = Factory(dict)
     variant: str = "minbase"
+    extends: str | None = None
+    base: str | None = None
     needs: tuple[str, ...] = ()
+    wheels: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
     image: Image = Image()
 
     def packages_of(self, distro: str) -> tuple[str, ...]:
         """The packages of the image that is made of that distribution."""
         return (*self.packages, *self.distribution.get(distro, ()))
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong between the fields."""
+        if not self.packages and not self.wheels:
+            yield Problem("packages", "expected packages or wheels")
+        if self.wheels and (self.packages or not self.base):
+            yield Problem("wheels", "are installed on a base, and without packages")
 
 
 @frozen
@@ -76,23 +92,46 @@ class Recipe:
         """Dockerfile instructions for the image that is made of the root tar."""
         return self.file.image.changes
 
+    def chain(self) -> tuple[Recipe, ...]:
+        """The recipes that this one extends, the one that extends nothing first, and this one.
+
+        :raises TerraError: when one is not there, or extends this one in its turn.
+        """
+        found: list[Recipe] = [self]
+        while (above := found[0].file.extends) is not None:
+            if above in [recipe.name for recipe in found]:
+                raise TerraError(f"{self.path / 'recipe.toml'}: extends: {above} extends itself")
+            found.insert(0, self._beside(above, "extends"))
+        return tuple(found)
+
     def needs(self, _above: tuple[str, ...] = ()) -> tuple[Recipe, ...]:
-        """The recipes that this one needs, as recipe.toml names them.
+        """The recipes whose root tars have to be there for this one: as recipe.toml names them, and its base.
 
         :raises TerraError: when one is not there, or needs this one in its turn.
         """
         way = (*_above, self.name)
         found = []
-        for name in self.file.needs:
-            path = self.path.parent / name
+        for name in dict.fromkeys((*self.file.needs, *([self.file.base] if self.file.base else []))):
             if name in way:
                 raise TerraError(f"{self.path / 'recipe.toml'}: needs: {' needs '.join((*way, name))}")
-            if not (path / "recipe.toml").is_file():
-                raise TerraError(f"{self.path / 'recipe.toml'}: needs: there is no recipe {name!r} beside this one")
-            recipe = Recipe.load(path)
+            recipe = self._beside(name, "needs")
             recipe.needs(way)
             found.append(recipe)
         return tuple(found)
+
+    def components(self) -> tuple[Recipe, ...]:
+        """The recipes whose images are laid over this one's."""
+        return tuple(self._beside(name, "components") for name in self.file.components)
+
+    def packages_of(self, distro: str) -> tuple[str, ...]:
+        """The packages of the image that is made of that distribution, those of what it extends included."""
+        return tuple(dict.fromkeys(package for recipe in self.chain() for package in recipe.file.packages_of(distro)))
+
+    def _beside(self, name: str, key: str) -> Recipe:
+        path = self.path.parent / name
+        if not (path / "recipe.toml").is_file():
+            raise TerraError(f"{self.path / 'recipe.toml'}: {key}: there is no recipe {name!r} beside this one")
+        return Recipe.load(path)
 
     def contents(self) -> Iterator[bytes]:
         """All that the folder holds, but for what only a person reads, in a form that differs when anything differs."""

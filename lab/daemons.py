@@ -13,7 +13,7 @@ from terra_core.system.waiting import wait_until
 def start(args: Sequence[Argument], *, log: Path, env: Mapping[str, str] | None = None) -> Daemon:
     """Start a program in the foreground of a session of its own, so that Ctrl-C leaves its end to its owner.
 
-    It gets SIGTERM when the thread that called this ends, be it by kill -9 (PR_SET_PDEATHSIG, see prctl(2)).
+    It gets SIGTERM when the thread that called this ends, be it by kill -9.
 
     :param args: the program and its arguments.
     :param log: the file that its output goes to; what an earlier run left in it is lost.
@@ -22,7 +22,7 @@ def start(args: Sequence[Argument], *, log: Path, env: Mapping[str, str] | None 
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    return Daemon(["setpriv", "--pdeathsig", "TERM", "--", *args], log=log, env=env, outlives=True)
+    return Daemon(args, log=log, env=env, outlives=True, owned=True)
 
 
 def wait_ready(daemon: Daemon, probe: Callable[[], bool], *, seconds: float, what: str) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
 from attrs import frozen
 
 from terra_core.errors import TerraError
+from terra_core.system.emulator import acceleration, option
 
 _OVMF = Path("/usr/share/OVMF")
 _FLASH = (("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"), ("OVMF_CODE.fd", "OVMF_VARS.fd"))
-# Five levels of page tables and "fast" string moves are what emulation is slowest at: they double the time of a boot.
-_EMULATED = "max,la57=off,erms=off"
-_PROCESSOR = {"kvm": "host", "tcg": _EMULATED}
 
 
 class Firmware(StrEnum):
@@ -23,6 +22,25 @@ class Firmware(StrEnum):
 
     BIOS = "bios"
     UEFI = "uefi"
+
+
+class Drive(StrEnum):
+    """What an installation medium is put into."""
+
+    CD = "cd"
+    USB = "usb"
+
+
+@frozen(kw_only=True)
+class Medium:
+    """An installation medium, which the machine starts from where its own disks have nothing to start.
+
+    :param image: the file; it is only read.
+    :param drive: what it is put into.
+    """
+
+    image: Path
+    drive: Drive = Drive.CD
 
 
 @frozen(kw_only=True)
@@ -40,38 +58,53 @@ class Hardware:
     memory: int
     processors: int
 
-    def arguments(self, *, tap: str, serial: Path, directory: Path) -> list[str]:
-        """The arguments that start it: no disk, no screen, no default devices; a monitor (QMP) at ``directory/qmp``.
+    def arguments(
+        self, *, tap: str, serial: Path, directory: Path, disks: Sequence[Path] = (), medium: Medium | None = None
+    ) -> list[str]:
+        """The arguments that start it: no screen, no default devices; a monitor (QMP) at ``directory/qmp``.
 
         :param tap: the device that its interface is plugged into.
         :param serial: the file for its serial console.
         :param directory: where its monitor's socket and its firmware's variables are kept.
+        :param disks: image files; it boots from the first one that it can, and from the network when there is none.
+        :param medium: what it boots from where no disk can be.
         :raises TerraError: when the firmware is not installed.
         """
         accelerator = os.environ.get("ACCEL", "tcg")
         # QEMU's default is iPXE, which a BIOS needs; UEFI has a network boot of its own, as a real machine does.
-        rom = ",romfile=" if self.firmware is Firmware.UEFI else ""
+        own = bool(disks or medium)
+        rom = ",romfile=" if self.firmware is Firmware.UEFI or own else ""
+        order = "" if own else ",bootindex=1"
         return [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
             # Without a screen, the firmware and the boot loader speak to the serial console.
-            *("-machine", "q35,graphics=off", "-accel", _acceleration(accelerator)),
-            *("-cpu", _PROCESSOR.get(accelerator, _EMULATED), "-smp", str(self.processors), "-m", str(self.memory)),
+            *("-machine", "q35,graphics=off", *acceleration(accelerator)),
+            *("-smp", str(self.processors), "-m", str(self.memory)),
             *("-device", "virtio-rng-pci"),
             *("-netdev", f"tap,id=lan,ifname={tap},script=no,downscript=no"),
-            *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac},bootindex=1{rom}"),
-            *("-chardev", f"file,id=console,path={_option(serial)}", "-serial", "chardev:console"),
+            *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac}{order}{rom}"),
+            *(word for at, disk in enumerate(disks) for word in _disk(at, disk)),
+            *(_medium(medium, len(disks) + 1) if medium else ()),
+            *("-chardev", f"file,id=console,path={option(serial)}", "-serial", "chardev:console"),
             *("-qmp", f"unix:{directory / 'qmp'},server=on,wait=off"),
             *(_flash(directory) if self.firmware is Firmware.UEFI else ()),
         ]
 
 
-def _acceleration(name: str) -> str:
-    return "tcg,thread=multi" if name == "tcg" else name
+def _disk(at: int, path: Path) -> list[str]:
+    """What the guest writes is lost when the host fails, and not when the guest does."""
+    return [
+        *("-drive", f"if=none,id=disk{at},format=raw,cache=unsafe,discard=unmap,file={option(path)}"),
+        *("-device", f"virtio-blk-pci,drive=disk{at},bootindex={at + 1},serial=disk{at}"),
+    ]
 
 
-def _option(path: Path) -> str:
-    """A comma ends an option, two stand for one."""
-    return str(path).replace(",", ",,")
+def _medium(medium: Medium, order: int) -> list[str]:
+    drive = ["-drive", f"if=none,id=medium,format=raw,readonly=on,file={option(medium.image)}"]
+    if medium.drive is Drive.CD:
+        return [*drive, "-device", f"ide-cd,drive=medium,bootindex={order}"]
+    stick = f"usb-storage,drive=medium,bootindex={order},removable=on"
+    return [*drive, "-device", "qemu-xhci", "-device", stick]
 
 
 def _flash(directory: Path) -> list[str]:

@@ -1,11 +1,11 @@
-"""A machine with no disk, made by QEMU, that boots over the network."""
+"""A machine made by QEMU, that boots over the network or from disks of its own."""
 
 from __future__ import annotations
 
 import json
 import re
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -13,7 +13,7 @@ from typing import Self
 from attrs import frozen
 
 from lab.daemons import start
-from lab.hardware import Firmware, Hardware
+from lab.hardware import Firmware, Hardware, Medium
 from lab.network import Network
 from lab.place import Place
 from terra_core.errors import CommandError, TerraError
@@ -42,7 +42,7 @@ class Login:
 
 
 class Machine:
-    """A virtual machine with no disk, whose one network interface is on a network's bridge and is what it boots from.
+    """A virtual machine whose one network interface is on a network's bridge; what it boots from, unless it has disks.
 
     The environment variable ACCEL names QEMU's accelerator: ``tcg`` (emulation) when it is not set, or ``kvm``.
 
@@ -52,6 +52,8 @@ class Machine:
     :param firmware: what it starts with.
     :param memory: in MB.
     :param processors: how many it has.
+    :param disks: the image files of its disks.
+    :param medium: an installation medium.
     """
 
     def __init__(
@@ -63,10 +65,14 @@ class Machine:
         firmware: Firmware | str = Firmware.BIOS,
         memory: int = 1024,
         processors: int = 2,
+        disks: Sequence[Path] = (),
+        medium: Medium | None = None,
     ) -> None:
         self.serial = serial.resolve()
         self.hardware = Hardware(mac=mac, firmware=Firmware(firmware), memory=memory, processors=processors)
         self._network = network
+        self._disks = tuple(disks)
+        self._medium = medium
         self._place = Place("machine")
         self._login: Login | None = None
         self._qemu: Daemon | None = None
@@ -78,7 +84,9 @@ class Machine:
         with ExitStack() as resources:
             resources.enter_context(self._place)
             tap = resources.enter_context(self._network.tap(f"tap{self.hardware.mac.replace(':', '')[-8:]}"))
-            args = self.hardware.arguments(tap=tap, serial=self.serial, directory=self._place.path)
+            args = self.hardware.arguments(
+                tap=tap, serial=self.serial, directory=self._place.path, disks=self._disks, medium=self._medium
+            )
             log = self.serial.with_name(self.serial.name + ".qemu")
             self._qemu = start(self._network.command(args), log=log)
             resources.callback(self.stop)
@@ -114,6 +122,11 @@ class Machine:
         """The last lines of the serial console, without what only moves the cursor or sets colours."""
         shown = [line.rstrip() for line in _CONTROL.sub("", self._shown()).splitlines()]
         return "\n".join([line for line in shown if line][-lines:])
+
+    def said(self, pattern: str) -> re.Match[str] | None:
+        """What the serial console has shown that a regular expression matches, the last of it."""
+        found = list(re.finditer(pattern, _CONTROL.sub("", self._shown())))
+        return found[-1] if found else None
 
     def wait_for_console(self, text: str, *, seconds: float) -> None:
         """Wait until the serial console has shown ``text``.

@@ -37,6 +37,11 @@ class Registry:
         return f"{self._host}:{self._port}"
 
     @property
+    def storage(self) -> Path:
+        """The directory that keeps its images."""
+        return self._storage
+
+    @property
     def log(self) -> Path:
         """What it says."""
         return self._storage / "registry.log"

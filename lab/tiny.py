@@ -11,15 +11,16 @@ from terra_core.system.process import run
 _PROGRAMS = ("cat", "chmod", "cp", "dd", "false", "id", "ls", "mkdir", "rm", "sh", "sleep", "touch", "true")
 
 
-def write_tiny_root(tar: Path) -> None:
+def write_tiny_root(tar: Path, *more: str) -> None:
     """Write the tar of the root file system, with this machine's own programs and the libraries that they need.
 
     Its ``/etc/resolv.conf`` is a symbolic link to where systemd-resolved writes, as on Ubuntu, and ``/home/terra`` is private.
 
     :param tar: the file to make.
+    :param more: the names of further programs.
     """
-    programs = [f"/usr/bin/{name}" for name in _PROGRAMS]
-    libraries = {word for word in run(["ldd", *programs]).text.split() if word.startswith("/lib")}
+    programs = [f"/usr/bin/{name}" for name in (*_PROGRAMS, *more)]
+    libraries = {word for word in run(["ldd", *programs]).text.split() if word.startswith(("/lib", "/usr/lib"))}
     with tarfile.open(tar, "w", dereference=True) as archive:
         for name, mode in {"etc": 0o755, "home": 0o755, "root": 0o700, "run": 0o755, "tmp": 0o1777}.items():
             _directory(archive, name, mode)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -15,9 +18,18 @@ from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.config.structure import Problem
 from terra_core.config.values import ImageReference, parse_userland
-from terra_core.dockerfile import NAME, CopyStep, copy_steps, is_continued, write_dockerfile, write_overlay, wrong_with
+from terra_core.dockerfile import (
+    NAME,
+    CopyStep,
+    component_tools,
+    copy_steps,
+    is_continued,
+    write_dockerfile,
+    write_overlay,
+    wrong_with,
+)
 from terra_core.errors import TerraError
-from terra_core.hookspecs import BuildRequest, BuiltImage, RenderedFile
+from terra_core.hookspecs import Builder, BuildRequest, BuiltImage, RenderedFile
 from terra_core.identity import render_identity
 from terra_core.plugins import Filled, PluginError, Plugins
 
@@ -31,16 +43,18 @@ class Rendered:
     :param dockerfile: the Dockerfile.
     :param files: the files of the machine.
     :param directory: the directory of the context that the Dockerfile finds them in, which the user's context does not have.
+    :param tools: what only the build itself uses.
     """
 
     dockerfile: str
     files: tuple[RenderedFile, ...]
     directory: str
+    tools: tuple[CopyStep, ...] = ()
 
     @property
     def steps(self) -> list[CopyStep]:
-        """The COPY instructions of the files."""
-        return copy_steps(self.files, self.directory)
+        """The COPY instructions of the build."""
+        return [*self.tools, *copy_steps(self.files, self.directory)]
 
 
 @frozen(kw_only=True)
@@ -73,6 +87,7 @@ def create(
     userland: str | None = None,
     push: bool = False,
     no_cache: bool = False,
+    builder: Builder = Builder.AUTO,
 ) -> Created:
     """Build the image of a server.toml, and push it when asked to.
 
@@ -81,6 +96,7 @@ def create(
     :param userland: Dockerfile lines in place of the file's own.
     :param push: whether to push it once it is built.
     :param no_cache: whether every step runs again.
+    :param builder: which of the engine's builders builds it.
     :param session: who listens; the file's name and tables are the document's.
     :raises TerraError: nothing is pushed then, and what a failed build made is gone.
     """
@@ -98,10 +114,39 @@ def create(
             dockerfile=f"{rendered.directory}/{NAME}",
             reference=document.value.image,
             no_cache=no_cache,
+            labels=image_labels(document),
+            base=document.value.os,
+            builder=builder,
         )
         built = registry.call("build_image", BuiltImage, build=build, session=told)
-    digest = registry.call("push_image", str, reference=built.reference, session=told) if push else None
-    return Created(reference=built.reference, id=built.id, size=built.size, digest=digest)
+    created = Created(reference=document.value.image, id=built.id, size=built.size)
+    return push_created(document, created, plugins=plugins, session=session) if push else created
+
+
+def push_created(document: Document[Server], created: Created, *, plugins: Plugins, session: Session) -> Created:
+    """Push an image that :func:`create` made.
+
+    :returns: the same, with the digest of its manifest in the registry.
+    :raises TerraError: as the registry said it.
+    """
+    registry = plugins.fill("registry", document.value.plugins, source=document.source)
+    digest = registry.call("push_image", str, reference=created.reference, session=_of_document(session, document))
+    return evolve(created, digest=digest)
+
+
+def image_labels(document: Document[Server]) -> Mapping[str, str]:
+    """The labels of a machine's image: https://specs.opencontainers.org/image-spec/annotations/, and Terra's own.
+
+    ``terra.server.sha256`` is the hash of what server.toml says, in whatever order it says it, comments aside.
+    """
+    server = document.value
+    content = json.dumps(document.raw, sort_keys=True, default=str).encode()
+    return {
+        "org.opencontainers.image.title": server.hostname,
+        "org.opencontainers.image.version": server.version,
+        "terra.create.version": metadata.version("terra-core"),
+        "terra.server.sha256": hashlib.sha256(content).hexdigest(),
+    }
 
 
 def render(
@@ -127,8 +172,9 @@ def render(
     if context is not None:
         files = [_from_context(file, context) for file in files]
     directory = _free_name(context)
-    dockerfile = write_dockerfile(server, copy_steps(files, directory))
-    return Rendered(dockerfile=dockerfile, files=tuple(files), directory=directory)
+    tools = component_tools(server, directory)
+    dockerfile = write_dockerfile(server, copy_steps(files, directory), tools)
+    return Rendered(dockerfile=dockerfile, files=tuple(files), directory=directory, tools=tuple(tools))
 
 
 def _of_document(session: Session, document: Document[Server]) -> Session:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from terra_core.hookspecs import Mount, PreparedGroup
 from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
-from terra_core.image.layout import Layout
+from terra_core.image.room import room_in
+from terra_core.image.source import ImageSource
 from terra_core.plugins import Filled, Plugins
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run
@@ -27,7 +28,14 @@ _KERNEL = re.compile(r"vmlinuz-([A-Za-z0-9.+~_-]+)")
 _RELEASE_CANDIDATE = re.compile(r"[-~]rc\Z")
 _KERNEL_LIMIT = 256 * 1024 * 1024
 _SYNC_SECONDS = 3600
+_HOST_KEY = re.compile(r"ssh_host_[a-z0-9_]+_key(?:\.pub)?")
+_KEY_MAKER = "terra-ssh-keys.service"
+"""Makes the host keys of a machine that has none; without it, a machine keeps those that came with its image."""
 _INITRD_LIMIT = 2048 * 1024 * 1024
+
+
+OpenImage = Callable[[Path], AbstractContextManager[ImageSource]]
+"""Opens an image, given a place on the disks that it goes to for what has to be downloaded: a path that is not there yet."""
 
 
 @frozen(kw_only=True)
@@ -46,25 +54,53 @@ class Deployed:
     initrd: Path | None
 
 
+@frozen(kw_only=True)
+class Standing:
+    """A system that is laid down and on its disks, while it is still mounted.
+
+    :param root: where the machine's root is mounted.
+    :param inside: the same, safe against what the image holds.
+    :param mounts: all of its mounts.
+    :param kernel: the path of its kernel in the root; empty when it has none.
+    :param initrd: the path of the initial RAM disk that belongs to it.
+    :param kernel_arguments: what the kernel line needs to find the root.
+    """
+
+    root: Path
+    inside: ContainedRoot
+    mounts: tuple[Mount, ...]
+    kernel: str
+    initrd: str
+    kernel_arguments: tuple[str, ...]
+
+    def sync(self) -> None:
+        """Have all of it on the disks.
+
+        :raises TerraError: naming the disk that does not take it.
+        """
+        for mount in {mount.device: mount for mount in self.mounts}.values():
+            _sync(self.root / mount.path.lstrip("/"), mount)
+
+
 def deploy(
     node: Node,
-    layout: Layout,
-    digest: str,
+    image: OpenImage,
     disks: Mapping[str, Sequence[Path]],
     *,
     plugins: Plugins,
     session: Session,
     work: Path,
+    finish: Callable[[Standing], None] | None = None,
 ) -> Deployed:
     """Lay an image down on the disks of a machine.
 
     Nothing is mounted when it returns or fails, and all of it is on the disks when it returns.
 
     :param node: the machine; every check of its file has been made.
-    :param layout: the image layout that holds the image.
-    :param digest: the digest of the image's manifest.
+    :param image: opens the image when the disks are ready.
     :param disks: block devices or image files by the label of their group, in the order of the group's disks.
     :param work: an empty directory for mounts and for the copies of kernel and initrd; the caller removes it.
+    :param finish: does what is left to do when all of it is on the disks, before it is unmounted.
     :raises TerraError: naming the step, the device or the entry.
     """
     root = work / "root"
@@ -76,16 +112,26 @@ def deploy(
             place = root / mount.path.lstrip("/")
             place.mkdir(parents=True, exist_ok=True)
             stack.enter_context(mounted(mount.device, place, filesystem=mount.filesystem, options=mount.options))
-        applied = apply_layers(layout, layout.manifest(layout.resolve(digest)), root, report=session.report)
+        with room_in(root) as room, image(room) as source:
+            applied = apply_layers(source, root, report=session.report, spared=room.name)
         session.report(Event("identity", f"write the identity of {node.hostname}"))
         with ContainedRoot(root) as inside:
             _write_identity(inside, node.hostname, mounts)
-            kernel, initrd = _copy_kernel(inside, work)
-        session.report(Event("sync", "write everything to the disks"))
-        for mount in {mount.device: mount for mount in mounts}.values():
-            _sync(root / mount.path.lstrip("/"), mount)
-    arguments = tuple(argument for group in groups for argument in group.kernel_arguments)
-    return Deployed(applied=applied, kernel_arguments=("boot=terra", *arguments), kernel=kernel, initrd=initrd)
+            names = _newest_kernel(inside)
+            standing = Standing(
+                root=root,
+                inside=inside,
+                mounts=tuple(mounts),
+                kernel=names[0],
+                initrd=names[1],
+                kernel_arguments=("boot=terra", *(argument for group in groups for argument in group.kernel_arguments)),
+            )
+            copies = _copy_kernel(standing, work) if finish is None else (None, None)
+            session.report(Event("sync", "write everything to the disks"))
+            standing.sync()
+            if finish is not None:
+                finish(standing)
+    return Deployed(applied=applied, kernel_arguments=standing.kernel_arguments, kernel=copies[0], initrd=copies[1])
 
 
 def filesystem_of(group: DiskGroup, node: Node, plugins: Plugins, *, source: str) -> Filled:
@@ -135,10 +181,11 @@ def _sync(place: Path, mount: Mount) -> None:
 
 
 def render_fstab(mounts: Sequence[Mount]) -> str:
-    """fstab(5) for a machine's mounts; what is not its root may be missing without holding up its boot."""
+    """fstab(5) for a machine's mounts; a file system other than its root's may be missing without holding up its boot."""
     lines = ["# Written by Terra when the image was laid down."]
+    needed = [mount.source for mount in mounts if mount.path == "/"]
     for mount in mounts:
-        options = mount.options if mount.path == "/" else (*mount.options, "nofail")
+        options = mount.options if mount.source in needed else (*mount.options, "nofail")
         lines.append(f"{mount.source} {mount.path} {mount.filesystem} {','.join(options) or 'defaults'} 0 0")
     return "\n".join(lines) + "\n"
 
@@ -148,19 +195,29 @@ def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[
     inside.write("etc/hostname", f"{hostname}\n".encode(), mode=0o644)
     inside.write("etc/hosts", render_hosts(hosts.decode(errors="replace"), hostname).encode(), mode=0o644)
     inside.write("etc/machine-id", b"", mode=0o444)
+    if _KEY_MAKER in inside.names("etc/systemd/system"):
+        for name in filter(_HOST_KEY.fullmatch, sorted(inside.names("etc/ssh"))):
+            inside.remove(f"etc/ssh/{name}")
     inside.write("etc/fstab", render_fstab(mounts).encode(), mode=0o644)
 
 
-def _copy_kernel(inside: ContainedRoot, work: Path) -> tuple[Path | None, Path | None]:
+def _newest_kernel(inside: ContainedRoot) -> tuple[str, str]:
+    """The paths of the newest kernel that has an initial RAM disk, and of that; empty when there is none."""
     names = inside.names("boot")
     versions = sorted((found[1] for name in names if (found := _KERNEL.fullmatch(name))), key=_version_key, reverse=True)
     for version in versions:
         if f"initrd.img-{version}" in names:
-            kernel, initrd = work / "vmlinuz", work / "initrd.img"
-            inside.copy_out(f"boot/vmlinuz-{version}", kernel, limit=_KERNEL_LIMIT)
-            inside.copy_out(f"boot/initrd.img-{version}", initrd, limit=_INITRD_LIMIT)
-            return kernel, initrd
-    return None, None
+            return f"boot/vmlinuz-{version}", f"boot/initrd.img-{version}"
+    return "", ""
+
+
+def _copy_kernel(standing: Standing, work: Path) -> tuple[Path | None, Path | None]:
+    if not standing.kernel:
+        return None, None
+    kernel, initrd = work / "vmlinuz", work / "initrd.img"
+    standing.inside.copy_out(standing.kernel, kernel, limit=_KERNEL_LIMIT)
+    standing.inside.copy_out(standing.initrd, initrd, limit=_INITRD_LIMIT)
+    return kernel, initrd
 
 
 def _version_key(version: str) -> list[tuple[int, int, str]]:

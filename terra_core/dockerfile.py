@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path, PurePosixPath
 
 from attrs import frozen
@@ -15,6 +16,7 @@ from terra_core.hookspecs import RenderedFile
 
 NAME = "Dockerfile"
 _ROOT = "root:root"
+_TOOLS = ".terra-components"
 _PATH = re.compile(r"(?:[A-Za-z0-9._@+-]+/)*[A-Za-z0-9._@+-]+")
 _OWNER = re.compile(r"[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}")
 _CONTINUED = re.compile(r"\\\s*\Z")
@@ -74,8 +76,22 @@ def copy_steps(files: Sequence[RenderedFile], directory: str) -> list[CopyStep]:
     ]
 
 
-def write_dockerfile(server: Server, steps: Sequence[CopyStep]) -> str:
+def component_tools(server: Server, directory: str) -> list[CopyStep]:
+    """What a build with components needs besides: the program that enables their units; see docs/decisions/0011.
+
+    :param directory: the directory of the context that holds it.
+    """
+    if not server.components:
+        return []
+    script = resources.files(__package__).joinpath("components.sh").read_bytes()
+    return copy_steps([RenderedFile(path=f"{_TOOLS}/units", content=script)], f"{directory}/components")
+
+
+def write_dockerfile(server: Server, steps: Sequence[CopyStep], tools: Sequence[CopyStep] = ()) -> str:
     """Write the Dockerfile: nothing of server.toml but the userland is more than a word in it.
+
+    :param steps: those that bring the machine's files.
+    :param tools: those of :func:`component_tools`.
 
     The first line is a comment, after which no parser directive is one: the userland cannot have the engine fetch a frontend.
     """
@@ -85,13 +101,21 @@ def write_dockerfile(server: Server, steps: Sequence[CopyStep]) -> str:
         [
             "# Made by Terra.\n",
             f"FROM {server.os}\n",
-            *(f"COPY --from={component} / /\n" for component in server.components),
+            *(f"{line}\n" for line in _component_steps(server, tools)),
             *(f"{step}\n" for step in steps),
             userland,
             f"LABEL {' '.join(f'{key}={json.dumps(value)}' for key, value in labels.items())}\n",
             f"CMD {json.dumps([server.init])}\n",
         ]
     )
+
+
+def _component_steps(server: Server, tools: Sequence[CopyStep]) -> Iterator[str]:
+    if server.components:
+        yield from map(str, tools)
+        yield f"RUN sh /{_TOOLS}/units remember"
+        yield from (f"COPY --from={component} / /" for component in server.components)
+        yield f"RUN sh /{_TOOLS}/units enable"
 
 
 def is_continued(userland: str) -> bool:

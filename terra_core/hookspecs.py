@@ -12,15 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pluggy
 from attrs import field, frozen
 
-from terra_core.config.node import DiskGroup
+from terra_core.config.node import DiskGroup, Firmware
 from terra_core.config.server import Server
 from terra_core.config.session import Session
+from terra_core.config.trust import Trust
 from terra_core.config.values import Address, Hostname, ImageReference, Mac
+
+if TYPE_CHECKING:
+    from terra_core.image.source import ImageDocuments, ImageSource  # slow to import
 
 hookspec = pluggy.HookspecMarker("terra")
 hookimpl = pluggy.HookimplMarker("terra")
@@ -42,6 +48,17 @@ class RenderedFile:
     owner: str = "root:root"
 
 
+class Builder(StrEnum):
+    """What builds an image.
+
+    ``AUTO`` is the classic builder, and BuildKit for a Dockerfile that needs it.
+    """
+
+    AUTO = "auto"
+    CLASSIC = "classic"
+    BUILDKIT = "buildkit"
+
+
 @frozen(kw_only=True)
 class BuildRequest:
     """An image to build.
@@ -49,27 +66,39 @@ class BuildRequest:
     :param context: the directory that the build sees, less what its .dockerignore names; nothing outside it is read.
     :param overlay: a directory whose tree is laid over the context, all of it, with the modes that it has.
     :param dockerfile: the path of the Dockerfile within the two.
-    :param reference: the name that the image gets.
+    :param reference: the name that the image gets; ``None`` for none.
     :param no_cache: whether every step runs again.
+    :param arguments: values for the Dockerfile's ARG instructions.
+    :param labels: labels that the image gets, beside those of the Dockerfile.
+    :param base: the image that it stands on, for the labels ``org.opencontainers.image.base.*``; none without it.
+    :param builder: which of the engine's builders does it.
+    :param epoch: seconds since 1970 that no time of a file that is sent is later than, SOURCE_DATE_EPOCH as
+        https://reproducible-builds.org/specs/source-date-epoch/ has it; the files of the overlay have exactly this one. When
+        left out, the environment's SOURCE_DATE_EPOCH, or the time of the newest file of the context.
     """
 
     context: Path
     dockerfile: str
-    reference: ImageReference
+    reference: ImageReference | None
     overlay: Path | None = None
     no_cache: bool = False
+    arguments: Mapping[str, str] = field(factory=dict)
+    labels: Mapping[str, str] = field(factory=dict)
+    base: ImageReference | None = None
+    builder: Builder = Builder.AUTO
+    epoch: int | None = None
 
 
 @frozen(kw_only=True)
 class BuiltImage:
     """An image in the engine.
 
-    :param reference: its name.
+    :param reference: its name; ``None`` when it got none.
     :param id: the digest of its configuration.
     :param size: its size in bytes.
     """
 
-    reference: ImageReference
+    reference: ImageReference | None
     id: str
     size: int
 
@@ -194,6 +223,69 @@ class NodeBoot:
     initrd: Path | None = None
 
 
+@frozen(kw_only=True)
+class Trial:
+    """How a system did that was started to see whether it comes up.
+
+    :param state: what ``systemctl is-system-running`` said in the end; empty when it never did.
+    :param failed: the units that failed, a line each.
+    :param errors: the journal's errors, or what else there is to see where there is no journal.
+    """
+
+    state: str
+    failed: tuple[str, ...] = ()
+    errors: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it came up, and every unit with it."""
+        return self.state == "running"
+
+
+@frozen(kw_only=True)
+class BootDisk:
+    """A disk that an installed machine may start from.
+
+    :param device: the whole disk.
+    :param core_sector: the first sector of the area that a boot loader for a BIOS may use; ``None`` when none is wanted.
+    :param core_sectors: the length of that area, in sectors.
+    :param sector_size: in bytes.
+    :param esp: the block device of its EFI system partition, which is Terra's own; ``None`` when none is wanted.
+    :param esp_number: the number of that partition.
+    """
+
+    device: Path
+    core_sector: int | None = None
+    core_sectors: int = 0
+    sector_size: int = 512
+    esp: Path | None = None
+    esp_number: int = 0
+
+
+@frozen(kw_only=True)
+class BootLoader:
+    """The boot loader of an installed machine.
+
+    :param hostname: the machine.
+    :param disks: the disks that it starts from; each must be able to start it alone.
+    :param firmware: what starts the boot loader.
+    :param filesystem: the UUID of the file system that the root is on; empty while there is none yet.
+    :param subvolume: the path of the root within that file system; empty when it is the file system's own.
+    :param kernel: the path of the kernel in the root, such as ``boot/vmlinuz-6.1.0``; empty while it is not known.
+    :param initrd: the path of its initial RAM disk.
+    :param kernel_arguments: the kernel line, beyond what the boot loader adds for the consoles.
+    """
+
+    hostname: Hostname
+    disks: tuple[BootDisk, ...]
+    firmware: Firmware
+    filesystem: str = ""
+    subvolume: str = ""
+    kernel: str = ""
+    initrd: str = ""
+    kernel_arguments: tuple[str, ...] = ()
+
+
 class Network:
     """Role ``network``: the network configuration of an image."""
 
@@ -227,16 +319,63 @@ class Registry:
         """
 
     @hookspec(firstresult=True)
-    def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> str | None:
-        """Bring an image of a registry into an OCI image layout on disk.
+    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource] | None:
+        """Offer an image that :meth:`build_image` made, to be read; no program of it is run.
 
-        :param layout: a directory to make or to add to; what it has already is not fetched again.
-        :returns: the digest of the manifest for this machine's platform.
+        :param image: its id.
+        :param work: an existing directory with room for all of it, for what has to be written; the plugin leaves it as it was.
+        """
+
+    @hookspec(firstresult=True)
+    def try_image(self, image: str, seconds: float, session: Session) -> Trial | None:
+        """Start an image that :meth:`build_image` made as a container, its own init first, and see how the system does.
+
+        The image stays as it is, and the container is gone afterwards, whatever happens.
+
+        :param image: its id.
+        :param seconds: how long it may take to come up.
+        """
+
+    @hookspec(firstresult=True)
+    def pull_image(
+        self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
+    ) -> AbstractContextManager[ImageSource] | None:
+        """Offer to bring an image of a registry into an OCI image layout on disk, readable while it comes.
+
+        Entering looks the reference up, once, and ends when the manifest for this machine's platform and the configuration are
+        in the layout, verified. The layers follow; what the layout has already is not fetched again. Leaving without an
+        exception waits until all of them are there and verified; leaving with one ends the work at once.
+
+        The layout keeps the registry's own bytes, so that digests are the registry's; it can be read at any time, and finds the
+        image by either digest, of the manifest or of the index that the reference names. One pull at a time writes to a layout,
+        and others wait until all of it has come. What is left half-way is never taken as complete by a later pull.
+
+        :param reference: by tag or digest.
+        :param layout: a directory to make or to add to.
+        :param trust: whose signatures the image must have, all of them; without, nothing of a layer is fetched.
+        :raises TerraError: as the registry said it, or because the image is not what it has to be or not signed.
+        """
+
+    @hookspec(firstresult=True)
+    def inspect_image(self, reference: ImageReference, session: Session, trust: Sequence[Trust]) -> ImageDocuments | None:
+        """Look an image up in its registry, and fetch its documents only.
+
+        :param trust: as for :meth:`pull_image`.
+        :raises TerraError: as :meth:`pull_image` does.
         """
 
 
 class Filesystem:
     """Role ``filesystem``: disk groups."""
+
+    @hookspec(firstresult=True)
+    def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> Sequence[str] | None:
+        """Say whether :meth:`prepare_disks` can do what ``group`` says, before anything is written to any disk.
+
+        :param sizes: the disks' sizes in bytes, in the order of ``group.disk``.
+        :returns: what a user should know before; nothing is fine.
+        :raises TerraError: when a disk is too small, or a program is missing on this machine.
+        """
 
     @hookspec(firstresult=True)
     def prepare_disks(
@@ -352,6 +491,30 @@ class Boot:
         """
 
 
+class Bootloader:
+    """Role ``bootloader``: what starts a machine from its own disks."""
+
+    @hookspec(firstresult=True)
+    def check_bootloader(self, boot: BootLoader, session: Session) -> Sequence[str] | None:
+        """Say whether :meth:`install_bootloader` can do what ``boot`` says, before anything is written to any disk.
+
+        :param boot: without the file system and the kernel, and without block devices that are yet to be made.
+        :returns: what will be done, a line each.
+        :raises TerraError: when an area is too small, or a program or file is missing on this machine.
+        """
+
+    @hookspec(firstresult=True)
+    def install_bootloader(self, boot: BootLoader, work: Path, session: Session) -> Sequence[RenderedFile] | None:
+        """Write the boot loader to the disks, so that it starts nothing yet.
+
+        Idempotent. Nothing but the areas and partitions that ``boot`` names may change on any disk.
+
+        :param work: an empty directory for files of the plugin's own.
+        :returns: the files that let it start the machine, for core to write into the root when all else is on the disks.
+        :raises TerraError: naming the disk.
+        """
+
+
 @frozen
 class Role:
     """A role that a plugin may fill.
@@ -380,6 +543,7 @@ ROLES: Mapping[str, Role] = {
         Role("filesystem", Filesystem, "btrfs"),
         Role("storage", Storage, "iscsi"),
         Role("boot", Boot, "tftp"),
+        Role("bootloader", Bootloader, "grub"),
     )
 }
 """Every role, and its default plugin: the only place beside TOML where a plugin's name stands."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from terra_core.config.server import ResolvConf, Server, Ssh
 from terra_core.config.values import GithubUser, Hostname, SshKey, parse_ssh_key
@@ -52,6 +54,16 @@ def _address_of(line: str) -> str:
     return (line.partition("#")[0].split() or [""])[0]
 
 
+def _body(answer: requests.Response, deadline: float) -> bytes:
+    """At most one byte more than the limit; a server that sends a byte now and then holds up no build for ever."""
+    content = b""
+    while len(content) <= _GITHUB_LIMIT and (piece := answer.raw.read1(_GITHUB_LIMIT + 1 - len(content), decode_content=True)):
+        content += piece
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return content
+
+
 def _resolv_conf(table: ResolvConf) -> str:
     lines = [f"nameserver {address}\n" for address in table.nameservers]
     if table.search:
@@ -71,8 +83,10 @@ def _fetch_keys(user: GithubUser, github: str) -> Sequence[SshKey]:
         # A redirect is not followed: what it leads to is not the account that was named.
         with requests.get(url, timeout=_GITHUB_SECONDS, stream=True, allow_redirects=False) as answer:
             status, reason = answer.status_code, answer.reason
-            content = answer.raw.read(_GITHUB_LIMIT + 1, decode_content=True) if status == 200 else b""
-    except requests.RequestException as error:
+            content = _body(answer, time.monotonic() + _GITHUB_SECONDS) if status == 200 else b""
+    except TimeoutError:
+        raise TerraError(f"ssh.github: {url}: the server took longer than {_GITHUB_SECONDS} seconds", hint=hint) from None
+    except (requests.RequestException, HTTPError) as error:
         raise TerraError(f"ssh.github: {url} cannot be fetched: {error}", hint=hint) from error
     if status == 404:
         raise NotFoundError(f"ssh.github: there is no GitHub account {user!r}")

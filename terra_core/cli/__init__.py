@@ -22,6 +22,7 @@ _COMMANDS = {
     "info": "Show what the controller is and does.",
     "delete": "Take a machine's boot files, targets and disks away.",
     "pxe": "Install the network boot loaders of a pxe image.",
+    "unpack": "Unpack an image into a directory.",
     "plugins": "List the installed plugins and their roles.",
 }
 

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from terra_core.bill import Format
+    from terra_core.config.loader import Document
+    from terra_core.config.server import Server
+    from terra_core.config.session import Session
     from terra_core.create import Created, Rendered
+    from terra_core.plugins import Plugins
 
 _EXAMPLE = """\
 # A machine's image. Every key is here; those with a "#" in front are optional, with their defaults where they have one.
@@ -34,7 +39,7 @@ RUN echo 'terra:terra' | chpasswd
 # The program that the machine starts first.
 # init = "/sbin/init"
 
-# Images whose files are laid over the base system, in order.
+# Images whose files are laid over the base system, in order; the systemd units that they bring are enabled.
 # components = ["docker.io/stellarproject/containerd:v4"]
 
 # Who may log in as terra: keys, and the keys of a GitHub account, fetched when the image is built.
@@ -52,17 +57,28 @@ RUN echo 'terra:terra' | chpasswd
   # network = "netplan"
   # registry = "docker"
 
-# The network plugin's own table. Without an interface, every wired one asks for its address by DHCP.
+# The network plugin's own table. Without any device, every wired interface asks for its address by DHCP.
 [netplan]
+  # VLANs, bridges, and bonds (with interfaces, such as ["eth0", "eth1"], and parameters, such as their mode) have the same keys
+  # as interfaces, from dhcp4 to optional. What is a part of a bond or a bridge has no address of its own.
+  # vlans = [{ name = "vlan20", id = 20, link = "eth0", addresses = ["10.0.20.20/24"] }]
+  # bridges = [{ name = "br0", interfaces = [], parameters = { stp = false } }]
+  # bonds = []
+
   [[netplan.interfaces]]
     name = "eth0"
     # dhcp4 = true                       # the default without addresses
     # dhcp6 = false
+    # accept_ra = true                   # IPv6 router advertisements; networkd decides when left out
     # addresses = ["10.0.10.20/24"]
     # gateway = "10.0.10.1"
+    # routes = [{ to = "10.0.0.0/8", via = "10.0.10.2", metric = 100, on_link = false }]
     # nameservers = ["10.0.10.1"]
+    # search = ["example.com"]
     # mtu = 1500
     # optional = false                   # true: the machine starts up without waiting for it
+    # match = { macaddress = "54:b2:03:07:f1:d1" }     # or name, or driver, with wildcards: which interface it is
+    # set_name = "lan0"                  # the name that the matching interface gets
 
 # The registry plugin's own table.
 [docker]
@@ -87,6 +103,29 @@ RUN echo 'terra:terra' | chpasswd
 @click.option("--push", is_flag=True, help="Push the image when it is built.")
 @click.option("-n", "--dry", is_flag=True, help="Print the Dockerfile and every rendered file, and build nothing.")
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
+@click.option(
+    "--builder",
+    type=click.Choice(["auto", "classic", "buildkit"]),
+    default="auto",
+    help="What builds it. Default: auto, the classic builder, or BuildKit for a userland that needs it.",
+)
+@click.option(
+    "--test",
+    type=click.Choice(["qemu", "container"]),
+    is_flag=False,
+    flag_value="qemu",
+    help="Boot the image before it is pushed, in an emulated machine (qemu, the default) or as a container, and fail when its "
+    "system does not come up healthy.",
+)
+@click.option(
+    "--test-timeout", type=click.IntRange(1), default=900, metavar="SECONDS", help="How long it may take. Default: 900"
+)
+@click.option(
+    "--sbom",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the list of the image's packages to a file: .cdx.json or .json for CycloneDX, .spdx.json for SPDX.",
+)
+@click.option("--sbom-format", type=click.Choice(["cyclonedx", "spdx"]), help="Its format, whatever the name of the file is.")
 @click.option("--dump", is_flag=True, help="Print a complete, commented server.toml and end.")
 @click.argument("source", metavar="server.toml", required=False)
 @click.pass_context
@@ -97,6 +136,11 @@ def command(
     push: bool,
     dry: bool,
     no_cache: bool,
+    builder: str,
+    test: str | None,
+    test_timeout: int,
+    sbom: Path | None,
+    sbom_format: str | None,
     dump: bool,
     source: str | None,
 ) -> None:
@@ -110,11 +154,13 @@ def command(
     from terra_core.config.loader import load
     from terra_core.config.server import Server
     from terra_core.config.session import Session
-    from terra_core.create import create, render
+    from terra_core.create import create, push_created, render
+    from terra_core.hookspecs import Builder
     from terra_core.plugins import Plugins
     from terra_core.system.signals import terminating
 
     plugins = Plugins.discover()
+    kind = _format(sbom, sbom_format) if sbom else None
     document = load(source, Server, owners=plugins.names)
     context = context or _directory_of(source)
     lines = _read(userland) if userland else None
@@ -122,16 +168,56 @@ def command(
         _print_rendered(render(document, plugins=plugins, session=Session(), context=context, userland=lines))
         return
     with terminating(), reporter(verbose=bool(ctx.obj and ctx.obj["debug"])) as report:
+        session = Session(source=document.source, tables=document.tables, report=report)
         created = create(
             document,
             plugins=plugins,
-            session=Session(report=report),
+            session=session,
             context=context,
             userland=lines,
-            push=push,
             no_cache=no_cache,
+            builder=Builder(builder),
         )
+        if test:
+            _try(test, created, document, plugins, session, test_timeout)
+        if sbom and kind:
+            _write_bill(sbom, kind, created, document, plugins, session)
+        if push:
+            created = push_created(document, created, plugins=plugins, session=session)
     _print_created(created)
+
+
+def _try(
+    way: str, created: Created, document: Document[Server], plugins: Plugins, session: Session, seconds: float
+) -> None:
+    from terra_core.trial import WAYS, explain
+
+    trial = WAYS[way](created.id, document.value, plugins=plugins, session=session, seconds=seconds)
+    if not trial.healthy:
+        raise explain(trial, created.reference)
+    click.echo(f"tested {created.reference}: its system is {trial.state}", err=True)
+
+
+def _format(path: Path, said: str | None) -> Format:
+    from terra_core.bill import format_of  # here and below: most runs write none
+
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"there is no directory {path.parent}", param_hint="--sbom")
+    return format_of(path, said)
+
+
+def _write_bill(
+    path: Path, kind: Format, created: Created, document: Document[Server], plugins: Plugins, session: Session
+) -> None:
+    from terra_core.bill import make_bill
+    from terra_core.errors import TerraError
+
+    bill = make_bill(created.id, document.value, plugins=plugins, session=session)
+    try:
+        path.write_bytes(bill.render(kind))
+    except OSError as error:
+        raise TerraError(f"{path}: cannot be written: {error.strerror}") from error
+    click.echo(f"wrote {path}: {len(bill.packages)} packages", err=True)
 
 
 def _directory_of(source: str) -> Path | None:
@@ -159,7 +245,8 @@ def _print_rendered(rendered: Rendered) -> None:
 def _print_created(created: Created) -> None:
     size = f"{created.size / 1000**2:.1f} MB"
     if created.pinned:
-        click.echo(f"built {created.reference} ({size}), and pushed it to {created.reference.registry}", err=True)
+        where = created.reference.registry
+        click.echo(f"built {created.reference} ({size}, {created.id}), and pushed it to {where}", err=True)
         click.echo(created.pinned)
     else:
         click.echo(f"built {created.reference} ({size}) in the engine on this machine; --push pushes it", err=True)

@@ -28,8 +28,9 @@ class _Display(Protocol):
 def reporter(stream: TextIO | None = None, *, verbose: bool = False) -> Iterator[Report]:
     """Give a :data:`Report` that shows events for as long as the block lasts.
 
-    On a terminal, every step has a bar, with its rate where bytes are counted. Elsewhere a step has a line when it begins and
-    when it ends, one for each thing that is counted other than bytes, and one every few seconds while it lasts.
+    On a terminal, every step has a bar, with what it said last, how long it has taken, and its rate where bytes are counted.
+    Elsewhere a step has a line when it begins and when it ends, one for each thing that is counted other than bytes, and one
+    every few seconds while it lasts.
 
     :param stream: where to; standard error when left out.
     :param verbose: show the text of every event, such as all that the steps of a build print.
@@ -123,7 +124,7 @@ class _Bars:
         if self._progress is None:
             # Here, because most runs show no bar.
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
             from rich.table import Column
 
             wide = Column(ratio=1, no_wrap=True, overflow="ellipsis")
@@ -132,6 +133,7 @@ class _Bars:
                 TextColumn("{task.fields[text]}", markup=False, table_column=wide),
                 BarColumn(bar_width=24),
                 TextColumn("{task.fields[figures]}", markup=False, justify="right"),
+                TimeElapsedColumn(),
                 console=Console(file=self._stream),
                 expand=True,
             )
@@ -149,12 +151,13 @@ def _figures(event: Event, seconds: float | None) -> str:
         return ""
     if event.unit != "bytes":
         return f"{event.done} of {event.total}" if event.total is not None else f"{event.done} {event.unit}"
-    size = _size(event.done) if event.total is None or _is_end(event) else f"{_size(event.done)} of {_size(event.total)}"
-    rate = f", {_size(int(event.done / seconds))}/s" if seconds and event.done else ""
+    size = size_of(event.done) if event.total is None or _is_end(event) else f"{size_of(event.done)} of {size_of(event.total)}"
+    rate = f", {size_of(int(event.done / seconds))}/s" if seconds and event.done else ""
     return size + rate
 
 
-def _size(count: int) -> str:
+def size_of(count: int) -> str:
+    """A number of bytes as a person reads it: ``12.3 MB``."""
     if count < 1000:
         return f"{count} bytes"
     amount, unit = float(count), "bytes"

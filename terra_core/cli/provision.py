@@ -14,6 +14,10 @@ mac = "54:b2:03:07:f1:d1"
 # What `terra create --push` made.
 image = "docker.io/stellarproject/example:6"
 
+# Take the image only when it is signed with the private half of this key, as `cosign sign --key` does.
+# [trust]
+#   key = "/etc/terra/cosign.pub"
+
 # A file system each. One is labelled "os": the system.
 [[groups]]
   label = "os"
@@ -48,6 +52,7 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
     from terra_core.cli.connection import carry_out, connect
     from terra_core.config.loader import config_error, load
     from terra_core.config.node import Node, provision_problems
+    from terra_core.config.trust import with_key
     from terra_core.plugins import Plugins
 
     document = load(source, Node, owners=Plugins.discover().names)
@@ -55,6 +60,7 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
     if problems:
         raise config_error(document.source, problems)
     client = connect(ctx)
-    node = carry_out(client, lambda: client.post("/v1/nodes", document.raw))
+    body = with_key(document.raw, document.value.trust)
+    node = carry_out(client, lambda: client.post("/v1/nodes", body))
     click.echo(json.dumps(node, indent=1))
     click.echo(f"{node['hostname']} is provisioned: switch it on, and let it boot from the network", err=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from attrs import Factory, evolve, frozen
 
 from terra_core.config.structure import Problem, has
+from terra_core.config.trust import Trust
 from terra_core.config.values import Address, PluginName
 
 API_PORT = 9000
@@ -36,6 +37,7 @@ class Controller:
     :param database: where the state is kept, as a URL; a SQLite file of the controller's own when left out.
     :param jobs: how many machines are provisioned at once.
     :param tls: certificate and key of the API.
+    :param trust: whose images are provisioned, whatever a node says beside it; anybody's when left out.
     :param plugins: the plugin of each role, where it is not the default.
     """
 
@@ -46,6 +48,7 @@ class Controller:
     database: str | None = None
     jobs: int = 2
     tls: Tls | None = None
+    trust: Trust | None = None
     plugins: Mapping[str, PluginName] = Factory(dict)
 
     @property

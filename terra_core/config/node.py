@@ -8,10 +8,26 @@ from enum import Enum
 from attrs import Factory, frozen
 
 from terra_core.config.structure import Problem, has, known
-from terra_core.config.values import DevicePath, Hostname, ImageReference, Label, Mac, MountPath, PluginName, Size, shown
+from terra_core.config.trust import Trust
+from terra_core.config.values import (
+    Compression,
+    DevicePath,
+    Hostname,
+    ImageReference,
+    Label,
+    Mac,
+    MountOption,
+    MountPath,
+    PluginName,
+    Size,
+    shown,
+)
 
 OS_LABEL = Label("os")
 """The label of the group that holds the operating system, and the name of the subvolume that is its root."""
+
+_NEEDED_FIRST = frozenset({"bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr"})
+_KERNELS = frozenset({"dev", "proc", "run", "sys"})
 
 _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}
 
@@ -46,6 +62,24 @@ class Stage(Enum):
         return int(self.value[-1])
 
 
+class Firmware(Enum):
+    """What starts the boot loader of an installed machine."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+    BOTH = "both"
+
+    @property
+    def bios(self) -> bool:
+        """Whether a BIOS can start it."""
+        return self is not Firmware.UEFI
+
+    @property
+    def uefi(self) -> bool:
+        """Whether UEFI firmware can start it."""
+        return self is not Firmware.BIOS
+
+
 @frozen(kw_only=True)
 class Disk:
     """``[[groups.disk]]``.
@@ -77,8 +111,11 @@ class DiskGroup:
     :param label: its file system label; ``os`` is the one with the operating system.
     :param type: how data lies on the disks.
     :param stage: when it is mounted.
-    :param mbr: whether the disks get a boot loader for BIOS machines.
+    :param mbr: whether the disks get a boot loader for BIOS machines, also where the group is on partitions that were there.
+    :param boot: the firmware that an installed machine starts by; both on whole disks when left out.
     :param filesystem: the filesystem plugin of this group, where it is not the one of the file.
+    :param compression: how its files are compressed; as the filesystem plugin's own table says when left out.
+    :param options: further mount options of all that it mounts.
     :param disk: its disks, in order.
     :param subvolumes: its subvolumes besides the root.
     """
@@ -87,7 +124,10 @@ class DiskGroup:
     type: Profile = Profile.SINGLE
     stage: Stage = Stage.STAGE1
     mbr: bool = False
+    boot: Firmware | None = None
     filesystem: PluginName | None = None
+    compression: Compression | None = None
+    options: tuple[MountOption, ...] = ()
     disk: tuple[Disk, ...]
     subvolumes: tuple[Subvolume, ...] = ()
 
@@ -99,6 +139,14 @@ class DiskGroup:
             for at in (at for at, name in known(self.subvolumes, "name") if name == OS_LABEL):
                 text = f'"{OS_LABEL}" is the subvolume of the system itself; choose another name'
                 yield Problem(f"subvolumes[{at}].name", text)
+        for at, path in known(self.subvolumes if has(self, "subvolumes") else (), "path"):
+            first, _, rest = path.lstrip("/").partition("/")
+            if first in _KERNELS or (first in _NEEDED_FIRST and not rest):
+                yield Problem(f"subvolumes[{at}].path", f"{path} has to be there before the machine mounts a subvolume")
+        if has(self, "mbr", "boot") and self.mbr and self.boot is Firmware.UEFI:
+            yield Problem("boot", 'is "uefi", and mbr = true asks for a boot loader for a BIOS: leave one out, or say "both"')
+        if has(self, "label", "boot") and self.boot is not None and self.label != OS_LABEL:
+            yield Problem("boot", f'only the group "{OS_LABEL}" is booted from')
 
 
 @frozen(kw_only=True)
@@ -109,6 +157,7 @@ class Node:
     :param image: the image that it runs.
     :param mac: the address of the interface it boots from; needed for provisioning.
     :param groups: its file systems.
+    :param trust: whose images it runs; anybody's when left out.
     :param plugins: the plugin of each role, where it is not the default.
     """
 
@@ -116,6 +165,7 @@ class Node:
     image: ImageReference
     mac: Mac | None = None
     groups: tuple[DiskGroup, ...]
+    trust: Trust | None = None
     plugins: Mapping[str, PluginName] = Factory(dict)
 
     @property

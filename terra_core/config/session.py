@@ -22,12 +22,14 @@ class Session:
     :param source: the name of the file that the tables come from, for errors.
     :param tables: the plugins' top-level tables of that file, as parsed.
     :param places: where a controller keeps what it owns.
+    :param plain_http: whether the registry of the image that this run is about may be talked to without TLS.
     :param report: takes progress events, and may raise to end the work.
     """
 
     source: str = "configuration"
     tables: Mapping[str, object] = Factory(dict)
     places: Places = Places()
+    plain_http: bool = False
     report: Report = silent
 
     def settings(self, name: str, model: type[M]) -> M:

@@ -253,6 +253,8 @@ def _make_converter() -> Converter:
         values.Label: values.parse_label,
         values.MountPath: values.parse_mount_path,
         values.DevicePath: values.parse_device,
+        values.Compression: values.parse_compression,
+        values.MountOption: values.parse_mount_option,
         values.Tag: values.parse_tag,
         values.Repository: values.parse_repository,
         values.Address: values.parse_address,

@@ -26,6 +26,10 @@ MountPath = NewType("MountPath", str)
 """An absolute path in the machine where something is mounted."""
 DevicePath = NewType("DevicePath", str)
 """The absolute path of a block device or of an image file."""
+Compression = NewType("Compression", str)
+"""How files are compressed: an algorithm, and a level if any."""
+MountOption = NewType("MountOption", str)
+"""One option of mount(8)."""
 Tag = NewType("Tag", str)
 """A tag of the OCI distribution specification."""
 Repository = NewType("Repository", str)
@@ -50,6 +54,11 @@ _HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _HOSTNAME_LIMIT = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._@+:-]+)+")
+_COMPRESSION = re.compile(r"(?:zstd(?::(?:[1-9]|1[0-5]))?|zlib(?::[1-9])?|lzo)")
+_MOUNT_OPTION = re.compile(r"[a-z][a-z0-9_-]{0,31}(?:=[A-Za-z0-9][A-Za-z0-9:._/+-]{0,63})?")
+_TERRAS_OPTIONS = frozenset({
+    "subvol", "subvolid", "device", "compress", "compress-force", "degraded", "ro", "remount", "bind", "nofail", "noauto",
+})  # fmt: skip
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REGISTRY = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
@@ -164,6 +173,21 @@ def _absolute(raw: object, expected: str) -> str:
     return text
 
 
+def parse_compression(raw: object) -> Compression:
+    """The ``compress`` mount option of btrfs(5): ``zstd``, ``zlib`` or ``lzo``, the first two with a level if any."""
+    return Compression(
+        _matching(_COMPRESSION, raw, '"zstd", "zlib" or "lzo", the first two with a level if any, such as "zstd:3"')
+    )
+
+
+def parse_mount_option(raw: object) -> MountOption:
+    """One mount option, such as ``noatime`` or ``commit=120``; none of those that Terra sets itself or that hide a mount."""
+    text = _matching(_MOUNT_OPTION, raw, 'one mount option, such as "noatime" or "commit=120"')
+    if text.partition("=")[0] in _TERRAS_OPTIONS:
+        raise ValueError(f"{shown(text)} is an option that Terra sets itself, or one that keeps a machine out")
+    return MountOption(text)
+
+
 def parse_tag(raw: object) -> Tag:
     """A tag: letters, digits, dots, hyphens and underscores, at most 128."""
     return Tag(_matching(_TAG, raw, 'a version of letters, digits, dots, hyphens and underscores, such as "6"'))
@@ -234,6 +258,11 @@ class ImageReference:
 
     def __str__(self) -> str:
         return self.text
+
+
+def pinned(reference: ImageReference, digest: str) -> ImageReference:
+    """The same repository, by digest: what a tag named when it was looked up."""
+    return parse_image_reference(f"{reference.registry}/{reference.path}@{digest}")
 
 
 def parse_image_reference(raw: object) -> ImageReference:

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from terra_core.config.controller import Controller
 from terra_core.config.loader import Document
 from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
+from terra_core.config.trust import Trust, with_key
 from terra_core.config.values import ImageReference
 from terra_core.controller.store import Record, State, Store
 from terra_core.deploy import Deployed, deploy, filesystem_of
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot, Target, TargetRequest
 from terra_core.image.apply import apply_layers
-from terra_core.image.layout import Layout
+from terra_core.image.source import ImageSource
 from terra_core.plugins import Filled, Plugins
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import uninterrupted
@@ -63,7 +64,7 @@ class Machines:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
-        self._pulls: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._images: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)  # held where one must not be dropped
         self._boot_service = threading.Lock()
         self._boot_image = threading.Lock()
         self._targets = threading.Lock()  # held where a record and its targets must not part: export, restore, release
@@ -83,7 +84,7 @@ class Machines:
             raise TerraError(f"{document.source}: mac: is required for provisioning")
         for group in node.groups:
             filesystem_of(group, node, self._services.plugins, source=document.source)
-        return self._store.reserve(node, node.mac, document.raw, document.tables)
+        return self._store.reserve(node, node.mac, with_key(document.raw, node.trust), document.tables)
 
     def provision(self, record: Record, report: Report) -> Mapping[str, Any]:
         """Give a reserved machine its disks, and let it boot.
@@ -98,14 +99,14 @@ class Machines:
             stack.push(_when_failing(lambda: self._undo(hostname)))
             work = stack.enter_context(self._workspace(hostname))
             report(Event("pull", f"pull {record.node.image}"))
-            layout, digest = self._pull(record.node.image, session)
-            record = self._store.save(evolve(record, digest=digest, targets=self._plan(record)))
-            for target in record.targets:
-                offer: AbstractContextManager[object] = services.role("storage").call(
-                    "provision_target", AbstractContextManager, target=target, session=session
-                )
-                stack.enter_context(offer)
-            deployed = self._lay_down(record, layout, work, session)
+            with self._pulled(record.node.image, record.node.trust, session) as image:
+                record = self._store.save(evolve(record, digest=str(image.digest), targets=self._plan(record)))
+                for target in record.targets:
+                    offer: AbstractContextManager[object] = services.role("storage").call(
+                        "provision_target", AbstractContextManager, target=target, session=session
+                    )
+                    stack.enter_context(offer)
+                deployed = self._lay_down(record, image, work, session)
             arguments = tuple(argument for target in record.targets for argument in target.kernel_arguments)
             record = evolve(record, kernel_arguments=(*deployed.kernel_arguments, *arguments))
             boot = evolve(record.boot, kernel=deployed.kernel, initrd=deployed.initrd)
@@ -166,20 +167,22 @@ class Machines:
         session = self._services.session.reporting_to(report)
         with self._boot_image, self._workspace("pxe") as work, ExitStack() as stack:
             stack.callback(self._drop_image, reference)
-            layout, digest = self._pull(reference, session)
+            stack.enter_context(self._images[str(reference)])
+            image = stack.enter_context(self._pulled(reference, None, session))
             tree = work / "tree"
             tree.mkdir()
-            apply_layers(layout, layout.manifest(layout.resolve(digest)), tree, report=report)
+            apply_layers(image, tree, report=report)
             files: Sequence[str] = self._services.role("boot").call(
                 "install_boot_image", (list, tuple), tree=tree, session=session
             )
         self.start_boot(session)
-        return {"image": str(reference), "digest": digest, "files": sorted(files)}
+        return {"image": str(reference), "digest": str(image.digest), "files": sorted(files)}
 
-    def _lay_down(self, record: Record, layout: Layout, work: Path, session: Session) -> Deployed:
+    def _lay_down(self, record: Record, image: ImageSource, work: Path, session: Session) -> Deployed:
         disks = {target.label: [Path(lun.path) for lun in target.luns] for target in record.targets}
         of_node = evolve(session, source="node.toml", tables=record.tables)
-        return deploy(record.node, layout, record.digest, disks, plugins=self._services.plugins, session=of_node, work=work)
+        plugins = self._services.plugins
+        return deploy(record.node, lambda _: nullcontext(image), disks, plugins=plugins, session=of_node, work=work)
 
     def _plan(self, record: Record) -> tuple[Target, ...]:
         services, targets, first_lun = self._services, [], 0
@@ -197,12 +200,21 @@ class Machines:
             first_lun += len(group.disk)
         return tuple(targets)
 
-    def _pull(self, reference: ImageReference, session: Session) -> tuple[Layout, str]:
-        with self._pulls[str(reference)]:
-            place = self._image_place(reference)
-            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            digest = self._services.role("registry").call("pull_image", str, reference=reference, layout=place, session=session)
-            return Layout(place), digest
+    def _pulled(
+        self, reference: ImageReference, trust: Trust | None, session: Session
+    ) -> AbstractContextManager[ImageSource]:
+        """An image that may still be on its way; signed as the controller wants it, and as whoever asks for it does."""
+        place = self._image_place(reference)
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        offer: AbstractContextManager[ImageSource] = self._services.role("registry").call(
+            "pull_image",
+            AbstractContextManager,
+            reference=reference,
+            layout=place,
+            session=session,
+            trust=tuple(dict.fromkeys(one for one in (self._services.config.trust, trust) if one is not None)),
+        )
+        return offer
 
     def _image_place(self, reference: ImageReference) -> Path:
         return self._services.session.places.state / "images" / hashlib.sha256(str(reference).encode()).hexdigest()[:32]
@@ -249,7 +261,7 @@ class Machines:
         self.start_boot(session)
 
     def _drop_image(self, reference: ImageReference) -> None:
-        with self._pulls[str(reference)]:
+        with self._images[str(reference)]:
             if not any(record.node.image == reference for record in self._store.all()):
                 shutil.rmtree(self._image_place(reference), ignore_errors=True)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import define, frozen
@@ -19,15 +18,17 @@ from terra_core.image.directories import Directories
 from terra_core.image.documents import Descriptor, Manifest
 from terra_core.image.entries import EntryWriter
 from terra_core.image.faults import ImageError, shown
-from terra_core.image.layout import Layout
 from terra_core.image.limits import Limits, Tally
 from terra_core.image.media import LAYERS
-from terra_core.image.tar import TarReader
+from terra_core.image.source import Blob, ImageSource
+from terra_core.image.tar import ByteStream, TarReader
 from terra_core.image.whiteouts import LayerRecord
 from terra_core.system.progress import Event, Report, silent
 
 _BETWEEN_REPORTS = 0.2
 _PIECES_AHEAD = 8
+_READ_ON_AT_ONCE = 1 << 20
+_MOST_READ_ON = 256 << 20
 
 
 @frozen
@@ -47,61 +48,61 @@ class Applied:
 
 
 def apply_layers(
-    layout: Layout, manifest: Manifest, root: Path, *, limits: Limits | None = None, report: Report = silent
+    image: ImageSource, root: Path, *, limits: Limits | None = None, report: Report = silent, spared: str | None = None
 ) -> Applied:
     """Apply an image to a root directory, as the OCI image specification's ``layer.md`` says.
 
-    Every layer's size and digest is verified before the first change; the digest of what they hold when uncompressed is
-    verified while it is applied. Nothing is written through any link to outside of the root. What was written is not yet
-    synced to disk. After an error the tree is incomplete: discard it.
+    Layers are read, verified, inflated and written in one pass: what was written is that of the image only when this returns.
+    After an error the tree is incomplete, and may hold content that nobody vouches for: discard it. Nothing is ever written
+    through any link to outside of the root. What was written is not yet synced to disk.
 
-    :param layout: where the image is.
-    :param manifest: what to apply.
+    :param image: what to apply; its layers may still be on their way.
     :param root: an existing directory that nobody else writes to; need not be empty.
     :param limits: how much the image may ask for; :class:`Limits` when left out.
-    :param report: gets events ``verify`` and ``apply``, counted in compressed bytes, five a second at most; may end the
-        work by raising :class:`terra_core.errors.InterruptedWork`.
+    :param report: gets events ``apply``, counted in compressed bytes, five a second at most; may end the work by raising
+        :class:`terra_core.errors.InterruptedWork`.
+    :param spared: a name in the root, one that the image cannot know, that no whiteout touches.
     :returns: what was done.
     :raises TerraError: naming the layer and the entry.
     """
     started = time.monotonic()
     if os.geteuid() != 0:
         raise TerraError("only root can give files their owners", hint="run this as root")
-    diff_ids = layout.config(manifest).diff_ids
+    manifest, diff_ids = image.manifest, image.config.diff_ids
     tally = Tally(limits or Limits())
-    _verify(layout, manifest, report)
-    progress = _Progress("apply", manifest, report)
+    progress = _Progress(manifest, report)
     with Directories(root, tally) as directories:
         for position, (layer, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True)):
-            record = LayerRecord() if position else None
-            _apply_layer(_Layer(layout, layer, diff_id, tally), directories, record, progress)
+            away = (directories.open(b"").identity, os.fsencode(spared)) if spared is not None else None
+            record = LayerRecord(away) if position else None
+            _apply_layer(_Layer(image, layer, diff_id, tally), directories, record, progress)
     progress.end()
     return Applied(len(manifest.layers), tally.entries, tally.bytes, time.monotonic() - started)
 
 
 @define
 class _Layer:
-    layout: Layout
+    image: ImageSource
     descriptor: Descriptor
     diff_id: Digest
     tally: Tally
+    reader: TarReader | None = None
 
-    def fault(self, where: bytes, error: Exception) -> TerraError:
+    def fault(self, error: Exception) -> TerraError:
         """The error that says in which layer and at which entry something went wrong."""
         message, hint = (error.message, error.hint) if isinstance(error, TerraError) else (str(error), "")
         if isinstance(error, OSError):
             message = error.strerror or str(error)
             hint = "the disk is too small for the image" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        place = f"{shown(where)}: " if where else ""
+        place = f"{shown(self.reader.at)}: " if self.reader and self.reader.at else ""
         return ImageError(f"layer {self.descriptor.digest}: {place}{message}", hint=hint)
 
 
 class _Progress:
     """Counts compressed bytes, and reports them now and then."""
 
-    def __init__(self, step: str, manifest: Manifest, report: Report) -> None:
+    def __init__(self, manifest: Manifest, report: Report) -> None:
         self.done = 0
-        self._step = step
         self._report = report
         self._total = sum(layer.size for layer in manifest.layers)
         self._layers = len(manifest.layers)
@@ -114,11 +115,6 @@ class _Progress:
             self._next = now + _BETWEEN_REPORTS
             self._event()
 
-    def count(self, length: int) -> None:
-        """Count bytes, and report."""
-        self.done += length
-        self.tell()
-
     def end(self) -> None:
         """Report that all is done."""
         self.done = self._total
@@ -126,25 +122,33 @@ class _Progress:
 
     def _event(self) -> None:
         text = f"{self._layers} layer{'s' * (self._layers != 1)}"
-        self._report(Event(self._step, text, min(self.done, self._total), self._total))
-
-
-def _verify(layout: Layout, manifest: Manifest, report: Report) -> None:
-    progress = _Progress("verify", manifest, report)
-    verified: set[Descriptor] = set()
-    for layer in manifest.layers:
-        if layer not in verified:
-            layout.verify(layer, progress.count)
-            verified.add(layer)
-    progress.end()
+        self._report(Event("apply", text, min(self.done, self._total), self._total))
 
 
 def _apply_layer(layer: _Layer, directories: Directories, record: LayerRecord | None, progress: _Progress) -> None:
-    hasher = layer.diff_id.hasher()
     before = progress.done
+    try:
+        with layer.image.open_layer(layer.descriptor) as blob:
+            try:
+                _write_layer(layer, blob, directories, record, progress)
+            except ImageError:
+                # A blob that is not what was asked for explains whatever its content led to.
+                reader, layer.reader = layer.reader, None
+                _read_on(blob, progress)
+                layer.reader = reader
+                raise
+    except (ImageError, OSError) as error:
+        raise layer.fault(error) from error
+    progress.done = before + layer.descriptor.size
+
+
+def _write_layer(
+    layer: _Layer, blob: Blob, directories: Directories, record: LayerRecord | None, progress: _Progress
+) -> None:
+    hasher = layer.diff_id.hasher()
 
     def read(length: int) -> bytes:
-        piece = blob.read(length) or b""
+        piece = blob.read(length)
         progress.done += len(piece)
         return piece
 
@@ -153,23 +157,23 @@ def _apply_layer(layer: _Layer, directories: Directories, record: LayerRecord | 
             hasher.update(piece)
             yield piece
 
-    with ExitStack() as stack:
-        blob = stack.enter_context(os.fdopen(layer.layout.open_blob(layer.descriptor), "rb", buffering=0))
-        pieces = uncompressed(read, LAYERS[layer.descriptor.media_type], layer.tally.limits)
-        ahead = stack.enter_context(Ahead(hashed(pieces), _PIECES_AHEAD))
-        reader = TarReader(ahead, layer.tally)
-        try:
-            _write_entries(reader, EntryWriter(directories, reader, layer.tally, record, progress.tell), progress.tell)
-        except (ImageError, OSError) as error:
-            raise layer.fault(reader.at, error) from error
+    pieces = uncompressed(read, LAYERS[layer.descriptor.media_type], layer.tally.limits)
+    with Ahead(hashed(pieces), _PIECES_AHEAD) as ahead:
+        layer.reader = TarReader(ByteStream(ahead), layer.tally)
+        writer = EntryWriter(directories, layer.reader, layer.tally, record, progress.tell)
+        for entry in layer.reader:
+            writer.write(entry)
+            progress.tell()
+    layer.reader = None
+    _read_on(blob, progress)
     if hasher.hexdigest() != layer.diff_id.encoded:
         found = f"{layer.diff_id.algorithm}:{hasher.hexdigest()}"
-        message = f"uncompressed it has the digest {found}, where the configuration says {layer.diff_id}"
-        raise layer.fault(b"", ImageError(message))
-    progress.done = before + layer.descriptor.size
+        raise ImageError(f"uncompressed it has the digest {found}, where the configuration says {layer.diff_id}")
 
 
-def _write_entries(reader: TarReader, writer: EntryWriter, tell: Callable[[], None]) -> None:
-    for entry in reader:
-        writer.write(entry)
-        tell()
+def _read_on(blob: Blob, progress: _Progress) -> None:
+    """Read what is left of a blob, within reason, for its end to be verified."""
+    left = _MOST_READ_ON
+    while left > 0 and (piece := blob.read(_READ_ON_AT_ONCE)):
+        left -= len(piece)
+        progress.tell()

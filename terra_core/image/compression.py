@@ -53,7 +53,7 @@ def uncompressed(read: Read, kind: str, limits: Limits) -> Iterator[bytes]:
     :raises ImageError: when the content is of another kind, broken, cut off, followed by something else, or too large.
     """
     source = _Source(read)
-    found = _kind_of(source.peek(4))
+    found = kind_of(source.peek(4))
     if found != kind:
         raise ImageError(f"the content is {found}, but its media type says {kind}")
     pieces = source.rest() if kind == "plain" else _gathered(_members(source, kind))
@@ -111,7 +111,7 @@ def _members(source: _Source, kind: str) -> Iterator[bytes]:
         following = source.peek(4)
         if not following:
             return
-        if _kind_of(following) != kind:
+        if kind_of(following) != kind:
             raise ImageError(f"something follows the end of the {kind} data")
         # Seekable formats hold a member a file: what is handed over in vain is copied, so hand over little.
         step = _SMALL
@@ -154,7 +154,8 @@ def _decoder(kind: str) -> _Decoder:
     return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
 
 
-def _kind_of(magic: bytes) -> str:
+def kind_of(magic: bytes) -> str:
+    """The compression of a stream by its first four bytes: ``gzip``, ``zstd`` or ``plain``."""
     if magic.startswith(_GZIP):
         return "gzip"
     skippable = len(magic) == 4 and magic[1:] == b"\x2a\x4d\x18" and magic[0] >> 4 == 5

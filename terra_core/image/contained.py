@@ -74,6 +74,24 @@ class ContainedRoot:
         except OSError as error:
             raise TerraError(f"/{path} of the image's tree cannot be written: {error.strerror}") from error
 
+    def remove(self, path: str) -> None:
+        """Remove a file or symbolic link, if it is there; its directory is resolved below the root.
+
+        :param path: relative to the root.
+        :raises TerraError: when it cannot be removed, such as a directory.
+        """
+        directory, _, name = path.rpartition("/")
+        try:
+            parent = open_below(self._root, os.fsencode(directory or "."), DIRECTORY, _WITHIN)
+            try:
+                os.unlink(name, dir_fd=parent)
+            finally:
+                os.close(parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise TerraError(f"/{path} of the image's tree cannot be removed: {error.strerror}") from error
+
     def names(self, path: str) -> frozenset[str]:
         """The names in a directory; none when there is no such directory.
 

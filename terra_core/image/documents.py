@@ -89,6 +89,11 @@ class ImageConfig:
     working_dir: str = ""
     labels: Mapping[str, str] = field(factory=dict)
 
+    @property
+    def platform(self) -> Platform:
+        """What it was built for."""
+        return Platform(self.os, self.architecture)
+
 
 def read_descriptor(node: Node) -> Descriptor:
     """Read a descriptor.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from attrs import frozen
 
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.image import media
-from terra_core.image.digest import is_digest, parse_digest
+from terra_core.image.digest import Digest, is_digest, parse_digest
 from terra_core.image.documents import (
     REFERENCE_NAME,
     Descriptor,
@@ -23,7 +26,9 @@ from terra_core.image.documents import (
 )
 from terra_core.image.faults import ImageError
 from terra_core.image.openat import DIRECTORY, Resolve, open_below
+from terra_core.image.source import Blob
 from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
+from terra_core.image.verified import VerifiedBlob
 
 _DEEPEST_INDEX = 4
 _MOST_INDEXES = 64
@@ -36,6 +41,35 @@ def this_platform() -> Platform:
     """The platform of the machine that this runs on."""
     machine = platform.machine()
     return Platform("linux", _MACHINES.get(machine, machine))
+
+
+def for_this_platform(listed: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    """The manifests and indexes among these that name this machine's platform, or else those that name none."""
+    known = [item for item in listed if item.media_type in media.MANIFESTS | media.INDEXES]
+    fitting = [item for item in known if item.platform == this_platform()]
+    return tuple(fitting or [item for item in known if item.platform is None])
+
+
+@frozen
+class StoredImage:
+    """An image of a layout, as a :class:`terra_core.image.source.ImageSource`.
+
+    :param layout: where it is.
+    :param digest: the digest of its manifest.
+    :param manifest: its manifest.
+    :param config: its configuration.
+    """
+
+    layout: Layout
+    digest: Digest
+    manifest: Manifest
+    config: ImageConfig
+
+    @contextmanager
+    def open_layer(self, layer: Descriptor) -> Iterator[Blob]:
+        """Open a layer, to be verified while it is read."""
+        with os.fdopen(self.layout.open_blob(layer), "rb", buffering=0) as file:
+            yield VerifiedBlob(file.read, layer)
 
 
 class Layout:
@@ -79,6 +113,20 @@ class Layout:
             names = sorted(item.annotations.get(REFERENCE_NAME, str(item.digest)) for item in listed)
             raise NotFoundError(f"{what}: not there", hint=f"there are: {', '.join(names) or 'no images'}")
         return self._choose(candidates, what, depth=0)
+
+    def image(self, reference: str | None = None) -> StoredImage:
+        """Open an image for this machine's platform.
+
+        :param reference: as for :meth:`resolve`.
+        :raises TerraError: as :meth:`resolve`, :meth:`manifest` and :meth:`config` do, or when it is for another platform.
+        """
+        descriptor = self.resolve(reference)
+        manifest = self.manifest(descriptor)
+        config = self.config(manifest)
+        if config.platform != this_platform():
+            message = f"{self.path}: {reference or descriptor.digest}: not built for {this_platform()}"
+            raise NotFoundError(message, hint=f"it is built for {config.platform}")
+        return StoredImage(self, descriptor.digest, manifest, config)
 
     def manifest(self, descriptor: Descriptor) -> Manifest:
         """Read a manifest.
@@ -167,12 +215,10 @@ class Layout:
         if not known:
             types = ", ".join(sorted({item.media_type for item in candidates})) or "nothing"
             raise ImageError(f"{what}: no image manifest, but {types}")
-        wanted = this_platform()
-        fitting = [item for item in known if item.platform == wanted]
-        fitting = fitting or [item for item in known if item.platform is None]
+        fitting = for_this_platform(candidates)
         if not fitting:
             offered = ", ".join(sorted({str(item.platform) for item in known}))
-            raise NotFoundError(f"{what}: not built for {wanted}", hint=f"it is built for {offered}")
+            raise NotFoundError(f"{what}: not built for {this_platform()}", hint=f"it is built for {offered}")
         if len({item.digest for item in fitting}) > 1 and depth == 0:
             names = ", ".join(item.annotations.get(REFERENCE_NAME, str(item.digest)) for item in fitting)
             raise TerraError(f"{what}: there are several", hint=f"name one of {names}")

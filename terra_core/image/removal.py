@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from enum import Enum, auto
 
 from attrs import define
 
@@ -12,8 +13,19 @@ from terra_core.image.directories import Identity
 from terra_core.image.faults import ImageError
 from terra_core.image.openat import DIRECTORY
 
-Keep = Callable[[Identity, bytes], bool]
-"""Whether the entry of this name in the directory with this identity stays."""
+
+class Fate(Enum):
+    """What becomes of an entry when all around it is removed."""
+
+    GOES = auto()
+    STAYS = auto()
+    """It stays; what is below it has a fate of its own."""
+    UNTOUCHED = auto()
+    """It stays with all that is below it."""
+
+
+Keep = Callable[[Identity, bytes], Fate]
+"""What becomes of the entry of this name in the directory with this identity."""
 
 
 @define
@@ -90,10 +102,13 @@ class _Below:
 def _take(fd: int, level: _Level, keep: Keep | None) -> tuple[int, _Below] | None:
     """Deal with the next name of a level; gives the directory to go down into, if it is one."""
     name = level.names.pop()
-    stays = keep is not None and keep(level.identity, name)
+    fate = Fate.GOES if keep is None else keep(level.identity, name)
+    stays = fate is not Fate.GOES
     if stays:
         level.stays = True
-    else:
+    if fate is Fate.UNTOUCHED:
+        return None
+    if not stays:
         try:
             os.unlink(name, dir_fd=fd)
         except IsADirectoryError:

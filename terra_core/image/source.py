@@ -5,8 +5,31 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from attrs import frozen
+
 from terra_core.image.digest import Digest
 from terra_core.image.documents import Descriptor, ImageConfig, Manifest
+
+
+@frozen(kw_only=True)
+class ImageDocuments:
+    """What a registry says of an image, without its layers.
+
+    :param named: the digest of what the reference names: of the manifest, or of an index.
+    :param digest: the digest of the manifest.
+    :param manifest: the manifest for this machine's platform.
+    :param config: its configuration.
+    """
+
+    named: Digest
+    digest: Digest
+    manifest: Manifest
+    config: ImageConfig
+
+    @property
+    def size(self) -> int:
+        """The bytes of all layers, as they are downloaded."""
+        return sum(layer.size for layer in self.manifest.layers)
 
 
 class Blob(Protocol):

@@ -73,12 +73,13 @@ class Node:
         return {key: self[key].text() for key in self.value}
 
 
-def read_document(content: bytes, where: str) -> Node:
-    """Read a JSON document whose top is an object.
+def read_document(content: bytes, where: str, *, top: type = dict) -> Node:
+    """Read a JSON document whose top is an object, or a list where ``top`` says so.
 
     :param content: the document, at most :data:`DOCUMENT_BYTES` of it.
     :param where: what it is, for messages.
-    :raises ImageError: when it is not JSON, repeats a key, nests too deeply or is no object.
+    :param top: ``dict`` or ``list``.
+    :raises ImageError: when it is not JSON, repeats a key, nests too deeply or has another top.
     """
     try:
         value = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -86,8 +87,8 @@ def read_document(content: bytes, where: str) -> Node:
         raise ImageError(f"{where}: nested too deeply") from None
     except ValueError as error:
         raise ImageError(f"{where}: not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ImageError(f"{where}: expected an object at the top")
+    if not isinstance(value, top):
+        raise ImageError(f"{where}: expected {'a list' if top is list else 'an object'} at the top")
     return Node(value, where)
 
 

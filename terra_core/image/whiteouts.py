@@ -11,7 +11,7 @@ from attrs import define, field
 from terra_core.image.directories import Directories, Directory, Identity
 from terra_core.image.faults import ImageError, shown
 from terra_core.image.openat import DIRECTORY
-from terra_core.image.removal import empty, remove
+from terra_core.image.removal import Fate, empty, remove
 
 PREFIX = b".wh."
 _OPAQUE = b".wh..wh..opq"
@@ -25,8 +25,11 @@ class LayerRecord:
 
     Places are known by their directory's inode and their name, so that a path through a link counts as the same place. An
     inode number that is used again within one layer belongs to that layer either way.
+
+    :param spared: a place that no whiteout touches, nor what is below it.
     """
 
+    spared: tuple[Identity, bytes] | None = None
     _written: dict[Identity, set[bytes]] = field(factory=dict, init=False)
     _settled: set[tuple[Identity, bytes]] = field(factory=set, init=False)
 
@@ -41,6 +44,12 @@ class LayerRecord:
     def has(self, directory: Identity, name: bytes) -> bool:
         """Whether the layer put ``name`` there."""
         return _short(name) in self._written.get(directory, ())
+
+    def fate(self, directory: Identity, name: bytes) -> Fate:
+        """What becomes of ``name`` there when a whiteout hides what lower layers had."""
+        if (directory, name) == self.spared:
+            return Fate.UNTOUCHED
+        return Fate.STAYS if self.has(directory, name) else Fate.GOES
 
     def settle(self, directory: Identity, name: bytes) -> bool:
         """Whether this is the first whiteout of ``name`` there: nothing is left for a second one to hide."""
@@ -87,7 +96,7 @@ def _hide_all(directories: Directories, path: bytes, directory: Directory, recor
     directories.forget()
     directory = directories.open(path)
     directory.changed = True
-    empty(directory.fd, record.has)
+    empty(directory.fd, record.fate)
 
 
 def _hide(directories: Directories, path: bytes, name: bytes, record: LayerRecord) -> None:
@@ -98,7 +107,7 @@ def _hide(directories: Directories, path: bytes, name: bytes, record: LayerRecor
         return
     directory.changed = True
     if not record.has(directory.identity, name):
-        remove(directory.fd, name, record.has)
+        remove(directory.fd, name, record.fate)
         return
     try:
         mode = os.stat(name, dir_fd=directory.fd, follow_symlinks=False).st_mode
@@ -107,6 +116,6 @@ def _hide(directories: Directories, path: bytes, name: bytes, record: LayerRecor
     if stat.S_ISDIR(mode):
         fd = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=directory.fd)
         try:
-            empty(fd, record.has)
+            empty(fd, record.fate)
         finally:
             os.close(fd)

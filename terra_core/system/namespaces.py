@@ -1,4 +1,4 @@
-"""Network namespaces, for one thread at a time."""
+"""Namespaces (namespaces(7)): a network for one thread at a time, and mounts that nobody else sees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from terra_core.errors import TerraError
+from terra_core.system.process import run
+
+_CLONE_NEWNS = 0x00020000
 _CLONE_NEWNET = 0x40000000
+
+
+def keep_mounts_private() -> None:
+    """Give this process, and the programs that it starts, a mount namespace of its own (mount_namespaces(7)).
+
+    What it mounts is gone when the last of them has ended, also by kill -9.
+
+    :raises TerraError: when the kernel refuses.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNS) != 0:
+        raise TerraError(f"this process gets no mounts of its own: {os.strerror(ctypes.get_errno())}", hint="run it as root")
+    run(["mount", "--make-rprivate", "/"])
 
 
 @contextmanager

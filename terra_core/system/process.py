@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import IO
 
 from attrs import frozen
 
@@ -21,6 +24,8 @@ _PASSED_ON = (
     "SSL_CERT_FILE", "SSL_CERT_DIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
 )  # fmt: skip
 _STDERR_LINES = 20
+_LAST_SECONDS = 10
+_OWNED = ("setpriv", "--pdeathsig", "TERM", "--")
 
 interruption: ContextVar[Callable[[], bool] | None] = ContextVar("interruption", default=None)
 """Asked several times a second while a program runs; a true answer ends the program and raises InterruptedWork."""
@@ -158,6 +163,113 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def converse(
+    args: Sequence[Argument],
+    *,
+    stdin: Iterable[bytes] = (),
+    timeout: float = 3600,
+    accept: Collection[int] = (0,),
+    env: Mapping[str, str] | None = None,
+) -> Generator[str, None, None]:
+    """Run a program as :func:`run` does, and give each line of its output, both streams together, as it comes.
+
+    Close the generator (:func:`contextlib.closing`) to end the program early: it is asked by SIGINT, and killed if that does
+    not help; it is also asked to end when this thread is no more, be it by kill -9.
+
+    :param stdin: what the program reads, a piece at a time.
+    :param timeout: seconds after which the program is ended.
+    :raises CommandError: as for :func:`run`; the last lines of the output are in it.
+    """
+    words = tuple(os.fspath(word) for word in args)
+    try:
+        process = subprocess.Popen(
+            (*_OWNED, *words),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=clean_environment(env),
+            process_group=0,
+        )
+    except (OSError, ValueError) as error:
+        raise _not_started(words, error) from error
+    last: deque[str] = deque(maxlen=_STDERR_LINES)
+    try:
+        for line in _exchange(process, words, iter(stdin), time.monotonic() + timeout):
+            last.append(line)
+            yield line
+        code = process.wait()
+    except BaseException:
+        _ask_to_end(process)
+        _kill(process)
+        raise
+    if code not in accept:
+        raise _failed(words, code, "\n".join(last).encode())
+
+
+def _exchange(
+    process: subprocess.Popen[bytes], words: tuple[str, ...], pieces: Iterator[bytes], deadline: float
+) -> Iterator[str]:
+    """Write what there is to write and read what comes, whichever is possible, until the output ends."""
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018  # both are pipes of our own
+    output, feed = process.stdout, _Feed(process.stdin, pieces)
+    unfinished = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(output, selectors.EVENT_READ)
+        selector.register(process.stdin, selectors.EVENT_WRITE)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select(0.2)}
+            asked = interruption.get()
+            if asked is not None and asked():
+                raise InterruptedWork(f"{words[0]} was interrupted")
+            if time.monotonic() > deadline:
+                raise CommandError(f"{words[0]}: still running when its time was up: {' '.join(words)}")
+            if process.stdin in ready and not feed.go_on():
+                selector.unregister(process.stdin)
+                process.stdin.close()
+            if output in ready:
+                piece = os.read(output.fileno(), 65536)
+                *lines, unfinished = (unfinished + piece).split(b"\n")
+                yield from (line.decode(errors="replace") for line in lines)
+                if not piece:
+                    break
+    if unfinished:
+        yield unfinished.decode(errors="replace")
+    with suppress(OSError):
+        process.stdin.close()
+    output.close()
+
+
+class _Feed:
+    """Pieces on their way into a pipe that takes only so much at a time."""
+
+    def __init__(self, pipe: IO[bytes], pieces: Iterator[bytes]) -> None:
+        os.set_blocking(pipe.fileno(), False)
+        self._pipe = pipe
+        self._pieces = pieces
+        self._left = memoryview(b"")
+
+    def go_on(self) -> bool:
+        """Write as much as fits; says whether there is more to come."""
+        if not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._left = memoryview(piece)
+        try:
+            self._left = self._left[os.write(self._pipe.fileno(), self._left) :]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:  # it reads no more: why, its exit code and its output tell
+            return False
+        return True
+
+
+def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        process.send_signal(signal.SIGINT)
+        process.wait(_LAST_SECONDS)
+
+
 class Daemon:
     """A program that runs until it is told to end, owned by whoever started it.
 
@@ -166,18 +278,25 @@ class Daemon:
     :param env: environment variables on top of :func:`clean_environment`.
     :param outlives: give it a session of its own, so that the signals of a terminal do not reach it and it may go on
         when its owner ends.
+    :param owned: let it get SIGTERM when the thread that called this ends, be it by kill -9 (PR_SET_PDEATHSIG, see prctl(2)).
     :raises CommandError: when the program is not installed.
     """
 
     def __init__(
-        self, args: Sequence[Argument], *, log: Path, env: Mapping[str, str] | None = None, outlives: bool = False
+        self,
+        args: Sequence[Argument],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        outlives: bool = False,
+        owned: bool = False,
     ) -> None:
         self.args = tuple(os.fspath(word) for word in args)
         self.log = log
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    self.args,
+                    (*_OWNED, *self.args) if owned else self.args,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -12,6 +12,10 @@ from terra_core.errors import TerraError
 T = TypeVar("T")
 
 
+class WaitedInVain(TerraError):  # noqa: N818  # a state, as InterruptedWork is one
+    """The time ran out before the state was there."""
+
+
 def wait_until(probe: Callable[[], T | None], *, seconds: float, what: str, interval: float = 0.1) -> T:
     """Ask ``probe`` again and again until it answers with something true.
 
@@ -20,7 +24,7 @@ def wait_until(probe: Callable[[], T | None], *, seconds: float, what: str, inte
     :param what: the state in words, for the message, such as ``"the registry to answer on 127.0.0.1:5000"``.
     :param interval: the pause between two questions, in seconds.
     :returns: what ``probe`` gave.
-    :raises TerraError: when the time has run out.
+    :raises WaitedInVain: when the time has run out.
     """
     deadline = time.monotonic() + seconds
     pause = Event()
@@ -29,5 +33,5 @@ def wait_until(probe: Callable[[], T | None], *, seconds: float, what: str, inte
         if answer:
             return answer
         if time.monotonic() >= deadline:
-            raise TerraError(f"waited {seconds:g} seconds for {what}, in vain")
+            raise WaitedInVain(f"waited {seconds:g} seconds for {what}, in vain")
         pause.wait(interval)

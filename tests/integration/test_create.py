@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,16 @@ from lab.tiny import write_tiny_root
 from terra_core.config.session import Session
 from terra_core.config.values import parse_image_reference
 from terra_core.image import Layout, apply_layers
+from terra_core.image.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.process import Argument, run
 from terra_core.system.waiting import wait_until
 
 BASE = "terra.test/base:1"
+SYSTEM = "terra.test/system:1"
+DAEMON, EXTRAS = "terra.test/daemon:1", "terra.test/extras:1"
+_SERVICE = "[Service]\nExecStart=/bin/true\n"
+_INSTALLED = f"{_SERVICE}\n[Install]\nWantedBy=multi-user.target\n"
 TERRA = Path(sys.executable).parent / "terra"
 
 
@@ -36,7 +43,43 @@ def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with Engine(tmp_path_factory.mktemp("engine"), network) as engine:
         engine.import_image(root, BASE, ['CMD ["/bin/sh"]'])
         engine.import_image(root, "terra.test/component:1", ["LABEL part=component"])
+        write_tiny_root(root, "systemctl", "systemd-sysusers")
+        add_files(root, {"usr/lib/systemd/system/own.service": _INSTALLED})
+        engine.import_image(root, SYSTEM)
+        for name, files in COMPONENTS.items():
+            tree = tmp_path_factory.mktemp("component") / "tree.tar"
+            add_files(tree, files)
+            engine.import_image(tree, name)
         yield engine
+
+
+COMPONENTS = {
+    DAEMON: {
+        "usr/lib/systemd/system/daemon.service": _INSTALLED,
+        "usr/lib/systemd/system/daemon-helper.service": _SERVICE,
+        "usr/lib/systemd/system/own.service": _INSTALLED,
+        "usr/lib/systemd/system/tunnel@.service": _INSTALLED,
+        "usr/lib/systemd/system/shell@.service": f"{_INSTALLED}DefaultInstance=tty1\n",
+        "usr/lib/sysusers.d/daemon.conf": "u daemon-user 842\n",
+        "usr/share/order": "first\n",
+    },
+    EXTRAS: {
+        "etc/systemd/system/odd name; touch $(id).service": _INSTALLED,
+        "etc/systemd/system/later.timer": "[Timer]\nOnBootSec=1\n[Install]\nWantedBy=timers.target",
+        "etc/systemd/system/shy.service": _INSTALLED,
+        "usr/lib/systemd/system-preset/10-extras.preset": "disable shy.service\n",
+        "usr/share/order": "second\n",
+    },
+}
+
+
+def add_files(tar: Path, files: Mapping[str, str]) -> None:
+    """Add files to a tar, or make one of them."""
+    with tarfile.open(tar, "a") as archive:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(text), 0o644
+            archive.addfile(info, io.BytesIO(text.encode()))
 
 
 class Create:
@@ -97,9 +140,13 @@ def unpacked(registry: Registry, network: Network, reference: str, tmp_path: Pat
     root.mkdir()
     with network.inside():
         name = parse_image_reference(reference)
-        digest = role.call("pull_image", str, reference=name, layout=layout, session=session)
+        offer: AbstractContextManager[ImageSource] = role.call(
+            "pull_image", AbstractContextManager, reference=name, layout=layout, session=session, trust=()
+        )
+        with offer as source:
+            digest = str(source.digest)
     image = Layout(layout)
-    apply_layers(image, image.manifest(image.resolve(digest)), root)
+    apply_layers(image.image(digest), root)
     return root
 
 
@@ -146,6 +193,35 @@ def test_the_image_is_in_the_registry_with_all_that_server_toml_says(
     assert image.attrs["Config"]["Cmd"] == ["/sbin/init"]
     assert image.labels["terra.hostname"] == "example"
     assert sorted(path.name for path in create.directory.iterdir()) == ["server.toml", "sshd_config"]
+
+
+def test_components_are_laid_over_the_system_in_order_and_their_units_are_enabled(
+    create: Create, registry: Registry, network: Network, tmp_path: Path
+) -> None:
+    create.write("RUN true\n", f'components = ["{DAEMON}", "{EXTRAS}"]\n', os=SYSTEM)
+    stdout, _ = create("--push")
+    root = unpacked(registry, network, stdout.strip(), tmp_path)
+    assert (root / "usr/share/order").read_text() == "second\n"
+    wants = sorted(str(path.relative_to(root / "etc/systemd/system")) for path in root.glob("etc/systemd/system/*.wants/*"))
+    assert wants == [
+        "multi-user.target.wants/daemon.service",
+        "multi-user.target.wants/shell@tty1.service",
+        "timers.target.wants/later.timer",
+    ], "not what the system had, what has no [Install], what needs an instance, what a preset of the component disables"
+    assert "daemon-user:x:842:" in (root / "etc/passwd").read_text()
+    assert not (root / ".terra-components").exists()
+
+
+def test_components_on_a_system_without_systemd(create: Create) -> None:
+    create.write("RUN [ $(cat /usr/share/order) = first ]\n", f'components = ["{EXTRAS}", "{DAEMON}"]\n')
+    create()
+
+
+def test_a_component_that_is_not_there_is_named(create: Create, client: DockerClient) -> None:
+    create.write("RUN true\n", 'components = ["127.0.0.1:1/none/such:1"]\n')
+    with nothing_left(client):
+        _, stderr = create(accept=1)
+    assert "127.0.0.1:1/none/such:1" in stderr
 
 
 def modes(path: Path) -> tuple[int, int, int]:

@@ -219,3 +219,23 @@ def test_nothing_stays_open(tree: Path, outside: Path) -> None:
                 with pytest.raises(TerraError):
                     inside.read(path, limit=LIMIT)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208  # counts descriptors
+
+
+def test_a_file_or_a_link_is_removed_and_what_is_missing_is_fine(tree: Path, outside: Path) -> None:
+    (tree / "etc/key").write_text("key")
+    (tree / "etc/link").symlink_to(outside)
+    with ContainedRoot(tree) as inside:
+        for name in ("etc/key", "etc/link", "etc/nothing", "nowhere/nothing"):
+            inside.remove(name)
+    assert not {"key", "link"} & {path.name for path in (tree / "etc").iterdir()}
+    assert outside.exists()
+
+
+def test_nothing_outside_is_removed(tree: Path, outside: Path) -> None:
+    (outside / "key").write_text("theirs")
+    (tree / "ssh").symlink_to(outside)
+    with ContainedRoot(tree) as inside:
+        inside.remove("ssh/key")
+        with pytest.raises(TerraError, match="cannot be removed"):
+            inside.remove("boot")
+    assert (outside / "key").read_text() == "theirs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType
@@ -89,9 +89,12 @@ def test_every_key() -> None:
         resolvconf={"nameservers": ["1.1.1.1"], "search": ["example.com", "example.org"]},
     )
     lines = result.dockerfile.splitlines()
-    assert lines[2:4] == [
+    assert lines[2:7] == [
+        "COPY .terra/components/0/ /.terra-components/",
+        "RUN sh /.terra-components/units remember",
         "COPY --from=docker.io/stellarproject/containerd:v4 / /",
         f"COPY --from=registry.example:5000/tools@sha256:{'0' * 64} / /",
+        "RUN sh /.terra-components/units enable",
     ]
     assert "COPY --chown=terra:terra .terra/1/ /home/terra/" in lines
     assert lines[-1] == 'CMD ["/lib/systemd/systemd"]'
@@ -344,6 +347,39 @@ def test_github_that_does_not_answer() -> None:
     with pytest.raises(TerraError, match="cannot be fetched") as caught:
         authorized("http://127.0.0.1:1")
     assert "keys = " in caught.value.hint
+
+
+def test_github_that_never_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("terra_core.identity._GITHUB_SECONDS", 0.2)
+    with trickling() as url, pytest.raises(TerraError, match=r"took longer than 0\.2 seconds"):
+        authorized(url)
+
+
+@contextmanager
+def trickling() -> Iterator[str]:
+    """A server that sends a byte again and again, on loopback; gives its URL."""
+    ended = threading.Event()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # http.server's name
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while not ended.wait(0.05):
+                    self.wfile.write(b"\n")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            ended.set()
+            server.shutdown()
+            thread.join()
 
 
 def terra(*words: str, text: str | None = None) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,17 +20,17 @@ from tests.unit.controller.fakes import World, fake_plugins, node_table
 from tests.unit.image.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar
 
 
-def mount(path: str, *options: str) -> Mount:
-    return Mount(path=path, device=Path("/dev/loop0"), filesystem="btrfs", options=options, source="LABEL=os")
+def mount(path: str, *options: str, label: str = "os") -> Mount:
+    return Mount(path=path, device=Path("/dev/loop0"), filesystem="btrfs", options=options, source=f"LABEL={label}")
 
 
-def test_fstab_names_every_mount_and_only_the_root_has_to_be_there() -> None:
-    mounts = [mount("/", "subvol=/os"), mount("/home", "subvol=/home"), mount("/data")]
+def test_fstab_names_every_mount_and_only_the_file_system_of_the_root_has_to_be_there() -> None:
+    mounts = [mount("/", "subvol=/os"), mount("/home", "subvol=/home"), mount("/data", label="data")]
     assert render_fstab(mounts) == (
         "# Written by Terra when the image was laid down.\n"
         "LABEL=os / btrfs subvol=/os 0 0\n"
-        "LABEL=os /home btrfs subvol=/home,nofail 0 0\n"
-        "LABEL=os /data btrfs nofail 0 0\n"
+        "LABEL=os /home btrfs subvol=/home 0 0\n"
+        "LABEL=data /data btrfs nofail 0 0\n"
     )
 
 
@@ -52,8 +53,7 @@ class Ground:
         work.mkdir()
         return deploy(
             node,
-            Layout(self.path / "layout"),
-            str(image["digest"]),
+            lambda room: nullcontext(Layout(self.path / "layout").image(str(image["digest"]))),
             {"os": [self.path / "0.lun"]},
             plugins=fake_plugins(World()),
             session=session or Session(report=self.events.append),
@@ -86,6 +86,18 @@ def test_the_machine_gets_its_identity(ground: Ground) -> None:
     assert ground.root("etc/hosts").read_text() == "127.0.0.1 localhost\n127.0.1.1 cm-01\n"
     assert ground.root("etc/machine-id").read_text() == "", "every machine makes its own at its first start"
     assert ground.root("etc/fstab").read_text().startswith("# Written by Terra")
+
+
+def test_host_keys_of_the_image_are_no_machines_where_it_makes_its_own(ground: Ground) -> None:
+    keys = [file(f"etc/ssh/ssh_host_{name}".encode()) for name in ("ed25519_key", "ed25519_key.pub", "rsa_key")]
+    maker = file(b"etc/systemd/system/terra-ssh-keys.service")
+    ground.deploy(folder(b"etc"), folder(b"etc/ssh"), *keys, file(b"etc/ssh/sshd_config"), maker)
+    assert {path.name for path in ground.root("etc/ssh").iterdir()} == {"sshd_config"}
+
+
+def test_host_keys_of_the_image_stay_where_nothing_makes_others(ground: Ground) -> None:
+    ground.deploy(folder(b"etc"), folder(b"etc/ssh"), file(b"etc/ssh/ssh_host_ed25519_key"))
+    assert ground.root("etc/ssh/ssh_host_ed25519_key").exists()
 
 
 def test_an_image_without_etc_gets_it(ground: Ground) -> None:

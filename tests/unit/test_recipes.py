@@ -42,8 +42,9 @@ def hash_of(path: Path, origin: Origin = BOOKWORM) -> str:
 @pytest.mark.parametrize("origin", [BOOKWORM, NOBLE], ids=lambda origin: origin.distro)
 def test_terras_own_recipes_are_right(path: Path, origin: Origin) -> None:
     recipe = Recipe.load(path.parent)
-    assert recipe.file.packages_of(origin.distro)
+    assert recipe.packages_of(origin.distro) or recipe.file.wheels
     assert recipe.changes
+    assert all(part.file.wheels or part.file.variant == "extract" for part in recipe.components())
     assert recipe.needs() or recipe.file.variant != "extract"
     assert (path.parent / "README.md").read_text().startswith(f"# {recipe.name}\n")
     assert len(digest(recipe, origin)) == 16
@@ -86,6 +87,40 @@ def test_recipes_that_need_each_other_are_refused(recipe: Path) -> None:
     make(recipe.parent / "other", 'packages = ["x"]\nneeds = ["base"]\n')
     with pytest.raises(TerraError, match="base needs other needs base"):
         hash_of(recipe)
+
+
+def test_a_recipe_may_extend_another(recipe: Path) -> None:
+    upper = make(recipe.parent / "upper", 'extends = "base"\npackages = ["x", "udev"]\n')
+    assert Recipe.load(upper).packages_of("debian") == ("udev", "kernel", "x")
+    before = hash_of(upper)
+    change_content(recipe)
+    assert hash_of(upper) != before
+    command = bootstrap(Recipe.load(upper), BOOKWORM, recipe / "a.tar", recipe / "apt.conf")
+    laid = [word for word in command if "--essential-hook" in word]
+    assert [str(recipe / "files") in word for word in laid] == [True, False], "the files of what it extends come first"
+
+
+def test_a_recipe_that_extends_itself_is_refused(recipe: Path) -> None:
+    (recipe / "recipe.toml").write_text('packages = ["udev"]\nextends = "base"\n')
+    with pytest.raises(TerraError, match="extends: base extends itself"):
+        hash_of(recipe)
+
+
+def test_a_component_leaves_out_what_its_base_has(recipe: Path) -> None:
+    path = make(recipe.parent / "part", 'packages = ["x"]\nvariant = "extract"\nbase = "base"\n')
+    (path / "customize").unlink()
+    found = Recipe.load(path)
+    assert [need.name for need in found.needs()] == ["base"]
+    command = bootstrap(found, BOOKWORM, path / "a.tar", path / "apt.conf")
+    (setup,) = [word for word in command if "--setup-hook" in word]
+    assert setup == '--setup-hook=tar -xf "$BASE" -C "$1" ./var/lib/dpkg/status'
+    assert any(word.endswith('/iso/component "$1" part') for word in command)
+
+
+def test_wheels_need_a_system_that_runs_them(recipe: Path) -> None:
+    (recipe / "recipe.toml").write_text('wheels = ["terra-core"]\n')
+    with pytest.raises(ConfigError, match="wheels: are installed on a base"):
+        Recipe.load(recipe)
 
 
 def change_content(path: Path) -> None:
@@ -171,12 +206,12 @@ def test_an_unknown_image_is_refused_with_those_that_there_are(capsys: pytest.Ca
     out, err = capsys.readouterr()
     assert out == ""
     assert "no recipe nonsense" in err
-    assert "pxe, terraos" in err
+    assert "pxe, terra, terraos" in err
 
 
 def test_a_path_with_spaces_and_quotes_stays_one_word(tmp_path: Path) -> None:
     path = make(tmp_path / "it's $(here)", 'packages = ["x"]\n')
-    command = bootstrap(Recipe.load(path).file, BOOKWORM, path, tmp_path / "a.tar", tmp_path / "apt.conf")
+    command = bootstrap(Recipe.load(path), BOOKWORM, tmp_path / "a.tar", tmp_path / "apt.conf")
     hooks = [word for word in command if "-hook=" in word and "it" in word]
     assert len(hooks) == 2
     for hook in hooks:

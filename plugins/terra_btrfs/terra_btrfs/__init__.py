@@ -17,6 +17,15 @@ class BtrfsPlugin:
     """What core calls; the work is done in the modules beside this one."""
 
     @hookimpl
+    def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> Sequence[str]:
+        """Check what can be known before ``group`` is formatted; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_btrfs.groups import check
+        from terra_btrfs.settings import Settings
+
+        session.settings("btrfs", Settings)
+        return check(group, sizes)
+
+    @hookimpl
     def prepare_disks(
         self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
     ) -> AbstractContextManager[PreparedGroup]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import stat
 from collections.abc import Sequence
@@ -12,12 +10,10 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.errors import ConflictError, NotFoundError, TerraError
-from terra_core.system.mounts import loop_devices, mount_points
-from terra_core.system.process import run
+from terra_core.system.disks import held, in_words, is_swap, signatures_of, user_of
+from terra_core.system.mounts import loop_devices
 
 _MB = 1024 * 1024
-_SWAPS = Path("/proc/swaps")
-_WIPEFS_SECONDS = 120
 
 
 @frozen
@@ -64,9 +60,17 @@ def require_size(disks: Sequence[Disk], least: int) -> None:
     :raises TerraError: naming the disk, its size, and the least.
     """
     for disk in disks:
-        if disk.size < least:
-            message = f"{disk.name}: has {disk.size / _MB:g} MB, and btrfs needs at least {least // _MB} MB on each disk here"
-            raise TerraError(message)
+        require_bytes(disk.name, disk.size, least)
+
+
+def require_bytes(name: str | Path, size: int, least: int) -> None:
+    """Refuse ``size`` below ``least``, both in bytes.
+
+    :param name: the disk, for the error.
+    :raises TerraError: naming the disk, its size, and the least.
+    """
+    if size < least:
+        raise TerraError(f"{name}: has {size / _MB:g} MB, and btrfs needs at least {least // _MB} MB on each disk here")
 
 
 def require_blank(disks: Sequence[Disk]) -> None:
@@ -75,24 +79,12 @@ def require_blank(disks: Sequence[Disk]) -> None:
     :raises ConflictError: naming the disk and what was found.
     """
     for disk in disks:
-        found = parse_signatures(run(["wipefs", "--json", disk.path], timeout=_WIPEFS_SECONDS).text)
+        found = signatures_of(disk.path)
         if found:
             raise ConflictError(
-                f"{disk.name}: is not blank: it holds {', '.join(found)}",
+                f"{disk.name}: is not blank: it holds {in_words(found)}",
                 hint=f"if nothing on it is needed, clear it with: wipefs --all {disk.path}",
             )
-
-
-def parse_signatures(text: str) -> list[str]:
-    """What ``wipefs --json`` found, in words; it writes nothing at all for some blank disks."""
-    rows = json.loads(text)["signatures"] if text.strip() else []
-    labels = {row["type"]: row.get("label") for row in rows}
-    return [f'{kind} "{label}"' if label else kind for kind, label in labels.items()]
-
-
-def parse_swaps(text: str) -> list[Path]:
-    """The devices and files of /proc/swaps."""
-    return [Path(line.split()[0].replace("\\040", " ")) for line in text.splitlines()[1:] if line.strip()]
 
 
 def _status(device: Path) -> os.stat_result:
@@ -108,44 +100,15 @@ def _status(device: Path) -> os.stat_result:
 
 
 def _refuse_used(device: Path, path: Path, status: os.stat_result) -> None:
-    if path in parse_swaps(_SWAPS.read_text()):
+    if is_swap(path):
         raise ConflictError(f"{device}: is used as swap", hint=f"swapoff {path}")
     if stat.S_ISREG(status.st_mode):
         for loop in loop_devices():
             if loop.file == path:
-                raise ConflictError(f"{device}: is attached to {loop.path}{_user(loop.path)}")
+                raise ConflictError(f"{device}: is attached to {loop.path}{user_of(loop.path)}")
         return
-    try:
-        # The kernel gives a device that is mounted, swapped to, or part of another one to nobody else.
-        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            raise ConflictError(f"{device}: is in use{_user(path)}", hint="name a disk that nothing uses") from None
-        raise TerraError(f"{device}: cannot be opened: {error.strerror}") from error
-
-
-def _user(path: Path) -> str:
-    """Who uses a block device, as far as the kernel says."""
-    system = Path("/sys/class/block") / path.name
-    parts = {path.name, *(part.parent.name for part in system.glob("*/partition"))}
-    numbers = {_number(name) for name in parts}
-    for point in mount_points():
-        if point.number in numbers or Path(point.source).name in parts:
-            return f", mounted at {point.path}"
-    holders = [holder.name for name in sorted(parts) for holder in (Path("/sys/class/block") / name).glob("holders/*")]
-    if holders:
-        return f", held by {', '.join(holders)}"
-    for member in Path("/sys/fs/btrfs").glob("*/devices/*"):
-        if member.name in parts:
-            return f", part of the mounted btrfs file system {member.parent.parent.name}"
-    return ""
-
-
-def _number(name: str) -> str:
-    try:
-        return (Path("/sys/class/block") / name / "dev").read_text().strip()
-    except OSError:
-        return ""
+    with held(device):
+        pass
 
 
 def _capacity(device: Path) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from terra_btrfs.disks import Disk, examine, require_blank, require_size
+from terra_btrfs.disks import Disk, examine, require_blank, require_bytes, require_size
 from terra_btrfs.profiles import least_bytes, metadata_profile, warning
 from terra_btrfs.settings import Settings
 from terra_core.config.node import OS_LABEL, DiskGroup
@@ -19,6 +19,20 @@ from terra_core.system.progress import Event, Report
 _STEP = "format"
 _MKFS_SECONDS = 1800  # a large disk that is slow to discard
 _ROOT_MODE = 0o755
+
+
+def check(group: DiskGroup, sizes: Sequence[int]) -> list[str]:
+    """Check what can be known before anything is written; gives what a user should know.
+
+    :param sizes: the disks' sizes in bytes, in the order of ``group.disk``.
+    :raises TerraError: when a disk is too small, or mkfs.btrfs(8) is not installed.
+    """
+    least = least_bytes(group.type, len(sizes))
+    for disk, size in zip(group.disk, sizes, strict=True):
+        require_bytes(disk.device, size, least)
+    for program in ("mkfs.btrfs", "btrfs"):
+        run([program, "--version"])
+    return [text for text in [warning(group.type)] if text]
 
 
 @contextmanager
@@ -58,12 +72,14 @@ def mounts_of(group: DiskGroup, device: Path, settings: Settings) -> tuple[Mount
     """Every mount of a group: the system's root for the group of the operating system, then its subvolumes."""
     places = [(OS_LABEL, "/")] if group.label == OS_LABEL else []
     places += [(subvolume.name, subvolume.path) for subvolume in group.subvolumes]
+    compression = group.compression or settings.compression
+    common = (*([f"compress={compression}"] if compression else []), *group.options)
     return tuple(
         Mount(
             path=path,
             device=device,
             filesystem="btrfs",
-            options=(f"subvol=/{name}", *settings.options),
+            options=(f"subvol=/{name}", *common),
             source=f"LABEL={group.label}",
         )
         for name, path in places

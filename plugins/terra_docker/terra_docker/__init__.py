@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
+from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
-from terra_core.hookspecs import BuildRequest, BuiltImage, hookimpl
+from terra_core.hookspecs import BuildRequest, BuiltImage, Trial, hookimpl
+
+if TYPE_CHECKING:
+    from terra_core.image.source import ImageDocuments, ImageSource  # slow to import
 
 NAME = "docker"
 
@@ -31,12 +38,38 @@ class DockerPlugin:
         return push_image(reference, session.settings(NAME, Docker), session.report)
 
     @hookimpl
-    def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> str:
-        """Pull into an OCI image layout, with the credentials of ``docker login``."""
-        from terra_docker.pull import pull_image
+    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource]:
+        """Read an image of the engine from what ``docker save`` gives."""
+        from terra_docker.save import saved_image
         from terra_docker.settings import Docker
 
-        return pull_image(reference, layout, session.settings(NAME, Docker), session.report)
+        return saved_image(image, work, session.settings(NAME, Docker), session.report)
+
+    @hookimpl
+    def try_image(self, image: str, seconds: float, session: Session) -> Trial:
+        """Start an image's system as a container."""
+        from terra_docker.settings import Docker
+        from terra_docker.trial import try_image
+
+        return try_image(image, seconds, session.settings(NAME, Docker), session.report)
+
+    @hookimpl
+    def pull_image(
+        self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
+    ) -> AbstractContextManager[ImageSource]:
+        """Pull into an OCI image layout, with the credentials of ``docker login``."""
+        from terra_docker.pull import pulled
+        from terra_docker.settings import settings_for
+
+        return pulled(reference, layout, settings_for(reference, session), session.report, trust)
+
+    @hookimpl
+    def inspect_image(self, reference: ImageReference, session: Session, trust: Sequence[Trust]) -> ImageDocuments:
+        """Ask the registry, with the credentials of ``docker login``."""
+        from terra_docker.pull import inspected
+        from terra_docker.settings import settings_for
+
+        return inspected(reference, settings_for(reference, session), session.report, trust)
 
 
 plugin = DockerPlugin()

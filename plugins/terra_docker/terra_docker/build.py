@@ -1,31 +1,36 @@
-"""Building on the engine by its classic builder: https://docs.docker.com/reference/api/engine/, ``POST /build``."""
+"""Building on the engine, by whichever of its builders the Dockerfile needs."""
 
 from __future__ import annotations
 
-import re
-from collections import deque
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import requests
-from attrs import define, field
+from attrs import evolve
 from docker import APIClient
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, ImageNotFound
 
-from terra_core.config.values import ImageReference, parse_image_reference
-from terra_core.errors import TerraError
-from terra_core.hookspecs import BuildRequest, BuiltImage
+from terra_core.config.values import ImageReference, shown
+from terra_core.errors import ConfigError, TerraError
+from terra_core.hookspecs import Builder, BuildRequest, BuiltImage
 from terra_core.system.progress import Event, Report
-from terra_docker.context import stream_context
+from terra_docker.buildkit import BuildKit, find_buildkit
+from terra_docker.classic import ClassicProgress, build_by_classic, refused
+from terra_docker.context import dockerfile_text, newest_time, rfc3339
 from terra_docker.engine import connected
 from terra_docker.failures import ENGINE_LIST, registry_failure
+from terra_docker.instructions import Dockerfile, read_dockerfile
 from terra_docker.leftovers import Leftovers
 from terra_docker.settings import Docker
-from terra_docker.streams import Record, records
+from terra_docker.streams import records
 
-_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
-_KEPT_LINES = 30
-_PARSE = re.compile(r"dockerfile parse error(?: on)? line (\d+)", re.IGNORECASE)
+LABEL = "terra.builder"
+"""The label of every image that is built here: ``vab cron`` prunes no other."""
+
+_CREATED = "org.opencontainers.image.created"
+_MOST_DIGITS = 11
+_BASE = "org.opencontainers.image.base"
 
 
 def build_image(build: BuildRequest, settings: Docker, report: Report) -> BuiltImage:
@@ -36,144 +41,136 @@ def build_image(build: BuildRequest, settings: Docker, report: Report) -> BuiltI
     :raises TerraError: with the failed step and the end of the engine's output; nothing of the build is left then, nor when
         it is interrupted.
     """
-    if not build.reference.tag or build.reference.digest:
-        raise TerraError(f"{build.reference}: an image is built under a tag, and this names a digest")
+    with built_image(build, settings, report, keep=True) as (_, built):
+        return built
+
+
+@contextmanager
+def built_image(
+    build: BuildRequest, settings: Docker, report: Report, *, keep: bool
+) -> Iterator[tuple[APIClient, BuiltImage]]:
+    """Build an image as :func:`build_image` does; what is done with it as long as the block lasts is part of the build.
+
+    :param keep: whether it stays when the block has ended well. It goes when the block fails, unless it has a name.
+    :returns: the engine, and the image in it.
+    """
+    build, reference = dated(build), build.reference
+    if reference is not None and (not reference.tag or reference.digest):
+        raise TerraError(f"{reference}: an image is built under a tag, and this names a digest")
     with connected(settings) as client:
         leftovers = Leftovers(client)
         try:
-            return _build(client, build, leftovers, report)
+            built = _build(client, build, settings, leftovers, report)
+            yield client, built
         except APIError as error:
             leftovers.remove()
-            raise _refused(build, error) from error
+            raise refused(build, doing(build), error) from error
         except (DockerException, requests.RequestException) as error:
             leftovers.remove()
-            raise TerraError(f"building {build.reference}: the engine went away: {error}") from error
+            raise TerraError(f"{doing(build)}: the engine went away: {error}") from error
         except BaseException:
             leftovers.remove()
             raise
+        if not keep:
+            leftovers.remove()
 
 
-def _build(client: APIClient, build: BuildRequest, leftovers: Leftovers, report: Report) -> BuiltImage:
-    progress = _Progress(build.reference, leftovers, report)
+def dated(build: BuildRequest) -> BuildRequest:
+    """The build with its epoch: its own, SOURCE_DATE_EPOCH, or the time of the newest file of the context.
 
-    def request() -> Iterable[Record]:
-        answer: Iterable[Record] = client.build(
-            fileobj=stream_context(build, report),  # type: ignore[arg-type]  # requests sends any iterable in chunks
-            custom_context=True,
-            dockerfile=build.dockerfile,
-            nocache=build.no_cache,
-            rm=True,
-            forcerm=True,
-            network_mode="host",
-            decode=True,
+    :raises ConfigError: when the variable holds something else than seconds since 1970.
+    """
+    if build.epoch is not None:
+        return build
+    said = os.environ.get("SOURCE_DATE_EPOCH")
+    if said is None:
+        return evolve(build, epoch=newest_time(build))
+    if not said.isascii() or not said.isdigit() or len(said) > _MOST_DIGITS:
+        raise ConfigError([f"SOURCE_DATE_EPOCH: expected seconds since 1970, got {shown(said)}"])
+    return evolve(build, epoch=int(said))
+
+
+def doing(build: BuildRequest) -> str:
+    """What a build is called in messages."""
+    return f"building {build.reference}" if build.reference else f"building {build.context}"
+
+
+def _build(client: APIClient, build: BuildRequest, settings: Docker, leftovers: Leftovers, report: Report) -> BuiltImage:
+    buildkit = _chosen(build, settings, client, report)
+    labels = {
+        LABEL: "terra-docker",
+        _CREATED: rfc3339(build.epoch or 0),
+        **_base_labels(client, build, leftovers, report),
+        **build.labels,
+    }
+    if buildkit is not None:
+        image = buildkit.build(build, labels, doing(build), report)
+        leftovers.made(image)
+    else:
+        image = build_by_classic(client, build, labels, doing(build), leftovers, report)
+    if build.reference is not None:
+        client.tag(image, f"{build.reference.registry}/{build.reference.path}", build.reference.tag)
+    size: int = client.inspect_image(image)["Size"]  # type: ignore[no-untyped-call]  # the stubs leave it out
+    return BuiltImage(reference=build.reference, id=image, size=size)
+
+
+def dockerfile_of(build: BuildRequest) -> Dockerfile:
+    """The Dockerfile of a build, read.
+
+    :raises TerraError: when there is none, or when it can't be read.
+    """
+    text = dockerfile_text(build)
+    if text is None:
+        raise TerraError(f"{doing(build)}: there is no {build.dockerfile} in {build.context}")
+    return read_dockerfile(text)
+
+
+def _chosen(build: BuildRequest, settings: Docker, client: APIClient, report: Report) -> BuildKit | None:
+    """BuildKit, or nothing for the classic builder.
+
+    :raises TerraError: when the Dockerfile asks for what the builder can't do, or BuildKit is not to be had.
+    """
+    dockerfile = dockerfile_of(build)
+    needs = dockerfile.needs
+    if build.builder is Builder.CLASSIC and needs:
+        asked = f"{build.dockerfile} line {needs[0].line}: {needs[0].what} needs BuildKit"
+        raise TerraError(
+            f"{doing(build)}: {asked}, and the classic builder is asked for",
+            hint="take --builder auto or --builder buildkit, or do without it",
         )
-        return answer
-
-    with records(client, request) as answer:
-        for record in answer:
-            progress.take(record)
-    if not progress.image:
-        raise TerraError(f"building {build.reference}: the engine ended without an image\n{progress.output}")
-    client.tag(progress.image, f"{build.reference.registry}/{build.reference.path}", build.reference.tag)
-    size: int = client.inspect_image(progress.image)["Size"]  # type: ignore[no-untyped-call]  # the stubs leave it out
-    report(Event("build", f"built {build.reference}", progress.total, progress.total, "steps"))
-    return BuiltImage(reference=build.reference, id=progress.image, size=size)
+    if build.builder is not Builder.BUILDKIT and not needs:
+        if dockerfile.syntax:
+            report(Event("build", f"# syntax={dockerfile.syntax} has no meaning to the classic builder: nothing is fetched"))
+        return None
+    why = f"{build.dockerfile} line {needs[0].line}: {needs[0].what} needs BuildKit" if needs else "BuildKit is asked for"
+    buildkit = find_buildkit(settings, client, f"{doing(build)}: {why}")
+    if dockerfile.syntax:
+        report(Event("build", f"# syntax={dockerfile.syntax} has the engine fetch that image and run it"))
+    return buildkit
 
 
-@define
-class _Progress:
-    """What the records of a build have said so far."""
-
-    reference: ImageReference
-    leftovers: Leftovers
-    report: Report
-    image: str = ""
-    done: int = 0
-    total: int = 0
-    step: str = ""
-    _lines: deque[str] = field(factory=lambda: deque(maxlen=_KEPT_LINES))
-    _unfinished: str = ""
-
-    @property
-    def output(self) -> str:
-        """The end of what the current step printed."""
-        return "\n".join(line for line in (*self._lines, _plain(self._unfinished)) if line)
-
-    def take(self, record: Record) -> None:
-        """Take one record.
-
-        :raises TerraError: when it is the record of a failure.
-        """
-        if "errorDetail" in record or "error" in record:
-            raise self._failed(record)
-        if "stream" in record:
-            for line in self._complete_lines(record["stream"]):
-                self._take_line(line)
-        elif "status" in record:
-            self._take_pull(record)
-        self.image = (record.get("aux") or {}).get("ID", self.image)
-
-    def _complete_lines(self, text: str) -> Iterator[str]:
-        *lines, self._unfinished = (self._unfinished + text).split("\n")
-        for line in lines:
-            yield _plain(line)
-
-    def _take_line(self, line: str) -> None:
-        step = _STEP.fullmatch(line)
-        if step:
-            self.done, self.total, self.step = int(step[1]) - 1, int(step[2]), step[3]
-            self._lines.clear()
-            self._say(line)
-        elif not self.leftovers.notice(line) and line:
-            self._lines.append(line)
-            self._say(line.strip())
-
-    def _take_pull(self, record: Record) -> None:
-        detail = record.get("progressDetail") or {}
-        text = " ".join(str(part) for part in (record.get("id"), record["status"]) if part)
-        if not detail:
-            self._say(text)
-        else:
-            self.report(Event(f"pull {record.get('id', '')}", text, detail.get("current"), detail.get("total")))
-
-    def _say(self, text: str) -> None:
-        self.report(Event("build", text, self.done, self.total or None, "steps"))
-
-    def _failed(self, record: Record) -> TerraError:
-        said = str((record.get("errorDetail") or {}).get("message") or record.get("error"))
-        where = f"step {self.done + 1}/{self.total}, {self.step}, failed" if self.step else "the build failed"
-        doing = f"building {self.reference}: {where}"
-        asked = self._image_asked_for()
-        if asked and not self.output:
-            return registry_failure(doing, asked, said, without_tls=ENGINE_LIST)
-        copying = said.startswith(("COPY failed", "ADD failed"))
-        hint = "the file has to be in the build's directory (--context)" if copying else ""
-        return TerraError("\n".join([f"{doing}: {said}", *([self.output] if self.output else [])]), hint=hint)
-
-    def _image_asked_for(self) -> ImageReference | None:
-        """The image that the current step has the engine pull, if it is such a step."""
-        found = re.match(r"FROM (?:--platform=\S+ )?(\S+)|COPY (?:--\S+ )*?--from=(\S+)", self.step, re.IGNORECASE)
-        try:
-            return parse_image_reference(found[1] or found[2]) if found else None
-        except ValueError:
-            return None
+def _base_labels(client: APIClient, build: BuildRequest, leftovers: Leftovers, report: Report) -> dict[str, str]:
+    """https://specs.opencontainers.org/image-spec/annotations/; a base that came from no registry has no digest there."""
+    base = build.base
+    if base is None:
+        return {}
+    try:
+        found = client.inspect_image(str(base))  # type: ignore[no-untyped-call]  # the stubs leave it out
+    except ImageNotFound:
+        _pull(client, base, ClassicProgress(doing(build), leftovers, report))
+        found = client.inspect_image(str(base))  # type: ignore[no-untyped-call]  # the stubs leave it out
+    digests = {digest.rpartition("@")[::2] for digest in found.get("RepoDigests") or []}
+    familiar = {f"{base.registry}/{base.path}", base.path.removeprefix("library/")}
+    here = sorted(digest for name, digest in digests if name in familiar)
+    return {f"{_BASE}.name": str(base), **({f"{_BASE}.digest": base.digest or here[0]} if base.digest or here else {})}
 
 
-def _plain(line: str) -> str:
-    """A line as it would stand on paper: what a carriage return overwrote, colours and control characters are gone."""
-    return _ESCAPE.sub("", line.rstrip("\r").rpartition("\r")[2]).rstrip()
-
-
-def _refused(build: BuildRequest, error: APIError) -> TerraError:
-    said = str(error.explanation or error)
-    place = _PARSE.search(said)
-    if place is None:
-        return TerraError(f"building {build.reference}: the engine refused it: {said}")
-    for directory in (build.overlay, build.context):
-        dockerfile = directory / build.dockerfile if directory else None
-        if dockerfile and dockerfile.is_file():
-            lines = dockerfile.read_text(errors="replace").splitlines()
-            number = int(place[1])
-            shown = lines[number - 1].strip() if 0 < number <= len(lines) else ""
-            return TerraError(f"building {build.reference}: {said}\n{number}: {shown}")
-    return TerraError(f"building {build.reference}: {said}")
+def _pull(client: APIClient, base: ImageReference, progress: ClassicProgress) -> None:
+    name = f"{base.registry}/{base.path}"
+    try:
+        with records(client, lambda: client.pull(name, tag=base.digest or base.tag, stream=True, decode=True)) as answer:
+            for record in answer:
+                progress.take(record)
+    except APIError as error:
+        said = str(error.explanation or error)
+        raise registry_failure(f"{progress.doing}: pulling {base}", base, said, without_tls=ENGINE_LIST) from error

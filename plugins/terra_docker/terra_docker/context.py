@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from docker.utils.build import exclude_paths
 
 from terra_core.errors import TerraError
@@ -17,6 +19,7 @@ from terra_core.system.progress import Event, Report
 
 _CHUNK = 1024 * 1024
 _IGNORE = ".dockerignore"
+_PARSE = re.compile(r"dockerfile parse error(?: on)? line (\d+)", re.IGNORECASE)
 
 
 @frozen
@@ -24,31 +27,74 @@ class _Entry:
     name: str
     path: Path
     status: tarfile.TarInfo = field(repr=False)
+    size: int
 
 
-def stream_context(build: BuildRequest, report: Report) -> Iterator[bytes]:
+def stream_context(build: BuildRequest, report: Report, *, ignore_file: bool = True, more: bytes = b"") -> Iterator[bytes]:
     """Give the tar in pieces, straight from the files: the context is neither copied nor changed.
+
+    Entries are sorted by name, their owner is root, and no time in them is later than the build's epoch.
 
     Symbolic links are sent as such and never followed, so that nothing outside the two directories is read. Sockets are left
     out, and so are devices. A file of the overlay takes the place of one of the same name in the context.
 
     :param build: its context, overlay and Dockerfile.
     :param report: is told how many bytes of the files have gone.
+    :param ignore_file: whether .dockerignore is sent like any other file; what it names is left out in any case.
+    :param more: what is added at the end of the Dockerfile.
     :raises TerraError: when something cannot be read, or changes while it is.
     """
-    entries = _entries(build)
+    entries = [entry for entry in _entries(build) if ignore_file or entry.name != _IGNORE]
     total = sum(entry.status.size for entry in entries)
     done = 0
     report(_event(done, total))
     for entry in entries:
+        added = more if entry.name == build.dockerfile else b""
+        entry.status.size += len(added)
         yield entry.status.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
         for piece in _content(entry):
             done += len(piece)
             yield piece
             report(_event(done, total))
+        yield added
         yield bytes(-entry.status.size % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)
     report(_event(total, total))
+
+
+def newest_time(build: BuildRequest) -> int:
+    """The time of the newest file of the user's context that is sent, in seconds since 1970."""
+    entries = _entries(evolve(build, overlay=None, epoch=None))
+    return max((int(entry.status.mtime) for entry in entries if not entry.status.isdir()), default=0)
+
+
+def rfc3339(epoch: int) -> str:
+    """Seconds since 1970 as RFC 3339 writes them."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def dockerfile_text(build: BuildRequest) -> str | None:
+    """The Dockerfile of a build; nothing when there is none.
+
+    :raises TerraError: when it can't be read.
+    """
+    for directory in (build.overlay, build.context):
+        path = directory / build.dockerfile if directory else None
+        try:
+            if path is not None:
+                return path.read_text(errors="replace")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise TerraError(f"{path}: cannot be read: {error.strerror}") from error
+    return None
+
+
+def named_line(build: BuildRequest, said: str) -> str:
+    """The line of the Dockerfile that a message of the builder's names, with its number; or nothing."""
+    place = _PARSE.search(said)
+    lines = (dockerfile_text(build) or "").splitlines()
+    return f"{place[1]}: {lines[int(place[1]) - 1].strip()}" if place and 0 < int(place[1]) <= len(lines) else ""
 
 
 def _event(done: int, total: int) -> Event:
@@ -68,7 +114,10 @@ def _entries(build: BuildRequest) -> list[_Entry]:
     for name in sorted(found):
         status = _status(name, found[name])
         if status is not None:
-            entries.append(_Entry(name, found[name], status))
+            rendered = overlay is not None and found[name].is_relative_to(overlay)
+            if build.epoch is not None:
+                status.mtime = build.epoch if rendered else min(int(status.mtime), build.epoch)
+            entries.append(_Entry(name, found[name], status, status.size))
     return entries
 
 
@@ -102,7 +151,7 @@ def _status(name: str, path: Path) -> tarfile.TarInfo | None:
 
 def _content(entry: _Entry) -> Iterator[bytes]:
     """Exactly the bytes that the header announced: a file that changes meanwhile would shift everything after it."""
-    left = entry.status.size
+    left = entry.size
     if not left:
         return
     try:

@@ -27,9 +27,9 @@ ENGINE_LIST = 'add it to "insecure-registries" in /etc/docker/daemon.json and re
 
 
 def registry_failure(doing: str, reference: ImageReference, said: str, *, without_tls: str) -> TerraError:
-    """The error for what a registry, or whoever asked it, said.
+    """The error for what a registry said, as an engine passes it on.
 
-    :param doing: what failed, such as ``pulling docker.io/library/debian:12``.
+    :param doing: what failed, such as ``pushing docker.io/library/debian:12``.
     :param reference: the image.
     :param said: the message, or the last lines of several.
     :param without_tls: how to go there without TLS, should the registry have none.
@@ -60,7 +60,5 @@ def registry_failure(doing: str, reference: ImageReference, said: str, *, withou
 
 
 def _last_line(said: str) -> str:
-    """The last line, without the log's decoration (time="..." level=fatal msg="...")."""
-    line = said.strip().splitlines()[-1] if said.strip() else "no reason was given"
-    found = re.search(r'msg="((?:[^"\\]|\\.)*)"', line)
-    return found[1].replace('\\"', '"').replace("\\\\", "\\") if found else line
+    """The last line, which is the one that says why."""
+    return said.strip().splitlines()[-1] if said.strip() else "no reason was given"

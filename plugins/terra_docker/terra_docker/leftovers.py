@@ -40,6 +40,10 @@ class Leftovers:
             self._images.add(image[1])
         return bool(container or image or _NOTE.fullmatch(line))
 
+    def made(self, image: str) -> None:
+        """Take note of an image that the build made, by its id."""
+        self._images.add(image.removeprefix("sha256:")[:12])
+
     def remove(self) -> None:
         """Wait until the engine has removed the containers, help it if it does not, and remove the images."""
         with suppress(DockerException, OSError):  # the build's own failure is on its way to the user, and is what matters

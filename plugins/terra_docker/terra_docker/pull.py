@@ -1,131 +1,111 @@
-"""Pulling into an OCI image layout by skopeo(1)."""
+"""Pulling into an OCI image layout, with the layers readable while they come."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
+from attrs import frozen
+
+from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
-from terra_core.errors import NotFoundError, TerraError
-from terra_core.image import Descriptor, ImageError, Layout
-from terra_core.system.process import interruption
+from terra_core.errors import TerraError
+from terra_core.image import Descriptor, Digest, ImageConfig, Manifest
+from terra_core.image.source import Blob, ImageDocuments, ImageSource
 from terra_core.system.progress import Event, Report
-from terra_core.system.waiting import wait_until
-from terra_docker.remote import Found, Remote
+from terra_docker.attention import Attention, attended, explained
+from terra_docker.downloads import Downloads
+from terra_docker.remote import Document, Found, Remote
 from terra_docker.settings import Docker
+from terra_docker.signatures import require_signature
+from terra_docker.store import held
+from terra_docker.transport import Transport
 
-_COPY_SECONDS = 4 * 3600
-_PARTIAL = "oci-put-blob*"
 
+@contextmanager
+def pulled(
+    reference: ImageReference, layout: Path, settings: Docker, report: Report, trust: Sequence[Trust] = ()
+) -> Iterator[ImageSource]:
+    """Bring an image into a layout, and let it be read meanwhile.
 
-def pull_image(reference: ImageReference, layout: Path, settings: Docker, report: Report) -> str:
-    """Bring an image into a layout, unless it is there already.
+    A tag is looked up once: what it named then is what is pulled, wherever it moves meanwhile. Entering ends when everything
+    but the layers is there and verified; those come in the background, the lowest first. Leaving without an exception waits
+    for all of them. Leaving with one ends the downloads at once; what has come of them stays, and a later pull goes on there.
 
-    A tag is looked up once: what it named then is what is pulled, wherever it moves meanwhile.
-
-    :param layout: a directory, made when it is not there; one pull at a time uses it.
-    :returns: the digest of the manifest in the layout, for this machine's platform. It is not the registry's where that keeps
-        the manifest in Docker's own format.
-    :raises TerraError: as the registry said it; a layout that was made for the pull is gone then.
+    :param layout: a directory, made when it is not there; one pull at a time uses it, and others wait.
+    :param settings: mirrors, and which registries go without TLS.
+    :param trust: whose signatures the image must have, all of them; without, nothing of a layer is fetched.
+    :param report: gets events ``pull``, counted in bytes; may end the work by raising InterruptedWork.
+    :raises TerraError: as the registry said it, or when what it sent is not what was asked for.
     """
-    remote = Remote(reference, settings)
+    doing = f"pulling {reference}"
+    attention = Attention(doing, report)
     report(Event("pull", f"asking {reference.registry} for {reference}"))
-    found = remote.find()
-    with _exclusive(layout):
-        there = _lookup(layout, found.name)
-        if there is None:
-            _copy(remote, found, layout, report)
-            there = _lookup(layout, found.name)
-        if there is None:
-            raise ImageError(f"pulling {reference}: what came is not what {reference.registry} had announced")
-    report(Event("pull", f"pulled {reference}", found.size, found.size))
-    return str(there.digest)
+    with ExitStack() as stack:
+        transport = stack.enter_context(closing(Transport(settings)))
+        with explained(doing):
+            remote = Remote(reference, settings, transport)
+            found = attended(lambda: _find(remote, trust), attention)
+            store = stack.enter_context(held(layout, attention))
+            store.add(found, reference)
+            downloads = stack.enter_context(Downloads(remote.endpoints, found.manifest.layers, store, attention, doing))
+        yield _Image(found, downloads)
+        downloads.finish()
+        attention.end(f"pulled {reference}", found.size)
 
 
-def _lookup(layout: Path, name: str) -> Descriptor | None:
-    """The manifest of that name, if it is in the layout with everything that it needs; blobs of a wrong size are removed."""
+def inspected(reference: ImageReference, settings: Docker, report: Report, trust: Sequence[Trust] = ()) -> ImageDocuments:
+    """Look an image up, and fetch its documents only.
+
+    :param trust: as for :func:`pulled`.
+    :raises TerraError: as :func:`pulled` does.
+    """
+    doing = f"asking for {reference}"
+    report(Event("pull", f"asking {reference.registry} for {reference}"))
+    with closing(Transport(settings)) as transport, explained(doing):
+        remote = Remote(reference, settings, transport)
+        found = attended(lambda: _find(remote, trust), Attention(doing, report))
+    return ImageDocuments(
+        named=found.named.digest, digest=found.chosen.digest, manifest=found.manifest, config=found.config
+    )
+
+
+def _find(remote: Remote, trust: Sequence[Trust]) -> Found:
     try:
-        there = Layout(layout)
-        descriptor = there.resolve(name)
-        manifest = there.manifest(descriptor)
-    except TerraError:
-        return None
-    complete = True
-    for blob in (manifest.config, *manifest.layers):
-        try:
-            os.close(there.open_blob(blob))
-        except NotFoundError:
-            complete = False
-        except ImageError:
-            (layout / "blobs" / blob.digest.algorithm / blob.digest.encoded).unlink()
-            complete = False
-    return descriptor if complete else None
+        keys = [one.public_key for one in trust]
+    except ValueError as error:  # the file was right when the configuration was read
+        raise TerraError(f"[trust]: {error}") from error
+
+    def check(named: Document) -> None:
+        for key in keys:
+            require_signature(remote, named, key)
+
+    return remote.find(check)
 
 
-def _copy(remote: Remote, found: Found, layout: Path, report: Report) -> None:
-    text = f"pulling {remote.reference}"
-    before = _size(layout)
+@frozen
+class _Image:
+    """An image whose layers are on their way."""
 
-    def tell() -> None:
-        report(Event("pull", text, min(_size(layout) - before, found.size), found.size))
+    _found: Found
+    _downloads: Downloads
 
-    tell()
-    try:
-        with _telling(tell):
-            words = ["copy", "--quiet", remote.name(found.digest), f"oci:.:{found.name}"]
-            remote.ask(words, insecure="--src-tls-verify", seconds=_COPY_SECONDS, cwd=layout)
-    finally:
-        for partial in layout.glob(_PARTIAL):
-            partial.unlink()
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest."""
+        return self._found.chosen.digest
 
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest for this machine's platform."""
+        return self._found.manifest
 
-def _size(layout: Path) -> int:
-    total = 0
-    for path in (*layout.glob("blobs/sha256/*"), *layout.glob(_PARTIAL)):
-        with suppress(FileNotFoundError):  # a blob that is complete gets another name
-            total += path.stat().st_size
-    return total
+    @property
+    def config(self) -> ImageConfig:
+        """The configuration."""
+        return self._found.config
 
-
-@contextmanager
-def _telling(tell: Callable[[], None]) -> Iterator[None]:
-    """Call ``tell`` several times a second while a program runs, in the same breath as asking for an interruption."""
-    outer = interruption.get()
-
-    def asked() -> bool:
-        tell()
-        return outer is not None and outer()
-
-    token = interruption.set(asked)
-    try:
-        yield
-    finally:
-        interruption.reset(token)
-
-
-@contextmanager
-def _exclusive(layout: Path) -> Iterator[None]:
-    made = not layout.exists()
-    layout.mkdir(parents=True, exist_ok=True)
-    directory = os.open(layout, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        wait_until(lambda: _locked(directory), seconds=_COPY_SECONDS, what=f"another pull into {layout} to end")
-        yield
-    except BaseException:
-        if made:
-            shutil.rmtree(layout, ignore_errors=True)
-        raise
-    finally:
-        os.close(directory)
-
-
-def _locked(directory: int) -> bool:
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def open_layer(self, layer: Descriptor) -> AbstractContextManager[Blob]:
+        """Open a layer of the manifest."""
+        return self._downloads.opened(layer)

@@ -1,130 +1,204 @@
-"""An image in a registry, asked for by skopeo(1)."""
+"""An image in a registry: what a reference names there, down to the manifest for this machine."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
 from terra_core.config.values import ImageReference
-from terra_core.errors import CommandError, NotFoundError, TerraError
-from terra_core.image import Descriptor, ImageError, Manifest, media, this_platform
+from terra_core.errors import NotFoundError, TerraError
+from terra_core.image import (
+    Descriptor,
+    Digest,
+    ImageConfig,
+    ImageError,
+    Manifest,
+    is_digest,
+    media,
+    parse_digest,
+    this_platform,
+)
 from terra_core.image.documents import read_config, read_index, read_manifest
-from terra_core.image.structure import read_document
-from terra_core.system.process import run
-from terra_docker.failures import registry_failure
+from terra_core.image.faults import shown
+from terra_core.image.layout import for_this_platform
+from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
+from terra_docker.endpoint import Endpoint
 from terra_docker.settings import Docker
+from terra_docker.transport import Transport, Unreachable
 
-_QUESTION_SECONDS = 120
+_DEEPEST_INDEX = 4
+_DOCUMENTS = (*sorted(media.INDEXES), *sorted(media.MANIFESTS))
+
+
+@frozen
+class Document:
+    """Something short that was fetched and verified.
+
+    :param descriptor: what it is.
+    :param content: its bytes, as the registry keeps them.
+    """
+
+    descriptor: Descriptor
+    content: bytes
 
 
 @frozen
 class Found:
-    """A manifest in the registry.
+    """An image in the registry.
 
-    :param digest: its digest there.
-    :param size: the bytes of its layers.
+    :param named: what the reference names: a manifest, or an index.
+    :param chosen: the manifest for this machine.
+    :param manifest: what that says.
+    :param config: what its configuration says.
+    :param documents: all that led here: indexes if any, the manifest, the configuration.
     """
 
-    digest: str
-    size: int
+    named: Descriptor
+    chosen: Descriptor
+    manifest: Manifest
+    config: ImageConfig
+    documents: tuple[Document, ...]
 
     @property
-    def name(self) -> str:
-        """What it is called in a layout's index; converting it may give it another digest."""
-        return self.digest.replace(":", "-")
+    def size(self) -> int:
+        """The bytes of its layers."""
+        return sum(layer.size for layer in set(self.manifest.layers))
 
 
-@frozen
 class Remote:
-    """A reference, and how its registry is reached.
+    """A reference, and the hosts that it can be had from.
 
     :param reference: the image.
-    :param settings: which registries go without TLS.
+    :param settings: mirrors, and which hosts go without TLS.
+    :param transport: sends what is to be sent.
     """
 
-    reference: ImageReference
-    settings: Docker
+    def __init__(self, reference: ImageReference, settings: Docker, transport: Transport) -> None:
+        self.reference = reference
+        names = [name for name in settings.mirrors.get(reference.registry, ()) if name != reference.registry]
+        self._registry = Endpoint(reference.registry, reference.path, settings, transport)
+        self.endpoints = [*(Endpoint(name, reference.path, settings, transport) for name in names), self._registry]
 
-    def find(self) -> Found:
-        """Look the reference up, down to the manifest for this machine's platform.
+    def find(self, check: Callable[[Document], None]) -> Found:
+        """Look the reference up, and fetch all but the layers.
 
+        :param check: is asked about what the reference names before anything else is fetched, and may raise.
         :raises TerraError: as the registry said it, or when what it sent is not what was asked for.
         """
-        content = self._manifest(self.reference.digest or self.reference.tag)
-        digest = _digest(content)
-        if self.reference.digest and digest != self.reference.digest:
-            raise ImageError(f"pulling {self.reference}: the registry sent {digest} instead")
-        document = read_document(content, str(self.reference))
-        if document["manifests"]:
-            chosen = self._choose(read_index(document, _media_type(document["mediaType"].value, media.OCI_INDEX)))
-            content, digest = self._manifest(str(chosen.digest)), str(chosen.digest)
-            if _digest(content) != digest:
-                raise ImageError(f"pulling {self.reference}: the registry sent {_digest(content)} instead of {digest}")
-            document = read_document(content, digest)
-        manifest = read_manifest(document, _media_type(document["mediaType"].value, media.OCI_MANIFEST))
-        self._check_platform(manifest, digest)
-        return Found(digest, sum(layer.size for layer in manifest.layers))
+        named = document = self._named()
+        check(named)
+        documents = [document]
+        while document.descriptor.media_type in media.INDEXES:
+            if len(documents) > _DEEPEST_INDEX:
+                raise ImageError(f"indexes nested more than {_DEEPEST_INDEX} deep")
+            listed = read_index(_node(document), document.descriptor.media_type)
+            document = self.fetch_described(_choose(listed), "manifests")
+            documents.append(document)
+        manifest = read_manifest(_node(document), document.descriptor.media_type)
+        config_document = self.fetch_described(manifest.config, "blobs")
+        config = read_config(_node(config_document))
+        _check(manifest, config)
+        return Found(named.descriptor, document.descriptor, manifest, config, (*documents, config_document))
 
-    def name(self, version: str) -> str:
-        """The image's name for skopeo, by tag or digest."""
-        mark = "@" if version.startswith("sha256:") else ":"
-        return f"docker://{self.reference.registry}/{self.reference.path}{mark}{version}"
+    def _named(self) -> Document:
+        """What the reference names, by a digest that is the registry's own."""
+        version = self.reference.digest or self.reference.tag
+        if not self.reference.digest and len(self.endpoints) > 1:
+            told = self._registry.digest(version, _DOCUMENTS)
+            version = told if is_digest(told) else version
+        if is_digest(version):
+            content, said = self.fetch(f"manifests/{version}", _DOCUMENTS, parse_digest(version))
+        else:
+            content, said = self._registry.document(f"manifests/{version}", _DOCUMENTS)
+        digest = parse_digest(version) if is_digest(version) else Digest("sha256", hashlib.sha256(content).hexdigest())
+        kind = _media_type(read_document(content, str(self.reference)), said)
+        return Document(Descriptor(kind, digest, len(content)), content)
 
-    def ask(self, words: list[str], *, insecure: str, seconds: float, cwd: Path | None = None) -> bytes:
-        """Run skopeo, and give its standard output.
+    def fetch_described(self, descriptor: Descriptor, kind: str) -> Document:
+        """Get a document by its descriptor.
 
-        :param words: the command and its own arguments.
-        :param insecure: the option that goes without TLS, taken only for a registry that the configuration lists.
-        :param seconds: its time limit, in seconds.
-        :param cwd: the directory to run in.
-        :raises TerraError: as the registry said it.
+        :param kind: ``manifests`` or ``blobs``.
+        :raises TerraError: when it is not to be had, or is another than described.
         """
-        config = os.environ.get("DOCKER_CONFIG")
-        options = ["--retry-times", "2"]
-        options += [f"{insecure}=false"] if self.settings.trusts(self.reference) else []
-        options += ["--authfile", f"{config}/config.json"] if config and Path(config, "config.json").exists() else []
-        command, *rest = words
-        try:
-            return run(["skopeo", "--override-os", "linux", command, *options, *rest], timeout=seconds, cwd=cwd).stdout
-        except CommandError as error:
-            if "exit code" not in error.message:
-                raise
-            without_tls = f'name it in the configuration: [docker] insecure = ["{self.reference.registry}"]'
-            said = error.message.partition("\n")[2]
-            raise registry_failure(f"pulling {self.reference}", self.reference, said, without_tls=without_tls) from error
+        if descriptor.size > DOCUMENT_BYTES:
+            raise ImageError(f"{descriptor.digest}: {descriptor.size} bytes; more than {DOCUMENT_BYTES} are refused")
+        content, _ = self.fetch(f"{kind}/{descriptor.digest}", (descriptor.media_type,), descriptor.digest)
+        if len(content) != descriptor.size:
+            raise ImageError(f"{descriptor.digest}: {len(content)} bytes, where its descriptor says {descriptor.size}")
+        return Document(descriptor, content)
 
-    def _manifest(self, version: str) -> bytes:
-        words = ["inspect", "--raw", self.name(version)]
-        return self.ask(words, insecure="--tls-verify", seconds=_QUESTION_SECONDS)
+    def fetch(self, what: str, accept: tuple[str, ...], digest: Digest) -> tuple[bytes, str]:
+        """Get a document by its digest, from the first host that has it.
 
-    def _choose(self, listed: tuple[Descriptor, ...]) -> Descriptor:
-        wanted = this_platform()
-        for descriptor in listed:
-            if descriptor.platform == wanted and descriptor.media_type in media.MANIFESTS:
-                return descriptor
-        raise self._other_platform(", ".join(sorted({str(item.platform) for item in listed if item.platform})))
+        :raises TerraError: what the registry itself said, when no mirror has it either.
+        """
+        *mirrors, registry = self.endpoints
+        for mirror in mirrors:
+            try:
+                return _verified(*mirror.document(what, accept, attempts=1), digest, mirror.name)
+            except TerraError as error:  # the registry itself has the last word
+                if isinstance(error, Unreachable):
+                    self.endpoints.remove(mirror)
+        return _verified(*registry.document(what, accept), digest, registry.name)
 
-    def _check_platform(self, manifest: Manifest, digest: str) -> None:
-        words = ["inspect", "--config", "--raw", self.name(digest)]
-        content = self.ask(words, insecure="--tls-verify", seconds=_QUESTION_SECONDS)
-        if not manifest.config.digest.matches(content):
-            raise ImageError(f"pulling {self.reference}: the configuration is not {manifest.config.digest}")
-        config = read_config(read_document(content, str(manifest.config.digest)))
-        if (config.os, config.architecture) != (this_platform().os, this_platform().architecture):
-            raise self._other_platform(f"{config.os}/{config.architecture}")
-
-    def _other_platform(self, offered: str) -> TerraError:
-        return NotFoundError(
-            f"pulling {self.reference}: it was not built for {this_platform()}", hint=f"it is built for {offered or 'nothing'}"
-        )
-
-
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    def look(self, what: str, accept: tuple[str, ...]) -> bytes | None:
+        """Get a document that may not be there, and that nothing says the digest of."""
+        *mirrors, registry = self.endpoints
+        problem: TerraError | None = None
+        for endpoint in (registry, *mirrors):
+            try:
+                return endpoint.document(what, accept)[0]
+            except NotFoundError:
+                continue
+            except TerraError as error:
+                # A registry that has no such interface may answer with any status.
+                if endpoint is registry and (isinstance(error, Unreachable) or not what.startswith("referrers/")):
+                    problem = error
+        if problem is not None:
+            raise problem
+        return None
 
 
-def _media_type(said: object, otherwise: str) -> str:
-    return said if isinstance(said, str) and said in media.INDEXES | media.MANIFESTS else otherwise
+def _choose(listed: Sequence[Descriptor]) -> Descriptor:
+    fitting = for_this_platform(listed)
+    if not fitting:
+        raise _other_platform(", ".join(sorted({str(item.platform) for item in listed if item.platform})))
+    return fitting[0]
+
+
+def _verified(content: bytes, said: str, digest: Digest, host: str) -> tuple[bytes, str]:
+    if not digest.matches(content):
+        raise ImageError(f"{host} sent something else than {digest}")
+    return content, said
+
+
+def _node(document: Document) -> Node:
+    return read_document(document.content, str(document.descriptor.digest))
+
+
+def _check(manifest: Manifest, config: ImageConfig) -> None:
+    wanted = this_platform()
+    if (config.os, config.architecture) != (wanted.os, wanted.architecture):
+        raise _other_platform(f"{config.os}/{config.architecture}")
+    if len(config.diff_ids) != len(manifest.layers):
+        counts = f"{len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids in the configuration"
+        raise ImageError(f"{manifest.config.digest}: {counts}")
+
+
+def _other_platform(offered: str) -> TerraError:
+    others = shown(offered.encode(errors="replace")) or "nothing"
+    return NotFoundError(f"it was not built for {this_platform()}", hint=f"it is built for {others}")
+
+
+def _media_type(document: Node, said: str) -> str:
+    """What a document is: as it says itself, as the registry said, or else by what it holds."""
+    own = document["mediaType"].text() if document["mediaType"] else ""
+    known = media.INDEXES | media.MANIFESTS
+    if own in known and said in known and own != said:
+        raise ImageError(f"{document.where}: says {own!r} of itself, but was sent as {said!r}")
+    for kind in (own, said):
+        if kind in known:
+            return kind
+    return media.OCI_INDEX if document["manifests"] else media.OCI_MANIFEST

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from attrs import frozen
+from attrs import Factory, evolve, frozen
 
-from terra_core.config.structure import Problem
+from terra_core.config.session import Session
+from terra_core.config.structure import Problem, path_of_key
 from terra_core.config.values import ImageReference, shown
 
 _REGISTRY = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
@@ -20,20 +21,35 @@ class Docker:
 
     :param insecure: registries, as ``host`` or ``host:port``, that images are pulled from by plain HTTP or without checking
         their certificate. What is pushed goes the engine's way, which has a list of its own.
+    :param mirrors: for a registry, others that have what it has, by its name; asked in their order before it is.
     :param engine: where the engine listens, such as ``unix:///run/docker.sock``; DOCKER_HOST or the usual place when left out.
     """
 
     insecure: tuple[str, ...] = ()
+    mirrors: Mapping[str, tuple[str, ...]] = Factory(dict)
     engine: str | None = None
 
-    def trusts(self, reference: ImageReference) -> bool:
-        """Whether the registry of ``reference`` may be talked to without TLS."""
-        return reference.registry in self.insecure
+    def trusts(self, registry: str) -> bool:
+        """Whether a registry, as ``host`` or ``host:port``, may be talked to without TLS."""
+        return registry.lower() in {listed.lower() for listed in self.insecure}
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values."""
-        for at, registry in enumerate(self.insecure):
+        for path, registry in self._registries():
             if not _REGISTRY.fullmatch(registry):
-                yield Problem(f"insecure[{at}]", f'expected a host and port, such as "10.0.10.3:5000", got {shown(registry)}')
+                yield Problem(path, f'expected a host and port, such as "10.0.10.3:5000", got {shown(registry)}')
         if self.engine is not None and not _ENGINE.fullmatch(self.engine):
             yield Problem("engine", f'expected an address, such as "unix:///run/docker.sock", got {shown(self.engine)}')
+
+    def _registries(self) -> Iterator[tuple[str, str]]:
+        yield from ((f"insecure[{at}]", registry) for at, registry in enumerate(self.insecure))
+        for name, others in self.mirrors.items():
+            path = f"mirrors.{path_of_key(name)}"
+            yield path, name
+            yield from ((f"{path}[{at}]", registry) for at, registry in enumerate(others))
+
+
+def settings_for(reference: ImageReference, session: Session) -> Docker:
+    """``[docker]`` of a session that is about ``reference``, whose registry goes without TLS where the session says so."""
+    settings = session.settings("docker", Docker)
+    return evolve(settings, insecure=(*settings.insecure, reference.registry)) if session.plain_http else settings

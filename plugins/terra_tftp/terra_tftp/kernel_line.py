@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from terra_core.config.values import Mac, shown
-from terra_core.errors import TerraError
+from terra_core.config.kernel_line import is_argument, join_arguments
+from terra_core.config.values import Mac
 
-_ARGUMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:,/=+@%-]{0,511}")
-_LIMIT = 2047
-"""What Linux on x86 takes (COMMAND_LINE_SIZE), its closing NUL aside; pxelinux takes no longer lines either."""
-
-
-def is_argument(text: str) -> bool:
-    """Whether ``text`` is one kernel argument, in characters that neither boot menu gives a meaning to."""
-    return _ARGUMENT.fullmatch(text) is not None
+__all__ = ["bootif", "is_argument", "kernel_line"]
 
 
 def bootif(mac: Mac) -> str:
@@ -31,14 +23,4 @@ def kernel_line(mac: Mac, node_arguments: Sequence[str], configured: Sequence[st
 
     :raises TerraError: for an argument that is not one, and for a line that is too long for a kernel.
     """
-    arguments = ["ip=dhcp", f"BOOTIF={bootif(mac)}", *node_arguments, *configured]
-    for argument in arguments:
-        if not is_argument(argument):
-            raise TerraError(
-                f"{shown(argument)} cannot be a kernel argument",
-                hint="kernel arguments begin with a letter or digit and hold letters, digits and ._:,/=+@%-",
-            )
-    line = " ".join(arguments)
-    if len(line) > _LIMIT:
-        raise TerraError(f"the kernel line would have {len(line)} characters, and a kernel takes {_LIMIT}: {shown(line)}")
-    return line
+    return join_arguments(["ip=dhcp", f"BOOTIF={bootif(mac)}", *node_arguments, *configured])

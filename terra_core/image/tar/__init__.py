@@ -5,5 +5,6 @@
 
 from terra_core.image.tar.entry import Entry, Kind
 from terra_core.image.tar.reader import TarReader
+from terra_core.image.tar.stream import ByteStream, FileStream
 
-__all__ = ["Entry", "Kind", "TarReader"]
+__all__ = ["ByteStream", "Entry", "FileStream", "Kind", "TarReader"]

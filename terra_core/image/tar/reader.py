@@ -39,12 +39,12 @@ class TarReader:
     Global pax headers are passed over, as every container engine does. A stream may end without the two zero blocks; after
     them nothing but zeros may follow.
 
-    :param pieces: gives the bytes of the stream.
+    :param stream: the bytes.
     :param tally: counts the entries, and knows the limits.
     """
 
-    def __init__(self, pieces: Iterator[bytes], tally: Tally) -> None:
-        self._stream = ByteStream(pieces)
+    def __init__(self, stream: ByteStream, tally: Tally) -> None:
+        self._stream = stream
         self._tally = tally
         self._limits = tally.limits
         self._left = 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from terra_core.image.faults import ImageError
 
 BLOCK = 512
+_READ_AT_ONCE = 64 << 10
 
 
 class ByteStream:
@@ -74,3 +76,39 @@ class ByteStream:
         self._piece = next(self._pieces, b"")
         self._position = 0
         return bool(self._piece)
+
+
+class FileStream(ByteStream):
+    """The bytes of a file, which passes over what is skipped without reading it.
+
+    :param fd: its descriptor, of which only :manpage:`pread(2)` is used.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(self._read())
+        self._fd = fd
+        self._end = 0
+
+    @property
+    def offset(self) -> int:
+        """Where in the file the next byte stands."""
+        return self._end - (len(self._piece) - self._position)
+
+    def skip(self, length: int) -> None:
+        """Pass over the next ``length`` bytes.
+
+        :raises ImageError: when the file ends before.
+        """
+        held = len(self._piece) - self._position
+        if length <= held:
+            self._position += length
+            return
+        if self._end + length - held > os.fstat(self._fd).st_size:
+            raise ImageError("the tar stream is cut off")
+        self._end += length - held
+        self._position = len(self._piece)
+
+    def _read(self) -> Iterator[bytes]:
+        while piece := os.pread(self._fd, _READ_AT_ONCE, self._end):
+            self._end += len(piece)
+            yield piece

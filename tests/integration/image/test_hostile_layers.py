@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,14 @@ class Case:
     :param layers: made from the absolute path of a directory outside.
     :param refused: a part of the message, or nothing where the image is applied.
     :param inside: paths in the root and their content, ``None`` for what must not be there.
+    :param either: whether it may be refused or applied, as long as nothing outside changes.
     """
 
     name: str
     layers: Layers
     refused: str = ""
     inside: Mapping[str, bytes | None] = field(factory=dict)
+    either: bool = False
 
 
 def name_of(outside: bytes) -> bytes:
@@ -46,6 +49,11 @@ def name_of(outside: bytes) -> bytes:
 def up(outside: bytes) -> bytes:
     """A relative path from the root to the outside."""
     return b"../" + name_of(outside)
+
+
+def _crossed(trap: str, trigger: str, together: bool, outside: bytes) -> list[list[Item | bytes]]:
+    first, second = TRAPS[trap](outside), TRIGGERS[trigger]
+    return [[*first, *second]] if together else [[*first], [*second]]
 
 
 TREE = [folder(b"etc/"), file(b"etc/passwd", b"inside"), folder(b"dir/"), file(b"dir/low", b"low")]
@@ -200,7 +208,43 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+TRAPS: dict[str, Callable[[bytes], list[Item]]] = {
+    "absolute-link": lambda o: [symlink(b"t", o)],
+    "relative-link": lambda o: [symlink(b"t", up(o))],
+    "climbing-link": lambda o: [symlink(b"t", b"../" * 40 + o.lstrip(b"/"))],
+    "two-links": lambda o: [symlink(b"u", o), symlink(b"t", b"u")],
+    "link-below": lambda o: [folder(b"d"), symlink(b"d/u", b"../" + up(o)), symlink(b"t", b"d/u")],
+    "magic-link": lambda o: [symlink(b"t", b"/proc/self/root" + o)],
+    "own-cwd": lambda o: [symlink(b"t", b"/proc/self/cwd/" + up(o))],
+    "hard-linked-link": lambda o: [symlink(b"u", o), hardlink(b"t", b"u")],
+}
+TRIGGERS: dict[str, list[Item]] = {
+    "file": [file(b"t/new", b"bad")],
+    "file-over": [file(b"t/secret", b"bad")],
+    "folder": [folder(b"t/new/deep")],
+    "folder-over": [folder(b"t/dir", mode=0o777, uid=7)],
+    "folder-onto": [folder(b"t", mode=0o777, uid=7), file(b"t/secret", b"bad")],
+    "link": [symlink(b"t/new", b"x")],
+    "hard-link-in": [file(b"f", b"mine"), hardlink(b"t/new", b"f")],
+    "hard-link-out": [hardlink(b"stolen", b"t/secret"), file(b"stolen", b"bad")],
+    "device": [Item(name=b"t/new", type=b"3", device=(1, 3))],
+    "fifo": [Item(name=b"t/secret", type=b"6")],
+    "whiteout": [whiteout(b"t/.wh.secret")],
+    "whiteout-of-a-tree": [whiteout(b"t/.wh.dir")],
+    "opaque": [whiteout(b"t/.wh..wh..opq")],
+    "xattr": [folder(b"t/", pax={b"SCHILY.xattr.user.bad": b"1"})],
+    "metadata": [symlink(b"t/secret", b"x", uid=9, mtime=7)],
+}
+CROSSED = [
+    Case(f"{trap}-{trigger}-{'one' if together else 'two'}", partial(_crossed, trap, trigger, together), either=True)
+    for trap in TRAPS
+    for trigger in TRIGGERS
+    for together in (True, False)
+]
+"""Every way out with every use of it, in one layer and across two."""
+
+
+@pytest.mark.parametrize("case", [*CASES, *CROSSED], ids=[case.name for case in [*CASES, *CROSSED]])
 def test_nothing_outside_changes(case: Case, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "dir").mkdir(parents=True)
@@ -227,7 +271,7 @@ def test_nothing_outside_changes(case: Case, tmp_path: Path) -> None:
     if case.refused:
         assert case.refused.lower() in message.lower()
         assert "layer sha256:" in message
-    else:
+    elif not case.either:
         assert message == ""
     for name, content in case.inside.items():
         path = image / "root" / name
@@ -272,5 +316,8 @@ def test_a_device_of_the_host_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_case_names_are_unique() -> None:
-    assert len({case.name for case in CASES}) == len(CASES) >= 40
+    cases = [*CASES, *CROSSED]
+    assert len({case.name for case in cases}) == len(cases)
+    assert len(CASES) >= 115
+    assert len(CROSSED) == 240
     assert struct.calcsize("512x") == len(evolve(file(b"x")).header())

@@ -155,6 +155,6 @@ def test_what_stood_in_the_root_before_is_no_layer(tmp_path: Path) -> None:
     (root / "home").mkdir(parents=True)
     (root / "home" / "kept").touch()
     layout = Layout(maker.path)
-    apply_layers(layout, layout.manifest(layout.resolve()), root)
+    apply_layers(layout.image(), root)
     assert (root / "home" / "kept").exists()
     assert (root / "home").stat().st_mode & 0o7777 == 0o711

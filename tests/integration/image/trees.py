@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -28,8 +29,11 @@ class Seen:
     xattrs: tuple[tuple[str, bytes], ...]
 
 
-def look(root: Path) -> dict[bytes, Seen]:
-    """Every file below a directory, the directory itself as an empty name."""
+def look(root: Path, *, hashed: bool = False) -> dict[bytes, Seen]:
+    """Every file below a directory, the directory itself as an empty name.
+
+    :param hashed: keep the digest of each file's content, not the content: for trees of a real size.
+    """
     found: dict[bytes, os.stat_result] = {}
     waiting = [b""]
     base = os.fsencode(root)
@@ -42,15 +46,16 @@ def look(root: Path) -> dict[bytes, Seen]:
     inodes: dict[int, list[bytes]] = {}
     for name, status in found.items():
         inodes.setdefault(status.st_ino, []).append(name)
-    return {name: _see(base, name, status, tuple(inodes[status.st_ino])) for name, status in found.items()}
+    return {name: _see(base, name, status, tuple(inodes[status.st_ino]), hashed) for name, status in found.items()}
 
 
-def _see(base: bytes, name: bytes, status: os.stat_result, links: tuple[bytes, ...]) -> Seen:
+def _see(base: bytes, name: bytes, status: os.stat_result, links: tuple[bytes, ...], hashed: bool) -> Seen:
     path = base + b"/" + name if name else base
     kind = stat.S_IFMT(status.st_mode)
     content = b""
     if kind == stat.S_IFREG:
-        content = Path(os.fsdecode(path)).read_bytes()
+        with Path(os.fsdecode(path)).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").digest() if hashed else file.read()
     elif kind == stat.S_IFLNK:
         content = os.readlink(path)  # noqa: PTH115  # the same
     attributes = os.listxattr(path, follow_symlinks=False)
@@ -75,4 +80,4 @@ def apply(place: Path, layers: Sequence[Blob | bytes], limits: Limits | None = N
     layout = Layout(maker.path)
     root = place / "root"
     root.mkdir()
-    return root, apply_layers(layout, layout.manifest(layout.resolve()), root, limits=limits)
+    return root, apply_layers(layout.image(), root, limits=limits)

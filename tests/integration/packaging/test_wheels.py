@@ -123,6 +123,11 @@ def test_the_version_is_the_wheels(terra: Environment) -> None:
     assert terra.terra("--version").text == f"terra, version {version_of(ROOT / 'pyproject.toml')}\n"
 
 
+def test_the_installer_comes_with_them(terra: Environment) -> None:
+    shown = run([terra.path / "bin/terra-install", "--version"], cwd=terra.path).text
+    assert shown == f"terra-install, version {version_of(ROOT / 'pyproject.toml')}\n"
+
+
 def test_somebody_elses_plugin_is_listed_beside_the_default(beside: Environment, tmp_path: Path) -> None:
     def network(*more: str | Path) -> list[tuple[str, str, str, bool]]:
         rows = json.loads(beside.terra("plugins", "--json", *more).text)

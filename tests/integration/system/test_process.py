@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from terra_core.errors import CommandError, InterruptedWork
-from terra_core.system.process import Daemon, interruption, run, uninterrupted
+from terra_core.system.process import Daemon, converse, interruption, run, uninterrupted
 from terra_core.system.waiting import wait_until
 
 
@@ -131,3 +131,41 @@ def test_a_daemon_is_asked_to_end_and_then_made_to(tmp_path: Path) -> None:
     wait_until(lambda: deaf.tail() == "deaf", seconds=5, what="the daemon to be deaf")
     assert deaf.stop(0.2) == -signal.SIGKILL
     assert not deaf.alive
+
+
+def test_a_conversation_gives_lines_as_they_come() -> None:
+    pieces = [b"one\ntw", b"o\n", bytes(300_000), b"\nlast"]
+    lines = list(converse(["cat"], stdin=iter(pieces)))
+    assert lines == ["one", "two", "\0" * 300_000, "last"]
+
+
+def test_a_conversation_has_both_streams_and_the_exit_code() -> None:
+    with pytest.raises(CommandError, match=r"(?s)exit code 3.*said on stderr"):
+        list(converse(["sh", "-c", "echo said on stderr >&2; exit 3"]))
+    assert list(converse(["sh", "-c", "echo fine; exit 3"], accept=(3,))) == ["fine"]
+
+
+def test_a_program_that_reads_nothing_more_is_fed_no_more() -> None:
+    assert list(converse(["sh", "-c", "exec 0<&-; echo done"], stdin=iter([bytes(1_000_000)] * 3))) == ["done"]
+
+
+def test_closing_a_conversation_ends_the_program() -> None:
+    lines = converse(["sh", "-c", "echo $$; exec sleep 600"])
+    process = Path("/proc", next(lines))
+    assert process.exists()
+    lines.close()
+    assert not process.exists()
+
+
+def test_a_conversation_is_interrupted() -> None:
+    token = interruption.set(lambda: True)
+    try:
+        with pytest.raises(InterruptedWork):
+            list(converse(["sleep", "600"]))
+    finally:
+        interruption.reset(token)
+
+
+def test_a_conversation_that_takes_too_long() -> None:
+    with pytest.raises(CommandError, match="its time was up"):
+        list(converse(["sleep", "600"], timeout=0.5))

@@ -34,6 +34,13 @@ def test_the_demos_machine_boots_the_demos_image() -> None:
     }
 
 
+def test_the_seeds_nodes_to_install_are_examples_too() -> None:
+    simple, complex_ = (load(EXAMPLES / f"{name}-node.toml", Node).value for name in ("simple", "complex"))
+    seed = Path(__file__).parent / "seed"
+    assert simple == load(seed / "simple-node.toml", Node).value
+    assert complex_ == load(seed / "complex-node.toml", Node).value
+
+
 def test_what_create_dumps_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = dumped("create", tmp_path, capsys)
     server = load(path, Server, owners=OWNERS).value

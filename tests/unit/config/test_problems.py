@@ -68,9 +68,9 @@ def test_every_problem_of_a_node_is_reported_at_once(tmp_path: Path) -> None:
         "groups[2].label: is required and missing",
         'groups[1].label: "os" stands at groups[0].label already',
         'groups[1].disk[1].device: "/dev/sdb" stands at groups[1].disk[0].device already',
-        "colour: neither a key of this file (groups, hostname, image, mac, plugins) "
+        "colour: neither a key of this file (groups, hostname, image, mac, plugins, trust) "
         "nor the table of an installed plugin (none)",
-        '"two words": neither a key of this file (groups, hostname, image, mac, plugins) '
+        '"two words": neither a key of this file (groups, hostname, image, mac, plugins, trust) '
         "nor the table of an installed plugin (none)",
     ]
 
@@ -184,6 +184,14 @@ def test_a_profile_needs_its_disks(profile: Profile) -> None:
          'groups[1].subvolumes[0].path: "/home" stands at groups[0].subvolumes[0].path already'),
         (group(more=subvolume("home", "/home") + subvolume("home", "/srv")),
          'groups[0].subvolumes[1].name: "home" stands at groups[0].subvolumes[0].name already'),
+        (group(more=subvolume("boot", "/boot")),
+         "groups[0].subvolumes[0].path: /boot has to be there before the machine mounts a subvolume"),
+        (group(more=subvolume("x", "/proc/x")),
+         "groups[0].subvolumes[0].path: /proc/x has to be there before the machine mounts a subvolume"),
+        (group().replace('label = "os"', 'label = "os"\nmbr = true\nboot = "uefi"'),
+         'groups[0].boot: is "uefi", and mbr = true asks for a boot loader for a BIOS: leave one out, or say "both"'),
+        (group() + group("data", devices=["/dev/sdb"]).replace('"data"', '"data"\nboot = "bios"'),
+         'groups[1].boot: only the group "os" is booted from'),
         (group(more=subvolume("os", "/srv")),
          'groups[0].subvolumes[0].name: "os" is the subvolume of the system itself; choose another name'),
     ],

@@ -35,6 +35,11 @@ ALLOWED: list[tuple[Parser, str, str]] = [
     (v.parse_init, "/sbin/init", "/sbin/init"),
     (v.parse_tag, "v1.2_rc-3", "v1.2_rc-3"),
     (v.parse_tag, "6", "6"),
+    (v.parse_compression, "zstd:15", "zstd:15"),
+    (v.parse_compression, "lzo", "lzo"),
+    (v.parse_mount_option, "noatime", "noatime"),
+    (v.parse_mount_option, "commit=120", "commit=120"),
+    (v.parse_mount_option, "user_subvol_rm_allowed", "user_subvol_rm_allowed"),
     (v.parse_repository, "docker.io/stellarproject", "docker.io/stellarproject"),
     (v.parse_repository, "10.0.10.3:5000/stellarproject", "10.0.10.3:5000/stellarproject"),
     (v.parse_repository, "10.0.10.3:5000", "10.0.10.3:5000"),
@@ -85,6 +90,13 @@ REFUSED: list[tuple[Parser, object]] = [
     (v.parse_tag, ".6"),
     (v.parse_tag, "a" * 129),
     (v.parse_tag, "6/7"),
+    (v.parse_compression, "zstd:16"),
+    (v.parse_compression, "gzip"),
+    (v.parse_compression, "zstd,noatime"),
+    (v.parse_mount_option, "noatime,ro"),
+    (v.parse_mount_option, "Noatime"),
+    (v.parse_mount_option, "commit="),
+    (v.parse_mount_option, "commit=$(x)"),
     (v.parse_repository, "docker.io/Upper"),
     (v.parse_repository, "docker.io/name:tag"),
     (v.parse_repository, f"docker.io/name@{DIGEST}"),
@@ -127,6 +139,12 @@ def test_allowed(parse: Parser, raw: str, normal: str) -> None:
 def test_refused(parse: Parser, raw: object) -> None:
     with pytest.raises(ValueError, match=r"expected .+, got "):
         parse(raw)
+
+
+@pytest.mark.parametrize("raw", ["subvol=etc", "subvolid=5", "device=sdb", "compress=zstd", "degraded", "ro", "noauto"])
+def test_mount_options_that_are_terras_own(raw: str) -> None:
+    with pytest.raises(ValueError, match="is an option that Terra sets itself"):
+        v.parse_mount_option(raw)
 
 
 @pytest.mark.parametrize("injected", INJECTIONS)

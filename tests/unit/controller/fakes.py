@@ -5,8 +5,8 @@ It is another plugin, not a replacement for a part: its hooks hold to what terra
 
 from __future__ import annotations
 
-import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +19,7 @@ from terra_core.config.controller import Controller, Places
 from terra_core.config.loader import Document, make_document
 from terra_core.config.node import DiskGroup, Node
 from terra_core.config.session import Session
+from terra_core.config.trust import Trust
 from terra_core.config.values import Address, Hostname, ImageReference, Mac, PluginName
 from terra_core.controller.api import Context
 from terra_core.controller.database import default_url, open_database
@@ -34,8 +35,10 @@ from terra_core.hookspecs import (
     PreparedGroup,
     Target,
     TargetRequest,
+    Trial,
     hookimpl,
 )
+from terra_core.image import ImageDocuments, ImageSource, Layout
 from terra_core.plugins import Installed, Plugins
 from terra_core.service.operations import Operations
 from terra_core.system.progress import Event
@@ -64,6 +67,8 @@ class World:
     fail: set[str] = field(factory=set)
     before: Callable[[str], None] = lambda hook: None
     calls: list[str] = field(factory=list)
+    pulling: threading.Lock = field(factory=threading.Lock)
+    trusted: list[Sequence[Trust]] = field(factory=list)
     exported: dict[str, Target] = field(factory=dict)
     published: dict[Hostname, tuple[Mac, str]] = field(factory=dict)
     known: tuple[Hostname, ...] = ()
@@ -92,12 +97,36 @@ class FakePlugin:
         raise NotImplementedError
 
     @hookimpl
-    def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> str:
-        if not layout.exists():
-            LayoutMaker(layout).image([CONTENT])
+    def save_image(self, image: str, work: Path) -> AbstractContextManager[ImageSource]:
+        raise NotImplementedError
+
+    @hookimpl
+    def try_image(self, image: str, seconds: float) -> Trial:
+        raise NotImplementedError
+
+    @hookimpl
+    def pull_image(
+        self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
+    ) -> AbstractContextManager[ImageSource]:
+        self.world.trusted.append(trust)
+        return self._pulled(reference, layout, session)
+
+    @hookimpl
+    def inspect_image(self) -> ImageDocuments:
+        raise NotImplementedError
+
+    @contextmanager
+    def _pulled(self, reference: ImageReference, layout: Path, session: Session) -> Iterator[ImageSource]:
+        with self.world.pulling:
+            if not layout.exists():
+                LayoutMaker(layout).image([CONTENT])
         self.world.asked("pull_image")
+        yield Layout(layout).image()
         session.report(Event("pull", f"pulled {reference}", 1, 1))
-        return str(json.loads((layout / "index.json").read_text())["manifests"][0]["digest"])
+
+    @hookimpl
+    def check_disks(self) -> list[str]:
+        raise NotImplementedError
 
     @hookimpl
     def prepare_disks(

@@ -11,13 +11,19 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from terra_core.config.loader import make_document
+from terra_core.config.node import Node
+from terra_core.config.trust import Trust
 from terra_core.config.values import PluginName
+from terra_core.controller.machines import Machines
 from terra_core.controller.store import State
 from terra_core.errors import ConflictError, InterruptedWork, NotFoundError, TerraError
 from terra_core.plugins import PluginError
 from terra_core.system.progress import Event
-from tests.unit.controller.fakes import Site, World, make_site, node_document
+from tests.unit.controller.fakes import Site, World, make_site, node_document, node_table
 
 STEPS = (
     "pull_image", "plan_target", "provision_target", "provision_target entered", "prepare_disks", "prepare_disks entered",
@@ -369,6 +375,30 @@ def test_boot_loaders_that_cannot_be_installed_leave_nothing(site: Site, world: 
     with pytest.raises(TerraError, match=f"{hook} failed"):
         site.machines.install_boot_image(node_document().value.image, lambda event: None)
     assert site.left() == []
+
+
+def test_the_image_has_to_be_signed_as_the_controller_says_and_as_the_node_does(
+    site: Site, world: World, tmp_path: Path
+) -> None:
+    own, general = (public_key(tmp_path / name) for name in ("own.pub", "general.pub"))
+    site = evolve(site, services=evolve(site.services, config=evolve(site.services.config, trust=Trust(key=str(general)))))
+    site = evolve(site, machines=Machines(site.services))
+    site.provision()
+    table = {**node_table(hostname="cm-02", mac="54:b2:03:07:f1:d2"), "trust": {"key": str(own)}}
+    text = own.read_text()
+    record = site.machines.reserve(make_document(table, Node, source="node.toml"))
+    own.unlink()
+    site.machines.provision(site.store.get("cm-02"), lambda event: None)
+    site.machines.install_boot_image(record.node.image, lambda event: None)
+    controllers = Trust(key=str(general))
+    assert world.trusted == [(controllers,), (controllers, Trust(key=text)), (controllers,)]
+
+
+def public_key(path: Path) -> Path:
+    """Make a key pair and write its public half."""
+    key = Ed25519PrivateKey.generate().public_key()
+    path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return path
 
 
 def test_a_filesystem_plugin_that_is_not_installed_is_refused_before_the_name_is_taken(site: Site) -> None:

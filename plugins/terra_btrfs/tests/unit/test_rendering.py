@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from terra_btrfs import plugin
-from terra_btrfs.disks import Disk, parse_signatures, parse_swaps, require_size
+from terra_btrfs.disks import Disk, require_size
 from terra_btrfs.groups import mkfs_arguments, mounts_of
 from terra_btrfs.identity import Identity, parse_superblock
 from terra_btrfs.profiles import metadata_profile, warning
@@ -64,7 +64,7 @@ def test_the_command_that_formats() -> None:
 
 
 def test_the_mounts_of_the_operating_system() -> None:
-    made = mounts_of(group(home="/home", log="/var/log"), DEVICE, Settings(compression="zstd:3"))
+    made = mounts_of(group(home="/home", log="/var/log"), DEVICE, structure({"compression": "zstd:3"}, Settings))
     assert made == tuple(
         Mount(path=path, device=DEVICE, filesystem="btrfs", options=(subvolume, "compress=zstd:3"), source="LABEL=os")
         for path, subvolume in (("/", "subvol=/os"), ("/home", "subvol=/home"), ("/var/log", "subvol=/log"))
@@ -79,7 +79,7 @@ def test_the_mounts_of_another_group_leave_the_root_alone() -> None:
 @pytest.mark.parametrize("compression", ["zstd", "zstd:15", "zlib:9", "lzo"])
 def test_compression_that_btrfs_knows(compression: str) -> None:
     settings = structure({"compression": compression}, Settings)
-    assert settings.options == (f"compress={compression}",)
+    assert mounts_of(group(), DEVICE, settings)[0].options == ("subvol=/os", f"compress={compression}")
 
 
 @pytest.mark.parametrize("compression", ["zstd:16", "zstd:0", "lzo:1", "gzip", "zstd,noatime", "zstd\n", "", 3, True])
@@ -98,25 +98,6 @@ def test_a_small_disk_is_refused_with_both_sizes() -> None:
     disk = Disk(Path("/iscsi/cm-01/0.lun"), Path("/iscsi/cm-01/0.lun"), 64 * 1024 * 1024, True)
     with pytest.raises(TerraError, match=r"0\.lun: has 64 MB, and btrfs needs at least 109 MB on each disk here"):
         require_size([disk], 109 * 1024 * 1024)
-
-
-def test_signatures_in_words() -> None:
-    text = """{"signatures": [
-        {"device": "sda", "offset": "0x438", "type": "ext4", "uuid": "0f022c58", "label": "photos"},
-        {"device": "sda", "offset": "0x200", "type": "gpt", "uuid": null, "label": null},
-        {"device": "sda", "offset": "0xfffe00", "type": "gpt", "uuid": null, "label": null}]}"""
-    assert parse_signatures(text) == ['ext4 "photos"', "gpt"]
-    assert parse_signatures('{"signatures": [\n\n]}') == []
-    assert parse_signatures("") == []
-
-
-def test_swaps() -> None:
-    text = (
-        "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
-        "/dev/sda2                               partition\t999420\t\t0\t\t-2\n"
-        "/swap\\040file                           file\t\t999420\t\t0\t\t-3\n"
-    )
-    assert parse_swaps(text) == [Path("/dev/sda2"), Path("/swap file")]
 
 
 def test_superblocks() -> None:

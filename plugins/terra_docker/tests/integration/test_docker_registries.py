@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import fcntl
+import hashlib
 import json
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,8 +55,8 @@ def pull(
     """Pull from within the network."""
     reference = parse_image_reference(name) if isinstance(name, str) else name
     session = Session(tables={"docker": {"insecure": list(insecure)}}, report=report)
-    with network.inside():
-        return plugin.pull_image(reference, layout, session)
+    with network.inside(), plugin.pull_image(reference, layout, session, ()) as source:
+        return str(source.digest)
 
 
 @contextmanager
@@ -130,6 +134,8 @@ def test_pull_brings_what_was_pushed_and_nothing_twice(
     layout.parent.mkdir()
     events: list[Event] = []
     digest = pull(network, name, layout, insecure=trusted, report=events.append)
+    raw = run(network.command(["skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{name}"])).stdout
+    assert digest == f"sha256:{hashlib.sha256(raw).hexdigest()}", "the digest is the registry's own"
     there = Layout(layout)
     manifest = there.manifest(there.resolve(digest))
     for blob in (manifest.config, *manifest.layers):
@@ -160,7 +166,7 @@ def test_a_tag_that_moves_is_followed_and_both_images_stay(
     moved = plugin.push_image(parse_image_reference(name), Session(tables={"docker": {"engine": engine.host}}))
     second = pull(network, name, layout, insecure=trusted)
     assert second != first
-    assert pull(network, f"{registry.address}/moves@{moved}", layout, insecure=trusted) == second
+    assert pull(network, f"{registry.address}/moves@{moved}", layout, insecure=trusted) == second == moved
     assert Layout(layout).resolve(first).digest != Layout(layout).resolve(second).digest
 
 
@@ -185,15 +191,22 @@ def test_pull_where_nobody_answers(network: Network, tmp_path: Path) -> None:
         pull(network, f"{CONTROLLER}:5999/nobody:1", tmp_path / "layout")
 
 
-def test_a_certificate_that_is_not_trusted_is_refused(network: Network, tmp_path: Path) -> None:
+def test_a_certificate_that_is_not_trusted_is_refused(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=registry", "-addext"]
     run(["openssl", "req", *options, f"subjectAltName=IP:{CONTROLLER}", "-keyout", key, "-out", certificate])
     tls = {"certificate": str(certificate), "key": str(key)}
     with other_registry(network, tmp_path, 5011, tls=tls) as address:
-        with pytest.raises(TerraError, match=r"certificate of the registry .* is not trusted") as caught:
+        with pytest.raises(TerraError, match=r"the certificate of .* is not trusted") as caught:
             pull(network, f"{address}/tls:1", tmp_path / "layout")
         assert f"/etc/docker/certs.d/{address}/ca.crt" in caught.value.hint
+        with pytest.raises(NotFoundError):
+            pull(network, f"{address}/tls:1", tmp_path / "layout", insecure=(address,))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with pytest.raises(NotFoundError):
+            pull(network, f"{address}/tls:1", tmp_path / "layout")
 
 
 def test_a_password_is_asked_for_and_taken_from_docker_login(
@@ -225,13 +238,51 @@ def test_an_image_for_another_machine(registry: Registry, network: Network, tmp_
     assert "linux/s390x" in caught.value.hint
 
 
-def test_an_interrupted_pull_leaves_nothing(push: Push, registry: Registry, network: Network, tmp_path: Path) -> None:
-    push(f"{registry.address}/stopped:1")
-
+def test_a_pull_that_is_interrupted_at_once_leaves_nothing(registry: Registry, network: Network, tmp_path: Path) -> None:
     def stop(event: Event) -> None:
-        if event.total:
-            raise InterruptedWork("asked to")
+        raise InterruptedWork("asked to")
 
     with pytest.raises(InterruptedWork):
         pull(network, f"{registry.address}/stopped:1", tmp_path / "layout", insecure=(registry.address,), report=stop)
     assert not (tmp_path / "layout").exists()
+
+
+def test_two_pulls_into_one_layout(push: Push, registry: Registry, network: Network, tmp_path: Path) -> None:
+    name, layout = f"{registry.address}/both:1", tmp_path / "layout"
+    push(name)
+    digests: list[str] = []
+
+    def one() -> None:
+        digests.append(pull(network, name, layout, insecure=(registry.address,)))
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(digests) == 4
+    assert len(set(digests)) == 1
+    there = Layout(layout)
+    for layer in there.manifest(there.resolve(digests[0])).layers:
+        there.verify(layer)
+
+
+def test_a_pull_that_waits_for_another_can_be_interrupted(
+    push: Push, registry: Registry, network: Network, tmp_path: Path
+) -> None:
+    name, layout = f"{registry.address}/waits:1", tmp_path / "layout"
+    push(name)
+    layout.mkdir()
+
+    def stop(event: Event) -> None:
+        if event.text.startswith("pulling"):
+            raise InterruptedWork("asked to")
+
+    holder = os.open(layout, os.O_RDONLY)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(InterruptedWork):
+            pull(network, name, layout, insecure=(registry.address,), report=stop)
+    finally:
+        os.close(holder)
+    assert list(layout.iterdir()) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from terra_core.config.session import Session
-from terra_core.config.values import parse_image_reference
 from terra_core.errors import ConfigError
 from terra_docker.settings import Docker
 
@@ -16,22 +15,24 @@ def settings(**table: object) -> Docker:
 
 
 def test_nothing_is_insecure_by_default() -> None:
-    assert settings() == Docker(insecure=(), engine=None)
+    assert settings() == Docker(insecure=(), mirrors={}, engine=None)
 
 
 @pytest.mark.parametrize(
-    ("reference", "trusted"),
+    ("registry", "trusted"),
     [
-        ("10.0.10.3:5000/terra/example:6", True),
-        ("10.0.10.3/terra/example:6", False),
-        ("10.0.10.3:5001/terra/example:6", False),
-        ("docker.io/terra/example:6", False),
-        ("registry.local/a:1", True),
+        ("10.0.10.3:5000", True),
+        ("10.0.10.3", False),
+        ("10.0.10.3:5001", False),
+        ("docker.io", False),
+        ("registry.local", True),
+        ("Registry.Local", True),
+        ("evil.registry.local", False),
     ],
 )
-def test_a_registry_is_trusted_by_its_whole_name(reference: str, trusted: bool) -> None:
+def test_a_registry_is_trusted_by_its_whole_name(registry: str, trusted: bool) -> None:
     table = settings(insecure=["10.0.10.3:5000", "registry.local"])
-    assert table.trusts(parse_image_reference(reference)) is trusted
+    assert table.trusts(registry) is trusted
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,16 @@ def test_a_registry_is_trusted_by_its_whole_name(reference: str, trusted: bool) 
         ({"insecure": ["a b"]}, 'docker.insecure[0]: expected a host and port, such as "10.0.10.3:5000", got "a b"'),
         ({"insecure": ["--x"]}, 'docker.insecure[0]: expected a host and port, such as "10.0.10.3:5000", got "--x"'),
         ({"engine": "/run/x"}, 'docker.engine: expected an address, such as "unix:///run/docker.sock", got "/run/x"'),
-        ({"secure": []}, "docker.secure: no such key here (known: engine, insecure)"),
+        (
+            {"mirrors": {"docker.io": ["http://a"]}},
+            'docker.mirrors."docker.io"[0]: expected a host and port, such as "10.0.10.3:5000", got "http://a"',
+        ),
+        (
+            {"mirrors": {"a/b": []}},
+            'docker.mirrors."a/b": expected a host and port, such as "10.0.10.3:5000", got "a/b"',
+        ),
+        ({"mirrors": {"docker.io": "a"}}, 'docker.mirrors."docker.io": expected a list, got "a"'),
+        ({"secure": []}, "docker.secure: no such key here (known: engine, insecure, mirrors)"),
     ],
 )
 def test_refused(table: dict[str, object], problem: str) -> None:

@@ -1,0 +1,192 @@
+"""A registry that lies: a small HTTP server on loopback, whose answers a test bends as it likes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import ssl
+import tarfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from attrs import define, field
+
+from terra_core.image import media, this_platform
+
+Answer = Callable[["Asked"], bool]
+"""Answers a request, and says whether it did."""
+
+
+class Asked(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:  # http.server's name
+        self.registry.requests.append((self.command, self.path, {key.lower(): value for key, value in self.headers.items()}))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for answer in self.registry.lies:
+                if answer(self):
+                    return
+            self.truth()
+
+    do_HEAD = do_POST = do_GET  # noqa: N815  # http.server's names
+
+    @property
+    def registry(self) -> Lying:
+        """The registry that was asked."""
+        return self.server.registry
+
+    def truth(self) -> None:
+        """Answer as an honest registry would."""
+        content, kind = self.registry.content.get(self.path.partition("?")[0].rpartition("/")[2], (None, ""))
+        if content is None:
+            self.say(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}', "application/json")
+            return
+        wanted = self.headers.get("Range")
+        if wanted:
+            first = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            span = f"bytes {first}-{len(content) - 1}/{len(content)}"
+            self.say(206, content[first:], kind, {"Content-Range": span})
+            return
+        self.say(200, content, kind, {"Docker-Content-Digest": digest(content)})
+
+    def say(
+        self, status: int, body: bytes = b"", kind: str = "application/octet-stream", more: dict[str, str] | None = None
+    ) -> None:
+        """Send an answer."""
+        headers = {"Content-Type": kind, "Content-Length": str(len(body)), **(more or {})}
+        self.begin(status, headers)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def begin(self, status: int, headers: dict[str, str]) -> None:
+        """Send the head of an answer."""
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+
+    def drop(self) -> None:
+        """Close the connection."""
+        self.close_connection = True
+        self.connection.close()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    registry: Lying
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no news."""
+
+
+@define
+class Lying:
+    """What it has, and how it answers.
+
+    :param content: documents and blobs, with their media types, by what is asked for.
+    :param lies: asked before the truth is told.
+    :param requests: method, path and headers of everything that was asked.
+    :param ended: set when the test is over, for answers that would last longer.
+    """
+
+    address: str = ""
+    content: dict[str, tuple[bytes, str]] = field(factory=dict)
+    lies: list[Answer] = field(factory=list)
+    requests: list[tuple[str, str, dict[str, str]]] = field(factory=list)
+    ended: threading.Event = field(factory=threading.Event)
+
+    @property
+    def name(self) -> str:
+        """The image's name."""
+        return f"{self.address}/image:1"
+
+    def lie(self, where: str, answer: Callable[[Asked], None], times: int = 1_000_000) -> None:
+        """Answer otherwise, so often, to requests whose path has ``where`` in it."""
+        left = [times]
+
+        def lies(asked: Asked) -> bool:
+            if where not in asked.path or not left[0]:
+                return False
+            left[0] -= 1
+            answer(asked)
+            return True
+
+        self.lies.insert(0, lies)
+
+    def put(self, content: bytes, kind: str, *names: str) -> dict[str, Any]:
+        """Keep something; gives its descriptor."""
+        for name in (*names, digest(content)):
+            self.content[name] = (content, kind)
+        return {"mediaType": kind, "digest": digest(content), "size": len(content)}
+
+    def image(
+        self, layers: Sequence[bytes], *names: str, architecture: str = "", docker: bool = False, **more: object
+    ) -> dict[str, Any]:
+        """Keep an image of uncompressed layers under these tags; gives the manifest's descriptor."""
+        diff_ids = [digest(layer) for layer in layers]
+        config = {
+            "architecture": architecture or this_platform().architecture,
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        }
+        kind = "application/vnd.docker.image.rootfs.diff.tar.gzip" if docker else "application/vnd.oci.image.layer.v1.tar+gzip"
+        document = {
+            "schemaVersion": 2,
+            "mediaType": media.DOCKER_MANIFEST if docker else media.OCI_MANIFEST,
+            "config": self.put(json.dumps(config).encode(), media.DOCKER_CONFIG if docker else media.OCI_CONFIG),
+            "layers": [self.put(gzip.compress(layer, mtime=0), kind) for layer in layers],
+            **more,
+        }
+        return self.put(json.dumps(document).encode(), str(document["mediaType"]), *names)
+
+    def index(self, *listed: dict[str, Any], names: Sequence[str] = ()) -> dict[str, Any]:
+        """Keep an index; gives its descriptor."""
+        document = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": list(listed)}
+        return self.put(json.dumps(document).encode(), media.OCI_INDEX, *names)
+
+    def asked_for(self, part: str) -> list[dict[str, str]]:
+        """The headers of the requests with ``part`` in their path."""
+        return [headers for _, path, headers in self.requests if part in path]
+
+
+@contextmanager
+def lying(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Lying]:
+    """A registry with nothing in it, over plain HTTP or with TLS."""
+    with _Server((host, 0), Asked) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.registry = Lying(f"{host}:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server.registry
+        finally:
+            server.registry.ended.set()
+            server.shutdown()
+            thread.join()
+
+
+def digest(content: bytes) -> str:
+    """The digest of some bytes."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def layer(name: str, content: bytes) -> bytes:
+    """A tar of one file."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    return target.getvalue()

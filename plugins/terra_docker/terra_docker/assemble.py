@@ -1,0 +1,143 @@
+"""What ``vab build`` does: a build, and what becomes of the image."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import chain, count
+from pathlib import Path
+from typing import BinaryIO
+
+from attrs import frozen
+from docker import APIClient
+from docker.errors import APIError
+
+from terra_core.errors import TerraError
+from terra_core.hookspecs import BuildRequest, BuiltImage
+from terra_core.system.progress import Report
+from terra_docker.build import built_image, dated, dockerfile_of
+from terra_docker.export import archive_file, check_directory, check_file, export_tree, write_archive
+from terra_docker.push import push_image
+from terra_docker.save import Saving, save_image
+from terra_docker.settings import Docker
+from terra_docker.upload import upload_image
+
+_NAME = "Dockerfile"
+_DIRECTORY = ".vab"
+
+
+@frozen(kw_only=True)
+class Outputs:
+    """What becomes of an image, beside its name in the engine.
+
+    :param push: whether it is pushed.
+    :param http: whether that is done over plain HTTP, and not by the engine.
+    :param tree: the directory that its file system is written to.
+    :param archive: the file, or the open stream, that an OCI archive is written to.
+    """
+
+    push: bool = False
+    http: bool = False
+    tree: Path | None = None
+    archive: Path | BinaryIO | None = None
+
+
+@frozen(kw_only=True)
+class Assembled:
+    """An image that was built.
+
+    :param built: the image; it is in the engine if it has a name.
+    :param digest: the digest of its manifest where it was pushed.
+    """
+
+    built: BuiltImage
+    digest: str | None = None
+
+
+@contextmanager
+def request(context: Path, directory: Path | None) -> Iterator[Callable[..., BuildRequest]]:
+    """What makes a :class:`BuildRequest` of a context and the directory of a Dockerfile, given the rest of it.
+
+    A Dockerfile outside of the context is laid over it, in a directory that the context does not have.
+
+    :raises TerraError: when there is no Dockerfile.
+    """
+    place = (directory or context) / _NAME
+    if not place.is_file():
+        raise TerraError(
+            f"{place}: there is no Dockerfile", hint="name its directory by --dockerfile, or the context's by --context"
+        )
+    context = context.resolve()
+    if place.resolve().is_relative_to(context):
+        yield partial(BuildRequest, context=context, dockerfile=str(place.resolve().relative_to(context)))
+        return
+    with tempfile.TemporaryDirectory(prefix="vab-") as work:
+        name = f"{_free_name(context)}/{_NAME}"
+        target = Path(work, name)
+        target.parent.mkdir(mode=0o755)
+        shutil.copyfile(place, target)
+        yield partial(BuildRequest, context=context, overlay=Path(work), dockerfile=name)
+
+
+def _free_name(context: Path) -> str:
+    names = chain([_DIRECTORY], (f"{_DIRECTORY}-{number}" for number in count(1)))
+    return next(name for name in names if not os.path.lexists(context / name))
+
+
+def assemble(build: BuildRequest, outputs: Outputs, settings: Docker, report: Report) -> Assembled:
+    """Build an image, and put it where it is wanted.
+
+    :raises TerraError: nothing is exported by halves then, and nothing is pushed when the build failed.
+    """
+    if outputs.tree is not None:
+        check_directory(outputs.tree)
+    if isinstance(outputs.archive, Path):
+        check_file(outputs.archive)
+    build, digest = dated(build), None
+    with built_image(build, settings, report, keep=build.reference is not None) as (client, built), ExitStack() as stack:
+        save = _saver(client, build, built, stack, report)
+        if outputs.tree is not None:
+            export_tree(save(compress=False), outputs.tree, report)
+        if isinstance(outputs.archive, Path):
+            write_archive(save(compress=False), stack.enter_context(archive_file(outputs.archive)))
+        elif outputs.archive is not None:
+            write_archive(save(compress=False), outputs.archive)
+        if outputs.push and outputs.http and build.reference is not None:
+            digest = upload_image(save(compress=True), build.reference, report)
+    if outputs.push and not outputs.http and build.reference is not None:
+        digest = push_image(build.reference, settings, report)
+    return Assembled(built=built, digest=digest)
+
+
+def _saver(
+    client: APIClient, build: BuildRequest, built: BuiltImage, stack: ExitStack, report: Report
+) -> Callable[..., Path]:
+    """What gives the image's layout, saving it when it is asked for the first time."""
+    done: dict[bool, Path] = {}
+
+    def save(*, compress: bool) -> Path:
+        if compress not in done:
+            layout = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vab-")))
+            name = build.reference.tag if build.reference else None
+            saving = Saving(name=name, epoch=build.epoch, kept=base_layers(client, build), compress=compress)
+            save_image(client, built.id, layout, saving, report)
+            done[compress] = layout
+        return done[compress]
+
+    return save
+
+
+def base_layers(client: APIClient, build: BuildRequest) -> set[str]:
+    """The digests of the layers of every image that the Dockerfile begins with: their times are not of this build's making."""
+    layers: set[str] = set()
+    for base in dockerfile_of(build).bases:
+        try:
+            found = client.inspect_image(base)  # type: ignore[no-untyped-call]  # the stubs leave it out
+        except APIError:  # named by an argument, or known to BuildKit alone
+            continue
+        layers |= set(found["RootFS"].get("Layers") or ())
+    return layers

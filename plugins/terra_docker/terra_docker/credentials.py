@@ -1,0 +1,125 @@
+"""What ``docker login`` left: Docker's ``config.json``, and the credential helpers that it names.
+
+https://docs.docker.com/reference/cli/docker/login/ and https://github.com/docker/docker-credential-helpers say how both work.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from pathlib import Path
+
+from attrs import field, frozen
+
+from terra_core.errors import CommandError, TerraError
+from terra_core.image import ImageError
+from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
+from terra_core.system.process import run
+
+_HUB = "docker.io"
+_HUB_KEY = "https://index.docker.io/v1/"
+_HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HELPER_SECONDS = 60
+_TOKEN_USER = "<token>"  # noqa: S105  # what a helper says instead of a user's name
+
+
+@frozen
+class Credentials:
+    """Who asks.
+
+    :param user: the name; empty where there is a token only.
+    :param password: its password.
+    :param identity_token: is changed for access tokens at the registry's token service.
+    :param registry_token: is an access token itself.
+    """
+
+    user: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+
+    @property
+    def basic(self) -> str:
+        """The value of an ``Authorization`` header (RFC 7617)."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+
+def stored_credentials(registry: str) -> Credentials | None:
+    """What is stored for a registry: with its own helper, with the helper for all, or in the file.
+
+    :param registry: ``host`` or ``host:port``, as a reference names it.
+    :raises TerraError: when the file or what a helper says cannot be used.
+    """
+    path = _config_path()
+    try:
+        with path.open("rb") as file:
+            content = file.read(DOCUMENT_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise TerraError(f"{path}: the credentials of docker login cannot be read: {error.strerror}") from error
+    config = read_document(content, str(path))
+    key = _HUB_KEY if registry == _HUB else registry
+    helper = config["credHelpers"].mapping().get(registry) or (config["credsStore"].text() if config["credsStore"] else "")
+    found = _ask_helper(helper, key, path) if helper else None
+    return found or _written(config["auths"], registry, key)
+
+
+def _config_path() -> Path:
+    named = os.environ.get("DOCKER_CONFIG")
+    return (Path(named) if named else Path(os.environ.get("HOME", "/root"), ".docker")) / "config.json"
+
+
+def _written(auths: Node, registry: str, key: str) -> Credentials | None:
+    if not auths:
+        return None
+    if not isinstance(auths.value, dict):
+        auths.refuse("an object")
+    fitting = [name for name in auths.value if name == key] or [name for name in auths.value if _host(name) == _host(key)]
+    if not fitting:
+        return None
+    entry = auths[fitting[0]]
+    user, password = _texts(entry, "username"), _texts(entry, "password")
+    if packed := _texts(entry, "auth"):
+        try:
+            user, _, password = base64.b64decode(packed, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            raise TerraError(f"{entry.where}.auth: is not base64 of a user and a password", hint=_again(registry)) from None
+    found = Credentials(user, password.rstrip("\0"), _texts(entry, "identitytoken"), _texts(entry, "registrytoken"))
+    return None if found == Credentials() else found
+
+
+def _texts(entry: Node, key: str) -> str:
+    return entry[key].text() if entry[key] else ""
+
+
+def _host(key: str) -> str:
+    """The part of a key that says which registry it is for: older keys are URLs."""
+    return re.sub(r"^https?://", "", key).partition("/")[0]
+
+
+def _ask_helper(helper: str, key: str, path: Path) -> Credentials | None:
+    if not _HELPER.fullmatch(helper):
+        raise TerraError(f"{path}: {helper!r} is no name of a credential helper")
+    program = f"docker-credential-{helper}"
+    try:
+        done = run([program, "get"], stdin=key.encode(), timeout=_HELPER_SECONDS, accept=(0, 1))
+    except CommandError as error:
+        raise TerraError(f"{path}: asking for the credentials of {key}: {error.message}", hint=error.hint) from error
+    if done.code:
+        if b"not found" in done.stdout + done.stderr:
+            return None
+        said = done.text.strip() or done.stderr.decode(errors="replace").strip()
+        raise TerraError(f"{program}: gave no credentials for {key}: {said[:200]}")
+    try:
+        answer = read_document(done.stdout, program)
+        user, secret = answer["Username"].text(), answer["Secret"].text()
+    except ImageError as error:
+        raise TerraError(error.message) from error
+    return Credentials(identity_token=secret) if user == _TOKEN_USER else Credentials(user, secret)
+
+
+def _again(registry: str) -> str:
+    return f"log in again: docker login {registry}"

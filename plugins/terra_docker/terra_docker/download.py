@@ -1,0 +1,260 @@
+"""One layer on its way from a registry into a layout: hashed as it comes, readable as it grows, resumed after a fault."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import requests
+from attrs import define, field
+
+from terra_core.errors import TerraError
+from terra_core.image import Descriptor, ImageError
+from terra_docker.endpoint import Endpoint, check_encoding, translated
+from terra_docker.transport import Unreachable
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+    from terra_docker.downloads import Downloads
+
+_PIECE = 1 << 20
+_ATTEMPTS = 6
+"""How often a host may fail one after another without having sent anything worth to speak of."""
+_WORTH = 64 << 10
+_PACE_SECONDS = 60.0
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:([0-9]{1,19})|\*)")
+
+
+class Stopped(Exception):  # noqa: N818  # no error: nobody wants the rest any more
+    """Ends a thread whose work is not wanted any more."""
+
+
+@define(eq=False)
+class Download:
+    """One layer. What has come is in a file; ``available`` bytes of that can be read, and they have been hashed."""
+
+    descriptor: Descriptor
+    _pool: Downloads
+    available: int = 0
+    verified: bool = False
+    busy: bool = False
+    _touched: bool = False
+    _fd: int | None = None
+    _hosts: deque[Endpoint] = field(init=False)
+    _hasher: _Hash = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._hosts = deque(self._pool.endpoints)
+        self._hasher = self.descriptor.digest.hasher()
+
+    def read(self, at: int, length: int) -> bytes | None:
+        """Bytes that are there, nothing at the verified end, and ``None`` where there may be more later."""
+        with self._pool.changed:
+            count = min(length, self.available - at)
+            if count > 0 and self._fd is not None:
+                self._touched = True
+                return os.pread(self._fd, count, at)
+            return b"" if self.verified and at == self.descriptor.size else None
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._pool.changed:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+    def leave(self) -> None:
+        """The thread that fetched it touches it no more."""
+        with self._pool.changed:
+            self.busy = False
+            if self._pool.stopped:
+                self.close()
+            self._pool.changed.notify_all()
+
+    def run(self) -> None:
+        """Have the layer complete and verified at the end."""
+        if self._take_stored():
+            return
+        store = self._pool.store
+        self._use(store.open_partial(self.descriptor))
+        before = os.fstat(self._file).st_size
+        if before > self.descriptor.size:
+            os.ftruncate(self._file, 0)
+        resumed = self._hash_file() > 0
+        while True:
+            self._fill()
+            if self._is_right():
+                break
+            if not resumed and len(self._hosts) > 1:
+                self._hosts.popleft()  # a mirror that has something else
+            elif not resumed:
+                store.remove_partial(self.descriptor)
+                raise ImageError(f"{self._hosts[0].name} sent something else than {self.descriptor.digest}")
+            resumed = False
+            self._start_over()
+        with self._pool.changed:
+            self._pool.go_on()
+            store.accept(self.descriptor)
+            self.verified = True
+            self._pool.changed.notify_all()
+
+    @property
+    def _file(self) -> int:
+        if self._fd is None:
+            raise Stopped
+        return self._fd
+
+    def _take_stored(self) -> bool:
+        """Whether the layout has the layer already; one that is damaged is removed."""
+        stored = self._pool.store.open_blob(self.descriptor)
+        if stored is None:
+            return False
+        self._use(stored)
+        self._hash_file()
+        if self._is_right():
+            with self._pool.changed:
+                self.verified = True
+                self._pool.changed.notify_all()
+            return True
+        self._pool.store.remove_blob(self.descriptor)
+        self._forget()
+        self.close()
+        return False
+
+    def _use(self, fd: int) -> None:
+        with self._pool.changed:
+            self._fd = fd
+
+    def _is_right(self) -> bool:
+        return self.available == self.descriptor.size and self._hasher.hexdigest() == self.descriptor.digest.encoded
+
+    def _hash_file(self) -> int:
+        """Hash what an earlier pull has left; gives how much that was."""
+        while piece := os.pread(self._file, _PIECE, self.available):
+            self._pool.go_on()
+            self._hasher.update(piece)
+            self._publish(len(piece))
+        return self.available
+
+    def _publish(self, length: int) -> None:
+        with self._pool.changed:
+            self.available += length
+            self._pool.changed.notify_all()
+
+    def _start_over(self) -> None:
+        self._forget()
+        os.ftruncate(self._file, 0)
+
+    def _forget(self) -> None:
+        """Take back what was offered.
+
+        :raises ImageError: when somebody has read of it.
+        """
+        self._hasher = self.descriptor.digest.hasher()
+        with self._pool.changed:
+            if self._touched:
+                self._pool.store.remove_partial(self.descriptor)
+                raise ImageError(
+                    f"what an earlier pull had left of {self.descriptor.digest} was damaged, and is removed now",
+                    hint="do the same again",
+                )
+            self.available = 0
+
+    def _fill(self) -> None:
+        """Fetch what is missing."""
+        failures, pause = 0, _FIRST_PAUSE
+        while self.available < self.descriptor.size:
+            before = self.available
+            while len(self._hosts) > 1 and self._hosts[0] in self._pool.gone:
+                self._hosts.popleft()
+            try:
+                self._receive(self._hosts[0])
+                continue
+            except TerraError as error:
+                self._pool.go_on()
+                if self.available - before >= _WORTH:
+                    failures, pause = 0, _FIRST_PAUSE
+                failures += 1
+                if len(self._hosts) > 1:
+                    self._pool.gone.update([self._hosts[0]] if isinstance(error, Unreachable) else [])
+                    self._hosts.popleft()
+                    continue
+                if isinstance(error, ImageError):
+                    self._pool.store.remove_partial(self.descriptor)
+                if not isinstance(error, Unreachable) or failures >= _ATTEMPTS:
+                    raise
+                self._pool.pause(min(max(pause, error.after), _LONGEST_PAUSE))
+                pause *= 2
+
+    def _receive(self, host: Endpoint) -> None:
+        headers = {"Range": f"bytes={self.available}-"} if self.available else {}
+        answer = self._ask(host, headers)
+        with self._pool.answering(answer):
+            check_encoding(answer, host.name)
+            skipped, end = self._extent(answer, host)
+            for piece in _pieces(answer):
+                dropped = min(skipped, len(piece))
+                skipped -= dropped
+                self._take(memoryview(piece)[dropped:], host)
+                if self.available == end and answer.headers.get("Content-Length"):
+                    break
+        if self.available < self.descriptor.size:
+            raise Unreachable(f"{host.name} sent only a part of {self.descriptor.digest}")
+
+    def _ask(self, host: Endpoint, headers: Mapping[str, str]) -> requests.Response:
+        with self._pool.changed:
+            self.busy = False
+            self._pool.changed.notify_all()
+        try:
+            return host.open(f"blobs/{self.descriptor.digest}", headers)
+        finally:
+            with self._pool.changed:
+                self.busy = not self._pool.stopped
+
+    def _extent(self, answer: requests.Response, host: Endpoint) -> tuple[int, int]:
+        """How many bytes to drop, for we have them, and where in the blob the last one of the answer ends."""
+        size, first, end = self.descriptor.size, 0, self.descriptor.size
+        if answer.status_code == 206:
+            found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+            first, end = (int(found[1]), int(found[2]) + 1) if found else (-1, 0)
+            if found is None or first != self.available or not first < end <= size or found[3] not in (None, str(size)):
+                raise ImageError(f"{host.name} sent another part of {self.descriptor.digest} than it was asked for")
+        length = answer.headers.get("Content-Length")
+        if length is not None and length != str(end - first):
+            raise ImageError(f"{host.name} has {length[:20]!a} bytes of {self.descriptor.digest} to send, not the rest")
+        return self.available - first, end
+
+    def _take(self, piece: memoryview, host: Endpoint) -> None:
+        if self.available + len(piece) > self.descriptor.size:
+            raise ImageError(f"{host.name} sent more than {self.descriptor.size} bytes for {self.descriptor.digest}")
+        self._pool.go_on()
+        self._hasher.update(piece)
+        at = self.available
+        while piece:
+            written = os.pwrite(self._file, piece, at)
+            at += written
+            piece = piece[written:]
+        self._publish(at - self.available)
+
+
+def _pieces(answer: requests.Response) -> Iterator[bytes]:
+    """The body, at a pace that is worth waiting for."""
+    since, received = time.monotonic(), 0
+    while True:
+        with translated(answer):
+            piece: bytes = answer.raw.read1(_PIECE, decode_content=False)
+        if not piece:
+            return
+        received += len(piece)
+        if time.monotonic() - since > _PACE_SECONDS:
+            if received < _WORTH:
+                raise Unreachable(f"the server sends less than {_WORTH} bytes in {_PACE_SECONDS:g} seconds")
+            since, received = time.monotonic(), 0
+        yield piece

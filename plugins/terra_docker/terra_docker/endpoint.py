@@ -1,0 +1,274 @@
+"""A registry, or a mirror of one, as it is spoken to: the OCI distribution specification, version 1.1."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import requests
+import urllib3
+
+from terra_core.errors import NotFoundError, TerraError
+from terra_core.image import ImageError
+from terra_core.image.structure import DOCUMENT_BYTES, read_document
+from terra_docker.challenge import Challenge, read_challenges
+from terra_docker.credentials import Credentials, stored_credentials
+from terra_docker.settings import Docker
+from terra_docker.transport import Place, PlainHttp, Transport, Unreachable, failure
+
+T = TypeVar("T")
+
+_HUB = "docker.io"
+_HUB_HOST = "registry-1.docker.io"
+_DOCUMENT_SECONDS = 60.0
+_ATTEMPTS = 4
+_FIRST_PAUSE = 0.3
+_LONGEST_PAUSE = 30.0
+_TOKEN_BYTES = 1 << 20
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class Endpoint:
+    """One host that has the repository; may be used by several threads.
+
+    :param name: the registry or mirror, as ``host`` or ``host:port``.
+    :param path: the repository.
+    :param settings: which hosts go without TLS.
+    :param transport: sends what is to be sent.
+    """
+
+    def __init__(self, name: str, path: str, settings: Docker, transport: Transport) -> None:
+        self.name = name
+        self._path = path
+        self._transport = transport
+        self._host = _HUB_HOST if name == _HUB else name
+        # TLS first, whatever is allowed: where it is not spoken, a registry that is listed is asked again without.
+        self._schemes = ("https", "http") if settings.trusts(name) else ("https",)
+        self._authorization = ""
+        self._lock = threading.Lock()
+
+    def document(self, what: str, accept: tuple[str, ...], *, attempts: int = _ATTEMPTS) -> tuple[bytes, str]:
+        """Get something short: a manifest, an index or a configuration.
+
+        :param what: the end of the path, such as ``manifests/latest``.
+        :param accept: the media types that will do.
+        :param attempts: how often it is tried.
+        :returns: its bytes, at most :data:`DOCUMENT_BYTES`, and the media type that the registry gave.
+        :raises NotFoundError: when the registry has no such thing.
+        :raises TerraError: as the registry said it.
+        """
+
+        def get() -> tuple[bytes, str]:
+            with self.open(what, {"Accept": ", ".join(accept)}) as response:
+                self._check_document(response)
+                return self._content(response, DOCUMENT_BYTES), _content_type(response)
+
+        return repeated(get, attempts)
+
+    def digest(self, tag: str, accept: tuple[str, ...]) -> str:
+        """The digest that the registry says a tag has; nothing when it does not say.
+
+        :param accept: the media types that will do: a registry may have another document for others.
+        """
+
+        def get() -> str:
+            with self.open(f"manifests/{tag}", {"Accept": ", ".join(accept)}, method="HEAD") as response:
+                return response.headers.get("Docker-Content-Digest", "")
+
+        return repeated(get, _ATTEMPTS)
+
+    def open(self, what: str, headers: Mapping[str, str], *, method: str = "GET") -> requests.Response:
+        """Ask for something, once, and give the answer of status 200 or 206, its body not read yet.
+
+        :raises Unreachable: when the registry does not answer, or is too busy.
+        :raises TerraError: when it refuses.
+        """
+        used = self._authorization
+        response = self._ask(method, what, headers, used)
+        if response.status_code == 401 and self._is_own(response):
+            challenges = ", ".join(response.raw.headers.getlist("WWW-Authenticate"))
+            response.close()
+            self._log_in(used, challenges)
+            response = self._ask(method, what, headers, self._authorization)
+        if response.status_code not in (200, 206):
+            with response:
+                raise self._refusal(response)
+        return response
+
+    def _ask(self, method: str, what: str, headers: Mapping[str, str], authorization: str) -> requests.Response:
+        schemes = self._schemes
+        for scheme in schemes:
+            url = f"{scheme}://{self._host}/v2/{self._path}/{what}"
+            try:
+                response = self._transport.send(method, url, headers, authorization=authorization)
+            except (Unreachable, PlainHttp) as error:
+                if scheme == schemes[-1]:
+                    raise self._without_tls(error) from error
+                continue
+            self._schemes = (scheme,)
+            return response
+        raise AssertionError("there is always a scheme")
+
+    def _without_tls(self, error: TerraError) -> TerraError:
+        if isinstance(error, PlainHttp):
+            hint = f'to trust it, name it in the configuration: [docker] insecure = ["{self.name}"]'
+            return PlainHttp(error.message, hint=hint)
+        return error
+
+    def _is_own(self, response: requests.Response) -> bool:
+        """Whether it is the registry that answered, not some other host that it sent us to."""
+        return urlsplit(response.url).hostname == urlsplit(f"//{self._host}").hostname
+
+    def _log_in(self, used: str, header: str) -> None:
+        with self._lock:
+            if self._authorization == used:  # else another thread was faster
+                self._authorization = self._answer_to(header)
+
+    def _answer_to(self, header: str) -> str:
+        challenges = {challenge.scheme: challenge for challenge in reversed(read_challenges(header))}
+        credentials = stored_credentials(self.name)
+        if credentials and credentials.registry_token:
+            return f"Bearer {credentials.registry_token}"
+        if "bearer" in challenges:
+            return f"Bearer {self._token(challenges['bearer'], credentials)}"
+        if "basic" in challenges and credentials and credentials.user:
+            return credentials.basic
+        if "basic" in challenges:
+            raise self._refused("it asks for a user and a password")
+        raise self._refused("it asks for a kind of login that is not known")
+
+    def _token(self, challenge: Challenge, credentials: Credentials | None) -> str:
+        realm = challenge.parameters.get("realm", "")
+        place = self._transport.place_of(realm)
+        if place.scheme == "http" and not self._transport.trusts(place):
+            raise TerraError(f"the registry {self.name} names a token service without TLS, {place}, which is not asked")
+        fields = {"service": challenge.parameters.get("service", ""), "scope": f"repository:{self._path}:pull"}
+        if credentials is not None and not self._may_know(place):
+            credentials = None
+        with self._ask_for_token(realm, fields, credentials) as response:
+            if response.status_code in (400, 401, 403, 404):
+                raise self._refused(f"its token service {place.netloc} answered {response.status_code}")
+            if response.status_code != 200:
+                raise self._refusal(response)
+            answer = read_document(self._content(response, _TOKEN_BYTES), f"the answer of {place}")
+        token = answer["token"] if answer["token"] else answer["access_token"]
+        if not _TOKEN.fullmatch(token.text()):
+            raise TerraError(f"{place}: gave no token that could be used")
+        return token.text()
+
+    def _may_know(self, place: Place) -> bool:
+        """Whether a token service may be told the credentials for this registry."""
+        checked = place.scheme == "https" and not self._transport.trusts(place)
+        return checked or place.host == urlsplit(f"//{self._host}").hostname
+
+    def _ask_for_token(self, realm: str, fields: Mapping[str, str], credentials: Credentials | None) -> requests.Response:
+        if credentials is not None and credentials.identity_token:
+            form = {**fields, "grant_type": "refresh_token", "client_id": "terra", "refresh_token": credentials.identity_token}
+            return self._transport.send("POST", realm, {}, body=form)
+        url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(fields)}"
+        return self._transport.send("GET", url, {}, authorization=credentials.basic if credentials else "")
+
+    def _check_document(self, response: requests.Response) -> None:
+        if _content_type(response) in ("text/html", "application/xhtml+xml"):
+            raise ImageError(f"{self.name} sent a web page where a registry sends a document", hint="is that a registry?")
+
+    def _content(self, response: requests.Response, most: int) -> bytes:
+        """The whole body, which must be short and come soon."""
+        check_encoding(response, self.name)
+        deadline = time.monotonic() + _DOCUMENT_SECONDS
+        content = b""
+        with translated(response):
+            while piece := response.raw.read1(most + 1 - len(content), decode_content=False):
+                content += piece
+                if len(content) > most:
+                    raise ImageError(f"{self.name} sent a document of more than {most} bytes")
+                if time.monotonic() > deadline:
+                    raise Unreachable(f"{self.name} took longer than {_DOCUMENT_SECONDS:g} seconds over a short document")
+        return content
+
+    def _refusal(self, response: requests.Response) -> TerraError:
+        status, said = response.status_code, self._said(response)
+        if status == 404:
+            return NotFoundError(f"the registry {self.name} has no such image")
+        if status in (401, 403):
+            return self._refused(said)
+        if status == 416:
+            return ImageError(f"{self.name} has no rest of what it had sent the beginning of")
+        if status == 429:
+            return Unreachable(
+                f"the registry {self.name} says that there were too many requests",
+                hint=f"wait a while, or log in: docker login {self.name}",
+                after=_retry_after(response.headers.get("Retry-After", "")),
+            )
+        error = f"the registry {self.name} answered {said}"
+        if status in _BUSY:
+            return Unreachable(error, after=_retry_after(response.headers.get("Retry-After", "")))
+        return TerraError(error)
+
+    def _said(self, response: requests.Response) -> str:
+        try:
+            answer = read_document(self._content(response, 1 << 16), "")
+            text = next(item["message"].text() for item in answer["errors"].items())
+        except (TerraError, StopIteration):
+            text = ""
+        text = " ".join(part for part in (str(response.status_code), response.reason, text) if part)
+        return "".join(letter for letter in text[:200] if letter.isprintable())
+
+    def _refused(self, why: str) -> TerraError:
+        return TerraError(f"the registry {self.name} refused it: {why}", hint=f"log in: docker login {self.name}")
+
+
+class translated:  # noqa: N801  # used as a function
+    """Turns what goes wrong while a body is read into :class:`Unreachable`, and closes the answer then."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._response = response
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, urllib3.exceptions.HTTPError | OSError | ValueError | AttributeError):
+            self._response.close()
+            parts = urlsplit(self._response.url)
+            raise failure(Place(parts.scheme, parts.netloc), error) from error
+
+
+def _content_type(response: requests.Response) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def check_encoding(response: requests.Response, name: str) -> None:
+    """Refuse a body that was compressed on the way: nobody asked for that, and its length and digest would be others."""
+    if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
+        raise ImageError(f"{name} compressed what it sent, which nobody had asked it to")
+
+
+def repeated(work: Callable[[], T], attempts: int) -> T:
+    """Try something again while the server does not answer, with longer and longer pauses."""
+    pause, waiting = _FIRST_PAUSE, threading.Event()
+    while True:
+        attempts -= 1
+        try:
+            return work()
+        except Unreachable as error:
+            if attempts <= 0:
+                raise
+            waiting.wait(min(max(pause, error.after), _LONGEST_PAUSE))
+            pause *= 3
+
+
+def _retry_after(text: str) -> float:
+    """Seconds, from either form of RFC 9110 section 10.2.3."""
+    if re.fullmatch(r"[0-9]{1,6}", text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return 0.0

@@ -1,0 +1,186 @@
+"""An OCI image layout that is written to, by one pull at a time, and that can be read at any moment meanwhile."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from attrs import evolve
+
+from terra_core.config.values import ImageReference
+from terra_core.errors import NotFoundError
+from terra_core.image import Descriptor, Digest, ImageError, Layout, media, this_platform
+from terra_core.image.documents import REFERENCE_NAME, read_index
+from terra_core.image.structure import DOCUMENT_BYTES, read_document
+from terra_core.system.waiting import wait_until
+from terra_docker.remote import Found
+
+_PARTIAL = ".partial"
+_LOCK_SECONDS = 4 * 3600
+_VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+class Store:
+    """The layout, held by whoever made this; see :func:`held`.
+
+    :param path: its directory.
+    :param lock: the descriptor that holds the lock.
+    """
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self._path = path
+        self._lock = lock
+        for name, content in (("index.json", _index([])), ("oci-layout", _VERSION)):
+            if not (path / name).exists():
+                _write(path / name, content)
+        self._layout = Layout(path)
+
+    def add(self, found: Found, reference: ImageReference) -> None:
+        """Write the documents of an image, and list it under its reference."""
+        for document in found.documents:
+            self._put(document.descriptor.digest, document.content)
+        self._list(found, str(reference))
+
+    def open_blob(self, descriptor: Descriptor) -> int | None:
+        """Open a blob of the right length for reading; one of another length is removed.
+
+        :returns: a file descriptor, for the caller to close; nothing when it is not there.
+        """
+        try:
+            return self._layout.open_blob(descriptor)
+        except NotFoundError:
+            return None
+        except ImageError:
+            self.remove_blob(descriptor)
+            return None
+
+    def open_partial(self, descriptor: Descriptor) -> int:
+        """Open what has come of a blob so far, for reading and writing."""
+        place = self._partial(descriptor)
+        place.parent.mkdir(exist_ok=True)
+        return os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+
+    def accept(self, descriptor: Descriptor) -> None:
+        """Give a blob that is complete and verified its name."""
+        place = self._blob(descriptor.digest)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self._partial(descriptor).replace(place)
+
+    def remove_blob(self, descriptor: Descriptor) -> None:
+        """Remove a blob that is not what its name says."""
+        self._blob(descriptor.digest).unlink(missing_ok=True)
+
+    def remove_partial(self, descriptor: Descriptor) -> None:
+        """Remove what has come of a blob: it is of no use."""
+        self._partial(descriptor).unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let another pull write to the layout; this one has nothing more to write."""
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def tidy(self) -> None:
+        """Remove what pulls of other images have left half-way."""
+        for left in (self._path / _PARTIAL).glob("*"):
+            left.unlink()
+        with suppress(FileNotFoundError):
+            (self._path / _PARTIAL).rmdir()
+
+    def _blob(self, digest: Digest) -> Path:
+        return self._path / "blobs" / digest.algorithm / digest.encoded
+
+    def _partial(self, descriptor: Descriptor) -> Path:
+        return self._path / _PARTIAL / f"{descriptor.digest.algorithm}-{descriptor.digest.encoded}"
+
+    def _put(self, digest: Digest, content: bytes) -> None:
+        place = self._blob(digest)
+        with suppress(OSError):
+            if place.stat().st_size == len(content) and digest.matches(place.read_bytes()):
+                return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _write(place, content)
+
+    def _list(self, found: Found, name: str) -> None:
+        """Both what the reference names and the manifest for this machine, so that either digest finds it."""
+        path = self._path / "index.json"
+        with path.open("rb") as file:
+            before = file.read(DOCUMENT_BYTES)
+        read_index(read_document(before, str(path)))
+        listed = json.loads(before)["manifests"]
+        ours = {str(found.named.digest), str(found.chosen.digest)}
+        kept = [_without_name(item, name) for item in listed if item.get("digest") not in ours]
+        entries = [_entry(found.named, name)]
+        if found.chosen.digest != found.named.digest:
+            entries.append(_entry(evolve(found.chosen, platform=this_platform()), ""))
+        content = _index([*kept, *entries])
+        if content != before:
+            _write(path, content)
+
+
+@contextmanager
+def held(path: Path, attend: Callable[[], None]) -> Iterator[Store]:
+    """A layout, made when it is not there, that nobody else may write to before it is released.
+
+    :param attend: called while another pull is waited for.
+    :raises TerraError: when that takes too long.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def locked() -> bool:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            attend()
+            return False
+        return True
+
+    try:
+        wait_until(locked, seconds=_LOCK_SECONDS, what=f"another pull into {path} to end")
+        yield Store(path, directory)
+    finally:
+        os.close(directory)
+
+
+def _entry(descriptor: Descriptor, name: str) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "mediaType": descriptor.media_type,
+        "digest": str(descriptor.digest),
+        "size": descriptor.size,
+    }
+    if descriptor.platform:
+        entry["platform"] = {"os": descriptor.platform.os, "architecture": descriptor.platform.architecture}
+    if name:
+        entry["annotations"] = {REFERENCE_NAME: name}
+    return entry
+
+
+def _without_name(entry: dict[str, object], name: str) -> dict[str, object]:
+    """An entry of another image, which loses the name when the tag has moved on from it."""
+    annotations = entry.get("annotations")
+    if not isinstance(annotations, dict) or annotations.get(REFERENCE_NAME) != name:
+        return entry
+    rest = {key: value for key, value in annotations.items() if key != REFERENCE_NAME}
+    left = {key: value for key, value in entry.items() if key != "annotations"}
+    return {**left, "annotations": rest} if rest else left
+
+
+def _index(entries: list[dict[str, object]]) -> bytes:
+    return json.dumps({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries}).encode()
+
+
+def _write(place: Path, content: bytes) -> None:
+    """Write a file that is there in full or not at all."""
+    fd, name = tempfile.mkstemp(prefix=".new-", dir=place.parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), 0o644)
+        Path(name).replace(place)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,273 @@
+"""HTTP as a registry's client needs it: which host may be told what, over which scheme, and what its failures mean.
+
+Every redirect is looked at here: to https:// always, to http:// only where ``[docker] insecure`` lists the host, and with the
+``Authorization`` header only to the place that it was made for.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import requests
+import urllib3
+from attrs import frozen
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+from terra_core.errors import TerraError
+from terra_docker.settings import Docker
+
+CONNECT_SECONDS = 10.0
+SILENCE_SECONDS = 30.0
+"""How long a server may say nothing before it counts as gone."""
+_REDIRECTS = 5
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
+_CONNECTIONS = 8
+_CERTIFICATES = Path("/etc/docker/certs.d")
+_PLACE = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]+)?|\[[0-9a-fA-F:.]+\](?::[0-9]+)?")
+_PORTS = {"http": 80, "https": 443}
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
+
+
+class Unreachable(TerraError):  # noqa: N818  # says what the server is, as NotFound would
+    """A server that does not answer, or ended half-way; another attempt may go better.
+
+    :param after: seconds that the server asked to be left alone for.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", after: float = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.after = after
+
+
+class PlainHttp(TerraError):  # noqa: N818  # see above
+    """A server that speaks no TLS where TLS was spoken to it."""
+
+
+@frozen
+class Place:
+    """The origin of a URL: what credentials are bound to.
+
+    :param scheme: ``http`` or ``https``.
+    :param netloc: host, and port where it is not the scheme's own.
+    """
+
+    scheme: str
+    netloc: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.netloc}"
+
+    @property
+    def host(self) -> str:
+        """The name without the port."""
+        return str(urlsplit(str(self)).hostname)
+
+
+class Transport:
+    """Sends requests; may be used by several threads.
+
+    :param settings: which hosts go without TLS.
+    """
+
+    def __init__(self, settings: Docker) -> None:
+        self._settings = settings
+        self._sessions: dict[str, requests.Session] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Drop every connection."""
+        with self._lock:
+            for session in self._sessions.values():
+                session.close()
+
+    def trusts(self, place: Place) -> bool:
+        """Whether a place may be reached by plain HTTP or without a check of its certificate."""
+        return self._settings.trusts(place.netloc) or self._settings.trusts(f"{place.netloc}:{_PORTS[place.scheme]}")
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        authorization: str = "",
+        body: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Send a request and follow where it leads.
+
+        :param authorization: told to the place of ``url`` and to no other.
+        :param body: the fields of a form, for POST; that is sent to nobody else.
+        :returns: the answer of any status, its body not read yet; for the caller to close.
+        :raises Unreachable: when there is none.
+        :raises TerraError: when it leads to where it must not.
+        """
+        first = place = self.place_of(url)
+        for _ in range(_REDIRECTS + 1):
+            own = {**headers, "Accept-Encoding": "identity"}
+            if authorization and place == first:
+                own["Authorization"] = authorization
+            response = self._send(method, url, place, own, body)
+            target = response.headers.get("Location")
+            if response.status_code not in _REDIRECTED or not target:
+                return response
+            response.close()
+            if body is not None:
+                raise TerraError(f"{place}: redirects a request that holds credentials, which is not followed")
+            url = _joined(url, target)
+            place = self._next_place(place, url)
+        raise TerraError(f"{first}: redirects more than {_REDIRECTS} times")
+
+    def place_of(self, url: str) -> Place:
+        """The origin of a URL.
+
+        :raises TerraError: when it is none of HTTP, or holds a user's name.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise TerraError(f"{_shown(url)}: is no URL") from None
+        if parts.scheme not in ("http", "https") or not _PLACE.fullmatch(parts.netloc):
+            raise TerraError(f"{_shown(url)}: is no http:// or https:// URL of a host without a user, and not followed")
+        return Place(parts.scheme, _netloc(parts, port))
+
+    def _next_place(self, before: Place, url: str) -> Place:
+        place = self.place_of(url)
+        if place.scheme == "http" and (before.scheme == "https" or not self.trusts(place)):
+            hint = "" if before.scheme == "https" else f'if that is right, [docker] insecure = ["{place.netloc}"]'
+            raise TerraError(f"{before}: redirects to plain HTTP at {place.netloc}, which is not followed", hint=hint)
+        return place
+
+    def _send(
+        self, method: str, url: str, place: Place, headers: Mapping[str, str], body: Mapping[str, str] | None
+    ) -> requests.Response:
+        session = self._session(place)
+        try:
+            request = session.prepare_request(requests.Request(method, url, headers=headers, data=body))
+            return session.send(
+                request,
+                stream=True,
+                allow_redirects=False,
+                verify=not self.trusts(place),
+                timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
+                proxies=get_environ_proxies(url),
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise failure(place, error) from error
+
+    def _session(self, place: Place) -> requests.Session:
+        with self._lock:
+            session = self._sessions.get(place.netloc)
+            if session is None:
+                session = self._sessions[place.netloc] = self._make_session(place)
+            return session
+
+    def _make_session(self, place: Place) -> requests.Session:
+        session = _Session()
+        session.trust_env = False  # ~/.netrc holds credentials for others
+        session.headers["User-Agent"] = "terra"
+        session.cookies.set_policy(_NoCookies())
+        adapter = _Adapter(_context(place, checked=not self.trusts(place)))
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        return session
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Find none: requests would read the whole body of the answer, however long it is, before it looks at it."""
+
+
+class _NoCookies(DefaultCookiePolicy):
+    def set_ok(self, cookie: object, request: object) -> bool:
+        return False
+
+
+class _Adapter(HTTPAdapter):
+    """Checks certificates against what the system trusts, where requests would take a list of its own."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__(pool_maxsize=_CONNECTIONS)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:  # the signature of requests
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
+
+    def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:  # the signature of requests
+        return super().proxy_manager_for(proxy, ssl_context=self._context, **options)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Leave the connection to its context."""
+
+
+def _context(place: Place, *, checked: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not checked:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the configuration asks for it
+        return context
+    for authority in sorted((_CERTIFICATES / place.netloc).glob("*.crt")):
+        try:
+            context.load_verify_locations(authority)
+        except OSError as error:
+            raise TerraError(f"{authority}: is no certificate: {error}") from error
+    return context
+
+
+def failure(place: Place, error: Exception) -> TerraError:
+    """The error that says what went wrong on the way to a place."""
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return TerraError(
+            f"the certificate of {place.netloc} is not trusted: {cause.verify_message}",
+            hint=f"put its authority's certificate into {_CERTIFICATES}/{place.netloc}/ca.crt",
+        )
+    if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
+        return PlainHttp(f"the registry {place.netloc} speaks plain HTTP, not HTTPS")
+    if isinstance(cause, ssl.SSLError) and cause.reason:
+        return Unreachable(f"{place.netloc}: TLS fails: {cause.reason.replace('_', ' ').lower()}")
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
+        return Unreachable(f"{place.netloc} does not answer: nothing for {SILENCE_SECONDS:g} seconds")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return Unreachable(f"{place.netloc} cannot be reached by the proxy of the environment: {str(cause)[:200]}")
+    reason = (cause.strerror if isinstance(cause, OSError) else "") or str(cause) or type(cause).__name__
+    return Unreachable(f"{place.netloc} does not answer: {reason[:200].lower()}")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What requests and urllib3 wrap several times over."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = [getattr(error, "reason", None), *error.args, error.__cause__, error.__context__]
+        error = next((part for part in inner if isinstance(part, BaseException) and id(part) not in seen), error)
+    return error
+
+
+def _netloc(parts: SplitResult, port: int | None) -> str:
+    host = str(parts.hostname)
+    host = f"[{host}]" if ":" in host else host
+    return host if port in (None, _PORTS[parts.scheme]) else f"{host}:{port}"
+
+
+def _joined(url: str, target: str) -> str:
+    try:
+        return urljoin(url, target)
+    except ValueError:
+        raise TerraError(f"{_shown(target)}: is no URL") from None
+
+
+def _shown(url: str) -> str:
+    with suppress(ValueError):
+        url = re.sub(r"//[^/?#]*@", "//", url)
+    return ascii(url[:200])

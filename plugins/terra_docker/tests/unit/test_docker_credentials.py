@@ -1,0 +1,118 @@
+"""What ``docker login`` left, and what registries ask for."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from terra_core.errors import TerraError
+from terra_docker.challenge import Challenge, read_challenges
+from terra_docker.credentials import Credentials, stored_credentials
+
+PACKED = base64.b64encode(b"user:pass:word").decode()
+FOUND = Credentials("user", "pass:word")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home directory, and nothing of the environment's."""
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".docker").mkdir()
+    return tmp_path
+
+
+def write(home: Path, config: object) -> None:
+    """Write config.json."""
+    (home / ".docker/config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+
+
+def test_without_a_file_there_are_none(home: Path) -> None:
+    assert stored_credentials("docker.io") is None
+    write(home, {"HttpHeaders": {"X": "y"}, "auths": {}})
+    assert stored_credentials("docker.io") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "registry", "found"),
+    [
+        ("https://index.docker.io/v1/", "docker.io", True),
+        ("index.docker.io", "docker.io", True),
+        ("docker.io", "docker.io", False),
+        ("10.0.10.3:5000", "10.0.10.3:5000", True),
+        ("https://10.0.10.3:5000", "10.0.10.3:5000", True),
+        ("http://10.0.10.3:5000/v1/", "10.0.10.3:5000", True),
+        ("10.0.10.3", "10.0.10.3:5000", False),
+        ("10.0.10.3:5000", "10.0.10.3", False),
+        ("evil.example/10.0.10.3:5000", "10.0.10.3:5000", False),
+    ],
+)
+def test_a_registry_is_told_its_own_credentials(home: Path, key: str, registry: str, found: bool) -> None:
+    write(home, {"auths": {key: {"auth": PACKED}}})
+    assert (stored_credentials(registry) == FOUND) is found
+
+
+def test_docker_config_names_another_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "elsewhere").mkdir()
+    (home / "elsewhere/config.json").write_text(json.dumps({"auths": {"a": {"username": "user", "password": "pass:word"}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(home / "elsewhere"))
+    assert stored_credentials("a") == FOUND
+
+
+def test_tokens(home: Path) -> None:
+    write(home, {"auths": {"a": {"identitytoken": "i"}, "b": {"registrytoken": "r"}, "c": {}}})
+    assert stored_credentials("a") == Credentials(identity_token="i")
+    assert stored_credentials("b") == Credentials(registry_token="r")
+    assert stored_credentials("c") is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "", "[]", "{", '{"auths": []}', '{"auths": {"a": {"auth": "!"}}}', '{"auths": {"a": 1}}',
+        '{"auths": {"a": {"auth": 1}}}',
+        '{"auths": {}, "auths": {}}', '{"credsStore": "../../bin/sh"}', '{"credsStore": "a b"}', '{"credHelpers": {"a": "-x"}}',
+    ],
+)  # fmt: skip
+def test_a_file_that_is_wrong_is_named(home: Path, config: str) -> None:
+    write(home, config)
+    with pytest.raises(TerraError, match=r"config\.json"):
+        stored_credentials("a")
+
+
+def test_secrets_are_not_shown() -> None:
+    shown = repr(Credentials("user", "secret", "secret", "secret"))
+    assert "secret" not in shown
+    assert "user" in shown
+
+
+@pytest.mark.parametrize(
+    ("header", "challenges"),
+    [
+        ("", []),
+        ('Basic realm="x"', [Challenge("basic", {"realm": "x"})]),
+        ("Negotiate", [Challenge("negotiate", {})]),
+        (
+            'Bearer realm="https://auth/token",service="s, t",scope="a:b:pull,push"',
+            [Challenge("bearer", {"realm": "https://auth/token", "service": "s, t", "scope": "a:b:pull,push"})],
+        ),
+        (
+            'BEARER Realm = "r" , service=plain, Basic realm="a \\"b\\""',
+            [Challenge("bearer", {"realm": "r", "service": "plain"}), Challenge("basic", {"realm": 'a "b"'})],
+        ),
+        ('Negotiate, Basic realm="x"', [Challenge("negotiate", {}), Challenge("basic", {"realm": "x"})]),
+        ('Bearer realm="first", realm="second"', [Challenge("bearer", {"realm": "first"})]),
+        ('Bearer realm="never ends', [Challenge("bearer", {})]),
+        ("\0\1", []),
+    ],
+)
+def test_challenges(header: str, challenges: list[Challenge]) -> None:
+    assert read_challenges(header)[: len(challenges)] == challenges
+
+
+@pytest.mark.parametrize("header", ["a " * 100_000, 'a b="' + "\\" * 100_000, "," * 1_000_000, 'a b="c",' * 100_000])
+def test_a_header_without_end_takes_no_time(header: str) -> None:
+    read_challenges(header)

@@ -1,0 +1,34 @@
+"""The bootloader role: GRUB on the disks of an installed machine, for BIOS and for UEFI with Secure Boot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from terra_core.config.session import Session
+from terra_core.hookspecs import BootLoader, RenderedFile, hookimpl
+
+__all__ = ["plugin"]
+
+
+class GrubPlugin:
+    """What core calls; the work is done in the modules beside this one."""
+
+    @hookimpl
+    def check_bootloader(self, boot: BootLoader, session: Session) -> Sequence[str]:
+        """Say what will be done, and that it can be; see :class:`terra_core.hookspecs.Bootloader`."""
+        from terra_grub.install import check
+        from terra_grub.settings import Settings
+
+        return check(boot, session.settings("grub", Settings))
+
+    @hookimpl
+    def install_bootloader(self, boot: BootLoader, work: Path, session: Session) -> Sequence[RenderedFile]:
+        """Write GRUB to every disk, and give the menu; see :class:`terra_core.hookspecs.Bootloader`."""
+        from terra_grub.install import install
+        from terra_grub.settings import Settings
+
+        return install(boot, work, session.settings("grub", Settings), session.report)
+
+
+plugin = GrubPlugin()

@@ -1,0 +1,123 @@
+"""The menus that GRUB reads (grub(7), "Shell-like scripting"): words of Terra's own, and values that can be nothing else."""
+
+from __future__ import annotations
+
+import re
+
+from terra_core.config.kernel_line import join_arguments
+from terra_core.config.values import shown
+from terra_core.errors import TerraError
+from terra_core.hookspecs import BootLoader
+from terra_grub.settings import Settings
+
+MENU = "boot/grub/grub.cfg"
+"""The path of the menu in the machine's root."""
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PATH = re.compile(r"boot/[A-Za-z0-9.+~_-]+")
+_SPEED = 115200
+
+_START = """\
+# Written by Terra: finds the menu on the file system of the machine's root.
+search --no-floppy --fs-uuid --set=root {filesystem}
+if [ -f "/{menu}" ]; then
+  set prefix="($root){directory}"
+  configfile "/{menu}"
+else
+  echo "Terra: the installation of {hostname} on this disk is not finished: run terra-install again."
+  sleep 30
+  reboot
+fi
+"""
+
+_MENU = """\
+# Written by Terra when everything else was on the disks.
+set default="{subvolume}"
+set timeout={timeout}
+insmod btrfs
+insmod regexp
+{terminal}
+# A kernel that the machine has installed since is what its links name; what came with the image is what is left otherwise.
+function terra_linux {{
+  for links in "$1" "$1/boot"; do
+    if [ -f "$links/vmlinuz" -a -f "$links/initrd.img" ]; then
+      if linux "$links/vmlinuz" {found} version=$2 $3 {line}; then
+        if initrd "$links/initrd.img"; then
+          return
+        fi
+      fi
+    fi
+  done
+  linux "$1/{kernel}" {found} version=$2 $3 {line}
+  initrd "$1/{initrd}"
+}}
+
+menuentry "Terra: {hostname}" --id "{subvolume}" {{
+  terra_linux "/{subvolume}" {subvolume}
+}}
+
+menuentry "Terra: {hostname}, for repairs" --id repair {{
+  terra_linux "/{subvolume}" {subvolume} single
+}}
+
+# Every further subvolume that has a kernel, such as a snapshot made before an upgrade.
+for place in /*; do
+  if [ -f "$place/{kernel}" -o -f "$place/vmlinuz" -o -f "$place/boot/vmlinuz" ]; then
+    if regexp --set=1:version '^/([A-Za-z0-9][A-Za-z0-9._-]*)$' "$place"; then
+      if [ "$version" != "{subvolume}" ]; then
+        menuentry "Terra: {hostname}, version $version" --id "$version" "$version" {{
+          terra_linux "/$2" "$2"
+        }}
+      fi
+    fi
+  fi
+done
+"""
+
+
+def start_menu(boot: BootLoader) -> str:
+    """What GRUB runs first, from an EFI system partition or from its own core image.
+
+    :raises TerraError: for a value that could be taken for something else.
+    """
+    subvolume = _checked(boot.subvolume, _NAME, "a subvolume")
+    return _START.format(
+        filesystem=_checked(boot.filesystem, _UUID, "the UUID of a file system"),
+        hostname=boot.hostname,
+        menu=f"{subvolume}/{MENU}",
+        directory=f"/{subvolume}/{MENU}".rpartition("/")[0],
+    )
+
+
+def boot_menu(boot: BootLoader, settings: Settings) -> str:
+    """The menu itself, with an entry for each subvolume that holds a system.
+
+    :raises TerraError: for a value that could be taken for something else, or a kernel line that is too long.
+    """
+    filesystem = _checked(boot.filesystem, _UUID, "the UUID of a file system")
+    return _MENU.format(
+        timeout=settings.timeout,
+        terminal=_terminal(settings),
+        found=f"terra.uuid={filesystem}",
+        line=join_arguments([*boot.kernel_arguments, *settings.kernel_arguments]),
+        hostname=boot.hostname,
+        subvolume=_checked(boot.subvolume, _NAME, "a subvolume"),
+        kernel=_checked(boot.kernel, _PATH, "the path of a kernel"),
+        initrd=_checked(boot.initrd, _PATH, "the path of an initial RAM disk"),
+    )
+
+
+def _terminal(settings: Settings) -> str:
+    if settings.serial < 0:
+        return "terminal_input console\nterminal_output console\n"
+    return (
+        f"if serial --unit={settings.serial} --speed={_SPEED}; then\n"
+        "  terminal_input console serial\n  terminal_output console serial\nfi\n"
+    )
+
+
+def _checked(text: str, pattern: re.Pattern[str], what: str) -> str:
+    if not pattern.fullmatch(text):
+        raise TerraError(f"{shown(text)} is not {what}, and cannot stand in a boot menu")
+    return text

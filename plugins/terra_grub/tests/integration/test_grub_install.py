@@ -1,0 +1,119 @@
+"""GRUB's own tools and files: core images, and EFI system partitions, on image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from terra_core.config.node import Firmware
+from terra_core.config.session import Session
+from terra_core.config.values import parse_hostname
+from terra_core.errors import TerraError
+from terra_core.hookspecs import BootDisk, BootLoader
+from terra_core.system.process import run
+from terra_grub import plugin
+from terra_grub.core import SECTOR, make_core, sectors_of
+from terra_grub.esp import DIRECTORY, GRUB, SHIM
+from terra_grub.menus import MENU, boot_menu, start_menu
+from terra_grub.settings import Settings
+
+MB = 1024 * 1024
+UUID = "e8e6a073-0f1c-4260-8285-efce25e59373"
+
+
+def boot(disk: Path, esp: Path | None, firmware: Firmware, *, sectors: int = 2048) -> BootLoader:
+    return BootLoader(
+        hostname=parse_hostname("mt-01"),
+        disks=(BootDisk(device=disk, core_sector=2048, core_sectors=sectors, esp=esp, esp_number=2),),
+        firmware=firmware,
+        filesystem=UUID,
+        subvolume="os",
+        kernel="boot/vmlinuz-6.1",
+        initrd="boot/initrd.img-6.1",
+        kernel_arguments=("boot=terra",),
+    )
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """A disk that is written all over, with a partition table."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes([0xA5]) * (8 * MB))
+    run(["sfdisk", "--quiet", "--wipe", "never", path], stdin=b"label: dos\nstart=4096\n")
+    return path
+
+
+@pytest.fixture
+def esp(tmp_path: Path) -> Path:
+    """A blank partition."""
+    path = tmp_path / "esp.img"
+    with path.open("xb") as file:
+        file.truncate(64 * MB)
+    return path
+
+
+def test_nothing_changes_but_the_sectors_of_the_boot_loader(disk: Path, tmp_path: Path) -> None:
+    before, table = disk.read_bytes(), run(["sfdisk", "--dump", disk]).text
+    work = tmp_path / "work"
+    work.mkdir()
+    (file,) = plugin.install_bootloader(boot(disk, None, Firmware.BIOS), work, Session())
+    after = disk.read_bytes()
+    used = sectors_of(make_core(start_menu(boot(disk, None, Firmware.BIOS)), work)) * SECTOR
+    assert after[SECTOR:MB] == before[SECTOR:MB]
+    assert after[MB + used :] == before[MB + used :]
+    assert after[MB : MB + used] != before[MB : MB + used]
+    assert run(["sfdisk", "--dump", disk]).text == table
+    assert file.path == MENU
+    plugin.install_bootloader(boot(disk, None, Firmware.BIOS), _fresh(tmp_path), Session())
+    assert disk.read_bytes() == after, "the second time changes nothing"
+
+
+def test_an_area_that_is_too_small_is_refused_before_anything_is_written(disk: Path, tmp_path: Path) -> None:
+    before = disk.read_bytes()
+    small = boot(disk, None, Firmware.BIOS, sectors=62)
+    with pytest.raises(TerraError, match="62 sectors for the boot loader"):
+        plugin.check_bootloader(small, Session())
+    with pytest.raises(TerraError, match="62 sectors for the boot loader"):
+        plugin.install_bootloader(small, _fresh(tmp_path), Session())
+    assert disk.read_bytes() == before
+
+
+def test_the_efi_system_partition(disk: Path, esp: Path, tmp_path: Path) -> None:
+    wanted = boot(disk, esp, Firmware.UEFI)
+    before = disk.read_bytes()
+    for _ in range(2):
+        plugin.install_bootloader(wanted, _fresh(tmp_path), Session())
+    assert disk.read_bytes() == before, "UEFI needs nothing of the disk but the partition"
+    for path, source in ((f"{DIRECTORY}/shimx64.efi", SHIM), ("EFI/BOOT/BOOTX64.EFI", SHIM), ("EFI/BOOT/grubx64.efi", GRUB)):
+        assert run(["mcopy", "-n", "-i", esp, f"::/{path}", "-"]).stdout == source.read_bytes()
+    names = run(["mdir", "-/", "-b", "-i", esp, "::/"]).text.split()
+    (menu,) = [name for name in names if name.endswith("/grub.cfg")]
+    assert run(["mcopy", "-n", "-i", esp, menu, "-"]).text == start_menu(wanted)
+    run(["fsck.fat", "-n", esp])
+
+
+def test_what_will_be_done_is_said(disk: Path, esp: Path) -> None:
+    first, second = plugin.check_bootloader(boot(disk, esp, Firmware.BOTH), Session())
+    assert first.startswith(f"{disk}: GRUB for a BIOS: sector 0 and ")
+    assert second == f"{disk}: signed shim and GRUB for UEFI"
+
+
+def test_an_image_without_a_kernel(disk: Path, tmp_path: Path) -> None:
+    wanted = BootLoader(hostname=parse_hostname("mt-01"), disks=(), firmware=Firmware.BIOS, filesystem=UUID, subvolume="os")
+    with pytest.raises(TerraError, match="no kernel"):
+        plugin.install_bootloader(wanted, tmp_path, Session())
+
+
+@pytest.mark.parametrize("menu", ["start", "boot"])
+def test_grub_finds_the_menus_well_formed(menu: str, tmp_path: Path) -> None:
+    wanted = boot(tmp_path, None, Firmware.BOTH)
+    path = tmp_path / "grub.cfg"
+    path.write_text(start_menu(wanted) if menu == "start" else boot_menu(wanted, Settings()))
+    run(["grub-script-check", path])
+
+
+def _fresh(directory: Path) -> Path:
+    path = directory / f"work-{len(list(directory.iterdir()))}"
+    path.mkdir()
+    return path

@@ -1,0 +1,118 @@
+"""What GRUB reads, and that nothing from a file can say more than it should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from terra_core.config.node import Firmware
+from terra_core.config.structure import structure
+from terra_core.config.values import parse_hostname
+from terra_core.errors import TerraError
+from terra_core.hookspecs import BootDisk, BootLoader
+from terra_grub.core import SECTOR, first_sector, lay_out, require_room, sectors_of
+from terra_grub.esp import configuration_directory
+from terra_grub.firmware import parse_entries
+from terra_grub.menus import boot_menu, start_menu
+from terra_grub.settings import Settings
+
+UUID = "e8e6a073-0f1c-4260-8285-efce25e59373"
+BOOT = BootLoader(
+    hostname=parse_hostname("mt-01"),
+    disks=(BootDisk(device=Path("/dev/sda"), core_sector=2048, core_sectors=2048),),
+    firmware=Firmware.BOTH,
+    filesystem=UUID,
+    subvolume="os",
+    kernel="boot/vmlinuz-6.1.0-42-amd64",
+    initrd="boot/initrd.img-6.1.0-42-amd64",
+    kernel_arguments=("boot=terra",),
+)
+
+
+def test_the_menu_starts_the_subvolume_by_version() -> None:
+    menu = boot_menu(BOOT, Settings())
+    assert 'terra_linux "/os" os\n' in menu
+    line = f'linux "$1/boot/vmlinuz-6.1.0-42-amd64" terra.uuid={UUID} version=$2 $3 boot=terra net.ifnames=0 console=tty0'
+    assert line in menu
+    assert "serial --unit=0" in menu
+    assert "serial" not in boot_menu(BOOT, Settings(serial=-1))
+    assert "set timeout=9\n" in boot_menu(BOOT, Settings(timeout=9))
+
+
+def test_the_first_menu_finds_the_second_and_says_when_it_is_not_there() -> None:
+    first = start_menu(BOOT)
+    assert f"--fs-uuid --set=root {UUID}" in first
+    assert 'configfile "/os/boot/grub/grub.cfg"' in first
+    assert "is not finished" in first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"filesystem": "x; reboot"}, {"filesystem": ""},
+        {"subvolume": 'os"; reboot'}, {"subvolume": "$os"}, {"subvolume": "-os"},
+        {"kernel": "boot/vmlinuz }"}, {"kernel": "boot/../x"}, {"kernel": "etc/shadow"}, {"initrd": "boot/initrd\nreboot"},
+        {"kernel_arguments": ("boot=terra", "a;b")}, {"kernel_arguments": ("$(x)",)}, {"kernel_arguments": ("a b",)},
+        {"kernel_arguments": ("{{x",)}, {"kernel_arguments": ("-x",)}, {"kernel_arguments": ("x" * 600,)},
+    ],
+)  # fmt: skip
+def test_what_could_be_taken_for_something_else_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(TerraError):
+        boot_menu(evolve(BOOT, **change), Settings())  # type: ignore[arg-type]  # each has the type of its key
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{"timeout": -1}, {"timeout": True}, {"serial": 4}, {"kernel_arguments": ["a;b"]}, {"kernel_arguments": "x"}, {"x": 1}],
+)
+def test_settings_are_strict(table: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"expected|no such key"):
+        structure(table, Settings)
+
+
+def test_the_first_sector_keeps_what_is_the_disks() -> None:
+    boot = bytes(range(256)) * 2
+    present = bytes([0xEE]) * SECTOR
+    made = first_sector(boot, present, 2048)
+    assert made[:3] == boot[:3]
+    assert made[0x03:0x5A] == present[0x03:0x5A], "the parameter block"
+    assert made[0x5C:0x64] == (2048).to_bytes(8, "little")
+    assert made[0x66:0x68] == b"\x90\x90"
+    assert made[0x1B8:] == present[0x1B8:], "the signature and the partition table"
+
+
+def test_a_core_image_says_where_the_rest_of_it_is() -> None:
+    core = bytearray(1300)
+    core[510:512] = (0x820).to_bytes(2, "little")
+    made = lay_out(bytes(core), 2048)
+    assert len(made) == 3 * SECTOR
+    assert made[500:512] == (2049).to_bytes(8, "little") + (2).to_bytes(2, "little") + (0x820).to_bytes(2, "little")
+    with pytest.raises(TerraError, match="does not know"):
+        lay_out(bytes(1300), 2048)
+
+
+def test_an_area_that_is_too_small() -> None:
+    assert sectors_of(bytes(1025)) == 3
+    require_room(Path("/dev/sda"), bytes(1024), 2)
+    with pytest.raises(TerraError, match="62 sectors for the boot loader, and it needs 63"):
+        require_room(Path("/dev/sda"), bytes(62 * SECTOR + 1), 62)
+
+
+def test_where_a_signed_grub_looks() -> None:
+    assert configuration_directory(b"x\0/EFI/debian\0y") == "EFI/debian"
+    assert configuration_directory(b"x\0/EFI/ubuntu\0y") == "EFI/ubuntu"
+    with pytest.raises(TerraError, match="does not say"):
+        configuration_directory(b"x\0/EFI/../../etc\0y")
+
+
+def test_terras_own_entries_of_the_firmware() -> None:
+    text = (
+        "BootCurrent: 0001\nBootOrder: 0001,0002\n"
+        "Boot0001* Terra\tHD(2,GPT,12345678-0000-0000-0000-000000000000,0x1000,0x80000)/File(\\EFI\\terra\\shimx64.efi)\n"
+        "Boot0002* debian\tHD(1,GPT,12345678-0000-0000-0000-000000000000,0x800,0x80000)/File(\\EFI\\debian\\shimx64.efi)\n"
+        "Boot000A  Terra\tHD(2,GPT,22345678-0000-0000-0000-000000000000,0x1000,0x80000)/File(\\EFI\\TERRA\\SHIMX64.EFI)\n"
+        "Boot000B* Terra\tHD(1,GPT,32345678-0000-0000-0000-000000000000,0x1000,0x80000)/File(\\EFI\\other\\shimx64.efi)\n"
+    )
+    assert parse_entries(text) == ["0001", "000A"]

@@ -1,0 +1,84 @@
+"""Single files of an image, read out of its layers without laying it down."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Iterator
+
+from terra_core.image.compression import uncompressed
+from terra_core.image.documents import Descriptor
+from terra_core.image.faults import ImageError
+from terra_core.image.limits import Limits, Tally
+from terra_core.image.media import LAYERS
+from terra_core.image.source import ImageSource
+from terra_core.image.tar import ByteStream, Entry, Kind, TarReader
+
+_OPAQUE = b".wh..wh..opq"
+_PREFIX = b".wh."
+_CHUNK = 1 << 16
+
+
+def read_files(
+    image: ImageSource, wanted: Callable[[str], bool], *, file_bytes: int = 64 << 20, limits: Limits | None = None
+) -> dict[str, bytes]:
+    """Read the regular files of an image that are wanted, as they are when all layers are applied.
+
+    Nothing is followed: a file below a symbolic link is found at its own path only.
+
+    :param image: where the layers are; all of them are verified when this returns.
+    :param wanted: says of a path without a leading slash whether it is.
+    :param file_bytes: the length of a file beyond which it is refused.
+    :returns: content by path.
+    :raises TerraError: when a layer is missing, broken, or not what the manifest says.
+    """
+    bounds = limits or Limits()
+    tally = Tally(bounds)
+    found: dict[bytes, bytes] = {}
+    for layer in image.manifest.layers:
+        _apply(_entries(image, layer, tally, bounds), found, wanted, file_bytes)
+    return {os.fsdecode(path): content for path, content in sorted(found.items())}
+
+
+def _entries(image: ImageSource, layer: Descriptor, tally: Tally, limits: Limits) -> Iterator[tuple[Entry, TarReader]]:
+    with image.open_layer(layer) as blob:
+        reader = TarReader(ByteStream(uncompressed(blob.read, LAYERS[layer.media_type], limits)), tally)
+        for entry in reader:
+            yield entry, reader
+        while blob.read(_CHUNK):  # its digest is compared at its end
+            pass
+
+
+def _apply(
+    entries: Iterator[tuple[Entry, TarReader]], found: dict[bytes, bytes], wanted: Callable[[str], bool], file_bytes: int
+) -> None:
+    """Bring ``found`` from what the layers below have to what they have together with this one."""
+    below = dict(found)
+    hidden: list[bytes] = []
+    own: dict[bytes, bytes | None] = {}
+    for entry, reader in entries:
+        path = posixpath.normpath(b"/" + entry.name).lstrip(b"/")
+        directory, name = posixpath.split(path)
+        if name == _OPAQUE:
+            hidden.append(directory + b"/" if directory else b"")
+        elif name.startswith(_PREFIX):
+            gone = posixpath.join(directory, name[len(_PREFIX) :])
+            below.pop(gone, None)
+            hidden.append(gone + b"/")
+        elif entry.kind is Kind.FILE and wanted(os.fsdecode(path)):
+            if entry.size > file_bytes:
+                raise ImageError(f"{os.fsdecode(path)}: has {entry.size} bytes; more than {file_bytes} are refused")
+            own[path] = b"".join(bytes(piece) for piece in reader.content())
+        elif entry.kind is Kind.LINK and wanted(os.fsdecode(path)):
+            target = posixpath.normpath(b"/" + entry.target).lstrip(b"/")
+            own[path] = own.get(target, below.get(target))
+        else:
+            own[path] = None
+            if entry.kind is not Kind.DIRECTORY:
+                hidden.append(path + b"/")
+    found.clear()
+    found.update({path: content for path, content in below.items() if not path.startswith(tuple(hidden))})
+    for path, content in own.items():
+        found.pop(path, None)
+        if content is not None:
+            found[path] = content

@@ -1,0 +1,108 @@
+"""What makes an installed machine itself and lets it start, when all of its files are on the disks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from terra_core.config.node import OS_LABEL
+from terra_core.config.session import Session
+from terra_core.config.values import Address
+from terra_core.deploy import Standing
+from terra_core.errors import TerraError
+from terra_core.hookspecs import BootDisk, BootLoader, RenderedFile
+from terra_core.image.contained import ContainedRoot
+from terra_core.install.disks import Made, flush
+from terra_core.install.plan import Plan
+from terra_core.plugins import Plugins
+from terra_core.system.process import run
+from terra_core.system.progress import Event
+
+_RESOLV_CONF_LIMIT = 64 * 1024
+
+
+@frozen(kw_only=True)
+class Finish:
+    """The last steps.
+
+    :param plan: what is installed.
+    :param made: the disks, partitioned.
+    :param gateway: the machine's gateway, which also answers its DNS questions unless the image knows better.
+    :param plugins: what is installed here.
+    :param session: who listens.
+    :param work: a directory for the boot loader's files.
+    """
+
+    plan: Plan
+    made: Sequence[Made]
+    gateway: Address | None
+    plugins: Plugins
+    session: Session
+    work: Path
+
+    def __call__(self, standing: Standing) -> None:
+        """Write what is left; the menu that lets the machine start comes last, after a sync."""
+        if self.gateway is not None:
+            write_resolution(standing.inside, self.gateway)
+        files = self._write_boot_loader(standing)
+        standing.sync()
+        self.session.report(Event("ready", "write what lets it start"))
+        for file in files:
+            standing.inside.write(file.path, file.content, mode=file.mode)
+        standing.sync()
+        flush([one.target.device.path for one in self.made])
+
+    def _write_boot_loader(self, standing: Standing) -> Sequence[RenderedFile]:
+        boot = self.plan.boot_loader()
+        if boot is None:
+            return ()
+        self.session.report(Event("boot", f"write the boot loader: {boot.firmware.value}"))
+        own = self.work / "boot"
+        own.mkdir()
+        plugin = self.plugins.fill("bootloader", self.plan.node.plugins, source=self.session.source)
+        complete = self._completed(boot, standing)
+        files: Sequence[RenderedFile] = plugin.call(
+            "install_bootloader", (list, tuple), boot=complete, work=own, session=self.session
+        )
+        return files
+
+    def _completed(self, boot: BootLoader, standing: Standing) -> BootLoader:
+        root = next(mount for mount in standing.mounts if mount.path == "/")
+        esps = {one.target.device.path: one.esp for one in self.made if one.target.group == OS_LABEL}
+        disks: list[BootDisk] = [evolve(disk, esp=esps.get(disk.device)) for disk in boot.disks]
+        return evolve(
+            boot,
+            disks=tuple(disks),
+            filesystem=_filesystem_uuid(root.device),
+            subvolume=subvolume_of(root.options),
+            kernel=standing.kernel,
+            initrd=standing.initrd,
+            kernel_arguments=standing.kernel_arguments,
+        )
+
+
+def subvolume_of(options: Sequence[str]) -> str:
+    """The subvolume that mount options name, without a leading slash; empty when they name none."""
+    return next((option.partition("=")[2].strip("/") for option in options if option.startswith("subvol=")), "")
+
+
+def write_resolution(inside: ContainedRoot, gateway: Address) -> None:
+    """resolv.conf(5) with the gateway as name server, unless the image has one of its own: a name server, or a link."""
+    if "resolv.conf" in inside.names("etc"):
+        present = inside.read("etc/resolv.conf", limit=_RESOLV_CONF_LIMIT)
+        if present is None or any(line.split()[:1] == [b"nameserver"] for line in present.splitlines()):
+            return
+        content = present if present.endswith(b"\n") or not present else present + b"\n"
+    else:
+        content = b""
+    inside.write("etc/resolv.conf", content + f"nameserver {gateway}\n".encode(), mode=0o644)
+
+
+def _filesystem_uuid(device: Path) -> str:
+    found = run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", device]).text.strip()
+    if not found:
+        raise TerraError(f"{device}: the file system that was just made on it has no UUID")
+    return found
+

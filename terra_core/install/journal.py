@@ -1,0 +1,64 @@
+"""Which disks an installation has begun to write to, so that one that was killed can be taken up again.
+
+The journal is kept where a reboot removes it: it names disks by the number that the kernel counts them by, which no other disk
+gets as long as the kernel runs. After a reboot, what a killed installation has left is foreign like anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import asdict
+
+from terra_core.install.facts import Device
+from terra_core.system.disks import Signature
+
+
+class Journal:
+    """The journal of all installations on this machine.
+
+    :param directory: where it is kept, a file for each disk.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def begin(self, device: Device, hostname: str) -> None:
+        """Note that a disk is about to be written to, and what is on it now; what was noted before stays."""
+        signatures = list(dict.fromkeys((*self.begun(device, hostname), *device.signatures)))
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._path(device)
+        fresh = path.with_suffix(".new")
+        with fresh.open("w") as file:
+            json.dump({"hostname": hostname, "signatures": [asdict(one) for one in signatures]}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+
+    def begun(self, device: Device, hostname: str) -> tuple[Signature, ...]:
+        """What was on a disk before it was written to; see :meth:`has_begun`."""
+        return self._read(device, hostname) or ()
+
+    def has_begun(self, device: Device, hostname: str) -> bool:
+        """Whether an installation of this machine has begun to write to the disk, and came to no end."""
+        return self._read(device, hostname) is not None
+
+    def end(self, devices: Sequence[Device]) -> None:
+        """Forget disks: their installation is complete."""
+        for device in devices:
+            self._path(device).unlink(missing_ok=True)
+
+    def _read(self, device: Device, hostname: str) -> tuple[Signature, ...] | None:
+        try:
+            note = json.loads(self._path(device).read_text())
+        except (OSError, ValueError):
+            return None
+        if not isinstance(note, dict) or note.get("hostname") != hostname:
+            return None
+        return tuple(Signature(**one) for one in note["signatures"])
+
+    def _path(self, device: Device) -> Path:
+        return self._directory / f"{device.number.replace(':', '-')}-{device.sequence or 'unknown'}-{device.size}.json"

@@ -1,0 +1,83 @@
+"""How a whole disk of the operating system is divided: a GUID partition table (UEFI specification, chapter 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from terra_core.config.node import Firmware, Profile
+from terra_core.install.facts import BIOS_BOOT
+
+MB = 1024 * 1024
+ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
+
+_BIOS_MB = 1
+_ESP_MB = 256
+_EDGE_MB = 1
+"""What stays free at both ends: the table and its copy, and partitions begin where disks like them to."""
+
+_COPIES = {Profile.RAID1: 2, Profile.RAID1C3: 3, Profile.RAID1C4: 4}
+
+
+@frozen(kw_only=True)
+class Partition:
+    """A partition to make, in MB.
+
+    :param number: its number.
+    :param start: where it begins.
+    :param size: how long it is.
+    :param type: its type's GUID.
+    :param name: its name in the table.
+    """
+
+    number: int
+    start: int
+    size: int
+    type: str
+    name: str
+
+
+def divide(size: int, firmware: Firmware, label: str) -> tuple[Partition, ...]:
+    """The partitions of a disk: what its firmware needs, and the rest for the group; the last one may have no room at all.
+
+    :param size: of the disk, in bytes.
+    :param label: the group's label.
+    """
+    wanted = [(_BIOS_MB, BIOS_BOOT, "terra-bios")] if firmware.bios else []
+    wanted += [(_ESP_MB, ESP, "terra-esp")] if firmware.uefi else []
+    taken = _EDGE_MB + sum(part[0] for part in wanted)
+    wanted += [(max(0, size // MB - _EDGE_MB - taken), LINUX, f"terra-{label}"[:36])]
+    made, start = [], _EDGE_MB
+    for number, (length, kind, name) in enumerate(wanted, 1):
+        made.append(Partition(number=number, start=start, size=length, type=kind, name=name))
+        start += length
+    return tuple(made)
+
+
+def render_script(partitions: Sequence[Partition], sector_size: int) -> str:
+    """What sfdisk(8) reads from its standard input to make the partitions.
+
+    :param sector_size: of the disk, in bytes.
+    """
+    each = MB // sector_size
+    lines = [
+        f'{part.number} : start={part.start * each}, size={part.size * each}, type={part.type}, name="{part.name}"'
+        for part in partitions
+    ]
+    return "\n".join(["label: gpt", "unit: sectors", "", *lines, ""])
+
+
+def capacity(profile: Profile, sizes: Sequence[int]) -> int:
+    """What fits on disks of these sizes, in the unit of the sizes, before the file system takes its share."""
+    total, largest, count = sum(sizes), max(sizes), len(sizes)
+    if profile is Profile.RAID10:
+        return min(total // 2, total - largest)
+    if profile in _COPIES:
+        copies = _COPIES[profile]
+        return min(total // copies, (total - largest) // (copies - 1))
+    if profile in (Profile.RAID5, Profile.RAID6):
+        parity = 1 if profile is Profile.RAID5 else 2
+        return min(sizes) * (count - parity)
+    return total if profile is Profile.SINGLE else min(sizes) * count

@@ -1,0 +1,176 @@
+"""Installing: look, plan, check, and only then write."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from terra_core.config.loader import Document
+from terra_core.config.node import Node
+from terra_core.config.session import Session
+from terra_core.config.values import Address
+from terra_core.deploy import deploy, filesystem_of
+from terra_core.errors import TerraError
+from terra_core.install.disks import Made, clear, partition
+from terra_core.install.facts import Device, Missing
+from terra_core.install.finish import Finish
+from terra_core.install.image import FoundImage, look_up
+from terra_core.install.journal import Journal
+from terra_core.install.plan import Plan, crowded, make_plan
+from terra_core.install.probe import examine
+from terra_core.plugins import Plugins
+from terra_core.system.disks import Signature
+from terra_core.system.mounts import sweep
+from terra_core.system.progress import Event, Report
+from terra_core.system.waiting import wait_until
+
+_OTHER_SECONDS = 1800
+
+
+@frozen(kw_only=True)
+class Installation:
+    """An installation that is planned and checked, and of which nothing is written yet.
+
+    :param plan: what it will do.
+    """
+
+    plan: Plan
+    _image: FoundImage
+    _gateway: Address | None
+    _plugins: Plugins
+    _session: Session
+    _journal: Journal
+    _work: Path
+
+    def carry_out(self) -> None:
+        """Do it.
+
+        :raises RefusedError: when a disk is not what it was any more; nothing was written then.
+        :raises TerraError: naming the step and the disk; the machine does not start from its disks then, and says so.
+        """
+        plan, report = self.plan, self._session.report
+        report(Event("clear", f"remove what is on {_counted(len(plan.targets))}"))
+        clear(plan, self._journal)
+        report(Event("partition", "make the partitions"))
+        made = [partition(target) for target in plan.targets]
+        self._lay_down(made)
+        self._journal.end([target.device for target in plan.targets])
+
+    def _lay_down(self, made: list[Made]) -> None:
+        plan = self.plan
+        finish = Finish(
+            plan=plan, made=made, gateway=self._gateway, plugins=self._plugins, session=self._session, work=self._work
+        )
+        disks: dict[str, list[Path]] = {group.label: [] for group in plan.node.groups}
+        for one in made:
+            disks[one.target.group].append(one.data)
+        work = self._work / "deploy"
+        work.mkdir()
+        deploy(
+            plan.node,
+            self._image.open,
+            disks,
+            plugins=self._plugins,
+            session=self._session,
+            work=work,
+            finish=finish,
+        )
+
+
+@contextmanager
+def installation(
+    document: Document[Node], *, plugins: Plugins, session: Session, gateway: Address | None = None, wipe: bool = False
+) -> Iterator[Installation]:
+    """Plan an installation and check all that can be checked; nothing is written to any disk by this.
+
+    One at a time on a machine. What one that was killed has left mounted is unmounted first.
+
+    :param document: node.toml.
+    :param session: who listens, and where things are kept; the file's name and tables are the document's.
+    :param gateway: the machine's gateway.
+    :param wipe: whether what is on the disks may go.
+    :raises TerraError: with everything that stands against it.
+    """
+    node = document.value
+    told = evolve(session, source=document.source, tables=document.tables)
+    place = session.places.run / "install"
+    with _alone(place, told.report) as work:
+        journal = Journal(place / "begun")
+        found = examine(disk.device for group in node.groups for disk in group.disk)
+        make_plan(node, found, 0, wipe=wipe, begun=_begun(found, journal, node))  # before anything is fetched
+        image = look_up(node, plugins, told)
+        told.report(Event("plan", f"plan the disks of {node.hostname}"))
+        plan = make_plan(node, found, image.bytes, wipe=wipe, begun=_begun(found, journal, node))
+        yield Installation(
+            plan=evolve(plan, notes=(*plan.notes, *_checked(plan, plugins, told))),
+            image=image,
+            gateway=gateway,
+            plugins=plugins,
+            session=told,
+            journal=journal,
+            work=work,
+        )
+
+
+def _begun(found: Mapping[str, Device | Missing], journal: Journal, node: Node) -> dict[str, tuple[Signature, ...]]:
+    devices = [one for one in found.values() if isinstance(one, Device)]
+    return {one.number: journal.begun(one, node.hostname) for one in devices if journal.has_begun(one, node.hostname)}
+
+
+def _checked(plan: Plan, plugins: Plugins, session: Session) -> Iterator[str]:
+    """Ask every plugin that will have to do with a disk whether it can, and what a user should know."""
+    for group in plan.node.groups:
+        sizes = [target.capacity for target in plan.of_group(group.label)]
+        filesystem = filesystem_of(group, plan.node, plugins, source=session.source)
+        said: Sequence[str] = filesystem.call("check_disks", (list, tuple), group=group, sizes=sizes, session=session)
+        yield from (f"{group.label}: {text}" for text in said)
+    boot = plan.boot_loader()
+    if boot is not None:
+        plugin = plugins.fill("bootloader", plan.node.plugins, source=session.source)
+        done: Sequence[str] = plugin.call("check_bootloader", (list, tuple), boot=boot, session=session)
+        yield from done
+    if crowded(plan):
+        yield f"the image has {plan.image_bytes // 1024**2} MB before it is unpacked: it may not fit"
+
+
+@contextmanager
+def _alone(place: Path, report: Report) -> Iterator[Path]:
+    """Hold the one lock of a machine's installations; gives an empty directory, which goes at the end."""
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise TerraError(f"{place}: cannot be used: {error.strerror}", hint="run terra-install as root") from error
+    try:
+        if not _locked(lock):
+            report(Event("wait", "wait for another terra-install on this machine to end"))
+            wait_until(lambda: _locked(lock), seconds=_OTHER_SECONDS, what="another terra-install to end")
+        work = place / "work"
+        if work.exists():
+            sweep(work, work)
+            shutil.rmtree(work)
+        work.mkdir(mode=0o700)
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _counted(disks: int) -> str:
+    return "1 disk" if disks == 1 else f"{disks} disks"

@@ -1,0 +1,130 @@
+"""What a disk holds and who uses it, as the kernel and wipefs(8) tell."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.errors import ConflictError, TerraError
+from terra_core.system.mounts import mount_points
+from terra_core.system.process import run
+
+_SWAPS = Path("/proc/swaps")
+_BLOCKS = Path("/sys/class/block")
+_WIPEFS_SECONDS = 120
+_COLUMNS = "OFFSET,LENGTH,TYPE,LABEL"
+_TABLES = frozenset({"gpt", "PMBR", "dos"})
+
+
+@frozen
+class Signature:
+    """What makes others take a disk for a file system, a partition table, a RAID member or the like.
+
+    :param kind: its type in libblkid's words, such as ``btrfs``.
+    :param label: its label; empty when it has none.
+    :param offset: where it begins, in bytes.
+    :param length: how long it is, in bytes.
+    """
+
+    kind: str
+    label: str
+    offset: int
+    length: int
+
+    @property
+    def table(self) -> bool:
+        """Whether it is part of a partition table."""
+        return self.kind in _TABLES
+
+    def __str__(self) -> str:
+        return f'{self.kind} "{self.label}"' if self.label else self.kind
+
+
+def parse_signatures(text: str) -> tuple[Signature, ...]:
+    """What ``wipefs --json`` found; it writes nothing at all for some blank disks."""
+    rows = json.loads(text)["signatures"] if text.strip() else []
+    return tuple(
+        Signature(row["type"], row.get("label") or "", int(str(row["offset"]), 16), int(row.get("length") or 0)) for row in rows
+    )
+
+
+def signatures_of(device: Path) -> tuple[Signature, ...]:
+    """Every signature on a block device or image file."""
+    found = run(["wipefs", "--json", "--no-act", "--output", _COLUMNS, device], timeout=_WIPEFS_SECONDS)
+    return parse_signatures(found.text)
+
+
+def in_words(signatures: Sequence[Signature]) -> str:
+    """Signatures for a person, each once."""
+    return ", ".join(dict.fromkeys(str(signature) for signature in signatures))
+
+
+def parse_swaps(text: str) -> list[Path]:
+    """The devices and files of /proc/swaps."""
+    return [Path(line.split()[0].replace("\\040", " ")) for line in text.splitlines()[1:] if line.strip()]
+
+
+def is_swap(path: Path) -> bool:
+    """Whether a device or file, its links resolved, is swapped to."""
+    return path in parse_swaps(_SWAPS.read_text())
+
+
+@contextmanager
+def held(device: Path, *, writing: bool = False) -> Iterator[int]:
+    """Open a block device that nobody uses, and let nobody mount it meanwhile; gives the descriptor.
+
+    The kernel gives a device that is mounted, swapped to, or part of another one to nobody else.
+
+    :param writing: open it for writing too.
+    :raises ConflictError: when it is in use.
+    """
+    try:
+        descriptor = os.open(device, (os.O_RDWR if writing else os.O_RDONLY) | os.O_EXCL | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            message = f"{device}: is in use{user_of(device.resolve())}"
+            raise ConflictError(message, hint="name a disk that nothing uses") from None
+        raise TerraError(f"{device}: cannot be opened: {error.strerror}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def user_of(path: Path) -> str:
+    """Who uses a block device, as far as the kernel says, such as ``, mounted at /home``; empty when it does not say.
+
+    :param path: the device, its links resolved.
+    """
+    system = _BLOCKS / path.name
+    parts = {path.name, *(part.parent.name for part in system.glob("*/partition"))}
+    numbers = {number_of(name) for name in parts}
+    for point in mount_points():
+        if point.number in numbers or Path(point.source).name in parts:
+            return f", mounted at {point.path}"
+    holders = [holder.name for name in sorted(parts) for holder in (_BLOCKS / name).glob("holders/*")]
+    if holders:
+        return f", held by {', '.join(holders)}"
+    for member in Path("/sys/fs/btrfs").glob("*/devices/*"):
+        if member.name in parts:
+            return f", part of the mounted btrfs file system {member.parent.parent.name}"
+    return ""
+
+
+def number_of(name: str) -> str:
+    """Major and minor number of a block device, as ``8:1``; empty when there is none of that name."""
+    return read_attribute(name, "dev")
+
+
+def read_attribute(name: str, attribute: str) -> str:
+    """An attribute of a block device below /sys/class/block; empty when there is none."""
+    try:
+        return (_BLOCKS / name / attribute).read_text(errors="replace").strip()
+    except OSError:
+        return ""

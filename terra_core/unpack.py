@@ -1,0 +1,142 @@
+"""An image into a directory: the image engine on its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.session import Session
+from terra_core.config.trust import Trust
+from terra_core.config.values import parse_image_reference
+from terra_core.errors import ConfigError, TerraError
+from terra_core.image import ImageSource, Layout, apply_layers
+from terra_core.image.archive import DockerArchive
+from terra_core.image.openat import DIRECTORY
+from terra_core.image.removal import Fate, empty
+from terra_core.image.room import room_in
+from terra_core.plugins import Plugins
+
+_LAYOUT = "oci:"
+_ARCHIVE = "docker-archive:"
+_OF_THE_FILE_SYSTEM = frozenset({"lost+found"})
+
+
+@frozen(kw_only=True)
+class Unpacked:
+    """What was unpacked.
+
+    :param digest: the digest of the image's manifest; of its configuration where it came from ``docker save``.
+    :param layers: how many layers it has.
+    :param bytes: the length of all files, holes included.
+    :param entries: how many entries its layers have.
+    :param seconds: how long it took, the download included.
+    """
+
+    digest: str
+    layers: int
+    bytes: int
+    entries: int
+    seconds: float
+
+
+def unpack(
+    image: str, directory: Path, *, plugins: Plugins, session: Session, trust: Sequence[Trust] = (), force: bool = False
+) -> Unpacked:
+    """Unpack an image into a directory.
+
+    :param image: the name of an image in a registry, ``oci:DIRECTORY[:TAG]`` or ``docker-archive:FILE[:NAME]``.
+    :param directory: where to; made when it is missing. After a failure it is as it was, unless it held something before.
+    :param trust: whose signatures an image of a registry must have.
+    :param force: unpack over what the directory holds.
+    :raises TerraError: naming the image, the layer, the entry.
+    """
+    started = time.monotonic()
+    if os.geteuid() != 0:
+        raise TerraError("only root can give files their owners", hint="run this as root")
+    with _prepared(directory, force=force), room_in(directory) as room, _opened(image, room, plugins, session, trust) as source:
+        applied = apply_layers(source, directory, report=session.report, spared=room.name)
+    return Unpacked(
+        digest=str(source.digest),
+        layers=applied.layers,
+        bytes=applied.bytes,
+        entries=applied.entries,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _opened(
+    image: str, layout: Path, plugins: Plugins, session: Session, trust: Sequence[Trust]
+) -> AbstractContextManager[ImageSource]:
+    if trust and image.startswith((_LAYOUT, _ARCHIVE)):
+        raise ConfigError(["IMAGE: signatures are kept in registries; name an image of one, or leave the key out"])
+    if image.startswith(_LAYOUT):
+        place, tag = _split(image.removeprefix(_LAYOUT))
+        return nullcontext(Layout(place).image(tag))
+    if image.startswith(_ARCHIVE):
+        return DockerArchive(*_split(image.removeprefix(_ARCHIVE)))
+    try:
+        reference = parse_image_reference(image)
+    except ValueError as error:
+        raise ConfigError([f"IMAGE: {error}; or {_LAYOUT}DIRECTORY[:TAG], or {_ARCHIVE}FILE[:NAME]"]) from None
+    offer: AbstractContextManager[ImageSource] = plugins.fill("registry", {}, source=session.source).call(
+        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session, trust=trust
+    )
+    return offer
+
+
+def _split(text: str) -> tuple[Path, str | None]:
+    """The path, and the name after it: a path that is there may hold colons itself."""
+    place, colon, name = text.partition(":")
+    while colon and not Path(place).exists():
+        further, colon, name = name.partition(":")
+        place = f"{place}:{further}"
+    return (Path(place), name) if colon and name else (Path(text.removesuffix(":")), None)
+
+
+@contextmanager
+def _prepared(directory: Path, *, force: bool) -> Iterator[None]:
+    """Make the directory if need be; leave nothing of the work in it when that fails, unless it held something before."""
+    made = _made(directory)
+    with _open(directory) as fd:
+        held = set(os.listdir(fd)) - _OF_THE_FILE_SYSTEM  # noqa: PTH208  # pathlib lists no descriptor
+        if held and not force:
+            hint = "name another directory, or unpack over what it holds with --force"
+            raise TerraError(f"{directory} is not empty", hint=hint)
+        try:
+            yield
+        except BaseException as error:
+            if not held:
+                empty(fd, lambda _, name: Fate.UNTOUCHED if os.fsdecode(name) in _OF_THE_FILE_SYSTEM else Fate.GOES)
+            elif isinstance(error, TerraError):
+                error.hint = f"{error.hint}\n{directory} holds a part of the image now".strip()
+            if made:
+                directory.rmdir()
+            raise
+
+
+def _made(directory: Path) -> bool:
+    try:
+        directory.mkdir(mode=0o755)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise TerraError(f"{directory} cannot be made: {error.strerror}") from error
+    return True
+
+
+@contextmanager
+def _open(directory: Path) -> Iterator[int]:
+    try:
+        fd = os.open(directory, DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise TerraError(f"{directory}: {error.strerror}", hint="name a directory, new or empty, and no link to one") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+

@@ -1,0 +1,145 @@
+"""Installing on loop devices: every profile, whole disks and partitions, and what is on the disks then."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lab.disks import MB, attached, blank, sparse
+from terra_core.install.disks import part_device
+from terra_core.system.process import run
+from tests.integration.install.grounds import Ground, Installed, group, kinds, profiles, starts
+
+_METADATA = {"raid0": "raid1", "raid5": "raid1", "raid6": "raid1c3"}
+_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}
+
+
+def test_the_seeds_complex_node(ground: Ground, tmp_path: Path) -> None:
+    """With an OS disk of its own in place of the seed's partition."""
+    with blank(tmp_path, [640, 200, 200, 200, 200]) as disks:
+        subvolumes = {"home": "/home", "log": "/var/log", "containerd": "/var/lib/containerd"}
+        node = ground.node(
+            group("os", "single", disks[:1], "mbr = true", 'compression = "zstd:3"', **subvolumes),
+            group("storage", "raid10", disks[1:], 'options = ["noatime"]', luns="/iscsi", tftp="/tftp"),
+        )
+        lines = ground.install("--json", node).text.splitlines()
+        events = [json.loads(line) for line in lines]
+        steps = list(dict.fromkeys(event["step"] for event in events))
+        assert [step for step in steps if step != "pull"] == [
+            "plan", "clear", "partition", "format", "apply", "identity", "sync", "boot", "ready", "done"
+        ]  # fmt: skip
+        assert sum(events[-1]["steps"].values()) == pytest.approx(events[-1]["seconds"], abs=1)
+        data = part_device(disks[0].device, 3)
+        with Installed(tmp_path / "top", {"os": [data], "storage": [disk.device for disk in disks[1:]]}) as top:
+            assert profiles(top / "storage") == {"Data": "raid10", "Metadata": "raid10", "System": "raid10"}
+            assert {path.name for path in (top / "os").iterdir()} == {"os", *subvolumes}
+            assert (top / "os/os/etc/hostname").read_text() == "mt-01\n"
+            assert (top / "os/os/etc/machine-id").read_text() == ""
+            assert (top / "os/os/etc/resolv.conf").read_text() == "nameserver 10.0.10.1\n"
+            assert (top / "os/os/etc/fstab").read_text().splitlines()[1:] == [
+                "LABEL=os / btrfs subvol=/os,compress=zstd:3 0 0",
+                "LABEL=os /home btrfs subvol=/home,compress=zstd:3 0 0",
+                "LABEL=storage /iscsi btrfs subvol=/luns,noatime,nofail 0 0",
+                "LABEL=storage /tftp btrfs subvol=/tftp,noatime,nofail 0 0",
+                "LABEL=os /var/lib/containerd btrfs subvol=/containerd,compress=zstd:3 0 0",
+                "LABEL=os /var/log btrfs subvol=/log,compress=zstd:3 0 0",
+            ]
+            note = top / "os/home/terra/note"
+            assert (note.read_text(), note.stat().st_uid) == ("from the image\n", 1000)
+            assert list((top / "os/os/home").iterdir()) == []
+            menu = (top / "os/os/boot/grub/grub.cfg").read_text()
+        uuid = run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", data]).text.strip()
+        assert f"terra.uuid={uuid}" in menu
+
+
+@pytest.mark.parametrize("kind", list(_DISKS))
+def test_every_profile_starts_from_every_disk(kind: str, ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [600] * _DISKS[kind]) as disks:
+        ground.install(ground.node(group("os", kind, disks)))
+        parts = [part_device(disk.device, 3) for disk in disks]
+        with Installed(tmp_path / "top", {"os": parts}) as top:
+            assert profiles(top / "os")["Data"] == kind
+            assert profiles(top / "os")["Metadata"] == _METADATA.get(kind, "dup" if kind == "single" else kind)
+        for disk in disks:
+            assert starts(disk)
+            names = run(["mdir", "-/", "-b", "-i", part_device(disk.device, 2), "::/"]).text.split()
+            assert {"::/EFI/BOOT/BOOTX64.EFI", "::/EFI/BOOT/grubx64.efi", "::/EFI/terra/shimx64.efi"} <= set(names)
+            assert "::/EFI/debian/grub.cfg" in names or "::/EFI/ubuntu/grub.cfg" in names
+
+
+def test_parents_are_mounted_before_children_across_groups(ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [600, 200]) as disks:
+        inner, outer = {"deep": "/srv/data/deep"}, {"data": "/srv/data"}
+        ground.install(ground.node(group("os", "single", disks[:1], **inner), group("more", "single", disks[1:], **outer)))
+        parts = {"os": [part_device(disks[0].device, 3)], "more": [disks[1].device]}
+        with Installed(tmp_path / "top", parts) as top:
+            assert (top / "more/data/deep").is_dir(), "the mount point is where the machine will see it"
+            assert not (top / "os/os/srv/data/deep").exists()
+
+
+@pytest.mark.parametrize("table", ["dos", "gpt"])
+def test_a_given_partition(table: str, ground: Ground, tmp_path: Path) -> None:
+    """The rest of its disk stays, aside from the sectors that a boot loader for a BIOS has."""
+    with blank(tmp_path, [700]) as (disk,):
+        bios = "size=1MiB, type=21686148-6449-6E6F-744E-656564454649\n" if table == "gpt" else "size=1MiB, type=83\n"
+        script = f"label: {table}\n{bios}size=400MiB\nsize=200MiB\n"
+        run(["sfdisk", "--quiet", disk.device], stdin=script.encode())
+        system, other = part_device(disk.device, 2), part_device(disk.device, 3)
+        run(["mkfs.ext4", "-q", "-L", "photos", other])
+        before = run(["sfdisk", "--dump", disk.device]).text
+        content = _digest(other)
+        ground.install(ground.node(group("os", "single", [system], "mbr = true", home="/home")))
+        assert run(["sfdisk", "--dump", disk.device]).text == before
+        assert _digest(other) == content
+        assert starts(disk)
+        with Installed(tmp_path / "top", {"os": [system]}) as top:
+            assert (top / "os/os/boot/grub/grub.cfg").exists()
+        assert kinds(other) == {"ext4"}
+
+
+def test_a_second_run_is_refused_and_wiping_makes_the_same_again(ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [600]) as (disk,):
+        node = ground.node(group("os", "single", [disk]))
+        ground.install(node)
+        content = disk.content()
+        refused = ground.install(node, accept=(1,)).stderr.decode()
+        assert "is not blank: it holds gpt, PMBR" in refused
+        assert "--wipe" in refused
+        assert disk.content() == content
+        ground.install("--wipe", node)
+        with Installed(tmp_path / "top", {"os": [part_device(disk.device, 3)]}) as top:
+            assert (top / "os/os/etc/hostname").read_text() == "mt-01\n"
+
+
+def test_a_disk_that_fails_half_way_is_named(ground: Ground, tmp_path: Path) -> None:
+    """A file on a full disk takes no more, as a broken disk does."""
+    place = tmp_path / "small"
+    place.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place])
+    try:
+        with attached([sparse(place / "disk.img", 700)]) as (disk,):
+            failed = ground.install(ground.node(group("os", "single", [disk])), accept=(1,))
+            assert str(disk.device) in failed.stderr.decode()
+            assert b"Traceback" not in failed.stderr
+    finally:
+        run(["umount", place])
+
+
+def _digest(device: Path) -> str:
+    return run(["sha256sum", device], timeout=120).text.split()[0]
+
+
+def test_the_disk_is_known_by_its_links(ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [600, 300]) as disks:
+        link, same = tmp_path / "by-id", tmp_path / "by-path"
+        link.symlink_to(disks[0].device)
+        same.symlink_to(link)
+        node = ground.node(group("os", "raid1", [link, same]))
+        refused = ground.install(node, accept=(1,)).stderr.decode()
+        assert f"{same}: is the same disk as {link}" in refused
+        assert not any(os.pread(os.open(disks[0].file, os.O_RDONLY), MB, 0))
+        ground.install(ground.node(group("os", "single", [link])))
+        assert starts(disks[0])

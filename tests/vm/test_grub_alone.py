@@ -1,0 +1,57 @@
+"""A boot loader without its machine: what a disk says whose installation did not come to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.disks import MB, Disk, blank
+from lab.machine import Machine
+from lab.network import Network
+from terra_core.config.node import Firmware
+from terra_core.config.session import Session
+from terra_core.config.values import parse_hostname
+from terra_core.hookspecs import BootDisk, BootLoader
+from terra_core.install.disks import part_device
+from terra_core.install.layout import divide, render_script
+from terra_core.plugins import Plugins
+from terra_core.system.process import run
+
+_BUILD = Path(__file__).parent.parent.parent / "build"
+_GRUB_SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+    """A disk with a boot loader, and with nothing that it could start."""
+    directory = tmp_path_factory.mktemp("disk")
+    with blank(directory, [600]) as (disk,):
+        parts = divide(600 * MB, Firmware.BOTH, "os")
+        run(["sfdisk", "--quiet", disk.device], stdin=render_script(parts, 512).encode())
+        boot = BootLoader(
+            hostname=parse_hostname("half-01"),
+            disks=(
+                BootDisk(
+                    device=disk.device, core_sector=2048, core_sectors=2048, esp=part_device(disk.device, 2), esp_number=2
+                ),
+            ),
+            firmware=Firmware.BOTH,
+            filesystem="e8e6a073-0f1c-4260-8285-efce25e59373",
+            subvolume="os",
+            kernel="boot/vmlinuz-6.1",
+            initrd="boot/initrd.img-6.1",
+        )
+        work = directory / "work"
+        work.mkdir()
+        grub = Plugins.discover().fill("bootloader", {}, source="test")
+        grub.call("install_bootloader", (list, tuple), boot=boot, work=work, session=Session())
+        yield disk
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_it_says_that_the_installation_is_not_finished(firmware: str, disk: Disk, network: Network) -> None:
+    serial = _BUILD / "serial" / f"half-{firmware}.log"
+    with Machine(network, "52:54:00:00:0e:01", serial, firmware=firmware, disks=[disk.file], memory=512) as machine:
+        machine.wait_for_console("installation of half-01 on this disk is not finished", seconds=_GRUB_SECONDS)

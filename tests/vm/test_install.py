@@ -1,0 +1,154 @@
+"""Machines that terra-install has laid down on their own disks, booted by BIOS and by UEFI, whole and with a disk missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.disks import attached, sparse
+from lab.leases import leased_address
+from lab.machine import Machine
+from lab.network import GATEWAY
+from lab.site import Site
+from terra_core.system.process import run
+from terra_core.system.waiting import wait_until
+
+_BUILD = Path(__file__).parent.parent.parent / "build"
+_BOOT_SECONDS = 600
+_INSTALL_SECONDS = 900
+_OVERHEAD_SECONDS = 5.0
+_ELSEWHERE = ("wait", "pull", "format", "apply")
+"""The steps whose time is that of the tools, of the registry and of the disks."""
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the disks are."""
+    return tmp_path_factory.mktemp("disks")
+
+
+def test_the_simple_node_by_uefi(
+    site: Site, lab_key: Path, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disks = [sparse(directory / "simple.img", 4096)]
+    install(site, capsys, directory, "terra-01", disks, group("os", "single", 1, boot=""))
+    with booted(site, lab_key, "52:54:00:00:0c:01", "uefi", disks) as machine:
+        expect_healthy(machine, "terra-01", {"/": "/os"})
+        assert machine.ssh("test -d /sys/firmware/efi && echo uefi").text == "uefi\n"
+        assert GATEWAY in machine.ssh("cat /etc/resolv.conf").text
+        first = machine.ssh("cat /etc/machine-id; cat /etc/ssh/ssh_host_ed25519_key.pub").text
+        assert len(first.split()[0]) == 32
+        # Another version of the system beside the first one, as an upgrade would make it.
+        machine.ssh("sudo mkdir /run/top && sudo mount -o subvolid=5 LABEL=os /run/top")
+        machine.ssh("sudo btrfs subvolume snapshot /run/top/os /run/top/os-2")
+        machine.ssh("sudo sed -i 's/^set default=.*/set default=os-2/' /boot/grub/grub.cfg && sync")
+        machine.reboot(seconds=_BOOT_SECONDS)
+        expect_healthy(machine, "terra-01", {"/": "/os-2"}, version="os-2")
+        assert machine.ssh("cat /etc/machine-id; cat /etc/ssh/ssh_host_ed25519_key.pub").text == first
+
+
+@pytest.mark.long
+def test_the_complex_node_by_bios(
+    site: Site, lab_key: Path, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disks = [sparse(directory / f"complex-{at}.img", size) for at, size in enumerate((4096, 512, 512, 512, 512))]
+    system = group("os", "single", 1, home="/home", log="/var/log", containerd="/var/lib/containerd")
+    storage = group("storage", "raid10", 4, luns="/iscsi", tftp="/tftp")
+    install(site, capsys, directory, "mt-01", disks, system, storage)
+    with booted(site, lab_key, "52:54:00:00:0c:02", "bios", disks) as machine:
+        mounts = {"/": "/os", "/home": "/home", "/var/log": "/log", "/var/lib/containerd": "/containerd"}
+        expect_healthy(machine, "mt-01", {**mounts, "/iscsi": "/luns", "/tftp": "/tftp"})
+        assert profiles(machine, "/iscsi") == {"Data": "raid10", "Metadata": "raid10", "System": "raid10"}
+        assert machine.ssh("cat /home/terra/from-image/file").text == "kept\n"
+
+
+@pytest.mark.long
+def test_each_disk_of_a_mirror_boots_alone(
+    site: Site, lab_key: Path, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disks = [sparse(directory / f"mirror-{at}.img", 4096) for at in range(2)]
+    install(site, capsys, directory, "pair-01", disks, group("os", "raid1", 2, home="/home", compression="zstd:3"))
+    for firmware, at in (("bios", 0), ("uefi", 1)):
+        copy = directory / f"alone-{at}.img"
+        run(["cp", "--sparse=always", disks[at], copy], timeout=600)
+        with booted(site, lab_key, f"52:54:00:00:0c:1{at}", firmware, [copy]) as machine:
+            expect_healthy(machine, "pair-01", {"/": "/os", "/home": "/home"}, missing=True)
+            machine.ssh("echo written without the other disk > ~/note && sync")
+        copy.unlink()
+
+
+def group(label: str, kind: str, disks: int, *, boot: str = "", compression: str = "", **subvolumes: str) -> str:
+    """A group of node.toml, with a mark for each device."""
+    lines = ["[[groups]]", f'label = "{label}"', f'type = "{kind}"', 'stage = "stage1"']
+    lines += ["mbr = true"] if label == "os" else []
+    lines += [f'boot = "{boot}"'] if boot else []
+    lines += [f'compression = "{compression}"'] if compression else []
+    lines += ["[[groups.disk]]\ndevice = DISK"] * disks
+    lines += [f'[[groups.subvolumes]]\nname = "{name}"\npath = "{path}"' for name, path in subvolumes.items()]
+    return "\n".join(lines) + "\n"
+
+
+def install(
+    site: Site, capsys: pytest.CaptureFixture[str], directory: Path, hostname: str, disks: Sequence[Path], *groups: str
+) -> None:
+    """Install a machine on disk images, and print what each step took."""
+    with attached(disks) as there:
+        text = f'hostname = "{hostname}"\nimage = "{site.registry.address}/stellarproject/example:6"\n' + "".join(groups)
+        for disk in there:
+            text = text.replace("DISK", f'"{disk.device}"', 1)
+        node = directory / f"{hostname}.toml"
+        node.write_text(text)
+        installer = Path(sys.executable).parent / "terra-install"
+        command: list[str | Path] = [installer, "--http", "--json", "--gateway", GATEWAY, node]
+        lines = run(site.network.command(command), timeout=_INSTALL_SECONDS).text.splitlines()
+    done = json.loads(lines[-1])
+    with capsys.disabled():
+        print(f"\n{hostname}: {done['seconds']:.1f} s: {done['steps']}")  # noqa: T201  # asked for: what each step took
+    assert done["step"] == "done"
+    own = sum(seconds for step, seconds in done["steps"].items() if step not in (*_ELSEWHERE, "sync", "ready"))
+    assert own < _OVERHEAD_SECONDS, done["steps"]
+
+
+@contextmanager
+def booted(site: Site, key: Path, mac: str, firmware: str, disks: Sequence[Path]) -> Iterator[Machine]:
+    """A machine with these disks that somebody can log in to."""
+    serial = _BUILD / "serial" / f"install-{mac.replace(':', '')[-4:]}-{firmware}.log"
+    with Machine(site.network, mac, serial, firmware=firmware, disks=disks) as machine:
+        address = wait_until(
+            lambda: leased_address(site.leases, mac) or not machine.running,
+            seconds=_BOOT_SECONDS,
+            what=f"{mac} to ask for an address",
+        )
+        assert isinstance(address, str), f"the machine ended\n{machine.console()}"
+        machine.wait_for_ssh(address, "terra", key, seconds=_BOOT_SECONDS)
+        yield machine
+
+
+def expect_healthy(
+    machine: Machine, hostname: str, mounts: dict[str, str], *, missing: bool = False, version: str = "os"
+) -> None:
+    """Ask the machine what it is, what it has mounted, and whether its disks had errors."""
+    state = machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip()
+    faults = "systemctl --failed --no-legend; sudo journalctl -b -p warning --no-pager | tail -40"
+    assert state == "running", machine.ssh(faults).text
+    assert machine.ssh("hostname").text.strip() == hostname
+    assert f"version={version}" in machine.ssh("cat /proc/cmdline").text.split()
+    for path, subvolume in mounts.items():
+        answer = machine.ssh(f"findmnt --json --output TARGET,FSTYPE,FSROOT --mountpoint {path}")
+        (found,) = json.loads(answer.stdout)["filesystems"]
+        assert (found["fstype"], found["fsroot"]) == ("btrfs", subvolume)
+        stats = json.loads(machine.ssh(f"sudo btrfs --format json device stats {path}").stdout)["device-stats"]
+        there = [row for row in stats if not (missing and row["device"] in ("", "<missing disk>"))]
+        assert there
+        assert not [row for row in there if any(int(row[name]) for name in row if name.endswith(("_errs", "errors")))]
+
+
+def profiles(machine: Machine, path: str) -> dict[str, str]:
+    """How the file system at ``path`` keeps its data."""
+    rows = json.loads(machine.ssh(f"sudo btrfs --format json filesystem df {path}").stdout)["filesystem-df"]
+    return {row["bg-type"]: row["bg-profile"].lower() for row in rows if row["bg-type"] != "GlobalReserve"}
