@@ -68,13 +68,14 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def terra(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Terra with all of its own plugins."""
-    return make_environment(tmp_path_factory.mktemp("terra") / "venv", *wheels)
+    """Terra with all plugins that fill its roles; Orbit would bring what a daemon needs."""
+    chosen = [wheel for wheel in wheels if not wheel.name.startswith("terra_orbit-")]
+    return make_environment(tmp_path_factory.mktemp("terra") / "venv", *chosen)
 
 
 @pytest.fixture(scope="module")
 def beside(terra: Environment, wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The same, and the plugin of somebody else from a wheel of its own."""
+    """The same with Orbit, and the plugin of somebody else from a wheel of its own."""
     directory = tmp_path_factory.mktemp("paper")
     uv("build", "--quiet", "--wheel", "--out-dir", directory, PAPER)
     return make_environment(tmp_path_factory.mktemp("beside") / "venv", *wheels, *directory.glob("*.whl"))
@@ -126,6 +127,12 @@ def test_the_version_is_the_wheels(terra: Environment) -> None:
 def test_the_installer_comes_with_them(terra: Environment) -> None:
     shown = run([terra.path / "bin/terra-install", "--version"], cwd=terra.path).text
     assert shown == f"terra-install, version {version_of(ROOT / 'pyproject.toml')}\n"
+
+
+def test_the_commands_of_plugins_come_with_their_wheels(beside: Environment) -> None:
+    for command, package in (("vab", "terra_docker"), ("ob", "terra_orbit")):
+        shown = run([beside.path / "bin" / command, "--version"], cwd=beside.path).text
+        assert shown == f"{command}, version {version_of(ROOT / 'plugins' / package / 'pyproject.toml')}\n"
 
 
 def test_somebody_elses_plugin_is_listed_beside_the_default(beside: Environment, tmp_path: Path) -> None:
