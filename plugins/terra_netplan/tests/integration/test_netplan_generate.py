@@ -222,7 +222,10 @@ MATCHES = st.one_of(
     st.builds(lambda name: {"name": name}, st.sampled_from(["en*", "eth?", "enp[1-3]s0", "eth7"])),
 )
 BONDS = st.one_of(
-    optionally(mode=st.just("802.3ad"), lacp_rate=st.sampled_from(["slow", "fast"]), min_links=st.integers(1, 255)),
+    st.fixed_dictionaries(
+        {"mode": st.just("802.3ad")},
+        optional={"lacp_rate": st.sampled_from(["slow", "fast"]), "min_links": st.integers(1, 255)},
+    ),
     st.fixed_dictionaries({"mode": st.sampled_from(["balance-rr", "active-backup", "balance-tlb", "balance-alb"])}),
     st.fixed_dictionaries({"mode": st.just("balance-xor"), "mii_monitor_interval": st.integers(1, 60000)}),
 )
