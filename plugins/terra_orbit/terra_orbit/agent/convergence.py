@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -40,16 +40,24 @@ class Convergence:
         self._images = images
         self._places = places
 
-    def bring(self, record: Record, *, patient: bool = False, stop_seconds: int = STOP_SECONDS) -> None:
+    def bring(
+        self,
+        record: Record,
+        *,
+        patient: bool = False,
+        stop_seconds: int = STOP_SECONDS,
+        starting: Callable[[Record], Record] = lambda record: record,
+    ) -> None:
         """Make a container what its record says.
 
         :param patient: somebody waits for it: one that ends at once is an error with its last words.
         :param stop_seconds: how long what has to end may take.
+        :param starting: called before a container that is there is started again; takes note of that in the record.
         :raises TerraError: when a step fails; every step may be taken again.
         """
         found = self._engine.of(record.uid)
         if record.state is State.RUNNING:
-            self._run(record, found, patient=patient, stop_seconds=stop_seconds)
+            self._run(record, found, starting, patient=patient, stop_seconds=stop_seconds)
         else:
             self._halt(record, found, stop_seconds)
         if record.state is State.DELETING:
@@ -73,7 +81,15 @@ class Convergence:
         directory = self._config_directory(record)
         return {name: directory / name for name in record.current.vhost.configs}
 
-    def _run(self, record: Record, found: Sequence[Found], *, patient: bool, stop_seconds: int) -> None:
+    def _run(
+        self,
+        record: Record,
+        found: Sequence[Found],
+        starting: Callable[[Record], Record],
+        *,
+        patient: bool,
+        stop_seconds: int,
+    ) -> None:
         own = next((one for one in found if one.revision == record.revision), None)
         if own is not None and own.running and self._connections.attached(record, self._store.attachments(record)):
             self._stop([one for one in found if one.revision != record.revision], stop_seconds)
@@ -83,6 +99,8 @@ class Convergence:
         with self._connections.held(record):
             self._stop([one for one in found if one.revision != record.revision], stop_seconds)
             self._connections.detach(record)
+        if own is not None and not own.running:
+            record = starting(record)
         engine_id = own.engine_id if own is not None else self._make(record)
         if own is None or not own.running:
             self._start(record, engine_id)

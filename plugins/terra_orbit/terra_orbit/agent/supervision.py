@@ -173,10 +173,13 @@ class Supervision:
             return
         with self._lock:
             pause.lengthen(time.monotonic())
-        if record.state is State.RUNNING and any(one.revision == record.revision and not one.running for one in found):
-            record = store.change(record, restarts=record.restarts + 1)
-            _log.info("brings back", container=record.id, restarts=record.restarts)
-        self._containers.convergence.bring(record)
+        self._containers.convergence.bring(record, starting=self._count)
+
+    def _count(self, record: Record) -> Record:
+        """Counted where it is started: between two looks at the engine, a container may still end."""
+        counted = self._containers.store.change(record, restarts=record.restarts + 1)
+        _log.info("brings back", container=counted.id, restarts=counted.restarts)
+        return counted
 
     def _remove(self, strangers: list[Found]) -> None:
         """What the engine has of this agent's without a record: the rest of a look into an image, or of a lost database."""

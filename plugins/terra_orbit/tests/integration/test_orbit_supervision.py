@@ -49,7 +49,8 @@ def test_one_that_crashes_comes_back_at_its_address(agent: Agent, dhcp: DhcpServ
     after = agent.get("one")
     assert after["addresses"] == before["addresses"]
     assert after["networks"][0]["mac"] == before["networks"][0]["mac"]
-    assert reaches(agent.host if networks == BRIDGE else agent.host.network, after["addresses"][0])
+    place = agent.host if networks == BRIDGE else agent.host.network
+    wait_until(lambda: reaches(place, after["addresses"][0]), seconds=20, what="it to answer")
 
 
 def test_a_new_agent_disturbs_nothing(agent: Agent, dhcp: DhcpServer, tmp_path: Path) -> None:
@@ -145,4 +146,4 @@ def test_an_engine_that_is_killed_and_comes_back(agent: Agent, engine: Engine, t
     wait_until(lambda: agent.get("one")["pid"] != before["pid"] and settled(agent), seconds=60, what="it to come back")
     after = agent.get("one")
     assert after["addresses"] == before["addresses"]
-    assert reaches(agent.host, after["addresses"][0])
+    wait_until(lambda: reaches(agent.host, after["addresses"][0]), seconds=20, what="it to answer")
