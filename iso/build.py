@@ -20,12 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from iso.bootstrap import EPOCH, bootstrap, programs
+from iso.command import carried_out, say
 from iso.origin import Origin, host_options
 from iso.recipe import Recipe
 from iso.wheels import sources, write_tree
 from terra_core.errors import TerraError
 from terra_core.system.process import run
-from terra_core.system.signals import interruptible
 
 __all__ = ["IMAGES", "Recipe", "build", "digest", "main"]
 
@@ -144,21 +144,15 @@ def _say_built(recipe: Recipe, tar: Path, began: float, say: Say) -> None:
 def main(names: Sequence[str]) -> int:
     """Build the named images, or all; gives the exit code."""
     recipes = {path.parent.name: path.parent for path in sorted(RECIPES.glob("*/recipe.toml"))}
-    try:
+
+    def work() -> None:
         unknown = [name for name in names if name not in recipes]
         if unknown:
             raise TerraError(f"no recipe {', '.join(unknown)}", hint=f"there are: {', '.join(recipes)}")
-        with interruptible():
-            for name in names or recipes:
-                print(build(Recipe.load(recipes[name]), say=_say, shown=True))
-    except TerraError as error:
-        _say(f"Error: {error}")
-        return error.exit_code
-    return 0
+        for name in names or recipes:
+            print(build(Recipe.load(recipes[name]), say=say, shown=True))
 
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return carried_out(work)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from iso.bootstrap import EPOCH
 from iso.build import IMAGES, RECIPES, Say, build
+from iso.command import carried_out, say
 from iso.recipe import Recipe
 from terra_core.errors import TerraError
 from terra_core.system.process import Argument, run
-from terra_core.system.signals import interruptible
 
 LABEL = "TERRA"
 """The label of its file system, by which the initial RAM disk finds it."""
@@ -125,17 +125,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path, default=_OUTPUT)
     parser.add_argument("arguments", nargs="*", metavar="WORD", help="words for the end of its kernel line")
     given = parser.parse_args(words)
-    try:
-        with interruptible():
-            print(make(given.output, given.arguments, say=_say, shown=True))
-    except TerraError as error:
-        _say(f"Error: {error}")
-        return error.exit_code
-    return 0
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return carried_out(lambda: print(make(given.output, given.arguments, say=say, shown=True)))
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ from docker.errors import DockerException, ImageNotFound
 
 from iso.bootstrap import EPOCH
 from iso.build import IMAGES, RECIPES, Say, build, digest
+from iso.command import carried_out, say
 from iso.origin import Origin
 from iso.recipe import Recipe
 from lab.engine import Engine
 from terra_core.config.values import ImageReference, parse_image_reference, parse_repository, parse_tag
 from terra_core.errors import TerraError
 from terra_core.system.process import Argument, run
-from terra_core.system.signals import interruptible
 
 MANIFEST = IMAGES.parent / "release.json"
 _REPOSITORY = "docker.io/stellarproject"
@@ -243,19 +243,14 @@ def _answers(host: str) -> bool:
 
 def main(names: Sequence[str]) -> int:
     """Build the named images, or all, and push them; gives the exit code."""
-    try:
+
+    def work() -> None:
         wanted = Wanted.of(os.environ)
-        with interruptible(), engine_in_reach(_say) as engine:
-            for entry in release(wanted, names, engine=engine, say=_say):
+        with engine_in_reach(say) as engine:
+            for entry in release(wanted, names, engine=engine, say=say):
                 print(f"{entry.image}@{entry.digest}" if entry.pushed else f"{entry.image} {entry.digest}")
-    except TerraError as error:
-        _say(f"Error: {error}")
-        return error.exit_code
-    return 0
 
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return carried_out(work)
 
 
 if __name__ == "__main__":

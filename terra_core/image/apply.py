@@ -72,8 +72,8 @@ def apply_layers(
     tally = Tally(limits or Limits())
     progress = _Progress(manifest, report)
     with Directories(root, tally) as directories:
+        away = (directories.open(b"").identity, os.fsencode(spared)) if spared is not None else None
         for position, (layer, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True)):
-            away = (directories.open(b"").identity, os.fsencode(spared)) if spared is not None else None
             record = LayerRecord(away) if position else None
             _apply_layer(_Layer(image, layer, diff_id, tally), directories, record, progress)
     progress.end()
