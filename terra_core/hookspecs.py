@@ -393,6 +393,18 @@ class Filesystem:
         """
 
     @hookspec(firstresult=True)
+    def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool | None:
+        """Make sure that every disk of a prepared group has taken what was written to it.
+
+        Called while the group is mounted, when all of it has been synchronised (syncfs(2)), which says nothing of a disk that
+        failed as long as the others of its group can stand in for it.
+
+        :param place: where one of the group's mounts is.
+        :returns: ``True``.
+        :raises TerraError: naming the disk.
+        """
+
+    @hookspec(firstresult=True)
     def renew_disk(self, devices: Sequence[Path], session: Session) -> bool | None:
         """Give the file system on copies of another group's disks an identity of its own, so that both can be mounted at once.
 
