@@ -78,13 +78,11 @@ class Hardware:
     :param mac: the address of its network interface, with colons.
     :param firmware: what it starts with.
     :param memory: in MB.
-    :param processors: how many it has.
     """
 
     mac: str
     firmware: Firmware
     memory: int
-    processors: int
 
     def arguments(
         self, *, tap: str, serial: Path, directory: Path, disks: Sequence[HardDisk] = (), medium: Medium | None = None
@@ -109,8 +107,7 @@ class Hardware:
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
             # Without a screen, the firmware and the boot loader speak to the serial console.
             *("-machine", f"q35,graphics=off{',smm=on' if secure else ''}", *acceleration(accelerator)),
-            *("-smp", str(self.processors), "-m", str(self.memory)),
-            *("-device", "virtio-rng-pci"),
+            *("-m", str(self.memory), "-device", "virtio-rng-pci"),
             *("-netdev", f"tap,id=lan,ifname={tap},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac}{order}{rom}"),
             *(word for at, disk in enumerate(disks) for word in _disk(at, disk)),

@@ -51,7 +51,6 @@ class Machine:
     :param serial: the file that its serial console is written to; QEMU's own words go beside it, with ``.qemu`` added.
     :param firmware: what it starts with.
     :param memory: in MB.
-    :param processors: how many it has.
     :param disks: its disks.
     :param medium: an installation medium.
     """
@@ -64,12 +63,11 @@ class Machine:
         *,
         firmware: Firmware | str = Firmware.BIOS,
         memory: int = 1024,
-        processors: int = 2,
         disks: Sequence[HardDisk] = (),
         medium: Medium | None = None,
     ) -> None:
         self.serial = serial.resolve()
-        self.hardware = Hardware(mac=mac, firmware=Firmware(firmware), memory=memory, processors=processors)
+        self.hardware = Hardware(mac=mac, firmware=Firmware(firmware), memory=memory)
         self._network = network
         self._disks = tuple(disks)
         self._medium = medium
