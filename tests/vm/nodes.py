@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 from lab.machine import Machine
+
+_EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+def example(name: str, **values: str) -> str:
+    """A node.toml of the examples, with other values for some of its strings."""
+    text = (_EXAMPLES / name).read_text()
+    for key, value in values.items():
+        text, replaced = re.subn(rf"^{key} = .*$", f'{key} = "{value}"', text, flags=re.MULTILINE)
+        assert replaced == 1, key
+    return text
 
 
 def group(label: str, kind: str, disks: int, *, boot: str = "", compression: str = "", **subvolumes: str) -> str:

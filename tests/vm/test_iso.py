@@ -13,12 +13,13 @@ import pytest
 from iso.medium import LIMIT, make
 from lab.daemons import start, wait_ready
 from lab.disks import sparse
-from lab.hardware import Drive, HardDisk, Medium
+from lab.hardware import Bus, Drive, HardDisk, Medium
 from lab.leases import leased_address
 from lab.network import CONTROLLER, GATEWAY
 from lab.site import Site
 from terra_core.system.process import Completed, run
 from tests.vm.live import BOOT_SECONDS, MEMORY, address_of, say, started
+from tests.vm.nodes import example
 
 pytestmark = pytest.mark.long
 
@@ -77,28 +78,11 @@ def log_in(site: Site, address: str, password: str, tmp_path: Path, accept: int 
     return run(command, env=environment, accept=(accept,), timeout=180)
 
 
-_NODE = """\
-hostname = "alone-01"
-image = "{registry}/stellarproject/example:6"
-
-[[groups]]
-  label = "os"
-  type = "single"
-  stage = "stage1"
-
-  [[groups.disk]]
-    device = "/dev/vda"
-
-  [[groups.subvolumes]]
-    name = "home"
-    path = "/home"
-"""
-
-
 def test_a_machine_is_installed_by_itself(site: Site, media: Path, lab_key: Path, tmp_path: Path) -> None:
     served = tmp_path / "served"
     served.mkdir()
-    (served / "node.toml").write_text(_NODE.format(registry=site.registry.address))
+    image = f"{site.registry.address}/stellarproject/example:6"
+    (served / "node.toml").write_text(example("simple-node.toml", hostname="alone-01", image=image))
     url = f"http://{CONTROLLER}:{_PORT}/node.toml"
     words = [f"terra.install={url}", f"terra.gateway={GATEWAY}", "terra.http"]
     medium = Medium(image=make(media / "alone.iso", words, say=say))
@@ -107,7 +91,7 @@ def test_a_machine_is_installed_by_itself(site: Site, media: Path, lab_key: Path
     server = start(site.network.command(command), log=tmp_path / "server.log", env={"PATH": os.environ["PATH"]})
     try:
         wait_ready(server, lambda: _listens(site), seconds=30, what="the node.toml to be served")
-        with started(site, 5, "uefi", medium, (HardDisk(disk),), memory=2048) as machine:
+        with started(site, 5, "uefi", medium, [HardDisk(disk, Bus.SATA)], memory=2048) as machine:
             machine.wait_for_console("Terra installs by itself", seconds=BOOT_SECONDS)
             machine.wait_for_console("Installed. The machine starts again", seconds=_INSTALL_SECONDS)
             machine.wait_for_match(r"alone-01 login:", seconds=BOOT_SECONDS)

@@ -16,11 +16,10 @@ from lab.machine import Machine
 from lab.network import GATEWAY
 from lab.site import Site
 from tests.vm.live import BOOT_SECONDS, address_of, say, started
-from tests.vm.nodes import expect_healthy, profiles
+from tests.vm.nodes import example, expect_healthy, profiles
 
 pytestmark = pytest.mark.long
 
-_EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 _INSTALL_SECONDS = 2400
 _MEMORY = 2048
 _SSH_LOST = 255
@@ -61,10 +60,7 @@ def test_the_complex_node_by_bios(site: Site, keyed: Path, lab_key: Path, tmp_pa
 
 def install(machine: Machine, site: Site, name: str, disks: Sequence[str]) -> None:
     """Copy a node.toml of the examples to the live system, and install what it says, as a person does."""
-    text = (_EXAMPLES / name).read_text()
-    image = f'image = "{site.registry.address}/stellarproject/example:6"'
-    node, replaced = re.subn(r"^image = .*$", image, text, flags=re.MULTILINE)
-    assert replaced == 1
+    node = example(name, image=f"{site.registry.address}/stellarproject/example:6")
     machine.ssh(f"cat > node.toml <<'END'\n{node}\nEND")
     plan = machine.ssh("sudo terra-install --plan --http node.toml", timeout=300).text
     assert all(disk in plan for disk in disks), plan
