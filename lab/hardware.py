@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 
 from attrs import frozen
@@ -103,6 +104,7 @@ class Hardware:
         rom = ",romfile=" if own or not bios else ""
         order = "" if own else ",bootindex=1"
         secure = self.firmware is Firmware.SECURE
+        ports = (f",bus=ide.{port}" for port in count())
         return [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
             # Without a screen, the firmware and the boot loader speak to the serial console.
@@ -110,8 +112,8 @@ class Hardware:
             *("-m", str(self.memory), "-device", "virtio-rng-pci"),
             *("-netdev", f"tap,id=lan,ifname={tap},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac}{order}{rom}"),
-            *(word for at, disk in enumerate(disks) for word in _disk(at, disk)),
-            *(_medium(medium, len(disks) + 1) if medium else ()),
+            *(word for at, disk in enumerate(disks) for word in _disk(at, disk, ports)),
+            *(_medium(medium, len(disks) + 1, ports) if medium else ()),
             *("-chardev", f"file,id=console,path={option(serial)}", "-serial", "chardev:console"),
             *("-qmp", f"unix:{directory / 'qmp'},server=on,wait=off"),
             *(() if bios else _flash(directory, self.firmware)),
@@ -119,18 +121,19 @@ class Hardware:
         ]
 
 
-def _disk(at: int, disk: HardDisk) -> list[str]:
+def _disk(at: int, disk: HardDisk, ports: Iterator[str]) -> list[str]:
     """What the guest writes is lost when the host fails, and not when the guest does."""
+    port = next(ports) if disk.bus is Bus.SATA else ""
     return [
         *("-drive", f"if=none,id=disk{at},format=raw,cache=unsafe,discard=unmap,file={option(disk.image)}"),
-        *("-device", f"{disk.bus},drive=disk{at},bootindex={at + 1},serial=disk{at}"),
+        *("-device", f"{disk.bus},drive=disk{at},bootindex={at + 1},serial=disk{at}{port}"),
     ]
 
 
-def _medium(medium: Medium, order: int) -> list[str]:
+def _medium(medium: Medium, order: int, ports: Iterator[str]) -> list[str]:
     drive = ["-drive", f"if=none,id=medium,format=raw,readonly=on,file={option(medium.image)}"]
     if medium.drive is Drive.CD:
-        return [*drive, "-device", f"ide-cd,drive=medium,bootindex={order}"]
+        return [*drive, "-device", f"ide-cd,drive=medium,bootindex={order}{next(ports)}"]
     stick = f"usb-storage,drive=medium,bootindex={order},removable=on"
     return [*drive, "-device", "qemu-xhci", "-device", stick]
 
