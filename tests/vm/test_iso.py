@@ -96,7 +96,7 @@ def test_a_machine_is_installed_by_itself(site: Site, media: Path, lab_key: Path
             machine.wait_for_console("Installed. The machine starts again", seconds=_INSTALL_SECONDS)
             machine.wait_for_match(r"alone-01 login:", seconds=BOOT_SECONDS)
             address = leased_address(site.leases, machine.hardware.mac)
-            assert address
+            assert address, site.leases.read_text()
             machine.wait_for_ssh(address, "terra", lab_key, seconds=BOOT_SECONDS)
             assert machine.ssh("hostname").text.strip() == "alone-01"
             assert machine.ssh("findmnt --noheadings --output FSTYPE,FSROOT /").text.split() == ["btrfs", "/os"]
