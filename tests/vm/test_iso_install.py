@@ -23,6 +23,7 @@ pytestmark = pytest.mark.long
 _INSTALL_SECONDS = 2400
 _MEMORY = 2048
 _SSH_LOST = 255
+_IN_USE = "findmnt --noheadings --list --types btrfs,vfat --output TARGET; losetup --noheadings --list --output NAME,BACK-FILE"
 _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 """A variable of UEFI's global vendor: four bytes of attributes, and one that is 1 when Secure Boot is on."""
 
@@ -62,6 +63,7 @@ def install(machine: Machine, site: Site, name: str, disks: Sequence[str]) -> No
     """Copy a node.toml of the examples to the live system, and install what it says, as a person does."""
     node = example(name, image=f"{site.registry.address}/stellarproject/example:6")
     machine.ssh(f"cat > node.toml <<'END'\n{node}\nEND")
+    before = machine.ssh(_IN_USE).text
     plan = machine.ssh("sudo terra-install --plan --http node.toml", timeout=300).text
     assert all(disk in plan for disk in disks), plan
     command = f"sudo terra-install --yes --http --json --gateway {GATEWAY} node.toml"
@@ -69,7 +71,7 @@ def install(machine: Machine, site: Site, name: str, disks: Sequence[str]) -> No
     done = json.loads(lines[-1])
     say(f"{name}: {done['seconds']:.1f} s: {done['steps']}")
     assert done["step"] == "done"
-    assert machine.ssh("findmnt --noheadings --types btrfs,vfat; losetup --noheadings --all", accept=(0, 1)).text.strip() == ""
+    assert machine.ssh(_IN_USE).text == before
 
 
 def restart(machine: Machine, site: Site, key: Path, hostname: str) -> None:
