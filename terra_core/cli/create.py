@@ -83,7 +83,7 @@ RUN echo 'terra:terra' | chpasswd
 # The registry plugin's own table.
 [docker]
   # engine = "unix:///var/run/docker.sock"   # DOCKER_HOST when left out
-  # insecure = ["10.0.10.3:5000"]            # registries that are pulled from without TLS
+  # insecure = ["10.0.10.3:5000"]            # registries that go without TLS
 """
 
 

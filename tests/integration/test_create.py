@@ -88,10 +88,11 @@ class Create:
     :param directory: holds server.toml and what else the build sees.
     """
 
-    def __init__(self, directory: Path, engine: Engine, registry: Registry) -> None:
+    def __init__(self, directory: Path, engine: Engine, registry: Registry, network: Network) -> None:
         self.directory = directory
         self._engine = engine
         self._registry = registry
+        self._network = network
 
     def write(self, userland: str, more: str = "", **changes: str) -> None:
         """Write server.toml."""
@@ -107,15 +108,15 @@ class Create:
     def __call__(self, *options: str, accept: int = 0) -> tuple[str, str]:
         """Run it; gives standard output and standard error."""
         words: list[Argument] = [TERRA, "create", *options, self.directory / "server.toml"]
-        done = run(words, env=self.environment, accept=(accept,), timeout=300)
+        done = run(self._network.command(words), env=self.environment, accept=(accept,), timeout=300)
         return done.text, done.stderr.decode()
 
 
 @pytest.fixture
-def create(tmp_path: Path, engine: Engine, registry: Registry) -> Create:
+def create(tmp_path: Path, engine: Engine, registry: Registry, network: Network) -> Create:
     directory = tmp_path / "server"
     directory.mkdir()
-    return Create(directory, engine, registry)
+    return Create(directory, engine, registry, network)
 
 
 def everything(client: DockerClient) -> tuple[set[str], set[str]]:

@@ -45,10 +45,11 @@ class Create:
     :param directory: holds server.toml.
     """
 
-    def __init__(self, directory: Path, engine: Engine, registry: Registry) -> None:
+    def __init__(self, directory: Path, engine: Engine, registry: Registry, network: Network) -> None:
         self.directory = directory
         self.environment: Mapping[str, str] = {"DOCKER_HOST": engine.host, "SOURCE_DATE_EPOCH": "1700000000"}
         self._registry = registry
+        self._network = network
 
     def write(self, userland: str, **changes: str) -> None:
         """Write server.toml."""
@@ -62,15 +63,15 @@ class Create:
 
     def __call__(self, *options: Argument, accept: int = 0) -> tuple[str, str]:
         """Run it; gives standard output and standard error."""
-        done = run(self.words(*options), env=self.environment, accept=(accept,), timeout=300)
+        done = run(self._network.command(self.words(*options)), env=self.environment, accept=(accept,), timeout=300)
         return done.text, done.stderr.decode()
 
 
 @pytest.fixture
-def create(tmp_path: Path, engine: Engine, registry: Registry) -> Create:
+def create(tmp_path: Path, engine: Engine, registry: Registry, network: Network) -> Create:
     directory = tmp_path / "server"
     directory.mkdir()
-    return Create(directory, engine, registry)
+    return Create(directory, engine, registry, network)
 
 
 @pytest.fixture

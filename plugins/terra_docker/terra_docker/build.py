@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 
 import requests
 from attrs import evolve
@@ -88,6 +89,19 @@ def dated(build: BuildRequest) -> BuildRequest:
     if not said.isascii() or not said.isdigit() or len(said) > _MOST_DIGITS:
         raise ConfigError([f"SOURCE_DATE_EPOCH: expected seconds since 1970, got {shown(said)}"])
     return evolve(build, epoch=int(said))
+
+
+def labelled_epoch(labels: Mapping[str, str]) -> int | None:
+    """The epoch that an image was built with, as its labels say it."""
+    try:
+        return int(datetime.fromisoformat(labels.get(_CREATED, "")).timestamp())
+    except ValueError:  # the Dockerfile has a label of its own
+        return None
+
+
+def labelled_base(labels: Mapping[str, str]) -> str | None:
+    """The image that one stands on, as its labels say it."""
+    return labels.get(f"{_BASE}.name")
 
 
 def doing(build: BuildRequest) -> str:
