@@ -88,7 +88,7 @@ def push(
     :raises TerraError: as the registry or the engine said it.
     """
     with explained(f"pushing {reference}"), engine_at_hand(), scratch() as work:
-        report(Event("push", f"asking {reference.registry} whether {reference} may come"))
+        report(Event("ask", f"asking {reference.registry} whether {reference} may come"))
         if goes_without_tls(client, reference.registry):
             settings = evolve(settings, insecure=(*settings.insecure, reference.registry))
         bases = [base for base in _references(origin.bases) if base.registry == reference.registry]

@@ -86,7 +86,7 @@ def test_push_tells_bytes_and_gives_the_digest_of_the_registry(push: Push, regis
     raw = run(network.command(["skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{registry.address}/pushed:1"]))
     name = f"docker://{registry.address}/pushed@{digest}"
     assert run(network.command(["skopeo", "inspect", "--tls-verify=false", "--raw", name])).stdout == raw.stdout
-    assert {event.step for event in events} == {"save", "push"}
+    assert {event.step for event in events} == {"ask", "save", "push"}
     last = events[-1]
     assert last.done == last.total
     assert (last.total or 0) > 1_000_000
