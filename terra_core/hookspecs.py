@@ -70,7 +70,7 @@ class BuildRequest:
     :param no_cache: whether every step runs again.
     :param arguments: values for the Dockerfile's ARG instructions.
     :param labels: labels that the image gets, beside those of the Dockerfile.
-    :param base: the image that it stands on, for the labels ``org.opencontainers.image.base.*``; none without it.
+    :param base: the only image that it stands on, which the labels ``org.opencontainers.image.base.*`` name; none without it.
     :param builder: which of the engine's builders does it.
     :param epoch: seconds since 1970 that no time of a file that is sent is later than, SOURCE_DATE_EPOCH as
         https://reproducible-builds.org/specs/source-date-epoch/ has it; the files of the overlay have exactly this one. When

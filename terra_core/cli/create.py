@@ -228,7 +228,7 @@ def _read(path: Path) -> str:
     from terra_core.errors import ConfigError
 
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: is not UTF-8 (byte {error.start})"]) from None
 

@@ -199,7 +199,10 @@ def _listening() -> None:
 @pytest.mark.parametrize(
     ("userland", "said"),
     [
-        ("FROM terra.test/base:1\nRUN echo second > /stage\n", ""),
+        ("FROM terra.test/base:1\nRUN echo second > /stage\n", "begins another image"),
+        ("  from terra.test/base:1 as second\n", "begins another image"),
+        ("COPY --from=terra.test/base:1 /bin/cat /copied\nRUN echo FROM here\n# FROM x\n", ""),
+        ("\tRUN\techo one > /one\r\nRUN echo \"grüße ☃\" > \"/ünï ☃\"\r\n", ""),
         ("RUN echo one \\\n  # between\n  two > /joined\n", ""),
         ("ONBUILD RUN echo later > /later\n", ""),
         ("RUN --mount=type=tmpfs,target=/x echo mounted > /mounted\n", ""),

@@ -145,6 +145,7 @@ def _chosen(build: BuildRequest, settings: Docker, client: APIClient, report: Re
     :raises TerraError: when the Dockerfile asks for what the builder can't do, or BuildKit is not to be had.
     """
     dockerfile = dockerfile_of(build)
+    _check_stages(build, dockerfile)
     needs = dockerfile.needs
     if build.builder is Builder.CLASSIC and needs:
         asked = f"{build.dockerfile} line {needs[0].line}: {needs[0].what} needs BuildKit"
@@ -161,6 +162,16 @@ def _chosen(build: BuildRequest, settings: Docker, client: APIClient, report: Re
     if dockerfile.syntax:
         report(Event("build", f"# syntax={dockerfile.syntax} has the engine fetch that image and run it"))
     return buildkit
+
+
+def _check_stages(build: BuildRequest, dockerfile: Dockerfile) -> None:
+    begun = [step for step in dockerfile.instructions if step.name == "FROM"]
+    if build.base is not None and len(begun) > 1:
+        raise TerraError(
+            f"{doing(build)}: FROM {shown(begun[1].words)} begins another image, which has nothing of what {build.base} and "
+            "server.toml give it",
+            hint='name the image by os = "...", or take single files of it by COPY --from=IMAGE',
+        )
 
 
 def _base_labels(client: APIClient, build: BuildRequest, leftovers: Leftovers, report: Report) -> dict[str, str]:
