@@ -225,6 +225,41 @@ def test_a_component_that_is_not_there_is_named(create: Create, client: DockerCl
     assert "127.0.0.1:1/none/such:1" in stderr
 
 
+def test_a_component_for_another_machine_is_refused(
+    create: Create, client: DockerClient, registry: Registry, network: Network, tmp_path: Path
+) -> None:
+    layout, name = tmp_path / "layout", f"{registry.address}/foreign:1"
+    run(["umoci", "init", "--layout", layout])
+    run(["umoci", "new", "--image", f"{layout}:1"])
+    run(["umoci", "config", "--image", f"{layout}:1", "--architecture", "s390x", "--os", "linux"])
+    (tmp_path / "program").write_text("for another machine\n")
+    run(["umoci", "insert", "--image", f"{layout}:1", tmp_path / "program", "/program"])
+    run(network.command(["skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:1", f"docker://{name}"]))
+    create.write("RUN true\n", f'components = ["{name}"]\n')
+    _, stderr = create(accept=1)
+    assert f"{name} is built for linux/s390x, and {BASE} for linux/" in stderr
+    assert "RUN" not in stderr
+    client.images.remove(name)
+
+
+def test_a_component_of_one_file_and_of_links_that_lead_out(
+    create: Create, registry: Registry, network: Network, tmp_path: Path, engine: Engine
+) -> None:
+    tree, name = tmp_path / "tree.tar", "terra.test/links:1"
+    add_files(tree, {"opt/file": "one\n"})
+    with tarfile.open(tree, "a") as archive:
+        for link, target in {"opt/absolute": "/etc/hostname", "opt/up": "../../../../outside"}.items():
+            info = tarfile.TarInfo(link)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
+    engine.import_image(tree, name)
+    create.write("RUN true\n", f'components = ["{name}"]\n')
+    stdout, _ = create("--push")
+    root = unpacked(registry, network, stdout.strip(), tmp_path)
+    assert (root / "opt/file").read_text() == "one\n"
+    assert [str((root / "opt" / link).readlink()) for link in ("absolute", "up")] == ["/etc/hostname", "../../../../outside"]
+
+
 def modes(path: Path) -> tuple[int, int, int]:
     """Mode, user and group."""
     status = path.lstat()
