@@ -41,7 +41,8 @@ class BuildRequest:
     :param no_cache: whether every step runs again.
     :param arguments: values for the Dockerfile's ARG instructions.
     :param labels: labels that the image gets, beside those of the Dockerfile.
-    :param base: the image that it stands on, for the labels ``org.opencontainers.image.base.*``; none without it.
+    :param base: the only image that it stands on, which the labels ``org.opencontainers.image.base.*`` name; none without it.
+    :param components: the images that its Dockerfile lays over the base; they have to be for the same machine.
     :param builder: which of the engine's builders does it.
     :param epoch: seconds since 1970 that no time of a file that is sent is later than, SOURCE_DATE_EPOCH as
         https://reproducible-builds.org/specs/source-date-epoch/ has it; the files of the overlay have exactly this one. When
@@ -56,6 +57,7 @@ class BuildRequest:
     arguments: Mapping[str, str] = field(factory=dict)
     labels: Mapping[str, str] = field(factory=dict)
     base: ImageReference | None = None
+    components: Sequence[ImageReference] = ()
     builder: Builder = Builder.AUTO
     epoch: int | None = None
 
