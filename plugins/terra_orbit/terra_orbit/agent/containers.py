@@ -14,6 +14,7 @@ from terra_core.config.loader import Document, make_document
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report, silent
+from terra_orbit.agent.checkpoints import Checkpoints
 from terra_orbit.agent.configs import check_sources, same_content
 from terra_orbit.agent.connections import Connections, fresh_macs
 from terra_orbit.agent.convergence import STOP_SECONDS, Convergence
@@ -40,21 +41,26 @@ class Containers:
         self.store = store
         self.connections = Connections(store, places)
         self.images = Images(engine)
-        self.convergence = Convergence(engine, store, self.connections, self.images, places)
+        self.checkpoints = Checkpoints(engine, places.state / "memory")
+        self.convergence = Convergence(engine, store, self.connections, self.images, self.checkpoints, places)
         self._busy: set[str] = set()
         self._lock = threading.Lock()
 
-    def create(self, document: Document[Vhost], report: Report = silent, *, macs: Sequence[str] = ()) -> Record:
+    def create(
+        self, document: Document[Vhost], report: Report = silent, *, macs: Sequence[str] = (), live: bool = False
+    ) -> Record:
         """Make a container and start it; nothing of it is left when that fails.
 
         :param document: its vhost.toml.
         :param macs: the hardware addresses of its networks; new ones when left out.
+        :param live: let it go on from the memory that its image holds.
         :raises ConflictError: when there is one of this id.
         """
         vhost = document.value
         with self.claim(vhost.id):
             self._check(vhost)
-            image = str(self.images.ensure(vhost.image, report)["Id"])
+            found = self.images.ensure(vhost.image, report)
+            image = str(found["Id"]) if live else self.checkpoints.base(found)
             record = self.store.create(document.raw, vhost, image, fresh_macs(vhost, macs))
             try:
                 report(Event("create", f"starting {vhost.id}"))
@@ -75,7 +81,7 @@ class Containers:
         with self.claim(vhost.id):
             record = self._existing(vhost.id)
             self._check(vhost)
-            image = str(self.images.ensure(vhost.image, report)["Id"])
+            image = self.checkpoints.base(self.images.ensure(vhost.image, report))
             if self._is_up_to_date(record, document, image):
                 return record, False
             former, state = record.revision, record.state
