@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -21,7 +20,15 @@ from terra_core.system.process import Argument, run
 
 _START = 60.0
 _STOP = 30.0
-_LIMITS = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+_SETTINGS = """\
+[containers]
+log_driver = "k8s-file"
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+
+[engine]
+exit_command_delay = 1
+"""
+"""Podman's own limits are above those of a root that may not raise any; and it watches what exec ran for five minutes more."""
 
 
 class Podman:
@@ -54,7 +61,7 @@ class Podman:
             resources.callback(self._expect_nothing_left)
             registries = f'[[registry]]\nlocation = "{self._insecure}"\ninsecure = true\n'
             (self._place.path / "registries.conf").write_text(registries)
-            (self._place.path / "containers.conf").write_text(_settings())
+            (self._place.path / "containers.conf").write_text(_SETTINGS)
             daemon = start(
                 self._network.command(self._words("system", "service", "--time", "0", self.host)),
                 log=self._data / "podman.log",
@@ -82,7 +89,7 @@ class Podman:
         run_root = self._place.path / "run"
         return [
             *("podman", "--root", self._data / "storage", "--runroot", run_root, "--tmpdir", self._place.path / "tmp"),
-            *("--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "file"),
+            *("--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--runtime", "runc", "--events-backend", "file"),
             *("--network-config-dir", self._place.path / "networks", *words),
         ]
 
@@ -118,10 +125,3 @@ class Podman:
         left += [f"mount {point}" for point in points]
         if left:
             raise TerraError(f"Podman left behind, until they were taken away now: {', '.join(left)}")
-
-
-def _settings() -> str:
-    """Limits no higher than those of this process, which may not be allowed to raise them; Podman's own are."""
-    hard = {name: resource.getrlimit(number)[1] for name, number in _LIMITS.items()}
-    limits = [f'"{name}={limit}:{limit}"' for name, limit in hard.items()]
-    return f'[containers]\nlog_driver = "k8s-file"\ndefault_ulimits = [{", ".join(limits)}]\n'

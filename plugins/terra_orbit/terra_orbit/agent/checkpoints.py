@@ -139,7 +139,7 @@ class Checkpoints:
 
     def _problem_of_engine(self, information: Mapping[str, Any]) -> str:
         root = Path(str(information.get("DockerRootDir") or "/nowhere"))
-        if "podman" in str(information.get("ProductLicense", "")).lower() or (information.get("BuildahVersion")):
+        if self._engine.is_podman:
             return "Podman offers no checkpoints by Docker's API"
         if not information.get("ExperimentalBuild"):
             return 'its engine is not in experimental mode: write {"experimental": true} into /etc/docker/daemon.json'

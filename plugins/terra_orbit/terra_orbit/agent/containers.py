@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -204,7 +205,7 @@ class Containers:
         if not text:
             raise NotFoundError(f"{reference}: is no checkpoint of a container: its label {LABEL_VHOST} is missing")
         try:
-            raw = json.loads(text)
+            raw = json.loads(text if text.startswith("{") else base64.urlsafe_b64decode(text))
         except ValueError:
             raise TerraError(f"{reference}: its label {LABEL_VHOST} is not JSON") from None
         if not isinstance(raw, dict):

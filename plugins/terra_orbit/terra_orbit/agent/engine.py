@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +220,11 @@ class Engine:
             url = client._url("/containers/{0}/checkpoints", engine_id)  # type: ignore[attr-defined]  # see start
             client._raise_for_status(client._post_json(url, data={"CheckpointID": checkpoint, "Exit": True}))  # type: ignore[attr-defined]  # see start
 
+    @cached_property
+    def is_podman(self) -> bool:
+        """Whether it is Podman that answers."""
+        return "BuildahVersion" in self.information()
+
     def information(self) -> dict[str, Any]:
         """What the engine says of itself."""
         with explained("asking the engine what it is"):
@@ -276,11 +283,17 @@ class Engine:
         """
         # The image must not pass for this agent's: whatever an engine makes of it would inherit the labels.
         labels = {LABEL_VHOST: json.dumps(vhost), LABEL_AGENT: "", LABEL_UID: "", LABEL_REVISION: "0"}
-        name = f"{reference.registry}/{reference.path}" if reference else None
+        place: dict[str, Any] = {"repository": None, "tag": None}
+        if reference is not None:
+            place = {"repository": f"{reference.registry}/{reference.path}", "tag": reference.tag}
         with explained(f"storing the container as {reference}" if reference else "storing its file system"):
-            tag = reference.tag if reference else None
-            made = self.client.commit(engine_id, repository=name, tag=tag, conf={"Labels": labels})
-        return str(made["Id"])
+            image = str(self.client.commit(engine_id, **place, conf={"Labels": labels})["Id"])
+            if LABEL_VHOST in ((self.image(image) or {}).get("Config") or {}).get("Labels", {}):
+                return image
+            # Podman reads labels from the query only, whose quoting is not to be trusted with JSON.
+            labels[LABEL_VHOST] = base64.urlsafe_b64encode(labels[LABEL_VHOST].encode()).decode()
+            changes = [f'LABEL {name}="{value}"' for name, value in labels.items()]
+            return str(self.client.commit(engine_id, **place, changes=changes)["Id"])
 
     def remove_image(self, image: str) -> None:
         """Remove an image that has no name; what others share of it stays."""

@@ -55,6 +55,7 @@ class Images:
             capabilities=grantable(),
             privileged_mode=is_whole(),
             unified=_UNIFIED.exists(),
+            podman=self._engine.is_podman,
         )
 
     def _kinds(self, image: str, paths: Sequence[str]) -> dict[str, tuple[Kind, str]]:
