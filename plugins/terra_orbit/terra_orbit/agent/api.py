@@ -25,6 +25,7 @@ from terra_orbit.agent.logs import show_logs
 from terra_orbit.agent.metrics import Metrics
 from terra_orbit.agent.moves import Moves
 from terra_orbit.agent.overview import Overview
+from terra_orbit.agent.records import Record
 from terra_orbit.agent.requests import (
     LONGEST_STOP,
     KillRequest,
@@ -34,7 +35,6 @@ from terra_orbit.agent.requests import (
     StoreRequest,
     parse_signal,
 )
-from terra_orbit.agent.store import Record
 from terra_orbit.service import AGENT
 from terra_orbit.vhost import Vhost
 

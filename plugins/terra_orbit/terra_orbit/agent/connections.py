@@ -19,7 +19,8 @@ from terra_orbit.agent.conf import Ground, render
 from terra_orbit.agent.dhcp import Dhcp
 from terra_orbit.agent.places import OrbitPlaces
 from terra_orbit.agent.processes import alive, network_of, started
-from terra_orbit.agent.store import Attachment, Record, Store
+from terra_orbit.agent.records import Attachment, Record
+from terra_orbit.agent.store import Store
 from terra_orbit.networks import IpamType, Network, NetworkType
 from terra_orbit.vhost import Vhost
 

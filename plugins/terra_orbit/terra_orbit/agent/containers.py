@@ -22,8 +22,9 @@ from terra_orbit.agent.convergence import STOP_SECONDS, Convergence
 from terra_orbit.agent.engine import Engine
 from terra_orbit.agent.images import Images
 from terra_orbit.agent.places import OrbitPlaces
+from terra_orbit.agent.records import Record, State
 from terra_orbit.agent.rendering import LABEL_VHOST
-from terra_orbit.agent.store import Record, State, Store
+from terra_orbit.agent.store import Store
 from terra_orbit.vhost import Vhost
 
 _log = structlog.get_logger(__name__)

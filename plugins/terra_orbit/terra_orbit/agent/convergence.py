@@ -14,8 +14,9 @@ from terra_orbit.agent.connections import Connections
 from terra_orbit.agent.engine import Engine, Found, Process
 from terra_orbit.agent.images import Images
 from terra_orbit.agent.places import OrbitPlaces
+from terra_orbit.agent.records import Record, State
 from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, render
-from terra_orbit.agent.store import Record, State, Store
+from terra_orbit.agent.store import Store
 
 _log = structlog.get_logger(__name__)
 STOP_SECONDS = 10

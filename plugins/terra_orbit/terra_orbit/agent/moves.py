@@ -15,8 +15,8 @@ from terra_core.system.progress import Event, Report
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.convergence import STOP_SECONDS
 from terra_orbit.agent.memory import layer_of
+from terra_orbit.agent.records import Record, State
 from terra_orbit.agent.requests import RestoreRequest
-from terra_orbit.agent.store import Record, State
 
 _log = structlog.get_logger(__name__)
 _WITHOUT = "without --live, its configuration and file system are stored"

@@ -16,8 +16,8 @@ from requests import RequestException
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.engine import Found
+from terra_orbit.agent.records import Attachment, Record, State
 from terra_orbit.agent.rendering import LABEL_AGENT
-from terra_orbit.agent.store import Attachment, Record, State
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 3.0
