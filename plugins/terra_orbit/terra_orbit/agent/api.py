@@ -212,9 +212,7 @@ async def migrate_container(context: _Here, request: _Asked, name: FromPath[str]
     """Move a container to another agent; gives the operation that does it."""
     asked = await _body(request, MigrateRequest)
     target = Client(asked.to, token=asked.token, port=API_PORT, service=AGENT)
-    return context.begin(
-        "migrate", name, lambda report: context.moves.migrate(name, target, asked.ref, report, live=asked.live)
-    )
+    return context.begin("migrate", name, lambda report: context.moves.migrate(name, target, asked, report))
 
 
 async def _body(request: _Asked, model: type[_Model]) -> _Model:

@@ -81,7 +81,7 @@ class Containers:
         """
         vhost = document.value
         with self.claim(vhost.id):
-            record = self._existing(vhost.id)
+            record = self.existing(vhost.id)
             self._check(vhost)
             image = self.checkpoints.base(self.images.ensure(vhost.image, report))
             if self._is_up_to_date(record, document, image):
@@ -104,7 +104,7 @@ class Containers:
         :raises ConflictError: when there is no former one.
         """
         with self.claim(name):
-            record = self._existing(name)
+            record = self.existing(name)
             former = record.former
             if former is None:
                 raise ConflictError(f"{name} has one revision only, and no former one to return to")
@@ -116,7 +116,7 @@ class Containers:
     def start(self, name: str, report: Report = silent) -> Record:
         """Start a container that was stopped."""
         with self.claim(name):
-            record = self.store.change(self._existing(name), state=State.RUNNING, problem="")
+            record = self.store.change(self.existing(name), state=State.RUNNING, problem="")
             report(Event("start", f"starting {name}"))
             self.convergence.bring(record, patient=True)
             return self.store.fresh(record)
@@ -127,7 +127,7 @@ class Containers:
         :param seconds: how long it has to end by itself.
         """
         with self.claim(name):
-            record = self.store.change(self._existing(name), state=State.STOPPED, problem="")
+            record = self.store.change(self.existing(name), state=State.STOPPED, problem="")
             report(Event("stop", f"stopping {name}"))
             self.convergence.bring(record, stop_seconds=seconds)
             return self.store.fresh(record)
@@ -138,7 +138,7 @@ class Containers:
         :raises ConflictError: when it does not run.
         """
         with self.claim(name):
-            record = self._existing(name)
+            record = self.existing(name)
             engine_id = self.running(name)
             if signal == "SIGKILL":
                 record = self.store.change(record, state=State.STOPPED, problem="")
@@ -157,6 +157,17 @@ class Containers:
             report(Event("delete", f"stopping {name}"))
             with uninterrupted():
                 self.convergence.bring(record, stop_seconds=seconds)
+
+    def existing(self, name: str) -> Record:
+        """The record of a container that is to stay.
+
+        :raises NotFoundError: when there is none of this id.
+        :raises ConflictError: when it is being deleted.
+        """
+        record = self.store.get(name)
+        if record.state is State.DELETING:
+            raise ConflictError(f"{name} is being deleted", hint="wait for the end of it")
+        return record
 
     def running(self, name: str) -> str:
         """The engine's id of a container that runs.
@@ -213,12 +224,6 @@ class Containers:
             raise TerraError(f"{reference}: its label {LABEL_VHOST} is not a JSON object")
         raw |= {"image": reference, **({"id": name} if name else {})}
         return make_document(raw, Vhost, source=f"checkpoint {reference}")
-
-    def _existing(self, name: str) -> Record:
-        record = self.store.get(name)
-        if record.state is State.DELETING:
-            raise ConflictError(f"{name} is being deleted", hint="wait for the end of it")
-        return record
 
     def _check(self, vhost: Vhost) -> None:
         check_sources(vhost)

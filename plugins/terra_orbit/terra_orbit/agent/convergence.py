@@ -19,6 +19,7 @@ from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, 
 from terra_orbit.agent.store import Store
 
 _log = structlog.get_logger(__name__)
+_RESOLVER = "/etc/resolv.conf"
 STOP_SECONDS = 10
 """How long a container has to end by itself, unless its user says otherwise."""
 
@@ -141,6 +142,20 @@ class Convergence:
         except TerraError:
             self._process(record, engine_id)  # it may have ended meanwhile, which is the better reason
             raise
+        self._name(record, engine_id)
+
+    def _name(self, record: Record, engine_id: str) -> None:
+        """Let a container look names up where its network's DHCP server says, unless its file gives it a resolv.conf."""
+        vhost = record.current.vhost
+        given = {*(mount.destination for mount in vhost.mounts), *(config.path for config in vhost.configs.values())}
+        names = None if _RESOLVER in given else self._connections.names(record)
+        path = self._engine.resolver(engine_id) if names is not None else None
+        if names is None or path is None:
+            return
+        try:
+            path.write_text(names.as_file())  # in place: another file would not be seen through the mount
+        except OSError as error:
+            _log.warning("the name servers cannot be written down", container=record.id, reason=str(error))
 
     def _process(self, record: Record, engine_id: str) -> int:
         """The first process of a container.

@@ -262,6 +262,12 @@ class Engine:
             began=str(state.get("StartedAt", "")),
         )
 
+    def resolver(self, engine_id: str) -> Path | None:
+        """The file of the host's that a container sees as /etc/resolv.conf, if it has one of its own."""
+        with explained("looking at the container"):
+            path = self.client.inspect_container(engine_id).get("ResolvConfPath")
+        return Path(path) if path else None
+
     def size(self, engine_id: str) -> int:
         """What a container has written to its own file system, in bytes."""
         with explained("measuring the container"):

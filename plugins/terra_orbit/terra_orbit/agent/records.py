@@ -38,6 +38,22 @@ class Revision:
 
 
 @frozen(kw_only=True)
+class Move:
+    """The way of a container to another agent, from when that was asked for it until it is known where the container is.
+
+    :param url: the other agent.
+    :param token: its token.
+    :param ref: the image that the container travels as.
+    :param state: what the container was meant to be here before.
+    """
+
+    url: str
+    token: str
+    ref: str
+    state: State
+
+
+@frozen(kw_only=True)
 class Record:
     """A container that the agent knows.
 
@@ -50,6 +66,7 @@ class Record:
     :param problem: what is wrong with it right now, if something is.
     :param macs: the hardware addresses of its connections.
     :param created: when, in seconds since the epoch.
+    :param move: set while it is not known whether it is here or there; nothing of it may run here then.
     """
 
     uid: str
@@ -61,6 +78,7 @@ class Record:
     problem: str
     macs: tuple[str, ...]
     created: float
+    move: Move | None = None
 
     @property
     def current(self) -> Revision:

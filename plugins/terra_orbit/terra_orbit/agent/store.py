@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from attrs import asdict
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from terra_core.errors import ConflictError, NotFoundError
 from terra_core.service.database import explained, open_database
-from terra_orbit.agent.records import Attachment, Record, Revision, State
+from terra_orbit.agent.records import Attachment, Move, Record, Revision, State
 from terra_orbit.agent.tables import (
     ABOUT,
     ADDRESSES,
@@ -73,7 +74,7 @@ class Store:
         with self._transaction() as connection:
             values = {"uid": record.uid, "number": number, "document": dict(document), "image": image}
             connection.execute(insert(REVISIONS).values(**values, created=time.time()))
-            changed = {"revision": number, "state": State.RUNNING.value, "problem": "", "macs": list(macs)}
+            changed = {"revision": number, "state": State.RUNNING.value, "problem": "", "macs": list(macs), "move": None}
             connection.execute(update(CONTAINERS).where(CONTAINERS.c.uid == record.uid).values(**changed))
             return find(connection, CONTAINERS.c.uid == record.uid)
 
@@ -88,15 +89,24 @@ class Store:
         """Let an earlier revision count again, and forget those after it."""
         with self._transaction() as connection:
             connection.execute(delete(REVISIONS).where((REVISIONS.c.uid == record.uid) & (REVISIONS.c.number > number)))
-            changed = {"revision": number, "state": state.value, "problem": ""}
+            changed = {"revision": number, "state": state.value, "problem": "", "move": None}
             connection.execute(update(CONTAINERS).where(CONTAINERS.c.uid == record.uid).values(**changed))
             return find(connection, CONTAINERS.c.uid == record.uid)
 
     def change(self, record: Record, **values: object) -> Record:
-        """Change ``state``, ``problem`` or ``restarts``."""
+        """Change ``state``, ``problem`` or ``restarts``; a change of the state is the end of a move."""
         with self._transaction() as connection:
             plain = {name: value.value if isinstance(value, State) else value for name, value in values.items()}
+            plain |= {"move": None} if "state" in values else {}
             connection.execute(update(CONTAINERS).where(CONTAINERS.c.uid == record.uid).values(**plain))
+            return find(connection, CONTAINERS.c.uid == record.uid)
+
+    def depart(self, record: Record, move: Move, problem: str) -> Record:
+        """Note that another agent is asked to take a container over: it may not run here until that is known to have failed."""
+        with self._transaction() as connection:
+            noted = {**asdict(move), "state": move.state.value}
+            changed = {"state": State.STOPPED.value, "problem": problem, "move": noted}
+            connection.execute(update(CONTAINERS).where(CONTAINERS.c.uid == record.uid).values(**changed))
             return find(connection, CONTAINERS.c.uid == record.uid)
 
     def forget(self, record: Record) -> None:

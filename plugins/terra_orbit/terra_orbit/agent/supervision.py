@@ -16,6 +16,7 @@ from requests import RequestException
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.engine import Found
+from terra_orbit.agent.moves import Moves
 from terra_orbit.agent.records import Attachment, Record, State
 from terra_orbit.agent.rendering import LABEL_AGENT
 
@@ -48,10 +49,12 @@ class Supervision:
     """The thread that looks after an agent's containers.
 
     :param containers: the containers.
+    :param moves: those that are on their way to another agent.
     """
 
-    def __init__(self, containers: Containers) -> None:
+    def __init__(self, containers: Containers, moves: Moves) -> None:
         self._containers = containers
+        self._moves = moves
         self._pauses: dict[str, _Pause] = {}
         self._wake = threading.Event()
         self._ended = threading.Event()
@@ -131,7 +134,7 @@ class Supervision:
             return True
         own = attachments.get(record.uid, [])
         if record.state is State.STOPPED:
-            return bool(running or own)
+            return bool(running or own or record.move)
         right = running == {record.revision} and self._containers.connections.attached(record, own)
         if right:
             with self._lock:
@@ -173,7 +176,10 @@ class Supervision:
             return
         with self._lock:
             pause.lengthen(time.monotonic())
-        self._containers.convergence.bring(record, starting=self._count)
+        if record.move is not None:
+            self._moves.settle(record)
+        else:
+            self._containers.convergence.bring(record, starting=self._count)
 
     def _count(self, record: Record) -> Record:
         """Counted where it is started: between two looks at the engine, a container may still end."""

@@ -12,10 +12,10 @@ from sqlalchemy import JSON, Column, Connection, Float, Integer, MetaData, Row, 
 from terra_core.config.loader import make_document
 from terra_core.errors import NotFoundError
 from terra_core.service.database import about_table
-from terra_orbit.agent.records import Attachment, Record, Revision, State
+from terra_orbit.agent.records import Attachment, Move, Record, Revision, State
 from terra_orbit.vhost import Vhost
 
-SCHEMA = 1
+SCHEMA = 2
 METADATA = MetaData()
 ABOUT = about_table(METADATA)
 CONTAINERS = Table(
@@ -29,6 +29,7 @@ CONTAINERS = Table(
     Column("problem", String, nullable=False),
     Column("macs", JSON, nullable=False),
     Column("created", Float, nullable=False),
+    Column("move", JSON(none_as_null=True)),
 )
 REVISIONS = Table(
     "revisions",
@@ -102,6 +103,7 @@ def record_of(row: Row[Any], revisions: Sequence[Revision]) -> Record:
         problem=row.problem,
         macs=tuple(row.macs),
         created=row.created,
+        move=Move(**{**row.move, "state": State(row.move["state"])}) if row.move else None,
     )
 
 
