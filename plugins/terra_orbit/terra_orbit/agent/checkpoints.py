@@ -20,6 +20,7 @@ from terra_core.errors import CommandError, NotFoundError, TerraError
 from terra_core.system.process import run
 from terra_orbit.agent import memory
 from terra_orbit.agent.engine import Engine
+from terra_orbit.agent.images import Images
 
 _log = structlog.get_logger(__name__)
 _NAME = "orbit"
@@ -34,11 +35,13 @@ class Checkpoints:
     """The memory of one engine's containers.
 
     :param engine: the engine.
+    :param images: its images.
     :param work: a directory for what is on its way; made when it is not there.
     """
 
-    def __init__(self, engine: Engine, work: Path) -> None:
+    def __init__(self, engine: Engine, images: Images, work: Path) -> None:
         self._engine = engine
+        self._images = images
         self._work = work
         self._root: Path | None = None
 
@@ -107,7 +110,7 @@ class Checkpoints:
             configuration = memory.with_memory(image, memory.write_layer(self._place(engine_id), layer))
             memory.write_archive(configuration, directory / "image.tar", layer=layer, name=name)
             layer.unlink()
-            self._engine.load(directory / "image.tar")
+            self._images.load(directory / "image.tar")
         return memory.identity(configuration)
 
     def base(self, image: Mapping[str, Any]) -> str:
@@ -116,10 +119,10 @@ class Checkpoints:
             return str(image["Id"])
         configuration = memory.without_memory(image)
         base = memory.identity(configuration)
-        if self._engine.image(base) is None:
+        if self._images.find(base) is None:
             with self._workplace() as directory:
                 memory.write_archive(configuration, directory / "image.tar")
-                self._engine.load(directory / "image.tar")
+                self._images.load(directory / "image.tar")
         return base
 
     def put(self, image: str, engine_id: str) -> None:
@@ -129,7 +132,7 @@ class Checkpoints:
         shutil.rmtree(arriving, ignore_errors=True)
         try:
             arriving.parent.mkdir(mode=0o700, exist_ok=True)
-            with self._engine.archive(image, f"/{memory.PLACE}") as pieces:
+            with self._images.archive(image, f"/{memory.PLACE}") as pieces:
                 memory.read_files(pieces, arriving)
             arriving.rename(place)
         except OSError as error:

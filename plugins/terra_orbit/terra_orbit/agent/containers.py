@@ -20,7 +20,7 @@ from terra_orbit.agent.configs import check_sources, same_content
 from terra_orbit.agent.connections import Connections, fresh_macs
 from terra_orbit.agent.convergence import STOP_SECONDS, Convergence
 from terra_orbit.agent.engine import Engine
-from terra_orbit.agent.images import Images
+from terra_orbit.agent.images import Images, label_of
 from terra_orbit.agent.places import OrbitPlaces
 from terra_orbit.agent.records import Record, State
 from terra_orbit.agent.rendering import LABEL_VHOST
@@ -43,7 +43,7 @@ class Containers:
         self.store = store
         self.connections = Connections(store, places)
         self.images = Images(engine)
-        self.checkpoints = Checkpoints(engine, places.state / "memory")
+        self.checkpoints = Checkpoints(engine, self.images, places.state / "memory")
         self.convergence = Convergence(engine, store, self.connections, self.images, self.checkpoints, places)
         self._busy: set[str] = set()
         self._lock = threading.Lock()
@@ -213,7 +213,7 @@ class Containers:
         :param name: another id than the one that it had.
         :raises NotFoundError: when the image holds none.
         """
-        text = ((image.get("Config") or {}).get("Labels") or {}).get(LABEL_VHOST)
+        text = label_of(image, LABEL_VHOST)
         if not text:
             raise NotFoundError(f"{reference}: is no checkpoint of a container: its label {LABEL_VHOST} is missing")
         try:

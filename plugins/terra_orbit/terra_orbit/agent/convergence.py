@@ -187,7 +187,7 @@ class Convergence:
     def _make(self, record: Record) -> str:
         revision = record.current
         check_sources(revision.vhost)
-        image = self._engine.image(revision.image)
+        image = self._images.find(revision.image)
         if image is None:
             raise NotFoundError(
                 f"{record.id}: its image {revision.vhost.image} is not in the engine any more",

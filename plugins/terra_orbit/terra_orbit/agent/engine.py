@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +13,16 @@ from typing import Any
 import requests
 from attrs import frozen
 from docker import APIClient
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, NotFound
 
-from terra_core.config.values import ImageReference
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.system.engine import USUAL_PLACE, connect
-from terra_core.system.progress import Event, Report, silent
-from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, LABEL_VHOST, Kind
+from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID
 
 _SETTING = 'engine = "unix:///..." in orbit.toml'
 _SECONDS = 120
-_DIRECTORY = 1 << 31
-"""In the modes that the engine gives, which are Go's."""
-_PROBE = "probe"
+PROBE = "probe"
+"""The uid of a container that only shows what is in an image."""
 _FRESH = ("created", "initialized", "configured")
 """What Docker, and Podman of a container that was prepared for its start, call one that never ran."""
 
@@ -104,6 +99,11 @@ class Engine:
             client.close()
 
     @property
+    def agent(self) -> str:
+        """The agent's name."""
+        return self._agent
+
+    @property
     def socket(self) -> Path:
         """The engine's socket.
 
@@ -137,65 +137,10 @@ class Engine:
         if self._client is not None:
             self._client.close()
 
-    def image(self, reference: str) -> dict[str, Any] | None:
-        """An image that the engine has."""
-        with explained(f"looking for the image {reference}"):
-            try:
-                found: dict[str, Any] = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs forgot its types
-            except ImageNotFound:
-                return None
-            return found
-
-    def pull(self, reference: ImageReference, report: Report) -> None:
-        """Get an image from its registry.
-
-        :raises TerraError: as the engine says it.
-        """
-        doing = f"pulling {reference}"
-        report(Event("pull", doing))
-        name = f"{reference.registry}/{reference.path}"
-        with explained(doing):
-            tag = reference.digest or reference.tag
-            for record in self.client.pull(name, tag=tag, stream=True, decode=True):
-                _take(record, "pull", doing, report)
-
-    def push(self, reference: ImageReference, report: Report) -> None:
-        """Give an image to its registry.
-
-        :raises TerraError: as the engine says it.
-        """
-        doing = f"pushing {reference}"
-        report(Event("push", doing))
-        with explained(doing):
-            name = f"{reference.registry}/{reference.path}"
-            for record in self.client.push(name, tag=reference.tag, stream=True, decode=True):
-                _take(record, "push", doing, report)
-
-    def kinds(self, image: str, paths: Sequence[str]) -> dict[str, tuple[Kind, str]]:
-        """What paths of an image are, and where those lead that are symbolic links."""
-        with self._opened(image) as probe:
-            return {path: self._kind(probe, path) for path in paths}
-
-    @contextmanager
-    def archive(self, image: str, path: str) -> Iterator[Iterator[bytes]]:
-        """The tar of a path of an image, in pieces.
-
-        :raises NotFoundError: when the image has no such path.
-        """
-        with self._opened(image) as probe:
-            pieces, _ = self.client.get_archive(probe, path)
-            yield iter(pieces)
-
-    def load(self, archive: Path) -> None:
-        """Make the images of an archive known to the engine, as ``docker load`` does."""
-        with explained("storing an image"), archive.open("rb") as content:
-            for record in self.client.load_image(content):  # type: ignore[no-untyped-call]  # see image
-                _take(record, "store", "storing an image", silent)
-
     def create(self, name: str, body: Mapping[str, Any]) -> str:
         """Make a container; gives the engine's id."""
         with explained(f"making the container {name}"):
-            made = self.client.create_container_from_config(dict(body), name=name)  # type: ignore[no-untyped-call]  # see image
+            made = self.client.create_container_from_config(dict(body), name=name)  # type: ignore[no-untyped-call]  # the stubs forgot its types
             return str(made["Id"])
 
     def start(self, engine_id: str, checkpoint: str = "") -> None:
@@ -282,30 +227,6 @@ class Engine:
             return text.decode(errors="replace").strip()
         return ""
 
-    def commit(self, engine_id: str, reference: ImageReference | None, vhost: Mapping[str, Any]) -> str:
-        """Make an image of a container's file system, with its configuration as a label; gives the image's id.
-
-        :param reference: its name; it has none when left out.
-        """
-        # The image must not pass for this agent's: whatever an engine makes of it would inherit the labels.
-        labels = {LABEL_VHOST: json.dumps(vhost), LABEL_AGENT: "", LABEL_UID: "", LABEL_REVISION: "0"}
-        place: dict[str, Any] = {"repository": None, "tag": None}
-        if reference is not None:
-            place = {"repository": f"{reference.registry}/{reference.path}", "tag": reference.tag}
-        with explained(f"storing the container as {reference}" if reference else "storing its file system"):
-            image = str(self.client.commit(engine_id, **place, conf={"Labels": labels})["Id"])
-            if LABEL_VHOST in ((self.image(image) or {}).get("Config") or {}).get("Labels", {}):
-                return image
-            # Podman reads labels from the query only, whose quoting is not to be trusted with JSON.
-            labels[LABEL_VHOST] = base64.urlsafe_b64encode(labels[LABEL_VHOST].encode()).decode()
-            changes = [f'LABEL {name}="{value}"' for name, value in labels.items()]
-            return str(self.client.commit(engine_id, **place, changes=changes)["Id"])
-
-    def remove_image(self, image: str) -> None:
-        """Remove an image that has no name; what others share of it stays."""
-        with explained("removing an image"), suppress(NotFound):
-            self.client.remove_image(image, noprune=True)
-
     def all(self) -> list[Found]:
         """Every container of this agent's."""
         return self._listed()
@@ -327,43 +248,6 @@ class Engine:
             )
             for one in listed
         ]
-
-    @contextmanager
-    def _opened(self, image: str) -> Iterator[str]:
-        """A container that only shows what is in an image, and never runs."""
-        with explained("looking into the image"):
-            labels = {LABEL_AGENT: self._agent, LABEL_UID: _PROBE}
-            made = self.client.create_container_from_config(  # type: ignore[no-untyped-call]  # see image
-                {"Image": image, "Cmd": ["probe"], "Labels": labels, "HostConfig": {"NetworkMode": "none"}}
-            )
-            try:
-                yield str(made["Id"])
-            finally:
-                self.client.remove_container(made["Id"], force=True)
-
-    def _kind(self, engine_id: str, path: str, depth: int = 8) -> tuple[Kind, str]:
-        target = path
-        while depth:
-            try:
-                stream, stat = self.client.get_archive(engine_id, target)
-            except NotFound:
-                return Kind.MISSING, target
-            stream.close()
-            link = str(stat.get("linkTarget") or "")
-            if not link or link == target:
-                return (Kind.DIRECTORY if int(stat["mode"]) & _DIRECTORY else Kind.FILE), target
-            target = link if link.startswith("/") else str(Path(target).parent / link)
-            depth -= 1
-        return Kind.MISSING, target
-
-
-def _take(record: Mapping[str, Any], step: str, doing: str, report: Report) -> None:
-    if "error" in record or "errorDetail" in record:
-        said = str((record.get("errorDetail") or {}).get("message") or record.get("error"))
-        raise TerraError(f"{doing}: {said}")
-    detail = record.get("progressDetail") or {}
-    if "current" in detail:
-        report(Event(step, doing, int(detail["current"]), None))
 
 
 @contextmanager

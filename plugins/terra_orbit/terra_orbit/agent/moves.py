@@ -62,7 +62,7 @@ class Moves:
         with self._containers.claim(name):
             record = self._containers.store.get(name)
             stored = self._commit(record, reference, report)
-            self._containers.engine.push(reference, report)
+            self._containers.images.push(reference, report)
             return stored
 
     def restore(self, asked: RestoreRequest, report: Report) -> Record:
@@ -97,7 +97,7 @@ class Moves:
                 report(Event("migrate", f"stopping {name}"))
                 containers.convergence.bring(evolve(record, state=State.STOPPED), stop_seconds=STOP_SECONDS)
                 self._commit(record, asked.ref, report, live=asked.live)
-                containers.engine.push(asked.ref, report)
+                containers.images.push(asked.ref, report)
             except BaseException:
                 with uninterrupted():
                     self._go_on(record)
@@ -193,21 +193,21 @@ class Moves:
         report(Event("checkpoint", f"storing {record.id} as {reference}"))
         for found in self._containers.engine.of(record.uid):
             if found.revision == record.revision:
-                store = self._store_live if live else self._containers.engine.commit
+                store = self._store_live if live else self._containers.images.commit
                 image = store(found.engine_id, reference, record.current.document)
                 return {"id": record.id, "ref": str(reference), "image": image}
         raise TerraError(f"{record.id}: was not made yet", hint=f"see why: ob get {record.id}")
 
     def _store_live(self, engine_id: str, reference: ImageReference, document: Mapping[str, Any]) -> str:
-        engine, checkpoints = self._containers.engine, self._containers.checkpoints
-        files = engine.commit(engine_id, None, document)
+        images, checkpoints = self._containers.images, self._containers.checkpoints
+        files = images.commit(engine_id, None, document)
         try:
-            image = engine.image(files)
+            image = images.find(files)
             if image is None:
                 raise TerraError(f"{reference}: the engine lost the file system that it has just stored")
             return checkpoints.add(image, engine_id, str(reference))
         finally:
-            engine.remove_image(files)
+            images.remove(files)
 
 
 def _restores(operation: Mapping[str, Any], reference: str) -> bool:

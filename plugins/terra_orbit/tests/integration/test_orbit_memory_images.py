@@ -20,6 +20,7 @@ from terra_core.errors import TerraError
 from terra_core.system.process import run
 from terra_orbit.agent.checkpoints import Checkpoints
 from terra_orbit.agent.engine import Engine as AgentsEngine
+from terra_orbit.agent.images import Images
 from terra_orbit.agent.memory import layer_of
 
 REF = f"{CONTROLLER}:5000/stored/live:1"
@@ -37,7 +38,7 @@ def own(engine: Engine) -> Iterator[AgentsEngine]:
 @pytest.fixture
 def checkpoints(own: AgentsEngine, tmp_path: Path) -> Checkpoints:
     """The memory of the engine's containers."""
-    return Checkpoints(own, tmp_path / "memory")
+    return Checkpoints(own, Images(own), tmp_path / "memory")
 
 
 def place_of(own: AgentsEngine, engine_id: str) -> Path:
@@ -61,7 +62,7 @@ def stored(agent: Agent, own: AgentsEngine, checkpoints: Checkpoints, vhost: Pat
     agent.ob("checkpoint", "--ref", REF, "one")
     (found,) = [one for one in agent.engine.client().api.containers() if one["Names"][0].startswith("/one.")]
     store(own, found["Id"])
-    files = own.image(REF)
+    files = Images(own).find(REF)
     assert files is not None
     image = checkpoints.add(files, found["Id"], REF)
     shutil.rmtree(place_of(own, found["Id"]))
@@ -80,9 +81,9 @@ def test_memory_goes_through_a_registry_and_is_what_it_was(
         client = agent.engine.client()
         client.images.push(REF)
         client.images.remove(REF)
-        assert own.image(image) is None
+        assert Images(own).find(image) is None
         client.images.pull(REF)
-        again = own.image(REF)
+        again = Images(own).find(REF)
         assert again is not None
         assert again["Id"] == image
         assert layer_of(again) == again["RootFS"]["Layers"][-1]
