@@ -20,10 +20,10 @@ from terra_orbit.agent.configs import check_sources, same_content
 from terra_orbit.agent.connections import Connections, fresh_macs
 from terra_orbit.agent.convergence import STOP_SECONDS, Convergence
 from terra_orbit.agent.engine import Engine
-from terra_orbit.agent.images import Images, label_of
+from terra_orbit.agent.images import Images
 from terra_orbit.agent.places import OrbitPlaces
 from terra_orbit.agent.records import Record, State
-from terra_orbit.agent.rendering import LABEL_VHOST
+from terra_orbit.agent.rendering import LABEL_VHOST, label_of
 from terra_orbit.agent.store import Store
 from terra_orbit.vhost import Vhost
 

@@ -16,7 +16,7 @@ from terra_core.config.values import ImageReference
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.system.progress import Event, Report, silent
 from terra_orbit.agent.engine import PROBE, Engine, explained
-from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, LABEL_VHOST, Facts, Kind
+from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, LABEL_VHOST, Facts, Kind, label_of
 from terra_orbit.capabilities import grantable, is_whole
 from terra_orbit.vhost import Vhost
 
@@ -184,11 +184,6 @@ class Images:
             target = link if link.startswith("/") else str(Path(target).parent / link)
             depth -= 1
         return Kind.MISSING, target
-
-
-def label_of(image: Mapping[str, Any], name: str) -> str:
-    """A label of an image, as the engine describes it; empty when it has none of this name."""
-    return str(((image.get("Config") or {}).get("Labels") or {}).get(name) or "")
 
 
 def _take(record: Mapping[str, Any], step: str, doing: str, report: Report) -> None:

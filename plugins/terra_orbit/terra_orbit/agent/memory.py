@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from terra_core.errors import TerraError
+from terra_orbit.agent.rendering import label_of
 
 LABEL_MEMORY = "io.terra.orbit.memory"
 PLACE = ".orbit/memory"
@@ -34,13 +35,13 @@ def layer_of(image: Mapping[str, Any]) -> str | None:
     :param image: as the engine describes it.
     :raises TerraError: when its label names another layer than its last one.
     """
-    label = ((image.get("Config") or {}).get("Labels") or {}).get(LABEL_MEMORY)
+    label = label_of(image, LABEL_MEMORY)
     if not label:
         return None
     layers = (image.get("RootFS") or {}).get("Layers") or []
     if len(layers) < 2 or layers[-1] != label:
         raise TerraError(f"{image.get('Id', 'the image')}: its label {LABEL_MEMORY} does not name its last layer")
-    return str(label)
+    return label
 
 
 def write_layer(directory: Path, layer: Path) -> str:

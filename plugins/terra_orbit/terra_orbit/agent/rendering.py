@@ -27,6 +27,11 @@ _LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 _MB = 1024 * 1024
 
 
+def label_of(image: Mapping[str, Any], name: str) -> str:
+    """A label of an image, as the engine describes it; empty when it has none of this name."""
+    return str(((image.get("Config") or {}).get("Labels") or {}).get(name) or "")
+
+
 class Kind(Enum):
     """What a path of an image is."""
 
