@@ -156,8 +156,8 @@ class Supervision:
         try:
             with self._containers.claim(record.id):
                 self._bring_back(record, pause)
-        except (ConflictError, NotFoundError):
-            return  # a command is at it, or it is gone
+        except ConflictError:
+            return  # a command is at it
         except TerraError as error:
             _log.warning("a container cannot be kept up", container=record.id, reason=str(error))
             with suppress(TerraError):
@@ -170,7 +170,10 @@ class Supervision:
 
     def _bring_back(self, seen: Record, pause: _Pause) -> None:
         store = self._containers.store
-        record = store.fresh(seen)
+        try:
+            record = store.fresh(seen)
+        except NotFoundError:
+            return  # it is gone
         found = self._containers.engine.of(record.uid)
         if not self._needs_work(record, found, {record.uid: list(store.attachments(record))}):
             return
