@@ -11,8 +11,9 @@ import pytest
 from terra_core.config.loader import make_document
 from terra_core.errors import ConflictError, NotFoundError
 from terra_orbit.agent.connections import fresh_macs
+from terra_orbit.agent.records import Attachment, Record, State
 from terra_orbit.agent.requests import parse_signal
-from terra_orbit.agent.store import KEPT_REVISIONS, Attachment, Record, State, Store
+from terra_orbit.agent.store import KEPT_REVISIONS, Store
 from terra_orbit.vhost import Vhost
 
 
