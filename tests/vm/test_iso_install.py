@@ -23,7 +23,7 @@ pytestmark = pytest.mark.long
 _INSTALL_SECONDS = 2400
 _MEMORY = 2048
 _SSH_LOST = 255
-_IN_USE = "findmnt --noheadings --list --types btrfs,vfat --output TARGET; sudo losetup --noheadings --list --output NAME,BACK-FILE"
+_IN_USE = "findmnt --noheadings --list --types btrfs,vfat --output TARGET; sudo losetup --noheadings --list"
 _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 """A variable of UEFI's global vendor: four bytes of attributes, and one that is 1 when Secure Boot is on."""
 
