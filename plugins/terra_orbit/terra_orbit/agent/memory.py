@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from terra_core.errors import TerraError
-from terra_orbit.agent.rendering import label_of
+from terra_orbit.agent.rendering import LABEL_PASSING, label_of
 
 LABEL_MEMORY = "io.terra.orbit.memory"
 PLACE = ".orbit/memory"
@@ -99,7 +99,8 @@ def with_memory(image: Mapping[str, Any], layer: str) -> bytes:
     :param layer: the digest of the layer.
     """
     config = dict(image["Config"])
-    config["Labels"] = {**(config.get("Labels") or {}), LABEL_MEMORY: layer}
+    labels = {name: value for name, value in (config.get("Labels") or {}).items() if name != LABEL_PASSING}
+    config["Labels"] = {**labels, LABEL_MEMORY: layer}
     return _configuration(image, config, [*image["RootFS"]["Layers"], layer])
 
 

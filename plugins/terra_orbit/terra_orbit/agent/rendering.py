@@ -17,6 +17,8 @@ LABEL_UID = "io.terra.orbit.uid"
 LABEL_REVISION = "io.terra.orbit.revision"
 LABEL_VHOST = "io.terra.orbit.vhost"
 """On an image: the configuration of the container that it was made of, as JSON."""
+LABEL_PASSING = "io.terra.orbit.passing"
+"""On an image that is there only until its memory is added: the agent that is at it."""
 
 SYSTEMD_STOP = "SIGRTMIN+3"
 """Halts systemd(1), which takes SIGTERM for a wish to be executed again."""
