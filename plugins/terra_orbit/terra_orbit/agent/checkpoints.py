@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,16 @@ class Checkpoints:
         self._work = work
         self._root: Path | None = None
 
-    def clear(self) -> None:
-        """Remove what an agent that was killed was about to store; nobody may be at it."""
+    def clear(self, kept: Collection[str]) -> None:
+        """Remove what an agent that was killed was about to store, and what deleted containers were made of.
+
+        Nobody may be at it.
+
+        :param kept: the ids of images that containers are to be made of.
+        """
         shutil.rmtree(self._work, ignore_errors=True)
         with suppress(TerraError):  # an engine that is away has to be looked into another time
-            self._images.sweep()
+            self._images.sweep(kept)
 
     def problem(self) -> str:
         """Why memory can neither be stored nor brought back here; empty when it can."""
@@ -130,7 +135,7 @@ class Checkpoints:
         """The id of the image that is left when memory is taken away: of itself for one that has none."""
         if memory.layer_of(image) is None:
             return str(image["Id"])
-        configuration = memory.without_memory(image)
+        configuration = memory.without_memory(image, self._engine.agent)
         base = memory.identity(configuration)
         if self._images.find(base) is None:
             with self._workplace() as directory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ class Images:
         :param reference: its name; it has none when left out, and is removed by :meth:`sweep` when nobody did so before.
         """
         # The image must not pass for this agent's: whatever an engine makes of it would inherit the labels.
-        labels = {LABEL_VHOST: json.dumps(vhost), LABEL_AGENT: "", LABEL_UID: "", LABEL_REVISION: "0"}
+        labels = {LABEL_VHOST: json.dumps(vhost), LABEL_AGENT: "", LABEL_UID: "", LABEL_REVISION: "0", LABEL_PASSING: ""}
         place: dict[str, Any] = {"repository": None, "tag": None}
         if reference is None:
             labels[LABEL_PASSING] = self._engine.agent
@@ -140,13 +140,18 @@ class Images:
         with explained("removing an image"), suppress(NotFound):
             self._engine.client.remove_image(image, noprune=True)
 
-    def sweep(self) -> None:
-        """Remove what an agent that was killed has left of images that were to become others."""
+    def sweep(self, kept: Collection[str]) -> None:
+        """Remove the images without a name that were to become others, or that containers were made of which are gone.
+
+        :param kept: the ids of those that are still needed.
+        """
         with explained("looking for images"):
             filters = {"dangling": True, "label": [f"{LABEL_PASSING}={self._engine.agent}"]}
             left = [str(one["Id"]) for one in self._engine.client.images(filters=filters)]
         for image in left:
-            self.remove(image)
+            if image not in kept:
+                with suppress(TerraError):  # a container is made of it
+                    self.remove(image)
 
     def _kinds(self, image: str, paths: Sequence[str]) -> dict[str, tuple[Kind, str]]:
         with self._lock:

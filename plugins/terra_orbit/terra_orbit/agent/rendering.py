@@ -18,7 +18,7 @@ LABEL_REVISION = "io.terra.orbit.revision"
 LABEL_VHOST = "io.terra.orbit.vhost"
 """On an image: the configuration of the container that it was made of, as JSON."""
 LABEL_PASSING = "io.terra.orbit.passing"
-"""On an image that is there only until its memory is added: the agent that is at it."""
+"""On an image without a name, there until its memory is added, or for the containers that are made of it: the agent's name."""
 
 SYSTEMD_STOP = "SIGRTMIN+3"
 """Halts systemd(1), which takes SIGTERM for a wish to be executed again."""
