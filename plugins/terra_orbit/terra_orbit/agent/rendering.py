@@ -111,7 +111,9 @@ def _memory(vhost: Vhost, facts: Facts) -> dict[str, str]:
     masked = {path: _MASKED for path, kind in facts.masked.items() if kind is Kind.DIRECTORY}
     asked = {str(mount.destination): ",".join(mount.options) for mount in vhost.mounts if mount.type == "tmpfs"}
     memory = {**(_SYSTEMD_MEMORY if facts.systemd else {}), **masked, **asked}
-    return {path: f"{options},notmpcopyup" if facts.podman else options for path, options in memory.items()}
+    if not facts.podman:
+        return memory
+    return {path: ",".join([*([options] if options else []), "notmpcopyup"]) for path, options in memory.items()}
 
 
 def _mounts(vhost: Vhost, facts: Facts) -> list[dict[str, Any]]:
