@@ -2,8 +2,7 @@
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-DISTRO ?= debian
-SUITE ?= bookworm
+# DISTRO is debian when left out, and SUITE the release of it that iso/origin.py names.
 export DISTRO SUITE MIRROR REPO VERSION HTTP
 
 .NOTPARALLEL:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import signal
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -90,6 +90,10 @@ class Engine:
             self._daemon.wait(_STOP)
             self._crashed = True
         self._start_daemon()
+
+    def inside(self) -> AbstractContextManager[None]:
+        """Put the calling thread where the engine is: what it pushes to is there."""
+        return self._network.inside() if self._network else nullcontext()
 
     def client(self) -> docker.DockerClient:
         """A client of the docker SDK; the caller closes it."""

@@ -53,5 +53,6 @@ def offer(image: BaseImage, engine: Engine, registry: str, *, push: bool, report
     engine.import_image(image.tar, str(reference), image.recipe.changes)
     if push:
         session = Session(tables={"docker": {"engine": engine.host}}, report=report)
-        Plugins.discover().fill("registry", {}, source="lab").call("push_image", str, reference=reference, session=session)
+        with engine.inside():
+            Plugins.discover().fill("registry", {}, source="lab").call("push_image", str, reference=reference, session=session)
     return reference

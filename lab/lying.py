@@ -36,7 +36,7 @@ class Asked(BaseHTTPRequestHandler):
                     return
             self.truth()
 
-    do_HEAD = do_POST = do_GET  # noqa: N815  # http.server's names
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  # http.server's names
 
     @property
     def registry(self) -> Lying:

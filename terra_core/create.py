@@ -116,6 +116,7 @@ def create(
             no_cache=no_cache,
             labels=image_labels(document),
             base=document.value.os,
+            components=document.value.components,
             builder=builder,
         )
         built = registry.call("build_image", BuiltImage, build=build, session=told)

@@ -83,7 +83,7 @@ RUN echo 'terra:terra' | chpasswd
 # The registry plugin's own table.
 [docker]
   # engine = "unix:///var/run/docker.sock"   # DOCKER_HOST when left out
-  # insecure = ["10.0.10.3:5000"]            # registries that are pulled from without TLS
+  # insecure = ["10.0.10.3:5000"]            # registries that go without TLS
 """
 
 
@@ -228,7 +228,7 @@ def _read(path: Path) -> str:
     from terra_core.errors import ConfigError
 
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: is not UTF-8 (byte {error.start})"]) from None
 

@@ -31,8 +31,7 @@ from terra_core.image.verified import VerifiedBlob
 _MOST_FILES = 100_000
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _CONFIG = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
-_MEDIA = {"plain": _LAYER, "gzip": f"{_LAYER}+gzip", "zstd": f"{_LAYER}+zstd"}
+_MEDIA = {"plain": media.OCI_LAYER, "gzip": f"{media.OCI_LAYER}+gzip", "zstd": f"{media.OCI_LAYER}+zstd"}
 
 
 @frozen

@@ -13,8 +13,9 @@ INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _OCI_LAYERS = (
-    "application/vnd.oci.image.layer.v1.tar",
+    OCI_LAYER,
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
 )
 _DOCKER_LAYERS = (

@@ -88,10 +88,11 @@ class Create:
     :param directory: holds server.toml and what else the build sees.
     """
 
-    def __init__(self, directory: Path, engine: Engine, registry: Registry) -> None:
+    def __init__(self, directory: Path, engine: Engine, registry: Registry, network: Network) -> None:
         self.directory = directory
         self._engine = engine
         self._registry = registry
+        self._network = network
 
     def write(self, userland: str, more: str = "", **changes: str) -> None:
         """Write server.toml."""
@@ -107,15 +108,15 @@ class Create:
     def __call__(self, *options: str, accept: int = 0) -> tuple[str, str]:
         """Run it; gives standard output and standard error."""
         words: list[Argument] = [TERRA, "create", *options, self.directory / "server.toml"]
-        done = run(words, env=self.environment, accept=(accept,), timeout=300)
+        done = run(self._network.command(words), env=self.environment, accept=(accept,), timeout=300)
         return done.text, done.stderr.decode()
 
 
 @pytest.fixture
-def create(tmp_path: Path, engine: Engine, registry: Registry) -> Create:
+def create(tmp_path: Path, engine: Engine, registry: Registry, network: Network) -> Create:
     directory = tmp_path / "server"
     directory.mkdir()
-    return Create(directory, engine, registry)
+    return Create(directory, engine, registry, network)
 
 
 def everything(client: DockerClient) -> tuple[set[str], set[str]]:
@@ -222,6 +223,41 @@ def test_a_component_that_is_not_there_is_named(create: Create, client: DockerCl
     with nothing_left(client):
         _, stderr = create(accept=1)
     assert "127.0.0.1:1/none/such:1" in stderr
+
+
+def test_a_component_for_another_machine_is_refused(
+    create: Create, client: DockerClient, registry: Registry, network: Network, tmp_path: Path
+) -> None:
+    layout, name = tmp_path / "layout", f"{registry.address}/foreign:1"
+    run(["umoci", "init", "--layout", layout])
+    run(["umoci", "new", "--image", f"{layout}:1"])
+    run(["umoci", "config", "--image", f"{layout}:1", "--architecture", "s390x", "--os", "linux"])
+    (tmp_path / "program").write_text("for another machine\n")
+    run(["umoci", "insert", "--image", f"{layout}:1", tmp_path / "program", "/program"])
+    run(network.command(["skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:1", f"docker://{name}"]))
+    create.write("RUN true\n", f'components = ["{name}"]\n')
+    _, stderr = create(accept=1)
+    assert f"{name} is built for linux/s390x, and {BASE} for linux/" in stderr
+    assert "RUN" not in stderr
+    client.images.remove(name)
+
+
+def test_a_component_of_one_file_and_of_links_that_lead_out(
+    create: Create, registry: Registry, network: Network, tmp_path: Path, engine: Engine
+) -> None:
+    tree, name = tmp_path / "tree.tar", "terra.test/links:1"
+    add_files(tree, {"opt/file": "one\n"})
+    with tarfile.open(tree, "a") as archive:
+        for link, target in {"opt/absolute": "/etc/hostname", "opt/up": "../../../../outside"}.items():
+            info = tarfile.TarInfo(link)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
+    engine.import_image(tree, name)
+    create.write("RUN true\n", f'components = ["{name}"]\n')
+    stdout, _ = create("--push")
+    root = unpacked(registry, network, stdout.strip(), tmp_path)
+    assert (root / "opt/file").read_text() == "one\n"
+    assert [str((root / "opt" / link).readlink()) for link in ("absolute", "up")] == ["/etc/hostname", "../../../../outside"]
 
 
 def modes(path: Path) -> tuple[int, int, int]:

@@ -45,10 +45,11 @@ class Create:
     :param directory: holds server.toml.
     """
 
-    def __init__(self, directory: Path, engine: Engine, registry: Registry) -> None:
+    def __init__(self, directory: Path, engine: Engine, registry: Registry, network: Network) -> None:
         self.directory = directory
         self.environment: Mapping[str, str] = {"DOCKER_HOST": engine.host, "SOURCE_DATE_EPOCH": "1700000000"}
         self._registry = registry
+        self._network = network
 
     def write(self, userland: str, **changes: str) -> None:
         """Write server.toml."""
@@ -62,15 +63,15 @@ class Create:
 
     def __call__(self, *options: Argument, accept: int = 0) -> tuple[str, str]:
         """Run it; gives standard output and standard error."""
-        done = run(self.words(*options), env=self.environment, accept=(accept,), timeout=300)
+        done = run(self._network.command(self.words(*options)), env=self.environment, accept=(accept,), timeout=300)
         return done.text, done.stderr.decode()
 
 
 @pytest.fixture
-def create(tmp_path: Path, engine: Engine, registry: Registry) -> Create:
+def create(tmp_path: Path, engine: Engine, registry: Registry, network: Network) -> Create:
     directory = tmp_path / "server"
     directory.mkdir()
-    return Create(directory, engine, registry)
+    return Create(directory, engine, registry, network)
 
 
 @pytest.fixture
@@ -198,7 +199,10 @@ def _listening() -> None:
 @pytest.mark.parametrize(
     ("userland", "said"),
     [
-        ("FROM terra.test/base:1\nRUN echo second > /stage\n", ""),
+        ("FROM terra.test/base:1\nRUN echo second > /stage\n", "begins another image"),
+        ("  from terra.test/base:1 as second\n", "begins another image"),
+        ("COPY --from=terra.test/base:1 /bin/cat /copied\nRUN echo FROM here\n# FROM x\n", ""),
+        ("\tRUN\techo one > /one\r\nRUN echo \"grüße ☃\" > \"/ünï ☃\"\r\n", ""),
         ("RUN echo one \\\n  # between\n  two > /joined\n", ""),
         ("ONBUILD RUN echo later > /later\n", ""),
         ("RUN --mount=type=tmpfs,target=/x echo mounted > /mounted\n", ""),

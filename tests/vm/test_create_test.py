@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import requests
 from docker import DockerClient
 
+from iso.build import RECIPES, build
+from iso.recipe import Recipe
 from lab.engine import Engine
 from lab.images import build_base_images, offer
 from lab.network import Network
@@ -36,12 +40,26 @@ def engine(network: Network, registry: Registry) -> Iterator[Engine]:
         yield engine
 
 
-def server(directory: Path, registry: Registry, hostname: str, userland: str = "") -> Path:
+@pytest.fixture(scope="module")
+def component(engine: Engine, network: Network, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image of node_exporter, in the registry and not in the engine."""
+    context = tmp_path_factory.mktemp("component")
+    shutil.copyfile(build(Recipe.load(RECIPES / "node_exporter")), context / "root.tar")
+    (context / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
+    name = f"{registry.address}/tested/node_exporter:1"
+    words: list[Argument] = [_TERRA.with_name("vab"), "build", "--context", context, "--ref", name, "--push"]
+    run(network.command(words), env={"DOCKER_HOST": engine.host}, timeout=600)
+    with closing(engine.client()) as client:
+        client.images.remove(name)
+    return name
+
+
+def server(directory: Path, registry: Registry, hostname: str, userland: str = "", components: Sequence[str] = ()) -> Path:
     """A server.toml."""
     path = directory / "server.toml"
     path.write_text(
         f'hostname = "{hostname}"\nversion = "6"\nos = "{registry.address}/stellarproject/terraos:v11"\n'
-        f"repo = \"{registry.address}/tested\"\nuserland = '''\n{userland}'''\n"
+        f"repo = \"{registry.address}/tested\"\nuserland = '''\n{userland}'''\ncomponents = {json.dumps(components)}\n"
         '[netplan]\n  [[netplan.interfaces]]\n    name = "eth0"\n'
     )
     return path
@@ -76,11 +94,11 @@ def _read(path: Path) -> bytes:
 
 @pytest.mark.parametrize("way", ["container", pytest.param("qemu", marks=pytest.mark.long)])
 def test_a_healthy_system_is_pushed(
-    way: str, engine: Engine, network: Network, registry: Registry, client: DockerClient, tmp_path: Path
+    way: str, engine: Engine, network: Network, registry: Registry, client: DockerClient, component: str, tmp_path: Path
 ) -> None:
     before = left()
     bill = tmp_path / "bom.cdx.json"
-    path = server(tmp_path, registry, f"healthy-{way}")
+    path = server(tmp_path, registry, f"healthy-{way}", components=[component])
     done = create(engine, network, f"--test={way}", "--push", "--sbom", bill, path, accept=0)
     assert "its system is running" in done.stderr.decode()
     assert pushed(network, registry, f"healthy-{way}")
@@ -90,6 +108,9 @@ def test_a_healthy_system_is_pushed(
     image, command = f"{registry.address}/tested/healthy-{way}:6", ["find", "/etc", "-name", "terra-trial*"]
     names = client.containers.run(image, command, network_mode="none", remove=True)
     assert names == b"", "nothing of the test is in the image"
+    command = ["systemctl", "--root=/", "is-enabled", "prometheus-node-exporter.service"]
+    enabled = client.containers.run(image, command, network_mode="none", remove=True)
+    assert enabled == b"enabled\n", "the unit of the component, which was started with the healthy system"
 
 
 @pytest.mark.parametrize("way", ["container", pytest.param("qemu", marks=pytest.mark.long)])

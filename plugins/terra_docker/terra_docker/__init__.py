@@ -31,11 +31,11 @@ class DockerPlugin:
 
     @hookimpl
     def push_image(self, reference: ImageReference, session: Session) -> str:
-        """Push an image of the engine, with the credentials of ``docker login``."""
+        """Upload an image of the engine, with the credentials of ``docker login``."""
         from terra_docker.push import push_image
-        from terra_docker.settings import Docker
+        from terra_docker.settings import settings_for
 
-        return push_image(reference, session.settings(NAME, Docker), session.report)
+        return push_image(reference, settings_for(reference, session), session.report)
 
     @hookimpl
     def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource]:

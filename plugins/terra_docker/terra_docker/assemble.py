@@ -12,19 +12,18 @@ from itertools import chain, count
 from pathlib import Path
 from typing import BinaryIO
 
-from attrs import frozen
+from attrs import evolve, frozen
 from docker import APIClient
-from docker.errors import APIError
 
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest, BuiltImage
 from terra_core.system.progress import Report
 from terra_docker.build import built_image, dated, dockerfile_of
 from terra_docker.export import archive_file, check_directory, check_file, export_tree, write_archive
-from terra_docker.push import push_image
+from terra_docker.push import Origin, check_name, layers_of, push
 from terra_docker.save import Saving, save_image
+from terra_docker.scratch import scratch
 from terra_docker.settings import Docker
-from terra_docker.upload import upload_image
 
 _NAME = "Dockerfile"
 _DIRECTORY = ".vab"
@@ -35,7 +34,7 @@ class Outputs:
     """What becomes of an image, beside its name in the engine.
 
     :param push: whether it is pushed.
-    :param http: whether that is done over plain HTTP, and not by the engine.
+    :param http: whether that may be done over plain HTTP.
     :param tree: the directory that its file system is written to.
     :param archive: the file, or the open stream, that an OCI archive is written to.
     """
@@ -97,47 +96,48 @@ def assemble(build: BuildRequest, outputs: Outputs, settings: Docker, report: Re
         check_directory(outputs.tree)
     if isinstance(outputs.archive, Path):
         check_file(outputs.archive)
+    if outputs.push and build.reference is not None:
+        check_name(build.reference)
     build, digest = dated(build), None
     with built_image(build, settings, report, keep=build.reference is not None) as (client, built), ExitStack() as stack:
         save = _saver(client, build, built, stack, report)
         if outputs.tree is not None:
-            export_tree(save(compress=False), outputs.tree, report)
+            export_tree(save(), outputs.tree, report)
         if isinstance(outputs.archive, Path):
-            write_archive(save(compress=False), stack.enter_context(archive_file(outputs.archive)))
+            write_archive(save(), stack.enter_context(archive_file(outputs.archive)))
         elif outputs.archive is not None:
-            write_archive(save(compress=False), outputs.archive)
-        if outputs.push and outputs.http and build.reference is not None:
-            digest = upload_image(save(compress=True), build.reference, report)
-    if outputs.push and not outputs.http and build.reference is not None:
-        digest = push_image(build.reference, settings, report)
+            write_archive(save(), outputs.archive)
+        if outputs.push and build.reference is not None:
+            digest = _push(client, build, built, outputs, settings, report)
     return Assembled(built=built, digest=digest)
+
+
+def _push(
+    client: APIClient, build: BuildRequest, built: BuiltImage, outputs: Outputs, settings: Docker, report: Report
+) -> str | None:
+    reference = build.reference
+    if reference is None:
+        return None
+    if outputs.http:
+        settings = evolve(settings, insecure=(*settings.insecure, reference.registry))
+    origin = Origin(epoch=build.epoch, bases=dockerfile_of(build).bases)
+    return push(client, built.id, reference, origin, settings, report, hint="to trust it, say --http")
 
 
 def _saver(
     client: APIClient, build: BuildRequest, built: BuiltImage, stack: ExitStack, report: Report
-) -> Callable[..., Path]:
+) -> Callable[[], Path]:
     """What gives the image's layout, saving it when it is asked for the first time."""
-    done: dict[bool, Path] = {}
+    done: list[Path] = []
 
-    def save(*, compress: bool) -> Path:
-        if compress not in done:
-            layout = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vab-")))
+    def save() -> Path:
+        if not done:
+            layout = stack.enter_context(scratch())
             name = build.reference.tag if build.reference else None
-            saving = Saving(name=name, epoch=build.epoch, kept=base_layers(client, build), compress=compress)
-            save_image(client, built.id, layout, saving, report)
-            done[compress] = layout
-        return done[compress]
+            # Their times are not of this build's making.
+            kept = layers_of(client, dockerfile_of(build).bases)
+            save_image(client, built.id, layout, Saving(name=name, epoch=build.epoch, kept=kept), report)
+            done.append(layout)
+        return done[0]
 
     return save
-
-
-def base_layers(client: APIClient, build: BuildRequest) -> set[str]:
-    """The digests of the layers of every image that the Dockerfile begins with: their times are not of this build's making."""
-    layers: set[str] = set()
-    for base in dockerfile_of(build).bases:
-        try:
-            found = client.inspect_image(base)  # type: ignore[no-untyped-call]  # the stubs leave it out
-        except APIError:  # named by an argument, or known to BuildKit alone
-            continue
-        layers |= set(found["RootFS"].get("Layers") or ())
-    return layers

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
 
 import requests
 from attrs import evolve
@@ -90,6 +92,19 @@ def dated(build: BuildRequest) -> BuildRequest:
     return evolve(build, epoch=int(said))
 
 
+def labelled_epoch(labels: Mapping[str, str]) -> int | None:
+    """The epoch that an image was built with, as its labels say it."""
+    try:
+        return int(datetime.fromisoformat(labels.get(_CREATED, "")).timestamp())
+    except ValueError:  # the Dockerfile has a label of its own
+        return None
+
+
+def labelled_base(labels: Mapping[str, str]) -> str | None:
+    """The image that one stands on, as its labels say it."""
+    return labels.get(f"{_BASE}.name")
+
+
 def doing(build: BuildRequest) -> str:
     """What a build is called in messages."""
     return f"building {build.reference}" if build.reference else f"building {build.context}"
@@ -131,6 +146,7 @@ def _chosen(build: BuildRequest, settings: Docker, client: APIClient, report: Re
     :raises TerraError: when the Dockerfile asks for what the builder can't do, or BuildKit is not to be had.
     """
     dockerfile = dockerfile_of(build)
+    _check_stages(build, dockerfile)
     needs = dockerfile.needs
     if build.builder is Builder.CLASSIC and needs:
         asked = f"{build.dockerfile} line {needs[0].line}: {needs[0].what} needs BuildKit"
@@ -149,28 +165,56 @@ def _chosen(build: BuildRequest, settings: Docker, client: APIClient, report: Re
     return buildkit
 
 
+def _check_stages(build: BuildRequest, dockerfile: Dockerfile) -> None:
+    begun = [step for step in dockerfile.instructions if step.name == "FROM"]
+    if build.base is not None and len(begun) > 1:
+        raise TerraError(
+            f"{doing(build)}: FROM {shown(begun[1].words)} begins another image, which has nothing of what {build.base} and "
+            "server.toml give it",
+            hint='name the image by os = "...", or take single files of it by COPY --from=IMAGE',
+        )
+
+
 def _base_labels(client: APIClient, build: BuildRequest, leftovers: Leftovers, report: Report) -> dict[str, str]:
-    """https://specs.opencontainers.org/image-spec/annotations/; a base that came from no registry has no digest there."""
+    """https://specs.opencontainers.org/image-spec/annotations/; a base that came from no registry has no digest there.
+
+    :raises TerraError: when a component is for another machine than the base: the engine would copy its programs all the same.
+    """
     base = build.base
     if base is None:
         return {}
-    try:
-        found = client.inspect_image(str(base))  # type: ignore[no-untyped-call]  # the stubs leave it out
-    except ImageNotFound:
-        _pull(client, base, ClassicProgress(doing(build), leftovers, report))
-        found = client.inspect_image(str(base))  # type: ignore[no-untyped-call]  # the stubs leave it out
+    progress = ClassicProgress(doing(build), leftovers, report)
+    found = _inspected(client, base, progress)
+    for component in build.components:
+        platform = _platform(_inspected(client, component, progress))
+        if platform != _platform(found):
+            raise TerraError(f"{doing(build)}: {component} is built for {platform}, and {base} for {_platform(found)}")
     digests = {digest.rpartition("@")[::2] for digest in found.get("RepoDigests") or []}
     familiar = {f"{base.registry}/{base.path}", base.path.removeprefix("library/")}
     here = sorted(digest for name, digest in digests if name in familiar)
     return {f"{_BASE}.name": str(base), **({f"{_BASE}.digest": base.digest or here[0]} if base.digest or here else {})}
 
 
-def _pull(client: APIClient, base: ImageReference, progress: ClassicProgress) -> None:
-    name = f"{base.registry}/{base.path}"
+def _inspected(client: APIClient, image: ImageReference, progress: ClassicProgress) -> dict[str, Any]:
+    """What the engine says of an image, which it pulls when it does not have it."""
     try:
-        with records(client, lambda: client.pull(name, tag=base.digest or base.tag, stream=True, decode=True)) as answer:
+        found: dict[str, Any] = client.inspect_image(str(image))  # type: ignore[no-untyped-call]  # the stubs leave it out
+    except ImageNotFound:
+        _pull(client, image, progress)
+        found = client.inspect_image(str(image))  # type: ignore[no-untyped-call]  # the stubs leave it out
+    return found
+
+
+def _platform(found: dict[str, Any]) -> str:
+    return f"{found['Os']}/{found['Architecture']}"
+
+
+def _pull(client: APIClient, image: ImageReference, progress: ClassicProgress) -> None:
+    name = f"{image.registry}/{image.path}"
+    try:
+        with records(client, lambda: client.pull(name, tag=image.digest or image.tag, stream=True, decode=True)) as answer:
             for record in answer:
                 progress.take(record)
     except APIError as error:
         said = str(error.explanation or error)
-        raise registry_failure(f"{progress.doing}: pulling {base}", base, said, without_tls=ENGINE_LIST) from error
+        raise registry_failure(f"{progress.doing}: pulling {image}", image, said, without_tls=ENGINE_LIST) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -19,7 +19,7 @@ from terra_core.image.structure import DOCUMENT_BYTES, read_document
 from terra_docker.challenge import Challenge, read_challenges
 from terra_docker.credentials import Credentials, stored_credentials
 from terra_docker.settings import Docker
-from terra_docker.transport import Place, PlainHttp, Transport, Unreachable, failure
+from terra_docker.transport import SILENCE_SECONDS, Content, Place, PlainHttp, Transport, Unreachable, failure
 
 T = TypeVar("T")
 
@@ -41,12 +41,17 @@ class Endpoint:
     :param path: the repository.
     :param settings: which hosts go without TLS.
     :param transport: sends what is to be sent.
+    :param scopes: what a token is asked for, as https://distribution.github.io/distribution/spec/auth/scope/ has it; to pull
+        when left out.
     """
 
-    def __init__(self, name: str, path: str, settings: Docker, transport: Transport) -> None:
+    def __init__(
+        self, name: str, path: str, settings: Docker, transport: Transport, scopes: Sequence[str] | None = None
+    ) -> None:
         self.name = name
         self._path = path
         self._transport = transport
+        self._scopes = scopes or [f"repository:{path}:pull"]
         self._host = _HUB_HOST if name == _HUB else name
         # TLS first, whatever is allowed: where it is not spoken, a registry that is listed is asked again without.
         self._schemes = ("https", "http") if settings.trusts(name) else ("https",)
@@ -89,24 +94,62 @@ class Endpoint:
         :raises Unreachable: when the registry does not answer, or is too busy.
         :raises TerraError: when it refuses.
         """
+        return self.request(method, what, headers, accept=(200, 206))
+
+    def request(
+        self,
+        method: str,
+        what: str,
+        headers: Mapping[str, str],
+        *,
+        accept: Collection[int],
+        content: Callable[[], Content] | None = None,
+        silence: float = SILENCE_SECONDS,
+    ) -> requests.Response:
+        """Ask for something, once, and give an answer of one of the statuses ``accept``, its body not read yet.
+
+        :param what: the end of the path, or a URL that the registry gave; only the registry itself is told who asks.
+        :param content: gives what is sent, from its beginning.
+        :param silence: how many seconds the registry may say nothing.
+        :raises Unreachable: when the registry does not answer, or is too busy.
+        :raises TerraError: when it refuses.
+        """
+
+        def ask(authorization: str) -> requests.Response:
+            return self._ask(method, what, headers, authorization, content() if content else None, silence)
+
         used = self._authorization
-        response = self._ask(method, what, headers, used)
+        response = ask(used)
         if response.status_code == 401 and self._is_own(response):
             challenges = ", ".join(response.raw.headers.getlist("WWW-Authenticate"))
             response.close()
             self._log_in(used, challenges)
-            response = self._ask(method, what, headers, self._authorization)
-        if response.status_code not in (200, 206):
+            response = ask(self._authorization)
+        if response.status_code not in accept:
             with response:
                 raise self._refusal(response)
         return response
 
-    def _ask(self, method: str, what: str, headers: Mapping[str, str], authorization: str) -> requests.Response:
+    def _ask(
+        self,
+        method: str,
+        what: str,
+        headers: Mapping[str, str],
+        authorization: str,
+        body: Content | None,
+        silence: float,
+    ) -> requests.Response:
+        if "://" in what:
+            place = self._transport.place_of(what)
+            if place.scheme == "http" and not self._transport.trusts(place):
+                raise TerraError(f"the registry {self.name} leads to {place}, without TLS, which is not followed")
+            told = authorization if place == self._transport.place_of(f"{self._schemes[0]}://{self._host}") else ""
+            return self._transport.send(method, what, headers, authorization=told, body=body, silence=silence)
         schemes = self._schemes
         for scheme in schemes:
             url = f"{scheme}://{self._host}/v2/{self._path}/{what}"
             try:
-                response = self._transport.send(method, url, headers, authorization=authorization)
+                response = self._transport.send(method, url, headers, authorization=authorization, body=body, silence=silence)
             except (Unreachable, PlainHttp) as error:
                 if scheme == schemes[-1]:
                     raise self._without_tls(error) from error
@@ -148,7 +191,7 @@ class Endpoint:
         place = self._transport.place_of(realm)
         if place.scheme == "http" and not self._transport.trusts(place):
             raise TerraError(f"the registry {self.name} names a token service without TLS, {place}, which is not asked")
-        fields = {"service": challenge.parameters.get("service", ""), "scope": f"repository:{self._path}:pull"}
+        fields = {"service": challenge.parameters.get("service", "")}
         if credentials is not None and not self._may_know(place):
             credentials = None
         with self._ask_for_token(realm, fields, credentials) as response:
@@ -169,9 +212,10 @@ class Endpoint:
 
     def _ask_for_token(self, realm: str, fields: Mapping[str, str], credentials: Credentials | None) -> requests.Response:
         if credentials is not None and credentials.identity_token:
-            form = {**fields, "grant_type": "refresh_token", "client_id": "terra", "refresh_token": credentials.identity_token}
+            form = {**fields, "scope": " ".join(self._scopes), "grant_type": "refresh_token", "client_id": "terra"}
+            form["refresh_token"] = credentials.identity_token
             return self._transport.send("POST", realm, {}, body=form)
-        url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(fields)}"
+        url = f"{realm}{'&' if '?' in realm else '?'}{urlencode({**fields, 'scope': self._scopes}, doseq=True)}"
         return self._transport.send("GET", url, {}, authorization=credentials.basic if credentials else "")
 
     def _check_document(self, response: requests.Response) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
+from urllib.parse import urlsplit
 
 from docker import APIClient
 
@@ -26,3 +28,20 @@ def connected(settings: Docker) -> Iterator[APIClient]:
         yield client
     finally:
         client.close()
+
+
+def goes_without_tls(client: APIClient, registry: str) -> bool:
+    """Whether the engine goes to a registry by plain HTTP, or without a check of its certificate: its own list says so.
+
+    :param registry: ``host`` or ``host:port``.
+    """
+    configured = client.info().get("RegistryConfig") or {}
+    listed = (configured.get("IndexConfigs") or {}).get(registry)
+    if listed is not None:
+        return not listed.get("Secure", True)
+    host = urlsplit(f"//{registry}").hostname or ""
+    try:
+        address = ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return False
+    return any(address in ip_network(network) for network in configured.get("InsecureRegistryCIDRs") or ())

@@ -44,18 +44,30 @@ def _write(layout: Path, out: BinaryIO) -> None:
 
 @contextmanager
 def archive_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that has its name when all of it is written, and not before."""
+    """A file that has its name when all of it is written, and not before; a device or a named pipe is written to as it is."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with _written(path), path.open("wb") as file:
+            yield file
+        return
     partial = path.with_name(f".{path.name}.part")
     try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-    except OSError as error:
-        raise TerraError(f"{path}: cannot be written: {error.strerror}") from error
+        with _written(path):
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TerraError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def check_file(path: Path) -> None:
@@ -90,7 +102,8 @@ def export_tree(layout: Path, directory: Path, report: Report) -> None:
     :param directory: as :func:`check_directory` wants it; it is as it was when this fails.
     """
     made = not directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
+    with _written(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     try:
         apply_layers(Layout(layout).image(), directory, report=report)
     except BaseException:

@@ -1,87 +1,158 @@
-"""Pushing by the engine: https://docs.docker.com/reference/api/engine/, ``POST /images/{name}/push``."""
+"""Pushing an image of the engine to its registry, with the times of its build rewritten.
+
+The engine has a push of its own, which takes an image as it is, the times of its build included, and knows registries and
+credentials of its own. What is uploaded here is the same whenever and wherever it was built.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 
 import requests
-from attrs import define, field
+from attrs import evolve, frozen
 from docker import APIClient
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 
-from terra_core.config.values import ImageReference
-from terra_core.errors import NotFoundError, TerraError
+from terra_core.config.values import ImageReference, parse_image_reference
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError
+from terra_core.image import Descriptor, Layout, media
 from terra_core.system.progress import Event, Report
-from terra_docker.engine import connected
-from terra_docker.failures import ENGINE_LIST, registry_failure
+from terra_docker.attention import explained
+from terra_docker.build import LABEL, labelled_base, labelled_epoch
+from terra_docker.engine import connected, goes_without_tls
+from terra_docker.remote import Remote
+from terra_docker.save import Saving, save_image
+from terra_docker.scratch import scratch
 from terra_docker.settings import Docker
-from terra_docker.streams import Record, records
+from terra_docker.transport import PlainHttp, Transport
+from terra_docker.upload import Repository, upload_image
+
+
+@frozen(kw_only=True)
+class Origin:
+    """What an image was built from.
+
+    :param epoch: no time of its own layers is later than this, in seconds since 1970; ``None`` leaves all as they are.
+    :param bases: the images that it stands on, whose layers stay as they are.
+    """
+
+    epoch: int | None = None
+    bases: Sequence[str] = ()
 
 
 def push_image(reference: ImageReference, settings: Docker, report: Report) -> str:
-    """Push an image of the engine to its registry.
+    """Push an image of the engine that has its name; an image that was built here says by its labels what it was built from.
 
     :returns: the digest of the manifest that the registry took.
     :raises TerraError: as the registry or the engine said it.
     """
-    if not reference.tag or reference.digest:
-        raise TerraError(f"{reference}: an image is pushed under a tag, and this names a digest")
+    check_name(reference)
     with connected(settings) as client:
         try:
-            return _push(client, reference, report)
+            found = client.inspect_image(str(reference))  # type: ignore[no-untyped-call]  # the stubs leave it out
         except ImageNotFound as error:
             raise NotFoundError(f"pushing {reference}: the engine has no such image") from error
-        except DockerException as error:
-            raise registry_failure(f"pushing {reference}", reference, str(error), without_tls=ENGINE_LIST) from error
-        except requests.RequestException as error:
+        except (DockerException, requests.RequestException) as error:
             raise TerraError(f"pushing {reference}: the engine went away: {error}") from error
+        labels = found["Config"].get("Labels") or {}
+        origin = Origin()
+        if LABEL in labels:
+            base = labelled_base(labels)
+            origin = Origin(epoch=labelled_epoch(labels), bases=(base,) if base else ())
+        return push(client, found["Id"], reference, origin, settings, report)
 
 
-def _push(client: APIClient, reference: ImageReference, report: Report) -> str:
-    progress = _Progress(reference, report)
-
-    def request() -> Iterable[Record]:
-        name = f"{reference.registry}/{reference.path}"
-        answer: Iterable[Record] = client.push(name, tag=reference.tag, stream=True, decode=True)
-        return answer
-
-    with records(client, request) as answer:
-        for record in answer:
-            progress.take(record)
-    if not progress.digest:
-        raise TerraError(f"pushing {reference}: the engine ended without saying what the registry took")
-    report(Event("push", f"pushed {reference}", progress.total, progress.total))
-    return progress.digest
+def check_name(reference: ImageReference) -> None:
+    """Refuse a name that nothing can be pushed under."""
+    if not reference.tag or reference.digest:
+        raise TerraError(f"{reference}: an image is pushed under a tag, and this names a digest")
 
 
-@define
-class _Progress:
-    """What the records of a push have said so far: bytes, a sum over all layers that are on their way."""
+def push(
+    client: APIClient,
+    image: str,
+    reference: ImageReference,
+    origin: Origin,
+    settings: Docker,
+    report: Report,
+    *,
+    hint: str = "",
+) -> str:
+    """Push an image of the engine.
 
-    reference: ImageReference
-    report: Report
-    digest: str = ""
-    _layers: dict[str, tuple[int, int]] = field(factory=dict)
+    :param image: its id.
+    :param settings: which registries go without TLS, beside those that the engine goes to like that.
+    :param hint: how to go without TLS, should the registry have none; by the ``[docker]`` table when left out.
+    :returns: the digest of the manifest that the registry took.
+    :raises TerraError: as the registry or the engine said it.
+    """
+    with explained(f"pushing {reference}"), engine_at_hand(), scratch() as work:
+        report(Event("ask", f"asking {reference.registry} whether {reference} may come"))
+        if goes_without_tls(client, reference.registry):
+            settings = evolve(settings, insecure=(*settings.insecure, reference.registry))
+        bases = [base for base in _references(origin.bases) if base.registry == reference.registry]
+        with closing(Transport(settings)) as transport:
+            repository = Repository(reference, {base.path for base in bases}, settings, transport)
+            try:
+                repository.reach()
+            except PlainHttp as error:
+                raise PlainHttp(error.message, hint=hint or error.hint) from error
+            kept = layers_of(client, origin.bases)
+            known = {
+                diff_id: layer
+                for base in bases
+                for diff_id, layer in _layers_there(base, repository, evolve(settings, mirrors={}), transport)
+                if diff_id in kept
+            }
+            saving = Saving(epoch=origin.epoch, kept=kept, known=known, compress=True)
+            save_image(client, image, work, saving, report)
+            return upload_image(Layout(work), repository, {str(layer.digest) for layer in known.values()}, report)
 
-    @property
-    def total(self) -> int:
-        """The bytes of all layers that are pushed, as far as is known."""
-        return sum(total for _, total in self._layers.values())
 
-    def take(self, record: Record) -> None:
-        """Take one record.
+@contextmanager
+def engine_at_hand() -> Iterator[None]:
+    """Say that it was the engine that failed, in a block that asks nobody else by the same library."""
+    try:
+        yield
+    except (DockerException, requests.RequestException) as error:
+        raise TerraError(f"the engine went away: {error}") from error
 
-        :raises TerraError: when it is the record of a failure.
-        """
-        if "errorDetail" in record or "error" in record:
-            said = str((record.get("errorDetail") or {}).get("message") or record.get("error"))
-            raise registry_failure(f"pushing {self.reference}", self.reference, said, without_tls=ENGINE_LIST)
-        self.digest = (record.get("aux") or {}).get("Digest", self.digest)
-        detail = record.get("progressDetail") or {}
-        if "id" in record and "current" in detail:
-            former = self._layers.get(record["id"], (0, 0))[1]
-            current = int(detail["current"])
-            self._layers[record["id"]] = (current, max(former, int(detail.get("total") or 0), current))
-        done = sum(current for current, _ in self._layers.values())
-        # The engine tells of a layer when its turn comes: what is known by now is the end only when the engine says so.
-        self.report(Event("push", f"pushing {self.reference}", done, self.total if done < self.total else None))
+
+def layers_of(client: APIClient, images: Iterable[str]) -> set[str]:
+    """The digests of the uncompressed layers of images that the engine has."""
+    layers: set[str] = set()
+    for name in images:
+        with suppress(APIError):  # named by an argument, or known to BuildKit alone
+            found = client.inspect_image(name)  # type: ignore[no-untyped-call]  # the stubs leave it out
+            layers |= set(found["RootFS"].get("Layers") or ())
+    return layers
+
+
+def _references(names: Iterable[str]) -> Iterator[ImageReference]:
+    for name in names:
+        with suppress(ValueError):
+            yield parse_image_reference(name)
+
+
+def _layers_there(
+    base: ImageReference, repository: Repository, settings: Docker, transport: Transport
+) -> Iterator[tuple[str, Descriptor]]:
+    """The layers of a base, as its registry has them, that the repository has or can take over: none of them has to be
+    compressed again, and machines find that they have them.
+    """
+    try:
+        found = Remote(base, settings, transport).find(lambda document: None)
+        for diff_id, layer in zip(found.config.diff_ids, found.manifest.layers, strict=True):
+            is_public = "nondistributable" not in layer.media_type and "foreign" not in layer.media_type
+            if is_public and (repository.has(layer) or repository.take_over(layer, base.path)):
+                yield str(diff_id), evolve(layer, media_type=_oci(layer.media_type))
+    except InterruptedWork:
+        raise
+    except TerraError:  # it is in the engine alone, or not for us to read: its layers are sent like all others
+        return
+
+
+def _oci(media_type: str) -> str:
+    kind = media.LAYERS[media_type]
+    return media.OCI_LAYER if kind == "plain" else f"{media.OCI_LAYER}+{kind}"

@@ -25,7 +25,7 @@ class ReleaseImage:
     :param dockerfile: the directory with the Dockerfile, from there too; the context when left out.
     :param args: values for ARG.
     :param no_cache: whether every step runs again, as it has to for packages to be renewed.
-    :param http: whether it is pushed over plain HTTP.
+    :param http: whether it may be pushed over plain HTTP.
     """
 
     ref: ImageReference

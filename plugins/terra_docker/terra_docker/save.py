@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -48,17 +48,19 @@ class Saving:
     :param name: what it is called in the layout's index; ``None`` for no name.
     :param epoch: no time is later than this, in seconds since 1970; ``None`` leaves all as they are.
     :param kept: digests of uncompressed layers that stay as they are whatever the epoch: those of the base.
+    :param known: by the digest of the uncompressed layer, what stands in its place and is not written.
     :param compress: whether layers are compressed by gzip, which another version of the library may do in other words.
     """
 
     name: str | None = None
     epoch: int | None = None
     kept: Collection[str] = ()
+    known: Mapping[str, Descriptor] = field(factory=dict)
     compress: bool = False
 
 
 def save_image(client: APIClient, image: str, layout: Path, saving: Saving, report: Report) -> str:
-    """Save an image of the engine into a new OCI image layout; the same layers give the same bytes.
+    """Save an image of the engine into a new OCI image layout, less its known layers; the same layers give the same bytes.
 
     :param image: its id.
     :param layout: an empty directory.
@@ -176,6 +178,7 @@ class _Writer:
     blobs: Path
     saving: Saving
     _numbers: Iterator[int] = field(factory=count)
+
     def document(self, document: Json, media_type: str) -> Json:
         """Write a JSON document, and give its descriptor."""
         content = _encoded(document)
@@ -185,6 +188,10 @@ class _Writer:
 
     def layer(self, archive: DockerArchive, layer: Descriptor, diff_id: Digest) -> _Layer:
         """Write a layer, once it is what the configuration says."""
+        known = self.saving.known.get(str(diff_id))
+        if known is not None:
+            descriptor: Json = {"mediaType": known.media_type, "digest": str(known.digest), "size": known.size}
+            return _Layer(str(diff_id), descriptor)
         before, after, stored = diff_id.hasher(), hashlib.sha256(), hashlib.sha256()
         target = self.blobs / f"writing-{next(self._numbers)}"
         with archive.open_layer(layer) as blob, target.open("wb") as file:
@@ -199,7 +206,7 @@ class _Writer:
             raise ImageError(f"the engine saved a layer with the digest {before.hexdigest()}, where {diff_id} was announced")
         size = target.stat().st_size
         target.rename(self.blobs / stored.hexdigest())
-        media_type = f"application/vnd.oci.image.layer.v1.tar{'+gzip' if self.saving.compress else ''}"
+        media_type = f"{media.OCI_LAYER}{'+gzip' if self.saving.compress else ''}"
         descriptor = {"mediaType": media_type, "digest": f"sha256:{stored.hexdigest()}", "size": size}
         return _Layer(f"sha256:{after.hexdigest()}", descriptor)
 

@@ -19,8 +19,8 @@ _ENGINE = re.compile(r"(?:unix|tcp|http|https|ssh)://[\x21-\x7e]+")
 class Docker:
     """``[docker]``.
 
-    :param insecure: registries, as ``host`` or ``host:port``, that images are pulled from by plain HTTP or without checking
-        their certificate. What is pushed goes the engine's way, which has a list of its own.
+    :param insecure: registries, as ``host`` or ``host:port``, that are spoken to by plain HTTP or without checking their
+        certificate. The engine, which pulls the bases of builds, has a list of its own.
     :param mirrors: for a registry, others that have what it has, by its name; asked in their order before it is.
     :param engine: where the engine listens, such as ``unix:///run/docker.sock``; DOCKER_HOST or the usual place when left out.
     """

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
@@ -50,6 +50,18 @@ class Unreachable(TerraError):  # noqa: N818  # says what the server is, as NotF
 
 class PlainHttp(TerraError):  # noqa: N818  # see above
     """A server that speaks no TLS where TLS was spoken to it."""
+
+
+class Content(Protocol):
+    """The body of a request: bytes, of which the length is known before they are read."""
+
+    def __len__(self) -> int:
+        """Its length in bytes."""
+        ...
+
+    def read(self, length: int, /) -> bytes:
+        """The next bytes; none at the end."""
+        ...
 
 
 @frozen
@@ -100,12 +112,14 @@ class Transport:
         headers: Mapping[str, str],
         *,
         authorization: str = "",
-        body: Mapping[str, str] | None = None,
+        body: Mapping[str, str] | Content | None = None,
+        silence: float = SILENCE_SECONDS,
     ) -> requests.Response:
         """Send a request and follow where it leads.
 
         :param authorization: told to the place of ``url`` and to no other.
-        :param body: the fields of a form, for POST; that is sent to nobody else.
+        :param body: the fields of a form, for POST, or what is uploaded; that is sent to nobody else.
+        :param silence: how many seconds the server may say nothing.
         :returns: the answer of any status, its body not read yet; for the caller to close.
         :raises Unreachable: when there is none.
         :raises TerraError: when it leads to where it must not.
@@ -115,14 +129,14 @@ class Transport:
             own = {**headers, "Accept-Encoding": "identity"}
             if authorization and place == first:
                 own["Authorization"] = authorization
-            response = self._send(method, url, place, own, body)
+            response = self._send(method, url, place, own, body, silence)
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTED or not target:
                 return response
             response.close()
             if body is not None:
-                raise TerraError(f"{place}: redirects a request that holds credentials, which is not followed")
-            url = _joined(url, target)
+                raise TerraError(f"{place}: redirects what was sent to it alone, which is not followed")
+            url = joined(url, target)
             place = self._next_place(place, url)
         raise TerraError(f"{first}: redirects more than {_REDIRECTS} times")
 
@@ -148,7 +162,13 @@ class Transport:
         return place
 
     def _send(
-        self, method: str, url: str, place: Place, headers: Mapping[str, str], body: Mapping[str, str] | None
+        self,
+        method: str,
+        url: str,
+        place: Place,
+        headers: Mapping[str, str],
+        body: Mapping[str, str] | Content | None,
+        silence: float,
     ) -> requests.Response:
         session = self._session(place)
         try:
@@ -158,7 +178,7 @@ class Transport:
                 stream=True,
                 allow_redirects=False,
                 verify=not self.trusts(place),
-                timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
+                timeout=(CONNECT_SECONDS, silence),
                 proxies=get_environ_proxies(url),
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
@@ -260,7 +280,11 @@ def _netloc(parts: SplitResult, port: int | None) -> str:
     return host if port in (None, _PORTS[parts.scheme]) else f"{host}:{port}"
 
 
-def _joined(url: str, target: str) -> str:
+def joined(url: str, target: str) -> str:
+    """A URL, as seen from another.
+
+    :raises TerraError: when it is none.
+    """
     try:
         return urljoin(url, target)
     except ValueError:

@@ -1,117 +1,138 @@
-"""Pushing over plain HTTP, without the engine, which does so only for registries on a list of its own.
-
-The road is that of the OCI distribution specification, version 1.1, "Pushing": blobs that the registry does not have yet, each
-in one request, then the manifest.
-"""
+"""Uploading to a registry: the OCI distribution specification, version 1.1, "Pushing"."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Collection
 from typing import BinaryIO
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import requests
-from attrs import define
+from attrs import define, frozen
 
 from terra_core.config.values import ImageReference
 from terra_core.errors import TerraError
 from terra_core.image import Descriptor, Layout
 from terra_core.system.progress import Event, Report
-from terra_docker.failures import registry_failure
+from terra_docker.endpoint import Endpoint, repeated
+from terra_docker.settings import Docker
+from terra_docker.transport import Transport, joined
 
-_SECONDS = (10.0, 300.0)
-"""To connect, and of silence."""
-_WITHOUT_TLS = "leave out --http where the registry has TLS"
+_ATTEMPTS = 4
+_SILENCE_SECONDS = 300.0
+"""A registry can take its time over a large layer that it has got all of."""
+_BETWEEN_REPORTS = 1 << 20
+_UPLOADS = "blobs/uploads/"
 
 
-def upload_image(layout: Path, reference: ImageReference, report: Report) -> str:
-    """Push the only image of a layout to a registry over plain HTTP.
+class Repository:
+    """The repository that an image goes to.
 
-    No credentials are sent: anybody on the way could read them.
+    :param reference: the image, by tag.
+    :param sources: repositories of the same registry that layers may be taken over from.
+    :param settings: which registries go without TLS.
+    :param transport: sends what is to be sent.
+    """
 
-    :param layout: an OCI image layout.
-    :param reference: the name that the image gets, by tag.
-    :returns: the digest of its manifest.
+    def __init__(
+        self, reference: ImageReference, sources: Collection[str], settings: Docker, transport: Transport
+    ) -> None:
+        self.reference = reference
+        scopes = [f"repository:{reference.path}:pull,push"]
+        scopes += [f"repository:{source}:pull" for source in sorted(sources) if source != reference.path]
+        self._endpoint = Endpoint(reference.registry, reference.path, settings, transport, scopes)
+
+    def reach(self) -> None:
+        """See that the registry answers, and lets us in, before anything is made ready for it.
+
+        :raises TerraError: when it does not.
+        """
+        repeated(lambda: self._ask("HEAD", f"manifests/{self.reference.tag}", 200, 404).close(), _ATTEMPTS)
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether a blob is there."""
+
+        def look() -> bool:
+            with self._ask("HEAD", f"blobs/{blob.digest}", 200, 404) as answer:
+                return answer.status_code == 200
+
+        return repeated(look, _ATTEMPTS)
+
+    def take_over(self, blob: Descriptor, source: str) -> bool:
+        """Have the registry take a blob over from another repository of its own; says whether it did."""
+        asked = urlencode({"mount": str(blob.digest), "from": source})
+        with self._ask("POST", f"{_UPLOADS}?{asked}", 201, 202) as answer:
+            if answer.status_code == 201:
+                return True
+            begun = self._place(answer)
+        self._ask("DELETE", begun, 200, 202, 204, 404, 405).close()
+        return False
+
+    def upload(self, blob: Descriptor, content: Callable[[], Body]) -> None:
+        """Upload a blob.
+
+        :param content: gives it from its beginning; may be asked for again.
+        """
+
+        def send() -> None:
+            with self._ask("POST", _UPLOADS, 202) as answer:
+                begun = self._place(answer)
+            begun += f"{'&' if urlsplit(begun).query else '?'}digest={quote(str(blob.digest))}"
+            self._ask("PUT", begun, 201, kind="application/octet-stream", content=content).close()
+
+        repeated(send, _ATTEMPTS)
+
+    def tag(self, manifest: Descriptor, content: Callable[[], Body]) -> None:
+        """Upload the manifest, by which the image gets its name."""
+
+        def send() -> str:
+            where = f"manifests/{self.reference.tag}"
+            with self._ask("PUT", where, 201, kind=manifest.media_type, content=content) as answer:
+                return answer.headers.get("Docker-Content-Digest", str(manifest.digest))
+
+        taken = repeated(send, _ATTEMPTS)
+        if taken != str(manifest.digest):
+            raise TerraError(f"the registry {self.reference.registry} took {taken} where {manifest.digest} was sent")
+
+    def _ask(
+        self, method: str, what: str, *accept: int, kind: str = "", content: Callable[[], Body] | None = None
+    ) -> requests.Response:
+        headers = {"Content-Type": kind} if kind else {}
+        return self._endpoint.request(method, what, headers, accept=accept, content=content, silence=_SILENCE_SECONDS)
+
+    def _place(self, answer: requests.Response) -> str:
+        """Where the registry wants an upload to go."""
+        location = answer.headers.get("Location", "")
+        if not location:
+            raise TerraError(f"the registry {self.reference.registry} does not say where an upload is to go")
+        return joined(answer.url, location)
+
+
+def upload_image(image: Layout, repository: Repository, there: Collection[str], report: Report) -> str:
+    """Push the only image of a layout: what the registry does not have yet, and the manifest last.
+
+    :param there: digests of blobs that the repository has; the layout need not have them.
+    :param report: gets events ``push``, counted in bytes of what is sent.
+    :returns: the digest of the manifest.
     :raises TerraError: as the registry said it.
     """
-    image = Layout(layout)
     descriptor = image.resolve()
     manifest = image.manifest(descriptor)
-    blobs = list({str(blob.digest): blob for blob in (manifest.config, *manifest.layers)}.values())
-    with closing(requests.Session()) as session:
-        session.trust_env = False  # ~/.netrc holds credentials for others
-        registry = _Registry(session, image, reference, report, sum(blob.size for blob in blobs))
-        try:
-            for blob in blobs:
-                registry.blob(blob)
-            registry.manifest(descriptor)
-        except requests.RequestException as error:
-            said = f"{reference.registry} {error}"
-            raise registry_failure(f"pushing {reference}", reference, said, without_tls=_WITHOUT_TLS) from error
-    report(Event("push", f"pushed {reference}", registry.total, registry.total))
+    blobs = {str(blob.digest): blob for blob in (manifest.config, *manifest.layers)}
+    missing = [blob for digest, blob in blobs.items() if digest not in there and not repository.has(blob)]
+    count = _Count(f"pushing {repository.reference}", sum(blob.size for blob in missing), report)
+    for blob in missing:
+        with os.fdopen(image.open_blob(blob), "rb") as file:
+            repository.upload(blob, count.body(file, blob.size))
+    with os.fdopen(image.open_blob(descriptor), "rb") as file:
+        repository.tag(descriptor, _Count("", 0, lambda event: None).body(file, descriptor.size))
+    report(Event("push", f"pushed {repository.reference}", count.total, count.total))
     return str(descriptor.digest)
 
 
-@define
-class _Registry:
-    session: requests.Session
-    image: Layout
-    reference: ImageReference
-    report: Report
-    total: int
-    done: int = 0
-
-    @property
-    def _base(self) -> str:
-        return f"http://{self.reference.registry}/v2/{self.reference.path}"
-
-    def blob(self, blob: Descriptor) -> None:
-        """Push a blob, unless the registry has it."""
-        if self._ask("HEAD", f"{self._base}/blobs/{blob.digest}", (200, 404)).status_code == 404:
-            begun = self._ask("POST", f"{self._base}/blobs/uploads/", (202,))
-            url = urljoin(f"{self._base}/blobs/uploads/", begun.headers.get("Location", ""))
-            if urlsplit(url)[:2] != urlsplit(self._base)[:2]:
-                raise TerraError(f"pushing {self.reference}: the registry sends the upload to {url}, which is not followed")
-            url += f"{'&' if urlsplit(url).query else '?'}digest={blob.digest}"
-            with os.fdopen(self.image.open_blob(blob), "rb") as file:
-                body = _Body(file, blob.size, self._tell)
-                self._ask("PUT", url, (201,), data=body, headers={"Content-Type": "application/octet-stream"})
-        else:
-            self._tell(blob.size)
-
-    def manifest(self, descriptor: Descriptor) -> None:
-        """Push the manifest, by which the image gets its name."""
-        with os.fdopen(self.image.open_blob(descriptor), "rb") as file:
-            content = file.read()
-        url = f"{self._base}/manifests/{self.reference.tag}"
-        answer = self._ask("PUT", url, (201,), data=content, headers={"Content-Type": descriptor.media_type})
-        taken = answer.headers.get("Docker-Content-Digest", str(descriptor.digest))
-        if taken != str(descriptor.digest):
-            raise TerraError(f"pushing {self.reference}: the registry took {taken} where {descriptor.digest} was sent")
-
-    def _tell(self, length: int) -> None:
-        self.done += length
-        self.report(Event("push", f"pushing {self.reference}", min(self.done, self.total - 1), self.total))
-
-    def _ask(self, method: str, url: str, accept: tuple[int, ...], **rest: object) -> requests.Response:
-        answer = self.session.request(method, url, timeout=_SECONDS, allow_redirects=False, **rest)  # type: ignore[arg-type]  # data and headers
-        if answer.status_code in accept:
-            return answer
-        if answer.status_code == 401:
-            raise TerraError(
-                f"pushing {self.reference}: the registry wants a login, and over plain HTTP none is sent",
-                hint=_WITHOUT_TLS,
-            )
-        said = f"status {answer.status_code}: {answer.text[:500]}"
-        raise registry_failure(f"pushing {self.reference}", self.reference, said, without_tls=_WITHOUT_TLS)
-
-
-@define
-class _Body:
-    """The bytes of a request, of which the length is known."""
+@frozen
+class Body:
+    """What is sent: the bytes of a file, of which the length is known."""
 
     file: BinaryIO
     size: int
@@ -120,8 +141,36 @@ class _Body:
     def __len__(self) -> int:
         return self.size
 
-    def read(self, length: int) -> bytes:
+    def read(self, length: int, /) -> bytes:
         """The next bytes."""
         piece = self.file.read(length)
         self.count(len(piece))
         return piece
+
+
+@define
+class _Count:
+    """How much has been sent of all that is to be."""
+
+    text: str
+    total: int
+    report: Report
+    done: int = 0
+    _reported: int = 0
+
+    def body(self, file: BinaryIO, size: int) -> Callable[[], Body]:
+        """What gives a file from its beginning, and takes back what was counted of it before."""
+        before = self.done
+
+        def begin() -> Body:
+            file.seek(0)
+            self.done = self._reported = before
+            return Body(file, size, self._sent)
+
+        return begin
+
+    def _sent(self, length: int) -> None:
+        self.done += length
+        if self.done >= self._reported + _BETWEEN_REPORTS:
+            self._reported = self.done
+            self.report(Event("push", self.text, min(self.done, self.total - 1), self.total))

@@ -30,7 +30,7 @@ _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "-a", "--arg", "arguments", multiple=True, metavar="KEY=VALUE", callback=read_arguments, help="A value for ARG; repeat it."
 )
-@click.option("-i", "--http", is_flag=True, help="Push over plain HTTP, without credentials.")
+@click.option("-i", "--http", is_flag=True, help="The registry may have no TLS, or a certificate that is not trusted.")
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option("--detail", is_flag=True, help="Show every line of output.")
 @click.option(

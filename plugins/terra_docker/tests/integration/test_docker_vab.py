@@ -160,6 +160,27 @@ def test_an_archive_that_cannot_be_written(vab: Vab, client: DockerClient, tmp_p
     assert "the archive cannot be written: No space left on device" in done.stderr
 
 
+def test_an_archive_takes_the_place_of_a_file_and_of_nothing_else(vab: Vab, tmp_path: Path) -> None:
+    vab.dockerfile(PROGRAMS)
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "read").open("wb") as out, subprocess.Popen(["/bin/cat", tmp_path / "pipe"], stdout=out):
+        vab.build("--oci", "--output", tmp_path / "pipe")
+    vab.build("--oci", "--output", tmp_path / "link")
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == (tmp_path / "read").read_bytes()
+    assert tarfile.is_tarfile(tmp_path / "file")
+
+
+def test_a_tree_that_cannot_be_written(vab: Vab, client: DockerClient) -> None:
+    vab.dockerfile(PROGRAMS)
+    with nothing_left(client):
+        _, stderr = vab.build("--local", "--output", "/proc/nowhere", "--no-cache", accept=1)
+    assert "/proc/nowhere: cannot be written" in stderr
+
+
 def test_to_an_archive_that_others_read(vab: Vab, client: DockerClient, tmp_path: Path) -> None:
     vab.dockerfile(PROGRAMS)
     archive = tmp_path / "image.tar"
