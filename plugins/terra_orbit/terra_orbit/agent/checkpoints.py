@@ -7,9 +7,10 @@ nothing else has to be remembered: whoever is killed in between finds the files,
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from terra_orbit.agent.images import Images
 
 _log = structlog.get_logger(__name__)
 _NAME = "orbit"
+_ATTEMPT = "attempt"
 _KERNEL = Path("/proc/sys/kernel/ns_last_pid")
 """There in a kernel with CONFIG_CHECKPOINT_RESTORE only."""
 _CRIU_SAYS = re.compile(r"^.*Error \([^)]*\):\s*(.+)$", re.MULTILINE)
 _CRIU_LOG = re.compile(r"(/\S+\.log)\b")
+_MOST_LINES = 5
 _CONNECTED = "to keep open connections, write tcp-established into /etc/criu/runc.conf; to drop them, tcp-close"
 
 
@@ -44,6 +47,17 @@ class Checkpoints:
         self._images = images
         self._work = work
         self._root: Path | None = None
+
+    def clear(self, kept: Collection[str]) -> None:
+        """Remove what an agent that was killed was about to store, and what deleted containers were made of.
+
+        Nobody may be at it.
+
+        :param kept: the ids of images that containers are to be made of.
+        """
+        shutil.rmtree(self._work, ignore_errors=True)
+        with suppress(TerraError):  # an engine that is away has to be looked into another time
+            self._images.sweep(kept)
 
     def problem(self) -> str:
         """Why memory can neither be stored nor brought back here; empty when it can."""
@@ -90,7 +104,11 @@ class Checkpoints:
         :raises TerraError: when that fails; its memory is still there.
         """
         try:
+            # Docker hands the files to containerd by their digest, and stumbles when it has the same ones from before.
+            (self._place(engine_id) / _ATTEMPT).write_text(secrets.token_hex())
             self._engine.start(engine_id, _NAME)
+        except OSError as error:
+            raise TerraError(f"{error.filename}: {error.strerror}") from error
         except TerraError as error:
             raise _explained(error) from error
         self.forget(engine_id)
@@ -117,7 +135,7 @@ class Checkpoints:
         """The id of the image that is left when memory is taken away: of itself for one that has none."""
         if memory.layer_of(image) is None:
             return str(image["Id"])
-        configuration = memory.without_memory(image)
+        configuration = memory.without_memory(image, self._engine.agent)
         base = memory.identity(configuration)
         if self._images.find(base) is None:
             with self._workplace() as directory:
@@ -168,8 +186,8 @@ def _explained(error: TerraError) -> TerraError:
     said = ""
     if found := _CRIU_LOG.search(error.message):
         with suppress(OSError):
-            lines = _CRIU_SAYS.findall(Path(found[1]).read_text(errors="replace"))
-            said = f": {lines[0]}" if lines else ""
+            lines = dict.fromkeys(_CRIU_SAYS.findall(Path(found[1]).read_text(errors="replace")))
+            said = f": {'; '.join([*lines][-_MOST_LINES:])}" if lines else ""
     hint = _CONNECTED if "tcp" in f"{error.message}{said}".lower() else error.hint
     kind = NotFoundError if isinstance(error, NotFoundError) else TerraError
     return kind(f"{error.message}{said}", hint=hint)

@@ -59,6 +59,7 @@ def run_agent(settings: Settings, places: Places) -> None:
         engine = Engine(settings.engine, store.agent)
         stack.callback(engine.close)
         containers, operations = Containers(engine, store, own), Operations(settings.jobs)
+        containers.checkpoints.clear({revision.image for record in store.all() for revision in record.revisions})
         token = read_or_make_token(places.token)
         moves = Moves(containers)
         supervision, health = Supervision(containers, moves), Health(store)

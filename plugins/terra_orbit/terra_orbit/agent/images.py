@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,16 @@ from terra_core.config.values import ImageReference
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.system.progress import Event, Report, silent
 from terra_orbit.agent.engine import PROBE, Engine, explained
-from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, LABEL_VHOST, Facts, Kind, label_of
+from terra_orbit.agent.rendering import (
+    LABEL_AGENT,
+    LABEL_PASSING,
+    LABEL_REVISION,
+    LABEL_UID,
+    LABEL_VHOST,
+    Facts,
+    Kind,
+    label_of,
+)
 from terra_orbit.capabilities import grantable, is_whole
 from terra_orbit.vhost import Vhost
 
@@ -105,12 +114,14 @@ class Images:
     def commit(self, engine_id: str, reference: ImageReference | None, vhost: Mapping[str, Any]) -> str:
         """Make an image of a container's file system, with its configuration as a label; gives the image's id.
 
-        :param reference: its name; it has none when left out.
+        :param reference: its name; it has none when left out, and is removed by :meth:`sweep` when nobody did so before.
         """
         # The image must not pass for this agent's: whatever an engine makes of it would inherit the labels.
-        labels = {LABEL_VHOST: json.dumps(vhost), LABEL_AGENT: "", LABEL_UID: "", LABEL_REVISION: "0"}
+        labels = {LABEL_VHOST: json.dumps(vhost), LABEL_AGENT: "", LABEL_UID: "", LABEL_REVISION: "0", LABEL_PASSING: ""}
         place: dict[str, Any] = {"repository": None, "tag": None}
-        if reference is not None:
+        if reference is None:
+            labels[LABEL_PASSING] = self._engine.agent
+        else:
             place = {"repository": f"{reference.registry}/{reference.path}", "tag": reference.tag}
         with explained(f"storing the container as {reference}" if reference else "storing its file system"):
             image = str(self._engine.client.commit(engine_id, **place, conf={"Labels": labels})["Id"])
@@ -128,6 +139,19 @@ class Images:
         """Remove an image that has no name; what others share of it stays."""
         with explained("removing an image"), suppress(NotFound):
             self._engine.client.remove_image(image, noprune=True)
+
+    def sweep(self, kept: Collection[str]) -> None:
+        """Remove the images without a name that were to become others, or that containers were made of which are gone.
+
+        :param kept: the ids of those that are still needed.
+        """
+        with explained("looking for images"):
+            filters = {"dangling": True, "label": [f"{LABEL_PASSING}={self._engine.agent}"]}
+            left = [str(one["Id"]) for one in self._engine.client.images(filters=filters)]
+        for image in left:
+            if image not in kept:
+                with suppress(TerraError):  # a container is made of it
+                    self.remove(image)
 
     def _kinds(self, image: str, paths: Sequence[str]) -> dict[str, tuple[Kind, str]]:
         with self._lock:

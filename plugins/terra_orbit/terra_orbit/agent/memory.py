@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from terra_core.errors import TerraError
-from terra_orbit.agent.rendering import label_of
+from terra_orbit.agent.rendering import LABEL_PASSING, label_of
 
 LABEL_MEMORY = "io.terra.orbit.memory"
 PLACE = ".orbit/memory"
@@ -99,14 +99,19 @@ def with_memory(image: Mapping[str, Any], layer: str) -> bytes:
     :param layer: the digest of the layer.
     """
     config = dict(image["Config"])
-    config["Labels"] = {**(config.get("Labels") or {}), LABEL_MEMORY: layer}
+    labels = {name: value for name, value in (config.get("Labels") or {}).items() if name != LABEL_PASSING}
+    config["Labels"] = {**labels, LABEL_MEMORY: layer}
     return _configuration(image, config, [*image["RootFS"]["Layers"], layer])
 
 
-def without_memory(image: Mapping[str, Any]) -> bytes:
-    """The configuration of the image that is left of one with memory when that is taken away."""
+def without_memory(image: Mapping[str, Any], agent: str) -> bytes:
+    """The configuration of the image that is left of one with memory when that is taken away.
+
+    :param agent: who needs it, for as long as a container is made of it.
+    """
     config = dict(image["Config"])
-    config["Labels"] = {name: value for name, value in (config.get("Labels") or {}).items() if name != LABEL_MEMORY}
+    labels = {name: value for name, value in (config.get("Labels") or {}).items() if name != LABEL_MEMORY}
+    config["Labels"] = {**labels, LABEL_PASSING: agent}
     return _configuration(image, config, image["RootFS"]["Layers"][:-1])
 
 
@@ -133,7 +138,7 @@ def write_archive(configuration: bytes, archive: Path, *, layer: Path | None = N
 
 
 def _configuration(image: Mapping[str, Any], config: Mapping[str, Any], layers: list[str]) -> bytes:
-    """What both sides make of the same image has to be the same, byte by byte: its digest is the image's id."""
+    """The same bytes whenever it is made of the same image: their digest is the image's id."""
     made = {
         "architecture": image["Architecture"],
         "os": image["Os"],

@@ -17,6 +17,8 @@ LABEL_UID = "io.terra.orbit.uid"
 LABEL_REVISION = "io.terra.orbit.revision"
 LABEL_VHOST = "io.terra.orbit.vhost"
 """On an image: the configuration of the container that it was made of, as JSON."""
+LABEL_PASSING = "io.terra.orbit.passing"
+"""On an image without a name, there until its memory is added, or for the containers that are made of it: the agent's name."""
 
 SYSTEMD_STOP = "SIGRTMIN+3"
 """Halts systemd(1), which takes SIGTERM for a wish to be executed again."""
@@ -109,7 +111,9 @@ def _memory(vhost: Vhost, facts: Facts) -> dict[str, str]:
     masked = {path: _MASKED for path, kind in facts.masked.items() if kind is Kind.DIRECTORY}
     asked = {str(mount.destination): ",".join(mount.options) for mount in vhost.mounts if mount.type == "tmpfs"}
     memory = {**(_SYSTEMD_MEMORY if facts.systemd else {}), **masked, **asked}
-    return {path: f"{options},notmpcopyup" if facts.podman else options for path, options in memory.items()}
+    if not facts.podman:
+        return memory
+    return {path: ",".join([*([options] if options else []), "notmpcopyup"]) for path, options in memory.items()}
 
 
 def _mounts(vhost: Vhost, facts: Facts) -> list[dict[str, Any]]:

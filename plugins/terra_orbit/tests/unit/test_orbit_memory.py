@@ -111,9 +111,9 @@ def test_an_image_with_memory_and_without_it_again_is_what_it_was() -> None:
     described = image(Labels=with_memory["config"]["Labels"])
     described["RootFS"]["Layers"].append("sha256:cc")
     assert memory.layer_of(described) == "sha256:cc"
-    without = json.loads(memory.without_memory(described))
+    without = json.loads(memory.without_memory(described, "a1"))
     assert without["rootfs"]["diff_ids"] == ["sha256:aa", "sha256:bb"]
-    assert without["config"] == image()["Config"]
+    assert without["config"] == image(Labels={"a": "b", "io.terra.orbit.passing": "a1"})["Config"]
     assert memory.layer_of(image()) is None
 
 
