@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Self
 
 import docker
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import ImageNotFound
 
+from lab.containers import answers, expect_no_containers, expect_nothing_left
 from lab.daemons import start, wait_ready
-from lab.mounts import mounts_below, unmount_below
+from lab.mounts import unmount_below
 from lab.network import CONTROLLER, Network
 from lab.place import Place, hold
-from lab.processes import end, mentioning
 from terra_core.errors import ConflictError, TerraError
 from terra_core.system.process import Daemon
 
@@ -76,7 +76,7 @@ class Engine:
             wait_ready(containerd, self._containerd_socket.is_socket, seconds=_START, what="containerd to listen")
             resources.callback(self._stop_daemon)
             self._start_daemon()
-            resources.callback(self._expect_no_containers)
+            resources.callback(lambda: expect_no_containers(self.client(), "the engine"))
             self._resources = resources.pop_all()
         return self
 
@@ -128,7 +128,7 @@ class Engine:
     def _start_daemon(self) -> None:
         words = self._dockerd()
         self._daemon = start(self._network.command(words) if self._network else words, log=self.log)
-        wait_ready(self._daemon, self._answers, seconds=_START, what=f"dockerd to answer on {self.host}")
+        wait_ready(self._daemon, lambda: answers(self.host), seconds=_START, what=f"dockerd to answer on {self.host}")
 
     def _stop_daemon(self) -> None:
         if self._daemon is not None:
@@ -162,35 +162,10 @@ class Engine:
             *(f"--insecure-registry={address}" for address in self._insecure),
         ]
 
-    def _answers(self) -> bool:
-        try:
-            with closing(docker.DockerClient(base_url=self.host, timeout=5)) as client:
-                return bool(client.ping())
-        except DockerException:
-            return False
-
-    def _expect_no_containers(self) -> None:
-        with closing(self.client()) as client:
-            left = client.containers.list(all=True)
-            for container in left:
-                container.remove(force=True)
-        if left:
-            names = ", ".join(str(container.name) for container in left)
-            raise TerraError(f"containers were left in the engine, and are removed now: {names}")
-
     def _expect_nothing_left(self) -> None:
-        directories = [self._place.path, self._data]
-        processes = mentioning(directories)
-        end(processes)
         # dockerd itself never unmounts the handle of a namespace that build steps have shared.
         handles = f"{self._place.path.resolve()}/docker/netns/"
-        points = [point for directory in directories for point in mounts_below(directory) if not point.startswith(handles)]
-        for directory in directories:
-            unmount_below(directory)
-        left = [f"process {process.pid} ({process.command})" for process in processes]
-        left += [f"mount {point}" for point in points]
-        if left:
-            raise TerraError(f"the engine left behind, until they were taken away now: {', '.join(left)}")
+        expect_nothing_left([self._place.path, self._data], "the engine", stays=lambda point: point.startswith(handles))
 
 
 def _digest(tar: Path, changes: Sequence[str]) -> str:

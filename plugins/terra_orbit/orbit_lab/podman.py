@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 import docker
-from docker.errors import DockerException
 
+from lab.containers import answers, expect_no_containers, expect_nothing_left
 from lab.daemons import start, wait_ready
-from lab.mounts import mounts_below, unmount_below
 from lab.network import CONTROLLER, Network
 from lab.place import Place
-from lab.processes import end, mentioning
-from terra_core.errors import TerraError
 from terra_core.system.process import Argument, run
 
 _START = 60.0
@@ -68,8 +65,8 @@ class Podman:
                 env=self._environment(),
             )
             resources.callback(daemon.stop, _STOP)
-            wait_ready(daemon, self._answers, seconds=_START, what=f"Podman to answer on {self.host}")
-            resources.callback(self._expect_no_containers)
+            wait_ready(daemon, lambda: answers(self.host), seconds=_START, what=f"Podman to answer on {self.host}")
+            resources.callback(lambda: expect_no_containers(self.client(), "Podman"))
             self._resources = resources.pop_all()
         return self
 
@@ -97,31 +94,6 @@ class Podman:
         names = {"CONTAINERS_REGISTRIES_CONF": "registries.conf", "CONTAINERS_CONF": "containers.conf"}
         return {name: str(self._place.path / file) for name, file in names.items()}
 
-    def _answers(self) -> bool:
-        try:
-            with closing(docker.DockerClient(base_url=self.host, timeout=5)) as client:
-                return bool(client.ping())
-        except DockerException:
-            return False
-
-    def _expect_no_containers(self) -> None:
-        with closing(self.client()) as client:
-            left = client.containers.list(all=True)
-            for container in left:
-                container.remove(force=True)
-        if left:
-            names = ", ".join(str(container.name) for container in left)
-            raise TerraError(f"containers were left in Podman, and are removed now: {names}")
-
     def _expect_nothing_left(self) -> None:
-        directories = [self._place.path, self._data]
-        processes = mentioning(directories)
-        end(processes)
         own = str(self._data / "storage/overlay")  # its mount of its own storage outlives it, by design
-        points = [point for directory in directories for point in mounts_below(directory) if point != own]
-        for directory in directories:
-            unmount_below(directory)
-        left = [f"process {process.pid} ({process.command})" for process in processes]
-        left += [f"mount {point}" for point in points]
-        if left:
-            raise TerraError(f"Podman left behind, until they were taken away now: {', '.join(left)}")
+        expect_nothing_left([self._place.path, self._data], "Podman", stays=lambda point: point == own)

@@ -1,0 +1,57 @@
+"""What every engine of the lab has to do: answer, and leave no container, no process and no mount."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+
+from lab.mounts import mounts_below, unmount_below
+from lab.processes import end, mentioning
+from terra_core.errors import TerraError
+
+
+def answers(host: str) -> bool:
+    """Whether an engine answers.
+
+    :param host: what DOCKER_HOST has to be for it.
+    """
+    try:
+        with closing(docker.DockerClient(base_url=host, timeout=5)) as client:
+            return bool(client.ping())
+    except DockerException:
+        return False
+
+
+def expect_no_containers(client: docker.DockerClient, engine: str) -> None:
+    """Report containers, after removing them; closes the client.
+
+    :param engine: its name in the report.
+    """
+    with closing(client):
+        left = client.containers.list(all=True)
+        for container in left:
+            container.remove(force=True)
+    if left:
+        names = ", ".join(str(container.name) for container in left)
+        raise TerraError(f"containers were left in {engine}, and are removed now: {names}")
+
+
+def expect_nothing_left(directories: Sequence[Path], engine: str, *, stays: Callable[[str], bool]) -> None:
+    """Report processes and mounts of an engine that has ended, after taking them away.
+
+    :param directories: its own.
+    :param stays: which mounts it never takes away itself.
+    """
+    processes = mentioning(directories)
+    end(processes)
+    points = [point for directory in directories for point in mounts_below(directory) if not stays(point)]
+    for directory in directories:
+        unmount_below(directory)
+    left = [f"process {process.pid} ({process.command})" for process in processes]
+    left += [f"mount {point}" for point in points]
+    if left:
+        raise TerraError(f"{engine} left behind, until they were taken away now: {', '.join(left)}")
