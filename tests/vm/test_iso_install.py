@@ -43,14 +43,14 @@ def test_the_simple_node_where_secure_boot_is_on(site: Site, keyed: Path, lab_ke
 
 def test_the_complex_node_by_bios(site: Site, keyed: Path, lab_key: Path, tmp_path: Path) -> None:
     nvme = HardDisk(sparse(tmp_path / "nvme0n1.img", 4096), Bus.NVME)
-    letters = {letter: HardDisk(sparse(tmp_path / f"sd{letter}.img", 512), Bus.SATA) for letter in "abcde"}
-    unnamed = letters["c"].image
-    with unnamed.open("r+b") as file:
-        file.write(b"somebody's data" * 1000)
-    before = digest_of(unnamed)
-    with started(site, 0x12, "bios", Medium(image=keyed), [nvme, *letters.values()], memory=_MEMORY) as machine:
+    disks = {f"disk{at}": HardDisk(sparse(tmp_path / f"{at}.img", 512), Bus.SATA) for at in range(1, 6)}
+    with started(site, 0x12, "bios", Medium(image=keyed), [nvme, *disks.values()], memory=_MEMORY) as machine:
         machine.wait_for_ssh(address_of(machine), "terra", lab_key, seconds=BOOT_SECONDS)
         machine.ssh("printf '2048,,L\\n' | sudo sfdisk --label dos /dev/nvme0n1")
+        # Which disk gets which letter is up to the kernel, and may change with every boot.
+        machine.ssh("yes mine | head --bytes=1M | sudo dd of=/dev/sdc conv=fsync status=none")
+        unnamed = disks[machine.ssh("lsblk --nodeps --noheadings --output SERIAL /dev/sdc").text.strip()].image
+        before = digest_of(unnamed)
         install(machine, site, "complex-node.toml", ["/dev/nvme0n1", *(f"/dev/sd{letter}" for letter in "abde")])
         restart(machine, site, lab_key, "mt-01")
         mounts = {"/": "/os", "/home": "/home", "/var/log": "/log", "/var/lib/containerd": "/containerd"}
