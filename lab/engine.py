@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
@@ -33,14 +34,21 @@ class Engine:
     :param data: the directory that keeps images between runs; one engine at a time can use it.
     :param network: where it runs, and with it every build step that uses the host's network; the host's when left out.
     :param insecure: registries that it talks to over plain HTTP.
+    :param experimental: whether it does what Docker calls experimental, such as checkpoints.
     """
 
     def __init__(
-        self, data: Path, network: Network | None = None, *, insecure: Sequence[str] = (f"{CONTROLLER}:5000",)
+        self,
+        data: Path,
+        network: Network | None = None,
+        *,
+        insecure: Sequence[str] = (f"{CONTROLLER}:5000",),
+        experimental: bool = False,
     ) -> None:
         self._data = data.resolve()
         self._network = network
         self._insecure = tuple(insecure)
+        self._experimental = experimental
         self._place = Place("engine")
         self._daemon: Daemon | None = None
         self._crashed = False
@@ -145,7 +153,7 @@ class Engine:
     def _dockerd(self) -> list[str]:
         # Whatever the host's own engine is told by /etc/docker/daemon.json is not for this one.
         configuration = self._place.path / "daemon.json"
-        configuration.write_text("{}")
+        configuration.write_text(json.dumps({"experimental": self._experimental}))
         return [
             *("dockerd", "--config-file", str(configuration), "--containerd", str(self._containerd_socket)),
             *("--data-root", str(self._data / "docker"), "--exec-root", str(self._place.path / "docker")),

@@ -13,7 +13,7 @@ from typing import Self
 from attrs import frozen
 
 from lab.daemons import start
-from lab.hardware import Firmware, Hardware, Medium
+from lab.hardware import Firmware, HardDisk, Hardware, Medium
 from lab.network import Network
 from lab.place import Place
 from terra_core.errors import CommandError, TerraError
@@ -51,8 +51,7 @@ class Machine:
     :param serial: the file that its serial console is written to; QEMU's own words go beside it, with ``.qemu`` added.
     :param firmware: what it starts with.
     :param memory: in MB.
-    :param processors: how many it has.
-    :param disks: the image files of its disks.
+    :param disks: its disks.
     :param medium: an installation medium.
     """
 
@@ -64,12 +63,11 @@ class Machine:
         *,
         firmware: Firmware | str = Firmware.BIOS,
         memory: int = 1024,
-        processors: int = 2,
-        disks: Sequence[Path] = (),
+        disks: Sequence[HardDisk] = (),
         medium: Medium | None = None,
     ) -> None:
         self.serial = serial.resolve()
-        self.hardware = Hardware(mac=mac, firmware=Firmware(firmware), memory=memory, processors=processors)
+        self.hardware = Hardware(mac=mac, firmware=Firmware(firmware), memory=memory)
         self._network = network
         self._disks = tuple(disks)
         self._medium = medium
@@ -146,7 +144,7 @@ class Machine:
         self._wait(lambda: text in self._shown(), seconds=seconds, what=f"{text!r} on the console")
 
     def wait_for_ssh(self, address: str, user: str, key: Path, *, seconds: float = 300) -> None:
-        """Wait until it lets ``user`` log in; :meth:`ssh` logs in the same way afterwards.
+        """Wait until it lets ``user`` log in; :meth:`ssh` logs in the same way afterwards, and expects the same host key.
 
         :param address: its IP address, see :func:`lab.leases.leased_address`.
         :param key: the file of the private key.
@@ -154,6 +152,7 @@ class Machine:
         :raises TerraError: when the time runs out or the machine ends; with the end of the console.
         """
         self._login = Login(address, user, key)
+        self._known_hosts.unlink(missing_ok=True)
         self._wait(lambda: self._boot_id() != "", seconds=seconds, what=f"{user}@{address} to accept a login")
 
     def ssh(self, command: str, *, accept: Collection[int] = (0,), timeout: float = 60) -> Completed:
@@ -203,10 +202,14 @@ class Machine:
             "LogLevel": "ERROR",
             # Its key is taken on trust once, and has to be the same ever after.
             "StrictHostKeyChecking": "accept-new",
-            "UserKnownHostsFile": str(self._place.path / "known_hosts"),
+            "UserKnownHostsFile": str(self._known_hosts),
         }
         words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         return ["ssh", "-F", "none", "-i", str(login.key), *words, f"{login.user}@{login.address}", "--"]
+
+    @property
+    def _known_hosts(self) -> Path:
+        return self._place.path / "known_hosts"
 
     def _required_login(self) -> Login:
         if self._login is None:

@@ -1,8 +1,9 @@
-"""A registry for container images, over plain HTTP."""
+"""A registry for container images."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -22,13 +23,26 @@ class Registry:
     :param storage: the directory that keeps its images; made when it is not there, and left as it is at the end.
     :param host: the address that it binds.
     :param port: the TCP port.
+    :param tls: its ``http.tls``, as Distribution's configuration has it; plain HTTP when left out.
+    :param auth: its ``auth``; everybody may do everything when left out.
     """
 
-    def __init__(self, network: Network, storage: Path, *, host: str = CONTROLLER, port: int = 5000) -> None:
+    def __init__(
+        self,
+        network: Network,
+        storage: Path,
+        *,
+        host: str = CONTROLLER,
+        port: int = 5000,
+        tls: Mapping[str, object] | None = None,
+        auth: Mapping[str, object] | None = None,
+    ) -> None:
         self._network = network
         self._storage = storage.resolve()
         self._host = host
         self._port = port
+        self._tls = tls
+        self._auth = auth
         self._resources = ExitStack()
 
     @property
@@ -54,7 +68,7 @@ class Registry:
                 raise ConflictError(f"another registry of a lab keeps its images in {self._storage}")
             # JSON is YAML.
             configuration = place.path / "config.yml"
-            configuration.write_text(json.dumps(_configuration(self._storage / "images", self.address)))
+            configuration.write_text(json.dumps(self._configuration()))
             daemon = start(self._network.command(["docker-registry", "serve", configuration]), log=self.log)
             resources.callback(daemon.stop)
             wait_ready(daemon, self._answers, seconds=_START, what=f"the registry to answer on {self.address}")
@@ -66,14 +80,17 @@ class Registry:
 
     def _answers(self) -> bool:
         with self._network.connect(self._host, self._port, timeout=2) as connection:
+            if self._tls:
+                return True
             connection.sendall(f"GET /v2/ HTTP/1.0\r\nHost: {self.address}\r\n\r\n".encode())
-            return connection.recv(1024).split()[1:2] == [b"200"]
+            return connection.recv(1024).split()[1:2] == [b"401" if self._auth else b"200"]
 
-
-def _configuration(storage: Path, address: str) -> dict[str, object]:
-    return {
-        "version": "0.1",
-        "log": {"level": "info", "accesslog": {"disabled": False}},
-        "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": True}},
-        "http": {"addr": address, "secret": "one instance shares it with nobody"},
-    }
+    def _configuration(self) -> dict[str, object]:
+        http: dict[str, object] = {"addr": self.address, "secret": "one instance shares it with nobody"}
+        return {
+            "version": "0.1",
+            "log": {"level": "info", "accesslog": {"disabled": False}},
+            "storage": {"filesystem": {"rootdirectory": str(self._storage / "images")}, "delete": {"enabled": True}},
+            "http": http | ({"tls": self._tls} if self._tls else {}),
+            **({"auth": self._auth} if self._auth else {}),
+        }

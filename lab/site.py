@@ -12,8 +12,10 @@ from typing import Self
 from lab.daemons import start, wait_ready
 from lab.engine import Engine
 from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
+from lab.place import ROOT, hold
 from lab.registry import Registry
 from terra_core.config.controller import API_PORT, Places
+from terra_core.errors import TerraError
 from terra_core.service.tokens import read_token
 from terra_core.system.mounts import sweep
 from terra_core.system.process import Argument, Completed, Daemon, run
@@ -44,7 +46,7 @@ class Site:
     :param build: the directory that keeps the engine's and the registry's images between runs.
     :param root: the controller's root, emptied at the start and removed at the end; every user has to be able to pass the
         directories above it. One below /var/lib/terra-lab when left out.
-    :param label: a word for the names of the network and of that root.
+    :param label: a word for the names of the network and of that root; one site of a label at a time.
     :param config: controller.toml; one for the site's registry and DHCP when left out.
     """
 
@@ -75,6 +77,8 @@ class Site:
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             resources.enter_context(self.network)
+            if not hold(resources, ROOT / f".root{str(self.root).replace('/', '-')}"):
+                raise TerraError(f"{self.root}: another site is up there", hint="wait until it is down, or take another label")
             if self.root.exists():  # of a run that was killed; what it had running went when the network came
                 sweep(self.root, self.root)
                 shutil.rmtree(self.root)

@@ -55,6 +55,20 @@ class Deployed:
 
 
 @frozen(kw_only=True)
+class _Group:
+    """A disk group that is formatted.
+
+    :param group: its entry in the file.
+    :param filesystem: the plugin that formatted it.
+    :param prepared: what that said.
+    """
+
+    group: DiskGroup
+    filesystem: Filled
+    prepared: PreparedGroup
+
+
+@frozen(kw_only=True)
 class Standing:
     """A system that is laid down and on its disks, while it is still mounted.
 
@@ -72,14 +86,19 @@ class Standing:
     kernel: str
     initrd: str
     kernel_arguments: tuple[str, ...]
+    _groups: tuple[_Group, ...]
+    _session: Session
 
     def sync(self) -> None:
         """Have all of it on the disks.
 
         :raises TerraError: naming the disk that does not take it.
         """
-        for mount in {mount.device: mount for mount in self.mounts}.values():
-            _sync(self.root / mount.path.lstrip("/"), mount)
+        for one in self._groups:
+            for mount in one.prepared.mounts[:1]:
+                place = self.root / mount.path.lstrip("/")
+                _sync(place, mount)
+                one.filesystem.call("verify_disks", bool, group=one.group, place=place, session=self._session)
 
 
 def deploy(
@@ -107,7 +126,7 @@ def deploy(
     root.mkdir()
     with ExitStack() as stack:
         groups = _prepare(node, disks, stack, plugins, session, work)
-        mounts = _ordered([mount for group in groups for mount in group.mounts])
+        mounts = _ordered([mount for one in groups for mount in one.prepared.mounts])
         for mount in mounts:
             place = root / mount.path.lstrip("/")
             place.mkdir(parents=True, exist_ok=True)
@@ -124,7 +143,9 @@ def deploy(
                 mounts=tuple(mounts),
                 kernel=names[0],
                 initrd=names[1],
-                kernel_arguments=("boot=terra", *(argument for group in groups for argument in group.kernel_arguments)),
+                kernel_arguments=("boot=terra", *(argument for one in groups for argument in one.prepared.kernel_arguments)),
+                groups=tuple(groups),
+                session=session,
             )
             copies = _copy_kernel(standing, work) if finish is None else (None, None)
             session.report(Event("sync", "write everything to the disks"))
@@ -146,7 +167,7 @@ def filesystem_of(group: DiskGroup, node: Node, plugins: Plugins, *, source: str
 
 def _prepare(
     node: Node, disks: Mapping[str, Sequence[Path]], stack: ExitStack, plugins: Plugins, session: Session, work: Path
-) -> list[PreparedGroup]:
+) -> list[_Group]:
     prepared = []
     for group in node.groups:
         filesystem = filesystem_of(group, node, plugins, source=session.source)
@@ -161,7 +182,7 @@ def _prepare(
             raise TerraError(
                 f"plugin {filesystem.installed.name!r} prepared a {type(answer).__name__} instead of a PreparedGroup"
             )
-        prepared.append(answer)
+        prepared.append(_Group(group=group, filesystem=filesystem, prepared=answer))
     return prepared
 
 

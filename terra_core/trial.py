@@ -163,7 +163,7 @@ class _Machine:
         words = [
             *(self.qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "q35,graphics=off", *acceleration(accelerator)),
-            *("-smp", str(min(os.cpu_count() or 1, 4)), "-m", str(_MEMORY_MB), "-device", "virtio-rng-pci"),
+            *("-m", str(_MEMORY_MB), "-device", "virtio-rng-pci"),
             *("-drive", f"file={option(self.disk)},format=raw,if=virtio,cache=unsafe"),
             *("-netdev", "user,id=lan,restrict=on", "-device", "virtio-net-pci,netdev=lan,romfile="),
             *("-kernel", str(self.deployed.kernel), "-initrd", str(self.deployed.initrd), "-append", " ".join(line)),

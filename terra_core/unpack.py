@@ -20,6 +20,7 @@ from terra_core.image.openat import DIRECTORY
 from terra_core.image.removal import Fate, empty
 from terra_core.image.room import room_in
 from terra_core.plugins import Plugins
+from terra_core.registry import Registry
 
 _LAYOUT = "oci:"
 _ARCHIVE = "docker-archive:"
@@ -83,10 +84,8 @@ def _opened(
         reference = parse_image_reference(image)
     except ValueError as error:
         raise ConfigError([f"IMAGE: {error}; or {_LAYOUT}DIRECTORY[:TAG], or {_ARCHIVE}FILE[:NAME]"]) from None
-    offer: AbstractContextManager[ImageSource] = plugins.fill("registry", {}, source=session.source).call(
-        "pull_image", AbstractContextManager, reference=reference, layout=layout, session=session, trust=trust
-    )
-    return offer
+    registry = Registry(plugin=plugins.fill("registry", {}, source=session.source), session=session, trust=trust)
+    return registry.pull(reference, layout)
 
 
 def _split(text: str) -> tuple[Path, str | None]:

@@ -28,6 +28,7 @@ from terra_core.hookspecs import BootNetwork, NodeBoot, Target, TargetRequest
 from terra_core.image.apply import apply_layers
 from terra_core.image.source import ImageSource
 from terra_core.plugins import Filled, Plugins
+from terra_core.registry import Registry
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
@@ -206,15 +207,8 @@ class Machines:
         """An image that may still be on its way; signed as the controller wants it, and as whoever asks for it does."""
         place = self._image_place(reference)
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        offer: AbstractContextManager[ImageSource] = self._services.role("registry").call(
-            "pull_image",
-            AbstractContextManager,
-            reference=reference,
-            layout=place,
-            session=session,
-            trust=tuple(dict.fromkeys(one for one in (self._services.config.trust, trust) if one is not None)),
-        )
-        return offer
+        wanted = tuple(dict.fromkeys(one for one in (self._services.config.trust, trust) if one is not None))
+        return Registry(plugin=self._services.role("registry"), session=session, trust=wanted).pull(reference, place)
 
     def _image_place(self, reference: ImageReference) -> Path:
         return self._services.session.places.state / "images" / hashlib.sha256(str(reference).encode()).hexdigest()[:32]

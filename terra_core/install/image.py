@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -10,10 +9,10 @@ from attrs import frozen
 
 from terra_core.config.node import Node
 from terra_core.config.session import Session
-from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference, pinned
-from terra_core.image.source import ImageDocuments, ImageSource
-from terra_core.plugins import Filled, Plugins
+from terra_core.image.source import ImageSource
+from terra_core.plugins import Plugins
+from terra_core.registry import Registry
 
 
 @frozen(kw_only=True)
@@ -26,21 +25,11 @@ class FoundImage:
 
     reference: ImageReference
     bytes: int
-    _registry: Filled
-    _session: Session
-    _trust: Sequence[Trust]
+    _registry: Registry
 
     def open(self, room: Path) -> AbstractContextManager[ImageSource]:
         """Offer to fetch it into ``room``, to be applied meanwhile."""
-        offer: AbstractContextManager[ImageSource] = self._registry.call(
-            "pull_image",
-            AbstractContextManager,
-            reference=self.reference,
-            layout=room,
-            session=self._session,
-            trust=self._trust,
-        )
-        return offer
+        return self._registry.pull(self.reference, room)
 
 
 def look_up(node: Node, plugins: Plugins, session: Session) -> FoundImage:
@@ -48,9 +37,10 @@ def look_up(node: Node, plugins: Plugins, session: Session) -> FoundImage:
 
     :raises TerraError: as the registry said it, or when nobody whom the node trusts has signed it.
     """
-    registry = plugins.fill("registry", node.plugins, source=session.source)
-    trust = () if node.trust is None else (node.trust,)
-    known = registry.call("inspect_image", ImageDocuments, reference=node.image, session=session, trust=trust)
-    return FoundImage(
-        reference=pinned(node.image, str(known.named)), bytes=known.size, registry=registry, session=session, trust=trust
+    registry = Registry(
+        plugin=plugins.fill("registry", node.plugins, source=session.source),
+        session=session,
+        trust=() if node.trust is None else (node.trust,),
     )
+    known = registry.inspect(node.image)
+    return FoundImage(reference=pinned(node.image, str(known.named)), bytes=known.size, registry=registry)

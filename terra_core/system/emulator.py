@@ -11,15 +11,20 @@ from terra_core.errors import TerraError
 _KVM = Path("/dev/kvm")
 # Five levels of page tables and "fast" string moves are what emulation is slowest at: they double the time of a boot.
 _EMULATED = "max,la57=off,erms=off"
-_PROCESSOR = {"kvm": "host", "tcg": _EMULATED}
+_MOST_PROCESSORS = 4
 
 
 def acceleration(name: str) -> list[str]:
-    """QEMU's arguments for an accelerator, with the processor that goes with it.
+    """QEMU's arguments for an accelerator, with the processors that go with it.
+
+    An emulated machine has one: of two, one goes on now and then with what QEMU (7.2) has translated before the kernel changed
+    its own code, traps for ever, and the machine hangs at its start.
 
     :param name: ``kvm``, ``tcg`` (emulation), or another that QEMU knows.
     """
-    return ["-accel", "tcg,thread=multi" if name == "tcg" else name, "-cpu", _PROCESSOR.get(name, _EMULATED)]
+    if name == "kvm":
+        return ["-accel", name, "-cpu", "host", "-smp", str(min(os.cpu_count() or 1, _MOST_PROCESSORS))]
+    return ["-accel", name, "-cpu", _EMULATED, "-smp", "1"]
 
 
 def accelerators() -> Sequence[str]:

@@ -289,17 +289,28 @@ def test_files_are_copied_by_directory_and_owner() -> None:
 def github(status: int, body: bytes) -> Iterator[str]:
     """Something that answers as GitHub does, on loopback; gives its URL."""
 
-    class Answer(BaseHTTPRequestHandler):
+    class Answer(Silent):
         def do_GET(self) -> None:  # http.server's name
             self.send_response(status if self.path == "/octo-cat.keys" else 500)
             self.send_header("Location", "http://127.0.0.1:1/elsewhere")
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
-            return
+    with served(Answer) as url:
+        yield url
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+
+class Silent(BaseHTTPRequestHandler):
+    """What answers, and says nothing of it."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
+        return
+
+
+@contextmanager
+def served(handler: type[Silent]) -> Iterator[str]:
+    """A server on loopback; gives its URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -360,7 +371,7 @@ def trickling() -> Iterator[str]:
     """A server that sends a byte again and again, on loopback; gives its URL."""
     ended = threading.Event()
 
-    class Answer(BaseHTTPRequestHandler):
+    class Answer(Silent):
         def do_GET(self) -> None:  # http.server's name
             self.send_response(200)
             self.end_headers()
@@ -368,18 +379,11 @@ def trickling() -> Iterator[str]:
                 while not ended.wait(0.05):
                     self.wfile.write(b"\n")
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with served(Answer) as url:
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
+            yield url
         finally:
             ended.set()
-            server.shutdown()
-            thread.join()
 
 
 def terra(*words: str, text: str | None = None) -> Result:

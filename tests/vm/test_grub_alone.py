@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.disks import MB, Disk, blank
+from lab.hardware import HardDisk
 from lab.machine import Machine
 from lab.network import Network
 from terra_core.config.node import Firmware
@@ -53,5 +54,5 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
 def test_it_says_that_the_installation_is_not_finished(firmware: str, disk: Disk, network: Network) -> None:
     serial = _BUILD / "serial" / f"half-{firmware}.log"
-    with Machine(network, "52:54:00:00:0e:01", serial, firmware=firmware, disks=[disk.file], memory=512) as machine:
+    with Machine(network, "52:54:00:00:0e:01", serial, firmware=firmware, disks=[HardDisk(disk.file)], memory=512) as machine:
         machine.wait_for_console("installation of half-01 on this disk is not finished", seconds=_GRUB_SECONDS)

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from lab.disks import attached, sparse
+from lab.hardware import HardDisk
 from lab.leases import leased_address
 from lab.machine import Machine
 from lab.network import GATEWAY
 from lab.site import Site
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
+from tests.vm.nodes import expect_healthy, group, profiles
 
 _BUILD = Path(__file__).parent.parent.parent / "build"
 _BOOT_SECONDS = 600
@@ -82,17 +84,6 @@ def test_each_disk_of_a_mirror_boots_alone(
         copy.unlink()
 
 
-def group(label: str, kind: str, disks: int, *, boot: str = "", compression: str = "", **subvolumes: str) -> str:
-    """A group of node.toml, with a mark for each device."""
-    lines = ["[[groups]]", f'label = "{label}"', f'type = "{kind}"', 'stage = "stage1"']
-    lines += ["mbr = true"] if label == "os" else []
-    lines += [f'boot = "{boot}"'] if boot else []
-    lines += [f'compression = "{compression}"'] if compression else []
-    lines += ["[[groups.disk]]\ndevice = DISK"] * disks
-    lines += [f'[[groups.subvolumes]]\nname = "{name}"\npath = "{path}"' for name, path in subvolumes.items()]
-    return "\n".join(lines) + "\n"
-
-
 def install(
     site: Site, capsys: pytest.CaptureFixture[str], directory: Path, hostname: str, disks: Sequence[Path], *groups: str
 ) -> None:
@@ -118,7 +109,7 @@ def install(
 def booted(site: Site, key: Path, mac: str, firmware: str, disks: Sequence[Path]) -> Iterator[Machine]:
     """A machine with these disks that somebody can log in to."""
     serial = _BUILD / "serial" / f"install-{mac.replace(':', '')[-4:]}-{firmware}.log"
-    with Machine(site.network, mac, serial, firmware=firmware, disks=disks) as machine:
+    with Machine(site.network, mac, serial, firmware=firmware, disks=[HardDisk(disk) for disk in disks]) as machine:
         address = wait_until(
             lambda: leased_address(site.leases, mac) or not machine.running,
             seconds=_BOOT_SECONDS,
@@ -127,28 +118,3 @@ def booted(site: Site, key: Path, mac: str, firmware: str, disks: Sequence[Path]
         assert isinstance(address, str), f"the machine ended\n{machine.console()}"
         machine.wait_for_ssh(address, "terra", key, seconds=_BOOT_SECONDS)
         yield machine
-
-
-def expect_healthy(
-    machine: Machine, hostname: str, mounts: dict[str, str], *, missing: bool = False, version: str = "os"
-) -> None:
-    """Ask the machine what it is, what it has mounted, and whether its disks had errors."""
-    state = machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip()
-    faults = "systemctl --failed --no-legend; sudo journalctl -b -p warning --no-pager | tail -40"
-    assert state == "running", machine.ssh(faults).text
-    assert machine.ssh("hostname").text.strip() == hostname
-    assert f"version={version}" in machine.ssh("cat /proc/cmdline").text.split()
-    for path, subvolume in mounts.items():
-        answer = machine.ssh(f"findmnt --json --output TARGET,FSTYPE,FSROOT --mountpoint {path}")
-        (found,) = json.loads(answer.stdout)["filesystems"]
-        assert (found["fstype"], found["fsroot"]) == ("btrfs", subvolume)
-        stats = json.loads(machine.ssh(f"sudo btrfs --format json device stats {path}").stdout)["device-stats"]
-        there = [row for row in stats if not (missing and row["device"] in ("", "<missing disk>"))]
-        assert there
-        assert not [row for row in there if any(int(row[name]) for name in row if name.endswith(("_errs", "errors")))]
-
-
-def profiles(machine: Machine, path: str) -> dict[str, str]:
-    """How the file system at ``path`` keeps its data."""
-    rows = json.loads(machine.ssh(f"sudo btrfs --format json filesystem df {path}").stdout)["filesystem-df"]
-    return {row["bg-type"]: row["bg-profile"].lower() for row in rows if row["bg-type"] != "GlobalReserve"}

@@ -6,72 +6,26 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
 from iso.medium import LIMIT, make
 from lab.daemons import start, wait_ready
 from lab.disks import sparse
-from lab.hardware import Drive, Medium
+from lab.hardware import Bus, Drive, HardDisk, Medium
 from lab.leases import leased_address
-from lab.machine import Machine
 from lab.network import CONTROLLER, GATEWAY
 from lab.site import Site
 from terra_core.system.process import Completed, run
+from tests.vm.live import BOOT_SECONDS, MEMORY, address_of, say, started
+from tests.vm.nodes import example
 
 pytestmark = pytest.mark.long
 
-_BUILD = Path(__file__).parent.parent.parent / "build"
-_BOOT_SECONDS = 900
 _INSTALL_SECONDS = 2400
-_MEMORY = 1024
-"""What the README says that the live system needs, in MB."""
 _PORT = 8099
 _PASSWORD = r"with the password ([a-z0-9]{4}-[a-z0-9]{4}-[a-z0-9]{4})"
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where media are written."""
-    return tmp_path_factory.mktemp("media")
-
-
-@pytest.fixture(scope="module")
-def plain(media: Path) -> Path:
-    """The medium as everybody gets it."""
-    return make(media / "terra.iso", say=_say)
-
-
-@pytest.fixture(scope="module")
-def keyed(media: Path, lab_key: Path) -> Path:
-    """The medium with a key on its kernel line."""
-    public = lab_key.with_suffix(".pub").read_text().strip()
-    return make(media / "keyed.iso", [f"terra.ssh={quote(public, safe='')}"], say=_say)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201  # pytest shows it when a test fails
-
-
-@contextmanager
-def started(
-    site: Site, number: int, firmware: str, medium: Medium, disks: tuple[Path, ...] = (), memory: int = _MEMORY
-) -> Iterator[Machine]:
-    """A machine with a medium in it."""
-    serial = _BUILD / "serial" / f"iso-{firmware}-{medium.drive}-{number}.log"
-    with Machine(
-        site.network, f"52:54:00:00:0d:{number:02x}", serial, firmware=firmware, medium=medium, disks=disks, memory=memory
-    ) as machine:
-        yield machine
-
-
-def address_of(machine: Machine) -> str:
-    """The address that a machine's greeting shows, once it does."""
-    return machine.wait_for_match(r"eth0 +(10\.0\.10\.[0-9]+)", seconds=_BOOT_SECONDS)[1]
 
 
 @pytest.mark.parametrize(("firmware", "drive", "number"), [("bios", Drive.CD, 1), ("uefi", Drive.USB, 2)])
@@ -81,8 +35,8 @@ def test_a_key_of_the_kernel_line_lets_in(
     assert keyed.stat().st_size < LIMIT
     with started(site, number, firmware, Medium(image=keyed, drive=drive)) as machine:
         began = time.monotonic()
-        machine.wait_for_ssh(address_of(machine), "terra", lab_key, seconds=_BOOT_SECONDS)
-        _say(f"{firmware} from {drive}: {time.monotonic() - began:.0f} s to a login")
+        machine.wait_for_ssh(address_of(machine), "terra", lab_key, seconds=BOOT_SECONDS)
+        say(f"{firmware} from {drive}: {time.monotonic() - began:.0f} s to a login")
         assert "Next: sudo terra-install" in machine.console(200)
         assert machine.said(_PASSWORD) is None
         state = machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip()
@@ -95,8 +49,8 @@ def test_a_key_of_the_kernel_line_lets_in(
         assert "LOCKED" in machine.ssh("sudo passwd --status terra | sed 's/ L / LOCKED /'").text
         assert machine.ssh("sudo grep -c . /etc/ssh/ssh_host_ed25519_key.pub").text.strip() == "1"
         free = int(machine.ssh("grep MemAvailable /proc/meminfo | tr -dc 0-9").text) // 1024
-        _say(f"{firmware} from {drive}: {free} of {_MEMORY} MB free")
-        assert free > _MEMORY // 3
+        say(f"{firmware} from {drive}: {free} of {MEMORY} MB free")
+        assert free > MEMORY // 3
 
 
 def test_without_a_key_every_start_has_a_password_of_its_own(site: Site, plain: Path, tmp_path: Path) -> None:
@@ -124,43 +78,26 @@ def log_in(site: Site, address: str, password: str, tmp_path: Path, accept: int 
     return run(command, env=environment, accept=(accept,), timeout=180)
 
 
-_NODE = """\
-hostname = "alone-01"
-image = "{registry}/stellarproject/example:6"
-
-[[groups]]
-  label = "os"
-  type = "single"
-  stage = "stage1"
-
-  [[groups.disk]]
-    device = "/dev/vda"
-
-  [[groups.subvolumes]]
-    name = "home"
-    path = "/home"
-"""
-
-
 def test_a_machine_is_installed_by_itself(site: Site, media: Path, lab_key: Path, tmp_path: Path) -> None:
     served = tmp_path / "served"
     served.mkdir()
-    (served / "node.toml").write_text(_NODE.format(registry=site.registry.address))
+    image = f"{site.registry.address}/stellarproject/example:6"
+    (served / "node.toml").write_text(example("simple-node.toml", hostname="alone-01", image=image))
     url = f"http://{CONTROLLER}:{_PORT}/node.toml"
     words = [f"terra.install={url}", f"terra.gateway={GATEWAY}", "terra.http"]
-    medium = Medium(image=make(media / "alone.iso", words, say=_say))
+    medium = Medium(image=make(media / "alone.iso", words, say=say))
     disk = sparse(tmp_path / "disk.img", 4096)
     command = [sys.executable, "-m", "http.server", str(_PORT), "--bind", CONTROLLER, "--directory", str(served)]
     server = start(site.network.command(command), log=tmp_path / "server.log", env={"PATH": os.environ["PATH"]})
     try:
         wait_ready(server, lambda: _listens(site), seconds=30, what="the node.toml to be served")
-        with started(site, 5, "uefi", medium, (disk,), memory=2048) as machine:
-            machine.wait_for_console("Terra installs by itself", seconds=_BOOT_SECONDS)
+        with started(site, 5, "uefi", medium, [HardDisk(disk, Bus.SATA)], memory=2048) as machine:
+            machine.wait_for_console("Terra installs by itself", seconds=BOOT_SECONDS)
             machine.wait_for_console("Installed. The machine starts again", seconds=_INSTALL_SECONDS)
-            machine.wait_for_match(r"alone-01 login:", seconds=_BOOT_SECONDS)
+            machine.wait_for_match(r"alone-01 login:", seconds=BOOT_SECONDS)
             address = leased_address(site.leases, machine.hardware.mac)
-            assert address
-            machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
+            assert address, site.leases.read_text()
+            machine.wait_for_ssh(address, "terra", lab_key, seconds=BOOT_SECONDS)
             assert machine.ssh("hostname").text.strip() == "alone-01"
             assert machine.ssh("findmnt --noheadings --output FSTYPE,FSROOT /").text.split() == ["btrfs", "/os"]
     finally:
@@ -174,7 +111,7 @@ def _listens(site: Site) -> bool:
 
 def test_an_installation_that_fails_stays_and_says_why(site: Site, media: Path) -> None:
     words = [f"terra.install=http://{CONTROLLER}:1/node.toml"]
-    medium = Medium(image=make(media / "failing.iso", words, say=_say))
+    medium = Medium(image=make(media / "failing.iso", words, say=say))
     with started(site, 6, "bios", medium) as machine:
-        machine.wait_for_console("The installation failed:", seconds=_BOOT_SECONDS)
+        machine.wait_for_console("The installation failed:", seconds=BOOT_SECONDS)
         machine.wait_for_console("Nothing more happens by itself", seconds=60)

@@ -11,36 +11,11 @@ from lab.leases import leased_address
 from lab.machine import Machine
 from lab.site import Site
 from terra_core.system.waiting import wait_until
+from tests.vm.nodes import example
 
 _BUILD = Path(__file__).parent.parent.parent / "build"
 _BOOT_SECONDS = 420
 _MACHINES = {"bios": "52:54:00:00:0b:01", "uefi": "52:54:00:00:0b:02"}
-_NODE = """\
-hostname = "{firmware}-01"
-mac = "{mac}"
-image = "{registry}/stellarproject/example:6"
-
-[[groups]]
-  label = "os"
-  type = "single"
-  stage = "stage1"
-
-  [[groups.disk]]
-    device = "/dev/sda"
-    size = 4096
-
-  [[groups.subvolumes]]
-    name = "home"
-    path = "/home"
-
-  [[groups.subvolumes]]
-    name = "log"
-    path = "/var/log"
-
-  [[groups.subvolumes]]
-    name = "containerd"
-    path = "/var/lib/containerd"
-"""
 
 
 @pytest.mark.parametrize("firmware", list(_MACHINES))
@@ -49,7 +24,8 @@ def test_a_machine_without_a_disk_boots_its_image_over_the_network(
 ) -> None:
     mac = _MACHINES[firmware]
     node_toml = tmp_path / "node.toml"
-    node_toml.write_text(_NODE.format(firmware=firmware, mac=mac, registry=site.registry.address))
+    image = f"{site.registry.address}/stellarproject/example:6"
+    node_toml.write_text(example("node.toml", hostname=f"{firmware}-01", mac=mac, image=image))
     node = json.loads(site.command(["provision", node_toml]).stdout)
     with Machine(site.network, mac, _BUILD / "serial" / f"{firmware}.log", firmware=firmware) as machine:
         address = wait_until(

@@ -36,6 +36,13 @@ class BtrfsPlugin:
         return prepare(group, devices, work, session.settings("btrfs", Settings), session.report)
 
     @hookimpl
+    def verify_disks(self, group: DiskGroup, place: Path) -> bool:
+        """Make sure that no disk of a mounted group had an error; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_btrfs.statistics import verify
+
+        return verify(group, place)
+
+    @hookimpl
     def renew_disk(self, devices: Sequence[Path], session: Session) -> bool:
         """Give copied disks a file system identity of their own; see :class:`terra_core.hookspecs.Filesystem`."""
         from terra_btrfs.identity import renew

@@ -14,6 +14,7 @@ from lab.daemons import start, wait_ready
 from lab.engine import Engine
 from lab.place import Place
 from orbit_lab.host import Host
+from orbit_lab.podman import Podman
 from terra_core.client import Client
 from terra_core.config.controller import Places
 from terra_core.service.tokens import read_token
@@ -28,12 +29,12 @@ _BIN = Path(sys.executable).parent
 class Agent:
     """``orbit-server`` on a host, for one engine; leaving deletes its containers and ends it.
 
-    :param engine: what runs its containers.
+    :param engine: what runs its containers: Docker or Podman.
     :param host: where it runs.
     :param address: where its API answers; the host's own loopback when left out.
     """
 
-    def __init__(self, engine: Engine, host: Host, *, address: str = "127.0.0.1") -> None:
+    def __init__(self, engine: Engine | Podman, host: Host, *, address: str = "127.0.0.1") -> None:
         self.engine = engine
         self.host = host
         self.address = address

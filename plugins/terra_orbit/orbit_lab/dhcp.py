@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -18,10 +19,14 @@ class DhcpServer:
     :param network: where it serves.
     :param first: the first address that it gives.
     :param last: the last one.
+    :param names: the name servers that it tells of; none when left out.
     """
 
-    def __init__(self, network: Network, first: str = "10.0.10.100", last: str = "10.0.10.149") -> None:
+    def __init__(
+        self, network: Network, first: str = "10.0.10.100", last: str = "10.0.10.149", names: Sequence[str] = ()
+    ) -> None:
         self._network = network
+        self._names = tuple(names)
         self._range = (first, last)
         self._place = Place("dhcp")
         self._resources = ExitStack()
@@ -50,6 +55,7 @@ class DhcpServer:
             *(f"--interface={BRIDGE}", "--bind-interfaces", f"--dhcp-range={self._range[0]},{self._range[1]},2m"),
             *(f"--dhcp-option=option:router,{GATEWAY}", "--log-facility=-", f"--dhcp-leasefile={self.leases}"),
             *("--dhcp-authoritative", f"--pid-file={self._place.path / 'pid'}", "--no-ping"),
+            *([f"--dhcp-option=option:dns-server,{','.join(self._names)}", "--domain=lab.test"] if self._names else []),
         ]
         daemon = self.daemon = start(self._network.command(words), log=self._place.path / "dnsmasq.log")
         wait_ready(daemon, lambda: "IP range" in daemon.tail(50), seconds=10, what="dnsmasq to serve")

@@ -16,7 +16,7 @@ from lab.registry import Registry
 from terra_core.system.disks import signatures_of
 from terra_core.system.mounts import mounted
 from terra_core.system.process import Argument, Completed, run
-from tests.unit.image.making import LayoutMaker, file, folder, tar
+from tests.unit.image.making import Item, LayoutMaker, file, folder, tar
 
 VERSION = b"6.1.0-42-amd64"
 SYSTEM = (
@@ -69,10 +69,13 @@ def group(label: str, kind: str, devices: Sequence[Path | Disk], *lines: str, **
     return "\n".join(text) + "\n"
 
 
-def push(network: Network, registry: Registry, work: Path) -> str:
-    """Put the image into the registry; gives its reference."""
-    reference = f"{registry.address}/stellarproject/tiny:1"
-    LayoutMaker(work / "layout").image([tar(*SYSTEM)])
+def push(network: Network, registry: Registry, work: Path, *, name: str = "tiny", further: Sequence[Item] = ()) -> str:
+    """Put an image into the registry; gives its reference.
+
+    :param further: what it holds beside :data:`SYSTEM`.
+    """
+    reference = f"{registry.address}/stellarproject/{name}:1"
+    LayoutMaker(work / "layout").image([tar(*SYSTEM, *further)])
     source = f"oci:{work / 'layout'}:latest"
     words = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", source, f"docker://{reference}"]
     run(network.command(words), timeout=120)

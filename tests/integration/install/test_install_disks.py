@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from lab.disks import MB, attached, blank, sparse
+from lab.disks import MB, Disk, attached, blank, sparse
+from lab.network import Network
+from lab.registry import Registry
 from terra_core.install.disks import part_device
-from terra_core.system.process import run
-from tests.integration.install.grounds import Ground, Installed, group, kinds, profiles, starts
+from terra_core.system.mounts import mounted
+from terra_core.system.process import Completed, run
+from tests.integration.install.grounds import Ground, Installed, group, kinds, profiles, push, starts
+from tests.unit.image.making import file, folder
 
 _METADATA = {"raid0": "raid1", "raid5": "raid1", "raid6": "raid1c3"}
 _DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}
@@ -115,17 +122,46 @@ def test_a_second_run_is_refused_and_wiping_makes_the_same_again(ground: Ground,
 
 
 def test_a_disk_that_fails_half_way_is_named(ground: Ground, tmp_path: Path) -> None:
-    """A file on a full disk takes no more, as a broken disk does."""
-    place = tmp_path / "small"
+    with failing(tmp_path, 4) as disk:
+        expect_named(ground.install(ground.node(group("os", "single", [disk])), accept=(1,)), disk)
+
+
+def test_a_disk_that_fails_is_named_where_another_stands_in_for_it(
+    ground: Ground, network: Network, registry: Registry, tmp_path: Path
+) -> None:
+    payload = file(b"srv/payload", random.Random(1).randbytes(24 * MB))  # noqa: S311  # what does not compress
+    image = push(network, registry, tmp_path, name="large", further=(folder(b"srv"), payload))
+    with blank(tmp_path, [700, 700]) as (system, sound), failing(tmp_path, 20) as disk:
+        groups = group("os", "single", [system]), group("data", "raid1", [sound, disk], srv="/srv")
+        failed = ground.install(ground.node(*groups, image=image), accept=(1,))
+        expect_named(failed, disk)
+        assert "writes that failed" in failed.stderr.decode()
+        assert str(sound.device) not in failed.stderr.decode().rpartition("Error:")[2]
+        assert not starts(system)
+
+
+@contextmanager
+def failing(tmp_path: Path, size: int) -> Iterator[Disk]:
+    """A disk that takes no more than ``size`` MB: its file is below a quota, and a loop device makes I/O errors of that.
+
+    Of what is written to a file on a full disk, btrfs does not count the errors.
+    """
+    place = tmp_path / "below"
     place.mkdir()
-    run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place])
-    try:
-        with attached([sparse(place / "disk.img", 700)]) as (disk,):
-            failed = ground.install(ground.node(group("os", "single", [disk])), accept=(1,))
-            assert str(disk.device) in failed.stderr.decode()
-            assert b"Traceback" not in failed.stderr
-    finally:
-        run(["umount", place])
+    with attached([sparse(tmp_path / "below.img", 1024)]) as (below,):
+        run(["mkfs.btrfs", "--quiet", below.device])
+        with mounted(below.device, place, filesystem="btrfs"):
+            run(["btrfs", "quota", "enable", place])
+            run(["btrfs", "subvolume", "create", place / "limited"])
+            run(["btrfs", "qgroup", "limit", f"{size}M", place / "limited"])
+            with attached([sparse(place / "limited/disk.img", 700)]) as (disk,):
+                yield disk
+
+
+def expect_named(failed: Completed, disk: Disk) -> None:
+    """Expect an error that names the disk."""
+    assert str(disk.device) in failed.stderr.decode().rpartition("Error:")[2]
+    assert b"Traceback" not in failed.stderr
 
 
 def _digest(device: Path) -> str:

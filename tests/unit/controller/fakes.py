@@ -144,6 +144,10 @@ class FakePlugin:
         self.world.asked("prepare_disks left")
 
     @hookimpl
+    def verify_disks(self) -> bool:
+        return True
+
+    @hookimpl
     def renew_disk(self) -> bool:
         return False
 

@@ -8,15 +8,13 @@ import os
 import shutil
 import ssl
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from docker import DockerClient
 
-from lab.daemons import start, wait_ready
 from lab.engine import Engine
 from lab.lying import Asked, Lying, lying
 from lab.network import CONTROLLER, Network
@@ -127,26 +125,6 @@ def test_the_layers_of_a_base_that_is_in_no_registry_are_those_of_the_last_push(
     assert layers[0][1] != layers[1][1]
 
 
-@contextmanager
-def other_registry(network: Network, directory: Path, port: int, **parts: object) -> Iterator[str]:
-    """A registry that is configured otherwise; gives its address."""
-    address = f"{CONTROLLER}:{port}"
-    http = {"addr": address, "secret": "none"} | ({"tls": parts.pop("tls")} if "tls" in parts else {})
-    storage = {"filesystem": {"rootdirectory": str(directory / "images")}}
-    (directory / "config.yml").write_text(json.dumps({"version": "0.1", "storage": storage, "http": http, **parts}))
-    daemon = start(network.command(["docker-registry", "serve", directory / "config.yml"]), log=directory / "log")
-
-    def answers() -> bool:
-        with network.connect(CONTROLLER, port):
-            return True
-
-    try:
-        wait_ready(daemon, answers, seconds=30, what="the registry to answer")
-        yield address
-    finally:
-        daemon.stop()
-
-
 def test_a_registry_with_tls_and_a_password(
     network: Network, engine: Engine, client: DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +134,8 @@ def test_a_registry_with_tls_and_a_password(
     users.write_text("terra:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n")
     auth = {"htpasswd": {"realm": "terra", "path": str(users)}}
     tls = {"certificate": str(certificate), "key": str(key)}
-    with other_registry(network, tmp_path, 5013, tls=tls, auth=auth) as address, network.inside():
+    with Registry(network, tmp_path / "registry", port=5013, tls=tls, auth=auth) as other, network.inside():
+        address = other.address
         with pytest.raises(TerraError, match=r"pushing .*: the certificate of .* is not trusted"):
             push(engine, client, f"{address}/tls:1")
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))

@@ -8,14 +8,11 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from docker import DockerClient
 
-from lab.daemons import start, wait_ready
 from lab.engine import Engine
 from lab.network import CONTROLLER, Network
 from lab.registry import Registry
@@ -60,26 +57,6 @@ def pull(
         return str(source.digest)
 
 
-@contextmanager
-def other_registry(network: Network, directory: Path, port: int, **parts: object) -> Iterator[str]:
-    """A registry that is configured otherwise; gives its address."""
-    address = f"{CONTROLLER}:{port}"
-    http = {"addr": address, "secret": "none"} | ({"tls": parts.pop("tls")} if "tls" in parts else {})
-    storage = {"filesystem": {"rootdirectory": str(directory / "images")}}
-    (directory / "config.yml").write_text(json.dumps({"version": "0.1", "storage": storage, "http": http, **parts}))
-    daemon = start(network.command(["docker-registry", "serve", directory / "config.yml"]), log=directory / "log")
-
-    def answers() -> bool:
-        with network.connect(CONTROLLER, port):
-            return True
-
-    try:
-        wait_ready(daemon, answers, seconds=30, what="the registry to answer")
-        yield address
-    finally:
-        daemon.stop()
-
-
 def test_push_tells_bytes_and_gives_the_digest_of_the_registry(push: Push, registry: Registry, network: Network) -> None:
     events: list[Event] = []
     digest = push(f"{registry.address}/pushed:1", events.append)
@@ -113,7 +90,8 @@ def test_push_where_nobody_answers(push: Push) -> None:
 
 
 def test_push_to_plain_http_that_the_engine_does_not_trust(push: Push, network: Network, tmp_path: Path) -> None:
-    with other_registry(network, tmp_path, 5010) as address:
+    with Registry(network, tmp_path / "registry", port=5010) as other:
+        address = other.address
         with pytest.raises(TerraError, match="speaks plain HTTP") as caught:
             push(f"{address}/plain:1")
         assert f'[docker] insecure = ["{address}"]' in caught.value.hint
@@ -200,7 +178,8 @@ def test_a_certificate_that_is_not_trusted_is_refused(
     options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=registry", "-addext"]
     run(["openssl", "req", *options, f"subjectAltName=IP:{CONTROLLER}", "-keyout", key, "-out", certificate])
     tls = {"certificate": str(certificate), "key": str(key)}
-    with other_registry(network, tmp_path, 5011, tls=tls) as address:
+    with Registry(network, tmp_path / "registry", port=5011, tls=tls) as other:
+        address = other.address
         with pytest.raises(TerraError, match=r"the certificate of .* is not trusted") as caught:
             pull(network, f"{address}/tls:1", tmp_path / "layout")
         assert f"/etc/docker/certs.d/{address}/ca.crt" in caught.value.hint
@@ -217,7 +196,8 @@ def test_a_password_is_asked_for_and_taken_from_docker_login(
     users = tmp_path / "users"
     users.write_text("terra:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n")
     auth = {"htpasswd": {"realm": "terra", "path": str(users)}}
-    with other_registry(network, tmp_path, 5000 + 12, auth=auth) as address:
+    with Registry(network, tmp_path / "registry", port=5012, auth=auth) as other:
+        address = other.address
         with pytest.raises(TerraError, match="refused it") as caught:
             pull(network, f"{address}/private:1", tmp_path / "layout", insecure=(address,))
         assert caught.value.hint == f"log in: docker login {address}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import AttrsInstance, frozen
 from litestar import Litestar, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
@@ -24,12 +25,23 @@ from terra_orbit.agent.logs import show_logs
 from terra_orbit.agent.metrics import Metrics
 from terra_orbit.agent.moves import Moves
 from terra_orbit.agent.overview import Overview
-from terra_orbit.agent.requests import KillRequest, MigrateRequest, RestoreRequest, StopRequest, StoreRequest
-from terra_orbit.agent.store import Record
+from terra_orbit.agent.records import Record
+from terra_orbit.agent.requests import (
+    LONGEST_STOP,
+    KillRequest,
+    MigrateRequest,
+    RestoreRequest,
+    StopRequest,
+    StoreRequest,
+    parse_signal,
+)
 from terra_orbit.service import AGENT
 from terra_orbit.vhost import Vhost
 
 _SOURCE = "vhost.toml"
+_Model = TypeVar("_Model", bound=AttrsInstance)
+_Begun = dict[str, str]
+_Asked = Request[Any, Any, Any]
 
 
 @frozen(kw_only=True)
@@ -46,6 +58,23 @@ class Context:
     overview: Overview
     moves: Moves
     operations: Operations
+
+    def begin(self, kind: str, subject: str, work: Callable[[Report], Record | Mapping[str, Any]]) -> _Begun:
+        """Begin long work, whose result is a container or something of its own; gives the operation that does it."""
+
+        def done(report: Report) -> Mapping[str, Any]:
+            result = work(report)
+            return self.shown(result) if isinstance(result, Record) else result
+
+        return begun(self.operations.start(kind, subject, done))
+
+    def shown(self, record: Record) -> dict[str, Any]:
+        """What a client is told of a container that was changed."""
+        addresses = [one for attachment in self.containers.store.attachments(record) for one in attachment.addresses]
+        return {"id": record.id, "state": record.state.value, "revision": record.revision, "addresses": addresses}
+
+
+_Here = NamedDependency[Context]
 
 
 def make_api(context: Context, health: Health, token: str) -> Litestar:
@@ -64,6 +93,7 @@ def make_api(context: Context, health: Health, token: str) -> Litestar:
         push_container,
         restore_container,
         migrate_container,
+        show_memory,
         run_program,
         show_logs,
         *OPERATION_ROUTES,
@@ -82,133 +112,108 @@ def make_api(context: Context, health: Health, token: str) -> Litestar:
 
 
 @get("/v1/containers", sync_to_thread=True)
-def list_containers(context: NamedDependency[Context]) -> list[dict[str, Any]]:
+def list_containers(context: _Here) -> list[dict[str, Any]]:
     """Every container, with how it does."""
     return context.overview.all()
 
 
 @get("/v1/containers/{name:str}", sync_to_thread=True)
-def show_container(context: NamedDependency[Context], name: FromPath[str]) -> dict[str, Any]:
+def show_container(context: _Here, name: FromPath[str]) -> dict[str, Any]:
     """One container, with all that is known of it."""
     return context.overview.one(name)
 
 
+@get("/v1/memory", sync_to_thread=True)
+def show_memory(context: _Here) -> dict[str, str]:
+    """Why what programs have in memory can neither be stored nor brought back here; empty when it can."""
+    return {"problem": context.containers.checkpoints.problem()}
+
+
 @post("/v1/containers", status_code=202)
-async def create_container(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
+async def create_container(context: _Here, request: _Asked) -> _Begun:
     """Make the container whose vhost.toml, as JSON, is the body; gives the operation that does it."""
     document = make_document(await table_of(request), Vhost, source=_SOURCE)
-    work = context.containers.create
-    return begun(
-        context.operations.start("create", document.value.id, lambda report: _shown(context, work(document, report)))
-    )
+    return context.begin("create", document.value.id, lambda report: context.containers.create(document, report))
 
 
 @post("/v1/containers/{name:str}/update", status_code=202)
-async def update_container(
-    context: NamedDependency[Context], request: Request[Any, Any, Any], name: FromPath[str]
-) -> dict[str, str]:
+async def update_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Let a container be what the vhost.toml in the body says; gives the operation that does it."""
-    raw = {**await table_of(request), "id": name}
-    document = make_document(raw, Vhost, source=_SOURCE)
+    document = make_document({**await table_of(request), "id": name}, Vhost, source=_SOURCE)
 
     def work(report: Report) -> dict[str, Any]:
         record, changed = context.containers.update(document, report)
-        return {**_shown(context, record), "changed": changed}
+        return {**context.shown(record), "changed": changed}
 
-    return begun(context.operations.start("update", name, work))
+    return context.begin("update", name, work)
 
 
 @delete("/v1/containers/{name:str}", status_code=202, sync_to_thread=True)
-def delete_container(context: NamedDependency[Context], name: FromPath[str], seconds: int = STOP_SECONDS) -> dict[str, str]:
+def delete_container(context: _Here, name: FromPath[str], seconds: int = STOP_SECONDS) -> _Begun:
     """Take a container away; gives the operation that does it."""
     context.containers.store.get(name)
 
     def work(report: Report) -> dict[str, Any]:
-        context.containers.delete(name, _bounded(seconds), report)
+        context.containers.delete(name, min(max(seconds, 0), LONGEST_STOP), report)
         return {"id": name}
 
-    return begun(context.operations.start("delete", name, work))
+    return context.begin("delete", name, work)
 
 
 @post("/v1/containers/{name:str}/start", status_code=202, sync_to_thread=True)
-def start_container(context: NamedDependency[Context], name: FromPath[str]) -> dict[str, str]:
+def start_container(context: _Here, name: FromPath[str]) -> _Begun:
     """Start a container; gives the operation that does it."""
-    work = context.containers.start
-    return begun(context.operations.start("start", name, lambda report: _shown(context, work(name, report))))
+    return context.begin("start", name, lambda report: context.containers.start(name, report))
 
 
 @post("/v1/containers/{name:str}/stop", status_code=202)
-async def stop_container(
-    context: NamedDependency[Context], request: Request[Any, Any, Any], name: FromPath[str]
-) -> dict[str, str]:
+async def stop_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Stop a container; gives the operation that does it."""
-    asked = make_document(await table_of(request), StopRequest, source="request").value
-    work = context.containers.stop
-    return begun(context.operations.start("stop", name, lambda report: _shown(context, work(name, asked.seconds, report))))
+    asked = await _body(request, StopRequest)
+    return context.begin("stop", name, lambda report: context.containers.stop(name, asked.seconds, report))
 
 
 @post("/v1/containers/{name:str}/kill", status_code=202)
-async def kill_container(
-    context: NamedDependency[Context], request: Request[Any, Any, Any], name: FromPath[str]
-) -> dict[str, str]:
+async def kill_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Send a signal to a container; gives the operation that does it."""
-    asked = make_document(await table_of(request), KillRequest, source="request").value
-    work = context.containers.kill
-    return begun(context.operations.start("kill", name, lambda _: _shown(context, work(name, asked.signal))))
+    asked = await _body(request, KillRequest)
+    return context.begin("kill", name, lambda _: context.containers.kill(name, parse_signal(asked.signal)))
 
 
 @post("/v1/containers/{name:str}/rollback", status_code=202, sync_to_thread=True)
-def rollback_container(context: NamedDependency[Context], name: FromPath[str]) -> dict[str, str]:
+def rollback_container(context: _Here, name: FromPath[str]) -> _Begun:
     """Return a container to its former revision; gives the operation that does it."""
-    work = context.containers.rollback
-    return begun(context.operations.start("rollback", name, lambda report: _shown(context, work(name, report))))
+    return context.begin("rollback", name, lambda report: context.containers.rollback(name, report))
 
 
 @post("/v1/containers/{name:str}/checkpoint", status_code=202)
-async def checkpoint_container(
-    context: NamedDependency[Context], request: Request[Any, Any, Any], name: FromPath[str]
-) -> dict[str, str]:
+async def checkpoint_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Store a container as an image; gives the operation that does it."""
-    asked = make_document(await table_of(request), StoreRequest, source="request").value
-    work = context.moves.checkpoint
-    return begun(context.operations.start("checkpoint", name, lambda report: work(name, asked.ref, report, live=asked.live)))
+    asked = await _body(request, StoreRequest)
+    return context.begin("checkpoint", name, lambda report: context.moves.checkpoint(name, asked.ref, report, live=asked.live))
 
 
 @post("/v1/containers/{name:str}/push", status_code=202)
-async def push_container(
-    context: NamedDependency[Context], request: Request[Any, Any, Any], name: FromPath[str]
-) -> dict[str, str]:
+async def push_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Store a container as an image, and give that to its registry; gives the operation that does it."""
-    asked = make_document(await table_of(request), StoreRequest, source="request").value
-    return begun(context.operations.start("push", name, lambda report: context.moves.push(name, asked.ref, report)))
+    asked = await _body(request, StoreRequest)
+    return context.begin("push", name, lambda report: context.moves.push(name, asked.ref, report))
 
 
 @post("/v1/restore", status_code=202)
-async def restore_container(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
+async def restore_container(context: _Here, request: _Asked) -> _Begun:
     """Make a container of a checkpoint; gives the operation that does it."""
-    asked = make_document(await table_of(request), RestoreRequest, source="request").value
-
-    def work(report: Report) -> dict[str, Any]:
-        return _shown(context, context.moves.restore(asked.image, report, name=asked.id, macs=asked.macs))
-
-    return begun(context.operations.start("restore", str(asked.image), work))
+    asked = await _body(request, RestoreRequest)
+    return context.begin("restore", str(asked.image), lambda report: context.moves.restore(asked, report))
 
 
 @post("/v1/containers/{name:str}/migrate", status_code=202)
-async def migrate_container(
-    context: NamedDependency[Context], request: Request[Any, Any, Any], name: FromPath[str]
-) -> dict[str, str]:
+async def migrate_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Move a container to another agent; gives the operation that does it."""
-    asked = make_document(await table_of(request), MigrateRequest, source="request").value
+    asked = await _body(request, MigrateRequest)
     target = Client(asked.to, token=asked.token, port=API_PORT, service=AGENT)
-    work = context.moves.migrate
-    return begun(context.operations.start("migrate", name, lambda report: work(name, target, asked.ref, report)))
+    return context.begin("migrate", name, lambda report: context.moves.migrate(name, target, asked, report))
 
 
-def _shown(context: Context, record: Record) -> dict[str, Any]:
-    addresses = [one for attachment in context.containers.store.attachments(record) for one in attachment.addresses]
-    return {"id": record.id, "state": record.state.value, "revision": record.revision, "addresses": addresses}
-
-
-def _bounded(seconds: int) -> int:
-    return min(max(seconds, 0), 3600)
+async def _body(request: _Asked, model: type[_Model]) -> _Model:
+    return make_document(await table_of(request), model, source="request").value

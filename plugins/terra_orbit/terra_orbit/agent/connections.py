@@ -17,9 +17,11 @@ from terra_core.system.process import uninterrupted
 from terra_orbit.agent import cni, links
 from terra_orbit.agent.conf import Ground, render
 from terra_orbit.agent.dhcp import Dhcp
+from terra_orbit.agent.inform import Names, ask_names
 from terra_orbit.agent.places import OrbitPlaces
 from terra_orbit.agent.processes import alive, network_of, started
-from terra_orbit.agent.store import Attachment, Record, Store
+from terra_orbit.agent.records import Attachment, Record
+from terra_orbit.agent.store import Store
 from terra_orbit.networks import IpamType, Network, NetworkType
 from terra_orbit.vhost import Vhost
 
@@ -92,6 +94,19 @@ class Connections:
             if one.revision == record.revision and one.addresses and alive(one.pid, one.started)
         }
         return wanted == right and len(attachments) == len(wanted)
+
+    def names(self, record: Record) -> Names | None:
+        """How names are looked up, as the DHCP server of the first network that has one tells."""
+        for attachment in self._store.attachments(record):
+            call = _call(record, attachment)
+            if not _leased(attachment) or not attachment.addresses or not call.namespace:
+                continue
+            address = attachment.addresses[0].partition("/")[0]
+            try:
+                return ask_names(Path(call.namespace), attachment.interface, address, attachment.mac)
+            except (OSError, TerraError) as error:
+                _log.warning("the name servers cannot be asked for", container=record.id, reason=str(error))
+        return None
 
     @contextmanager
     def held(self, record: Record) -> Iterator[None]:

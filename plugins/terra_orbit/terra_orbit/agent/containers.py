@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +15,16 @@ from terra_core.config.loader import Document, make_document
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report, silent
+from terra_orbit.agent.checkpoints import Checkpoints
 from terra_orbit.agent.configs import check_sources, same_content
 from terra_orbit.agent.connections import Connections, fresh_macs
 from terra_orbit.agent.convergence import STOP_SECONDS, Convergence
 from terra_orbit.agent.engine import Engine
 from terra_orbit.agent.images import Images
 from terra_orbit.agent.places import OrbitPlaces
-from terra_orbit.agent.rendering import LABEL_VHOST
-from terra_orbit.agent.store import Record, State, Store
+from terra_orbit.agent.records import Record, State
+from terra_orbit.agent.rendering import LABEL_VHOST, label_of
+from terra_orbit.agent.store import Store
 from terra_orbit.vhost import Vhost
 
 _log = structlog.get_logger(__name__)
@@ -40,21 +43,26 @@ class Containers:
         self.store = store
         self.connections = Connections(store, places)
         self.images = Images(engine)
-        self.convergence = Convergence(engine, store, self.connections, self.images, places)
+        self.checkpoints = Checkpoints(engine, self.images, places.state / "memory")
+        self.convergence = Convergence(engine, store, self.connections, self.images, self.checkpoints, places)
         self._busy: set[str] = set()
         self._lock = threading.Lock()
 
-    def create(self, document: Document[Vhost], report: Report = silent, *, macs: Sequence[str] = ()) -> Record:
+    def create(
+        self, document: Document[Vhost], report: Report = silent, *, macs: Sequence[str] = (), live: bool = False
+    ) -> Record:
         """Make a container and start it; nothing of it is left when that fails.
 
         :param document: its vhost.toml.
         :param macs: the hardware addresses of its networks; new ones when left out.
+        :param live: let it go on from the memory that its image holds.
         :raises ConflictError: when there is one of this id.
         """
         vhost = document.value
         with self.claim(vhost.id):
             self._check(vhost)
-            image = str(self.images.ensure(vhost.image, report)["Id"])
+            found = self.images.ensure(vhost.image, report)
+            image = str(found["Id"]) if live else self.checkpoints.base(found)
             record = self.store.create(document.raw, vhost, image, fresh_macs(vhost, macs))
             try:
                 report(Event("create", f"starting {vhost.id}"))
@@ -73,9 +81,9 @@ class Containers:
         """
         vhost = document.value
         with self.claim(vhost.id):
-            record = self._existing(vhost.id)
+            record = self.existing(vhost.id)
             self._check(vhost)
-            image = str(self.images.ensure(vhost.image, report)["Id"])
+            image = self.checkpoints.base(self.images.ensure(vhost.image, report))
             if self._is_up_to_date(record, document, image):
                 return record, False
             former, state = record.revision, record.state
@@ -96,7 +104,7 @@ class Containers:
         :raises ConflictError: when there is no former one.
         """
         with self.claim(name):
-            record = self._existing(name)
+            record = self.existing(name)
             former = record.former
             if former is None:
                 raise ConflictError(f"{name} has one revision only, and no former one to return to")
@@ -108,7 +116,7 @@ class Containers:
     def start(self, name: str, report: Report = silent) -> Record:
         """Start a container that was stopped."""
         with self.claim(name):
-            record = self.store.change(self._existing(name), state=State.RUNNING, problem="")
+            record = self.store.change(self.existing(name), state=State.RUNNING, problem="")
             report(Event("start", f"starting {name}"))
             self.convergence.bring(record, patient=True)
             return self.store.fresh(record)
@@ -119,7 +127,7 @@ class Containers:
         :param seconds: how long it has to end by itself.
         """
         with self.claim(name):
-            record = self.store.change(self._existing(name), state=State.STOPPED, problem="")
+            record = self.store.change(self.existing(name), state=State.STOPPED, problem="")
             report(Event("stop", f"stopping {name}"))
             self.convergence.bring(record, stop_seconds=seconds)
             return self.store.fresh(record)
@@ -130,7 +138,7 @@ class Containers:
         :raises ConflictError: when it does not run.
         """
         with self.claim(name):
-            record = self._existing(name)
+            record = self.existing(name)
             engine_id = self.running(name)
             if signal == "SIGKILL":
                 record = self.store.change(record, state=State.STOPPED, problem="")
@@ -149,6 +157,17 @@ class Containers:
             report(Event("delete", f"stopping {name}"))
             with uninterrupted():
                 self.convergence.bring(record, stop_seconds=seconds)
+
+    def existing(self, name: str) -> Record:
+        """The record of a container that is to stay.
+
+        :raises NotFoundError: when there is none of this id.
+        :raises ConflictError: when it is being deleted.
+        """
+        record = self.store.get(name)
+        if record.state is State.DELETING:
+            raise ConflictError(f"{name} is being deleted", hint="wait for the end of it")
+        return record
 
     def running(self, name: str) -> str:
         """The engine's id of a container that runs.
@@ -194,23 +213,17 @@ class Containers:
         :param name: another id than the one that it had.
         :raises NotFoundError: when the image holds none.
         """
-        text = ((image.get("Config") or {}).get("Labels") or {}).get(LABEL_VHOST)
+        text = label_of(image, LABEL_VHOST)
         if not text:
             raise NotFoundError(f"{reference}: is no checkpoint of a container: its label {LABEL_VHOST} is missing")
         try:
-            raw = json.loads(text)
+            raw = json.loads(text if text.startswith("{") else base64.urlsafe_b64decode(text))
         except ValueError:
             raise TerraError(f"{reference}: its label {LABEL_VHOST} is not JSON") from None
         if not isinstance(raw, dict):
             raise TerraError(f"{reference}: its label {LABEL_VHOST} is not a JSON object")
         raw |= {"image": reference, **({"id": name} if name else {})}
         return make_document(raw, Vhost, source=f"checkpoint {reference}")
-
-    def _existing(self, name: str) -> Record:
-        record = self.store.get(name)
-        if record.state is State.DELETING:
-            raise ConflictError(f"{name} is being deleted", hint="wait for the end of it")
-        return record
 
     def _check(self, vhost: Vhost) -> None:
         check_sources(vhost)

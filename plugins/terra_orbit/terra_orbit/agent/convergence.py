@@ -8,15 +8,18 @@ from pathlib import Path
 import structlog
 
 from terra_core.errors import NotFoundError, TerraError
+from terra_orbit.agent.checkpoints import Checkpoints
 from terra_orbit.agent.configs import check_sources, remove_configs, write_configs
 from terra_orbit.agent.connections import Connections
 from terra_orbit.agent.engine import Engine, Found, Process
 from terra_orbit.agent.images import Images
 from terra_orbit.agent.places import OrbitPlaces
+from terra_orbit.agent.records import Record, State
 from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, render
-from terra_orbit.agent.store import Record, State, Store
+from terra_orbit.agent.store import Store
 
 _log = structlog.get_logger(__name__)
+_RESOLVER = "/etc/resolv.conf"
 STOP_SECONDS = 10
 """How long a container has to end by itself, unless its user says otherwise."""
 
@@ -28,16 +31,24 @@ class Convergence:
     :param store: the records.
     :param connections: their networks.
     :param images: what their images are.
+    :param checkpoints: their memory.
     :param places: where their files are.
     """
 
     def __init__(
-        self, engine: Engine, store: Store, connections: Connections, images: Images, places: OrbitPlaces
+        self,
+        engine: Engine,
+        store: Store,
+        connections: Connections,
+        images: Images,
+        checkpoints: Checkpoints,
+        places: OrbitPlaces,
     ) -> None:
         self._engine = engine
         self._store = store
         self._connections = connections
         self._images = images
+        self._checkpoints = checkpoints
         self._places = places
 
     def bring(
@@ -45,19 +56,23 @@ class Convergence:
         record: Record,
         *,
         patient: bool = False,
+        faithful: bool = False,
         stop_seconds: int = STOP_SECONDS,
         starting: Callable[[Record], Record] = lambda record: record,
     ) -> None:
         """Make a container what its record says.
 
         :param patient: somebody waits for it: one that ends at once is an error with its last words.
+        :param faithful: one that has memory to go on from and cannot is an error, and not started anew.
         :param stop_seconds: how long what has to end may take.
-        :param starting: called before a container that is there is started again; takes note of that in the record.
+        :param starting: called before a container that was started before is started again; takes note of that in the record.
         :raises TerraError: when a step fails; every step may be taken again.
         """
         found = self._engine.of(record.uid)
         if record.state is State.RUNNING:
-            self._run(record, found, starting, patient=patient, stop_seconds=stop_seconds)
+            engine_id = self._run(record, found, starting, faithful=faithful, stop_seconds=stop_seconds)
+            if patient:
+                self._process(record, engine_id)
         else:
             self._halt(record, found, stop_seconds)
         if record.state is State.DELETING:
@@ -87,28 +102,38 @@ class Convergence:
         found: Sequence[Found],
         starting: Callable[[Record], Record],
         *,
-        patient: bool,
+        faithful: bool,
         stop_seconds: int,
-    ) -> None:
+    ) -> str:
         own = next((one for one in found if one.revision == record.revision), None)
-        if own is not None and own.running and self._connections.attached(record, self._store.attachments(record)):
-            self._stop([one for one in found if one.revision != record.revision], stop_seconds)
+        others = [one for one in found if one.revision != record.revision]
+        running = own.engine_id if own is not None and own.running else ""
+        if running and self._connections.attached(record, self._store.attachments(record)):
+            self._stop(others, stop_seconds)
             self.tidy(record)
-            return
+            return running
         # What a former process was connected to goes with it, all but its addresses.
         with self._connections.held(record):
-            self._stop([one for one in found if one.revision != record.revision], stop_seconds)
+            self._stop(others, stop_seconds)
             self._connections.detach(record)
-        if own is not None and not own.running:
-            record = starting(record)
-        engine_id = own.engine_id if own is not None else self._make(record)
-        if own is None or not own.running:
-            self._start(record, engine_id)
+        engine_id = running or self._begin(record, own, starting, faithful=faithful)
         self._connect(record, engine_id)
-        if patient:
-            self._process(record, engine_id)
-        if len(found) > 1:
+        if others:
             self.tidy(record)
+        return engine_id
+
+    def _begin(
+        self, record: Record, own: Found | None, starting: Callable[[Record], Record], *, faithful: bool
+    ) -> str:
+        """Start a container that does not run; gives the engine's id of it."""
+        if own is not None and not own.fresh:
+            self._start(starting(record), own.engine_id, faithful=faithful)
+            return own.engine_id
+        if own is not None:  # how far somebody got who was ended before it was started, nobody knows
+            self._engine.remove(own.engine_id)
+        engine_id = self._make(record)
+        self._start(record, engine_id, faithful=True)
+        return engine_id
 
     def _connect(self, record: Record, engine_id: str) -> None:
         pid = self._process(record, engine_id)
@@ -117,6 +142,20 @@ class Convergence:
         except TerraError:
             self._process(record, engine_id)  # it may have ended meanwhile, which is the better reason
             raise
+        self._name(record, engine_id)
+
+    def _name(self, record: Record, engine_id: str) -> None:
+        """Let a container look names up where its network's DHCP server says, unless its file gives it a resolv.conf."""
+        vhost = record.current.vhost
+        given = {*(mount.destination for mount in vhost.mounts), *(config.path for config in vhost.configs.values())}
+        names = None if _RESOLVER in given else self._connections.names(record)
+        path = self._engine.resolver(engine_id) if names is not None else None
+        if names is None or path is None:
+            return
+        try:
+            path.write_text(names.as_file())  # in place: another file would not be seen through the mount
+        except OSError as error:
+            _log.warning("the name servers cannot be written down", container=record.id, reason=str(error))
 
     def _process(self, record: Record, engine_id: str) -> int:
         """The first process of a container.
@@ -148,28 +187,45 @@ class Convergence:
     def _make(self, record: Record) -> str:
         revision = record.current
         check_sources(revision.vhost)
-        image = self._engine.image(revision.image)
+        image = self._images.find(revision.image)
         if image is None:
             raise NotFoundError(
                 f"{record.id}: its image {revision.vhost.image} is not in the engine any more",
                 hint=f"pull it, and run: ob create --update with its vhost.toml, or delete it: ob delete {record.id}",
             )
         labels = {LABEL_UID: record.uid, LABEL_REVISION: str(revision.number), LABEL_AGENT: self._store.agent}
+        base = self._checkpoints.base(image)
         body = render(
             revision.vhost,
-            image=revision.image,
+            image=base,
             facts=self._images.facts(revision.vhost, image),
             configs=write_configs(revision.vhost, self._config_directory(record)),
             labels=labels,
         )
-        return self._engine.create(f"{record.id}.{revision.number}.{record.uid}", body)
+        engine_id = self._engine.create(f"{record.id}.{revision.number}.{record.uid}", body)
+        if base != image["Id"]:
+            self._checkpoints.put(revision.image, engine_id)
+        return engine_id
 
-    def _start(self, record: Record, engine_id: str) -> None:
+    def _start(self, record: Record, engine_id: str, *, faithful: bool) -> None:
         check_sources(record.current.vhost)
         try:
-            self._engine.start(engine_id)
+            if not self._checkpoints.pending(engine_id):
+                self._engine.start(engine_id)
+            else:
+                self._go_on(record, engine_id, faithful=faithful)
         except TerraError as error:
             raise TerraError(f"{record.id}: {error.message}", hint=error.hint) from error
+
+    def _go_on(self, record: Record, engine_id: str, *, faithful: bool) -> None:
+        try:
+            self._checkpoints.start(engine_id)
+        except TerraError as error:
+            if faithful:
+                raise
+            _log.warning("starts anew, because it cannot go on from its memory", container=record.id, reason=str(error))
+            self._checkpoints.forget(engine_id)
+            self._engine.start(engine_id)
 
     def _ended(self, record: Record, engine_id: str, process: Process) -> TerraError:
         how = "for want of memory" if process.killed else f"with exit code {process.code}"

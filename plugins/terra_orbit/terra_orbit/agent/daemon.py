@@ -59,8 +59,10 @@ def run_agent(settings: Settings, places: Places) -> None:
         engine = Engine(settings.engine, store.agent)
         stack.callback(engine.close)
         containers, operations = Containers(engine, store, own), Operations(settings.jobs)
+        containers.checkpoints.clear({revision.image for record in store.all() for revision in record.revisions})
         token = read_or_make_token(places.token)
-        supervision, health = Supervision(containers), Health(store)
+        moves = Moves(containers)
+        supervision, health = Supervision(containers, moves), Health(store)
         overview = Overview(containers, supervision, health)
         stack.callback(health.close)
         stack.callback(operations.stop)
@@ -68,7 +70,7 @@ def run_agent(settings: Settings, places: Places) -> None:
         stack.enter_context(watching(_careful(overview.sample)))
         stack.enter_context(watching(_careful(overview.measure), seconds=_SIZE_SECONDS))
         stack.enter_context(watching(_careful(health.look), seconds=_HEALTH_SECONDS))
-        context = Context(containers=containers, overview=overview, moves=Moves(containers), operations=operations)
+        context = Context(containers=containers, overview=overview, moves=moves, operations=operations)
         serve(
             make_api(context, health, token),
             listener,

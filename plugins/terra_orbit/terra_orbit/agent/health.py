@@ -16,7 +16,8 @@ from attrs import frozen
 
 from terra_core.system.namespaces import in_network
 from terra_orbit.agent.processes import alive, network_of
-from terra_orbit.agent.store import Attachment, Record, State, Store
+from terra_orbit.agent.records import Attachment, Record, State
+from terra_orbit.agent.store import Store
 from terra_orbit.vhost import Check, Service
 
 _log = structlog.get_logger(__name__)

@@ -1,21 +1,37 @@
-"""What images are: whether the engine has them, what their program is, what their paths are."""
+"""The images of an engine: got, stored and handed on; what their program is, and what their paths are."""
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from docker.errors import ImageNotFound, NotFound
+
 from terra_core.config.values import ImageReference
-from terra_core.errors import NotFoundError
-from terra_core.system.progress import Report
-from terra_orbit.agent.engine import Engine
-from terra_orbit.agent.rendering import Facts, Kind
+from terra_core.errors import NotFoundError, TerraError
+from terra_core.system.progress import Event, Report, silent
+from terra_orbit.agent.engine import PROBE, Engine, explained
+from terra_orbit.agent.rendering import (
+    LABEL_AGENT,
+    LABEL_PASSING,
+    LABEL_REVISION,
+    LABEL_UID,
+    LABEL_VHOST,
+    Facts,
+    Kind,
+    label_of,
+)
 from terra_orbit.capabilities import grantable, is_whole
 from terra_orbit.vhost import Vhost
 
 _INITS = ("init", "systemd")
+_DIRECTORY = 1 << 31
+"""In the modes that the engine gives, which are Go's."""
 _UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers")
 
 
@@ -35,10 +51,10 @@ class Images:
 
         :raises TerraError: when it cannot be had.
         """
-        found = self._engine.image(str(reference))
+        found = self.find(str(reference))
         if found is None:
-            self._engine.pull(reference, report)
-            found = self._engine.image(str(reference))
+            self._pull(reference, report)
+            found = self.find(str(reference))
         if found is None:
             raise NotFoundError(f"the engine has no image {reference}, though it was pulled")
         return found
@@ -55,17 +71,152 @@ class Images:
             capabilities=grantable(),
             privileged_mode=is_whole(),
             unified=_UNIFIED.exists(),
+            podman=self._engine.is_podman,
         )
+
+    def find(self, reference: str) -> dict[str, Any] | None:
+        """An image that the engine has."""
+        with explained(f"looking for the image {reference}"):
+            try:
+                found: dict[str, Any] = self._engine.client.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs forgot its types
+            except ImageNotFound:
+                return None
+            return found
+
+    def push(self, reference: ImageReference, report: Report) -> None:
+        """Give an image to its registry.
+
+        :raises TerraError: as the engine says it.
+        """
+        doing = f"pushing {reference}"
+        report(Event("push", doing))
+        with explained(doing):
+            name = f"{reference.registry}/{reference.path}"
+            for record in self._engine.client.push(name, tag=reference.tag, stream=True, decode=True):
+                _take(record, "push", doing, report)
+
+    @contextmanager
+    def archive(self, image: str, path: str) -> Iterator[Iterator[bytes]]:
+        """The tar of a path of an image, in pieces.
+
+        :raises NotFoundError: when the image has no such path.
+        """
+        with self._opened(image) as probe:
+            pieces, _ = self._engine.client.get_archive(probe, path)
+            yield iter(pieces)
+
+    def load(self, archive: Path) -> None:
+        """Make the images of an archive known to the engine, as ``docker load`` does."""
+        with explained("storing an image"), archive.open("rb") as content:
+            for record in self._engine.client.load_image(content):  # type: ignore[no-untyped-call]  # see find
+                _take(record, "store", "storing an image", silent)
+
+    def commit(self, engine_id: str, reference: ImageReference | None, vhost: Mapping[str, Any]) -> str:
+        """Make an image of a container's file system, with its configuration as a label; gives the image's id.
+
+        :param reference: its name; it has none when left out, and is removed by :meth:`sweep` when nobody did so before.
+        """
+        # The image must not pass for this agent's: whatever an engine makes of it would inherit the labels.
+        labels = {LABEL_VHOST: json.dumps(vhost), LABEL_AGENT: "", LABEL_UID: "", LABEL_REVISION: "0", LABEL_PASSING: ""}
+        place: dict[str, Any] = {"repository": None, "tag": None}
+        if reference is None:
+            labels[LABEL_PASSING] = self._engine.agent
+        else:
+            place = {"repository": f"{reference.registry}/{reference.path}", "tag": reference.tag}
+        with explained(f"storing the container as {reference}" if reference else "storing its file system"):
+            image = str(self._engine.client.commit(engine_id, **place, conf={"Labels": labels})["Id"])
+            if label_of(self.find(image) or {}, LABEL_VHOST):
+                return image
+            # Podman reads labels from the query only, whose quoting is not to be trusted with JSON.
+            labels[LABEL_VHOST] = base64.urlsafe_b64encode(labels[LABEL_VHOST].encode()).decode()
+            changes = [f'LABEL {name}="{value}"' for name, value in labels.items()]
+            labelled = str(self._engine.client.commit(engine_id, **place, changes=changes)["Id"])
+        with suppress(TerraError):
+            self.remove(image)
+        return labelled
+
+    def remove(self, image: str) -> None:
+        """Remove an image that has no name; what others share of it stays."""
+        with explained("removing an image"), suppress(NotFound):
+            self._engine.client.remove_image(image, noprune=True)
+
+    def sweep(self, kept: Collection[str]) -> None:
+        """Remove the images without a name that were to become others, or that containers were made of which are gone.
+
+        :param kept: the ids of those that are still needed.
+        """
+        with explained("looking for images"):
+            filters = {"dangling": True, "label": [f"{LABEL_PASSING}={self._engine.agent}"]}
+            left = [str(one["Id"]) for one in self._engine.client.images(filters=filters)]
+        for image in left:
+            if image not in kept:
+                with suppress(TerraError):  # a container is made of it
+                    self.remove(image)
 
     def _kinds(self, image: str, paths: Sequence[str]) -> dict[str, tuple[Kind, str]]:
         with self._lock:
             unknown = [path for path in paths if (image, path) not in self._known]
         if unknown:
-            found = self._engine.kinds(image, unknown)
+            found = self._look(image, unknown)
             with self._lock:
                 self._known.update({(image, path): kind for path, kind in found.items()})
         with self._lock:
             return {path: self._known[image, path] for path in paths}
+
+    def _pull(self, reference: ImageReference, report: Report) -> None:
+        """Get an image from its registry.
+
+        :raises TerraError: as the engine says it.
+        """
+        doing = f"pulling {reference}"
+        report(Event("pull", doing))
+        name = f"{reference.registry}/{reference.path}"
+        with explained(doing):
+            tag = reference.digest or reference.tag
+            for record in self._engine.client.pull(name, tag=tag, stream=True, decode=True):
+                _take(record, "pull", doing, report)
+
+    def _look(self, image: str, paths: Sequence[str]) -> dict[str, tuple[Kind, str]]:
+        """What paths of an image are, and where those lead that are symbolic links."""
+        with self._opened(image) as probe:
+            return {path: self._kind(probe, path) for path in paths}
+
+    @contextmanager
+    def _opened(self, image: str) -> Iterator[str]:
+        """A container that only shows what is in an image, and never runs."""
+        with explained("looking into the image"):
+            labels = {LABEL_AGENT: self._engine.agent, LABEL_UID: PROBE}
+            made = self._engine.client.create_container_from_config(  # type: ignore[no-untyped-call]  # see find
+                {"Image": image, "Cmd": ["probe"], "Labels": labels, "HostConfig": {"NetworkMode": "none"}}
+            )
+            try:
+                yield str(made["Id"])
+            finally:
+                self._engine.client.remove_container(made["Id"], force=True)
+
+    def _kind(self, engine_id: str, path: str, depth: int = 8) -> tuple[Kind, str]:
+        target = path
+        while depth:
+            try:
+                stream, stat = self._engine.client.get_archive(engine_id, target)
+            except NotFound:
+                return Kind.MISSING, target
+            stream.close()
+            link = str(stat.get("linkTarget") or "")
+            if not link or link == target:
+                return (Kind.DIRECTORY if int(stat["mode"]) & _DIRECTORY else Kind.FILE), target
+            target = link if link.startswith("/") else str(Path(target).parent / link)
+            depth -= 1
+        return Kind.MISSING, target
+
+
+def _take(record: Mapping[str, Any], step: str, doing: str, report: Report) -> None:
+    if "error" in record or "errorDetail" in record:
+        said = str((record.get("errorDetail") or {}).get("message") or record.get("error"))
+        raise TerraError(f"{doing}: {said}")
+    detail = record.get("progressDetail") or {}
+    if "current" in detail:
+        report(Event(step, doing, int(detail["current"]), None))
 
 
 def _program(vhost: Vhost, image: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from terra_orbit.agent.connections import interface_addresses
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.engine import Found
 from terra_orbit.agent.health import Health
-from terra_orbit.agent.store import Attachment, Record, State
+from terra_orbit.agent.records import Attachment, Record, State
 from terra_orbit.agent.supervision import Supervision
 from terra_orbit.agent.usage import Usage, read_usage
 

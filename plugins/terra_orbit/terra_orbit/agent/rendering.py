@@ -17,6 +17,8 @@ LABEL_UID = "io.terra.orbit.uid"
 LABEL_REVISION = "io.terra.orbit.revision"
 LABEL_VHOST = "io.terra.orbit.vhost"
 """On an image: the configuration of the container that it was made of, as JSON."""
+LABEL_PASSING = "io.terra.orbit.passing"
+"""On an image without a name, there until its memory is added, or for the containers that are made of it: the agent's name."""
 
 SYSTEMD_STOP = "SIGRTMIN+3"
 """Halts systemd(1), which takes SIGTERM for a wish to be executed again."""
@@ -25,6 +27,11 @@ _SYSTEMD_MEMORY = {"/run": "rw,nosuid,nodev,mode=755", "/run/lock": "rw,nosuid,n
 _MASKED = "ro,nosuid,nodev,noexec,size=4k,mode=755"
 _LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 _MB = 1024 * 1024
+
+
+def label_of(image: Mapping[str, Any], name: str) -> str:
+    """A label of an image, as the engine describes it; empty when it has none of this name."""
+    return str(((image.get("Config") or {}).get("Labels") or {}).get(name) or "")
 
 
 class Kind(Enum):
@@ -44,6 +51,7 @@ class Facts:
     :param capabilities: those that this machine can give.
     :param privileged_mode: whether the engine's own privileged mode works here: it wants every capability there is.
     :param unified: whether the machine has the unified hierarchy of control groups only (cgroups(7), version 2).
+    :param podman: whether the engine is Podman, which fills fresh memory with what the image has there unless told otherwise.
     """
 
     systemd: bool
@@ -51,6 +59,7 @@ class Facts:
     capabilities: Sequence[str]
     privileged_mode: bool
     unified: bool
+    podman: bool = False
 
 
 def render(vhost: Vhost, *, image: str, facts: Facts, configs: Mapping[str, Path], labels: Mapping[str, str]) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def _hostname(vhost: Vhost) -> str:
 
 
 def _host(vhost: Vhost, facts: Facts, configs: Mapping[str, Path]) -> dict[str, Any]:
-    memory = {**(_SYSTEMD_MEMORY if facts.systemd else {}), **_memory(vhost, facts)}
+    memory = _memory(vhost, facts)
     return {
         "NetworkMode": "host" if vhost.on_host else "none",
         "RestartPolicy": {"Name": "no"},  # the agent brings it back, because it has to connect it again
@@ -101,7 +110,10 @@ def _host(vhost: Vhost, facts: Facts, configs: Mapping[str, Path]) -> dict[str, 
 def _memory(vhost: Vhost, facts: Facts) -> dict[str, str]:
     masked = {path: _MASKED for path, kind in facts.masked.items() if kind is Kind.DIRECTORY}
     asked = {str(mount.destination): ",".join(mount.options) for mount in vhost.mounts if mount.type == "tmpfs"}
-    return {**masked, **asked}
+    memory = {**(_SYSTEMD_MEMORY if facts.systemd else {}), **masked, **asked}
+    if not facts.podman:
+        return memory
+    return {path: ",".join([*([options] if options else []), "notmpcopyup"]) for path, options in memory.items()}
 
 
 def _mounts(vhost: Vhost, facts: Facts) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from terra_core.config.structure import Problem, has
 from terra_core.config.values import ImageReference, Label, Mac, shown
 
 _REALTIME = re.compile(r"SIGRT(?:MIN(?:\+[0-9]{1,2})?|MAX(?:-[0-9]{1,2})?)")
+LONGEST_STOP = 3600
+"""The longest time that a container can be given to end by itself, in seconds."""
 _NAMES = frozenset(one.name for one in signal.Signals)
 
 
@@ -40,8 +42,8 @@ class StopRequest:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values."""
-        if has(self, "seconds") and not 0 <= self.seconds <= 3600:
-            yield Problem("seconds", f"expected from 0 to 3600, got {self.seconds}")
+        if has(self, "seconds") and not 0 <= self.seconds <= LONGEST_STOP:
+            yield Problem("seconds", f"expected from 0 to {LONGEST_STOP}, got {self.seconds}")
 
 
 @frozen(kw_only=True)
@@ -124,11 +126,13 @@ class RestoreRequest:
     :param image: the checkpoint.
     :param id: another id than the one that it had.
     :param macs: the hardware addresses of its networks.
+    :param live: let its programs go on from what is stored of their memory.
     """
 
     image: ImageReference
     id: Label | None = None
     macs: tuple[Mac, ...] = ()
+    live: bool = False
 
 
 @frozen(kw_only=True)
@@ -138,11 +142,13 @@ class MigrateRequest:
     :param to: the other agent: an address, with its port if it is not the usual one, or a URL.
     :param token: the other agent's token.
     :param ref: the image that the container travels as.
+    :param live: let its programs go on there from where they stand.
     """
 
     to: str
     token: str
     ref: ImageReference
+    live: bool = False
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values."""

@@ -16,8 +16,9 @@ from requests import RequestException
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.engine import Found
+from terra_orbit.agent.moves import Moves
+from terra_orbit.agent.records import Attachment, Record, State
 from terra_orbit.agent.rendering import LABEL_AGENT
-from terra_orbit.agent.store import Attachment, Record, State
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 3.0
@@ -48,10 +49,12 @@ class Supervision:
     """The thread that looks after an agent's containers.
 
     :param containers: the containers.
+    :param moves: those that are on their way to another agent.
     """
 
-    def __init__(self, containers: Containers) -> None:
+    def __init__(self, containers: Containers, moves: Moves) -> None:
         self._containers = containers
+        self._moves = moves
         self._pauses: dict[str, _Pause] = {}
         self._wake = threading.Event()
         self._ended = threading.Event()
@@ -131,7 +134,7 @@ class Supervision:
             return True
         own = attachments.get(record.uid, [])
         if record.state is State.STOPPED:
-            return bool(running or own)
+            return bool(running or own or record.move)
         right = running == {record.revision} and self._containers.connections.attached(record, own)
         if right:
             with self._lock:
@@ -153,8 +156,8 @@ class Supervision:
         try:
             with self._containers.claim(record.id):
                 self._bring_back(record, pause)
-        except (ConflictError, NotFoundError):
-            return  # a command is at it, or it is gone
+        except ConflictError:
+            return  # a command is at it
         except TerraError as error:
             _log.warning("a container cannot be kept up", container=record.id, reason=str(error))
             with suppress(TerraError):
@@ -167,13 +170,19 @@ class Supervision:
 
     def _bring_back(self, seen: Record, pause: _Pause) -> None:
         store = self._containers.store
-        record = store.fresh(seen)
+        try:
+            record = store.fresh(seen)
+        except NotFoundError:
+            return  # it is gone
         found = self._containers.engine.of(record.uid)
         if not self._needs_work(record, found, {record.uid: list(store.attachments(record))}):
             return
         with self._lock:
             pause.lengthen(time.monotonic())
-        self._containers.convergence.bring(record, starting=self._count)
+        if record.move is not None:
+            self._moves.settle(record)
+        else:
+            self._containers.convergence.bring(record, starting=self._count)
 
     def _count(self, record: Record) -> Record:
         """Counted where it is started: between two looks at the engine, a container may still end."""

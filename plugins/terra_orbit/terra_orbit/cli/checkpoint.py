@@ -11,7 +11,10 @@ import click
 @click.argument("name", metavar="ID")
 @click.pass_context
 def command(ctx: click.Context, ref: str, live: bool, name: str) -> None:
-    """Store a container's configuration and file system as an image; what is mounted from the host is not part of it."""
+    """Store a container's configuration and file system as an image; what is mounted from the host is not part of it.
+
+    With --live, it stands still and has no network meanwhile; whoever can pull the image can read what its programs knew.
+    """
     from terra_orbit.cli.connection import ask
 
     stored = ask(ctx, name, "checkpoint", {"ref": ref, "live": live})

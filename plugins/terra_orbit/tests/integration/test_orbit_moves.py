@@ -49,7 +49,7 @@ def test_a_checkpoint_holds_files_and_configuration_and_restores_both(agent: Age
 def test_memory_is_refused_with_the_reason(agent: Agent, tmp_path: Path) -> None:
     agent.ob("create", write(tmp_path / "1.toml"))
     refused = agent.ob("checkpoint", "--live", "--ref", REF, "one", accept=[1])
-    assert b"its memory cannot be stored on this machine: criu" in refused.stderr
+    assert b"its memory cannot be stored or brought back on this machine: criu" in refused.stderr
 
 
 def test_an_image_that_is_no_checkpoint_is_refused(agent: Agent) -> None:

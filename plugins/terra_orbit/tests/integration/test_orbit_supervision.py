@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from lab.processes import mentioning
 from orbit_lab.agent import Agent
 from orbit_lab.dhcp import DhcpServer
 from orbit_lab.host import reaches
-from terra_core.system.process import Daemon
 from terra_core.system.waiting import wait_until
 
 BRIDGE = '[[networks]]\ntype = "bridge"\nname = "ob1"\n[networks.ipam]\ntype = "host-local"\nsubnet = "10.88.0.0/24"\n'
@@ -104,39 +102,6 @@ def test_without_a_dhcp_server_there_is_no_container_and_a_reason(agent: Agent, 
     assert b"cannot be connected to the network ob0" in failed.stderr
     assert b"no DHCP server answered" in failed.stderr
     assert agent.rows() == []
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.15, 0.3, 0.5, 0.8, 1.2])
-def test_an_agent_that_is_killed_while_it_creates_or_deletes_converges(agent: Agent, tmp_path: Path, delay: float) -> None:
-    file = write(tmp_path / "1.toml")
-    command = Daemon(agent.words("create", file), log=tmp_path / "create.log", env=agent.environment())
-    _kill_after(agent, command, "begins", delay)
-    if agent.rows():
-        wait_until(lambda: settled(agent), seconds=30, what="it to run")
-    else:
-        agent.ob("create", file)
-    command = Daemon(agent.words("delete", "-t", "0", "one"), log=tmp_path / "delete.log", env=agent.environment())
-    _kill_after(agent, command, "operation=delete", delay)
-    if agent.rows() and agent.rows()[0]["status"] == "running":
-        agent.ob("delete", "-t", "0", "one")
-    wait_until(lambda: not agent.rows(), seconds=30, what="it to be gone")
-
-
-def _kill_after(agent: Agent, command: Daemon, sign: str, delay: float) -> None:
-    """Kill the agent some time after it began, and start it again."""
-    try:
-
-        def began() -> bool:
-            return not command.alive or sign in agent.log.read_text()
-
-        wait_until(began, seconds=20, what="the agent to begin", interval=0.01)
-        threading.Event().wait(delay)  # a moment is chosen, not a state awaited
-        agent.kill()
-        command.wait(60)
-    finally:
-        if command.alive:
-            command.stop()
-    agent.start()
 
 
 def test_an_engine_that_is_killed_and_comes_back(agent: Agent, engine: Engine, tmp_path: Path) -> None:

@@ -128,3 +128,13 @@ def test_frames_come_apart_as_they_were_put_together_however_they_arrive() -> No
     frames = Frames()
     got = [one for at in range(len(sent)) for one in frames.feed(sent[at : at + 1])]
     assert got == list(Frames().feed(sent)) == [(1, b"out"), (2, b""), (2, b"err\0\xff")]
+
+
+def test_podman_is_told_to_leave_fresh_memory_empty() -> None:
+    made = vhost(masked_paths=["/home"], mounts=[{"type": "tmpfs", "destination": "/scratch", "options": ["size=1m"]}])
+    masked = {"/home": Kind.DIRECTORY}
+    assert body(made, masked=masked, podman=True)["HostConfig"]["Tmpfs"]["/scratch"] == "size=1m,notmpcopyup"
+    assert body(made, masked=masked, podman=True)["HostConfig"]["Tmpfs"]["/home"].endswith(",notmpcopyup")
+    assert body(made, masked=masked)["HostConfig"]["Tmpfs"]["/scratch"] == "size=1m"
+    bare = vhost(mounts=[{"type": "tmpfs", "destination": "/scratch"}])
+    assert body(bare, podman=True)["HostConfig"]["Tmpfs"]["/scratch"] == "notmpcopyup"

@@ -11,8 +11,9 @@ import pytest
 from terra_core.config.loader import make_document
 from terra_core.errors import ConflictError, NotFoundError
 from terra_orbit.agent.connections import fresh_macs
+from terra_orbit.agent.records import Attachment, Move, Record, State
 from terra_orbit.agent.requests import parse_signal
-from terra_orbit.agent.store import KEPT_REVISIONS, Attachment, Record, State, Store
+from terra_orbit.agent.store import KEPT_REVISIONS, Store
 from terra_orbit.vhost import Vhost
 
 
@@ -74,6 +75,17 @@ def test_addresses_are_remembered_when_a_connection_is_not(store: Store) -> None
     store.drop_attachment(record, attachment)
     assert store.attachments(record) == []
     assert store.former_addresses(record, "eth0") == ("10.0.0.2/24",)
+
+
+def test_one_that_departs_may_not_run_until_its_state_is_decided_again(store: Store) -> None:
+    record = create(store)
+    move = Move(url="http://10.0.10.21:9100", token="secret", ref="a/b:1", state=State.RUNNING)  # of nobody
+    departed = store.depart(record, move, "on its way")
+    assert (departed.state, departed.move, departed.problem) == (State.STOPPED, move, "on its way")
+    assert store.change(departed, problem="asked in vain").move == move
+    assert store.all()[0].move == move
+    assert store.change(departed, state=State.RUNNING).move is None
+    assert store.return_to(store.depart(record, move, ""), 1, State.RUNNING).move is None
 
 
 def test_it_is_all_there_when_it_is_opened_again(store: Store, tmp_path: Path) -> None:

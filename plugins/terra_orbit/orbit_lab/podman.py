@@ -1,0 +1,127 @@
+"""A Podman of the lab's own, that speaks as a Docker Engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Self
+
+import docker
+from docker.errors import DockerException
+
+from lab.daemons import start, wait_ready
+from lab.mounts import mounts_below, unmount_below
+from lab.network import CONTROLLER, Network
+from lab.place import Place
+from lab.processes import end, mentioning
+from terra_core.errors import TerraError
+from terra_core.system.process import Argument, run
+
+_START = 60.0
+_STOP = 30.0
+_SETTINGS = """\
+[containers]
+log_driver = "k8s-file"
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+
+[engine]
+exit_command_delay = 1
+"""
+"""Podman's own limits are above those of a root that may not raise any; and it watches what exec ran for five minutes more."""
+
+
+class Podman:
+    """``podman system service``, with images, containers and settings apart from those that the host may have.
+
+    Leaving ends it with its containers, and reports those, and processes and mounts, that were left.
+
+    :param data: the directory that keeps its images; must be on a file system that overlay mounts can lie on.
+    :param network: where it runs.
+    :param insecure: the registry that it talks to over plain HTTP.
+    """
+
+    def __init__(self, data: Path, network: Network, *, insecure: str = f"{CONTROLLER}:5000") -> None:
+        self._data = data.resolve()
+        self._network = network
+        self._insecure = insecure
+        self._place = Place("podman")
+        self._resources = ExitStack()
+
+    @property
+    def host(self) -> str:
+        """What DOCKER_HOST has to be: ``unix:///...``."""
+        return f"unix://{self._place.path / 'podman.sock'}"
+
+    def __enter__(self) -> Self:
+        self._data.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as resources:
+            resources.enter_context(self._place)
+            self._place.claim(self._data)
+            resources.callback(self._expect_nothing_left)
+            registries = f'[[registry]]\nlocation = "{self._insecure}"\ninsecure = true\n'
+            (self._place.path / "registries.conf").write_text(registries)
+            (self._place.path / "containers.conf").write_text(_SETTINGS)
+            daemon = start(
+                self._network.command(self._words("system", "service", "--time", "0", self.host)),
+                log=self._data / "podman.log",
+                env=self._environment(),
+            )
+            resources.callback(daemon.stop, _STOP)
+            wait_ready(daemon, self._answers, seconds=_START, what=f"Podman to answer on {self.host}")
+            resources.callback(self._expect_no_containers)
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._resources.close()
+
+    def client(self) -> docker.DockerClient:
+        """A client of the docker SDK; the caller closes it."""
+        return docker.DockerClient(base_url=self.host, timeout=120)
+
+    def import_image(self, tar: Path, reference: str, changes: Sequence[str] = ()) -> None:
+        """Make an image of a root file system's tar."""
+        options = [word for change in changes for word in ("--change", change)]
+        run(self._network.command(self._words("import", *options, tar, reference)), env=self._environment(), timeout=120)
+
+    def _words(self, *words: Argument) -> list[Argument]:
+        run_root = self._place.path / "run"
+        return [
+            *("podman", "--root", self._data / "storage", "--runroot", run_root, "--tmpdir", self._place.path / "tmp"),
+            *("--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--runtime", "runc", "--events-backend", "file"),
+            *("--network-config-dir", self._place.path / "networks", *words),
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        names = {"CONTAINERS_REGISTRIES_CONF": "registries.conf", "CONTAINERS_CONF": "containers.conf"}
+        return {name: str(self._place.path / file) for name, file in names.items()}
+
+    def _answers(self) -> bool:
+        try:
+            with closing(docker.DockerClient(base_url=self.host, timeout=5)) as client:
+                return bool(client.ping())
+        except DockerException:
+            return False
+
+    def _expect_no_containers(self) -> None:
+        with closing(self.client()) as client:
+            left = client.containers.list(all=True)
+            for container in left:
+                container.remove(force=True)
+        if left:
+            names = ", ".join(str(container.name) for container in left)
+            raise TerraError(f"containers were left in Podman, and are removed now: {names}")
+
+    def _expect_nothing_left(self) -> None:
+        directories = [self._place.path, self._data]
+        processes = mentioning(directories)
+        end(processes)
+        own = str(self._data / "storage/overlay")  # its mount of its own storage outlives it, by design
+        points = [point for directory in directories for point in mounts_below(directory) if point != own]
+        for directory in directories:
+            unmount_below(directory)
+        left = [f"process {process.pid} ({process.command})" for process in processes]
+        left += [f"mount {point}" for point in points]
+        if left:
+            raise TerraError(f"Podman left behind, until they were taken away now: {', '.join(left)}")

@@ -1,0 +1,82 @@
+"""The role ``bootloader``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.node import Firmware
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname
+from terra_core.hookspecs.files import RenderedFile
+from terra_core.hookspecs.markers import hookspec
+
+
+@frozen(kw_only=True)
+class BootDisk:
+    """A disk that an installed machine may start from.
+
+    :param device: the whole disk.
+    :param core_sector: the first sector of the area that a boot loader for a BIOS may use; ``None`` when none is wanted.
+    :param core_sectors: the length of that area, in sectors.
+    :param sector_size: in bytes.
+    :param esp: the block device of its EFI system partition, which is Terra's own; ``None`` when none is wanted.
+    :param esp_number: the number of that partition.
+    """
+
+    device: Path
+    core_sector: int | None = None
+    core_sectors: int = 0
+    sector_size: int = 512
+    esp: Path | None = None
+    esp_number: int = 0
+
+
+@frozen(kw_only=True)
+class BootLoader:
+    """The boot loader of an installed machine.
+
+    :param hostname: the machine.
+    :param disks: the disks that it starts from; each must be able to start it alone.
+    :param firmware: what starts the boot loader.
+    :param filesystem: the UUID of the file system that the root is on; empty while there is none yet.
+    :param subvolume: the path of the root within that file system; empty when it is the file system's own.
+    :param kernel: the path of the kernel in the root, such as ``boot/vmlinuz-6.1.0``; empty while it is not known.
+    :param initrd: the path of its initial RAM disk.
+    :param kernel_arguments: the kernel line, beyond what the boot loader adds for the consoles.
+    """
+
+    hostname: Hostname
+    disks: tuple[BootDisk, ...]
+    firmware: Firmware
+    filesystem: str = ""
+    subvolume: str = ""
+    kernel: str = ""
+    initrd: str = ""
+    kernel_arguments: tuple[str, ...] = ()
+
+
+class Bootloader:
+    """Role ``bootloader``: what starts a machine from its own disks."""
+
+    @hookspec(firstresult=True)
+    def check_bootloader(self, boot: BootLoader, session: Session) -> Sequence[str] | None:
+        """Say whether :meth:`install_bootloader` can do what ``boot`` says, before anything is written to any disk.
+
+        :param boot: without the file system and the kernel, and without block devices that are yet to be made.
+        :returns: what will be done, a line each.
+        :raises TerraError: when an area is too small, or a program or file is missing on this machine.
+        """
+
+    @hookspec(firstresult=True)
+    def install_bootloader(self, boot: BootLoader, work: Path, session: Session) -> Sequence[RenderedFile] | None:
+        """Write the boot loader to the disks, so that it starts nothing yet.
+
+        Idempotent. Nothing but the areas and partitions that ``boot`` names may change on any disk.
+
+        :param work: an empty directory for files of the plugin's own.
+        :returns: the files that let it start the machine, for core to write into the root when all else is on the disks.
+        :raises TerraError: naming the disk.
+        """

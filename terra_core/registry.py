@@ -1,0 +1,46 @@
+"""Images in registries, as the plugin that fills the role ``registry`` brings them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.session import Session
+from terra_core.config.trust import Trust
+from terra_core.config.values import ImageReference
+from terra_core.image.source import ImageDocuments, ImageSource
+from terra_core.plugins import Filled
+
+
+@frozen(kw_only=True)
+class Registry:
+    """The registries, as one of those who ask them sees them.
+
+    :param plugin: what fills the role.
+    :param session: of whoever asks.
+    :param trust: whose signatures every image must have, all of them.
+    """
+
+    plugin: Filled
+    session: Session
+    trust: Sequence[Trust] = ()
+
+    def pull(self, reference: ImageReference, layout: Path) -> AbstractContextManager[ImageSource]:
+        """Offer to bring an image into a layout on disk, to be applied while it comes.
+
+        :raises TerraError: as :meth:`terra_core.hookspecs.Registry.pull_image` does.
+        """
+        offer: AbstractContextManager[ImageSource] = self.plugin.call(
+            "pull_image", AbstractContextManager, reference=reference, layout=layout, session=self.session, trust=self.trust
+        )
+        return offer
+
+    def inspect(self, reference: ImageReference) -> ImageDocuments:
+        """Look an image up, and fetch its documents only.
+
+        :raises TerraError: as :meth:`terra_core.hookspecs.Registry.inspect_image` does.
+        """
+        return self.plugin.call("inspect_image", ImageDocuments, reference=reference, session=self.session, trust=self.trust)

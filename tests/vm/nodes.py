@@ -1,0 +1,56 @@
+"""What a node.toml asks for, and whether the machine that was made of it has it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from lab.machine import Machine
+
+_EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+def example(name: str, **values: str) -> str:
+    """A node.toml of the examples, with other values for some of its strings."""
+    text = (_EXAMPLES / name).read_text()
+    for key, value in values.items():
+        text, replaced = re.subn(rf"^{key} = .*$", f'{key} = "{value}"', text, flags=re.MULTILINE)
+        assert replaced == 1, key
+    return text
+
+
+def group(label: str, kind: str, disks: int, *, boot: str = "", compression: str = "", **subvolumes: str) -> str:
+    """A group of node.toml, with a mark for each device."""
+    lines = ["[[groups]]", f'label = "{label}"', f'type = "{kind}"', 'stage = "stage1"']
+    lines += ["mbr = true"] if label == "os" else []
+    lines += [f'boot = "{boot}"'] if boot else []
+    lines += [f'compression = "{compression}"'] if compression else []
+    lines += ["[[groups.disk]]\ndevice = DISK"] * disks
+    lines += [f'[[groups.subvolumes]]\nname = "{name}"\npath = "{path}"' for name, path in subvolumes.items()]
+    return "\n".join(lines) + "\n"
+
+
+def expect_healthy(
+    machine: Machine, hostname: str, mounts: dict[str, str], *, missing: bool = False, version: str = "os"
+) -> None:
+    """Ask the machine what it is, what it has mounted, and whether its disks had errors."""
+    state = machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip()
+    faults = "systemctl --failed --no-legend; sudo journalctl -b -p warning --no-pager | tail -40"
+    assert state == "running", machine.ssh(faults).text
+    assert machine.ssh("hostname").text.strip() == hostname
+    assert f"version={version}" in machine.ssh("cat /proc/cmdline").text.split()
+    for path, subvolume in mounts.items():
+        answer = machine.ssh(f"findmnt --json --output TARGET,FSTYPE,FSROOT --mountpoint {path}")
+        (found,) = json.loads(answer.stdout)["filesystems"]
+        assert (found["fstype"], found["fsroot"]) == ("btrfs", subvolume)
+        stats = json.loads(machine.ssh(f"sudo btrfs --format json device stats {path}").stdout)["device-stats"]
+        there = [row for row in stats if not (missing and row["device"] in ("", "<missing disk>"))]
+        assert there
+        assert not [row for row in there if any(int(row[name]) for name in row if name.endswith(("_errs", "errors")))]
+
+
+def profiles(machine: Machine, path: str) -> dict[str, str]:
+    """How the file system at ``path`` keeps its data."""
+    rows = json.loads(machine.ssh(f"sudo btrfs --format json filesystem df {path}").stdout)["filesystem-df"]
+    return {row["bg-type"]: row["bg-profile"].lower() for row in rows if row["bg-type"] != "GlobalReserve"}
