@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from terra_core.create import Created, Rendered
     from terra_core.plugins import Plugins
 
+_WAYS = ("qemu", "container")
 _EXAMPLE = """\
 # A machine's image. Every key is here; those with a "#" in front are optional, with their defaults where they have one.
 
@@ -87,7 +88,16 @@ RUN echo 'terra:terra' | chpasswd
 """
 
 
-@click.command("create")
+class _Create(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give ``--test`` its default where no way of testing follows: click would take the file's name for one."""
+        following = [*args[1:], ""]
+        bare = [word == "--test" and after not in _WAYS for word, after in zip(args, following, strict=False)]
+        args = [f"{word}=qemu" if alone else word for word, alone in zip(args, bare, strict=True)]
+        return super().parse_args(ctx, args)
+
+
+@click.command("create", cls=_Create)
 @click.option(
     "-c",
     "--context",
@@ -111,7 +121,7 @@ RUN echo 'terra:terra' | chpasswd
 )
 @click.option(
     "--test",
-    type=click.Choice(["qemu", "container"]),
+    type=click.Choice(_WAYS),
     is_flag=False,
     flag_value="qemu",
     help="Boot the image before it is pushed, in an emulated machine (qemu, the default) or as a container, and fail when its "

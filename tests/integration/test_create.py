@@ -213,6 +213,13 @@ def test_components_are_laid_over_the_system_in_order_and_their_units_are_enable
     assert not (root / ".terra-components").exists()
 
 
+def test_a_userland_of_an_editor_that_marks_the_byte_order(create: Create, client: DockerClient, tmp_path: Path) -> None:
+    create.write("RUN false\n")
+    (tmp_path / "lines").write_bytes(b"\xef\xbb\xbfLABEL marked=yes\r\n")
+    stdout, _ = create("--userland", str(tmp_path / "lines"))
+    assert client.images.get(stdout.split()[0]).labels["marked"] == "yes"
+
+
 def test_components_on_a_system_without_systemd(create: Create) -> None:
     create.write("RUN [ $(cat /usr/share/order) = first ]\n", f'components = ["{EXTRAS}", "{DAEMON}"]\n')
     create()

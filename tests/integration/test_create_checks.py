@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -119,6 +120,21 @@ def test_the_digest_of_a_base_from_a_registry_is_a_label(
         assert labels["org.opencontainers.image.base.digest"] == said["Digest"]
 
 
+def test_one_machine_from_two_directories_is_one_manifest(
+    tmp_path: Path, engine: Engine, registry: Registry, network: Network
+) -> None:
+    pushed = set()
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        create = Create(tmp_path / name, engine, registry, network)
+        create.write("COPY motd /etc/motd\nRUN echo made > /made\n", repo=f"{registry.address}/same")
+        (create.directory / "motd").write_text("welcome\n")
+        os.utime(create.directory / "motd", (1_750_000_000 + number, 1_750_000_000 + number))
+        stdout, _ = create("--push", "--no-cache")
+        pushed.add(stdout)
+    assert len(pushed) == 1
+
+
 @pytest.mark.parametrize("suffix", ["cdx.json", "spdx.json"])
 def test_a_bill_of_materials_is_what_the_last_layer_says(create: Create, tmp_path: Path, suffix: str) -> None:
     second = "\\nPackage: second\\nStatus: install ok installed\\nVersion: 2\\nArchitecture: all"
@@ -207,6 +223,7 @@ def _listening() -> None:
         ("ONBUILD RUN echo later > /later\n", ""),
         ("RUN --mount=type=tmpfs,target=/x echo mounted > /mounted\n", ""),
         ("RUN <<END\necho here\nEND\n", "BuildKit of an engine before 23 knows no here-documents"),
+        ("COPY --from=terra.test/base:1 /not/there /copied\n", "file does not exist"),
         ("RUN echo never ended \\\n", "userland"),
     ],
 )
@@ -215,6 +232,7 @@ def test_userlands_of_every_shape(create: Create, client: DockerClient, userland
     if said:
         _, stderr = create(accept=2 if said == "userland" else 1)
         assert said in stderr
+        assert "--context" not in stderr, "no file of the context is missing"
         return
     stdout, _ = create()
     image = client.images.get(stdout.split()[0])

@@ -169,7 +169,8 @@ class _Progress:
         name = self._names[number]
         place = _PLACE.fullmatch(name)
         step = f"step {place[1]}/{place[2]}, {place[3]}," if place else name
-        missing = place is not None and place[3].startswith(("COPY ", "ADD ")) and "not found" in said
+        copying = place is not None and place[3].startswith(("COPY ", "ADD ")) and "--from=" not in place[3]
+        missing = copying and "not found" in said
         hint = "the file has to be in the build's directory (--context)" if missing else ""
         return TerraError("\n".join([f"{self.doing}: {step} failed: {said}", *self._outputs[number]]), hint=hint)
 

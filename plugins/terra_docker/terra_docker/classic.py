@@ -140,7 +140,7 @@ class ClassicProgress:
         asked = self._image_asked_for()
         if asked and not self.output:
             return registry_failure(doing, asked, said, without_tls=ENGINE_LIST)
-        copying = said.startswith(("COPY failed", "ADD failed"))
+        copying = said.startswith(("COPY failed", "ADD failed")) and "--from=" not in self.step
         hint = "the file has to be in the build's directory (--context)" if copying else ""
         return TerraError("\n".join([f"{doing}: {said}", *([self.output] if self.output else [])]), hint=hint)
 

@@ -101,8 +101,8 @@ def push(
             kept = layers_of(client, origin.bases)
             known = {
                 diff_id: layer
-                for base in bases
-                for diff_id, layer in _layers_there(base, repository, evolve(settings, mirrors={}), transport)
+                for other in (*bases, reference)  # the latter is the image of that name before this one
+                for diff_id, layer in _layers_there(other, repository, evolve(settings, mirrors={}), transport)
                 if diff_id in kept
             }
             saving = Saving(epoch=origin.epoch, kept=kept, known=known, compress=True)
@@ -136,20 +136,20 @@ def _references(names: Iterable[str]) -> Iterator[ImageReference]:
 
 
 def _layers_there(
-    base: ImageReference, repository: Repository, settings: Docker, transport: Transport
+    other: ImageReference, repository: Repository, settings: Docker, transport: Transport
 ) -> Iterator[tuple[str, Descriptor]]:
-    """The layers of a base, as its registry has them, that the repository has or can take over: none of them has to be
-    compressed again, and machines find that they have them.
+    """The layers of another image, as its registry has them, that the repository has or can take over: none of them has to
+    be compressed again, and machines find that they have them.
     """
     try:
-        found = Remote(base, settings, transport).find(lambda document: None)
+        found = Remote(other, settings, transport).find(lambda document: None)
         for diff_id, layer in zip(found.config.diff_ids, found.manifest.layers, strict=True):
             is_public = "nondistributable" not in layer.media_type and "foreign" not in layer.media_type
-            if is_public and (repository.has(layer) or repository.take_over(layer, base.path)):
+            if is_public and (repository.has(layer) or repository.take_over(layer, other.path)):
                 yield str(diff_id), evolve(layer, media_type=_oci(layer.media_type))
     except InterruptedWork:
         raise
-    except TerraError:  # it is in the engine alone, or not for us to read: its layers are sent like all others
+    except TerraError:  # it is not there, or not for us to read: its layers are sent like all others
         return
 
 

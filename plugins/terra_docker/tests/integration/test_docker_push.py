@@ -110,6 +110,21 @@ def test_the_layers_of_a_base_are_those_that_its_registry_has(
         run(["skopeo", "copy", "--src-tls-verify=false", f"docker://{registry.address}/derived/one:1", f"oci:{context}/copy"])
 
 
+def test_the_layers_of_a_base_that_is_in_no_registry_are_those_of_the_last_push(
+    network: Network, engine: Engine, registry: Registry, client: DockerClient, context: Path
+) -> None:
+    name = f"{registry.address}/derived/again"
+    layers: list[list[str]] = []
+    for text in ("first", "second"):
+        (context / "Dockerfile").write_text(f"FROM {BASE}\nRUN echo {text} > /made\n")
+        vab(network, engine, context, *(["--push"] if layers else []), "-r", f"{name}:1")
+        if not layers:
+            client.images.push(name, tag="1")  # in the engine's words
+        layers.append([layer["digest"] for layer in manifest(network, f"{name}:1")["layers"]])
+    assert layers[0][0] == layers[1][0]
+    assert layers[0][1] != layers[1][1]
+
+
 def test_a_registry_with_tls_and_a_password(
     network: Network, engine: Engine, client: DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
