@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,13 @@ def place_of(own: AgentsEngine, engine_id: str) -> Path:
     return Path(own.information()["DockerRootDir"]) / "containers" / engine_id / "checkpoints" / "orbit"
 
 
+def contained(agent: Agent) -> list[Any]:
+    """The containers that the engine has."""
+    with closing(agent.engine.client()) as client:
+        found: list[Any] = client.api.containers(all=True)
+        return found
+
+
 def store(own: AgentsEngine, engine_id: str) -> None:
     """What CRIU would have stored."""
     place = place_of(own, engine_id)
@@ -60,7 +68,7 @@ def stored(agent: Agent, own: AgentsEngine, checkpoints: Checkpoints, vhost: Pat
     agent.ob("create", vhost)
     agent.ob("exec", "one", "sh", "-c", "echo kept > /state")
     agent.ob("checkpoint", "--ref", REF, "one")
-    (found,) = [one for one in agent.engine.client().api.containers() if one["Names"][0].startswith("/one.")]
+    (found,) = contained(agent)
     store(own, found["Id"])
     files = Images(own).find(REF)
     assert files is not None
@@ -71,14 +79,14 @@ def stored(agent: Agent, own: AgentsEngine, checkpoints: Checkpoints, vhost: Pat
         yield image
     finally:
         agent.clear()
-        agent.engine.client().images.remove(REF, force=True)
+        with closing(agent.engine.client()) as client:
+            client.images.remove(REF, force=True)
 
 
 def test_memory_goes_through_a_registry_and_is_what_it_was(
     agent: Agent, own: AgentsEngine, checkpoints: Checkpoints, registry: Registry, vhost: Path
 ) -> None:
-    with stored(agent, own, checkpoints, vhost) as image, agent.host.inside():
-        client = agent.engine.client()
+    with stored(agent, own, checkpoints, vhost) as image, closing(agent.engine.client()) as client:
         client.images.push(REF)
         client.images.remove(REF)
         assert Images(own).find(image) is None
@@ -136,7 +144,7 @@ def test_an_engine_that_stores_no_memory_says_so_and_the_container_goes_on(
 ) -> None:
     agent.ob("create", vhost)
     before = agent.get("one")
-    (found,) = agent.engine.client().api.containers()
+    (found,) = contained(agent)
     with pytest.raises(TerraError, match="experimental"):
         checkpoints.take(found["Id"])
     assert not checkpoints.pending(found["Id"])
@@ -146,7 +154,7 @@ def test_an_engine_that_stores_no_memory_says_so_and_the_container_goes_on(
 def test_one_that_cannot_go_on_from_its_memory_starts_anew(agent: Agent, own: AgentsEngine, vhost: Path) -> None:
     agent.ob("create", vhost)
     agent.ob("stop", "-t", "0", "one")
-    (found,) = agent.engine.client().api.containers(all=True)
+    (found,) = contained(agent)
     store(own, found["Id"])
     agent.ob("start", "one")
     assert agent.get("one")["status"] == "running"
