@@ -50,8 +50,12 @@ class Podman:
         """What DOCKER_HOST has to be: ``unix:///...``."""
         return f"unix://{self._place.path / 'podman.sock'}"
 
+    @property
+    def _temporary(self) -> Path:
+        return self._data / "tmp"
+
     def __enter__(self) -> Self:
-        self._data.mkdir(parents=True, exist_ok=True)
+        self._temporary.mkdir(parents=True, exist_ok=True)
         with ExitStack() as resources:
             resources.enter_context(self._place)
             self._place.claim(self._data)
@@ -92,7 +96,8 @@ class Podman:
 
     def _environment(self) -> dict[str, str]:
         names = {"CONTAINERS_REGISTRIES_CONF": "registries.conf", "CONTAINERS_CONF": "containers.conf"}
-        return {name: str(self._place.path / file) for name, file in names.items()}
+        # It leaves a file behind whenever it pushes.
+        return {name: str(self._place.path / file) for name, file in names.items()} | {"TMPDIR": str(self._temporary)}
 
     def _expect_nothing_left(self) -> None:
         own = str(self._data / "storage/overlay")  # its mount of its own storage outlives it, by design
