@@ -14,7 +14,7 @@ from terra_core.system.waiting import wait_until
 from tests.vm.nodes import example
 
 _BUILD = Path(__file__).parent.parent.parent / "build"
-_BOOT_SECONDS = 420
+_BOOT_SECONDS = 600
 _MACHINES = {"bios": "52:54:00:00:0b:01", "uefi": "52:54:00:00:0b:02"}
 
 
