@@ -12,13 +12,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from lab.images import build_base_images, offer
-from lab.leases import leased_address
 from lab.machine import Machine
 from lab.site import Site
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.system.process import Argument, run
 from terra_core.system.signals import interruptible
-from terra_core.system.waiting import wait_until
 
 _HERE = Path(__file__).parent.parent
 _BUILD = _HERE / "build"
@@ -64,9 +62,7 @@ class Demo:
         with self._step("switch on a machine without a disk, and wait until it lets us in"):
             machine = Machine(site.network, mac, work / "serial.log")
             self._resources.enter_context(machine)
-            address = wait_until(
-                lambda: leased_address(site.leases, mac), seconds=120, what=f"{mac} to ask for an address", interval=0.5
-            )
+            address = machine.wait_for_address(site.leases, seconds=300)
             machine.wait_for_ssh(address, "terra", key, seconds=600)
         for question in _QUESTIONS:
             _tell(f"terra@{address} $ {question}")

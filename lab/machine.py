@@ -14,6 +14,7 @@ from attrs import frozen
 
 from lab.daemons import start
 from lab.hardware import Firmware, HardDisk, Hardware, Medium
+from lab.leases import leased_address
 from lab.network import Network
 from lab.place import Place
 from terra_core.errors import CommandError, TerraError
@@ -22,9 +23,13 @@ from terra_core.system.waiting import wait_until
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][AB0]|\x1bc|[\x00-\x08\x0b-\x1f]")
 _SERIAL_LINES = 40
+_HUNG = re.compile(r"soft lockup - CPU#\d+ stuck for [1-9]\d\ds!")
+"""What Linux says of a processor that has done nothing else for 100 seconds."""
 _SSH_LOST = 255
 _LOGIN_INTERVAL = 3.0
 """In seconds: a login is work for a machine that is emulated, and keeps it from going down or coming up."""
+
+RESETS = 2
 
 
 @frozen
@@ -44,7 +49,9 @@ class Login:
 class Machine:
     """A virtual machine whose one network interface is on a network's bridge; what it boots from, unless it has disks.
 
-    The environment variable ACCEL names QEMU's accelerator: ``tcg`` (emulation) when it is not set, or ``kvm``.
+    The environment variable ACCEL names QEMU's accelerator: ``tcg`` (emulation) when it is not set, or ``kvm``. A machine whose
+    kernel hangs at its start because of its emulation (see :func:`terra_core.system.emulator.acceleration`) is reset while
+    somebody waits for it, at most :data:`RESETS` times.
 
     :param network: where it is plugged in.
     :param mac: its interface's address, with colons.
@@ -71,7 +78,9 @@ class Machine:
         self._network = network
         self._disks = tuple(disks)
         self._medium = medium
+        self.resets = 0
         self._place = Place("machine")
+        self._looked_at = 0
         self._login: Login | None = None
         self._qemu: Daemon | None = None
         self._resources = ExitStack()
@@ -142,6 +151,17 @@ class Machine:
         :raises TerraError: when the time runs out or the machine ends; with the end of the console.
         """
         self._wait(lambda: text in self._shown(), seconds=seconds, what=f"{text!r} on the console")
+
+    def wait_for_address(self, leases: Path, *, seconds: float) -> str:
+        """Wait until it has asked for an address; gives that.
+
+        :param leases: see :func:`lab.leases.leased_address`.
+        :param seconds: how long to wait, in seconds.
+        :raises TerraError: when the time runs out or the machine ends; with the end of the console.
+        """
+        mac = self.hardware.mac
+        self._wait(lambda: leased_address(leases, mac) is not None, seconds=seconds, what=f"{mac} to ask for an address")
+        return leased_address(leases, mac) or ""
 
     def wait_for_ssh(self, address: str, user: str, key: Path, *, seconds: float = 300) -> None:
         """Wait until it lets ``user`` log in; :meth:`ssh` logs in the same way afterwards, and expects the same host key.
@@ -221,11 +241,19 @@ class Machine:
 
     def _wait(self, probe: Callable[[], bool], *, seconds: float, what: str, interval: float = 0.5) -> None:
         try:
-            wait_until(lambda: not self.running or probe(), seconds=seconds, what=what, interval=interval)
+            wait_until(lambda: not self._goes_on() or probe(), seconds=seconds, what=what, interval=interval)
         except TerraError as error:
             raise self._failure(error.message) from error
         if not self.running:
             raise self._failure(f"the machine ended while waiting for {what}")
+
+    def _goes_on(self) -> bool:
+        shown = self._shown()
+        if self.running and self.resets < RESETS and _HUNG.search(shown, self._looked_at):
+            self.resets += 1
+            self._looked_at = len(shown)
+            self.reset()
+        return self.running
 
     def _failure(self, message: str) -> TerraError:
         qemu = self._qemu.tail() if self._qemu is not None else ""

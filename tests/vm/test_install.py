@@ -12,12 +12,10 @@ import pytest
 
 from lab.disks import attached, sparse
 from lab.hardware import HardDisk
-from lab.leases import leased_address
 from lab.machine import Machine
 from lab.network import GATEWAY
 from lab.site import Site
 from terra_core.system.process import run
-from terra_core.system.waiting import wait_until
 from tests.vm.nodes import expect_healthy, group, profiles
 
 _BUILD = Path(__file__).parent.parent.parent / "build"
@@ -110,11 +108,6 @@ def booted(site: Site, key: Path, mac: str, firmware: str, disks: Sequence[Path]
     """A machine with these disks that somebody can log in to."""
     serial = _BUILD / "serial" / f"install-{mac.replace(':', '')[-4:]}-{firmware}.log"
     with Machine(site.network, mac, serial, firmware=firmware, disks=[HardDisk(disk) for disk in disks]) as machine:
-        address = wait_until(
-            lambda: leased_address(site.leases, mac) or not machine.running,
-            seconds=_BOOT_SECONDS,
-            what=f"{mac} to ask for an address",
-        )
-        assert isinstance(address, str), f"the machine ended\n{machine.console()}"
+        address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
         machine.wait_for_ssh(address, "terra", key, seconds=_BOOT_SECONDS)
         yield machine

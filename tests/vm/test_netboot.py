@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.leases import leased_address
 from lab.machine import Machine
 from lab.site import Site
-from terra_core.system.waiting import wait_until
 from tests.vm.nodes import example
 
 _BUILD = Path(__file__).parent.parent.parent / "build"
@@ -28,9 +26,7 @@ def test_a_machine_without_a_disk_boots_its_image_over_the_network(
     node_toml.write_text(example("node.toml", hostname=f"{firmware}-01", mac=mac, image=image))
     node = json.loads(site.command(["provision", node_toml]).stdout)
     with Machine(site.network, mac, _BUILD / "serial" / f"{firmware}.log", firmware=firmware) as machine:
-        address = wait_until(
-            lambda: leased_address(site.leases, mac), seconds=_BOOT_SECONDS, what=f"{mac} to ask for an address"
-        )
+        address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
         machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
         expect_a_healthy_node(machine, node)
         machine.ssh("echo written before the reboot > ~/note && sync")
