@@ -108,7 +108,7 @@ class Hardware:
         return [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
             # Without a screen, the firmware and the boot loader speak to the serial console.
-            *("-machine", f"q35,graphics=off{',smm=on' if secure else ''}", *acceleration(accelerator, emulated=2)),
+            *("-machine", f"q35,graphics=off{',smm=on' if secure else ''}", *acceleration(accelerator)),
             *("-m", str(self.memory), "-device", "virtio-rng-pci"),
             *("-netdev", f"tap,id=lan,ifname={tap},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac}{order}{rom}"),

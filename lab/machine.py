@@ -23,13 +23,9 @@ from terra_core.system.waiting import wait_until
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][AB0]|\x1bc|[\x00-\x08\x0b-\x1f]")
 _SERIAL_LINES = 40
-_HUNG = re.compile(r"soft lockup - CPU#\d+ stuck for [1-9]\d\ds!")
-"""What Linux says of a processor that has done nothing else for 100 seconds."""
 _SSH_LOST = 255
 _LOGIN_INTERVAL = 3.0
 """In seconds: a login is work for a machine that is emulated, and keeps it from going down or coming up."""
-
-RESETS = 2
 
 
 @frozen
@@ -49,9 +45,7 @@ class Login:
 class Machine:
     """A virtual machine whose one network interface is on a network's bridge; what it boots from, unless it has disks.
 
-    The environment variable ACCEL names QEMU's accelerator: ``tcg`` (emulation) when it is not set, or ``kvm``. A machine whose
-    kernel hangs at its start because of its emulation (see :func:`terra_core.system.emulator.acceleration`) is reset while
-    somebody waits for it, at most :data:`RESETS` times.
+    The environment variable ACCEL names QEMU's accelerator: ``tcg`` (emulation) when it is not set, or ``kvm``.
 
     :param network: where it is plugged in.
     :param mac: its interface's address, with colons.
@@ -78,9 +72,7 @@ class Machine:
         self._network = network
         self._disks = tuple(disks)
         self._medium = medium
-        self.resets = 0
         self._place = Place("machine")
-        self._looked_at = 0
         self._login: Login | None = None
         self._qemu: Daemon | None = None
         self._resources = ExitStack()
@@ -241,19 +233,11 @@ class Machine:
 
     def _wait(self, probe: Callable[[], bool], *, seconds: float, what: str, interval: float = 0.5) -> None:
         try:
-            wait_until(lambda: not self._goes_on() or probe(), seconds=seconds, what=what, interval=interval)
+            wait_until(lambda: not self.running or probe(), seconds=seconds, what=what, interval=interval)
         except TerraError as error:
             raise self._failure(error.message) from error
         if not self.running:
             raise self._failure(f"the machine ended while waiting for {what}")
-
-    def _goes_on(self) -> bool:
-        shown = self._shown()
-        if self.running and self.resets < RESETS and _HUNG.search(shown, self._looked_at):
-            self.resets += 1
-            self._looked_at = len(shown)
-            self.reset()
-        return self.running
 
     def _failure(self, message: str) -> TerraError:
         qemu = self._qemu.tail() if self._qemu is not None else ""

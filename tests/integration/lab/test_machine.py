@@ -7,7 +7,7 @@ import pytest
 
 from lab.daemons import start
 from lab.leases import leased_address
-from lab.machine import RESETS, Machine
+from lab.machine import Machine
 from lab.network import Network
 from terra_core.errors import TerraError
 from terra_core.system.process import Daemon
@@ -60,17 +60,3 @@ def test_a_machine_that_ends_is_noticed_at_once(network: Network, tmp_path: Path
         machine.stop()
         with pytest.raises(TerraError, match="the machine ended while waiting for 'login:' on the console"):
             machine.wait_for_console("login:", seconds=600)
-
-
-def test_a_kernel_that_hangs_by_its_emulation_is_started_again(network: Network, tmp_path: Path) -> None:
-    """The line is written for it: the fault itself comes once in many starts."""
-    serial = tmp_path / "serial.log"
-    with Machine(network, MAC, serial, memory=256) as machine:
-        machine.wait_for_console("iPXE", seconds=30)
-        for stuck in (26, 102, 230, 131):
-            with serial.open("a") as console:
-                console.write(f"[  {stuck}.8] watchdog: BUG: soft lockup - CPU#1 stuck for {stuck}s! [kworker/1:1:39]\n")
-            with pytest.raises(TerraError):
-                machine.wait_for_console("nothing of that", seconds=1)
-        assert machine.resets == RESETS
-        machine.wait_for_console("iPXE", seconds=30)
