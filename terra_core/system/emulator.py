@@ -18,7 +18,7 @@ def acceleration(name: str) -> list[str]:
     """QEMU's arguments for an accelerator, with the processors that go with it.
 
     An emulated machine has one: of two, one goes on now and then with what QEMU (7.2) has translated before the kernel changed
-    its own code, traps for ever, and the machine hangs at its start. Boots take no longer for it.
+    its own code, traps for ever, and the machine hangs at its start. A boot of a minute takes up to half as long again for it.
 
     :param name: ``kvm``, ``tcg`` (emulation), or another that QEMU knows.
     """
