@@ -5,14 +5,11 @@ The machine answers over its second serial port, by a unit that stands in the co
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 
 from attrs import define
@@ -33,8 +30,8 @@ from terra_core.system.mounts import sweep
 from terra_core.system.process import Daemon
 from terra_core.system.progress import Event
 from terra_core.system.waiting import WaitedInVain, wait_until
+from terra_core.system.workspace import discard, workspace
 
-_STATE = "/var/tmp"  # noqa: S108  # a disk is too large for a /tmp that may be in memory; the directory's name is made by mkdtemp
 _PREFIX = "terra-trial-"
 _MB = 1 << 20
 _SPARE_MB = 2048
@@ -104,7 +101,7 @@ def try_in_machine(image: str, server: Server, *, plugins: Plugins, session: Ses
     """
     qemu = program(this_platform().architecture)
     registry = plugins.fill("registry", server.plugins, source=session.source)
-    with _workspace() as work:
+    with workspace(_PREFIX, remove=_remove) as work:
         offer: AbstractContextManager[ImageSource] = registry.call(
             "save_image", AbstractContextManager, image=image, work=work, session=session
         )
@@ -241,48 +238,10 @@ def _disk_size(image: ImageSource) -> int:
     return (sum(layer.size for layer in image.manifest.layers) * 2 // _MB + _SPARE_MB) * _MB
 
 
-@contextmanager
-def _workspace() -> Iterator[Path]:
-    """A directory that is gone afterwards; those that killed runs left go first."""
-    for left in Path(_STATE).glob(f"{_PREFIX}*"):
-        with _held(left) as ours:
-            if ours:
-                _remove(left)
-    work = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_STATE))
-    with _held(work):
-        try:
-            yield work
-        finally:
-            _remove(work)
-
-
-@contextmanager
-def _held(directory: Path) -> Iterator[bool]:
-    """Hold a directory against other runs; says whether it could be had."""
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        yield False
-        return
-    try:
-        mine = os.fstat(fd).st_uid == os.geteuid() and _locked(fd)
-        yield mine
-    finally:
-        os.close(fd)
-
-
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _remove(directory: Path) -> None:
     if os.geteuid() == 0:
         sweep(directory, directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    discard(directory)
 
 
 Try = Callable[..., Trial]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from terra_core.system.disks import Signature
 from terra_core.system.mounts import sweep
 from terra_core.system.progress import Event, Report
 from terra_core.system.waiting import wait_until
+from terra_core.system.workspace import locked
 
 _OTHER_SECONDS = 1800
 
@@ -148,9 +148,9 @@ def _alone(place: Path, report: Report) -> Iterator[Path]:
     except OSError as error:
         raise TerraError(f"{place}: cannot be used: {error.strerror}", hint="run terra-install as root") from error
     try:
-        if not _locked(lock):
+        if not locked(lock):
             report(Event("wait", "wait for another terra-install on this machine to end"))
-            wait_until(lambda: _locked(lock), seconds=_OTHER_SECONDS, what="another terra-install to end")
+            wait_until(lambda: locked(lock), seconds=_OTHER_SECONDS, what="another terra-install to end")
         work = place / "work"
         if work.exists():
             sweep(work, work)
@@ -162,14 +162,6 @@ def _alone(place: Path, report: Report) -> Iterator[Path]:
             shutil.rmtree(work, ignore_errors=True)
     finally:
         os.close(lock)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _counted(disks: int) -> str:

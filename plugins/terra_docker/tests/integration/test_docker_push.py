@@ -24,8 +24,9 @@ from terra_core.config.values import parse_image_reference
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report, silent
+from terra_core.system.workspace import ROOMY
 from terra_docker import plugin
-from terra_docker.scratch import PREFIX, ROOMY
+from terra_docker.scratch import PREFIX
 
 BASE = "terra.test/base:1"
 VAB = Path(sys.executable).with_name("vab")

@@ -1,0 +1,63 @@
+"""Room for large work, as long as a block lasts: a directory that goes with it, or with the next one when it was killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOMY = "/var/tmp"  # noqa: S108  # disks and images are too large for a /tmp that may be in memory; names in it are made by mkdtemp
+
+
+def locked(descriptor: int) -> bool:
+    """Lock an open file (flock(2)) until it is closed; says whether nobody else had it locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def discard(directory: Path) -> None:
+    """Remove a directory as far as that goes."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def workspace(prefix: str, *, grace: float = 0, remove: Callable[[Path], None] = discard) -> Iterator[Path]:
+    """An empty directory that is gone afterwards; what is left of processes of this user that were killed goes first.
+
+    :param prefix: what the names of such directories begin with.
+    :param grace: how long one stays that nobody holds, in seconds: whoever has just made it may not hold it yet.
+    :param remove: removes one, whatever is mounted in it.
+    """
+    for left in Path(ROOMY).glob(f"{prefix}*"):
+        with _held(left, grace) as ours:
+            if ours:
+                remove(left)
+    work = Path(tempfile.mkdtemp(prefix=prefix, dir=ROOMY))
+    with _held(work, 0):
+        try:
+            yield work
+        finally:
+            remove(work)
+
+
+@contextmanager
+def _held(directory: Path, grace: float) -> Iterator[bool]:
+    """Hold a directory against others; says whether it could be had."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        status = os.fstat(descriptor)
+        yield status.st_uid == os.geteuid() and time.time() - status.st_ctime >= grace and locked(descriptor)
+    finally:
+        os.close(descriptor)
