@@ -31,7 +31,6 @@ from terra_core.image.verified import VerifiedBlob
 _MOST_FILES = 100_000
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _CONFIG = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")
-_MEDIA = {"plain": media.OCI_LAYER, "gzip": f"{media.OCI_LAYER}+gzip", "zstd": f"{media.OCI_LAYER}+zstd"}
 
 
 @frozen
@@ -167,6 +166,6 @@ class DockerArchive:
         named = _BLOB.fullmatch(posixpath.normpath(name))
         if named is None and kind != "plain":
             raise ImageError(f"{self.path}: layer {shown(os.fsencode(name))} is compressed, and nothing says its digest")
-        layer = Descriptor(_MEDIA[kind], parse_digest(f"sha256:{named[1]}") if named else diff_id, span.size)
+        layer = Descriptor(media.OCI_LAYERS[kind], parse_digest(f"sha256:{named[1]}") if named else diff_id, span.size)
         self._layers[layer] = span
         return layer

@@ -13,9 +13,9 @@ INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
-OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _OCI_LAYERS = (
-    OCI_LAYER,
+    _OCI_LAYER,
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
 )
 _DOCKER_LAYERS = (
@@ -29,3 +29,6 @@ LAYERS: dict[str, str] = {
     **{f"{name}.{kind}": kind for name in _DOCKER_LAYERS for kind in ("gzip", "zstd")},
 }
 """The compression of each layer media type: ``plain``, ``gzip`` or ``zstd``."""
+
+OCI_LAYERS = {"plain": _OCI_LAYER, "gzip": f"{_OCI_LAYER}+gzip", "zstd": f"{_OCI_LAYER}+zstd"}
+"""The media type of a layer that everybody may have, by its compression."""

@@ -146,13 +146,8 @@ def _layers_there(
         for diff_id, layer in zip(found.config.diff_ids, found.manifest.layers, strict=True):
             is_public = "nondistributable" not in layer.media_type and "foreign" not in layer.media_type
             if is_public and (repository.has(layer) or repository.take_over(layer, other.path)):
-                yield str(diff_id), evolve(layer, media_type=_oci(layer.media_type))
+                yield str(diff_id), evolve(layer, media_type=media.OCI_LAYERS[media.LAYERS[layer.media_type]])
     except InterruptedWork:
         raise
     except TerraError:  # it is not there, or not for us to read: its layers are sent like all others
         return
-
-
-def _oci(media_type: str) -> str:
-    kind = media.LAYERS[media_type]
-    return media.OCI_LAYER if kind == "plain" else f"{media.OCI_LAYER}+{kind}"

@@ -206,7 +206,7 @@ class _Writer:
             raise ImageError(f"the engine saved a layer with the digest {before.hexdigest()}, where {diff_id} was announced")
         size = target.stat().st_size
         target.rename(self.blobs / stored.hexdigest())
-        media_type = f"{media.OCI_LAYER}{'+gzip' if self.saving.compress else ''}"
+        media_type = media.OCI_LAYERS["gzip" if self.saving.compress else "plain"]
         descriptor = {"mediaType": media_type, "digest": f"sha256:{stored.hexdigest()}", "size": size}
         return _Layer(f"sha256:{after.hexdigest()}", descriptor)
 
