@@ -42,3 +42,10 @@ def started(
 def address_of(machine: Machine) -> str:
     """The address that a machine's greeting shows, once it does."""
     return machine.wait_for_match(r"e(?:th|np|ns)[0-9a-z]+ +(10\.0\.10\.[0-9]+)", seconds=BOOT_SECONDS)[1]
+
+
+def let_in(machine: Machine, site: Site, hostname: str, key: Path) -> None:
+    """Wait until a machine that was installed has started from its disk, and log in to it."""
+    machine.wait_for_match(f"{hostname} login:", seconds=BOOT_SECONDS)
+    address = machine.wait_for_address(site.leases, seconds=BOOT_SECONDS)
+    machine.wait_for_ssh(address, "terra", key, seconds=BOOT_SECONDS)

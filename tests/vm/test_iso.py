@@ -14,11 +14,10 @@ from iso.medium import LIMIT, make
 from lab.daemons import start, wait_ready
 from lab.disks import sparse
 from lab.hardware import Bus, Drive, HardDisk, Medium
-from lab.leases import leased_address
 from lab.network import CONTROLLER, GATEWAY
 from lab.site import Site
 from terra_core.system.process import Completed, run
-from tests.vm.live import BOOT_SECONDS, MEMORY, address_of, say, started
+from tests.vm.live import BOOT_SECONDS, MEMORY, address_of, let_in, say, started
 from tests.vm.nodes import example
 
 pytestmark = pytest.mark.long
@@ -94,10 +93,7 @@ def test_a_machine_is_installed_by_itself(site: Site, media: Path, lab_key: Path
         with started(site, 5, "uefi", medium, [HardDisk(disk, Bus.SATA)], memory=2048) as machine:
             machine.wait_for_console("Terra installs by itself", seconds=BOOT_SECONDS)
             machine.wait_for_console("Installed. The machine starts again", seconds=_INSTALL_SECONDS)
-            machine.wait_for_match(r"alone-01 login:", seconds=BOOT_SECONDS)
-            address = leased_address(site.leases, machine.hardware.mac)
-            assert address, site.leases.read_text()
-            machine.wait_for_ssh(address, "terra", lab_key, seconds=BOOT_SECONDS)
+            let_in(machine, site, "alone-01", lab_key)
             assert machine.ssh("hostname").text.strip() == "alone-01"
             assert machine.ssh("findmnt --noheadings --output FSTYPE,FSROOT /").text.split() == ["btrfs", "/os"]
     finally:

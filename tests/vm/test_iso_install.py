@@ -11,11 +11,10 @@ import pytest
 
 from lab.disks import digest_of, sparse
 from lab.hardware import Bus, HardDisk, Medium
-from lab.leases import leased_address
 from lab.machine import Machine
 from lab.network import GATEWAY
 from lab.site import Site
-from tests.vm.live import BOOT_SECONDS, address_of, say, started
+from tests.vm.live import BOOT_SECONDS, address_of, let_in, say, started
 from tests.vm.nodes import example, expect_healthy, profiles
 
 pytestmark = pytest.mark.long
@@ -77,10 +76,7 @@ def install(machine: Machine, site: Site, name: str, disks: Sequence[str]) -> No
 def restart(machine: Machine, site: Site, key: Path, hostname: str) -> None:
     """Start the machine again, which has its own disks before the medium, and log in to what was installed."""
     machine.ssh("sudo systemctl reboot", accept=(0, _SSH_LOST))
-    machine.wait_for_match(f"{hostname} login:", seconds=BOOT_SECONDS)
-    address = leased_address(site.leases, machine.hardware.mac)
-    assert address, "the machine has asked for no address"
-    machine.wait_for_ssh(address, "terra", key, seconds=BOOT_SECONDS)
+    let_in(machine, site, hostname, key)
 
 
 def secure_boot(machine: Machine) -> bool:
