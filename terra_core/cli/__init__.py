@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from types import TracebackType
 from typing import Any
 
 gc.disable()  # most of a start is this import, and nothing that it makes is garbage
 import click  # noqa: E402  # see above
 
 gc.enable()
+
+from terra_core.cli.terminal import echo  # noqa: E402  # see above
 
 _COMMANDS = {
     "create": "Build a machine's image from server.toml.",
@@ -107,23 +110,30 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        echo("interrupted", err=True)
         return 130
     except Exception as error:  # the boundary where every error becomes a message
         if debug:
+            sys.excepthook = _show_traceback
             raise
         return _tell(error)
     return code if isinstance(code, int) else 0
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    import traceback  # here, because most runs end well
+
+    echo("".join(traceback.format_exception(kind, error, trace)), nl=False, err=True)
 
 
 def _tell(error: Exception) -> int:
     from terra_core.errors import TerraError  # here, because most runs end well
 
     if isinstance(error, TerraError):
-        click.echo(f"Error: {error}", err=True)
+        echo(f"Error: {error}", err=True)
         return error.exit_code
     if isinstance(error, BrokenPipeError):
         return 1
-    click.echo(f"Error: this is a defect of Terra's: {type(error).__name__}: {error}", err=True)
-    click.echo("Run the command again with --debug and report what it prints.", err=True)
+    echo(f"Error: this is a defect of Terra's: {type(error).__name__}: {error}", err=True)
+    echo("Run the command again with --debug and report what it prints.", err=True)
     return 1

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("controller")
 @click.option("--gateway", metavar="IP", help="The gateway that machines are told of.")
@@ -57,6 +59,6 @@ def command(
     configure_logging(bool(options["debug"]))
     if stop:
         stopped = daemon.stop_services(document, config, places, plugins)
-        click.echo(f"stopped: {', '.join(stopped) or 'nothing ran'}", err=True)
+        echo(f"stopped: {', '.join(stopped) or 'nothing ran'}", err=True)
     else:
         daemon.run_controller(document, config, places, plugins)

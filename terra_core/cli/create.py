@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.terminal import echo
+
 if TYPE_CHECKING:
     from terra_core.bill import Format
     from terra_core.config.loader import Document
@@ -156,7 +158,7 @@ def command(
 ) -> None:
     """Build a machine's image from server.toml (a file, a URL, or - for standard input)."""
     if dump:
-        click.echo(_EXAMPLE, nl=False)
+        echo(_EXAMPLE, nl=False)
         return
     if source is None:
         raise click.UsageError("Missing argument 'server.toml'.")
@@ -205,7 +207,7 @@ def _try(
     trial = WAYS[way](created.id, document.value, plugins=plugins, session=session, seconds=seconds)
     if not trial.healthy:
         raise explain(trial, created.reference)
-    click.echo(f"tested {created.reference}: its system is {trial.state}", err=True)
+    echo(f"tested {created.reference}: its system is {trial.state}", err=True)
 
 
 def _format(path: Path, said: str | None) -> Format:
@@ -227,7 +229,7 @@ def _write_bill(
         path.write_bytes(bill.render(kind))
     except OSError as error:
         raise TerraError(f"{path}: cannot be written: {error.strerror}") from error
-    click.echo(f"wrote {path}: {len(bill.packages)} packages", err=True)
+    echo(f"wrote {path}: {len(bill.packages)} packages", err=True)
 
 
 def _directory_of(source: str) -> Path | None:
@@ -244,20 +246,20 @@ def _read(path: Path) -> str:
 
 
 def _print_rendered(rendered: Rendered) -> None:
-    click.echo("--- Dockerfile")
-    click.echo(rendered.dockerfile, nl=False)
+    echo("--- Dockerfile")
+    echo(rendered.dockerfile, nl=False)
     for file in rendered.files:
         text = file.content.decode(errors="replace")
-        click.echo(f"--- /{file.path} ({file.mode:04o} {file.owner})")
-        click.echo(text, nl=not text.endswith("\n"))
+        echo(f"--- /{file.path} ({file.mode:04o} {file.owner})")
+        echo(text, nl=not text.endswith("\n"))
 
 
 def _print_created(created: Created) -> None:
     size = f"{created.size / 1000**2:.1f} MB"
     if created.pinned:
         where = created.reference.registry
-        click.echo(f"built {created.reference} ({size}, {created.id}), and pushed it to {where}", err=True)
-        click.echo(created.pinned)
+        echo(f"built {created.reference} ({size}, {created.id}), and pushed it to {where}", err=True)
+        echo(created.pinned)
     else:
-        click.echo(f"built {created.reference} ({size}) in the engine on this machine; --push pushes it", err=True)
-        click.echo(f"{created.reference} {created.id}")
+        echo(f"built {created.reference} ({size}) in the engine on this machine; --push pushes it", err=True)
+        echo(f"{created.reference} {created.id}")

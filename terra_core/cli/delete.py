@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("delete")
 @click.argument("hostname")
@@ -17,4 +19,4 @@ def command(ctx: click.Context, hostname: str) -> None:
     name = option_value("HOSTNAME", hostname, parse_hostname)
     client = connect(ctx)
     carry_out(client, lambda: client.delete(f"/v1/nodes/{name}"))
-    click.echo(f"{name} is deleted", err=True)
+    echo(f"{name} is deleted", err=True)

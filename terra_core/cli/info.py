@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("info")
 @click.pass_context
@@ -13,4 +15,4 @@ def command(ctx: click.Context) -> None:
 
     from terra_core.cli.connection import connect
 
-    click.echo(json.dumps(connect(ctx).get("/v1/info"), indent=1))
+    echo(json.dumps(connect(ctx).get("/v1/info"), indent=1))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from terra_core.cli import run
+from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
     from terra_core.install.plan import Plan
@@ -98,7 +99,7 @@ def _json_lines() -> Callable[[Event], None]:
         last, printed = (event.step, event.text), now
         told = {"step": event.step, "text": event.text, "seconds": round(now - began, 3)}
         counted = {"done": event.done, "total": event.total, "unit": event.unit} if event.done is not None else {}
-        click.echo(json.dumps({**told, **counted}))
+        echo(json.dumps({**told, **counted}))
         sys.stdout.flush()
 
     return take
@@ -107,11 +108,11 @@ def _json_lines() -> Callable[[Event], None]:
 def _ask(plan: Plan) -> None:
     from terra_core.errors import TerraError
 
-    click.echo(f"{plan.node.hostname}: everything on these disks will be lost:", err=True)
+    echo(f"{plan.node.hostname}: everything on these disks will be lost:", err=True)
     for target in plan.targets:
         device = target.device
         known = " ".join(filter(None, [device.model, device.serial]))
-        click.echo(f"  {device.name}  {_size(device.size)}  {known}".rstrip(), err=True)
+        echo(f"  {device.name}  {_size(device.size)}  {known}".rstrip(), err=True)
     if not click.confirm("Install on them?", err=True):
         raise TerraError("nothing was written to any disk")
 
@@ -120,11 +121,11 @@ def _tell(plan: Plan, watch: Stopwatch, *, as_json: bool) -> None:
     steps = {name: round(seconds, 1) for name, seconds in watch.seconds().items()}
     if as_json:
         whole = {"step": "done", "hostname": plan.node.hostname, "seconds": round(watch.elapsed, 3)}
-        click.echo(json.dumps({**whole, "steps": steps}))
+        echo(json.dumps({**whole, "steps": steps}))
         return
     for name, seconds in steps.items():
-        click.echo(f"{seconds:7.1f} s  {name}", err=True)
-    click.echo(f"{watch.elapsed:7.1f} s  in all: {plan.node.hostname} is installed, and starts from its disks", err=True)
+        echo(f"{seconds:7.1f} s  {name}", err=True)
+    echo(f"{watch.elapsed:7.1f} s  in all: {plan.node.hostname} is installed, and starts from its disks", err=True)
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
@@ -133,9 +134,9 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     from terra_core.system.disks import in_words
 
     if as_json:
-        click.echo(json.dumps(plan.as_json(), indent=1))
+        echo(json.dumps(plan.as_json(), indent=1))
         return
-    click.echo(f"{plan.node.hostname}: {plan.node.image}, {_size(plan.image_bytes)} before it is unpacked\n")
+    echo(f"{plan.node.hostname}: {plan.node.image}, {_size(plan.image_bytes)} before it is unpacked\n")
     print_table(
         ("DISK", "SIZE", "MODEL", "SERIAL", "HOLDS NOW", "GROUP", "BECOMES"),
         [
@@ -151,7 +152,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
             for target in plan.targets
         ],
     )
-    click.echo("")
+    echo("")
     groups = plan.as_json()["groups"]
     print_table(
         ("GROUP", "TYPE", "ROOM", "SUBVOLUME", "MOUNTED AT"),
@@ -161,9 +162,9 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
             for mount in group["mounts"] or [{"subvolume": "", "path": ""}]
         ],
     )
-    click.echo(f"\nstarts by: {plan.firmware.value if plan.firmware else 'nothing that Terra writes'}")
+    echo(f"\nstarts by: {plan.firmware.value if plan.firmware else 'nothing that Terra writes'}")
     for note in plan.notes:
-        click.echo(note)
+        echo(note)
 
 
 def _size(count: int) -> str:

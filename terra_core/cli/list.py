@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with where each machine stands.")
@@ -17,7 +19,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
     nodes = connect(ctx).get("/v1/nodes")
     if as_json:
-        click.echo(json.dumps(nodes, indent=1))
+        echo(json.dumps(nodes, indent=1))
         return
     print_table(
         ("HOSTNAME", "MAC", "IMAGE", "INITIATOR", "TARGET"),
@@ -34,7 +36,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     )
     for node in nodes:
         if node["state"] == "ready" and node["problem"]:
-            click.echo(f"{node['hostname']} cannot boot: {node['problem']}", err=True)
+            echo(f"{node['hostname']} cannot boot: {node['problem']}", err=True)
         elif node["state"] != "ready":
             trouble = f", and {node['problem']}" if node["problem"] else ""
-            click.echo(f"{node['hostname']} is {node['state']}{trouble}", err=True)
+            echo(f"{node['hostname']} is {node['state']}{trouble}", err=True)

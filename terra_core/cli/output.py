@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from attrs import evolve
+
 from terra_core.system.progress import Event, Report
+from terra_core.system.text import one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -38,8 +41,12 @@ def reporter(stream: TextIO | None = None, *, verbose: bool = False) -> Iterator
     out = sys.stderr if stream is None else stream
     terminal = out.isatty() and os.environ.get("TERM") != "dumb"
     display: _Display = _Bars(out, verbose=verbose) if terminal else _Lines(out, verbose=verbose)
+
+    def show(event: Event) -> None:
+        display.take(evolve(event, step=one_line(event.step), text=one_line(printable(event.text))))
+
     try:
-        yield display.take
+        yield show
     finally:
         display.close()
 

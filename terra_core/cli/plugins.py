@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("plugins")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -20,7 +22,7 @@ def command(as_json: bool, source: str | None) -> None:
 
     rows = candidates(Plugins.discover(), selected_plugins(source) if source else {}, source=source or "")
     if as_json:
-        click.echo(json.dumps([row.as_json() for row in rows], indent=1))
+        echo(json.dumps([row.as_json() for row in rows], indent=1))
         return
     print_table(
         ("ROLE", "NAME", "DISTRIBUTION", "VERSION", "SELECTED"),

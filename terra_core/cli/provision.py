@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 _EXAMPLE = """\
 # A machine that boots over the network from disks that the controller holds.
 hostname = "terra-01"
@@ -43,7 +45,7 @@ image = "docker.io/stellarproject/example:6"
 def command(ctx: click.Context, dump: bool, source: str | None) -> None:
     """Give the machine of node.toml (a file, a URL, or - for standard input) its disks, and let it boot."""
     if dump:
-        click.echo(_EXAMPLE, nl=False)
+        echo(_EXAMPLE, nl=False)
         return
     if source is None:
         raise click.UsageError("Missing argument 'node.toml'.")
@@ -62,5 +64,5 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
     client = connect(ctx)
     body = with_key(document.raw, document.value.trust)
     node = carry_out(client, lambda: client.post("/v1/nodes", body))
-    click.echo(json.dumps(node, indent=1))
-    click.echo(f"{node['hostname']} is provisioned: switch it on, and let it boot from the network", err=True)
+    echo(json.dumps(node, indent=1))
+    echo(f"{node['hostname']} is provisioned: switch it on, and let it boot from the network", err=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("pxe")
 @click.argument("image")
@@ -17,4 +19,4 @@ def command(ctx: click.Context, image: str) -> None:
     reference = option_value("IMAGE", image, parse_image_reference)
     client = connect(ctx)
     result = carry_out(client, lambda: client.post("/v1/pxe", {"image": str(reference)}))
-    click.echo(f"{result['image']} ({result['digest']}) is installed: {', '.join(result['files'])}", err=True)
+    echo(f"{result['image']} ({result['digest']}) is installed: {', '.join(result['files'])}", err=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.terminal import echo
+
 if TYPE_CHECKING:
     from terra_core.config.trust import Trust
 
@@ -46,10 +48,10 @@ def command(
         session = Session(report=report, plain_http=plain)
         done = unpack(image, directory, plugins=Plugins.discover(), session=session, trust=trust, force=force)
     if as_json:
-        click.echo(json.dumps(asdict(done), indent=1))
+        echo(json.dumps(asdict(done), indent=1))
     rate = size_of(int(done.bytes / max(done.seconds, 0.001)))
     what = f"{done.entries} entries, {size_of(done.bytes)} in {done.seconds:.1f} s, {rate}/s"
-    click.echo(f"unpacked {image} ({done.digest}) into {directory}: {done.layers} layers, {what}", err=True)
+    echo(f"unpacked {image} ({done.digest}) into {directory}: {done.layers} layers, {what}", err=True)
 
 
 def _trust(key: Path | None) -> tuple[Trust, ...]:

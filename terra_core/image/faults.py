@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from terra_core.errors import TerraError
+from terra_core.system.text import one_line
 
 _SHOWN_LENGTH = 200
 
@@ -16,8 +17,7 @@ def shown(name: bytes) -> str:
 
     :param name: the name as it stands in the image.
     """
-    text = name.decode("utf-8", "backslashreplace")
-    text = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    text = one_line(name.decode("utf-8", "backslashreplace"))
     if len(text) <= _SHOWN_LENGTH:
         return text
     return f"{text[: _SHOWN_LENGTH // 2]}...{text[-_SHOWN_LENGTH // 2 :]}"

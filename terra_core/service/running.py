@@ -7,13 +7,15 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 
 from terra_core.config.controller import Places
 from terra_core.errors import TerraError
+from terra_core.system.text import one_line, printable
 
 _WATCH_SECONDS = 3.0
 
@@ -27,12 +29,30 @@ def configure_logging(debug: bool) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
+            _escaped,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(logging.BASIC_FORMAT))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
+def _escaped(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep what peers said from obeying or forging lines of the log; a traceback has lines of its own."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = printable(value) if key == "exception" else one_line(value)
+    return event
+
+
+class _Formatter(logging.Formatter):
+    """The lines of the libraries, with nothing in them that a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @contextmanager

@@ -106,3 +106,10 @@ def test_no_escapes_in_a_pipe() -> None:
     with reporter(out) as report:
         report(Event("push", "pushing", 0, 100))
     assert out.getvalue() == "push: pushing: 0 bytes of 100 bytes\n"
+
+
+def test_what_others_said_cannot_move_the_cursor() -> None:
+    out = io.StringIO()
+    with reporter(out) as report:
+        report(Event("pull\x1b[2J", "registry\x1b]0;owned\x07 said\nError: no", 1, 1, "steps"))
+    assert out.getvalue() == "pull\\x1b[2J: registry\\x1b]0;owned\\x07 said\\nError: no: 1 of 1\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ def raising(error: BaseException) -> click.Command:
     [
         (TerraError("the disk is full", hint="make room"), 1, "Error: the disk is full\nmake room\n"),
         (ConfigError(["node.toml: a: b", "node.toml: c: d"]), 2, "Error: node.toml: a: b\nnode.toml: c: d\n"),
+        (TerraError("it said \x1b]0;x\x07\x9b2J"), 1, "Error: it said \\x1b]0;x\\x07\\x9b2J\n"),
         (InterruptedWork("interrupted"), 130, "Error: interrupted\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (RuntimeError("odd"), 1, "Error: this is a defect of Terra's: RuntimeError: odd\n"),
@@ -43,6 +45,16 @@ def test_an_error_ends_a_command_with_words(
 def test_debug_shows_the_traceback() -> None:
     with pytest.raises(TerraError):
         run(raising(TerraError("x")), ["--debug"])
+
+
+def test_a_traceback_obeys_nobody(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    with pytest.raises(TerraError) as caught:
+        run(raising(TerraError("a \x1b[2J")), ["--debug"])
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    _, err = capsys.readouterr()
+    assert "Traceback" in err
+    assert "a \\x1b[2J" in err
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["plugins", "--nonsense"], ["plugins", "extra"], ["delete"]])

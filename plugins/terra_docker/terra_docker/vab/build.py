@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from terra_core.cli.terminal import echo
 from terra_docker.vab.options import engine_settings, read_arguments
 
 if TYPE_CHECKING:
@@ -73,12 +74,12 @@ def build(
     name = done.built.reference or "an image without a name"
     size = f"{done.built.size / 1000**2:.1f} MB"
     if done.digest:
-        click.echo(f"built {name} ({size}), and pushed it", err=True)
-        click.echo(f"{name}@{done.digest}", err=outputs.archive is sys.stdout.buffer)
+        echo(f"built {name} ({size}), and pushed it", err=True)
+        echo(f"{name}@{done.digest}", err=outputs.archive is sys.stdout.buffer)
     else:
-        click.echo(f"built {name} ({size})", err=True)
+        echo(f"built {name} ({size})", err=True)
         if outputs.archive is not sys.stdout.buffer:
-            click.echo(f"{done.built.reference or '-'} {done.built.id}")
+            echo(f"{done.built.reference or '-'} {done.built.id}")
 
 
 def _check_usage(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from terra_core.cli.terminal import echo
 from terra_docker.vab.options import engine_settings, read_duration
 
 
@@ -30,7 +31,7 @@ def cron(ctx: click.Context, keep: int, build_cache: bool, release: Path | None)
     listed = load_release(release) if release else ()
     settings = engine_settings(ctx)
     pruned = prune(settings, keep, build_cache=build_cache)
-    click.echo(f"pruned {pruned.count} of vab's leftovers, {pruned.bytes / 1000**2:.1f} MB", err=True)
+    echo(f"pruned {pruned.count} of vab's leftovers, {pruned.bytes / 1000**2:.1f} MB", err=True)
     with terminating(), reporter(verbose=ctx.obj["debug"]) as report:
         for line in build_release(listed, settings, report):
-            click.echo(line)
+            echo(line)

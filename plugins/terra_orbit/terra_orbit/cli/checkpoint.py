@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("checkpoint")
 @click.option("--ref", required=True, metavar="REF", help="The name of the image.")
@@ -18,5 +20,5 @@ def command(ctx: click.Context, ref: str, live: bool, name: str) -> None:
     from terra_orbit.cli.connection import ask
 
     stored = ask(ctx, name, "checkpoint", {"ref": ref, "live": live})
-    click.echo(f"{name} is stored as {stored['ref']}", err=True)
-    click.echo(stored["image"])
+    echo(f"{name} is stored as {stored['ref']}", err=True)
+    echo(stored["image"])

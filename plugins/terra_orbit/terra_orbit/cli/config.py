@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 EXAMPLE = """\
 # A container. Every key is here; those with a "#" in front are optional, with their defaults where they have one.
 
@@ -111,4 +113,4 @@ masked_paths = ["/etc/netplan"]
 @click.command("config")
 def command() -> None:
     """Print a complete, commented vhost.toml."""
-    click.echo(EXAMPLE, nl=False)
+    echo(EXAMPLE, nl=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("create")
 @click.option("--update", "update", is_flag=True, help="Change the container if there is one of this id.")
@@ -30,4 +32,4 @@ def command(ctx: click.Context, update: bool, source: str) -> None:
             return
     made = carry_out(client, lambda: client.post("/v1/containers", document.raw))
     addresses = ", ".join(made["addresses"])
-    click.echo(f"{made['id']} runs" + (f" at {addresses}" if addresses else ""), err=True)
+    echo(f"{made['id']} runs" + (f" at {addresses}" if addresses else ""), err=True)

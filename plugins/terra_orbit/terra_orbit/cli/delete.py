@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("delete")
 @click.option("-t", "--time", "seconds", type=click.IntRange(0, 3600), default=10, help="Seconds to end by itself. Default: 10")
@@ -19,4 +21,4 @@ def command(ctx: click.Context, seconds: int, names: tuple[str, ...]) -> None:
     client = connect(ctx)
     for name in [container(name) for name in names]:
         carry_out(client, partial(client.delete, f"/v1/containers/{name}?seconds={seconds}"))
-        click.echo(f"{name} is deleted", err=True)
+        echo(f"{name} is deleted", err=True)

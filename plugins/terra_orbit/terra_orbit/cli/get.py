@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("get")
 @click.argument("name", metavar="ID")
@@ -14,4 +16,4 @@ def command(ctx: click.Context, name: str) -> None:
 
     from terra_orbit.cli.connection import connect, container
 
-    click.echo(json.dumps(connect(ctx).get(f"/v1/containers/{container(name)}"), indent=1))
+    echo(json.dumps(connect(ctx).get(f"/v1/containers/{container(name)}"), indent=1))

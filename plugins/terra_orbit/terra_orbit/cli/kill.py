@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("kill")
 @click.option("-s", "--signal", default="SIGKILL", metavar="SIGNAL", help="Default: SIGKILL, which also keeps it down.")
@@ -17,4 +19,4 @@ def command(ctx: click.Context, signal: str, name: str) -> None:
     from terra_orbit.cli.connection import ask
 
     ask(ctx, name, "kill", {"signal": signal})
-    click.echo(f"{name} got the signal", err=True)
+    echo(f"{name} got the signal", err=True)

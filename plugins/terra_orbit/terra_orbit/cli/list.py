@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from terra_core.cli.terminal import echo
+
 _HEAD = ("ID", "IMAGE", "STATUS", "IP", "CPU", "MEMORY", "PIDS", "SIZE", "REVISIONS")
 
 
@@ -21,12 +23,12 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
     rows = connect(ctx).get("/v1/containers")
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        echo(json.dumps(rows, indent=1))
         return
     print_table(_HEAD, [_cells(row) for row in rows])
     for row in rows:
         if row["problem"]:
-            click.echo(f"{row['id']}: {row['problem']}", err=True)
+            echo(f"{row['id']}: {row['problem']}", err=True)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ import os
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("migrate")
 @click.option("--to", required=True, metavar="ADDRESS", help="The other agent: an address, ADDRESS:PORT, or an https:// URL.")
@@ -24,4 +26,4 @@ def command(ctx: click.Context, to: str, ref: str, live: bool, name: str) -> Non
     token = os.environ.get("TERRA_TARGET_TOKEN") or connect(ctx).token
     made = ask(ctx, name, "migrate", {"to": to, "token": token, "ref": ref, "live": live})
     addresses = ", ".join(made["addresses"])
-    click.echo(f"{name} runs at {made['agent']}" + (f", with {addresses}" if addresses else ""), err=True)
+    echo(f"{name} runs at {made['agent']}" + (f", with {addresses}" if addresses else ""), err=True)

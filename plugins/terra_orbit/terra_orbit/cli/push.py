@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("push")
 @click.argument("name", metavar="ID")
@@ -14,4 +16,4 @@ def command(ctx: click.Context, name: str, ref: str) -> None:
     from terra_orbit.cli.connection import ask
 
     stored = ask(ctx, name, "push", {"ref": ref})
-    click.echo(f"{name} is pushed as {stored['ref']}", err=True)
+    echo(f"{name} is pushed as {stored['ref']}", err=True)

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("restore")
 @click.option("--id", "name", metavar="ID", help="Another id than the one that it had.")
@@ -24,4 +26,4 @@ def command(ctx: click.Context, name: str | None, live: bool, ref: str) -> None:
     client = connect(ctx)
     made = carry_out(client, lambda: client.post("/v1/restore", body))
     addresses = ", ".join(made["addresses"])
-    click.echo(f"{made['id']} runs" + (f" at {addresses}" if addresses else ""), err=True)
+    echo(f"{made['id']} runs" + (f" at {addresses}" if addresses else ""), err=True)

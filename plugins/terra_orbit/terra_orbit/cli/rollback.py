@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("rollback")
 @click.argument("name", metavar="ID")
@@ -13,4 +15,4 @@ def command(ctx: click.Context, name: str) -> None:
     from terra_orbit.cli.connection import ask
 
     made = ask(ctx, name, "rollback")
-    click.echo(f"{name} runs revision {made['revision']}", err=True)
+    echo(f"{name} runs revision {made['revision']}", err=True)

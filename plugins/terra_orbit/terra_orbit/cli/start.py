@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("start")
 @click.argument("name", metavar="ID")
@@ -14,4 +16,4 @@ def command(ctx: click.Context, name: str) -> None:
 
     made = ask(ctx, name, "start")
     addresses = ", ".join(made["addresses"])
-    click.echo(f"{name} runs" + (f" at {addresses}" if addresses else ""), err=True)
+    echo(f"{name} runs" + (f" at {addresses}" if addresses else ""), err=True)

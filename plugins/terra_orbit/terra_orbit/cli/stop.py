@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.terminal import echo
+
 
 @click.command("stop")
 @click.option("-t", "--time", "seconds", type=click.IntRange(0, 3600), default=10, help="Seconds to end by itself. Default: 10")
@@ -14,4 +16,4 @@ def command(ctx: click.Context, seconds: int, name: str) -> None:
     from terra_orbit.cli.connection import ask
 
     ask(ctx, name, "stop", {"seconds": seconds})
-    click.echo(f"{name} is stopped", err=True)
+    echo(f"{name} is stopped", err=True)

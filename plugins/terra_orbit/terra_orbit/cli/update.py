@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.terminal import echo
+
 if TYPE_CHECKING:
     from terra_core.client import Client
     from terra_core.config.loader import Document
@@ -31,4 +33,4 @@ def change(client: Client, document: Document[Vhost]) -> None:
     path = f"/v1/containers/{document.value.id}/update"
     made = carry_out(client, lambda: client.post(path, document.raw))
     what = f"runs revision {made['revision']}" if made["changed"] else "is what it has to be already"
-    click.echo(f"{made['id']} {what}", err=True)
+    echo(f"{made['id']} {what}", err=True)

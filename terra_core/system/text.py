@@ -1,0 +1,33 @@
+"""Text that others wrote, as a terminal and a log may have it.
+
+A message can hold what a server, a registry, an image or a file said, and a terminal obeys escape sequences whoever wrote them.
+Text is escaped where it leaves Terra, so that no place that makes a message has to think of it.
+"""
+
+from __future__ import annotations
+
+import re
+
+_COLOURS = re.compile(r"\x1b\[[0-9;:]{0,40}m")
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with an escape in place of every character that is not printable, but line feeds and tabs.
+
+    That covers the controls of ECMA-48, of which a terminal obeys some, Unicode's marks that change the direction of what
+    follows, and bytes that are not UTF-8. Colours are left out.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _escaped(_COLOURS.sub("", text.replace("\r\n", "\n")), "\n\t")
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` with an escape in place of every character that is not printable, line feeds, tabs and colours too."""
+    return text if text.isprintable() else _escaped(text, "")
+
+
+def _escaped(text: str, kept: str) -> str:
+    return "".join(
+        letter if letter.isprintable() or letter in kept else letter.encode("unicode_escape").decode() for letter in text
+    )
