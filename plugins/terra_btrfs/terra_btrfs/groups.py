@@ -9,6 +9,7 @@ from pathlib import Path
 from terra_btrfs.disks import Disk, examine, require_blank, require_bytes, require_size
 from terra_btrfs.profiles import least_bytes, metadata_profile, warning
 from terra_btrfs.settings import Settings
+from terra_btrfs.superblock import Identity, identity_of
 from terra_core.config.node import OS_LABEL, DiskGroup
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import Mount, PreparedGroup
@@ -53,7 +54,9 @@ def prepare(
     with attached(disks) as nodes:
         _make(group, nodes, disks)
         _make_subvolumes(group, nodes[0], work)
-        yield PreparedGroup(mounts=mounts_of(group, nodes[0], settings))
+        identity = identity_of(nodes[0], disks[0].name)
+        arguments = identity.kernel_arguments if group.label == OS_LABEL else ()
+        yield PreparedGroup(mounts=mounts_of(group, nodes[0], identity, settings), kernel_arguments=arguments)
 
 
 @contextmanager
@@ -68,8 +71,12 @@ def attached(disks: Sequence[Disk]) -> Iterator[tuple[Path, ...]]:
         yield nodes
 
 
-def mounts_of(group: DiskGroup, device: Path, settings: Settings) -> tuple[Mount, ...]:
-    """Every mount of a group: the system's root for the group of the operating system, then its subvolumes."""
+def mounts_of(group: DiskGroup, device: Path, identity: Identity, settings: Settings) -> tuple[Mount, ...]:
+    """Every mount of a group: the system's root for the group of the operating system, then its subvolumes.
+
+    :param device: one of its disks.
+    :param identity: the file system that was made on them.
+    """
     places = [(OS_LABEL, "/")] if group.label == OS_LABEL else []
     places += [(subvolume.name, subvolume.path) for subvolume in group.subvolumes]
     compression = group.compression or settings.compression
@@ -80,7 +87,7 @@ def mounts_of(group: DiskGroup, device: Path, settings: Settings) -> tuple[Mount
             device=device,
             filesystem="btrfs",
             options=(f"subvol=/{name}", *common),
-            source=f"LABEL={group.label}",
+            source=identity.source,
         )
         for name, path in places
     )

@@ -6,39 +6,16 @@ import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import UUID
-
-from attrs import frozen
 
 from terra_btrfs.disks import Disk, examine
 from terra_btrfs.groups import attached
+from terra_btrfs.superblock import Identity, identity_of
 from terra_core.errors import TerraError
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
 
-_SUPERBLOCK = 64 * 1024
-_MAGIC = b"_BHRfS_M"
 _TUNE_SECONDS = 120
 _LOCK_SECONDS = 300
-
-
-@frozen
-class Identity:
-    """What the superblock says of a file system (its layout: btrfs(5) and the kernel's ``btrfs_tree.h``).
-
-    :param fsid: the file system that the disk belongs to.
-    :param disks: how many disks that has.
-    """
-
-    fsid: UUID
-    disks: int
-
-
-def parse_superblock(data: bytes) -> Identity | None:
-    """The identity in the first copy of a superblock, or nothing when this is none."""
-    if len(data) < 0x90 or data[0x40:0x48] != _MAGIC:
-        return None
-    return Identity(UUID(bytes=data[0x20:0x30]), int.from_bytes(data[0x88:0x90], "little"))
 
 
 def renew(devices: Sequence[Path], run_directory: Path) -> bool:
@@ -62,7 +39,7 @@ def renew(devices: Sequence[Path], run_directory: Path) -> bool:
 
 
 def _common_identity(disks: Sequence[Disk]) -> Identity:
-    found = {disk: _identity(disk) for disk in disks}
+    found = {disk: identity_of(disk.path, disk.name) for disk in disks}
     first = found[disks[0]]
     for disk, identity in found.items():
         if identity != first:
@@ -70,15 +47,6 @@ def _common_identity(disks: Sequence[Disk]) -> Identity:
     if first.disks != len(disks):
         raise TerraError(f"{disks[0].name}: its file system has {first.disks} disks, and {len(disks)} were named")
     return first
-
-
-def _identity(disk: Disk) -> Identity:
-    with disk.path.open("rb") as opened:
-        opened.seek(_SUPERBLOCK)
-        identity = parse_superblock(opened.read(0x1000))
-    if identity is None:
-        raise TerraError(f"{disk.name}: holds no btrfs file system")
-    return identity
 
 
 @contextmanager

@@ -14,16 +14,16 @@ MENU = "boot/grub/grub.cfg"
 """The path of the menu in the machine's root."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SUBVOLUME = re.compile(r"(?:[A-Za-z0-9@_][A-Za-z0-9@._-]{0,63}(?:/(?!\Z)|\Z)){1,8}")
 _PATH = re.compile(r"boot/[A-Za-z0-9.+~_-]+")
 _SPEED = 115200
 
 _START = """\
 # Written by Terra: finds the menu on the file system of the machine's root.
 search --no-floppy --fs-uuid --set=root {filesystem}
-if [ -f "/{menu}" ]; then
+if [ -f "{menu}" ]; then
   set prefix="($root){directory}"
-  configfile "/{menu}"
+  configfile "{menu}"
 else
   echo "Terra: the installation of {hostname} on this disk is not finished: run terra-install again."
   sleep 30
@@ -33,7 +33,7 @@ fi
 
 _MENU = """\
 # Written by Terra when everything else was on the disks.
-set default="{subvolume}"
+set default="{entry}"
 set timeout={timeout}
 insmod btrfs
 insmod regexp
@@ -42,25 +42,27 @@ insmod regexp
 function terra_linux {{
   for links in "$1" "$1/boot"; do
     if [ -f "$links/vmlinuz" -a -f "$links/initrd.img" ]; then
-      if linux "$links/vmlinuz" {found} version=$2 $3 {line}; then
+      if linux "$links/vmlinuz" {found}{version} $3 {line}; then
         if initrd "$links/initrd.img"; then
           return
         fi
       fi
     fi
   done
-  linux "$1/{kernel}" {found} version=$2 $3 {line}
+  linux "$1/{kernel}" {found}{version} $3 {line}
   initrd "$1/{initrd}"
 }}
 
-menuentry "Terra: {hostname}" --id "{subvolume}" {{
-  terra_linux "/{subvolume}" {subvolume}
+menuentry "Terra: {hostname}" --id "{entry}" {{
+  terra_linux "{root}" "{subvolume}"
 }}
 
 menuentry "Terra: {hostname}, for repairs" --id repair {{
-  terra_linux "/{subvolume}" {subvolume} single
+  terra_linux "{root}" "{subvolume}" single
 }}
+"""
 
+_VERSIONS = """
 # Every further subvolume that has a kernel, such as a snapshot made before an upgrade.
 for place in /*; do
   if [ -f "$place/{kernel}" -o -f "$place/vmlinuz" -o -f "$place/boot/vmlinuz" ]; then
@@ -75,18 +77,21 @@ for place in /*; do
 done
 """
 
+_WHOLE = "terra"
+"""The entry of a machine whose root is all of its file system, which holds no other version of it."""
+
 
 def start_menu(boot: BootLoader) -> str:
     """What GRUB runs first, from an EFI system partition or from its own core image.
 
     :raises TerraError: for a value that could be taken for something else.
     """
-    subvolume = _checked(boot.subvolume, _NAME, "a subvolume")
+    menu = f"{_root(boot)}/{MENU}"
     return _START.format(
         filesystem=_checked(boot.filesystem, _UUID, "the UUID of a file system"),
         hostname=boot.hostname,
-        menu=f"{subvolume}/{MENU}",
-        directory=f"/{subvolume}/{MENU}".rpartition("/")[0],
+        menu=menu,
+        directory=menu.rpartition("/")[0],
     )
 
 
@@ -95,17 +100,28 @@ def boot_menu(boot: BootLoader, settings: Settings) -> str:
 
     :raises TerraError: for a value that could be taken for something else, or a kernel line that is too long.
     """
-    filesystem = _checked(boot.filesystem, _UUID, "the UUID of a file system")
-    return _MENU.format(
+    root = _root(boot)
+    found = f"terra.uuid={_checked(boot.filesystem, _UUID, 'the UUID of a file system')}"
+    arguments = [word for word in boot.kernel_arguments if word != found]  # the plugin that made the file system may say it too
+    template = _MENU + _VERSIONS if boot.subvolume else _MENU
+    return template.format(
         timeout=settings.timeout,
         terminal=_terminal(settings),
-        found=f"terra.uuid={filesystem}",
-        line=join_arguments([*boot.kernel_arguments, *settings.kernel_arguments]),
+        found=found,
+        line=join_arguments([*arguments, *settings.kernel_arguments]),
         hostname=boot.hostname,
-        subvolume=_checked(boot.subvolume, _NAME, "a subvolume"),
+        root=root,
+        subvolume=boot.subvolume,
+        entry=boot.subvolume or _WHOLE,
+        version=" version=$2" if boot.subvolume else "",
         kernel=_checked(boot.kernel, _PATH, "the path of a kernel"),
         initrd=_checked(boot.initrd, _PATH, "the path of an initial RAM disk"),
     )
+
+
+def _root(boot: BootLoader) -> str:
+    """Where the machine's root is in its file system; nothing when it is all of it."""
+    return f"/{_checked(boot.subvolume, _SUBVOLUME, 'a subvolume')}" if boot.subvolume else ""
 
 
 def _terminal(settings: Settings) -> str:

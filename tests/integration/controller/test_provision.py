@@ -96,7 +96,8 @@ def test_the_disk_holds_the_image_and_the_machines_identity(ground: Ground, mach
         assert [(line[1], line[2]) for line in lines] == [
             ("/", "btrfs"), ("/home", "btrfs"), ("/var/lib/containerd", "btrfs"), ("/var/log", "btrfs")
         ]  # fmt: skip
-        assert all("subvol=" in line[3] and line[0].startswith(("LABEL=", "UUID=")) for line in lines)
+        uuid = run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", lun]).text.strip()
+        assert all("subvol=" in line[3] and line[0] == f"UUID={uuid}" for line in lines)
         assert not any("nofail" in line[3] for line in lines), "a machine is not itself without the file system of its root"
         assert list((root / "home").iterdir()) == [], "the subvolume is mounted there, not copied"
     with ground.opened(lun, "home") as home:
@@ -122,9 +123,11 @@ def test_the_target_is_there_for_its_initiator_and_for_nobody_else(ground: Groun
 def test_the_boot_files_are_served_and_lead_to_the_machines_own_disk(ground: Ground, machine: Completed) -> None:
     shown = json.loads(machine.text)
     menus = [read(ground, path).decode() for path in (f"pxelinux.cfg/01-{MAC.replace(':', '-')}", f"grub/{MAC}.cfg")]
+    lun = shown["disk_groups"][0]["disks"][0]["device"]
     for menu in menus:
         for word in (
             "boot=terra",
+            f"terra.uuid={run(['blkid', '--probe', '--match-tag', 'UUID', '--output', 'value', lun]).text.strip()}",
             f"ISCSI_INITIATOR={shown['initiator_iqn']}",
             f"ISCSI_TARGET_NAME={shown['disk_groups'][0]['target']['iqn']}",
             f"ISCSI_TARGET_IP={ISCSI}",

@@ -46,20 +46,35 @@ def test_the_seeds_complex_node(ground: Ground, tmp_path: Path) -> None:
             assert (top / "os/os/etc/hostname").read_text() == "mt-01\n"
             assert (top / "os/os/etc/machine-id").read_text() == ""
             assert (top / "os/os/etc/resolv.conf").read_text() == "nameserver 10.0.10.1\n"
+            system, storage = uuid_of(data), uuid_of(disks[1].device)
             assert (top / "os/os/etc/fstab").read_text().splitlines()[1:] == [
-                "LABEL=os / btrfs subvol=/os,compress=zstd:3 0 0",
-                "LABEL=os /home btrfs subvol=/home,compress=zstd:3 0 0",
-                "LABEL=storage /iscsi btrfs subvol=/luns,noatime,nofail 0 0",
-                "LABEL=storage /tftp btrfs subvol=/tftp,noatime,nofail 0 0",
-                "LABEL=os /var/lib/containerd btrfs subvol=/containerd,compress=zstd:3 0 0",
-                "LABEL=os /var/log btrfs subvol=/log,compress=zstd:3 0 0",
+                f"UUID={system} / btrfs subvol=/os,compress=zstd:3 0 0",
+                f"UUID={system} /home btrfs subvol=/home,compress=zstd:3 0 0",
+                f"UUID={storage} /iscsi btrfs subvol=/luns,noatime,nofail 0 0",
+                f"UUID={storage} /tftp btrfs subvol=/tftp,noatime,nofail 0 0",
+                f"UUID={system} /var/lib/containerd btrfs subvol=/containerd,compress=zstd:3 0 0",
+                f"UUID={system} /var/log btrfs subvol=/log,compress=zstd:3 0 0",
             ]
             note = top / "os/home/terra/note"
             assert (note.read_text(), note.stat().st_uid) == ("from the image\n", 1000)
             assert list((top / "os/os/home").iterdir()) == []
             menu = (top / "os/os/boot/grub/grub.cfg").read_text()
-        uuid = run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", data]).text.strip()
-        assert f"terra.uuid={uuid}" in menu
+        assert menu.count(f"terra.uuid={system}") == 2, "once a kernel line: of the newest kernel, and of the image's"
+
+
+def test_a_machine_beside_the_disk_of_an_earlier_one_has_its_own_file_systems(ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [600, 600, 200, 200]) as (former, new, *data):
+        for hostname, disk, more in (("old-01", former, data[0]), ("new-01", new, data[1])):
+            system, storage = group("os", "single", [disk], home="/home"), group("data", "single", [more], data="/data")
+            ground.install(ground.node(system, storage, hostname=hostname))
+        part = part_device(new.device, 3)
+        with Installed(tmp_path / "top", {"os": [part]}) as top:
+            sources = {line.split()[1]: line.split()[0] for line in (top / "os/os/etc/fstab").read_text().splitlines()[1:]}
+            menu = (top / "os/os/boot/grub/grub.cfg").read_text()
+        own = f"UUID={uuid_of(part)}"
+        assert sources == {"/": own, "/home": own, "/data": f"UUID={uuid_of(data[1].device)}"}
+        assert f" terra.uuid={uuid_of(part)} " in menu
+        assert len({uuid_of(one) for one in (part_device(former.device, 3), part, *(disk.device for disk in data))}) == 4
 
 
 @pytest.mark.parametrize("kind", list(_DISKS))
@@ -179,3 +194,8 @@ def test_the_disk_is_known_by_its_links(ground: Ground, tmp_path: Path) -> None:
         assert not any(os.pread(os.open(disks[0].file, os.O_RDONLY), MB, 0))
         ground.install(ground.node(group("os", "single", [link])))
         assert starts(disks[0])
+
+
+def uuid_of(device: Path) -> str:
+    """The UUID of a file system, as blkid(8) reads it."""
+    return run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", device]).text.strip()

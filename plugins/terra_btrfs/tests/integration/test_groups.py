@@ -15,7 +15,7 @@ import pytest
 from terra_btrfs import plugin
 from terra_btrfs.disks import examine
 from terra_btrfs.groups import attached
-from terra_btrfs.identity import Identity, parse_superblock
+from terra_btrfs.superblock import Identity, parse_superblock
 from terra_core.config.controller import Places
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
@@ -85,7 +85,9 @@ def test_the_group_of_the_operating_system(work: Path, tmp_path: Path) -> None:
     wanted = group("os", "single", 1, home="/home", log="/var/log")
     with plugin.prepare_disks(wanted, disks, work, Session()) as prepared:
         assert [mount.path for mount in prepared.mounts] == ["/", "/home", "/var/log"]
-        assert prepared.kernel_arguments == ()
+        (fsid,) = {mount.source.removeprefix("UUID=") for mount in prepared.mounts}
+        assert run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", prepared.mounts[0].device]).text == f"{fsid}\n"
+        assert prepared.kernel_arguments == (f"terra.uuid={fsid}",)
         assert subvolumes(prepared, work) == ["home", "log", "os"]
         for mount in prepared.mounts:
             with mounted(mount.device, work, filesystem=mount.filesystem, options=mount.options) as place:

@@ -10,15 +10,17 @@ import pytest
 from terra_btrfs import plugin
 from terra_btrfs.disks import Disk, require_size
 from terra_btrfs.groups import mkfs_arguments, mounts_of
-from terra_btrfs.identity import Identity, parse_superblock
 from terra_btrfs.profiles import metadata_profile, warning
 from terra_btrfs.settings import Settings
+from terra_btrfs.superblock import Identity, parse_superblock
 from terra_core.config.node import DiskGroup, Profile
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
 from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import Mount
 
+FSID = UUID("82a1032c-a1d4-4ae5-ab07-eb4e9dbb2198")
+IDENTITY = Identity(FSID, 1)
 DEVICE = Path("/dev/loop0")
 
 
@@ -64,22 +66,22 @@ def test_the_command_that_formats() -> None:
 
 
 def test_the_mounts_of_the_operating_system() -> None:
-    made = mounts_of(group(home="/home", log="/var/log"), DEVICE, structure({"compression": "zstd:3"}, Settings))
+    made = mounts_of(group(home="/home", log="/var/log"), DEVICE, IDENTITY, structure({"compression": "zstd:3"}, Settings))
     assert made == tuple(
-        Mount(path=path, device=DEVICE, filesystem="btrfs", options=(subvolume, "compress=zstd:3"), source="LABEL=os")
+        Mount(path=path, device=DEVICE, filesystem="btrfs", options=(subvolume, "compress=zstd:3"), source=f"UUID={FSID}")
         for path, subvolume in (("/", "subvol=/os"), ("/home", "subvol=/home"), ("/var/log", "subvol=/log"))
     )
 
 
 def test_the_mounts_of_another_group_leave_the_root_alone() -> None:
-    (mount,) = mounts_of(group("storage", "raid1", 2, luns="/iscsi"), DEVICE, Settings())
-    assert (mount.path, mount.options, mount.source) == ("/iscsi", ("subvol=/luns",), "LABEL=storage")
+    (mount,) = mounts_of(group("storage", "raid1", 2, luns="/iscsi"), DEVICE, IDENTITY, Settings())
+    assert (mount.path, mount.options, mount.source) == ("/iscsi", ("subvol=/luns",), f"UUID={FSID}")
 
 
 @pytest.mark.parametrize("compression", ["zstd", "zstd:15", "zlib:9", "lzo"])
 def test_compression_that_btrfs_knows(compression: str) -> None:
     settings = structure({"compression": compression}, Settings)
-    assert mounts_of(group(), DEVICE, settings)[0].options == ("subvol=/os", f"compress={compression}")
+    assert mounts_of(group(), DEVICE, IDENTITY, settings)[0].options == ("subvol=/os", f"compress={compression}")
 
 
 @pytest.mark.parametrize("compression", ["zstd:16", "zstd:0", "lzo:1", "gzip", "zstd,noatime", "zstd\n", "", 3, True])
@@ -100,12 +102,16 @@ def test_a_small_disk_is_refused_with_both_sizes() -> None:
         require_size([disk], 109 * 1024 * 1024)
 
 
+def test_a_file_system_is_named_by_what_no_other_one_is() -> None:
+    assert IDENTITY.source == "UUID=82a1032c-a1d4-4ae5-ab07-eb4e9dbb2198"
+    assert IDENTITY.kernel_arguments == ("terra.uuid=82a1032c-a1d4-4ae5-ab07-eb4e9dbb2198",)
+
+
 def test_superblocks() -> None:
-    fsid = UUID("82a1032c-a1d4-4ae5-ab07-eb4e9dbb2198")
     block = bytearray(4096)
-    block[0x20:0x30] = fsid.bytes
+    block[0x20:0x30] = FSID.bytes
     block[0x40:0x48] = b"_BHRfS_M"
     block[0x88] = 4
-    assert parse_superblock(bytes(block)) == Identity(fsid, 4)
+    assert parse_superblock(bytes(block)) == Identity(FSID, 4)
     assert parse_superblock(bytes(4096)) is None
     assert parse_superblock(b"") is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from terra_core.config.node import Firmware
 from terra_core.config.session import Session
@@ -105,9 +106,10 @@ def test_an_image_without_a_kernel(disk: Path, tmp_path: Path) -> None:
         plugin.install_bootloader(wanted, tmp_path, Session())
 
 
+@pytest.mark.parametrize("subvolume", ["os", "", "systems/@os"])
 @pytest.mark.parametrize("menu", ["start", "boot"])
-def test_grub_finds_the_menus_well_formed(menu: str, tmp_path: Path) -> None:
-    wanted = boot(tmp_path, None, Firmware.BOTH)
+def test_grub_finds_the_menus_well_formed(menu: str, subvolume: str, tmp_path: Path) -> None:
+    wanted = evolve(boot(tmp_path, None, Firmware.BOTH), subvolume=subvolume)
     path = tmp_path / "grub.cfg"
     path.write_text(start_menu(wanted) if menu == "start" else boot_menu(wanted, Settings()))
     run(["grub-script-check", path])

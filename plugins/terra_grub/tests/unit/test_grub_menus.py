@@ -33,12 +33,37 @@ BOOT = BootLoader(
 
 def test_the_menu_starts_the_subvolume_by_version() -> None:
     menu = boot_menu(BOOT, Settings())
-    assert 'terra_linux "/os" os\n' in menu
+    assert 'terra_linux "/os" "os"\n' in menu
     line = f'linux "$1/boot/vmlinuz-6.1.0-42-amd64" terra.uuid={UUID} version=$2 $3 boot=terra net.ifnames=0 console=tty0'
     assert line in menu
     assert "serial --unit=0" in menu
     assert "serial" not in boot_menu(BOOT, Settings(serial=-1))
     assert "set timeout=9\n" in boot_menu(BOOT, Settings(timeout=9))
+
+
+def test_the_file_system_is_named_once_whoever_names_it() -> None:
+    told = evolve(BOOT, kernel_arguments=("boot=terra", f"terra.uuid={UUID}"))
+    assert boot_menu(told, Settings()) == boot_menu(BOOT, Settings())
+
+
+def test_a_root_that_is_all_of_its_file_system() -> None:
+    """As ext4 and xfs have it: there are no subvolumes, and so no other versions."""
+    whole = evolve(BOOT, subvolume="", kernel_arguments=("boot=local", f"root=UUID={UUID}"))
+    menu, first = boot_menu(whole, Settings()), start_menu(whole)
+    assert 'configfile "/boot/grub/grub.cfg"' in first
+    assert 'set prefix="($root)/boot/grub"' in first
+    assert 'set default="terra"\n' in menu
+    assert '--id "terra" {' in menu
+    assert 'terra_linux "" ""\n' in menu
+    assert f"root=UUID={UUID}" in menu
+    assert "version" not in menu
+
+
+@pytest.mark.parametrize("name", ["@", "@rootfs", "systems/os-2", "_a/@b"])
+def test_subvolumes_as_others_name_them(name: str) -> None:
+    menu = boot_menu(evolve(BOOT, subvolume=name), Settings())
+    assert f'terra_linux "/{name}" "{name}"\n' in menu
+    assert f'configfile "/{name}/boot/grub/grub.cfg"' in start_menu(evolve(BOOT, subvolume=name))
 
 
 def test_the_first_menu_finds_the_second_and_says_when_it_is_not_there() -> None:
@@ -53,6 +78,7 @@ def test_the_first_menu_finds_the_second_and_says_when_it_is_not_there() -> None
     [
         {"filesystem": "x; reboot"}, {"filesystem": ""},
         {"subvolume": 'os"; reboot'}, {"subvolume": "$os"}, {"subvolume": "-os"},
+        {"subvolume": "a/../b"}, {"subvolume": "a/"}, {"subvolume": "a//b"}, {"subvolume": "."},
         {"kernel": "boot/vmlinuz }"}, {"kernel": "boot/../x"}, {"kernel": "etc/shadow"}, {"initrd": "boot/initrd\nreboot"},
         {"kernel_arguments": ("boot=terra", "a;b")}, {"kernel_arguments": ("$(x)",)}, {"kernel_arguments": ("a b",)},
         {"kernel_arguments": ("{{x",)}, {"kernel_arguments": ("-x",)}, {"kernel_arguments": ("x" * 600,)},
