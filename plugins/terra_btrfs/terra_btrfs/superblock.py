@@ -28,8 +28,8 @@ class Identity:
     def source(self) -> str:
         """What fstab(5) calls the file system by.
 
-        A label would be any file system's that somebody gave the same one: that of an earlier installation on another disk, or on
-        the former local disk of a machine that has its own over the network now.
+        A label would be any file system's that has the same one: that of an earlier installation on another disk, or on the
+        former local disk of a machine that has its own over the network now.
         """
         return f"UUID={self.fsid}"
 

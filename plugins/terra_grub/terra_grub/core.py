@@ -22,8 +22,9 @@ SECTOR = 512
 """What a BIOS counts in, in bytes."""
 
 _NEEDED = (
-    "biosdisk", "part_gpt", "part_msdos", "btrfs", "ext2", "xfs", "memdisk", "tar", "search", "search_fs_uuid", "configfile", "normal",
-    "linux", "test", "echo", "sleep", "reboot", "halt", "serial", "terminal", "regexp", "true", "ls", "cat", "minicmd",
+    "biosdisk", "part_gpt", "part_msdos", "btrfs", "ext2", "xfs", "memdisk", "tar", "search", "search_fs_uuid", "configfile",
+    "normal", "linux", "test", "echo", "sleep", "reboot", "halt", "serial", "terminal", "regexp", "true", "ls", "cat",
+    "minicmd",
 )  # fmt: skip
 _FIRST = "normal (memdisk)/grub.cfg\n"
 _PARAMETERS = slice(0x03, 0x5A)

@@ -86,7 +86,8 @@ def test_the_group_of_the_operating_system(work: Path, tmp_path: Path) -> None:
     with plugin.prepare_disks(wanted, disks, work, Session()) as prepared:
         assert [mount.path for mount in prepared.mounts] == ["/", "/home", "/var/log"]
         (fsid,) = {mount.source.removeprefix("UUID=") for mount in prepared.mounts}
-        assert run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", prepared.mounts[0].device]).text == f"{fsid}\n"
+        shown = run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", prepared.mounts[0].device]).text
+        assert shown == f"{fsid}\n"
         assert prepared.kernel_arguments == (f"terra.uuid={fsid}",)
         assert subvolumes(prepared, work) == ["home", "log", "os"]
         for mount in prepared.mounts:
