@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from types import TracebackType
 from typing import IO
 
 from terra_core.errors import TerraError
-from terra_core.image.openat import DIRECTORY, Resolve, open_below
+from terra_core.image.openat import DIRECTORY, NotRegularError, Resolve, open_below, open_regular
 
 _WITHIN = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
 
@@ -127,15 +126,17 @@ class ContainedRoot:
     @contextmanager
     def _open(self, path: str, limit: int) -> Iterator[IO[bytes]]:
         try:
-            descriptor = open_below(self._root, os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK, _WITHIN)
+            descriptor = open_regular(self._root, os.fsencode(path), _WITHIN)
         except FileNotFoundError:
             raise
+        except NotRegularError as error:
+            raise TerraError(f"/{path} of the image's tree is no regular file") from error
         except OSError as error:
             raise TerraError(f"/{path} of the image's tree cannot be read: {error.strerror}") from error
-        wrong = _misfit(os.fstat(descriptor), limit)
-        if wrong:
+        size = os.fstat(descriptor).st_size
+        if size > limit:
             os.close(descriptor)
-            raise TerraError(f"/{path} of the image's tree {wrong}")
+            raise TerraError(f"/{path} of the image's tree has {size} bytes, the limit is {limit}")
         with os.fdopen(descriptor, "rb") as file:
             yield file
 
@@ -153,8 +154,3 @@ class ContainedRoot:
             os.close(parent)
         return open_below(self._root, os.fsencode(path), DIRECTORY, _WITHIN)
 
-
-def _misfit(found: os.stat_result, limit: int) -> str:
-    if not stat.S_ISREG(found.st_mode):
-        return "is no regular file"
-    return f"has {found.st_size} bytes, the limit is {limit}" if found.st_size > limit else ""

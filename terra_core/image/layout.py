@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ from terra_core.image.documents import (
     read_manifest,
 )
 from terra_core.image.faults import ImageError
-from terra_core.image.openat import DIRECTORY, Resolve, open_below
+from terra_core.image.openat import DIRECTORY, NotRegularError, Resolve, open_regular
 from terra_core.image.source import Blob
 from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
 from terra_core.image.verified import VerifiedBlob
@@ -182,14 +181,11 @@ class Layout:
     def _open(self, place: str) -> int:
         root = os.open(self.path, DIRECTORY)
         try:
-            # O_NONBLOCK, for a fifo in a blob's place would wait for a writer for ever.
-            fd = open_below(root, place.encode(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, _INSIDE)
+            return open_regular(root, place.encode(), _INSIDE)
+        except NotRegularError as error:
+            raise ImageError(f"{self.path}: {place}: no regular file") from error
         finally:
             os.close(root)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise ImageError(f"{self.path}: {place}: no regular file")
-        return fd
 
     def _document(self, name: str) -> Node:
         with os.fdopen(self._open(name), "rb", buffering=0) as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 from enum import IntFlag
 
 from terra_core.errors import TerraError
@@ -27,6 +28,10 @@ class Resolve(IntFlag):
 
 class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+class NotRegularError(OSError):
+    """Something else than a regular file stands where one is expected; it was looked at, and not opened."""
 
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
@@ -58,3 +63,25 @@ def open_below(directory: int, path: bytes, flags: int, resolve: Resolve) -> int
     if code in (errno.ENOSYS, errno.EPERM):
         raise TerraError("the kernel refuses openat2, which keeps an image inside its directory", hint="use Linux 5.6+")
     raise OSError(code, os.strerror(code))
+
+
+def open_regular(directory: int, path: bytes, resolve: Resolve) -> int:
+    """Open an existing regular file below a directory for reading.
+
+    It is looked at before it is opened: opening a device makes its driver do something (a loop device comes to be, a watchdog
+    starts), and opening a FIFO waits for a writer.
+
+    :param directory: the descriptor of the directory that bounds the path.
+    :param path: relative to it.
+    :param resolve: what the path may hold.
+    :returns: a descriptor, for the caller to close.
+    :raises NotRegularError: when something else stands there.
+    :raises OSError: as ``openat2(2)`` says.
+    """
+    seen = open_below(directory, path, os.O_PATH, resolve)
+    try:
+        if not stat.S_ISREG(os.fstat(seen).st_mode):
+            raise NotRegularError(errno.EINVAL, "no regular file")
+        return os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(seen)

@@ -14,6 +14,7 @@ from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.system.process import run, uninterrupted
 from terra_core.system.waiting import wait_until
 
+_HARMLESS = ("nodev", "nosuid")
 _MOUNT_SECONDS = 120
 _BUSY_SECONDS = 10.0
 _DETACH_SECONDS = 10.0
@@ -77,6 +78,8 @@ def loop_devices() -> list[LoopDevice]:
 def mounted(device: Path, target: Path, *, filesystem: str, options: Sequence[str] = ()) -> Iterator[Path]:
     """Mount ``device`` at ``target`` (mount(8)), and unmount it at the end.
 
+    What is mounted may be of anybody's making: its device nodes open nothing here, and its setuid programs give no rights.
+
     :param device: a block device.
     :param target: a directory that nothing is mounted at.
     :param filesystem: the type, such as ``btrfs``.
@@ -88,7 +91,7 @@ def mounted(device: Path, target: Path, *, filesystem: str, options: Sequence[st
     place = target.resolve()
     if _mounted_at(place):
         raise ConflictError(f"{place}: something is mounted there already")
-    chosen = ["--options", ",".join(options)] if options else []
+    chosen = ["--options", ",".join((*options, *_HARMLESS))]
     with ExitStack() as undo:
         # Before the step: an interruption between the mount and the next line would find nothing to undo.
         undo.callback(_unmount, place)

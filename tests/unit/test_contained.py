@@ -10,6 +10,7 @@ import pytest
 
 from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
+from tests.unit.image.making import make_special
 
 SECRET = "a secret of the host"
 LIMIT = 1024
@@ -118,6 +119,21 @@ def test_what_stands_in_the_place_is_replaced_and_not_followed(tree: Path, outsi
     assert (tree / "etc/shared").read_text() == "shared"
     assert (outside / "secret").read_text() == SECRET
     assert not (tree / "etc/hostname").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["block", "character", "fifo", "socket"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_looked_at_and_not_opened(tree: Path, tmp_path: Path, kind: str, linked: bool) -> None:
+    place = tree / ("boot/real" if linked else "boot/vmlinuz")
+    loop = make_special(place, kind)
+    if linked:
+        (tree / "boot/vmlinuz").symlink_to("/boot/real")
+    with ContainedRoot(tree) as inside:
+        with pytest.raises(TerraError, match="/boot/vmlinuz of the image's tree is no regular file"):
+            inside.copy_out("boot/vmlinuz", tmp_path / "copy", limit=LIMIT)
+        with pytest.raises(TerraError, match="/boot/vmlinuz of the image's tree is no regular file"):
+            inside.read("boot/vmlinuz", limit=LIMIT)
+    assert not loop.exists(), "the kernel makes a loop device when its node is opened"
 
 
 def test_the_file_that_is_written_first_is_no_way_out_either(tree: Path, outside: Path) -> None:

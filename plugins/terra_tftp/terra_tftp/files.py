@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from terra_core.errors import TerraError
+from terra_core.image.openat import DIRECTORY, Resolve, open_regular
 
+_HERE = -100
+"""AT_FDCWD of openat2(2)."""
+_INSIDE = Resolve.BENEATH | Resolve.NO_SYMLINKS
 _BLOCK = 1024 * 1024
 _LIMIT = 1024 * _BLOCK
 """No kernel, initial RAM disk or boot loader has a gigabyte; what has is no such file."""
@@ -42,10 +45,13 @@ def write_file(path: Path, text: str) -> bool:
 
 
 def read_file(path: Path) -> str | None:
-    """What a small file holds; nothing when it is not there."""
+    """What a small file holds; nothing when it is not there.
+
+    :raises TerraError: when it is something else than a file, which is looked at and not opened.
+    """
     try:
-        with _naming(path, "read"):
-            return path.read_text(errors="replace")
+        with _naming(path, "read"), os.fdopen(open_regular(_HERE, os.fsencode(path), Resolve(0)), errors="replace") as file:
+            return file.read()
     except TerraError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             return None
@@ -94,35 +100,21 @@ def open_inside(root: Path, name: str) -> Iterator[BinaryIO | None]:
     :param name: a relative path in normal form.
     :raises TerraError: when it, or a directory above it, is something else than it has to be.
     """
-    *directories, last = PurePosixPath(name).parts
     with ExitStack() as opened:
         try:
-            here = _open(opened, os.fspath(root), os.O_DIRECTORY, None)
-            for directory in directories:
-                here = _open(opened, directory, os.O_DIRECTORY | os.O_NOFOLLOW, here)
-            # Without O_NONBLOCK, a named pipe would be waited for here.
-            file = _open(opened, last, os.O_NOFOLLOW | os.O_NONBLOCK, here)
+            here = os.open(root, DIRECTORY)
+            opened.callback(os.close, here)
+            descriptor = open_regular(here, os.fsencode(name), _INSIDE)
         except FileNotFoundError:
             yield None
             return
         except OSError as error:
             raise TerraError(f"{root / name}: is not a regular file in regular directories ({error.strerror})") from error
-        _check(file, root / name)
-        yield opened.enter_context(os.fdopen(os.dup(file), "rb"))
-
-
-def _open(opened: ExitStack, name: str, flags: int, directory: int | None) -> int:
-    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=directory)
-    opened.callback(os.close, descriptor)
-    return descriptor
-
-
-def _check(descriptor: int, path: Path) -> None:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise TerraError(f"{path}: is not a regular file")
-    if not 0 < status.st_size <= _LIMIT:
-        raise TerraError(f"{path}: has {status.st_size} bytes, which no boot file has")
+        file = opened.enter_context(os.fdopen(descriptor, "rb"))
+        size = os.fstat(descriptor).st_size
+        if not 0 < size <= _LIMIT:
+            raise TerraError(f"{root / name}: has {size} bytes, which no boot file has")
+        yield file
 
 
 @contextmanager

@@ -231,3 +231,11 @@ def test_the_sweep_leaves_the_neighbours_alone(image: Path, target: Path, tmp_pa
 
 def test_the_sweep_of_places_that_are_not_there(tmp_path: Path) -> None:
     assert sweep(tmp_path / "none", tmp_path / "nothing") == ()
+
+
+def test_nothing_of_what_is_mounted_opens_a_device_or_gives_rights(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    with mounted(Path("none"), place, filesystem="tmpfs", options=("dev", "suid")):
+        (line,) = [row for row in Path("/proc/self/mountinfo").read_text().splitlines() if row.split()[4] == str(place)]
+        assert {"nodev", "nosuid"} <= set(line.split()[5].split(","))

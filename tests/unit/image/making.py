@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,20 @@ def whiteout(name: bytes) -> Item:
     return Item(name=name)
 
 
+def make_special(path: Path, kind: str) -> Path:
+    """Make a ``block`` or ``character`` device, a ``fifo`` or a ``socket``; gives what is there when the device is opened."""
+    free = next(number for number in range(200, 1 << 20) if not Path(f"/sys/block/loop{number}").exists())
+    ptmx = os.makedev(5, 2)
+    kinds = {
+        "block": (stat.S_IFBLK, os.makedev(7, free)),
+        "character": (stat.S_IFCHR, ptmx),
+        "fifo": (stat.S_IFIFO, 0),
+        "socket": (stat.S_IFSOCK, 0),
+    }
+    os.mknod(path, kinds[kind][0] | 0o600, kinds[kind][1])
+    return Path(f"/sys/block/loop{free}")
+
+
 def _octal(number: int, width: int) -> bytes:
     if 0 <= number < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, number)
@@ -217,6 +233,6 @@ class LayoutMaker:
 
 
 __all__ = [
-    "Blob", "Item", "LayoutMaker", "checked", "evolve", "extension", "file", "folder", "hardlink", "layer", "record", "sha256",
-    "symlink", "tar", "whiteout",
+    "Blob", "Item", "LayoutMaker", "checked", "evolve", "extension", "file", "folder", "hardlink", "layer", "make_special",
+    "record", "sha256", "symlink", "tar", "whiteout",
 ]  # fmt: skip

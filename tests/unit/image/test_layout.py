@@ -13,7 +13,7 @@ import pytest
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.image import ImageError, Layout, Platform, is_digest, media, parse_digest, this_platform
 from terra_core.image.documents import Manifest
-from tests.unit.image.making import LayoutMaker, file, sha256, tar
+from tests.unit.image.making import LayoutMaker, file, make_special, sha256, tar
 
 LAYER = tar(file(b"f"))
 HERE = {"os": this_platform().os, "architecture": this_platform().architecture}
@@ -43,6 +43,17 @@ def test_an_image_is_found_by_name_by_digest_and_alone(maker: LayoutMaker, docke
     assert (config.os, config.architecture, config.cmd, config.env) == ("linux", HERE["architecture"], ("/bin/sh",), ())
     assert config.labels == {"a": "b"}
     assert len(manifest.layers) == 1
+
+
+@pytest.mark.parametrize("kind", ["block", "character", "fifo", "socket"])
+def test_a_blob_that_is_no_file_is_looked_at_and_not_opened(maker: LayoutMaker, kind: str) -> None:
+    descriptor = maker.image([LAYER])
+    place = maker.place(descriptor["digest"])
+    place.unlink()
+    loop = make_special(place, kind)
+    with pytest.raises(ImageError, match="no regular file"):
+        read(maker)
+    assert not loop.exists()
 
 
 def test_a_name_that_is_not_there_says_which_are(maker: LayoutMaker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -111,6 +112,15 @@ def test_what_is_not_a_proper_file_is_refused_and_nothing_is_changed(
     with pytest.raises(TerraError, match=name):
         plugin.install_boot_image(image, session)
     assert installed(session) == before
+
+
+def test_a_device_is_refused_and_not_opened(session: Session, image: Path) -> None:
+    free = next(number for number in range(300, 1 << 20) if not Path(f"/sys/block/loop{number}").exists())
+    (image / "kernel/vmlinuz").unlink()
+    os.mknod(image / "kernel/vmlinuz", stat.S_IFBLK | 0o600, os.makedev(7, free))
+    with pytest.raises(TerraError, match="kernel/vmlinuz: is not a regular file"):
+        plugin.install_boot_image(image, session)
+    assert not Path(f"/sys/block/loop{free}").exists(), "the kernel makes a loop device when its node is opened"
 
 
 def test_a_directory_that_is_a_link_is_refused(session: Session, image: Path, tmp_path: Path) -> None:
