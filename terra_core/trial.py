@@ -22,7 +22,7 @@ from terra_core.deploy import Deployed, deploy
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Trial
 from terra_core.image.amend import AmendedImage, File, write_layer
-from terra_core.image.layout import this_platform
+from terra_core.image.platforms import this_platform
 from terra_core.image.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.emulator import acceleration, accelerators, option, program

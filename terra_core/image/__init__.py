@@ -9,8 +9,9 @@ from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.digest import Digest, is_digest, parse_digest
 from terra_core.image.documents import Descriptor, ImageConfig, Manifest, Platform
 from terra_core.image.faults import ImageError
-from terra_core.image.layout import Layout, StoredImage, this_platform
+from terra_core.image.layout import Layout, StoredImage
 from terra_core.image.limits import Limits
+from terra_core.image.platforms import this_platform
 from terra_core.image.source import Blob, ImageDocuments, ImageSource
 
 __all__ = [

@@ -21,8 +21,8 @@ from terra_core.image.compression import kind_of
 from terra_core.image.digest import Digest, parse_digest
 from terra_core.image.documents import Descriptor, ImageConfig, Manifest, read_config
 from terra_core.image.faults import ImageError, shown
-from terra_core.image.layout import this_platform
 from terra_core.image.limits import Limits, Tally
+from terra_core.image.platforms import is_for_here, this_platform
 from terra_core.image.source import Blob
 from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
 from terra_core.image.tar import FileStream, Kind, TarReader
@@ -149,7 +149,7 @@ class DockerArchive:
         if not digest.matches(content):
             raise ImageError(f"{node.where}: its content has another digest")
         config = read_config(node)
-        if config.platform != this_platform():
+        if not is_for_here(config.platform):
             raise NotFoundError(f"{self.path}: not built for {this_platform()}", hint=f"it is built for {config.platform}")
         return digest, config, content
 

@@ -23,13 +23,15 @@ class Platform:
 
     :param os: such as ``linux``.
     :param architecture: such as ``amd64``, as the Go language names it.
+    :param variant: of the architecture, such as ``v3``; empty for its baseline.
     """
 
     os: str
     architecture: str
+    variant: str = ""
 
     def __str__(self) -> str:
-        return f"{self.os}/{self.architecture}"
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
 @frozen
@@ -71,6 +73,7 @@ class ImageConfig:
     :param architecture: such as ``amd64``.
     :param os: such as ``linux``.
     :param diff_ids: the digests of the uncompressed layers, the lowest first.
+    :param variant: of the architecture, such as ``v3``; empty for its baseline.
     :param entrypoint: the program that a container starts.
     :param cmd: its arguments, or the program where there is no entry point.
     :param env: environment variables as ``NAME=value``.
@@ -88,11 +91,12 @@ class ImageConfig:
     user: str = ""
     working_dir: str = ""
     labels: Mapping[str, str] = field(factory=dict)
+    variant: str = ""
 
     @property
     def platform(self) -> Platform:
         """What it was built for."""
-        return Platform(self.os, self.architecture)
+        return Platform(self.os, self.architecture, self.variant)
 
 
 def read_descriptor(node: Node) -> Descriptor:
@@ -100,7 +104,6 @@ def read_descriptor(node: Node) -> Descriptor:
 
     :raises ImageError: when a part is missing or has another form.
     """
-    platform = node["platform"]
     try:
         digest = parse_digest(node["digest"].text())
     except ImageError as error:
@@ -109,9 +112,17 @@ def read_descriptor(node: Node) -> Descriptor:
         node["mediaType"].text(),
         digest,
         node["size"].size(),
-        Platform(platform["os"].text(), platform["architecture"].text()) if platform else None,
+        _read_platform(node["platform"]),
         node["annotations"].mapping(),
     )
+
+
+def _read_platform(node: Node) -> Platform | None:
+    """Read a descriptor's platform; one without words, as tools give to what is no image, is none."""
+    if not node:
+        return None
+    parts = [node[key].text() if node[key] else "" for key in ("os", "architecture", "variant")]
+    return Platform(*parts) if parts[0] or parts[1] else None
 
 
 def read_index(node: Node, media_type: str = media.OCI_INDEX) -> tuple[Descriptor, ...]:
@@ -165,6 +176,7 @@ def read_config(node: Node) -> ImageConfig:
         user=run["User"].text() if run["User"] else "",
         working_dir=run["WorkingDir"].text() if run["WorkingDir"] else "",
         labels=run["Labels"].mapping(),
+        variant=node["variant"].text() if node["variant"] else "",
     )
 
 

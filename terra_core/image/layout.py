@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.image import media
@@ -18,13 +17,13 @@ from terra_core.image.documents import (
     Descriptor,
     ImageConfig,
     Manifest,
-    Platform,
     read_config,
     read_index,
     read_manifest,
 )
 from terra_core.image.faults import ImageError
 from terra_core.image.openat import DIRECTORY, NotRegularError, Resolve, open_regular
+from terra_core.image.platforms import for_this_platform, is_for_here, other_platforms, this_platform
 from terra_core.image.source import Blob
 from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
 from terra_core.image.verified import VerifiedBlob
@@ -33,20 +32,6 @@ _DEEPEST_INDEX = 4
 _MOST_INDEXES = 64
 _INSIDE = Resolve.BENEATH | Resolve.NO_SYMLINKS
 _HASHED_AT_ONCE = 1 << 20
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-def this_platform() -> Platform:
-    """The platform of the machine that this runs on."""
-    machine = platform.machine()
-    return Platform("linux", _MACHINES.get(machine, machine))
-
-
-def for_this_platform(listed: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    """The manifests and indexes among these that name this machine's platform, or else those that name none."""
-    known = [item for item in listed if item.media_type in media.MANIFESTS | media.INDEXES]
-    fitting = [item for item in known if item.platform == this_platform()]
-    return tuple(fitting or [item for item in known if item.platform is None])
 
 
 @frozen
@@ -122,7 +107,7 @@ class Layout:
         descriptor = self.resolve(reference)
         manifest = self.manifest(descriptor)
         config = self.config(manifest)
-        if config.platform != this_platform():
+        if not is_for_here(config.platform):
             message = f"{self.path}: {reference or descriptor.digest}: not built for {this_platform()}"
             raise NotFoundError(message, hint=f"it is built for {config.platform}")
         return StoredImage(self, descriptor.digest, manifest, config)
@@ -213,11 +198,9 @@ class Layout:
             raise ImageError(f"{what}: no image manifest, but {types}")
         fitting = for_this_platform(candidates)
         if not fitting:
-            offered = ", ".join(sorted({str(item.platform) for item in known}))
-            raise NotFoundError(f"{what}: not built for {this_platform()}", hint=f"it is built for {offered}")
-        if len({item.digest for item in fitting}) > 1 and depth == 0:
-            names = ", ".join(item.annotations.get(REFERENCE_NAME, str(item.digest)) for item in fitting)
-            raise TerraError(f"{what}: there are several", hint=f"name one of {names}")
+            raise NotFoundError(f"{what}: not built for {this_platform()}", hint=other_platforms(known))
+        if depth == 0:
+            _refuse_several(known, fitting, what)
         chosen = fitting[0]
         if chosen.media_type in media.MANIFESTS:
             return chosen
@@ -230,7 +213,7 @@ class Layout:
         seen = set()
         for item, depth in waiting:  # grows while it is walked
             if item.digest == wanted:
-                return (item,)
+                return (_without_variant(item),)
             if item.media_type not in media.INDEXES or item.digest in seen:
                 continue
             seen.add(item.digest)
@@ -238,6 +221,21 @@ class Layout:
                 raise ImageError(f"{self.path}: too many indexes inside each other")
             waiting += ((below, depth + 1) for below in read_index(self._read(item), item.media_type))
         return ()
+
+
+def _refuse_several(known: Iterable[Descriptor], fitting: Iterable[Descriptor], what: str) -> None:
+    """Refuse to choose between images; variants of one architecture under one name are no other images."""
+    here = {item.digest: item for item in known if item.platform and is_for_here(item.platform)}
+    if len({item.annotations.get(REFERENCE_NAME) for item in here.values()}) < 2:
+        here = {item.digest: item for item in fitting}
+    if len(here) > 1:
+        names = ", ".join(item.annotations.get(REFERENCE_NAME, str(item.digest)) for item in here.values())
+        raise TerraError(f"{what}: there are several", hint=f"name one of {names}")
+
+
+def _without_variant(item: Descriptor) -> Descriptor:
+    """What was named by its digest is meant, whether or not this machine's processor runs it."""
+    return evolve(item, platform=evolve(item.platform, variant="")) if item.platform else item
 
 
 def _all_of(read: Callable[[int], bytes | None], most: int) -> bytes:

@@ -22,7 +22,7 @@ from terra_core.image import (
 )
 from terra_core.image.documents import read_config, read_index, read_manifest
 from terra_core.image.faults import shown
-from terra_core.image.layout import for_this_platform
+from terra_core.image.platforms import for_this_platform, is_for_here, other_platforms
 from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
 from terra_docker.endpoint import Endpoint
 from terra_docker.settings import Docker
@@ -164,7 +164,7 @@ class Remote:
 def _choose(listed: Sequence[Descriptor]) -> Descriptor:
     fitting = for_this_platform(listed)
     if not fitting:
-        raise _other_platform(", ".join(sorted({str(item.platform) for item in listed if item.platform})))
+        raise _other_platform(other_platforms(listed))
     return fitting[0]
 
 
@@ -179,17 +179,15 @@ def _node(document: Document) -> Node:
 
 
 def _check(manifest: Manifest, config: ImageConfig) -> None:
-    wanted = this_platform()
-    if (config.os, config.architecture) != (wanted.os, wanted.architecture):
-        raise _other_platform(f"{config.os}/{config.architecture}")
+    if not is_for_here(config.platform):
+        raise _other_platform(f"it is built for {config.platform}")
     if len(config.diff_ids) != len(manifest.layers):
         counts = f"{len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids in the configuration"
         raise ImageError(f"{manifest.config.digest}: {counts}")
 
 
 def _other_platform(offered: str) -> TerraError:
-    others = shown(offered.encode(errors="replace")) or "nothing"
-    return NotFoundError(f"it was not built for {this_platform()}", hint=f"it is built for {others}")
+    return NotFoundError(f"it was not built for {this_platform()}", hint=shown(offered.encode(errors="replace")))
 
 
 def _media_type(document: Node, said: str) -> str:

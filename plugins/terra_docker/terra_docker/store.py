@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from terra_core.config.values import ImageReference
 from terra_core.errors import NotFoundError
@@ -115,7 +115,7 @@ class Store:
         kept = [_without_name(item, name) for item in listed if item.get("digest") not in ours]
         entries = [_entry(found.named, name)]
         if found.chosen.digest != found.named.digest:
-            entries.append(_entry(evolve(found.chosen, platform=this_platform()), ""))
+            entries.append(_entry(evolve(found.chosen, platform=found.chosen.platform or this_platform()), ""))
         content = _index([*kept, *entries])
         if content != before:
             _write(path, content)
@@ -153,7 +153,7 @@ def _entry(descriptor: Descriptor, name: str) -> dict[str, object]:
         "size": descriptor.size,
     }
     if descriptor.platform:
-        entry["platform"] = {"os": descriptor.platform.os, "architecture": descriptor.platform.architecture}
+        entry["platform"] = {key: value for key, value in asdict(descriptor.platform).items() if value}
     if name:
         entry["annotations"] = {REFERENCE_NAME: name}
     return entry

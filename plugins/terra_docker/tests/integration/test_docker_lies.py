@@ -21,7 +21,7 @@ from lab.daemons import start
 from lab.lying import Asked, Lying, digest, layer, lying
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
-from terra_core.image import ImageError, Layout
+from terra_core.image import ImageError, Layout, this_platform
 from terra_core.system import process
 from terra_core.system.process import interruption, run
 from terra_core.system.progress import Event, Report, silent
@@ -269,6 +269,22 @@ def test_a_manifest_that_is_none(
     with pytest.raises(TerraError, match=message):
         pull(registry, layout)
     assert not layout.exists()
+
+
+def test_of_variants_the_baseline_is_taken(registry: Lying, layout: Path) -> None:
+    wanted = registry.image(LAYERS[:1])
+    variants = [("v4", registry.image(LAYERS[1:2])), ("v3", registry.image(LAYERS[2:])), ("", wanted)]
+    platform = {"os": "linux", "architecture": this_platform().architecture}
+    listed = [{**image, "platform": {**platform, **({"variant": name} if name else {})}} for name, image in variants]
+    registry.index(*listed, names=["1"])
+    assert pull(registry, layout) == wanted["digest"]
+    assert str(Layout(layout).resolve(registry.name).digest) == wanted["digest"]
+    listed[2]["platform"] = {"os": "linux", "architecture": "s390x"}
+    registry.index({**listed[0], "platform": {**platform, "variant": "v77"}}, listed[2], names=["1"])
+    if this_platform().architecture == "amd64":  # the levels of others are not known
+        with pytest.raises(NotFoundError, match="was not built for"):
+            pull(registry, layout.with_name("other"))
+    assert pull(registry, layout.with_name("named"), f"{registry.address}/image@{variants[0][1]['digest']}")
 
 
 def test_indexes_inside_each_other(registry: Lying, layout: Path) -> None:
