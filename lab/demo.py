@@ -41,12 +41,12 @@ class Demo:
 
     def run(self) -> tuple[Site, str, Path]:
         """Go the whole road; gives the site, the machine's address and the key that opens it."""
-        work = _BUILD / "demo"
-        work.mkdir(parents=True, exist_ok=True)
         with self._step("build the base images from packages (cached in build/images)"):
             images = build_base_images()
         with self._step("start a network, an engine, a registry and a controller"):
             site = self._resources.enter_context(Site(_BUILD, label="demo"))
+        work = site.directory / "demo"
+        work.mkdir(exist_ok=True)
         registry = site.registry.address
         with self._step("offer the base images to the engine and the registry"):
             offer(images["terraos"], site.engine, registry, push=False)

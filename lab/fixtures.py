@@ -5,15 +5,14 @@ A pytest plugin; the ``conftest.py`` at the top of the repository names it, so t
 
 from __future__ import annotations
 
-import os
 import sys
-import warnings
 from collections.abc import Generator, Iterator, Set
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.isolation import Isolation, isolated
 from lab.leaks import Leaks, difference, snapshot
 from terra_core.errors import TerraError
 from terra_core.system.process import run
@@ -85,8 +84,8 @@ def _guarded(item: pytest.Item) -> Generator[None, None, None]:
 def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """A module of integration or virtual machine tests fails when it leaves something behind.
 
-    What fixtures of a wider scope put up belongs to them, and is looked for at the end of the run. The environment
-    variable TERRA_LEAKS=warn makes a warning of the failure, for a machine on which somebody else works at the same time.
+    What fixtures of a wider scope put up belongs to them, and is looked for at the end of the run. What others do on the
+    machine meanwhile is not looked at; see :mod:`lab.isolation`.
     """
     if not _below(request.config, request.path, _REAL):
         yield
@@ -97,20 +96,21 @@ def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _nothing_left_at_all(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The same for the whole run, fixtures of a wider scope included."""
+def _nothing_left_at_all(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same for the whole run, fixtures of a wider scope included; it begins with mounts and a TMPDIR of its own."""
     if not any(_below(request.config, item.path, _REAL) for item in request.session.items):
         yield
         return
-    before = snapshot()
-    yield
-    _expect_nothing(before, _reported, "the run left behind")
+    with isolated([tmp_path_factory.getbasetemp()]):
+        before = snapshot()
+        yield
+        _expect_nothing(before, _reported, "the run left behind")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
     """Keep in mind what a fixture that outlives its module puts up."""
-    if fixturedef.scope not in ("session", "package"):
+    if fixturedef.scope not in ("session", "package") or Isolation.current is None:
         return (yield)
     before = snapshot()
     result = yield
@@ -141,6 +141,4 @@ def _expect_nothing(before: Leaks, excused: set[str], what: str) -> None:
         lines = left()
         _reported.update(lines)
         message = "\n  ".join([f"{what}:", *lines])
-        if os.environ.get("TERRA_LEAKS") != "warn":
-            pytest.fail(message)
-        warnings.warn(message, stacklevel=1)
+        pytest.fail(message)

@@ -1,26 +1,32 @@
-"""What work on a machine can leave behind: mounts, loop devices, network namespaces, links, and daemons."""
+"""What a test run can leave behind: mounts, loop devices, network namespaces, links, and daemons; others' are not looked at."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from attrs import frozen
 
+from lab.isolation import Isolation
 from lab.place import NAMESPACES
 from lab.processes import Process, running
+from terra_core.errors import TerraError
 from terra_core.system.mounts import mount_points
+
+_LINK = re.compile(r"br\d+|tap[0-9a-f]*|ob\w*|h\d+|veth[0-9a-f]{8}")
+"""The names that the lab's networks, Orbit's bridges and the plugins of CNI give; Docker's own veth have seven digits."""
 
 
 @frozen(kw_only=True)
 class Leaks:
-    """What there is of everything that can be left behind, one readable line each.
+    """What there is of everything that the run can leave behind, one readable line each.
 
-    :param mounts: every mount, aside from those that bind network namespaces.
-    :param loops: every loop device in use, with its file.
-    :param namespaces: every network namespace that has a name.
-    :param links: every network interface of the host.
-    :param processes: every program that Terra and the lab run, unless it belongs to another session on this machine.
+    :param mounts: every mount in the run's namespace, aside from those that bind network namespaces.
+    :param loops: every loop device with a file of the run's.
+    :param namespaces: every network namespace that has a name for the run.
+    :param links: every network interface of the host that is named as those are which Terra and the lab make.
+    :param processes: every program that Terra and the lab run, if the run started it.
     """
 
     mounts: frozenset[str]
@@ -36,13 +42,19 @@ class Leaks:
 
 
 def snapshot() -> Leaks:
-    """Look at what there is now; starts no program."""
+    """Look at what there is now of this run; starts no program.
+
+    :raises TerraError: when this process is not isolated, so that nothing says whose things are.
+    """
+    isolation = Isolation.current
+    if isolation is None:
+        raise TerraError("this process has no mounts of its own yet, and cannot tell its leaks from others'")
     return Leaks(
         mounts=frozenset(f"mount {one.path} ({one.source})" for one in mount_points() if not _binds_namespace(one.path)),
-        loops=frozenset(_loops()),
+        loops=frozenset(f"loop device {device} ({file})" for device, file in _loops() if isolation.owns_file(file)),
         namespaces=frozenset(f"network namespace {path.name}" for path in NAMESPACES.glob("*")),
-        links=frozenset(f"network interface {path.name}" for path in Path("/sys/class/net").iterdir()),
-        processes=frozenset(f"process {process.pid}: {process.command}" for process in _own_processes()),
+        links=frozenset(f"network interface {name}" for name in _links()),
+        processes=frozenset(f"process {process.pid}: {process.command}" for process in _processes(isolation)),
     )
 
 
@@ -55,30 +67,33 @@ def _binds_namespace(point: Path) -> bool:
     return point.is_relative_to(NAMESPACES)
 
 
-def _loops() -> list[str]:
+def _loops() -> list[tuple[str, str]]:
+    """Every loop device in use and its file, which ends in "(deleted)" when it is gone."""
     found = []
     for path in Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
-            found.append(f"loop device /dev/{path.parts[3]} ({path.read_text().strip()})")
+            found.append((f"/dev/{path.parts[3]}", path.read_text().strip()))
         except OSError:
             continue  # it was detached since it was listed
     return found
 
 
-def _own_processes() -> list[Process]:
+def _links() -> list[str]:
+    """The kernel does not keep who made an interface."""
+    names = [path.name for path in Path("/sys/class/net").iterdir()]
+    return [name for name in names if _LINK.fullmatch(name)]
+
+
+def _processes(isolation: Isolation) -> list[Process]:
+    """The run's, by what marks them, or because a process of the run's started them, as an engine does a container."""
     everything = {process.pid: process for process in running()}
     this = os.getpid()
-    above = {process.pid for process in _ancestry(everything, this)}
 
     def own(process: Process) -> bool:
-        """Below this process; or an orphan that started after it, whose starter is not known any more."""
         line = [process, *_ancestry(everything, process.pid)]
-        if any(ancestor.pid == this for ancestor in line):
-            return True
-        orphaned = line[-1].parent in (0, 1) and line[-1].started >= everything[this].started
-        return orphaned and not any(ancestor.pid in above for ancestor in line)
+        return any(ancestor.pid == this or isolation.owns_process(ancestor) for ancestor in line)
 
-    return [process for process in everything.values() if process.watched and own(process)]
+    return [process for process in everything.values() if process.watched and process.pid != this and own(process)]
 
 
 def _ancestry(everything: dict[int, Process], pid: int) -> list[Process]:

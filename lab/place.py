@@ -52,7 +52,7 @@ class Place:
         (self.path / f"claim-{len(list(self.path.glob('claim-*')))}").symlink_to(directory.resolve())
 
     def __enter__(self) -> Self:
-        with _alone():
+        with alone():
             for dead in _dead():
                 take_down(dead)
             self._path = _new_directory(self._label)
@@ -96,8 +96,8 @@ def _dead() -> list[Path]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One process at a time may look for dead places or make one: a new directory has no lock for a moment."""
+def alone() -> Iterator[None]:
+    """Let one process at a time look for what dead ones left, or make a directory: a new one has no lock for a moment."""
     ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (ROOT / _LOCK).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -116,5 +116,5 @@ def _new_directory(label: str) -> Path:
 
 
 def _forget(path: Path) -> None:
-    with _alone():
+    with alone():
         shutil.rmtree(path, ignore_errors=True)

@@ -12,13 +12,14 @@ from typing import Self
 from lab.daemons import start, wait_ready
 from lab.engine import Engine
 from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
-from lab.place import ROOT, hold
 from lab.registry import Registry
+from lab.shelf import Shelf
 from terra_core.config.controller import API_PORT, Places
 from terra_core.errors import TerraError
 from terra_core.service.tokens import read_token
 from terra_core.system.mounts import sweep
 from terra_core.system.process import Argument, Completed, Daemon, run
+from terra_core.system.workspace import discard, workspace
 
 LEASES = ("10.0.10.50", "10.0.10.99")
 """The first and the last address that the site's machines get."""
@@ -26,7 +27,7 @@ LEASES = ("10.0.10.50", "10.0.10.99")
 START = ("--debug", "--controller", CONTROLLER, "controller", "--gateway", GATEWAY, "--iscsi", ISCSI)
 """The words of the command line that starts a controller, as its unit has them."""
 
-_ROOTS = Path("/var/lib/terra-lab")
+_YOUNG_SECONDS = 10.0
 _CONFIG = f"""\
 [docker]
   insecure = ["{CONTROLLER}:5000"]
@@ -43,21 +44,33 @@ _CONFIG = f"""\
 class Site:
     """A network with an engine, a registry and a controller; leaving takes all of it down.
 
-    :param build: the directory that keeps the engine's and the registry's images between runs.
-    :param root: the controller's root, emptied at the start and removed at the end; every user has to be able to pass the
-        directories above it. One below /var/lib/terra-lab when left out.
-    :param label: a word for the names of the network and of that root; one site of a label at a time.
+    :param build: the directory that keeps the engine's and the registry's images between runs; see :class:`lab.shelf.Shelf`.
+    :param root: the controller's root, which is removed at the end; every user has to be able to pass the directories above
+        it. A new one where large work goes when left out; those of sites that were killed are removed then.
+    :param label: a word for the name of the network.
     :param config: controller.toml; one for the site's registry and DHCP when left out.
     """
 
     def __init__(self, build: Path, root: Path | None = None, *, label: str = "site", config: str = _CONFIG) -> None:
-        self.root = (root or _ROOTS / label).resolve()
         self.network = Network(label)
-        self.engine = Engine(build / "engine", self.network)
-        self.registry = Registry(self.network, build / "registry")
+        self._shelf = Shelf(build)
+        self._given_root = root
         self.controller: Daemon | None = None
+        self._root: Path | None = None
         self._config = config
         self._resources = ExitStack()
+
+    @property
+    def root(self) -> Path:
+        """The controller's root."""
+        if self._root is None:
+            raise RuntimeError("the site was not entered")
+        return self._root
+
+    @property
+    def directory(self) -> Path:
+        """Where this site alone keeps what is to be there after its end, such as logs."""
+        return self._shelf.path
 
     @property
     def places(self) -> Places:
@@ -77,17 +90,12 @@ class Site:
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             resources.enter_context(self.network)
-            if not hold(resources, ROOT / f".root{str(self.root).replace('/', '-')}"):
-                raise TerraError(f"{self.root}: another site is up there", hint="wait until it is down, or take another label")
-            if self.root.exists():  # of a run that was killed; what it had running went when the network came
-                sweep(self.root, self.root)
-                shutil.rmtree(self.root)
+            self._root = self._make_root(resources)
             self.places.etc.mkdir(parents=True)
-            self.root.chmod(0o755)
-            resources.callback(self._remove_root)
             (self.places.etc / "controller.toml").write_text(self._config)
-            resources.enter_context(self.engine)
-            resources.enter_context(self.registry)
+            resources.enter_context(self._shelf)
+            self.engine = resources.enter_context(Engine(self.directory / "engine", self.network))
+            self.registry = resources.enter_context(Registry(self.network, self.directory / "registry"))
             resources.callback(self.stop_services)
             self.start_controller()
             resources.callback(self.stop_controller)
@@ -126,15 +134,27 @@ class Site:
         args = self.network.command([terra_command(), *words])
         return run(args, timeout=timeout, accept=accept, env=self.environment(), shown=shown)
 
-    def _remove_root(self) -> None:
-        shutil.rmtree(self.root)
-        with suppress(OSError):  # another site is there
-            _ROOTS.rmdir()
+    def _make_root(self, resources: ExitStack) -> Path:
+        if self._given_root is None:
+            root = resources.enter_context(workspace("terra-site-", grace=_YOUNG_SECONDS, remove=_remove))
+        else:
+            root = self._given_root.resolve()
+            root.mkdir(parents=True)
+        root.chmod(0o755)
+        resources.callback(shutil.rmtree, root)  # which fails where something is still mounted
+        return root
 
     def _answers(self) -> bool:
         with self.network.connect(CONTROLLER, API_PORT, timeout=2) as connection:
             connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
             return connection.recv(1024).split()[1:2] == [b"200"]
+
+
+def _remove(root: Path) -> None:
+    """Remove a root, be it of a site that was killed; what it had running went when the next network came."""
+    with suppress(TerraError):  # somebody else holds a loop device
+        sweep(root, root)
+    discard(root)
 
 
 def terra_command() -> Path:

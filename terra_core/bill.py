@@ -26,6 +26,7 @@ from terra_core.errors import ConfigError, TerraError
 from terra_core.image.lookup import read_files
 from terra_core.image.source import ImageSource
 from terra_core.plugins import Plugins
+from terra_core.system.workspace import roomy
 
 _STATUS = "var/lib/dpkg/status"
 _DIRECTORY = "var/lib/dpkg/status.d/"
@@ -196,7 +197,7 @@ def make_bill(image: str, server: Server, *, plugins: Plugins, session: Session)
     :raises TerraError: when it has no dpkg database.
     """
     registry = plugins.fill("registry", server.plugins, source=session.source)
-    with tempfile.TemporaryDirectory(prefix="terra-sbom-", dir=_roomy()) as work:
+    with tempfile.TemporaryDirectory(prefix="terra-sbom-", dir=roomy()) as work:
         offer: AbstractContextManager[ImageSource] = registry.call(
             "save_image", AbstractContextManager, image=image, work=Path(work), session=session
         )
@@ -207,10 +208,6 @@ def make_bill(image: str, server: Server, *, plugins: Plugins, session: Session)
     if not packages:
         raise TerraError(f"{server.image}: has no packages in its dpkg database", hint=f"it has no /{_STATUS}, or an empty one")
     return Bill(image=str(server.image), digest=image, created=created, packages=packages)
-
-
-def _roomy() -> str:
-    return "/var/tmp"  # noqa: S108  # an image is too large for a /tmp that may be in memory; the directory has a random name
 
 
 def _is_wanted(path: str) -> bool:

@@ -11,7 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOMY = "/var/tmp"  # noqa: S108  # disks and images are too large for a /tmp that may be in memory; names in it are made by mkdtemp
+_ROOMY = "/var/tmp"  # noqa: S108  # disks and images are too large for a /tmp that may be in memory; names in it are made by mkdtemp
+
+
+def roomy() -> Path:
+    """Where large work goes: TMPDIR where the user has set it, or /var/tmp."""
+    return Path(os.environ.get("TMPDIR") or _ROOMY)
 
 
 def locked(descriptor: int) -> bool:
@@ -36,11 +41,11 @@ def workspace(prefix: str, *, grace: float = 0, remove: Callable[[Path], None] =
     :param grace: how long one stays that nobody holds, in seconds: whoever has just made it may not hold it yet.
     :param remove: removes one, whatever is mounted in it.
     """
-    for left in Path(ROOMY).glob(f"{prefix}*"):
+    for left in roomy().glob(f"{prefix}*"):
         with _held(left, grace) as ours:
             if ours:
                 remove(left)
-    work = Path(tempfile.mkdtemp(prefix=prefix, dir=ROOMY))
+    work = Path(tempfile.mkdtemp(prefix=prefix, dir=roomy()))
     with _held(work, 0):
         try:
             yield work

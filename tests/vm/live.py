@@ -15,8 +15,6 @@ BOOT_SECONDS = 900
 MEMORY = 1024
 """What the README says that the live system needs, in MB."""
 
-_SERIAL = Path(__file__).parent.parent.parent / "build/serial"
-
 
 def say(line: str) -> None:
     """Tell what takes its time; pytest shows it when a test fails."""
@@ -32,7 +30,7 @@ def started(
     :param number: of the machine, for its address: below 256.
     :param memory: in MB.
     """
-    serial = _SERIAL / f"iso-{firmware}-{medium.drive}-{number}.log"
+    serial = site.directory / f"serial/iso-{firmware}-{medium.drive}-{number}.log"
     with Machine(
         site.network, f"52:54:00:00:0d:{number:02x}", serial, firmware=firmware, medium=medium, disks=disks, memory=memory
     ) as machine:

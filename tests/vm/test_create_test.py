@@ -21,8 +21,10 @@ from lab.engine import Engine
 from lab.images import build_base_images, offer
 from lab.network import Network
 from lab.registry import Registry
+from lab.shelf import Shelf
 from terra_core.system.process import Argument, Completed, clean_environment, run
 from terra_core.system.waiting import wait_until
+from terra_core.system.workspace import roomy
 
 _BUILD = Path(__file__).parent.parent.parent / "build"
 _TERRA = Path(sys.executable).parent / "terra"
@@ -35,7 +37,7 @@ _BROKEN = (
 @pytest.fixture(scope="module")
 def engine(network: Network, registry: Registry) -> Iterator[Engine]:
     images = build_base_images()
-    with Engine(_BUILD / "engine", network) as engine:
+    with Shelf(_BUILD) as shelf, Engine(shelf.path / "engine", network) as engine:
         offer(images["terraos"], engine, registry.address, push=False)
         yield engine
 
@@ -80,7 +82,7 @@ def pushed(network: Network, registry: Registry, hostname: str) -> bool:
 
 def left() -> set[str]:
     """The disks of tests, and the processes of their machines."""
-    disks = {str(path) for path in Path("/var/tmp").glob("terra-trial-*")}
+    disks = {str(path) for path in roomy().glob("terra-trial-*")}
     lines = {str(path.parent): _read(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
     return disks | {process for process, line in lines.items() if b"terra-trial-" in line and b"qemu" in line}
 

@@ -11,6 +11,7 @@ from lab.disks import MB, Disk, blank
 from lab.hardware import HardDisk
 from lab.machine import Machine
 from lab.network import Network
+from lab.shelf import Shelf
 from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import parse_hostname
@@ -53,6 +54,12 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
 def test_it_says_that_the_installation_is_not_finished(firmware: str, disk: Disk, network: Network) -> None:
-    serial = _BUILD / "serial" / f"half-{firmware}.log"
-    with Machine(network, "52:54:00:00:0e:01", serial, firmware=firmware, disks=[HardDisk(disk.file)], memory=512) as machine:
+    with Shelf(_BUILD) as shelf, Machine(
+        network,
+        "52:54:00:00:0e:01",
+        shelf.path / f"serial/half-{firmware}.log",
+        firmware=firmware,
+        disks=[HardDisk(disk.file)],
+        memory=512,
+    ) as machine:
         machine.wait_for_console("installation of half-01 on this disk is not finished", seconds=_GRUB_SECONDS)

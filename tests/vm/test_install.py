@@ -18,7 +18,6 @@ from lab.site import Site
 from terra_core.system.process import run
 from tests.vm.nodes import expect_healthy, group, profiles
 
-_BUILD = Path(__file__).parent.parent.parent / "build"
 _BOOT_SECONDS = 600
 _INSTALL_SECONDS = 900
 _OVERHEAD_SECONDS = 5.0
@@ -106,7 +105,7 @@ def install(
 @contextmanager
 def booted(site: Site, key: Path, mac: str, firmware: str, disks: Sequence[Path]) -> Iterator[Machine]:
     """A machine with these disks that somebody can log in to."""
-    serial = _BUILD / "serial" / f"install-{mac.replace(':', '')[-4:]}-{firmware}.log"
+    serial = site.directory / "serial" / f"install-{mac.replace(':', '')[-4:]}-{firmware}.log"
     with Machine(site.network, mac, serial, firmware=firmware, disks=[HardDisk(disk) for disk in disks]) as machine:
         address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
         machine.wait_for_ssh(address, "terra", key, seconds=_BOOT_SECONDS)

@@ -11,7 +11,6 @@ from lab.machine import Machine
 from lab.site import Site
 from tests.vm.nodes import example
 
-_BUILD = Path(__file__).parent.parent.parent / "build"
 _BOOT_SECONDS = 600
 _MACHINES = {"bios": "52:54:00:00:0b:01", "uefi": "52:54:00:00:0b:02"}
 
@@ -25,7 +24,7 @@ def test_a_machine_without_a_disk_boots_its_image_over_the_network(
     image = f"{site.registry.address}/stellarproject/example:6"
     node_toml.write_text(example("node.toml", hostname=f"{firmware}-01", mac=mac, image=image))
     node = json.loads(site.command(["provision", node_toml]).stdout)
-    with Machine(site.network, mac, _BUILD / "serial" / f"{firmware}.log", firmware=firmware) as machine:
+    with Machine(site.network, mac, site.directory / "serial" / f"{firmware}.log", firmware=firmware) as machine:
         address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
         machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
         expect_a_healthy_node(machine, node)

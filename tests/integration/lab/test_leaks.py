@@ -1,5 +1,9 @@
 """The leak check sees what is left, and the fixtures fail what they have to."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +11,10 @@ import pytest
 from lab.daemons import start
 from lab.leaks import difference, snapshot
 from lab.network import Network
-from terra_core.system.process import run
+from lab.processes import running
+from terra_core.system.mounts import loop_devices
+from terra_core.system.process import clean_environment, run
+from terra_core.system.waiting import wait_until
 
 pytest_plugins = ["pytester"]
 
@@ -35,11 +42,92 @@ def test_mounts_loops_namespaces_and_daemons_are_seen(tmp_path: Path) -> None:
     assert difference(before, snapshot()) == []
 
 
+def test_what_others_make_meanwhile_is_not_seen(tmp_path_factory: pytest.TempPathFactory) -> None:
+    before = snapshot()
+    theirs = Path(run(["mktemp", "--directory", "/var/tmp/others-XXXXXX"], env={"TMPDIR": ""}).text.strip())
+    outside = ["nsenter", f"--mount=/proc/{os.getppid()}/ns/mnt", "--", "env", "--unset=TMPDIR"]
+    script = f"""
+        truncate --size 1M {theirs}/disk; losetup --find --show {theirs}/disk >{theirs}/loop
+        mount -t tmpfs others {theirs}/mount
+        ip netns add others-{os.getpid()}
+        dnsmasq --port=0 --pid-file={theirs}/pid --conf-file=/dev/null --no-hosts --interface=lo --bind-interfaces
+    """
+    (theirs / "mount").mkdir()
+    try:
+        run([*outside, "sh", "-ec", script])
+        wait_until((theirs / "pid").exists, seconds=10, what="their dnsmasq to be there")
+        assert difference(before, snapshot()) == []
+    finally:
+        script = f"""
+            kill "$(cat {theirs}/pid)"; losetup --detach "$(cat {theirs}/loop)"; umount {theirs}/mount
+            ip netns delete others-{os.getpid()}; rm -r {theirs}
+        """
+        run([*outside, "sh", "-c", script])
+
+
+@pytest.mark.parametrize("kept", ["mounts", "environment"])
+def test_a_daemon_that_left_its_parents_is_seen(tmp_path: Path, kept: str) -> None:
+    before = snapshot()
+    outside = [] if kept == "mounts" else ["nsenter", f"--mount=/proc/{os.getppid()}/ns/mnt", "--"]
+    clean = ["env", "--unset=TMPDIR"] if kept == "mounts" else []
+    pid = Path("/run/dnsmasq-left.pid")
+    run([*outside, *clean, "setsid", "dnsmasq", "--port=0", f"--pid-file={pid}", "--conf-file=/dev/null"])
+    try:
+        number = wait_until(lambda: pid.read_text().strip(), seconds=10, what="dnsmasq to be there")
+        (seen,) = difference(before, snapshot())
+        assert seen.startswith(f"process {number}: dnsmasq")
+    finally:
+        os.kill(int(number), signal.SIGKILL)
+        pid.unlink()
+    wait_until(lambda: difference(before, snapshot()) == [], seconds=10, what="dnsmasq to be gone")
+
+
+def test_a_file_that_was_deleted_still_names_its_loop_device(tmp_path: Path) -> None:
+    before = snapshot()
+    file = tmp_path / "disk"
+    file.write_bytes(bytes(1 << 20))
+    loop = run(["losetup", "--find", "--show", file]).text.strip()
+    file.unlink()
+    try:
+        assert difference(before, snapshot()) == [f"loop device {loop} ({file} (deleted))"]
+    finally:
+        run(["losetup", "--detach", loop])
+
+
+KILLED = """
+import os, signal, subprocess
+from lab.isolation import isolated
+
+with isolated() as own:
+    disk = own.directory / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    subprocess.run(["losetup", "--find", disk], check=True)
+    process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    print(own.directory, process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_the_next_one_takes_away(tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": str(Path.cwd())}
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        killed = subprocess.run([sys.executable, "-c", KILLED], env=clean_environment(environment), stdout=file)
+    assert killed.returncode == -signal.SIGKILL
+    directory, sleeper = output.read_text().split()
+    assert Path(directory, "disk") in {device.file for device in loop_devices()}
+
+    run([sys.executable, "-c", "from lab.isolation import isolated\nwith isolated(): pass"], env=environment)
+
+    assert not Path(directory).exists()
+    assert Path(directory, "disk") not in {device.file for device in loop_devices()}
+    assert not running(lambda process: process.pid == int(sleeper))
+
+
 @pytest.fixture
 def repository(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """An empty repository whose tests have the fixtures."""
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
-    monkeypatch.delenv("TERRA_LEAKS", raising=False)
     pytester.makeini("[pytest]\naddopts = -p lab.fixtures\n")
     for directory in ("unit", "integration"):
         pytester.mkdir(directory)
@@ -99,10 +187,7 @@ def test_second(disk):
 @pytest.mark.parametrize(("scope", "said"), [("module", "test_left.py left behind:"), ("session", "the run left behind:")])
 def test_what_a_module_or_a_run_leaves_makes_it_fail(repository: pytest.Pytester, scope: str, said: str) -> None:
     (repository.path / "integration" / "test_left.py").write_text(LEFT.format(scope=scope))
-    try:
-        result = repository.runpytest_subprocess("--basetemp", repository.path / "temporary")
-    finally:
-        run(["umount", repository.path / "temporary" / "left0"])
+    result = repository.runpytest_subprocess("--basetemp", repository.path / "temporary")
 
     assert result.parseoutcomes() == {"passed": 2, "errors": 1}
     result.stdout.fnmatch_lines([f"*{said}", "*mount */left0 (left-by-a-test)"])

@@ -24,7 +24,7 @@ from terra_core.config.values import parse_image_reference
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report, silent
-from terra_core.system.workspace import ROOMY
+from terra_core.system.workspace import roomy
 from terra_docker import plugin
 from terra_docker.scratch import PREFIX
 
@@ -56,13 +56,13 @@ def push(engine: Engine, client: DockerClient, name: str, report: Report = silen
 
 def scratch() -> set[str]:
     """What pushes write to."""
-    return {path.name for path in Path(ROOMY).glob(f"{PREFIX}*")}
+    return {path.name for path in roomy().glob(f"{PREFIX}*")}
 
 
 def test_what_a_killed_push_left_goes_with_the_next_one(
     engine: Engine, client: DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = Path(ROOMY, f"{PREFIX}killed")
+    left = roomy() / f"{PREFIX}killed"
     (left / "blobs").mkdir(parents=True)
     try:
         with lying() as registry:

@@ -1,0 +1,43 @@
+"""Directories that are kept between runs, of which everybody who is there at the same time gets one of his own."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from lab.place import hold
+
+
+class Shelf:
+    """The first of ``base``, ``base/2``, ``base/3`` and so on that nobody else holds.
+
+    What somebody left there is kept, and serves the next one: an engine's images, a registry's.
+
+    :param base: a directory; made when it is not there.
+    """
+
+    def __init__(self, base: Path) -> None:
+        self._base = base.resolve()
+        self._path: Path | None = None
+        self._resources = ExitStack()
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        if self._path is None:
+            raise RuntimeError(f"the shelf {self._base} was not entered")
+        return self._path
+
+    def __enter__(self) -> Self:
+        for number in itertools.count(1):
+            path = self._base / str(number) if number > 1 else self._base
+            path.mkdir(parents=True, exist_ok=True)
+            if hold(self._resources, path / ".shelf"):
+                self._path = path
+                break
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._resources.close()
