@@ -33,7 +33,7 @@ class TftpPlugin:
         settings = session.settings(NAME, Settings)
         with self._lock:
             changed = BootTree(session.places.tftp).publish(boot, settings.kernel_arguments, session.report)
-            return self._service(session).reserve(boot.hostname, boot.mac) or changed
+            return self._service(session).reserve(boot.hostname, boot.mac, settings) or changed
 
     @hookimpl
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
@@ -58,7 +58,7 @@ class TftpPlugin:
 
         settings = session.settings(NAME, Settings)
         with self._lock:
-            return self._service(session).start(network, settings, nodes)
+            return self._service(session).start(network, settings, nodes, session.report)
 
     @hookimpl
     def stop_boot(self, session: Session) -> bool:

@@ -8,15 +8,17 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.config.controller import Places
-from terra_core.config.values import Address, Hostname, Mac
+from terra_core.config.values import Address
 from terra_core.errors import TerraError
 from terra_tftp.listening import Listening
 from terra_tftp.loaders import BIOS_LOADER, UEFI_LOADER
+from terra_tftp.reservations import AddressRange
 from terra_tftp.settings import Dhcp, Settings
 
 _PATH = re.compile(r"/[A-Za-z0-9/._+@:~-]*")
-_TRANSFERS = 150
-"""How many files are sent at once; above it, a machine has to ask again. dnsmasq's own limit of 50 is less than a rack."""
+TRANSFERS = 4096
+"""How many files are sent at once; above it, nobody is answered. Who asks for a file and goes away holds a place for half a
+minute, so dnsmasq's own limit of 50 is neither enough for a rack nor for one client that does this all the time."""
 _TITLE = "Terra"
 
 
@@ -64,10 +66,10 @@ class ServicePaths:
         """The addresses that were given out."""
         return self.places.state / "dnsmasq.leases"
 
-
-def reservation(hostname: Hostname, mac: Mac) -> str:
-    """The value of ``dhcp-host`` for a machine: DHCP tells it its name, without the domain."""
-    return f"{mac},{hostname.partition('.')[0]}\n"
+    @property
+    def addresses(self) -> Path:
+        """The addresses that are reserved for machines, by MAC address (JSON)."""
+        return self.places.state / "dnsmasq.addresses"
 
 
 def configuration(
@@ -92,7 +94,7 @@ def configuration(
         f"listen-address={listening.address}",
         "enable-tftp",
         f"tftp-root={_plain(paths.places.tftp)}",
-        f"tftp-max={_TRANSFERS}",
+        f"tftp-max={TRANSFERS}",
     ]
     if settings.dhcp is Dhcp.PROXY:
         lines += _proxy(listening)
@@ -102,7 +104,7 @@ def configuration(
 
 
 def _proxy(listening: Listening) -> list[str]:
-    """dnsmasq's names for the client architectures of RFC 4578: BC_EFI is 7, which UEFI on x86-64 uses, x86-64_EFI is 9."""
+    """dnsmasq's names for the client architectures of RFC 4578: BC_EFI is 9, x86-64_EFI is 7, and UEFI on x86-64 uses both."""
     return [
         f"dhcp-range={listening.network.network_address},proxy,{listening.network.netmask}",
         f'pxe-service=x86PC,"{_TITLE}",{BIOS_LOADER}',
@@ -112,13 +114,14 @@ def _proxy(listening: Listening) -> list[str]:
 
 
 def _server(settings: Settings, listening: Listening, gateway: Address | None, paths: ServicePaths) -> list[str]:
-    """An option without a value is not sent: dnsmasq would name itself."""
-    first, last = settings.range
+    """An option without a value is not sent: dnsmasq would name itself, or the domain that ends the names of reservations."""
+    given = AddressRange.parse(settings.range)
     return [
         "dhcp-authoritative",
-        f"dhcp-range={first},{last},{listening.network.netmask},{settings.lease}",
+        f"dhcp-range={given.of_strangers},{given.last},{listening.network.netmask},{settings.lease}",
         f"dhcp-option=option:router{f',{gateway}' if gateway else ''}",
         f"dhcp-option=option:dns-server{''.join(f',{address}' for address in settings.dns)}",
+        "dhcp-option=option:domain-name",
         f"dhcp-leasefile={_plain(paths.leases)}",
         f"dhcp-hostsfile={_plain(paths.hosts)}",
         "dhcp-match=set:bios,option:client-arch,0",

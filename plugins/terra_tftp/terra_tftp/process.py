@@ -41,8 +41,9 @@ class RunningDnsmasq:
 
     def stop(self) -> bool:
         """End it; says whether it ran."""
-        if not self._signal(signal.SIGTERM, wait=_PATIENCE):
+        if not self._signal(signal.SIGTERM, wait=0):
             return False
+        self._signal(signal.SIGCONT, wait=_PATIENCE)  # one that is stopped gets no signal before that
         self._signal(signal.SIGKILL, wait=_PATIENCE)
         self.pid_file.unlink(missing_ok=True)
         return True

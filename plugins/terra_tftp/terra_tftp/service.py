@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import resource
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 
 from terra_core.config.controller import Places
-from terra_core.config.values import Hostname, Mac
+from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot
 from terra_core.system.process import Daemon
+from terra_core.system.progress import Event, Report
 from terra_core.system.waiting import wait_until
 from terra_tftp.access import check_reachable, find_user
-from terra_tftp.configuration import ServicePaths, configuration, reservation
+from terra_tftp.configuration import TRANSFERS, ServicePaths, configuration
 from terra_tftp.files import make_directory, make_private_directory, read_file, remove_file, write_file
 from terra_tftp.listening import Listening, find_listening
 from terra_tftp.probe import is_taken, serves
 from terra_tftp.process import RunningDnsmasq
+from terra_tftp.reservations import (
+    AddressRange,
+    addresses_text,
+    assigned,
+    leases_of,
+    parse_addresses,
+    reservation,
+)
 from terra_tftp.settings import Dhcp, Settings
 from terra_tftp.tree import BootTree
 
 _PATIENCE = 10
+_SILENCE = 10
+"""Seconds without an answer after which a dnsmasq that runs is taken to hang."""
+_FILES = TRANSFERS + 64
 
 
 class Service:
@@ -34,11 +47,13 @@ class Service:
         self._tree = BootTree(places.tftp)
         self._running = RunningDnsmasq(self._paths.configuration, self._paths.pid)
         self._daemon: Daemon | None = None
+        self._own: frozenset[IPv4Address] = frozenset()
+        self._nodes: dict[Hostname, Mac] = {}
 
-    def start(self, network: BootNetwork, settings: Settings, nodes: Sequence[NodeBoot]) -> bool:
+    def start(self, network: BootNetwork, settings: Settings, nodes: Sequence[NodeBoot], report: Report) -> bool:
         """Have dnsmasq running as configured, with the reservations of ``nodes`` and of every machine in the boot tree.
 
-        :returns: whether it was started, for the first time, after its death, or with another configuration.
+        :returns: whether it was started, for the first time, after its death, with another configuration, or as it hung.
         :raises TerraError: when it can't run, with what stands in its way.
         """
         listening = find_listening(network.address, settings)
@@ -48,11 +63,16 @@ class Service:
         make_directory(self._paths.hosts)
         read = [self._tree.root, *([self._paths.hosts] if settings.dhcp is Dhcp.SERVER else [])]
         check_reachable(read, user)
-        changed = self._reserve_all({node.hostname: node.mac for node in nodes})
+        self._own = frozenset(IPv4Address(one) for one in (listening.address, network.gateway) if one and ":" not in one)
+        self._nodes = {node.hostname: node.mac for node in nodes}
+        changed = self._reserve_all(settings)
         if self._alive() and read_file(self._paths.configuration) == text:
             if changed:
                 self._running.reload()
-            return False
+            if self._answers(listening):
+                return False
+            hangs = f"dnsmasq did not answer on {listening.address} for {_SILENCE} s, and is started again"
+            report(Event("boot", f"warning: {hangs}"))
         # The configuration file always says what the running process was started with.
         self._running.stop()
         write_file(self._paths.configuration, text)
@@ -65,16 +85,28 @@ class Service:
         self._alive()
         return stopped
 
-    def reserve(self, hostname: Hostname, mac: Mac) -> bool:
-        """Let DHCP tell a machine its name, from now on; says whether that is new."""
+    def reserve(self, hostname: Hostname, mac: Mac, settings: Settings) -> bool:
+        """Let DHCP tell a machine its name and keep an address for it, from now on; says whether that is new.
+
+        :raises TerraError: when there is no address left for it.
+        """
         make_directory(self._paths.hosts)
-        changed = write_file(self._paths.hosts / hostname, reservation(hostname, mac))
+        addresses = self._addresses({**self._machines(), hostname: mac}, settings)
+        if settings.dhcp is Dhcp.SERVER and mac not in addresses:
+            raise TerraError(
+                f"there is no address left for {hostname}: the range {' to '.join(settings.range)} has no more of them than "
+                f"there are other machines",
+                hint="widen range in [tftp] of controller.toml",
+            )
+        text = reservation(hostname, mac, addresses.get(mac), settings.lease)
+        changed = write_file(self._paths.hosts / hostname, text)
         if changed:
             self._running.reload()
         return changed
 
     def unreserve(self, hostname: Hostname) -> bool:
         """Take a reservation back; says whether there was one."""
+        self._nodes.pop(hostname, None)
         changed = remove_file(self._paths.hosts / hostname)
         if changed:
             self._running.reload()
@@ -85,13 +117,39 @@ class Service:
             self._daemon = None
         return self._running.pid is not None
 
-    def _reserve_all(self, nodes: dict[Hostname, Mac]) -> bool:
-        """A machine that is being provisioned is in the tree before it is among ``nodes``."""
-        wanted = {**self._tree.published(), **nodes}
+    def _answers(self, listening: Listening) -> bool:
+        """Whether it sends files; one that has much to do gets time to answer."""
+        try:
+            wait_until(lambda: serves(listening.address, seconds=1), seconds=_SILENCE, what="dnsmasq to answer")
+        except TerraError:
+            return False
+        return True
+
+    def _machines(self) -> dict[Hostname, Mac]:
+        """Every machine; one that is being provisioned is in the tree before the controller names it."""
+        return {**self._nodes, **self._tree.published(), **self._nodes}
+
+    def _reserve_all(self, settings: Settings) -> bool:
+        wanted = self._machines()
+        addresses = self._addresses(wanted, settings)
         strangers = [path for path in self._paths.hosts.iterdir() if path.name not in wanted]
         changes = [remove_file(path) for path in strangers]
-        changes += [write_file(self._paths.hosts / name, reservation(name, mac)) for name, mac in wanted.items()]
+        for name, mac in wanted.items():
+            text = reservation(name, mac, addresses.get(mac), settings.lease)
+            changes.append(write_file(self._paths.hosts / name, text))
         return any(changes)
+
+    def _addresses(self, machines: Mapping[Hostname, Mac], settings: Settings) -> Mapping[Mac, Address]:
+        """The addresses that are kept for machines; each keeps its own for as long as it is provisioned."""
+        if settings.dhcp is not Dhcp.SERVER:
+            return {}
+        held = parse_addresses(read_file(self._paths.addresses))
+        leases = leases_of(read_file(self._paths.leases) or "")
+        found = assigned(machines.values(), AddressRange.parse(settings.range), held, leases, self._own)
+        if found != held:
+            make_private_directory(self._paths.addresses.parent)
+            write_file(self._paths.addresses, addresses_text(found))
+        return found
 
     def _start(self, listening: Listening) -> None:
         if is_taken(listening.address):
@@ -100,7 +158,9 @@ class Service:
         make_private_directory(self._paths.leases.parent)
         if self._paths.log.exists():
             self._paths.log.replace(self._paths.former_log)
-        args: list[str | Path] = ["dnsmasq", "--keep-in-foreground", f"--conf-file={self._paths.configuration}"]
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # dnsmasq sends as many files at once as it may open
+        files = ["prlimit", f"--nofile={_FILES if most == resource.RLIM_INFINITY else min(_FILES, most)}:"]
+        args = [*files, "dnsmasq", "--keep-in-foreground", f"--conf-file={self._paths.configuration}"]
         daemon = Daemon(args, log=self._paths.log, outlives=True)
         try:
             self._wait(daemon, listening)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 
 import pytest
+from attrs import evolve
 
 from lab.leases import leased_address
 from lab.network import BRIDGE, CONTROLLER, GATEWAY
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
+from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
-from terra_tftp import plugin
+from terra_tftp import TftpPlugin, plugin
 from tftp_lab import BOOT_NETWORK, CLIENT, MakeSession
 from tftp_lab.clients import accept, ask_boot_server, discover, fetch
 
@@ -69,15 +72,61 @@ def test_a_machine_is_told_its_name_as_soon_as_it_is_published_and_not_after(tft
     session = tftp_session(**SERVER)
     plugin.start_boot(BOOT_NETWORK, [], session)
     before = pid(session)
-    for name in ("pxelinux.0", "kernel/vmlinuz", "kernel/initrd.img"):
-        (session.places.tftp / name).parent.mkdir(exist_ok=True)
-        (session.places.tftp / name).write_text(name)
+    provide_kernel(session)
     assert 12 not in discover(CLIENT, MAC, architecture=BIOS).options
     plugin.publish_boot(NODE, session)
     wait_until(lambda: named() == b"cm-01", seconds=5, what="the machine to be told its name")
     plugin.withdraw_boot(HOST, MAC, session)
     wait_until(lambda: named() is None, seconds=5, what="the machine to be told no name")
     assert pid(session) == before
+
+
+NAMES = ["web", "10", "7d", "42.rack1.example.com", "infinite", "ignore", "10.0.0", "web.rack1", "web.rack2"]
+
+
+def test_a_machine_is_told_its_name_and_gets_its_lease_whatever_it_is_called(tftp_session: MakeSession) -> None:
+    macs = [Mac(f"54:b2:03:07:f2:{at:02x}") for at in range(len(NAMES))]
+    nodes = [evolve(NODE, hostname=Hostname(name), mac=mac) for name, mac in zip(NAMES, macs, strict=True)]
+    plugin.start_boot(BOOT_NETWORK, nodes, tftp_session(**SERVER))
+    for at, node in enumerate(nodes):
+        given = accept(CLIENT, node.mac, discover(CLIENT, node.mac, architecture=BIOS))
+        assert given.options.get(12) == node.hostname.partition(".")[0].encode()
+        assert int.from_bytes(given.options[51], "big") == 12 * 3600, node.hostname
+        assert given.address == f"10.0.10.{50 + at}"
+        assert 15 not in given.options
+
+
+def test_strangers_leave_an_address_to_every_machine_and_one_that_has_no_more_is_refused(tftp_session: MakeSession) -> None:
+    session = tftp_session(dhcp="server", range=["10.0.10.50", "10.0.10.53"])
+    plugin.start_boot(BOOT_NETWORK, [NODE], session)
+    for at in range(2):
+        stranger = f"02:00:00:00:00:{at:02x}"
+        assert accept(CLIENT, stranger, discover(CLIENT, stranger, architecture=None)).address in ("10.0.10.52", "10.0.10.53")
+    with pytest.raises(TimeoutError):
+        discover(CLIENT, "02:00:00:00:00:ff", architecture=None, seconds=1)
+    assert discover(CLIENT, MAC, architecture=BIOS).address == "10.0.10.50"
+    provide_kernel(session)
+    for at in range(3):
+        plugin.publish_boot(evolve(NODE, hostname=Hostname(f"n{at}"), mac=Mac(f"54:b2:03:07:f2:{at:02x}")), session)
+    of_n0 = "54:b2:03:07:f2:00"
+    wait_until(lambda: named(of_n0) == b"n0", seconds=5, what="the machine to be told its name")
+    assert discover(CLIENT, of_n0, architecture=BIOS).address == "10.0.10.51"
+    with pytest.raises(TerraError, match=r"no address left for n3: the range 10\.0\.10\.50 to 10\.0\.10\.53"):
+        plugin.publish_boot(evolve(NODE, hostname=Hostname("n3"), mac=Mac("54:b2:03:07:f2:03")), session)
+
+
+def test_a_machine_keeps_the_address_that_it_has_when_it_is_provisioned(tftp_session: MakeSession) -> None:
+    session = tftp_session(**SERVER)
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    before = accept(CLIENT, MAC, discover(CLIENT, MAC, architecture=BIOS)).address
+    provide_kernel(session)
+    plugin.publish_boot(NODE, session)
+    wait_until(lambda: named() == b"cm-01", seconds=5, what="the machine to be told its name")
+    assert discover(CLIENT, MAC, architecture=BIOS).address == before
+    plugin.stop_boot(session)
+    shutil.rmtree(session.places.run)
+    TftpPlugin().start_boot(BOOT_NETWORK, [NODE], session)
+    assert discover(CLIENT, MAC, architecture=BIOS).address == before
 
 
 def test_the_service_starts_with_the_machines_that_it_is_given(tftp_session: MakeSession) -> None:
@@ -114,8 +163,15 @@ def test_off_is_no_dhcp_at_all(tftp_session: MakeSession) -> None:
         discover(CLIENT, MAC, architecture=BIOS, seconds=1)
 
 
-def named() -> bytes | None:
-    return discover(CLIENT, MAC, architecture=BIOS).options.get(12)
+def provide_kernel(session: Session) -> None:
+    """What machines boot whose image has no kernel."""
+    for name in ("pxelinux.0", "kernel/vmlinuz", "kernel/initrd.img"):
+        (session.places.tftp / name).parent.mkdir(exist_ok=True)
+        (session.places.tftp / name).write_text(name)
+
+
+def named(mac: str = MAC) -> bytes | None:
+    return discover(CLIENT, mac, architecture=BIOS).options.get(12)
 
 
 def pid(session: Session) -> int:

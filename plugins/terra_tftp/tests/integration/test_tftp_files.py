@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,14 @@ def test_a_full_file_system_fails_that_machine_alone_and_leaves_nothing_of_it(
     finally:
         plugin.stop_boot(session)
         run(["umount", tree])
+
+
+def test_who_asks_and_goes_away_keeps_no_machine_from_its_files(tftp_session: MakeSession, tftp_kernel: Path) -> None:
+    session = tftp_session()
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    publish(session, tftp_kernel)
+    with ExitStack() as gone:
+        for _ in range(600):
+            client = gone.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            client.sendto(b"\0\1nodes/cm-01/vmlinuz\0octet\0", (CONTROLLER, 69))
+        assert fetch(CONTROLLER, "nodes/cm-01/vmlinuz") == tftp_kernel.read_bytes()

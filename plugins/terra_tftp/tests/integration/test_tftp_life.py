@@ -16,6 +16,7 @@ from terra_core.config.values import Address
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork
 from terra_core.system.process import Daemon, run
+from terra_core.system.progress import Event
 from terra_core.system.waiting import wait_until
 from terra_tftp import TftpPlugin, plugin
 from terra_tftp.process import RunningDnsmasq
@@ -70,6 +71,20 @@ def test_killed_it_comes_back_with_what_it_served(tftp_session: MakeSession) -> 
     assert plugin.start_boot(BOOT_NETWORK, [], session)
     assert pid(session) != first
     assert fetch(CONTROLLER, "pxelinux.cfg/default")
+
+
+def test_one_that_hangs_is_started_again_and_that_is_said(tftp_session: MakeSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("terra_tftp.service._SILENCE", 1)
+    told: list[Event] = []
+    session = tftp_session(**SERVER).reporting_to(told.append)
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    first = pid(session)
+    os.kill(first, signal.SIGSTOP)
+    assert plugin.start_boot(BOOT_NETWORK, [], session)
+    assert pid(session) != first
+    assert fetch(CONTROLLER, "pxelinux.cfg/default")
+    assert [event.text for event in told] == ["warning: dnsmasq did not answer on 10.0.10.3 for 1 s, and is started again"]
+    assert not plugin.start_boot(BOOT_NETWORK, [], session)
 
 
 def test_stopped_it_is_gone_and_stopping_again_is_nothing_to_do(tftp_session: MakeSession) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from terra_core.config.controller import Places
-from terra_core.config.values import Address, Hostname, Mac
+from terra_core.config.values import Address
 from terra_core.errors import TerraError
-from terra_tftp.configuration import ServicePaths, configuration, reservation
+from terra_tftp.configuration import ServicePaths, configuration
 from terra_tftp.listening import Listening
 from terra_tftp.settings import Dhcp, Settings
 
@@ -42,7 +42,7 @@ def test_a_proxy_adds_boot_files_and_gives_out_no_address() -> None:
 
 def test_a_server_gives_out_addresses_and_boot_files() -> None:
     made = lines(Settings(dhcp=Dhcp.SERVER, range=RANGE, dns=(Address("9.9.9.9"), Address("8.8.8.8"))), Address("10.0.10.1"))
-    assert "dhcp-range=10.0.10.50,10.0.10.99,255.255.255.0,12h" in made
+    assert "dhcp-range=10.0.10.75,10.0.10.99,255.255.255.0,12h" in made, "the lower half is for machines that are provisioned"
     assert "dhcp-option=option:router,10.0.10.1" in made
     assert "dhcp-option=option:dns-server,9.9.9.9,8.8.8.8" in made
     assert "dhcp-boot=tag:bios,pxelinux.0,,10.0.10.3" in made
@@ -59,7 +59,3 @@ def test_a_server_names_neither_itself_as_gateway_nor_as_name_server() -> None:
 def test_a_root_that_the_file_cannot_hold_is_refused(root: str) -> None:
     with pytest.raises(TerraError, match="dnsmasq cannot be given a path"):
         configuration(Settings(), LISTENING, None, ServicePaths(Places(Path(root))), None)
-
-
-def test_a_machine_is_told_its_name_without_the_domain() -> None:
-    assert reservation(Hostname("cm-01.example.com"), Mac("54:b2:03:07:f1:d1")) == "54:b2:03:07:f1:d1,cm-01\n"
