@@ -159,7 +159,7 @@ class _Machine:
             (self.work / name).write_bytes(b"")
         words = [
             *(self.qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *("-machine", "q35,graphics=off", *acceleration(accelerator)),
+            *("-machine", "q35,graphics=off", *acceleration(accelerator, self.qemu)),
             *("-m", str(_MEMORY_MB), "-device", "virtio-rng-pci"),
             *("-drive", f"file={option(self.disk)},format=raw,if=virtio,cache=unsafe"),
             *("-netdev", "user,id=lan,restrict=on", "-device", "virtio-net-pci,netdev=lan,romfile="),

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from terra_core.errors import TerraError
+from terra_core.system.process import run
 
 _KVM = Path("/dev/kvm")
-# Five levels of page tables and "fast" string moves are what emulation is slowest at: they double the time of a boot.
-_EMULATED = "max,la57=off,erms=off"
+_SLOW = ("la57", "erms", "fsrm")
+"""What emulation is slowest at: five levels of page tables, and "fast" string moves; a boot takes two to four times as long."""
 _MOST_PROCESSORS = 4
 
 
-def acceleration(name: str) -> list[str]:
+def acceleration(name: str, qemu: str = "qemu-system-x86_64") -> list[str]:
     """QEMU's arguments for an accelerator, with the processors that go with it.
 
     An emulated machine has one: of two, one goes on now and then with what QEMU (7.2) has translated before the kernel changed
     its own code, traps for ever, and the machine hangs at its start. A boot of a minute takes up to half as long again for it.
 
     :param name: ``kvm``, ``tcg`` (emulation), or another that QEMU knows.
+    :param qemu: the program that will get them.
     """
     if name == "kvm":
         return ["-accel", name, "-cpu", "host", "-smp", str(min(os.cpu_count() or 1, _MOST_PROCESSORS))]
-    return ["-accel", name, "-cpu", _EMULATED, "-smp", "1"]
+    return ["-accel", name, "-cpu", emulated_processor(_cpu_help(qemu)), "-smp", "1"]
+
+
+def emulated_processor(cpu_help: str) -> str:
+    """The processor that is emulated fastest, for ``-cpu``: all that QEMU can do, but for what is slow.
+
+    :param cpu_help: what ``-cpu help`` prints; QEMU refuses to switch off what it does not list.
+    """
+    listed = set(cpu_help.split())
+    return ",".join(["max", *(f"{flag}=off" for flag in _SLOW if flag in listed)])
+
+
+@cache
+def _cpu_help(qemu: str) -> str:
+    return run([qemu, "-cpu", "help"]).text
 
 
 def accelerators() -> Sequence[str]:
