@@ -23,14 +23,12 @@ from terra_core.plugins import Filled, Plugins
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run
 from terra_core.system.progress import Event
+from terra_core.uniqueness import make_unique
 
 _KERNEL = re.compile(r"vmlinuz-([A-Za-z0-9.+~_-]+)")
 _RELEASE_CANDIDATE = re.compile(r"[-~]rc\Z")
 _KERNEL_LIMIT = 256 * 1024 * 1024
 _SYNC_SECONDS = 3600
-_HOST_KEY = re.compile(r"ssh_host_[a-z0-9_]+_key(?:\.pub)?")
-_KEY_MAKER = "terra-ssh-keys.service"
-"""Makes the host keys of a machine that has none; without it, a machine keeps those that came with its image."""
 _INITRD_LIMIT = 2048 * 1024 * 1024
 
 
@@ -136,6 +134,8 @@ def deploy(
         session.report(Event("identity", f"write the identity of {node.hostname}"))
         with ContainedRoot(root) as inside:
             _write_identity(inside, node.hostname, mounts)
+            for text in make_unique(inside):
+                session.report(Event("identity", text))
             names = _newest_kernel(inside)
             standing = Standing(
                 root=root,
@@ -215,10 +215,6 @@ def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[
     hosts = inside.read("etc/hosts", limit=1024 * 1024) or b""
     inside.write("etc/hostname", f"{hostname}\n".encode(), mode=0o644)
     inside.write("etc/hosts", render_hosts(hosts.decode(errors="replace"), hostname).encode(), mode=0o644)
-    inside.write("etc/machine-id", b"", mode=0o444)
-    if _KEY_MAKER in inside.names("etc/systemd/system"):
-        for name in filter(_HOST_KEY.fullmatch, sorted(inside.names("etc/ssh"))):
-            inside.remove(f"etc/ssh/{name}")
     inside.write("etc/fstab", render_fstab(mounts).encode(), mode=0o644)
 
 

@@ -26,7 +26,7 @@ from terra_core.config.values import (
 OS_LABEL = Label("os")
 """The label of the group that holds the operating system, and the name of the subvolume that is its root."""
 
-_NEEDED_FIRST = frozenset({"bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr"})
+_NEEDED_FIRST = frozenset({"bin", "boot", "etc", "lib", "lib32", "lib64", "libexec", "libx32", "sbin"})
 _KERNELS = frozenset({"dev", "proc", "run", "sys"})
 
 _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}
@@ -140,8 +140,7 @@ class DiskGroup:
                 text = f'"{OS_LABEL}" is the subvolume of the system itself; choose another name'
                 yield Problem(f"subvolumes[{at}].name", text)
         for at, path in known(self.subvolumes if has(self, "subvolumes") else (), "path"):
-            first, _, rest = path.lstrip("/").partition("/")
-            if first in _KERNELS or (first in _NEEDED_FIRST and not rest):
+            if is_needed_first(path):
                 yield Problem(f"subvolumes[{at}].path", f"{path} has to be there before the machine mounts a subvolume")
         if has(self, "mbr", "boot") and self.mbr and self.boot is Firmware.UEFI:
             yield Problem("boot", 'is "uefi", and mbr = true asks for a boot loader for a BIOS: leave one out, or say "both"')
@@ -191,6 +190,18 @@ class Node:
             if only is None or at in only
             for number, value in known(part, name)
         }
+
+
+def is_needed_first(path: str) -> bool:
+    """Whether what is at a path has to be there before a machine mounts its subvolumes.
+
+    The firmware's boot loader reads /boot, the initial RAM disk and init itself read programs, libraries, units and fstab: a
+    subvolume that is mounted there later hides what the machine starts by, and shows it when nobody needs it any more.
+    """
+    first, *rest = path.strip("/").split("/")
+    if first == "usr":
+        return not rest or rest[0] in _NEEDED_FIRST
+    return first in _NEEDED_FIRST | _KERNELS
 
 
 def provision_problems(node: Node) -> Iterator[Problem]:

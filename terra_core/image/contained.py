@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -90,6 +91,49 @@ class ContainedRoot:
             return
         except OSError as error:
             raise TerraError(f"/{path} of the image's tree cannot be removed: {error.strerror}") from error
+
+    def look(self, path: str, *, follow: bool = True) -> os.stat_result | None:
+        """What is at ``path``, without opening it; nothing when nothing is there, or a link that leads nowhere.
+
+        :param path: relative to the root.
+        :param follow: whether a link at ``path`` itself is followed.
+        :raises TerraError: when it cannot be looked at.
+        """
+        seen = self._seen(path, follow=follow)
+        if seen is None:
+            return None
+        try:
+            return os.fstat(seen)
+        finally:
+            os.close(seen)
+
+    def target(self, path: str) -> str:
+        """The target of the symbolic link at ``path``, word for word; empty when there is none."""
+        seen = self._seen(path, follow=False)
+        if seen is None:
+            return ""
+        try:
+            return os.readlink("", dir_fd=seen)
+        except OSError:
+            return ""
+        finally:
+            os.close(seen)
+
+    def read_small(self, path: str, *, limit: int) -> bytes:
+        """The content of a regular file of a reasonable length; nothing where anything else stands, or nothing at all."""
+        found = self.look(path)
+        if found is None or not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+            return b""
+        return self.read(path, limit=limit) or b""
+
+    def _seen(self, path: str, *, follow: bool) -> int | None:
+        flags = os.O_PATH if follow else os.O_PATH | os.O_NOFOLLOW
+        try:
+            return open_below(self._root, os.fsencode(path), flags, _WITHIN)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                return None
+            raise TerraError(f"/{path} of the image's tree cannot be read: {error.strerror}") from error
 
     def names(self, path: str) -> frozenset[str]:
         """The names in a directory; none when there is no such directory.

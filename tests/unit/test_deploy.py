@@ -95,11 +95,6 @@ def test_host_keys_of_the_image_are_no_machines_where_it_makes_its_own(ground: G
     assert {path.name for path in ground.root("etc/ssh").iterdir()} == {"sshd_config"}
 
 
-def test_host_keys_of_the_image_stay_where_nothing_makes_others(ground: Ground) -> None:
-    ground.deploy(folder(b"etc"), folder(b"etc/ssh"), file(b"etc/ssh/ssh_host_ed25519_key"))
-    assert ground.root("etc/ssh/ssh_host_ed25519_key").exists()
-
-
 def test_an_image_without_etc_gets_it(ground: Ground) -> None:
     ground.deploy(folder(b"usr"))
     assert {path.name for path in ground.root("etc").iterdir()} == {"hostname", "hosts", "machine-id", "fstab"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from terra_core.config.controller import Controller
 from terra_core.config.loader import load, make_document
-from terra_core.config.node import Node, Profile
+from terra_core.config.node import Node, Profile, is_needed_first
 from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.config.structure import Problem, StructureError, has, known, structure
@@ -184,6 +184,18 @@ def test_a_profile_needs_its_disks(profile: Profile) -> None:
          'groups[1].subvolumes[0].path: "/home" stands at groups[0].subvolumes[0].path already'),
         (group(more=subvolume("home", "/home") + subvolume("home", "/srv")),
          'groups[0].subvolumes[1].name: "home" stands at groups[0].subvolumes[0].name already'),
+        (group(more=subvolume("x", "/boot/grub")),
+         "groups[0].subvolumes[0].path: /boot/grub has to be there before the machine mounts a subvolume"),
+        (group(more=subvolume("x", "/usr/lib")),
+         "groups[0].subvolumes[0].path: /usr/lib has to be there before the machine mounts a subvolume"),
+        (group(more=subvolume("x", "/usr/lib/modules")),
+         "groups[0].subvolumes[0].path: /usr/lib/modules has to be there before the machine mounts a subvolume"),
+        (group(more=subvolume("x", "/usr/bin")),
+         "groups[0].subvolumes[0].path: /usr/bin has to be there before the machine mounts a subvolume"),
+        (group(more=subvolume("x", "/etc/systemd")),
+         "groups[0].subvolumes[0].path: /etc/systemd has to be there before the machine mounts a subvolume"),
+        (group(more=subvolume("x", "/lib64/x")),
+         "groups[0].subvolumes[0].path: /lib64/x has to be there before the machine mounts a subvolume"),
         (group(more=subvolume("boot", "/boot")),
          "groups[0].subvolumes[0].path: /boot has to be there before the machine mounts a subvolume"),
         (group(more=subvolume("x", "/proc/x")),
@@ -320,3 +332,8 @@ def test_whatever_a_document_holds_it_loads_or_has_problems_a_line_each(
 ) -> None:
     found = every_line(raw, model)
     assert found is None or (found and all(problem.isprintable() for problem in found))
+
+
+@pytest.mark.parametrize("path", ["/usr/local", "/usr/src", "/usr/share/data", "/var/lib/containerd", "/home", "/srv/boot/etc"])
+def test_a_subvolume_may_be_where_nothing_is_needed_first(path: str) -> None:
+    assert not is_needed_first(path)
