@@ -20,6 +20,7 @@ from terra_core.hookspecs import BuildRequest, BuiltImage
 from terra_core.system.progress import Report
 from terra_docker.build import built_image, dated, dockerfile_of
 from terra_docker.export import archive_file, check_directory, check_file, export_tree, write_archive
+from terra_docker.ignore import IGNORE
 from terra_docker.push import Origin, check_name, layers_of, push
 from terra_docker.save import Saving, save_image
 from terra_docker.scratch import scratch
@@ -79,6 +80,8 @@ def request(context: Path, directory: Path | None) -> Iterator[Callable[..., Bui
         target = Path(work, name)
         target.parent.mkdir(mode=0o755)
         shutil.copyfile(place, target)
+        if (ignore := place.with_name(f"{_NAME}{IGNORE}")).is_file():
+            shutil.copyfile(ignore, target.with_name(ignore.name))
         yield partial(BuildRequest, context=context, overlay=Path(work), dockerfile=name)
 
 

@@ -63,10 +63,13 @@ def build_by_classic(
 
 
 def _label_line(build: BuildRequest, labels: Mapping[str, str]) -> bytes:
-    """One instruction for all labels, to stand at the Dockerfile's end: the engine would make a step and a layer of each label.
+    """One instruction for all labels, to stand at the Dockerfile's end: the engine would make a step of each label.
 
-    Nothing where that would not be what it is meant to be.
+    Nothing where that would not be what it is meant to be, and for a Dockerfile of the context: the build sees that file, which
+    has to be what it is.
     """
+    if build.overlay is None or not (build.overlay / build.dockerfile).exists():
+        return b""
     text = dockerfile_text(build) or ""
     words = [f'{name}="{value}"' for name, value in sorted(labels.items()) if _PLAIN.fullmatch(f"{name}{value}")]
     if len(words) != len(labels) or not words or not read_dockerfile(text).closed:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import evolve, field, frozen
-from docker.utils.build import exclude_paths
 
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.progress import Event, Report
+from terra_core.system.reading import decoded, lines_of, open_regular, read_regular
+from terra_docker.ignore import IGNORE, Rule, read_rules, walk
 
 _CHUNK = 1024 * 1024
-_IGNORE = ".dockerignore"
+_MOST_DOCKERFILE_BYTES = 16 * 1024 * 1024
 _PARSE = re.compile(r"dockerfile parse error(?: on)? line (\d+)", re.IGNORECASE)
 
 
@@ -44,7 +44,7 @@ def stream_context(build: BuildRequest, report: Report, *, ignore_file: bool = T
     :param more: what is added at the end of the Dockerfile.
     :raises TerraError: when something cannot be read, or changes while it is.
     """
-    entries = [entry for entry in _entries(build) if ignore_file or entry.name != _IGNORE]
+    entries = [entry for entry in _entries(build) if ignore_file or entry.name != IGNORE]
     total = sum(entry.status.size for entry in entries)
     done = 0
     report(_event(done, total))
@@ -82,18 +82,20 @@ def dockerfile_text(build: BuildRequest) -> str | None:
         path = directory / build.dockerfile if directory else None
         try:
             if path is not None:
-                return path.read_text(errors="replace")
+                return decoded(read_regular(path, _MOST_DOCKERFILE_BYTES), "replace")
         except FileNotFoundError:
             continue
         except OSError as error:
             raise TerraError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise TerraError(f"{path}: {error}") from None
     return None
 
 
 def named_line(build: BuildRequest, said: str) -> str:
     """The line of the Dockerfile that a message of the builder's names, with its number; or nothing."""
     place = _PARSE.search(said)
-    lines = (dockerfile_text(build) or "").splitlines()
+    lines = lines_of(dockerfile_text(build) or "")
     return f"{place[1]}: {lines[int(place[1]) - 1].strip()}" if place and 0 < int(place[1]) <= len(lines) else ""
 
 
@@ -104,9 +106,11 @@ def _event(done: int, total: int) -> Event:
 def _entries(build: BuildRequest) -> list[_Entry]:
     context, overlay = build.context, build.overlay
     try:
-        names = exclude_paths(str(context), _patterns(context), dockerfile=build.dockerfile)
+        names = set(walk(context, _rules(build)))
     except OSError as error:
         raise TerraError(f"{error.filename or context}: cannot be read for the build: {error.strerror}") from error
+    # The engine needs these whatever the rules say, and removes them before COPY and ADD when they say so.
+    names |= {name for name in (build.dockerfile, IGNORE, _own_ignore(build)) if (context / name).is_file()}
     found = {name: context / name for name in names}
     if overlay is not None:
         found |= {str(path.relative_to(overlay)): path for path in overlay.rglob("*")}
@@ -121,12 +125,18 @@ def _entries(build: BuildRequest) -> list[_Entry]:
     return entries
 
 
-def _patterns(context: Path) -> list[str]:
+def _rules(build: BuildRequest) -> Sequence[Rule]:
+    """What the build leaves out: as the file beside the Dockerfile says it, which goes before that of the context."""
+    own = [directory / _own_ignore(build) for directory in (build.overlay, build.context) if directory is not None]
+    path = next((path for path in own if path.exists()), build.context / IGNORE)
     try:
-        lines = (context / _IGNORE).read_text(errors="surrogateescape").splitlines()
-    except FileNotFoundError:
-        return []
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        return read_rules(path)
+    except OSError as error:
+        raise TerraError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _own_ignore(build: BuildRequest) -> str:
+    return f"{build.dockerfile}{IGNORE}"
 
 
 def _status(name: str, path: Path) -> tarfile.TarInfo | None:
@@ -155,7 +165,7 @@ def _content(entry: _Entry) -> Iterator[bytes]:
     if not left:
         return
     try:
-        with open(entry.path, "rb", opener=_not_following) as file:
+        with open_regular(entry.path, follow=False) as file:
             while left:
                 piece = file.read(min(left, _CHUNK))
                 if not piece:
@@ -164,7 +174,3 @@ def _content(entry: _Entry) -> Iterator[bytes]:
                 yield piece
     except OSError as error:
         raise TerraError(f"{entry.path}: cannot be read for the build: {error.strerror}") from error
-
-
-def _not_following(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
+from terra_core.system.reading import lines_of
+
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*?)\s*")
 _FLAG = re.compile(r"--([a-z-]+)(?:=\S*)?")
 _HERE = re.compile(r"(?:^|\s)[0-9]*<<(-?)([\"']?)([A-Za-z_][A-Za-z0-9_.-]*)\2(?=\s|$)")
@@ -94,7 +96,7 @@ class Dockerfile:
 
 def read_dockerfile(text: str) -> Dockerfile:
     """Read a Dockerfile; what is wrong with it is for the builder to say."""
-    lines = text.removeprefix("\ufeff").splitlines()
+    lines = lines_of(text)
     directives = _directives(lines)
     escape = directives.get("escape", "\\")
     escape = escape if escape in ("\\", "`") else "\\"

@@ -99,7 +99,7 @@ def test_to_the_engine(vab: Vab, client: DockerClient) -> None:
     stdout, stderr = vab.build("-r", "terra.test/vab:1", "-a", "WHO=me and = you")
     image = client.images.get("terra.test/vab:1")
     assert stdout.decode() == f"terra.test/vab:1 {image.id}\n"
-    assert "Step 3/4" in stderr
+    assert "Step 3/5" in stderr, "a step for each label, since the Dockerfile is of the context"
     assert client.containers.run(image, ["cat", "/who"], network_mode="none", remove=True) == b"me and = you\n"
     assert image.labels["org.opencontainers.image.created"] == "2023-11-14T22:13:20Z"
 
@@ -242,6 +242,16 @@ def test_no_docker_command_that_speaks_buildkit(vab: Vab, tmp_path: Path) -> Non
     stderr = run(words, env=vab.environment, accept=(1,)).stderr.decode()
     assert f"{program} has no buildx" in stderr
     assert "docker-buildx-plugin" in stderr
+
+
+@pytest.mark.parametrize("builder", ["classic", "buildkit"])
+@pytest.mark.parametrize("ending", ["", "\n", " \\\n# end\n", "\r\n"])
+def test_the_build_sees_the_dockerfile_as_it_is(vab: Vab, tmp_path: Path, builder: str, ending: str) -> None:
+    (vab.directory / "Dockerfile").write_bytes(f"FROM {BASE}\nCOPY . /src/{ending}".encode())
+    vab.build("--local", "--output", tmp_path / "tree", "--builder", builder)
+    seen, own = tmp_path / "tree/src/Dockerfile", vab.directory / "Dockerfile"
+    assert seen.read_bytes() == own.read_bytes()
+    assert sorted(path.name for path in seen.parent.iterdir()) == ["Dockerfile", "data"]
 
 
 @pytest.mark.parametrize("builder", ["classic", "buildkit"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import socket
+import stat
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.progress import Event, Report, silent
-from terra_docker.context import stream_context
+from terra_docker.context import dockerfile_text, stream_context
+from terra_docker.instructions import read_dockerfile
 
 
 @pytest.fixture
@@ -89,7 +92,61 @@ def test_dockerignore_does_not_hold_for_the_overlay(context: Path, tmp_path: Pat
     (context / "keep/a.txt").write_text("a")
     (context / "keep/b.bin").write_text("b")
     (context / "gone").write_text("gone")
-    assert sorted(members(context, overlay)) == [".dockerignore", ".terra", ".terra/Dockerfile", "keep/a.txt"]
+    (context / "keep").chmod(0o750)
+    found = members(context, overlay)
+    assert sorted(found) == [".dockerignore", ".terra", ".terra/Dockerfile", "keep", "keep/a.txt"]
+    assert found["keep"].mode == 0o750, "as BuildKit has it: the directory of what is kept is its own"
+
+
+def test_the_file_beside_the_dockerfile_goes_before_that_of_the_context(context: Path, tmp_path: Path) -> None:
+    for name in ("a", "b", "Dockerfile"):
+        (context / name).write_text(name)
+    (context / ".dockerignore").write_text("a\n")
+    (context / "Dockerfile.dockerignore").write_text("b\nDockerfile*\n")
+    build = BuildRequest(context=context, dockerfile="Dockerfile", reference=None)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stream_context(build, silent)))) as archive:
+        assert sorted(archive.getnames()) == [".dockerignore", "Dockerfile", "Dockerfile.dockerignore", "a"]
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def make_device(path: Path) -> None:
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (make_fifo, "it is a FIFO, and no file"),
+        (make_socket, "it is a socket, and no file"),
+        (make_device, "it is a device, and no file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a device, and no file"),
+        (Path.mkdir, "it is a directory, and no file"),
+        (lambda path: path.symlink_to(path.name), "Too many levels"),
+        (lambda path: path.write_bytes(bytes(20_000_000)), "it is larger than"),
+    ],
+)
+@pytest.mark.parametrize("name", [".dockerignore", "Dockerfile"])
+def test_what_is_no_file_is_not_read_as_one(context: Path, make: Callable[[Path], object], said: str, name: str) -> None:
+    make(context / name)
+    build = BuildRequest(context=context, dockerfile="Dockerfile", reference=None)
+    with pytest.raises(TerraError, match=said):
+        dockerfile_text(build) if name == "Dockerfile" else sent(context)
+
+
+def test_a_dockerfile_is_read_as_docker_reads_it(context: Path) -> None:
+    (context / "Dockerfile").write_bytes(b"\xef\xbb\xbfFROM a\r\nRUN b\x0cc\n")
+    build = BuildRequest(context=context, dockerfile="Dockerfile", reference=None)
+    assert dockerfile_text(build) == "FROM a\r\nRUN b\x0cc\n"
+    assert [(step.name, step.words) for step in read_dockerfile(dockerfile_text(build) or "").instructions] == [
+        ("FROM", "a"), ("RUN", "b\x0cc")]  # fmt: skip
 
 
 def test_progress_ends_at_the_whole(context: Path) -> None:
