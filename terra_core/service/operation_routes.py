@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from litestar import Request, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
-from litestar.response import ServerSentEvent, ServerSentEventMessage
+from litestar.response import ServerSentEventMessage, Stream
 
 from terra_core.config.structure import Problem
 from terra_core.errors import ConfigError
@@ -43,10 +43,11 @@ def show_operation(operations: NamedDependency[Operations], identity: FromPath[s
     return operations.get(identity).as_json()
 
 
-@get("/v1/operations/{identity:str}/events", sync_to_thread=True)
-def follow_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> ServerSentEvent:
+@get("/v1/operations/{identity:str}/events", media_type="text/event-stream")
+async def follow_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> Stream:
     """An operation's progress as server-sent events, from its beginning to its ``result`` or ``problem``."""
-    return ServerSentEvent(_stream(operations.get(identity)))
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # the second for a proxy (nginx) in between
+    return Stream(_stream(operations.get(identity)), media_type="text/event-stream", headers=headers)
 
 
 @delete("/v1/operations/{identity:str}", status_code=202, sync_to_thread=False)
@@ -55,12 +56,12 @@ def cancel_operation(operations: NamedDependency[Operations], identity: FromPath
     return operations.cancel(identity).as_json()
 
 
-def _stream(operation: Operation) -> Iterator[ServerSentEventMessage]:
-    for message in operation.messages(_PATIENCE_SECONDS):
+async def _stream(operation: Operation) -> AsyncIterator[bytes]:
+    async for message in operation.messages(_PATIENCE_SECONDS):
         if message is None:
-            yield ServerSentEventMessage(comment="still at it")
+            yield ServerSentEventMessage(comment="still at it", data=None).encode()
         else:
-            yield ServerSentEventMessage(event=message.kind, data=json.dumps(message.data))
+            yield ServerSentEventMessage(event=message.kind, data=json.dumps(message.data)).encode()
 
 
 OPERATION_ROUTES = (list_operations, show_operation, follow_operation, cancel_operation)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -14,12 +15,15 @@ import structlog
 from attrs import asdict, frozen
 
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
+from terra_core.service.bell import Bell
 from terra_core.service.problems import describe
 from terra_core.system.process import interruption
 from terra_core.system.progress import Event, Report
 
 _log = structlog.get_logger(__name__)
 _KEPT = 200
+_PAUSE_SECONDS = 0.05
+"""How long a follower rests between two looks: much that is said at once is told in one go."""
 
 Work = Callable[[Report], Mapping[str, Any]]
 
@@ -49,7 +53,7 @@ class Operation:
         self.subject = subject
         self.outcome: Message | None = None
         self._messages: list[Message] = []
-        self._changed = threading.Condition()
+        self._bell = Bell()
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
@@ -66,29 +70,40 @@ class Operation:
         :raises InterruptedWork: when the work was asked to end.
         """
         if self.cancelled():
-            raise InterruptedWork(f"{self.kind} of {self.subject} was interrupted; all of it has been undone")
+            raise self.interrupted()
         self._say(Message("progress", asdict(event)))
+
+    def interrupted(self) -> InterruptedWork:
+        """The error by which the work ends when it was asked to, whatever it was at."""
+        return InterruptedWork(f"{self.kind} of {self.subject} was interrupted; all of it has been undone")
 
     def finish(self, outcome: Message) -> None:
         """Take the end of the work."""
-        with self._changed:
-            self.outcome = outcome
+        self.outcome = outcome
         self._say(outcome)
 
-    def messages(self, patience: float) -> Iterator[Message | None]:
-        """Everything the work has said and will say, to its end; ``None`` whenever it was silent for ``patience`` seconds."""
+    async def messages(self, patience: float) -> AsyncIterator[Message | None]:
+        """Everything the work has said and will say, to its end; ``None`` whenever it was silent for ``patience`` seconds.
+
+        Who waits here holds no thread, so that any number can follow.
+        """
         told = 0
-        while True:
-            with self._changed:
-                if len(self._messages) == told:
-                    self._changed.wait(patience)
+        with self._bell.listening() as heard:
+            while True:
+                heard.clear()  # before the look: what is said after it rings again
                 fresh = self._messages[told:]
                 told += len(fresh)
-            if not fresh:
-                yield None
-            yield from fresh
-            if fresh and fresh[-1].kind != "progress":
-                return
+                for message in fresh:
+                    yield message
+                    if message.kind != "progress":
+                        return
+                try:
+                    async with asyncio.timeout(patience):
+                        await heard.wait()
+                except TimeoutError:
+                    yield None
+                else:
+                    await asyncio.sleep(_PAUSE_SECONDS if self.outcome is None else 0)
 
     def as_json(self) -> dict[str, Any]:
         """The operation as the API gives it."""
@@ -97,9 +112,8 @@ class Operation:
         return {"id": self.id, "kind": self.kind, "subject": self.subject, "state": state}
 
     def _say(self, message: Message) -> None:
-        with self._changed:
-            self._messages.append(message)
-            self._changed.notify_all()
+        self._messages.append(message)
+        self._bell.ring()
 
 
 class Operations:
@@ -185,6 +199,10 @@ def _run(operation: Operation, work: Work) -> None:
     log.info("begins")
     try:
         outcome = Message("result", work(operation.report))
+    except InterruptedWork as error:
+        # Whatever was at work when it was asked to end, such as a program or a download, names only itself.
+        log.warning("failed", reason=str(error))
+        outcome = Message("problem", describe(operation.interrupted() if operation.cancelled() else error))
     except TerraError as error:
         log.warning("failed", reason=str(error))
         outcome = Message("problem", describe(error))

@@ -24,6 +24,7 @@ from terra_core.errors import ConflictError, InterruptedWork, NotFoundError, Ter
 from terra_core.plugins import PluginError
 from terra_core.system.progress import Event
 from tests.unit.controller.fakes import Site, World, make_site, node_document, node_table
+from tests.unit.service.following import heard
 
 STEPS = (
     "pull_image", "plan_target", "provision_target", "provision_target entered", "prepare_disks", "prepare_disks entered",
@@ -119,7 +120,7 @@ def test_an_interruption_at_any_step_undoes_all_earlier_ones(site: Site, world: 
 
     record = site.begin()
     operation = site.operations.start("provision", "cm-01", work)
-    last = [message for message in operation.messages(5) if message][-1]
+    last = [message for message in heard(operation) if message][-1]
     if step in ("publish_boot", "start_boot"):
         assert last.kind == "result", "no report comes after these: it is done"
         return
@@ -242,7 +243,7 @@ def test_machines_side_by_side_do_not_disturb_each_other(site: Site, world: Worl
     names = [f"node-{at}" for at in range(12)]
     records = [site.begin(hostname=name, mac=f"02:00:00:00:00:{at:02x}") for at, name in enumerate(names)]
     operations = [site.operations.start("provision", "", partial(site.machines.provision, record)) for record in records]
-    outcomes = [[message.kind for message in operation.messages(10) if message][-1] for operation in operations]
+    outcomes = [[message.kind for message in heard(operation) if message][-1] for operation in operations]
     assert outcomes == ["result"] * 12
     assert sorted(world.known) == sorted(names)
     assert len({target["target"]["id"] for record in site.store.all() for target in record.as_json()["disk_groups"]}) == 12

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from terra_core.errors import ConfigError, ConflictError, NotFoundError
+from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError
 from terra_core.service.operations import Operation, Operations
 from terra_core.system.process import interruption
 from terra_core.system.progress import Event, Report
+from tests.unit.service.following import heard
 
 PATIENCE = 5.0
 
@@ -48,7 +50,7 @@ def gate() -> Iterator[Gate]:
 
 def said(operation: Operation) -> list[tuple[str, Mapping[str, Any]]]:
     """All that it said, to its end."""
-    return [(message.kind, message.data) for message in operation.messages(PATIENCE) if message is not None]
+    return [(message.kind, message.data) for message in heard(operation) if message is not None]
 
 
 def works(report: Report) -> Mapping[str, Any]:
@@ -76,12 +78,53 @@ def test_who_comes_late_hears_all_of_it(operations: Operations) -> None:
 
 def test_who_comes_early_hears_it_as_it_happens(operations: Operations, gate: Gate) -> None:
     operation = operations.start("provision", "cm-01", gate)
-    messages = operation.messages(0.05)
-    assert next(messages) is None, "silence is said to be silence"
-    assert operation.as_json()["state"] == "running"
+
+    async def follow() -> list[str]:
+        messages = operation.messages(0.05)
+        assert await anext(messages) is None, "silence is said to be silence"
+        assert operation.as_json()["state"] == "running"
+        gate.open.set()
+        return [message.kind async for message in messages if message is not None]
+
+    assert asyncio.run(follow()) == ["progress", "result"]
+
+
+def test_any_number_follows_without_a_thread(operations: Operations, gate: Gate) -> None:
+    operation = operations.start("provision", "cm-01", gate)
+
+    async def follow(heard: list[str]) -> None:
+        async for message in operation.messages(PATIENCE):
+            assert message is not None, "nobody was left to wait"
+            heard.append(message.kind)
+
+    async def everybody() -> list[list[str]]:
+        heard: list[list[str]] = [[] for _ in range(1000)]
+        followers = [asyncio.create_task(follow(one)) for one in heard]
+        gate.begun.wait(PATIENCE)
+        await asyncio.sleep(0)
+        assert threading.active_count() == before
+        gate.open.set()
+        await asyncio.gather(*followers)
+        return heard
+
+    assert gate.begun.wait(PATIENCE)
+    before = threading.active_count()
+    assert asyncio.run(everybody()) == [["progress", "result"]] * 1000
+
+
+def test_who_stops_to_follow_is_not_rung_any_more(operations: Operations, gate: Gate) -> None:
+    operation = operations.start("provision", "cm-01", gate)
+
+    async def leave() -> None:
+        follower = asyncio.create_task(anext(operation.messages(PATIENCE)))
+        await asyncio.sleep(0)
+        follower.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await follower
+
+    asyncio.run(leave())
     gate.open.set()
-    kinds = [message.kind for message in messages if message is not None]
-    assert kinds == ["progress", "result"]
+    assert [kind for kind, _ in said(operation)] == ["progress", "result"]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +161,24 @@ def test_work_that_is_cancelled_ends_at_its_next_report(operations: Operations, 
     ((kind, problem),) = said(operation)
     assert (kind, problem["title"]) == ("problem", "InterruptedWork")
     assert "provision of cm-01 was interrupted" in problem["detail"]
+
+
+@pytest.mark.parametrize("at", ["pulling docker.io/x/y:1", "mkfs.btrfs", "provision of cm-02"])
+def test_whatever_is_at_work_when_it_is_cancelled_the_client_is_told_of_the_operation(
+    operations: Operations, gate: Gate, at: str
+) -> None:
+    def work(report: Report) -> Mapping[str, Any]:
+        gate.begun.set()
+        assert gate.open.wait(PATIENCE)
+        raise InterruptedWork(f"{at} was interrupted")
+
+    operation = operations.start("provision", "cm-01", work)
+    assert gate.begun.wait(PATIENCE)
+    operations.cancel(operation.id)
+    gate.open.set()
+    ((kind, problem),) = said(operation)
+    assert (kind, problem["title"]) == ("problem", "InterruptedWork")
+    assert problem["detail"] == "provision of cm-01 was interrupted; all of it has been undone"
 
 
 def test_programs_that_the_work_runs_are_ended_too(operations: Operations, gate: Gate) -> None:
