@@ -55,9 +55,7 @@ class Client:
     :raises TerraError: when there is no token.
     """
 
-    def __init__(
-        self, address: str, *, token: str | None = None, port: int = API_PORT, service: Service = CONTROLLER
-    ) -> None:
+    def __init__(self, address: str, *, token: str | None = None, port: int = API_PORT, service: Service = CONTROLLER) -> None:
         self.url = _url(address, port)
         self.token = bearer_token(token)
         self._service = service

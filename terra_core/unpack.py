@@ -138,4 +138,3 @@ def _open(directory: Path) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-

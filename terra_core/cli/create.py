@@ -199,9 +199,7 @@ def command(
     _print_created(created)
 
 
-def _try(
-    way: str, created: Created, document: Document[Server], plugins: Plugins, session: Session, seconds: float
-) -> None:
+def _try(way: str, created: Created, document: Document[Server], plugins: Plugins, session: Session, seconds: float) -> None:
     from terra_core.trial import WAYS, explain
 
     trial = WAYS[way](created.id, document.value, plugins=plugins, session=session, seconds=seconds)

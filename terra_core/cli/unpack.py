@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 @click.argument("image", metavar="IMAGE")
 @click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path))
 @click.pass_context
-def command(
-    ctx: click.Context, force: bool, plain: bool, key: Path | None, as_json: bool, image: str, directory: Path
-) -> None:
+def command(ctx: click.Context, force: bool, plain: bool, key: Path | None, as_json: bool, image: str, directory: Path) -> None:
     """Unpack an image into a directory, new or empty, with its owners, modes, attributes and times.
 
     IMAGE is the name of an image in a registry, oci:DIRECTORY[:TAG] for an OCI image layout, or docker-archive:FILE[:NAME]

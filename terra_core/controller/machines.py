@@ -201,9 +201,7 @@ class Machines:
             first_lun += len(group.disk)
         return tuple(targets)
 
-    def _pulled(
-        self, reference: ImageReference, trust: Trust | None, session: Session
-    ) -> AbstractContextManager[ImageSource]:
+    def _pulled(self, reference: ImageReference, trust: Trust | None, session: Session) -> AbstractContextManager[ImageSource]:
         """An image that may still be on its way; signed as the controller wants it, and as whoever asks for it does."""
         place = self._image_place(reference)
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -142,9 +142,7 @@ def _apply_layer(layer: _Layer, directories: Directories, record: LayerRecord | 
     progress.done = before + layer.descriptor.size
 
 
-def _write_layer(
-    layer: _Layer, blob: Blob, directories: Directories, record: LayerRecord | None, progress: _Progress
-) -> None:
+def _write_layer(layer: _Layer, blob: Blob, directories: Directories, record: LayerRecord | None, progress: _Progress) -> None:
     hasher = layer.diff_id.hasher()
 
     def read(length: int) -> bytes:

@@ -105,4 +105,3 @@ def _filesystem_uuid(device: Path) -> str:
     if not found:
         raise TerraError(f"{device}: the file system that was just made on it has no UUID")
     return found
-

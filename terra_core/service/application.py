@@ -38,7 +38,7 @@ def make_application(
     :param dependencies: what handlers may ask for by name.
     """
 
-    @get("/metrics", sync_to_thread=False, include_in_schema=False)
+    @get("/metrics", sync_to_thread=True, include_in_schema=False)  # the database may let it wait
     def show_metrics() -> Response[bytes]:
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
@@ -67,11 +67,12 @@ def _healthz() -> dict[str, str]:
 
 def _guarded(app: ASGIApp, token: str) -> ASGIApp:
     """Answer 401 to all requests without the token, before a byte of their body is read."""
-    expected = f"Bearer {token}".encode()
+    expected = token.encode()
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        if scope["path"] == "/healthz" or hmac.compare_digest(given, expected):
+        scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+        right = scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(b" "), expected)  # RFC 9110, section 11.1
+        if scope["path"] == "/healthz" or right:
             await app(scope, receive, send)
             return
         refusal = answer({"status": 401, "title": "Unauthorized", "detail": "this API needs its token: set TERRA_TOKEN"})

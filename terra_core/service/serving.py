@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import structlog
 import uvicorn
 from litestar import Litestar
 
 from terra_core.config.controller import Tls
 from terra_core.errors import TerraError
+from terra_core.service.connections import Door, Limits, Peer, Place, limits_of_process
+
+_log = structlog.get_logger(__name__)
+_BACKLOG = 1024
+_MESSAGE_LIMIT = 1024 * 1024
+_THREADS = 32
+"""What synchronous routes share; each of them ends within the limits of the database and the engine."""
 
 
 def bind(address: str, port: int) -> socket.socket:
@@ -23,7 +33,7 @@ def bind(address: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address, port))
-        listener.listen()  # at once: an address that is bound only can be bound by another, too
+        listener.listen(_BACKLOG)  # at once: an address that is bound only can be bound by another, too
     except OSError as error:
         listener.close()
         raise TerraError(
@@ -67,32 +77,73 @@ def serve(
     :param ready: called once requests are served.
     :param ending: called when no more requests are taken, and those that are being answered get some seconds more.
     """
+    with listener:
+        server(application, tls=tls, ready=ready, websockets=websockets, ending=ending).run(sockets=[listener])
+
+
+def server(
+    application: Litestar,
+    *,
+    tls: Tls | None = None,
+    ready: Callable[[], None] = lambda: None,
+    websockets: bool = False,
+    ending: Callable[[], None] = lambda: None,
+    limits: Limits | None = None,
+) -> uvicorn.Server:
+    """What :func:`serve` runs.
+
+    :param limits: what peers are given; what the process can give when left out.
+    """
     config = uvicorn.Config(
         application,
         log_config=None,
         access_log=False,
         lifespan="on",
-        ws="websockets-sansio" if websockets else "none",
+        http=Peer,
+        ws=_socket_peer() if websockets else "none",
         ws_per_message_deflate=False,
+        ws_max_size=_MESSAGE_LIMIT,
         timeout_graceful_shutdown=10,
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,
     )
-    with listener:
-        _Server(config, ready, ending).run(sockets=[listener])
+    return _Server(config, ready, ending, limits or limits_of_process())
+
+
+def _socket_peer() -> type[asyncio.Protocol]:
+    from terra_core.service.websockets import SocketPeer  # here: it needs the library
+
+    return SocketPeer
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None], limits: Limits) -> None:
         super().__init__(config)
         self._ready = ready
         self._ending = ending
+        self._limits = limits
+        self._doors: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="request"))
+        await super().startup([])  # uvicorn would take any number of connections, and wait for each without end
         if self.started:
+            for listener in sockets or []:
+                door = Door(listener, self._limits, self.config.ssl, self._peer)
+                self._doors.append(asyncio.create_task(door.stay_open()))
+                self._doors[-1].add_done_callback(self._see_why)
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._ending()
+        for door in self._doors:
+            door.cancel()
         await super().shutdown(sockets)
+
+    def _peer(self, place: Place) -> asyncio.Protocol:
+        return Peer(self.config, self.server_state, self.lifespan.state, place)
+
+    def _see_why(self, door: asyncio.Task[None]) -> None:
+        if not door.cancelled():
+            _log.error("defect", exc_info=door.exception())
+            self.should_exit = True

@@ -72,7 +72,7 @@ def test_every_route_is_in_the_list_of_these_tests(site: Site) -> None:
 @pytest.mark.parametrize(
     "headers",
     [{}, {"Authorization": ""}, {"Authorization": "Bearer"}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN},
-     {"Authorization": f"bearer  {TOKEN}"}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": f"Basic {TOKEN}"},
+     {"Authorization": f"Bearer{TOKEN}"}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": f"Basic {TOKEN}"},
      {"Authorization": "Bearer \xff\xfe".encode("latin-1")}],
 )  # fmt: skip
 def test_nothing_is_served_without_the_token(stranger: TestClient[Any], site: Site, headers: dict[str, str]) -> None:
@@ -83,6 +83,11 @@ def test_nothing_is_served_without_the_token(stranger: TestClient[Any], site: Si
         assert answer.headers["www-authenticate"] == "Bearer"
         assert TOKEN not in answer.text
     assert site.store.all() == []
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR "])
+def test_the_scheme_of_the_token_is_taken_in_any_case(stranger: TestClient[Any], scheme: str) -> None:
+    assert stranger.get("/v1/nodes", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
 
 
 def test_readiness_needs_no_token(stranger: TestClient[Any]) -> None:

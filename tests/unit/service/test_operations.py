@@ -115,8 +115,11 @@ def test_any_number_follows_without_a_thread(operations: Operations, gate: Gate)
 def test_who_stops_to_follow_is_not_rung_any_more(operations: Operations, gate: Gate) -> None:
     operation = operations.start("provision", "cm-01", gate)
 
+    async def follow() -> None:
+        await anext(operation.messages(PATIENCE))
+
     async def leave() -> None:
-        follower = asyncio.create_task(anext(operation.messages(PATIENCE)))
+        follower = asyncio.create_task(follow())
         await asyncio.sleep(0)
         follower.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -1,0 +1,259 @@
+"""The connections of a daemon: how many there are at once, and how long a peer may take to send, and to read.
+
+None of this needs a token: whoever reaches the port may connect, and then say nothing, or one byte a second. Where there is no
+room for a further connection, the one that has waited longest without a whole request makes room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import h11
+import structlog
+from attrs import frozen
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+_log = structlog.get_logger(__name__)
+_FILES = 16384
+_MOST_CONNECTIONS = 4096
+_PAUSE_SECONDS = 0.1
+_QUIET_SECONDS = 60.0
+
+
+@frozen(kw_only=True)
+class Limits:
+    """What peers are given.
+
+    :param connections: how many there are at once.
+    :param head: seconds for the handshake of TLS, and again for the head of each request, the wait for it included.
+    :param body: seconds for the body of a request.
+    :param reading: seconds for which an answer may not get on because its peer does not read.
+    """
+
+    connections: int
+    head: float = 10.0
+    body: float = 60.0
+    reading: float = 60.0
+
+
+def limits_of_process() -> Limits:
+    """As many connections as leave half of the files that this process may open to its work; it may open more from now on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return Limits(connections=_MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, soft // 2))
+
+
+class Door:
+    """Takes the connections of a listener, within limits.
+
+    :param listener: is not blocking from now on.
+    :param limits: what peers are given.
+    :param tls: for connections that are made by TLS.
+    :param make: the protocol of a connection, given its place.
+    """
+
+    def __init__(
+        self, listener: socket.socket, limits: Limits, tls: ssl.SSLContext | None, make: Callable[[Place], asyncio.Protocol]
+    ) -> None:
+        self.limits = limits
+        self.places: set[Place] = set()
+        self.waiting: dict[Place, None] = {}  # by how long they have waited, the longest first
+        self._listener = listener
+        self._tls = tls
+        self._make = make
+        self._said = -_QUIET_SECONDS
+
+    async def stay_open(self) -> None:
+        """Take connections until this is cancelled."""
+        loop = asyncio.get_running_loop()
+        self._listener.setblocking(False)
+        try:
+            while True:
+                try:
+                    connection, _ = await loop.sock_accept(self._listener)
+                except OSError as error:  # no file is left for it, or it is gone already
+                    self._say("a connection cannot be taken", reason=error.strerror or str(error))
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                else:
+                    self._admit(connection)
+                    await asyncio.sleep(0)  # however many there are, others get their turn
+        finally:
+            for place in tuple(self.waiting):
+                place.end()
+
+    def _admit(self, connection: socket.socket) -> None:
+        if len(self.places) >= self.limits.connections:
+            self._say("there are as many connections as there may be", connections=len(self.places))
+            longest = next(iter(self.waiting), None)
+            if longest is None:
+                connection.close()
+                return
+            longest.end()
+        place = Place(self)
+        connection.setblocking(False)
+        making = asyncio.create_task(self._receive(connection, place))
+        place.end_by(making.cancel)
+        making.add_done_callback(partial(self._see_out, connection, place))
+
+    async def _receive(self, connection: socket.socket, place: Place) -> None:
+        handshake = self.limits.head if self._tls else None
+        await asyncio.get_running_loop().connect_accepted_socket(
+            partial(self._make, place), connection, ssl=self._tls, ssl_handshake_timeout=handshake
+        )
+
+    @staticmethod
+    def _see_out(connection: socket.socket, place: Place, making: asyncio.Task[None]) -> None:
+        """Let nothing be left of a connection that was not made, for want of time or of TLS."""
+        error = None if making.cancelled() else making.exception()
+        if making.cancelled() or error:
+            connection.close()  # a task that was cancelled before it began has not even looked at it
+            place.leave()
+        if error and not isinstance(error, OSError):
+            _log.error("defect", exc_info=error)
+
+    def _say(self, event: str, **more: object) -> None:
+        """Log it, once a minute: each of a thousand connections would write the same line."""
+        now = time.monotonic()
+        if now - self._said >= _QUIET_SECONDS:
+            self._said = now
+            _log.warning(event, **more)
+
+
+class Place:
+    """What one connection takes behind the door, from its beginning to its end.
+
+    :param door: the door that it came through.
+    """
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._loop = asyncio.get_running_loop()
+        self._end: Callable[[], object] = lambda: None
+        self._state = ""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        door.places.add(self)
+        self.await_head()
+
+    def end_by(self, end: Callable[[], object]) -> None:
+        """Take what ends the connection at once."""
+        self._end = end
+
+    def end(self) -> None:
+        """End the connection at once."""
+        self.leave()
+        self._end()
+
+    def leave(self) -> None:
+        """Give the place up: the connection has ended."""
+        self.work()
+        self.let_read()
+        self._door.places.discard(self)
+
+    def await_head(self) -> None:
+        """The peer has to send the head of a request; whatever it sends until then gives it no more time."""
+        if self._enter("head", self._door.limits.head):
+            self._door.waiting[self] = None
+
+    def await_body(self) -> None:
+        """The peer has to send the rest of a request."""
+        self._enter("body", self._door.limits.body)
+
+    def work(self) -> None:
+        """It is this side's turn, for as long as it takes."""
+        self._enter("work", None)
+
+    def await_reading(self) -> None:
+        """The peer has to read."""
+        if self._unread is None:
+            self._unread = self._loop.call_later(self._door.limits.reading, self.end)
+
+    def let_read(self) -> None:
+        """The peer has read."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _enter(self, state: str, seconds: float | None) -> bool:
+        if state == self._state:
+            return False
+        self._state = state
+        self._door.waiting.pop(self, None)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self._loop.call_later(seconds, self.end)
+        return True
+
+
+class Peer(H11Protocol):
+    """HTTP with a peer, in its place.
+
+    :param config: as uvicorn has it.
+    :param server_state: likewise.
+    :param app_state: likewise.
+    :param place: the connection's.
+    """
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], place: Place) -> None:
+        super().__init__(config, server_state, app_state)
+        self._place = place
+        if self.ws_protocol_class is not None:
+            made: Any = self.ws_protocol_class  # a SocketPeer, which is imported where there are WebSockets only
+            self.ws_protocol_class = partial(made, place=place)  # type: ignore[assignment]  # it is called, and nothing else
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Let the place end the connection."""
+        self._place.end_by(transport.abort)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place up."""
+        super().connection_lost(exc)
+        self._place.leave()
+
+    def data_received(self, data: bytes) -> None:
+        """See what the peer has to do next."""
+        super().data_received(data)
+        self._settle()
+
+    def on_response_complete(self) -> None:
+        """See what the peer has to do next."""
+        super().on_response_complete()
+        self._settle()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Give the place to the protocol of WebSockets, which has limits of its own."""
+        self._place.work()
+        super().handle_websocket_upgrade(event)
+
+    def pause_writing(self) -> None:
+        """Wait for the peer to read."""
+        super().pause_writing()
+        self._place.await_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        self._place.let_read()
+
+    def _settle(self) -> None:
+        if self.transport.get_protocol() is not self:  # it speaks WebSocket from now on
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self._place.await_head()
+        elif self.cycle.more_body:
+            self._place.await_body()
+        else:
+            self._place.work()
