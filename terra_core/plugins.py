@@ -56,6 +56,10 @@ class Filled:
     _manager: pluggy.PluginManager = field(repr=False, eq=False)
     _plugin: object = field(repr=False, eq=False)
 
+    def has(self, hook: str) -> bool:
+        """Whether the plugin has a hook that the role does not ask for."""
+        return any(caller.name == hook for caller in self._manager.get_hookcallers(self._plugin) or ())
+
     def call(self, hook: str, expected: type[T] | tuple[type[Any], ...], /, **arguments: object) -> T:
         """Ask the plugin.
 
@@ -134,7 +138,7 @@ class Plugins:
             raise config_error(source, [Problem(f"plugins.{role}", _missing(role, name, self.names))])
         installed = self.installed[name]
         plugin = self._load(installed)
-        lacking = sorted(set(wanted.hooks) - self._hooks(plugin))
+        lacking = sorted(set(wanted.needed) - self._hooks(plugin))
         if lacking:
             raise PluginError(f"plugin {name!r} does not fill the role {role}: it has no {', '.join(lacking)}")
         return Filled(wanted, installed, self._manager, plugin)
@@ -142,7 +146,7 @@ class Plugins:
     def roles_of(self, name: str) -> tuple[str, ...]:
         """The roles that an installed plugin fills."""
         hooks = self._hooks(self._load(self.installed[name]))
-        return tuple(role.name for role in ROLES.values() if set(role.hooks) <= hooks)
+        return tuple(role.name for role in ROLES.values() if set(role.needed) <= hooks)
 
     def check_roles(self, chosen: Mapping[str, str], *, source: str) -> None:
         """Refuse a ``[plugins]`` table that names a role which does not exist.

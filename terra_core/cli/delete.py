@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from terra_core.cli.terminal import echo
+
+_FORMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
 @click.command("delete")
@@ -14,9 +18,20 @@ def command(ctx: click.Context, hostname: str) -> None:
     """Take a machine's boot files, targets and disks away, its data included."""
     from terra_core.cli.connection import carry_out, connect
     from terra_core.cli.values import option_value
-    from terra_core.config.values import parse_hostname
 
-    name = option_value("HOSTNAME", hostname, parse_hostname)
+    name = option_value("HOSTNAME", hostname, _name)
     client = connect(ctx)
     carry_out(client, lambda: client.delete(f"/v1/nodes/{name}"))
     echo(f"{name} is deleted", err=True)
+
+
+def _name(raw: object) -> str:
+    """A host name; one that is taken no longer may be that of a machine of an earlier version, which has to go as well."""
+    from terra_core.config.values import parse_hostname
+
+    try:
+        return parse_hostname(raw)
+    except ValueError:
+        if isinstance(raw, str) and _FORMER.fullmatch(raw):
+            return raw
+        raise

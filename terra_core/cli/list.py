@@ -37,6 +37,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
     for node in nodes:
         if node["state"] == "ready" and node["problem"]:
             echo(f"{node['hostname']} cannot boot: {node['problem']}", err=True)
+        elif node["state"] == "set-aside":
+            echo(f"{node['hostname']} is set aside: {node['problem']}; terra delete takes it away", err=True)
         elif node["state"] != "ready":
             trouble = f", and {node['problem']}" if node["problem"] else ""
             echo(f"{node['hostname']} is {node['state']}{trouble}", err=True)

@@ -15,6 +15,7 @@ from terra_core.config.node import Node, provision_problems
 from terra_core.config.values import ImageReference
 from terra_core.controller.machines import Machines, Services
 from terra_core.controller.metrics import Metrics
+from terra_core.controller.store import Record, SetAside, State
 from terra_core.service.application import make_application
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operations
@@ -65,21 +66,20 @@ def make_api(context: Context, token: str) -> Litestar:
             "context": Provide(lambda: context, sync_to_thread=False),
             "operations": Provide(lambda: context.operations, sync_to_thread=False),
         },
+        degraded=lambda: context.machines.troubles.services,
     )
 
 
 @get("/v1/nodes", sync_to_thread=True)
 def list_nodes(context: NamedDependency[Context]) -> list[dict[str, Any]]:
     """Every machine, with where it stands."""
-    return [
-        {**record.as_json(), "state": record.state.value, "problem": record.problem} for record in context.services.store.all()
-    ]
+    return [_row(context, record) for record in context.services.store.every()]
 
 
 @get("/v1/nodes/{hostname:str}", sync_to_thread=True)
 def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, Any]:
     """One machine."""
-    return context.services.store.get(hostname).as_json()
+    return context.services.store.find(hostname).as_json()
 
 
 @post("/v1/nodes", status_code=202)
@@ -118,7 +118,8 @@ async def install_pxe(context: NamedDependency[Context], request: Request[Any, A
 def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
     """What the controller is and does."""
     services = context.services
-    states = [record.state.value for record in services.store.all()]
+    troubles = context.machines.troubles.services
+    states = [record.as_row()["state"] for record in services.store.every()]
     return {
         "address": services.config.address,
         "port": services.config.port,
@@ -127,4 +128,12 @@ def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
         "root": str(services.session.places.root),
         "nodes": {state: states.count(state) for state in sorted(set(states))},
         "plugins": {name: services.role(name).installed.name for name in ("registry", "filesystem", "storage", "boot")},
+        **({"problems": dict(troubles)} if troubles else {}),
     }
+
+
+def _row(context: Context, record: Record | SetAside) -> dict[str, Any]:
+    row = record.as_row()
+    if row["state"] == State.READY.value and not row["problem"]:
+        row["problem"] = context.machines.troubles.of(record.hostname)
+    return row

@@ -12,9 +12,10 @@ from terra_core.config.loader import Document, load, make_document
 from terra_core.config.session import Session
 from terra_core.controller.api import Context, make_api
 from terra_core.controller.database import default_url, open_database
+from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines, Services
 from terra_core.controller.store import Store
-from terra_core.errors import InterruptedWork, TerraError
+from terra_core.errors import InterruptedWork
 from terra_core.plugins import Plugins
 from terra_core.service.operations import Operations
 from terra_core.service.running import only_one, watching
@@ -66,9 +67,11 @@ def run_controller(document: Document[Controller], config: Controller, places: P
         machines, operations = Machines(services), Operations(config.jobs)
         token = read_or_make_token(places.token)
         sweep(places.run, places.iscsi)
-        _converge(machines)
+        keeper = Keeper(machines)
+        keeper.begin()
         stack.callback(operations.stop)
-        stack.enter_context(watching(lambda: _watch(machines)))
+        stack.enter_context(watching(keeper.look, at_once=True))
+        stack.callback(keeper.end)
         application = make_api(Context(services=services, machines=machines, operations=operations), token)
         serve(application, listener, tls=config.tls, ready=lambda: _say_ready(config, places), ending=operations.cancel_all)
     _log.info("ended; storage and boot services go on")
@@ -87,29 +90,6 @@ def stop_services(document: Document[Controller], config: Controller, places: Pl
             if plugins.fill(role, config.plugins, source=document.source).call(hook, bool, session=session):
                 stopped.append(role)
     return tuple(stopped)
-
-
-def _converge(machines: Machines) -> None:
-    with ExitStack() as undo:
-        if machines.start_storage():
-            undo.callback(machines.stop_unused_storage)
-        machines.recover()
-        machines.restore()
-        machines.start_boot(machines.session)
-        undo.pop_all()
-
-
-def _watch(machines: Machines) -> None:
-    try:
-        if machines.start_storage():
-            _log.warning("the storage service was gone and has been started again")
-            machines.restore()
-        if machines.start_boot(machines.session):
-            _log.warning("the boot service was gone and has been started again")
-    except TerraError as error:
-        _log.error("a service cannot be kept up", reason=str(error))
-    except Exception as error:  # the boundary of the thread: whatever happened, it has to look again
-        _log.error("defect", exc_info=error)
 
 
 def _say_ready(config: Controller, places: Places) -> None:

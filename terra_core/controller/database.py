@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import JSON, Column, Engine, Integer, MetaData, String, Table
+from attrs import frozen
+from sqlalchemy import JSON, Column, Dialect, Engine, Integer, MetaData, String, Table, TypeDecorator
 
 from terra_core.service import database
 
@@ -12,6 +15,36 @@ SCHEMA = 1
 """The version of the tables; a controller opens no database of a later one."""
 
 metadata = MetaData()
+
+
+@frozen
+class Unreadable:
+    """Stands in a row for a column whose text is no JSON.
+
+    :param reason: what is wrong with it.
+    """
+
+    reason: str
+
+
+class KeptJson(TypeDecorator[Any]):
+    """JSON of which each value is read by itself: one that is none gives :class:`Unreadable`, and the other rows stay whole."""
+
+    impl = JSON
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        """As SQLAlchemy has it; called for each value that is read."""
+        read = super().result_processor(dialect, coltype) or (lambda value: value)
+
+        def lenient(value: Any) -> Any:  # what the driver gave
+            try:
+                return read(value)
+            except (ValueError, TypeError, RecursionError) as error:
+                return Unreadable(str(error))
+
+        return lenient
+
 
 about = database.about_table(metadata)
 
@@ -40,11 +73,11 @@ nodes = Table(
     Column("mac", String, nullable=False, unique=True),
     Column("state", String, nullable=False),
     Column("generation", Integer, nullable=False),
-    Column("document", JSON, nullable=False),
-    Column("tables", JSON, nullable=False),
-    Column("targets", JSON, nullable=False),
+    Column("document", KeptJson, nullable=False),
+    Column("tables", KeptJson, nullable=False),
+    Column("targets", KeptJson, nullable=False),
     Column("digest", String, nullable=False),
-    Column("kernel_arguments", JSON, nullable=False),
+    Column("kernel_arguments", KeptJson, nullable=False),
     Column("problem", String, nullable=False),
 )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 import threading
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,25 @@ from terra_core.config.loader import Document
 from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust, with_key
-from terra_core.config.values import ImageReference
-from terra_core.controller.store import Record, State, Store
+from terra_core.config.values import Hostname, ImageReference, parse_mac
+from terra_core.controller.store import Record, SetAside, State, Store
+from terra_core.controller.troubles import Troubles
 from terra_core.deploy import Deployed, deploy, filesystem_of
-from terra_core.errors import InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import InterruptedWork, TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot, Target, TargetRequest
 from terra_core.image.apply import apply_layers
 from terra_core.image.source import ImageSource
-from terra_core.plugins import Filled, Plugins
+from terra_core.plugins import Filled, PluginError, Plugins
 from terra_core.registry import Registry
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
 
 _log = structlog.get_logger(__name__)
+_BATCH = 200
+"""So many machines are restored in one go: the storage plugin looks once for all of them, and others wait meanwhile."""
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
+"""What a host name may be at all; which of them are given today is for terra_core.config.values to say."""
 
 
 @frozen(kw_only=True)
@@ -65,9 +72,11 @@ class Machines:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
-        self._images: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)  # held where one must not be dropped
+        self._images = threading.Lock()  # held while one is dropped, and no longer
+        self._pulling: Counter[str] = Counter()  # images that must not be dropped, beside those of machines
         self._boot_service = threading.Lock()
         self._boot_image = threading.Lock()
+        self.troubles = Troubles()
         self._targets = threading.Lock()  # held where a record and its targets must not part: export, restore, release
 
     @property
@@ -115,41 +124,62 @@ class Machines:
             self.start_boot(session)
         return record.as_json()
 
-    def delete(self, record: Record, report: Report) -> Mapping[str, Any]:
+    def delete(self, record: Record | SetAside, report: Report) -> Mapping[str, Any]:
         """Take a machine away; begun, it is finished, if need be at the next start of the controller."""
-        hostname = record.node.hostname
         try:
-            report(Event("delete", f"take away the boot files, targets and disks of {hostname}"))
+            report(Event("delete", f"take away the boot files, targets and disks of {record.hostname}"))
         except InterruptedWork:
-            self._store.save(record)
+            self._store.restate(record, _state(record), record.problem)
             raise
         with uninterrupted():
             self._take_away(record)
-        return {"hostname": hostname}
+        return {"hostname": record.hostname}
 
-    def recover(self) -> None:
-        """Finish what a controller that was killed had begun: half-provisioned and half-deleted machines go."""
-        for record in self._store.all():
-            if record.state is not State.READY:
-                _log.warning("finishing what was begun", hostname=record.node.hostname, state=record.state.value)
-                with suppress(TerraError):  # it is in the log and in the record, and keeps no other machine down
-                    self._take_away(record)
+    def unfinished(self) -> Sequence[Record | SetAside]:
+        """What a controller that was killed had begun; for :meth:`recover`, and asked before anything new is begun.
+
+        What such work had pulled and copied is removed.
+        """
+        records = self._store.every()
+        for record in records:
+            if isinstance(record, SetAside):
+                _log.error("a record cannot be read and is set aside", hostname=record.hostname, reason=record.reason)
         self._clean_up()
+        return [
+            record
+            for record in records
+            if _state(record) == State.DELETING.value or (isinstance(record, Record) and record.state is State.PROVISIONING)
+        ]
 
-    def restore(self) -> None:
-        """Bring lost targets and boot files back; a machine for which that fails keeps its record, with the reason."""
-        for hostname in [record.node.hostname for record in self._store.all()]:
-            with self._targets, suppress(NotFoundError):
-                record = self._store.get(hostname)
-                problem = self._restore(record) if record.state is State.READY else record.problem
-                if problem != record.problem:
-                    self._store.set_problem(record, problem)
+    def recover(self, unfinished: Sequence[Record | SetAside] | None = None) -> None:
+        """Finish what a controller that was killed had begun: half-provisioned and half-deleted machines go."""
+        for record in self.unfinished() if unfinished is None else unfinished:
+            _log.warning("finishing what was begun", hostname=record.hostname, state=_state(record))
+            with suppress(TerraError):  # it is in the log and in the record, and keeps no other machine down
+                self._take_away(record)
+
+    def restore(self, *, lost: bool = False, ended: Callable[[], bool] = lambda: False) -> None:
+        """Bring lost targets and boot files back; a machine for which that fails keeps its record, with the reason.
+
+        Others may be provisioned and deleted meanwhile.
+
+        :param lost: nothing is exported any more, so each machine waits for its turn.
+        :param ended: whether to stop half-way.
+        """
+        hostnames = [record.hostname for record in self._store.every()]
+        for at in range(0, len(hostnames), _BATCH):
+            self.troubles.waits(hostnames[at:] if lost else ())
+            if ended():
+                return
+            with self._targets:
+                self._restore(self._store.named(hostnames[at : at + _BATCH]))
+        self.troubles.waits(())
 
     def start_boot(self, session: Session) -> bool:
         """Make sure that the network boot service answers, and knows every machine."""
         config = self._services.config
         with self._boot_service:
-            nodes = [record.boot for record in self._store.all() if record.state is State.READY]
+            nodes = self._store.bootable()
             network = BootNetwork(address=config.address, gateway=config.gateway)
             return self._services.role("boot").call("start_boot", bool, network=network, nodes=nodes, session=session)
 
@@ -160,15 +190,14 @@ class Machines:
 
     def stop_unused_storage(self) -> None:
         """Stop the storage service, unless there is a machine that may have its disks on it."""
-        if not self._store.all():
+        if not self._store.every():
             self._services.role("storage").call("stop_storage", bool, session=self.session)
 
     def install_boot_image(self, reference: ImageReference, report: Report) -> Mapping[str, Any]:
         """Install the network boot loaders of a pxe image."""
         session = self._services.session.reporting_to(report)
         with self._boot_image, self._workspace("pxe") as work, ExitStack() as stack:
-            stack.callback(self._drop_image, reference)
-            stack.enter_context(self._images[str(reference)])
+            stack.enter_context(self._keeping(str(reference)))
             image = stack.enter_context(self._pulled(reference, None, session))
             tree = work / "tree"
             tree.mkdir()
@@ -203,13 +232,13 @@ class Machines:
 
     def _pulled(self, reference: ImageReference, trust: Trust | None, session: Session) -> AbstractContextManager[ImageSource]:
         """An image that may still be on its way; signed as the controller wants it, and as whoever asks for it does."""
-        place = self._image_place(reference)
+        place = self._image_place(str(reference))
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         wanted = tuple(dict.fromkeys(one for one in (self._services.config.trust, trust) if one is not None))
         return Registry(plugin=self._services.role("registry"), session=session, trust=wanted).pull(reference, place)
 
-    def _image_place(self, reference: ImageReference) -> Path:
-        return self._services.session.places.state / "images" / hashlib.sha256(str(reference).encode()).hexdigest()[:32]
+    def _image_place(self, reference: str) -> Path:
+        return self._services.session.places.state / "images" / hashlib.sha256(reference.encode()).hexdigest()[:32]
 
     def _hand_over(self, record: Record, boot: NodeBoot, session: Session) -> Record:
         with self._targets:
@@ -220,42 +249,93 @@ class Machines:
             self._services.role("boot").call("publish_boot", bool, boot=boot, session=session)
             return self._store.save(evolve(record, state=State.READY))
 
-    def _restore(self, record: Record) -> str:
-        """Gives why the machine cannot boot, or nothing."""
+    def _restore(self, records: Sequence[Record | SetAside]) -> None:
+        """Machines that are set aside keep what of them can be read."""
+        ready = [record for record in records if _state(record) == State.READY.value]
+        targets = [target for record in ready for target in record.targets]
+        reasons = iter(self._export(targets))
+        for record in ready:
+            own = [next(reasons) for _ in record.targets]
+            problem = next(filter(None, own), "") or self._publish(record)
+            if problem:
+                _log.error("quarantined", hostname=record.hostname, reason=problem)
+            if isinstance(record, Record) and problem != record.problem:
+                self._store.set_problem(record, problem)
+
+    def _export(self, targets: Sequence[Target]) -> Sequence[str]:
+        """Gives for each target why it cannot be exported, or nothing."""
+        storage = self._services.role("storage")
+        if not storage.has("restore_targets"):
+            restore = partial(storage.call, "restore_target", bool, session=self.session)
+            return [_reason_of(partial(restore, target=target)) for target in targets]
         try:
-            for target in record.targets:
-                self._services.role("storage").call("restore_target", bool, target=target, session=self.session)
-            self._services.role("boot").call("publish_boot", bool, boot=record.boot, session=self.session)
+            reasons: Sequence[str] = storage.call("restore_targets", (list, tuple), targets=targets, session=self.session)
         except TerraError as error:
-            _log.error("quarantined", hostname=record.node.hostname, reason=str(error))
-            return str(error)
-        return ""
+            return [str(error)] * len(targets)
+        if [type(reason) for reason in reasons] != [str] * len(targets):
+            raise PluginError(f"plugin {storage.installed.name!r} did not give a reason for each target from restore_targets")
+        return reasons
+
+    def _publish(self, record: Record | SetAside) -> str:
+        """Gives why the boot files of a machine are not as they should be, or nothing."""
+        if record.boot is None:
+            return ""
+        boot = self._services.role("boot")
+        return _reason_of(partial(boot.call, "publish_boot", bool, boot=record.boot, session=self.session))
 
     def _undo(self, hostname: str) -> None:
         with suppress(TerraError):  # it is in the log and in the record; the client is told why the work failed
             self._take_away(self._store.get(hostname))
 
-    def _take_away(self, record: Record) -> None:
+    def _take_away(self, record: Record | SetAside) -> None:
         """Remove all that a machine has, and then its record; what fails is noted there, so that it can be tried again."""
         session = self.session
-        hostname, storage = record.node.hostname, self._services.role("storage")
+        hostname, storage = record.hostname, self._services.role("storage")
         try:
             with self._targets:
-                self._services.role("boot").call("withdraw_boot", bool, hostname=hostname, mac=record.mac, session=session)
+                if not self._store.holds(record):
+                    return
+                if isinstance(record, Record) or _is_name(record):
+                    self._services.role("boot").call("withdraw_boot", bool, hostname=hostname, mac=record.mac, session=session)
                 for target in reversed(record.targets):
                     storage.call("release_target", bool, target=target, session=session)
+                if isinstance(record, SetAside) and not record.whole:
+                    self._release_unknown(record, storage)
                 self._store.forget(record)
         except TerraError as error:
             _log.error("cannot be taken away", hostname=hostname, reason=str(error))
-            self._store.save(evolve(record, state=State.DELETING, problem=f"cannot be taken away: {error}"))
+            self._store.restate(record, State.DELETING.value, f"cannot be taken away: {error}")
             raise
-        self._drop_image(record.node.image)
+        self._drop_image(str(record.node.image) if isinstance(record, Record) else record.image)
         self.start_boot(session)
 
-    def _drop_image(self, reference: ImageReference) -> None:
-        with self._images[str(reference)]:
-            if not any(record.node.image == reference for record in self._store.all()):
+    def _release_unknown(self, record: SetAside, storage: Filled) -> None:
+        """Take away what a machine has beside the targets that its record still names, where the plugin can tell."""
+        if _is_name(record) and storage.has("release_host"):
+            storage.call("release_host", bool, hostname=Hostname(record.hostname), session=self.session)
+        else:
+            _log.warning("its record does not say which targets it had: they may be left", hostname=record.hostname)
+
+    def _drop_image(self, reference: str) -> None:
+        """Remove what was pulled of an image, unless a machine or work that is under way needs it."""
+        with self._images:
+            if not self._pulling[reference] and reference not in self._wanted_images():
                 shutil.rmtree(self._image_place(reference), ignore_errors=True)
+
+    @contextmanager
+    def _keeping(self, reference: str) -> Iterator[None]:
+        """Let nobody remove what is pulled of an image meanwhile; nobody who wants to waits for the end of it."""
+        with self._images:
+            self._pulling[reference] += 1
+        try:
+            yield
+        finally:
+            with self._images:
+                self._pulling[reference] -= 1
+            self._drop_image(reference)
+
+    def _wanted_images(self) -> set[str]:
+        return {str(record.node.image) if isinstance(record, Record) else record.image for record in self._store.every()}
 
     def _clean_up(self) -> None:
         """Remove what a controller that was killed had pulled and copied for work that is not there any more."""
@@ -263,7 +343,7 @@ class Machines:
             _log.error("something is mounted here, and left alone", path=str(self._workspaces))
         else:
             shutil.rmtree(self._workspaces, ignore_errors=True)
-        kept = {self._image_place(record.node.image) for record in self._store.all()}
+        kept = {self._image_place(reference) for reference in self._wanted_images()}
         for place in (self.session.places.state / "images").glob("*"):
             if place not in kept:
                 shutil.rmtree(place, ignore_errors=True)
@@ -289,3 +369,23 @@ def _when_failing(undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:
                 undo()
 
     return leave
+
+
+def _reason_of(work: Callable[[], object]) -> str:
+    """Gives why work fails, or nothing."""
+    try:
+        work()
+    except TerraError as error:
+        return str(error)
+    return ""
+
+
+def _state(record: Record | SetAside) -> str:
+    return record.state.value if isinstance(record, Record) else record.state
+
+
+def _is_name(record: SetAside) -> bool:
+    """Whether name and address of a row that cannot be read are such that a plugin may make paths and words of them."""
+    with suppress(ValueError):
+        return _NAME.fullmatch(record.hostname) is not None and parse_mac(record.mac) == record.mac
+    return False

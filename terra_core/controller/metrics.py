@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from terra_core.controller.store import Store
+from terra_core.controller.records import SET_ASIDE
+from terra_core.controller.store import Record, SetAside, Store
 from terra_core.service.operations import Operations
 
 
@@ -34,7 +35,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The values as they are now."""
         nodes, operations = self.describe()
-        states = Counter("quarantined" if record.problem else record.state.value for record in self._store.all())
+        states = Counter(_state(record) for record in self._store.every())
         for state, count in sorted(states.items()):
             nodes.add_metric([state], count)
         yield nodes
@@ -42,3 +43,9 @@ class Metrics(Collector):
         for (kind, state), count in sorted(kinds.items()):
             operations.add_metric([kind, state], count)
         yield operations
+
+
+def _state(record: Record | SetAside) -> str:
+    if isinstance(record, SetAside):
+        return SET_ASIDE
+    return "quarantined" if record.problem else record.state.value

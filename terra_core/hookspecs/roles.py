@@ -21,17 +21,24 @@ class Role:
     :param name: the key under ``[plugins]``.
     :param spec: the class whose hooks make the role.
     :param default: the plugin that fills it where TOML says nothing.
+    :param optional: hooks that a plugin may leave away; core does without.
     :param hooks: the names of its hooks.
     """
 
     name: str
     spec: type
     default: str
+    optional: frozenset[str] = frozenset()
     hooks: tuple[str, ...] = field()
 
     @hooks.default
     def _hooks_of_spec(self) -> tuple[str, ...]:
         return tuple(name for name in vars(self.spec) if not name.startswith("_"))
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The hooks that a plugin needs in order to fill the role."""
+        return tuple(name for name in self.hooks if name not in self.optional)
 
 
 ROLES: Mapping[str, Role] = {
@@ -40,7 +47,7 @@ ROLES: Mapping[str, Role] = {
         Role("network", Network, "netplan"),
         Role("registry", Registry, "docker"),
         Role("filesystem", Filesystem, "btrfs"),
-        Role("storage", Storage, "iscsi"),
+        Role("storage", Storage, "iscsi", frozenset({"restore_targets", "release_host"})),
         Role("boot", Boot, "tftp"),
         Role("bootloader", Bootloader, "grub"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from attrs import frozen
@@ -72,7 +73,7 @@ class Target:
 
 class Storage:
     """Role ``storage``: disks that machines reach over the network. The hooks from :meth:`restore_target` on are
-    idempotent."""
+    idempotent. :meth:`restore_targets` and :meth:`release_host` may be left away."""
 
     @hookspec(firstresult=True)
     def plan_target(self, request: TargetRequest, session: Session) -> Target | None:
@@ -100,6 +101,25 @@ class Storage:
     @hookspec(firstresult=True)
     def release_target(self, target: Target, session: Session) -> bool | None:
         """Take a target away, its initiator logged in or not, and remove the files behind it.
+
+        :returns: whether there was anything.
+        """
+
+    @hookspec(firstresult=True)
+    def restore_targets(self, targets: Sequence[Target], session: Session) -> Sequence[str] | None:
+        """Export many targets as :meth:`restore_target` does for one, looking once at what is exported already.
+
+        May be left away: core asks for one after another then. What is wrong with one target keeps no other one down.
+
+        :returns: for each target, in their order, why it cannot be exported; empty where it is.
+        :raises TerraError: when none can be exported, such as when the service does not answer.
+        """
+
+    @hookspec(firstresult=True)
+    def release_host(self, hostname: Hostname, session: Session) -> bool | None:
+        """Take away every target and file of a machine whose record does not say any more which these are.
+
+        May be left away: they stay where they are then, and the log says so.
 
         :returns: whether there was anything.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -28,6 +28,7 @@ def make_application(
     token: str,
     metrics: CollectorRegistry,
     dependencies: dict[str, Any],
+    degraded: Callable[[], Collection[str]] = tuple,
 ) -> Litestar:
     """The application that a daemon serves.
 
@@ -36,7 +37,14 @@ def make_application(
     :param token: what every request but ``/healthz`` has to bear.
     :param metrics: what ``/metrics`` shows.
     :param dependencies: what handlers may ask for by name.
+    :param degraded: gives what the daemon needs and does not have now, in words that anybody may read.
     """
+
+    @get("/healthz", sync_to_thread=False)
+    def healthz() -> dict[str, Any]:
+        """Whether the daemon serves requests, and what of it does not work; needs no token."""
+        missing = sorted(degraded())
+        return {"status": "degraded", "degraded": missing} if missing else {"status": "ok"}
 
     @get("/metrics", sync_to_thread=True, include_in_schema=False)  # the database may let it wait
     def show_metrics() -> Response[bytes]:
@@ -47,7 +55,7 @@ def make_application(
     )
     application = Litestar.from_config(
         AppConfig(
-            route_handlers=[_healthz, show_metrics, *routes],
+            route_handlers=[healthz, show_metrics, *routes],
             dependencies=dependencies,
             exception_handlers=HANDLERS,
             openapi_config=config,
@@ -57,12 +65,6 @@ def make_application(
     # Around the router: middleware would leave what is not found, and thereby which paths there are, to everybody.
     application.asgi_handler = _guarded(application.asgi_handler, token)
     return application
-
-
-@get("/healthz", sync_to_thread=False)
-def _healthz() -> dict[str, str]:
-    """Whether the daemon serves requests; needs no token."""
-    return {"status": "ok"}
 
 
 def _guarded(app: ASGIApp, token: str) -> ASGIApp:

@@ -61,6 +61,8 @@ def explained(engine: Engine) -> Iterator[None]:
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:  # the driver's own class
     connection.isolation_level = None  # transactions are begun by _begin_sqlite
+    # Else one text that is not UTF-8 keeps every row of an answer from being read.
+    connection.text_factory = lambda text: text.decode(errors="backslashreplace")
     cursor = connection.cursor()
     for statement in ("journal_mode=wal", f"busy_timeout={_BUSY_MS}", "foreign_keys=on", "synchronous=full"):
         cursor.execute(f"pragma {statement}")

@@ -56,11 +56,16 @@ class _Formatter(logging.Formatter):
 
 
 @contextmanager
-def watching(look: Callable[[], None], *, seconds: float = _WATCH_SECONDS) -> Iterator[None]:
-    """Call ``look`` every few seconds, in a thread, for as long as the block lasts; it has to handle its own errors."""
+def watching(look: Callable[[], None], *, seconds: float = _WATCH_SECONDS, at_once: bool = False) -> Iterator[None]:
+    """Call ``look`` every few seconds, in a thread, for as long as the block lasts; it has to handle its own errors.
+
+    :param at_once: whether the first call comes without a pause before it.
+    """
     ended = threading.Event()
 
     def watch() -> None:
+        if at_once:
+            look()
         while not ended.wait(seconds):
             look()
 

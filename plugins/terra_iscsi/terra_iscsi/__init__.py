@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from terra_core.config.session import Session
-from terra_core.config.values import Address
+from terra_core.config.values import Address, Hostname
 from terra_core.hookspecs import Target, TargetRequest, hookimpl
 
 __all__ = ["plugin"]
@@ -36,11 +37,25 @@ class IscsiPlugin:
         return restore(target, session)
 
     @hookimpl
+    def restore_targets(self, targets: Sequence[Target], session: Session) -> Sequence[str]:
+        """Export many targets with one look at what is exported."""
+        from terra_iscsi.targets import restore_many
+
+        return restore_many(targets, session)
+
+    @hookimpl
     def release_target(self, target: Target, session: Session) -> bool:
         """Take a target and its LUN files away."""
         from terra_iscsi.targets import release
 
         return release(target, session)
+
+    @hookimpl
+    def release_host(self, hostname: Hostname, session: Session) -> bool:
+        """Take every target and LUN file of a machine away."""
+        from terra_iscsi.targets import release_host
+
+        return release_host(hostname, session)
 
     @hookimpl
     def start_storage(self, portal: Address, session: Session) -> bool:

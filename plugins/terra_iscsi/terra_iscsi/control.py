@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 from attrs import frozen
 
+from terra_core.errors import CommandError, TerraError
 from terra_core.system.process import Completed, run
 from terra_core.system.waiting import wait_until
 from terra_iscsi.shown import Exported, parse_portals, parse_targets
 
 _SECONDS = 30
+_PROBE_SECONDS = 5
 _SILENT = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.EIO)
 """The exit codes of tgtadm when there is no tgtd, or no longer: it ends with the number of the error."""
 REFUSED = 22
@@ -38,17 +41,29 @@ class Control:
         """What tells tgtd and tgtadm where the socket is."""
         return {"TGT_IPC_SOCKET": str(self.socket)} if self.socket else {}
 
-    def ask(self, *words: str, accept: Collection[int] = (0,)) -> Completed:
+    def ask(self, *words: str, accept: Collection[int] = (0,), seconds: float = _SECONDS) -> Completed:
         """Run tgtadm.
 
+        :param seconds: how long tgtd may take.
         :raises CommandError: with what tgtadm said.
         """
         args = ["tgtadm", "-C", str(self.port), "--lld", "iscsi", *words]
-        return run(args, env=self.environment, accept=accept, timeout=_SECONDS)
+        return run(args, env=self.environment, accept=accept, timeout=seconds)
 
     def answers(self) -> bool:
-        """Whether there is a tgtd."""
-        return self.ask("--mode", "system", "--op", "show", accept=(0, *_SILENT)).code == 0
+        """Whether there is a tgtd.
+
+        :raises TerraError: when there is one that hangs: it takes what is asked and answers nothing.
+        """
+        try:
+            return self.ask("--mode", "system", "--op", "show", accept=(0, *_SILENT), seconds=_PROBE_SECONDS).code == 0
+        except CommandError as error:
+            if not isinstance(error.__cause__, TimeoutExpired):
+                raise
+            raise TerraError(
+                f"tgtd has not answered on its control socket {self.port} for {_PROBE_SECONDS} seconds, and hangs",
+                hint="no machine gets a disk meanwhile: see what holds it (ps -o pid,stat,wchan:30,cmd -C tgtd), and end it",
+            ) from error
 
     def targets(self) -> tuple[Exported, ...]:
         """Every target."""

@@ -20,6 +20,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What tgtadm takes and shows again as it was: it splits its parameters at commas, and its output into lines.
 _PATH = re.compile(r"(?:/[A-Za-z0-9._@+:=~-]+)+")
 
+_NUMBERED = re.compile(r"[0-9]{1,9}\.lun")
+
 
 def lun_path(places: Places, hostname: Hostname, number: int) -> Path:
     """Where LUN file ``number`` of a host belongs.
@@ -114,6 +116,16 @@ def remove(lun: Lun, places: Places) -> bool:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
             raise TerraError(f"{path.parent}: cannot be removed: {error.strerror}") from error
     return found
+
+
+def luns_of(places: Places, hostname: Hostname) -> tuple[Lun, ...]:
+    """What lies in a host's directory under the names of LUN files, whatever it is."""
+    try:
+        with _host_directory(lun_path(places, hostname, 0), places) as directory, os.scandir(directory) as found:
+            names = sorted(entry.name for entry in found if _NUMBERED.fullmatch(entry.name))
+    except FileNotFoundError:
+        return ()
+    return tuple(Lun(id=at + 1, path=str(_store(places) / hostname / name), size=0) for at, name in enumerate(names))
 
 
 def free_bytes(places: Places) -> int:

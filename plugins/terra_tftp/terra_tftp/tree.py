@@ -43,6 +43,7 @@ from terra_tftp.menus import Entry, grub_menu, grub_start, heading, pxelinux_def
 _PAIR = ("vmlinuz", "initrd.img")
 _NO_KERNEL = "none"
 """Stands in place of the digest for a machine that boots the pxe image's kernel."""
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -85,7 +86,8 @@ class BootTree:
 
     def withdraw(self, hostname: Hostname, mac: Mac) -> bool:
         """Let a machine boot no longer: its menus go first, then its kernel. Says whether there was anything."""
-        parse_hostname(hostname)
+        if not _NAME.fullmatch(hostname):  # not parse_hostname: what it takes no longer may have been published before
+            raise TerraError(f"{hostname!r} is no name of a machine")
         withdrawn = [self._withdraw_menus(hostname, each) for each in {mac, self.mac_of(hostname) or mac}]
         node = self._node(hostname)
         if not node.exists():

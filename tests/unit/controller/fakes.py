@@ -203,6 +203,13 @@ class FakePlugin:
         return self.world.exported.pop(target.iqn, None) is not None
 
     @hookimpl
+    def release_host(self, hostname: Hostname, session: Session) -> bool:
+        self.world.asked("release_host")
+        shutil.rmtree(session.places.iscsi / hostname, ignore_errors=True)
+        own = [iqn for iqn, target in self.world.exported.items() if f"/{hostname}/" in target.luns[0].path]
+        return [self.world.exported.pop(iqn) for iqn in own] != []
+
+    @hookimpl
     def start_storage(self, portal: Address) -> bool:
         self.world.asked("start_storage")
         started = not self.world.storage_runs
@@ -282,7 +289,7 @@ class Site:
         """Everything that machines have: files, targets, boot files, records."""
         found = [str(path) for part in (self.places.iscsi, self.places.run / "work") for path in part.rglob("*.*")]
         found += [str(path) for path in (self.places.state / "images").glob("*")]
-        return [*found, *self.world.exported, *self.world.published, *(record.node.hostname for record in self.store.all())]
+        return [*found, *self.world.exported, *self.world.published, *(record.hostname for record in self.store.every())]
 
 
 def make_site(root: Path, world: World, *, jobs: int = 2) -> Site:

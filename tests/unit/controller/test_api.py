@@ -299,10 +299,23 @@ def test_a_defect_shows_nothing_of_the_inside(client: TestClient[Any], site: Sit
     def broken(self: object) -> None:
         raise ZeroDivisionError("a secret of the inside")
 
-    monkeypatch.setattr(type(site.store), "all", broken)
+    monkeypatch.setattr(type(site.store), "every", broken)
     answer = client.get("/v1/nodes")
     assert problem(answer, 500)["title"] == "Defect"
     assert "secret" not in answer.text
+
+
+def test_a_service_that_does_not_answer_is_shown_with_every_machine(client: TestClient[Any], site: Site) -> None:
+    site.provision()
+    site.machines.troubles.note("storage", "tgtd hangs")
+    (shown,) = client.get("/v1/nodes").json()
+    assert (shown["state"], shown["problem"]) == ("ready", "tgtd hangs")
+    assert client.get("/v1/info").json()["problems"] == {"storage": "tgtd hangs"}
+    answer = client.get("/healthz", headers={"Authorization": ""})
+    assert (answer.status_code, answer.json()) == (200, {"status": "degraded", "degraded": ["storage"]})
+    site.machines.troubles.note("storage", "")
+    assert client.get("/v1/nodes").json()[0]["problem"] == ""
+    assert client.get("/healthz").json() == {"status": "ok"}
 
 
 def test_a_machine_of_a_killed_controller_is_shown_as_what_it_is(client: TestClient[Any], site: Site) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from terra_core.config.controller import Places, Tls
 from terra_core.controller import daemon
+from terra_core.controller.keeping import Keeper
 from terra_core.errors import ConfigError, TerraError
 from terra_core.service.running import only_one
 from terra_core.service.serving import bind, check_tls
@@ -73,7 +74,7 @@ def test_the_lock_is_no_way_to_write_elsewhere(places: Places, tmp_path: Path) -
 def test_a_start_that_fails_stops_the_storage_service_that_nobody_uses(site: Site, world: World, hook: str) -> None:
     world.fail |= {hook}
     with pytest.raises(TerraError, match=f"{hook} failed"):
-        daemon._converge(site.machines)
+        Keeper(site.machines).begin()
     assert not world.storage_runs
 
 
@@ -82,20 +83,48 @@ def test_a_start_that_fails_leaves_the_disks_of_machines_alone(site: Site, world
     world.storage_runs = False
     world.fail |= {"start_boot"}
     with pytest.raises(TerraError, match="start_boot failed"):
-        daemon._converge(site.machines)
+        Keeper(site.machines).begin()
     assert world.storage_runs
+
+
+def test_requests_are_served_while_the_disks_of_machines_are_exported_again(site: Site, world: World) -> None:
+    site.provision()
+    world.exported.clear()
+    world.storage_runs = False
+    keeper = Keeper(site.machines)
+    keeper.begin()
+    assert world.exported == {}, "exporting thousands takes long, and nobody shall wait for it"
+    seen: list[str] = []
+    world.before = lambda hook: seen.append(site.machines.troubles.of("cm-01")) if hook == "restore_target" else None
+    keeper.look()
+    assert seen == ["its disks are being exported again: the storage service was started"]
+    assert site.machines.troubles.of("cm-01") == ""
     assert list(world.exported) == ["iqn.2024.san.example.cm-01:fs"]
 
 
+def test_what_was_begun_since_is_not_taken_for_a_killed_controllers(site: Site, world: World) -> None:
+    left = site.begin(hostname="cm-02", mac="02:00:00:00:00:02")
+    keeper = Keeper(site.machines)
+    keeper.begin()
+    site.begin()
+    keeper.look()
+    assert [record.hostname for record in site.store.all()] == ["cm-01"]
+    again = site.begin(hostname="cm-02", mac="02:00:00:00:00:02")
+    site.machines.recover([left])
+    assert site.store.get("cm-02") == again, "a later machine of the same name is another one"
+
+
 def test_a_storage_service_that_was_gone_is_started_and_gets_its_targets_back(site: Site, world: World) -> None:
-    daemon._converge(site.machines)
+    keeper = Keeper(site.machines)
+    keeper.begin()
+    keeper.look()
     site.provision()
     exported = dict(world.exported)
     world.storage_runs = False
-    daemon._watch(site.machines)
+    keeper.look()
     assert world.exported == exported
     world.calls.clear()
-    daemon._watch(site.machines)
+    keeper.look()
     assert world.calls == ["start_storage", "start_boot"], "and nothing is done while all is well"
 
 
@@ -104,8 +133,15 @@ def test_the_watch_goes_on_whatever_happens(site: Site, world: World, error: Exc
     def fail(hook: str) -> None:
         raise error
 
-    world.before = fail
-    daemon._watch(site.machines)
+    keeper = Keeper(site.machines)
+    keeper.begin()
+    for _ in range(2):
+        world.before = fail
+        keeper.look()
+        assert site.machines.troubles.services, "and it is said of every machine meanwhile"
+        world.before = lambda hook: None
+        keeper.look()
+        assert not site.machines.troubles.services
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])

@@ -82,6 +82,11 @@ def provide(session: Session, wanted: TargetRequest) -> Target:
     return target
 
 
+def provide_files(session: Session, wanted: TargetRequest) -> Target:
+    with allocated(session, wanted) as target:
+        return target
+
+
 def inquiry(initiator: str, target: Target, lun: int = 1) -> str:
     """What an initiator learns of a logical unit: what it is, or why not."""
     done = run(["iscsi-inq", "-i", initiator, f"iscsi://{PORTAL}/{target.iqn}/{lun}"], accept=(0, 10), timeout=20)
@@ -275,6 +280,46 @@ def test_releasing_leaves_the_neighbours_alone(session: Session, control: Contro
         assert initiator.alive
     assert plugin.release_target(second, session) is True
     assert not Path(second.luns[0].path).parent.exists()
+
+
+def test_many_at_once_are_exported_with_two_looks(
+    session: Session, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = [provide_files(session, request(f"cm-{at}", 100 + at)) for at in range(20)]
+    looks: list[tuple[str, ...]] = []
+    ask = Control.ask
+
+    def counting(self: Control, *words: str, accept: Collection[int] = (0,), **more: float) -> Completed:
+        looks.extend([words] if words == ("--mode", "target", "--op", "show") else [])
+        return ask(self, *words, accept=accept, **more)
+
+    monkeypatch.setattr(Control, "ask", counting)
+    assert plugin.restore_targets(targets, session) == [""] * 20
+    assert len(looks) == 2
+    assert plugin.restore_targets(targets, session) == [""] * 20
+    assert len(looks) == 3, "and one while all is well"
+    assert {(one.id, one.iqn, one.rules) for one in control.targets()} == {(t.id, t.iqn, (t.initiator,)) for t in targets}
+    assert "DIRECT_ACCESS" in inquiry(targets[7].initiator, targets[7])
+
+
+def test_what_is_wrong_with_one_of_many_keeps_no_other_down(session: Session, control: Control) -> None:
+    targets = [provide_files(session, request(f"cm-{at}", 100 + at)) for at in range(5)]
+    control.ask("--mode", "target", "--op", "new", "--tid", "101", "--targetname", "iqn.2020.com.example:disk")
+    Path(targets[3].luns[0].path).unlink()
+    reasons = plugin.restore_targets(targets, session)
+    assert [bool(reason) for reason in reasons] == [False, True, False, True, False]
+    assert "tgtd has iqn.2020.com.example:disk as target 101" in reasons[1]
+    assert "the LUN file is missing" in reasons[3]
+    assert {one.iqn for one in control.targets()} >= {targets[at].iqn for at in (0, 2, 4)}
+
+
+def test_all_of_a_host_is_released_though_nobody_knows_its_targets(session: Session, control: Control) -> None:
+    own, other = provide(session, request(sizes=(16, 16))), provide(session, request("cm-02", 3))
+    assert plugin.release_host(Hostname("cm-01"), session) is True
+    assert [one.iqn for one in control.targets()] == [other.iqn]
+    assert not Path(own.luns[0].path).parent.exists()
+    assert Path(other.luns[0].path).exists()
+    assert plugin.release_host(Hostname("cm-01"), session) is False
 
 
 def test_the_old_initiator_cannot_reach_the_next_generation(session: Session, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""One look at all that tgtd exports, kept true while targets are made and taken down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from terra_core.errors import ConflictError
+from terra_core.hookspecs import Target
+from terra_iscsi.shown import Exported
+
+
+class Look:
+    """What is exported, found by number, by name and by file: asking for it all again for each target would be a square.
+
+    :param everything: from :meth:`terra_iscsi.control.Control.targets`.
+    """
+
+    def __init__(self, everything: Iterable[Exported]) -> None:
+        self._by_id: dict[int, Exported] = {}
+        self._by_iqn: dict[str, Exported] = {}
+        self._by_file: dict[str, list[Exported]] = {}
+        for one in everything:
+            self.add(one)
+
+    def add(self, exported: Exported) -> None:
+        """Take note of a target that is there now."""
+        self._by_id[exported.id] = exported
+        self._by_iqn[exported.iqn] = exported
+        for path in exported.luns.values():
+            self._by_file.setdefault(path, []).append(exported)
+
+    def drop(self, exported: Exported) -> None:
+        """Take note of a target that is there no longer."""
+        self._by_id.pop(exported.id, None)
+        self._by_iqn.pop(exported.iqn, None)
+        for path in exported.luns.values():
+            self._by_file[path] = [one for one in self._by_file.get(path, ()) if one.id != exported.id]
+
+    def of(self, target: Target) -> Exported | None:
+        """The target as it is exported now, if it is.
+
+        :raises ConflictError: when its number, name or a file belongs to another one.
+        """
+        for one in (self._by_id.get(target.id), self._by_iqn.get(target.iqn)):
+            if one is not None and (one.id == target.id) != (one.iqn == target.iqn):
+                raise ConflictError(
+                    f"{target.iqn} cannot be exported as target {target.id}: tgtd has {one.iqn} as target {one.id}",
+                    hint=f"if nobody needs that one: tgtadm --lld iscsi --mode target --op delete --force --tid {one.id}",
+                )
+        for lun in target.luns:
+            for one in self._by_file.get(lun.path, ()):
+                if one.id != target.id:
+                    raise ConflictError(f"{lun.path}: is exported by {one.iqn} as well, and two writers destroy it")
+        return self._by_id.get(target.id)

@@ -1,0 +1,83 @@
+"""Keeping what exists as the database says: at the start, and for as long as the controller runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import structlog
+
+from terra_core.controller.machines import Machines
+from terra_core.controller.records import Record, SetAside
+from terra_core.errors import TerraError
+
+_log = structlog.get_logger(__name__)
+
+
+class Keeper:
+    """Looks after the services and the machines of a controller, in a thread of its own while requests are served.
+
+    :param machines: the controller's use cases.
+    """
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+        self._ended = threading.Event()
+        self._unfinished: Sequence[Record | SetAside] = ()
+        self._lost = False
+        self._converged = False
+
+    def begin(self) -> None:
+        """Start the services, both or none, and see what is left to do; called before any request is served.
+
+        :raises TerraError: when one of them cannot be started.
+        """
+        with ExitStack() as undo:
+            self._lost = self._machines.start_storage()
+            if self._lost:
+                undo.callback(self._machines.stop_unused_storage)
+            self._unfinished = self._machines.unfinished()
+            self._machines.start_boot(self._machines.session)
+            undo.pop_all()
+
+    def end(self) -> None:
+        """Let a look that is under way stop half-way; what is left is done at the next start."""
+        self._ended.set()
+
+    def look(self) -> None:
+        """Bring everything to what the database says, once; after that, bring back a service that is gone."""
+        if not self._converged:
+            self._converge()
+            return
+        with self._explained("storage"):
+            if self._machines.start_storage():
+                _log.warning("the storage service was gone and has been started again")
+                self._machines.restore(lost=True, ended=self._ended.is_set)
+        with self._explained("boot"):
+            if self._machines.start_boot(self._machines.session):
+                _log.warning("the boot service was gone and has been started again")
+
+    def _converge(self) -> None:
+        with self._explained("controller"):
+            self._machines.recover(self._unfinished)
+            self._machines.restore(lost=self._lost, ended=self._ended.is_set)
+            self._machines.start_boot(self._machines.session)
+            self._converged = True
+            _log.info("all machines are as the database says")
+
+    @contextmanager
+    def _explained(self, service: str) -> Iterator[None]:
+        """Have what goes wrong with a service in the log, once, and in what is said of machines until it is over."""
+        troubles = self._machines.troubles
+        try:
+            yield
+        except TerraError as error:
+            if troubles.note(service, str(error)):
+                _log.error("a service cannot be kept up", service=service, reason=str(error))
+        except Exception as error:  # the boundary of the thread: whatever happened, it has to look again
+            if troubles.note(service, f"a defect of Terra's: {error!r}"):
+                _log.error("defect", exc_info=error)
+        else:
+            if troubles.note(service, ""):
+                _log.info("works again", service=service)

@@ -1,0 +1,135 @@
+"""What the controller keeps of a machine, and what is left of that when it cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from attrs import frozen
+
+from terra_core.config.node import DiskGroup, Node
+from terra_core.config.values import Mac
+from terra_core.hookspecs import NodeBoot, Target
+
+SET_ASIDE = "set-aside"
+"""What the API gives as the state of a machine whose record cannot be read."""
+
+
+class State(Enum):
+    """Where a machine's record stands."""
+
+    PROVISIONING = "provisioning"
+    READY = "ready"
+    DELETING = "deleting"
+
+
+@frozen(kw_only=True)
+class Record:
+    """A machine that the controller knows.
+
+    :param node: its node.toml.
+    :param document: the same as parsed.
+    :param tables: the plugins' tables of it, as parsed.
+    :param mac: the address it boots from.
+    :param state: where it stands.
+    :param generation: how often its host name has been provisioned.
+    :param targets: its targets, those of the operating system first.
+    :param digest: the manifest of its image; empty until that was pulled.
+    :param kernel_arguments: its kernel line.
+    :param problem: why it cannot boot right now, or why it could not be taken away, if so.
+    """
+
+    node: Node
+    document: Mapping[str, Any]
+    tables: Mapping[str, Any]
+    mac: Mac
+    state: State
+    generation: int
+    targets: tuple[Target, ...] = ()
+    digest: str = ""
+    kernel_arguments: tuple[str, ...] = ()
+    problem: str = ""
+
+    @property
+    def hostname(self) -> str:
+        """The machine's name."""
+        return self.node.hostname
+
+    @property
+    def boot(self) -> NodeBoot:
+        """What the machine boots, from what was published when it was provisioned."""
+        return NodeBoot(hostname=self.node.hostname, mac=self.mac, image=self.digest, kernel_arguments=self.kernel_arguments)
+
+    def as_json(self) -> dict[str, Any]:
+        """The machine as the API and ``terra provision`` give it."""
+        by_label = {target.label: target for target in self.targets}
+        return {
+            "hostname": self.node.hostname,
+            "mac": self.mac,
+            "image": str(self.node.image),
+            "disk_groups": [_group_json(group, by_label[group.label]) for group in self.node.groups if group.label in by_label],
+            "initiator_iqn": self.targets[0].initiator if self.targets else "",
+        }
+
+    def as_row(self) -> dict[str, Any]:
+        """The machine as ``terra list`` gets it."""
+        return {**self.as_json(), "state": self.state.value, "problem": self.problem}
+
+
+@frozen(kw_only=True)
+class SetAside:
+    """A machine whose record cannot be read: it is named, its disks are left as they are, and it can be deleted.
+
+    :param hostname: its name, as the row has it.
+    :param mac: the address it boots from, as the row has it.
+    :param generation: how often its host name has been provisioned, as the row has it.
+    :param state: where it stands, as the row has it.
+    :param image: its image, where that can be told; empty otherwise.
+    :param targets: those of its targets that can be read.
+    :param boot: what it boots, where that can be read.
+    :param whole: whether ``targets`` are all that it has.
+    :param reason: what is wrong with the record.
+    :param problem: why it could not be taken away, if so.
+    """
+
+    hostname: str
+    mac: str
+    generation: Any  # whatever the row holds: it names the row
+    state: str
+    image: str
+    targets: tuple[Target, ...]
+    boot: NodeBoot | None
+    whole: bool
+    reason: str
+    problem: str
+
+    @property
+    def said(self) -> str:
+        """What is said of the machine: why it is set aside, and why it could not be taken away."""
+        unreadable = f"its record cannot be read: {self.reason}"
+        return f"{unreadable}; {self.problem}" if self.problem else unreadable
+
+    def as_json(self) -> dict[str, Any]:
+        """The machine as far as it can be told, with the keys of :meth:`Record.as_json`."""
+        return {
+            "hostname": self.hostname,
+            "mac": self.mac,
+            "image": self.image,
+            "disk_groups": [],
+            "initiator_iqn": self.targets[0].initiator if self.targets else "",
+        }
+
+    def as_row(self) -> dict[str, Any]:
+        """The machine as ``terra list`` gets it."""
+        return {**self.as_json(), "state": SET_ASIDE, "problem": self.said}
+
+
+def _group_json(group: DiskGroup, target: Target) -> dict[str, Any]:
+    return {
+        "label": group.label,
+        "stage": group.stage.number,
+        "disks": [{"id": lun.id, "device": lun.path, "fs_size": lun.size} for lun in target.luns],
+        "subvolumes": [{"name": subvolume.name, "path": subvolume.path} for subvolume in group.subvolumes],
+        "target": {"iqn": target.iqn, "id": target.id},
+    }

@@ -1,0 +1,137 @@
+"""From a record to a row and back: what goes in is read by what will read it, and what cannot be read is set aside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import asdict
+from sqlalchemy import Row
+
+from terra_core.config.loader import make_document
+from terra_core.config.node import Node
+from terra_core.config.structure import structure
+from terra_core.config.values import Hostname, Mac, shown
+from terra_core.controller.database import Unreadable
+from terra_core.controller.records import Record, SetAside, State
+from terra_core.errors import ConfigError, TerraError
+from terra_core.hookspecs import NodeBoot, Target
+
+_WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What reading a row may raise: whatever it holds, it was written by something else than this version of Terra."""
+_LONGEST_REASON = 400
+
+
+def row_of(record: Record) -> dict[str, Any]:
+    """A record as its row.
+
+    :raises TerraError: when it would not read back as it is: a row that nobody can read is never written.
+    """
+    row = {
+        "hostname": record.node.hostname,
+        "mac": record.mac,
+        "state": record.state.value,
+        "generation": record.generation,
+        "document": dict(record.document),
+        "tables": dict(record.tables),
+        "targets": [asdict(target) for target in record.targets],
+        "digest": record.digest,
+        "kernel_arguments": list(record.kernel_arguments),
+        "problem": record.problem,
+    }
+    try:
+        # First as it is, which shows what JSON would change in silence, then as the database gives it back.
+        _record(row)
+        _record(json.loads(json.dumps(row)))
+    except _WRONG as error:
+        raise TerraError(f"{record.hostname}: its record cannot be kept: {_reason(error)}") from error
+    return row
+
+
+def read_row(row: Row[Any]) -> Record | SetAside:
+    """The record of a row, or what can be told of it where it cannot be read."""
+    values: dict[str, Any] = dict(row._mapping)  # the documented way to its columns by name
+    try:
+        return _record(values)
+    except _WRONG as error:
+        return _set_aside(values, _reason(error))
+
+
+def _record(values: Mapping[str, Any]) -> Record:
+    for name in ("document", "tables", "targets", "kernel_arguments"):
+        if isinstance(values[name], Unreadable):
+            raise ValueError(f"{name}: is no JSON: {values[name].reason}")
+    document, tables = _table(values, "document"), _table(values, "tables")
+    node = make_document({key: document[key] for key in document if key not in tables}, Node, source="database").value
+    record = Record(
+        node=node,
+        document=document,
+        tables=tables,
+        mac=structure(values["mac"], Mac),
+        state=structure(values["state"], State),
+        generation=structure(values["generation"], int),
+        targets=structure(values["targets"], tuple[Target, ...]),
+        digest=structure(values["digest"], str),
+        kernel_arguments=structure(values["kernel_arguments"], tuple[str, ...]),
+        problem=structure(values["problem"], str),
+    )
+    for name, found in (("hostname", node.hostname), ("mac", record.mac)):
+        if found != values[name]:
+            raise ValueError(f"{name}: the row is of {values[name]!r}, and what it holds of {found!r}")
+    return record
+
+
+def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table: object = values[name]
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{name}: expected a table, got {shown(table)}")
+    return table
+
+
+def _set_aside(values: Mapping[str, Any], reason: str) -> SetAside:
+    targets, whole = _targets(values["targets"])
+    document = values["document"]
+    image = document.get("image") if isinstance(document, Mapping) else None
+    return SetAside(
+        hostname=str(values["hostname"]),
+        mac=str(values["mac"]),
+        generation=values["generation"],
+        state=str(values["state"]),
+        image=image if isinstance(image, str) else "",
+        targets=targets,
+        boot=boot_of(values),
+        whole=whole,
+        reason=reason,
+        problem=str(values["problem"]),
+    )
+
+
+def _targets(raw: object) -> tuple[tuple[Target, ...], bool]:
+    if not isinstance(raw, list):
+        return (), False
+    found = []
+    for one in raw:
+        try:
+            found.append(structure(one, Target))
+        except _WRONG:
+            continue
+    return tuple(found), len(found) == len(raw)
+
+
+def boot_of(values: Mapping[Any, Any]) -> NodeBoot | None:
+    """What the machine of a row boots; nothing where that cannot be read."""
+    try:
+        return NodeBoot(
+            hostname=structure(values["hostname"], Hostname),
+            mac=structure(values["mac"], Mac),
+            image=structure(values["digest"], str),
+            kernel_arguments=structure(values["kernel_arguments"], tuple[str, ...]),
+        )
+    except _WRONG:
+        return None
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).replace("database: ", "").split()) or type(error).__name__
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."

@@ -1,0 +1,41 @@
+"""What is wrong with what all machines need: each service that is kept up, and work that is not finished yet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+
+
+class Troubles:
+    """Kept by the thread that looks after the services, read by requests."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._services: dict[str, str] = {}
+        self._waiting: frozenset[str] = frozenset()
+
+    def note(self, service: str, reason: str) -> bool:
+        """Take note of what is wrong with a service, or by an empty reason that nothing is; says whether that is new."""
+        with self._lock:
+            former = self._services.pop(service, "")
+            if reason:
+                self._services[service] = reason
+            return former != reason
+
+    def waits(self, hostnames: Iterable[str]) -> None:
+        """Take note of the machines whose disks are not exported yet, since the storage service has been started."""
+        with self._lock:
+            self._waiting = frozenset(hostnames)
+
+    @property
+    def services(self) -> Mapping[str, str]:
+        """The services that do not work, by their role, with the reason."""
+        with self._lock:
+            return dict(self._services)
+
+    def of(self, hostname: str) -> str:
+        """Why a machine whose own record is right cannot boot now; empty when it can."""
+        with self._lock:
+            if self._services:
+                return "; ".join(self._services.values())
+            return "its disks are being exported again: the storage service was started" if hostname in self._waiting else ""
