@@ -44,6 +44,10 @@ class CommandError(TerraError):
     """A program that Terra started ended with a code that was not expected, or ran into its time limit."""
 
 
+class CommandTimeout(CommandError):  # noqa: N818  # a state, as InterruptedWork is one
+    """A program that Terra started ran into its time limit."""
+
+
 class ConflictError(TerraError):
     """What was asked for is held by something else, which the message names."""
 

@@ -16,7 +16,7 @@ from typing import IO
 
 from attrs import frozen
 
-from terra_core.errors import CommandError, InterruptedWork
+from terra_core.errors import CommandError, CommandTimeout, InterruptedWork
 
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSED_ON = (
@@ -149,7 +149,7 @@ def _communicate(process: subprocess.Popen[bytes], words: tuple[str, ...], timeo
             if asked is not None and asked():
                 raise InterruptedWork(f"{words[0]} was interrupted") from None
             if time.monotonic() > deadline:
-                raise CommandError(f"{words[0]}: still running after {timeout:g} seconds: {' '.join(words)}") from error
+                raise CommandTimeout(f"{words[0]}: still running after {timeout:g} seconds: {' '.join(words)}") from error
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

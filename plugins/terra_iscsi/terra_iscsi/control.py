@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from subprocess import TimeoutExpired
 
 from attrs import frozen
 
-from terra_core.errors import CommandError, TerraError
+from terra_core.errors import CommandTimeout, TerraError
 from terra_core.system.process import Completed, run
 from terra_core.system.waiting import wait_until
 from terra_iscsi.shown import Exported, parse_portals, parse_targets
@@ -23,6 +22,10 @@ REFUSED = 22
 _REMOVAL_SECONDS = 30.0
 BY_NAME = "--initiator-name"
 BY_ADDRESS = "--initiator-address"
+
+
+class Hangs(TerraError):  # noqa: N818  # a state, not a fault of the one who asks
+    """A tgtd takes what is asked of it, and answers nothing."""
 
 
 @frozen
@@ -53,14 +56,12 @@ class Control:
     def answers(self) -> bool:
         """Whether there is a tgtd.
 
-        :raises TerraError: when there is one that hangs: it takes what is asked and answers nothing.
+        :raises Hangs: when there is one that does not answer.
         """
         try:
             return self.ask("--mode", "system", "--op", "show", accept=(0, *_SILENT), seconds=_PROBE_SECONDS).code == 0
-        except CommandError as error:
-            if not isinstance(error.__cause__, TimeoutExpired):
-                raise
-            raise TerraError(
+        except CommandTimeout as error:
+            raise Hangs(
                 f"tgtd has not answered on its control socket {self.port} for {_PROBE_SECONDS} seconds, and hangs",
                 hint="no machine gets a disk meanwhile: see what holds it (ps -o pid,stat,wchan:30,cmd -C tgtd), and end it",
             ) from error

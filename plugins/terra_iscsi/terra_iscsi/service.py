@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -15,11 +16,11 @@ from attrs import frozen
 from terra_core.config.controller import Places
 from terra_core.config.session import Session
 from terra_core.config.values import Address
-from terra_core.errors import ConflictError, TerraError
+from terra_core.errors import CommandTimeout, ConflictError, TerraError
 from terra_core.system.process import Daemon, uninterrupted
 from terra_core.system.progress import Event
 from terra_core.system.waiting import wait_until
-from terra_iscsi.control import REFUSED, Control
+from terra_iscsi.control import REFUSED, Control, Hangs
 from terra_iscsi.provision import PORT
 from terra_iscsi.settings import NAME, Settings
 
@@ -99,10 +100,11 @@ def stop(session: Session) -> bool:
     """End this controller's own tgtd, and with it every target; says whether there was one."""
     own = own_control(session)
     processes = list(_running(own))
-    if processes and own.answers():
-        for exported in own.targets():
-            own.take_down(exported)
-        own.ask("--mode", "system", "--op", "delete", accept=(0, REFUSED))
+    with suppress(CommandTimeout, Hangs):  # it is killed below
+        if processes and own.answers():
+            for exported in own.targets():
+                own.take_down(exported)
+            own.ask("--mode", "system", "--op", "delete", accept=(0, REFUSED))
     for process in processes:
         _end(process)
     for path in (_pid_file(session.places), _socket_file(own), Path(f"{_socket_file(own)}.lock")):

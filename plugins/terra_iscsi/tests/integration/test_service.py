@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,19 @@ def tgtds(network: Network) -> list[Process]:
 
 def add_target(control: Control, name: str = "iqn.2020.com.example:disk") -> None:
     control.ask("--mode", "target", "--op", "new", "--tid", "1", "--targetname", name)
+
+
+def test_one_that_hangs_is_said_within_seconds_and_can_be_ended(tmp_path: Path, network: Network) -> None:
+    with controller(tmp_path) as session:
+        plugin.start_storage(PORTAL, session)
+        add_target(own_control(session))
+        os.kill(pid(session), signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(TerraError, match="tgtd has not answered on its control socket 0 for 5 seconds, and hangs"):
+            plugin.start_storage(PORTAL, session)
+        assert time.monotonic() - began < 15
+        assert plugin.stop_storage(session) is True
+        assert tgtds(network) == []
 
 
 def test_it_is_started_once_and_ended_once(tmp_path: Path, network: Network) -> None:
