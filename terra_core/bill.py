@@ -26,6 +26,7 @@ from terra_core.errors import ConfigError, TerraError
 from terra_core.image.lookup import read_files
 from terra_core.image.source import ImageSource
 from terra_core.plugins import Plugins
+from terra_core.system.reading import lines_of, salvaged
 from terra_core.system.workspace import roomy
 
 _STATUS = "var/lib/dpkg/status"
@@ -219,10 +220,10 @@ def read_packages(files: Mapping[str, bytes]) -> tuple[Package, ...]:
 
     :param files: the dpkg database and os-release(5), by path without a leading slash.
     """
-    release = next((_os_release(files[path].decode(errors="replace")) for path in _RELEASES if path in files), {})
+    release = next((_os_release(salvaged(files[path])) for path in _RELEASES if path in files), {})
     distribution = release.get("ID", "")
     version = "-".join(part for part in (distribution, release.get("VERSION_ID", "")) if part) if distribution else ""
-    texts = [content.decode(errors="replace") for path, content in files.items() if path not in _RELEASES]
+    texts = [salvaged(content) for path, content in files.items() if path not in _RELEASES]
     found = {
         package.purl: package
         for text in texts
@@ -251,12 +252,12 @@ def _package(stanza: Mapping[str, str], distribution: str, release: str) -> Pack
 def _stanzas(text: str) -> Iterator[Mapping[str, str]]:
     """deb822(5): fields by name, without their continued lines."""
     for block in re.split(r"\n[ \t]*\n", text):
-        fields = (line.partition(":") for line in block.splitlines() if line[:1] not in (" ", "\t", "#", ""))
+        fields = (line.partition(":") for line in lines_of(block) if line[:1] not in (" ", "\t", "#", ""))
         yield {name: value.strip() for name, colon, value in fields if colon}
 
 
 def _os_release(text: str) -> Mapping[str, str]:
-    return dict(_assignments(text.splitlines()))
+    return dict(_assignments(lines_of(text)))
 
 
 def _assignments(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -32,8 +32,10 @@ from terra_core.errors import TerraError
 from terra_core.hookspecs import Builder, BuildRequest, BuiltImage, RenderedFile
 from terra_core.identity import render_identity
 from terra_core.plugins import Filled, PluginError, Plugins
+from terra_core.system.reading import read_regular
 
 _DIRECTORY = ".terra"
+_MOST_BYTES = 16 * 1024 * 1024
 
 
 @frozen(kw_only=True)
@@ -216,7 +218,7 @@ def _from_context(file: RenderedFile, context: Path) -> RenderedFile:
     try:
         if not place.resolve(strict=True).is_relative_to(context.resolve(strict=True)):
             raise TerraError(f"{place}: leads out of the build's context, so it cannot take the place of the rendered file")
-        return evolve(file, content=place.read_bytes())
+        return evolve(file, content=read_regular(place, _MOST_BYTES))
     except OSError as error:
         raise TerraError(f"{place}: cannot take the place of the rendered file: {error.strerror}") from error
 

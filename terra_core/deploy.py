@@ -23,6 +23,7 @@ from terra_core.plugins import Filled, Plugins
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run
 from terra_core.system.progress import Event
+from terra_core.system.reading import lines_of, salvaged
 from terra_core.uniqueness import make_unique
 
 _KERNEL = re.compile(r"vmlinuz-([A-Za-z0-9.+~_-]+)")
@@ -196,7 +197,7 @@ def _sync(place: Path, mount: Mount) -> None:
         run(["sync", "--file-system", place], timeout=_SYNC_SECONDS)
     except CommandError as error:
         raise TerraError(
-            f"{mount.device}: not all could be written to it: {error.message.splitlines()[-1]}",
+            f"{mount.device}: not all could be written to it: {lines_of(error.message)[-1]}",
             hint="it is broken, or the disk that its file is on is full",
         ) from error
 
@@ -214,7 +215,7 @@ def render_fstab(mounts: Sequence[Mount]) -> str:
 def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[Mount]) -> None:
     hosts = inside.read("etc/hosts", limit=1024 * 1024) or b""
     inside.write("etc/hostname", f"{hostname}\n".encode(), mode=0o644)
-    inside.write("etc/hosts", render_hosts(hosts.decode(errors="replace"), hostname).encode(), mode=0o644)
+    inside.write("etc/hosts", render_hosts(salvaged(hosts), hostname).encode(), mode=0o644)
     inside.write("etc/fstab", render_fstab(mounts).encode(), mode=0o644)
 
 

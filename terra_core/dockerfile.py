@@ -13,6 +13,7 @@ from attrs import frozen
 from terra_core.config.server import Server
 from terra_core.config.values import shown
 from terra_core.hookspecs import RenderedFile
+from terra_core.system.reading import lines_of
 
 NAME = "Dockerfile"
 _ROOT = "root:root"
@@ -120,7 +121,7 @@ def _component_steps(server: Server, tools: Sequence[CopyStep]) -> Iterator[str]
 
 def is_continued(userland: str) -> bool:
     """Whether the userland's last instruction goes on in the line after it, which is not the userland's."""
-    lines = [line for line in userland.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [line for line in lines_of(userland) if line.strip() and not line.lstrip().startswith("#")]
     return bool(lines and _CONTINUED.search(lines[-1]))
 
 

@@ -12,6 +12,7 @@ from terra_core.config.server import ResolvConf, Server, Ssh
 from terra_core.config.values import GithubUser, Hostname, SshKey, parse_ssh_key
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.hookspecs import RenderedFile
+from terra_core.system.reading import decoded, lines_of
 
 _GITHUB = "https://github.com"
 _GITHUB_SECONDS = 20
@@ -42,7 +43,7 @@ def render_identity(server: Server, *, github: str = _GITHUB) -> Iterator[Render
 
 def render_hosts(text: str, hostname: Hostname) -> str:
     """hosts(5) with the machine's own name at 127.0.1.1, and every other line of ``text`` as it stands."""
-    kept = [line for line in text.splitlines() if _address_of(line) != "127.0.1.1"]
+    kept = [line for line in lines_of(text) if _address_of(line) != "127.0.1.1"]
     if "127.0.0.1" not in map(_address_of, kept):
         kept.insert(0, "127.0.0.1 localhost")
     own = hostname if "." not in hostname else f"{hostname} {hostname.partition('.')[0]}"
@@ -95,7 +96,7 @@ def _fetch_keys(user: GithubUser, github: str) -> Sequence[SshKey]:
     if len(content) > _GITHUB_LIMIT:
         raise TerraError(f"ssh.github: {url}: longer than {_GITHUB_LIMIT} bytes, which no list of keys is")
     try:
-        keys = [parse_ssh_key(line.strip()) for line in content.decode().splitlines() if line.strip()]
+        keys = [parse_ssh_key(line.strip()) for line in lines_of(decoded(content)) if line.strip()]
     except ValueError as error:
         raise TerraError(f"ssh.github: {url}: the server sent something else than public keys: {error}") from error
     if not keys:

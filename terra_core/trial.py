@@ -29,6 +29,7 @@ from terra_core.system.emulator import acceleration, accelerators, option, progr
 from terra_core.system.mounts import sweep
 from terra_core.system.process import Daemon
 from terra_core.system.progress import Event
+from terra_core.system.reading import lines_of
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_core.system.workspace import discard, workspace
 
@@ -123,7 +124,7 @@ def explain(trial: Trial, image: object) -> TerraError:
     state = f"its system is {trial.state}" if trial.state else "its system did not come up in time"
     failed = ["failed units:", *(f"  {line}" for line in trial.failed)] if trial.failed else []
     title = "errors:" if trial.state else "the last that was seen of it:"
-    errors = [title, *trial.errors.splitlines()] if trial.errors else []
+    errors = [title, *lines_of(trial.errors)] if trial.errors else []
     return TerraError("\n".join([f"{image}: the test failed: {state}", *failed, *errors]))
 
 
@@ -202,13 +203,13 @@ class _Machine:
     def _jobs(self) -> list[str]:
         """What the system waits for, as far as it said so."""
         _, mark, jobs = self._said().rpartition(f"{_MARK} jobs\n")
-        return ["it waits for:", *jobs.strip().splitlines()] if mark else []
+        return ["it waits for:", *lines_of(jobs.strip())] if mark else []
 
     def _said(self) -> str:
         return _plain(self.work / "answer")
 
     def _console(self) -> list[str]:
-        return _plain(self.work / "console").splitlines()
+        return lines_of(_plain(self.work / "console"))
 
     def _tell(self, text: str) -> None:
         self.session.report(Event("test", text))
@@ -219,7 +220,7 @@ def read_answer(said: str) -> Trial | None:
     found = re.search(rf"{_MARK} state (\S+)\n(.*){_MARK} journal\n(.*){_MARK} end", said, re.DOTALL)
     if found is None:
         return None
-    failed = tuple(line.strip() for line in found[2].splitlines() if line.strip())
+    failed = tuple(line.strip() for line in lines_of(found[2]) if line.strip())
     return Trial(state=found[1], failed=failed, errors=found[3].strip())
 
 

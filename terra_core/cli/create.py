@@ -236,11 +236,14 @@ def _directory_of(source: str) -> Path | None:
 
 def _read(path: Path) -> str:
     from terra_core.errors import ConfigError
+    from terra_core.system.reading import decoded
 
     try:
-        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is not UTF-8 (byte {error.start})"]) from None
+        return decoded(path.read_bytes())
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except ValueError as error:
+        raise ConfigError([f"{path}: {error}"]) from None
 
 
 def _print_rendered(rendered: Rendered) -> None:

@@ -16,6 +16,7 @@ from terra_core.config.fetch import SIZE_LIMIT, fetch
 from terra_core.config.structure import Problem, StructureError, path_of_key, structure
 from terra_core.config.values import PluginName
 from terra_core.errors import ConfigError
+from terra_core.system.reading import decoded
 
 M = TypeVar("M", bound=attrs.AttrsInstance)
 
@@ -116,9 +117,11 @@ def _read_file(path: Path) -> bytes:
 
 def _parse(data: bytes, name: str) -> dict[str, object]:
     try:
-        return tomli.loads(data.decode())
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{name}: is not UTF-8 (byte {error.start})"]) from None
+        text = decoded(data)
+    except ValueError as error:
+        raise ConfigError([f"{name}: {error}"]) from None
+    try:
+        return tomli.loads(text)
     except ValueError as error:  # tomli's own errors, and Python's for a number of absurd length
         raise ConfigError([f"{name}: is not TOML: {error}"]) from None
     except RecursionError:

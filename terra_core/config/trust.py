@@ -10,6 +10,7 @@ from attrs import frozen
 
 from terra_core.config.structure import Problem
 from terra_core.config.values import shown
+from terra_core.system.reading import decoded
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -46,10 +47,10 @@ class Trust:
             raise ValueError(f"expected {_EXPECTED}, got {shown(self.key)}")
         try:
             with Path(self.key).open("rb") as file:
-                return file.read(_LONGEST).decode()
+                return decoded(file.read(_LONGEST))
         except OSError as error:
             raise ValueError(f"{self.key}: cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError:
+        except ValueError:
             raise ValueError(f"expected {_EXPECTED}; {self.key} is neither") from None
 
     @property

@@ -92,7 +92,7 @@ def write_resolution(inside: ContainedRoot, gateway: Address) -> None:
     """resolv.conf(5) with the gateway as name server, unless the image has one of its own: a name server, or a link."""
     if "resolv.conf" in inside.names("etc"):
         present = inside.read("etc/resolv.conf", limit=_RESOLV_CONF_LIMIT)
-        if present is None or any(line.split()[:1] == [b"nameserver"] for line in present.splitlines()):
+        if present is None or any(line.split()[:1] == [b"nameserver"] for line in present.split(b"\n")):
             return
         content = present if present.endswith(b"\n") or not present else present + b"\n"
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from attrs import frozen
 from terra_core.errors import ConflictError, TerraError
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import run
+from terra_core.system.reading import lines_of, unescaped
 
 _SWAPS = Path("/proc/swaps")
 _BLOCKS = Path("/sys/class/block")
@@ -67,12 +69,12 @@ def in_words(signatures: Sequence[Signature]) -> str:
 
 def parse_swaps(text: str) -> list[Path]:
     """The devices and files of /proc/swaps."""
-    return [Path(line.split()[0].replace("\\040", " ")) for line in text.splitlines()[1:] if line.strip()]
+    return [Path(unescaped(re.split(r"[ \t]", line)[0])) for line in lines_of(text)[1:] if line.strip()]
 
 
 def is_swap(path: Path) -> bool:
     """Whether a device or file, its links resolved, is swapped to."""
-    return path in parse_swaps(_SWAPS.read_text())
+    return path in parse_swaps(os.fsdecode(_SWAPS.read_bytes()))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from attrs import frozen
 
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.system.process import run, uninterrupted
+from terra_core.system.reading import lines_of, unescaped
 from terra_core.system.waiting import wait_until
 
 _HARMLESS = ("nodev", "nosuid")
@@ -19,7 +21,6 @@ _MOUNT_SECONDS = 120
 _BUSY_SECONDS = 10.0
 _DETACH_SECONDS = 10.0
 _DELETED = re.compile(r"(?: \(deleted\)|//deleted)\Z")
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @frozen
@@ -51,10 +52,10 @@ class LoopDevice:
 def parse_mounts(text: str) -> list[MountPoint]:
     """What mountinfo says, in its order."""
     found = []
-    for line in text.splitlines():
+    for line in lines_of(text):
         left, _, right = line.partition(" - ")
         fields = left.split(" ")
-        found.append(MountPoint(Path(_plain(fields[4])), fields[2], _plain(right.split(" ")[1])))
+        found.append(MountPoint(Path(unescaped(fields[4])), fields[2], unescaped(right.split(" ")[1])))
     return found
 
 
@@ -66,7 +67,7 @@ def parse_loop_devices(text: str) -> list[LoopDevice]:
 
 def mount_points() -> list[MountPoint]:
     """Every mount that this process sees."""
-    return parse_mounts(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
+    return parse_mounts(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
 
 
 def loop_devices() -> list[LoopDevice]:
@@ -216,7 +217,3 @@ def _wait_detached(file: Path, devices: Sequence[Path]) -> None:
         )
     except TerraError as error:
         raise TerraError(f"{file}: {error.message}", hint="it is mounted or open; fuser --mount names the user") from error
-
-
-def _plain(field: str) -> str:
-    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), field)

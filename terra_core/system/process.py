@@ -17,6 +17,7 @@ from typing import IO
 from attrs import frozen
 
 from terra_core.errors import CommandError, CommandTimeout, InterruptedWork
+from terra_core.system.reading import lines_of, salvaged
 
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSED_ON = (
@@ -318,7 +319,7 @@ class Daemon:
 
     def tail(self, lines: int = _STDERR_LINES) -> str:
         """The last lines of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(lines_of(salvaged(self.log.read_bytes()))[-lines:])
 
     def signal(self, number: int) -> None:
         """Send a signal, to this very process only."""
@@ -355,6 +356,6 @@ def _not_started(words: tuple[str, ...], error: OSError | ValueError) -> Command
 
 
 def _failed(words: tuple[str, ...], code: int, stderr: bytes) -> CommandError:
-    end = "\n".join(stderr.decode(errors="replace").strip().splitlines()[-_STDERR_LINES:])
+    end = "\n".join(lines_of(salvaged(stderr).strip())[-_STDERR_LINES:])
     how = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
     return CommandError(f"{words[0]}: {how}: {' '.join(words)}" + (f"\n{end}" if end else ""))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
 _BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -39,11 +41,21 @@ def decoded(data: bytes, errors: str = "strict") -> str:
         raise ValueError(f"is not UTF-8 (byte {error.start + len(data) - len(data.removeprefix(_BOM))})") from None
 
 
+def salvaged(data: bytes) -> str:
+    """Return a text that nobody can be asked to mend, such as a file of an image: what is not UTF-8 is replaced."""
+    return data.removeprefix(_BOM).decode(errors="replace")
+
+
 def lines_of(text: str) -> list[str]:
     """Return the lines of a text without their ends, each LF or CR LF."""
     lines = text.split("\n")
     last = lines.pop()
     return [line.removesuffix("\r") for line in lines] + ([last] if last else [])
+
+
+def unescaped(field: str) -> str:
+    """Return a field as it was before the kernel wrote spaces and line feeds in it as octal numbers, as in fstab(5)."""
+    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), field)
 
 
 def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,11 +18,12 @@ from terra_core.cli.create import command
 from terra_core.config.loader import Document, make_document
 from terra_core.config.server import Server, Ssh
 from terra_core.config.session import Session
+from terra_core.config.values import Hostname
 from terra_core.create import Rendered, render
 from terra_core.dockerfile import copy_steps, is_continued
 from terra_core.errors import ConfigError, NotFoundError, TerraError
 from terra_core.hookspecs import RenderedFile
-from terra_core.identity import render_identity
+from terra_core.identity import render_hosts, render_identity
 from terra_core.plugins import Plugins
 
 SEED = """
@@ -135,7 +137,7 @@ def test_a_userland_that_is_given_as_an_option_is_checked_too() -> None:
         rendered(option="RUN true\0")
 
 
-@pytest.mark.parametrize("userland", ["RUN true \\", "RUN true \\\n", "RUN true \\  \n\n# comment\n"])
+@pytest.mark.parametrize("userland", ["RUN true \\", "RUN true \\\n", "RUN true \\  \n\n# comment\n", "RUN a\u2028# b \\\r\n"])
 def test_userland_cannot_take_in_the_line_after_it(userland: str) -> None:
     assert is_continued(userland)
     with pytest.raises(ConfigError, match=r"server\.toml: userland: its last line ends in"):
@@ -197,6 +199,19 @@ def test_files_of_the_context_win(tmp_path: Path) -> None:
     result = rendered(tmp_path)
     (hosts,) = (file for file in result.files if file.path == "etc/hosts")
     assert (hosts.content, hosts.mode) == (b"10.0.0.1 mine\n", 0o644)
+
+
+def test_a_fifo_does_not_take_the_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    os.mkfifo(tmp_path / "etc/hosts")
+    with pytest.raises(TerraError, match="etc/hosts: cannot take the place of the rendered file: it is a FIFO"):
+        rendered(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_hosts_of_an_editor(end: str) -> None:
+    text = end.join(["127.0.0.1 localhost", "# a\u2028b\vc", "127.0.1.1 old", ""])
+    assert render_hosts(text, Hostname("new")) == "127.0.0.1 localhost\n127.0.1.1 new\n# a\u2028b\vc\n"
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "nowhere", "/etc"])
@@ -329,8 +344,9 @@ def authorized(url: str, *keys: str) -> str:
 
 def test_keys_of_an_account() -> None:
     other = KEY.replace("me@here", "").strip().replace("AAAAC3", "AAAAC4")
-    with github(200, f"{KEY}\n{other}\n".encode()) as url:
-        assert authorized(url, KEY) == f"{KEY}\n{other}\n"
+    for sent in (f"{KEY}\n{other}\n", f"\ufeff{KEY}\r\n{other}\r\n"):
+        with github(200, sent.encode()) as url:
+            assert authorized(url, KEY) == f"{KEY}\n{other}\n"
 
 
 @pytest.mark.parametrize(
@@ -425,6 +441,15 @@ def test_the_context_is_the_directory_of_the_file_unless_another_is_named(tmp_pa
     (tmp_path / "server.toml").write_text(SEED)
     assert "10.0.0.1 first\n" in terra("-n", str(tmp_path / "server.toml")).stdout
     assert "10.0.0.1 second\n" in terra("-n", "-c", str(other), str(tmp_path / "server.toml")).stdout
+
+
+def test_userland_of_an_editor(tmp_path: Path) -> None:
+    (tmp_path / "server.toml").write_bytes(b"\xef\xbb\xbf" + SEED.encode())
+    (tmp_path / "lines").write_bytes(b"\xef\xbb\xbfRUN true\n")
+    assert "\nRUN true\n" in terra("-n", "-u", str(tmp_path / "lines"), str(tmp_path / "server.toml")).stdout
+    (tmp_path / "lines").write_bytes("RUN true".encode("utf-16"))
+    result = CliRunner().invoke(command, ["-n", "-u", str(tmp_path / "lines"), str(tmp_path / "server.toml")])
+    assert "lines: is UTF-16" in str(result.exception)
 
 
 def test_dump_loads_as_it_stands() -> None:

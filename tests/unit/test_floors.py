@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -23,6 +24,18 @@ def test_the_floors_hold(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     monkeypatch.chdir(ROOT)
     code = lint_imports(config_filename=str(ROOT / ".importlinter"), no_cache=True)
     assert code == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+def test_lines_are_split_in_one_place() -> None:
+    packages = [ROOT / "terra_core", *(ROOT / "plugins" / name / name for name in PLUGINS)]
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for package in packages
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "splitlines"
+    ]
+    assert found == [], "splitlines ends a line where no other program does: take terra_core.system.reading.lines_of"
 
 
 @pytest.mark.parametrize(

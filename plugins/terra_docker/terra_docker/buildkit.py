@@ -18,6 +18,7 @@ from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.process import converse, run
 from terra_core.system.progress import Event, Report
+from terra_core.system.reading import lines_of
 from terra_docker.classic import plain
 from terra_docker.context import dockerfile_text, named_line, stream_context
 from terra_docker.instructions import HERE_DOCUMENT, read_dockerfile
@@ -160,7 +161,7 @@ class _Progress:
     def failed(self, error: CommandError, build: BuildRequest) -> TerraError:
         """The error for a build that ended with one."""
         if self._failure is None:
-            said = error.message.strip().splitlines()[-1]
+            said = lines_of(error.message.strip())[-1]
             line = named_line(build, said)
             here = any(need.what.endswith(HERE_DOCUMENT) for need in read_dockerfile(dockerfile_text(build) or "").needs)
             hint = "BuildKit of an engine before 23 knows no here-documents" if line and here else ""

@@ -6,6 +6,7 @@ import re
 
 from terra_core.config.values import ImageReference
 from terra_core.errors import NotFoundError, TerraError
+from terra_core.system.reading import lines_of
 
 _PLAIN_HTTP = re.compile(r"server gave HTTP response to HTTPS client|first record does not look like a TLS handshake")
 _CERTIFICATE = re.compile(r"x509: ([^\n\"]+)|tls: ([^\n\"]+)")
@@ -61,4 +62,4 @@ def registry_failure(doing: str, reference: ImageReference, said: str, *, withou
 
 def _last_line(said: str) -> str:
     """The last line, which is the one that says why."""
-    return said.strip().splitlines()[-1] if said.strip() else "no reason was given"
+    return lines_of(said.strip())[-1] if said.strip() else "no reason was given"

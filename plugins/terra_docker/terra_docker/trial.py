@@ -14,6 +14,7 @@ from docker.errors import APIError, DockerException, NotFound
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Trial
 from terra_core.system.progress import Event, Report
+from terra_core.system.reading import lines_of
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_docker.build import LABEL
 from terra_docker.engine import connected
@@ -108,7 +109,7 @@ def _watch(client: APIClient, container: str, seconds: float, report: Report) ->
     failed = _ask(client, container, "systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")
     words = ("journalctl", "--boot", "--priority", "err", "--quiet", "--no-pager", "--output", "short")
     errors = _ask(client, container, *words)
-    return Trial(state=found, failed=tuple(line.strip() for line in failed.splitlines() if line.strip()), errors=errors.strip())
+    return Trial(state=found, failed=tuple(line.strip() for line in lines_of(failed) if line.strip()), errors=errors.strip())
 
 
 def _ask(client: APIClient, container: str, *words: str) -> str:

@@ -11,6 +11,7 @@ from terra_core.hookspecs import BootDisk
 from terra_core.system.disks import read_attribute
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report
+from terra_core.system.reading import lines_of
 from terra_grub.esp import DIRECTORY
 
 VARIABLES = Path("/sys/firmware/efi/efivars")
@@ -36,7 +37,7 @@ def register(disks: Sequence[BootDisk], report: Report, variables: Path = VARIAB
             where = ["--disk", str(disk.device), "--part", str(disk.esp_number)]
             run(["efibootmgr", "--quiet", "--create", *where, "--label", _LABEL, "--loader", loader])
     except CommandError as error:
-        reason = error.message.splitlines()[-1]
+        reason = lines_of(error.message)[-1]
         report(Event("boot", f"warning: the firmware takes no boot entry, and starts the disk by its fallback path: {reason}"))
 
 
@@ -47,6 +48,6 @@ def _is_file(disk: BootDisk) -> bool:
 
 def parse_entries(text: str) -> list[str]:
     """The numbers of Terra's own entries in what ``efibootmgr --verbose`` prints."""
-    found = [_ENTRY.fullmatch(line) for line in text.splitlines()]
+    found = [_ENTRY.fullmatch(line) for line in lines_of(text)]
     path = DIRECTORY.replace("/", "\\").lower()
     return [entry[1] for entry in found if entry and path in entry[3].lower().replace("/", "\\")]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from attrs import Factory, evolve, frozen
 
+from terra_core.system.reading import lines_of
+
 _TARGET = re.compile(r"Target (\d+): (\S+)")
 _NEXUS = re.compile(r"I_T nexus: (\d+)")
 _INITIATOR = re.compile(r"Initiator: (\S+) alias: .*")
@@ -59,7 +61,7 @@ def parse_portals(text: str) -> frozenset[tuple[str, int]]:
 
 
 def _parse_target(text: str) -> Exported:
-    heading, *lines = text.splitlines()
+    heading, *lines = lines_of(text)
     found = _TARGET.match(heading)
     if found is None:
         raise ValueError(f"tgtadm shows a target in an unknown way: {heading!r}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from terra_core.system.reading import lines_of
+
 _NAMES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",
     "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO",
@@ -20,7 +22,7 @@ CAPABILITIES = tuple(f"CAP_{name}" for name in _NAMES)
 
 def bounding_set(status: str) -> int:
     """The set as /proc/PID/status shows it."""
-    return next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapBnd:"))
+    return next(int(line.split()[1], 16) for line in lines_of(status) if line.startswith("CapBnd:"))
 
 
 def grantable() -> tuple[str, ...]:

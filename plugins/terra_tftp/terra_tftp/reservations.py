@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from attrs import frozen
 
 from terra_core.config.values import Address, Hostname, Mac
+from terra_core.system.reading import lines_of
 
 _DOMAIN = "terra"
 """Ends the name in a reservation; machines are told the first label alone."""
@@ -78,7 +79,7 @@ class Lease:
 def leases_of(text: str) -> list[Lease]:
     """The leases of IPv4 in dnsmasq's lease file (dnsmasq(8), dhcp-leasefile); a line that is something else is passed over."""
     found = []
-    for line in text.splitlines():
+    for line in lines_of(text):
         words = line.split()
         try:
             expiry, mac, address = float(words[0]), words[1].lower(), IPv4Address(words[2])

@@ -36,7 +36,7 @@ def refusal(source: Path | str) -> str:
         (b"<html><body>not found</body></html>", "is not TOML: Invalid statement (at line 1, column 1)"),
         (b'{"hostname": "a"}', "is not TOML: Invalid statement (at line 1, column 1)"),
         (b'hostname = "\xff"', "is not UTF-8 (byte 12)"),
-        ("hostname = 'a'".encode("utf-16"), "is not UTF-8 (byte 0)"),
+        ("hostname = 'a'".encode("utf-16"), "is UTF-16, where UTF-8 is expected"),
         (b"a = " + b"[" * 100_000, "is nested too deeply"),
         (b"a = " + b"{a=" * 100_000, "is nested too deeply"),
         (b"a = " + b"9" * 10_000, "is not TOML: "),
@@ -47,6 +47,22 @@ def test_what_is_not_toml_is_refused_with_its_place(tmp_path: Path, content: byt
     path = tmp_path / "node.toml"
     path.write_bytes(content)
     assert refusal(path).startswith(f"{path}: {expected}")
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_what_editors_put_around_the_text_has_no_meaning(tmp_path: Path, ends: bytes, mark: bytes) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(mark + NODE.replace(b"\n", ends))
+    assert load(path, Node).value.hostname == "a"
+    path.write_bytes(mark + ends.join([b"[plugins]", b'boot = "tftp"']))
+    assert selected_plugins(path) == {"boot": "tftp"}
+
+
+def test_separators_that_are_no_line_ends_of_toml_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(NODE + "# a\u2028b = 1\u0085c = 2\n".encode())
+    assert load(path, Node).value.hostname == "a"
 
 
 def test_a_key_of_a_hundred_thousand_dots_is_refused(tmp_path: Path) -> None:

@@ -24,5 +24,6 @@ def test_swaps() -> None:
         "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
         "/dev/sda2                               partition\t999420\t\t0\t\t-2\n"
         "/swap\\040file                           file\t\t999420\t\t0\t\t-3\n"
+        "/a\\011b\v\x85c                           file\t\t999420\t\t0\t\t-4\n"
     )
-    assert parse_swaps(text) == [Path("/dev/sda2"), Path("/swap file")]
+    assert parse_swaps(text) == [Path("/dev/sda2"), Path("/swap file"), Path("/a\tb\v\x85c")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from terra_core.system.mounts import LoopDevice, MountPoint, parse_loop_devices, parse_mounts
 
 MOUNTINFO = r"""24 30 0:22 / /proc rw,nosuid,nodev,noexec,relatime shared:13 - proc proc rw
@@ -28,6 +30,12 @@ def test_mount_points_are_read_with_their_escapes() -> None:
         MountPoint(Path("/mnt/back\\slash"), "0:45", "none"),
         MountPoint(Path("/run/netns/x"), "0:4", "nsfs"),
     ]
+
+
+@pytest.mark.parametrize("letter", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\udcff"])
+def test_somebody_elses_mount_may_have_any_name(letter: str) -> None:
+    line = f"30 28 0:45 / /mnt/a{letter}b rw - tmpfs none rw\n"
+    assert parse_mounts(MOUNTINFO + line)[-1] == MountPoint(Path(f"/mnt/a{letter}b"), "0:45", "none")
 
 
 def test_a_loop_device_of_a_removed_file_is_known_by_the_name_it_had() -> None:

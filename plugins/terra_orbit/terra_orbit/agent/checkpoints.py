@@ -19,6 +19,7 @@ import structlog
 
 from terra_core.errors import CommandError, NotFoundError, TerraError
 from terra_core.system.process import run
+from terra_core.system.reading import lines_of
 from terra_orbit.agent import memory
 from terra_orbit.agent.engine import Engine
 from terra_orbit.agent.images import Images
@@ -67,7 +68,7 @@ class Checkpoints:
             run(["criu", "check"], timeout=30)
         except CommandError as error:
             said = _CRIU_SAYS.search(error.message)
-            return f"criu check: {said[1]}" if said else error.message.splitlines()[-1]
+            return f"criu check: {said[1]}" if said else lines_of(error.message)[-1]
         return self._problem_of_engine(self._engine.information())
 
     def require(self, name: str, hint: str) -> None:

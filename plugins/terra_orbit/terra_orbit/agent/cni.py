@@ -14,6 +14,7 @@ from attrs import frozen
 
 from terra_core.errors import CommandError, TerraError
 from terra_core.system.process import run
+from terra_core.system.reading import lines_of
 
 VERSION = "1.0.0"
 _DIRECTORIES = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
@@ -119,7 +120,7 @@ def _error(conf: Mapping[str, Any], call: Call, command: str, answer: Mapping[st
 
 
 def _last(lines: str) -> str:
-    return (lines.strip().splitlines() or ["the plugin gave no reason"])[-1]
+    return (lines_of(lines.strip()) or ["the plugin gave no reason"])[-1]
 
 
 _HINTS: Sequence[tuple[str, str]] = (

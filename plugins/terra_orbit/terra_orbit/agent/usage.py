@@ -7,6 +7,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from terra_core.system.reading import lines_of
+
 _ROOT = Path("/sys/fs/cgroup")
 
 
@@ -44,7 +46,7 @@ def read_usage(pid: int, engine_id: str) -> Usage | None:
 def parse_groups(text: str, engine_id: str) -> dict[str, str]:
     """The container's own group in each hierarchy, by controller; a systemd within may have moved its processes below."""
     groups = {}
-    for line in text.splitlines():
+    for line in lines_of(text):
         _, controllers, path = line.split(":", 2)
         parts = path.split("/")
         own = next((at for at, part in enumerate(parts) if engine_id[:12] in part), len(parts) - 1)
@@ -76,4 +78,4 @@ def _of_version_2(group: str) -> Usage:
 
 
 def _stat(path: Path, key: str) -> int:
-    return next(int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith(f"{key} "))
+    return next(int(line.split()[1]) for line in lines_of(path.read_text()) if line.startswith(f"{key} "))
