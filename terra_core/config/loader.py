@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -13,16 +14,20 @@ import tomli
 from attrs import frozen
 
 from terra_core.config.fetch import SIZE_LIMIT, fetch
-from terra_core.config.structure import Problem, StructureError, path_of_key, structure
+from terra_core.config.structure import Problem, StructureError, path_of_key, structure, too_many
 from terra_core.config.values import PluginName
 from terra_core.errors import ConfigError
 from terra_core.system.reading import decoded
 
 M = TypeVar("M", bound=attrs.AttrsInstance)
+M_co = TypeVar("M_co", bound=attrs.AttrsInstance, covariant=True)
+
+_MOST_KEYS = 256
+_MOST_PROBLEMS = 100
 
 
 @frozen
-class Document(Generic[M]):
+class Document(Generic[M_co]):
     """A file that was read and found right.
 
     :param value: what it says.
@@ -31,7 +36,7 @@ class Document(Generic[M]):
     :param tables: the top-level tables that belong to plugins, by the plugin's name, as parsed.
     """
 
-    value: M
+    value: M_co
     source: str
     raw: Mapping[str, object]
     tables: Mapping[str, object]
@@ -55,6 +60,8 @@ def make_document(raw: Mapping[str, object], model: type[M], *, source: str, own
 
     :raises ConfigError: with every problem of the document.
     """
+    if problems := list(too_many("", raw, _MOST_KEYS)):
+        raise config_error(source, problems)
     known = {attribute.name for attribute in attrs.fields(model)}
     tables = {key: raw[key] for key in raw if key in owners and key not in known}
     strangers = [key for key in raw if key not in known and key not in tables]
@@ -69,8 +76,10 @@ def make_document(raw: Mapping[str, object], model: type[M], *, source: str, own
 
 
 def config_error(source: str, problems: Collection[Problem]) -> ConfigError:
-    """The error that shows ``problems`` of the file ``source``, a line each."""
-    return ConfigError([f"{source}: {problem}" for problem in problems])
+    """The error that shows ``problems`` of the file ``source``, a line each: as many as a person reads."""
+    lines = [f"{source}: {problem}" for problem in islice(problems, _MOST_PROBLEMS)]
+    more = len(problems) - len(lines)
+    return ConfigError([*lines, *([f"{source}: and {more} more"] if more else [])])
 
 
 def selected_plugins(source: str | Path) -> Mapping[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 
 from attrs import Factory, frozen
 
-from terra_core.config.structure import Problem, has, known
-from terra_core.config.trust import Trust
+from terra_core.config.structure import Problem, has, known, too_many
+from terra_core.config.trust import SentTrust, Trust
 from terra_core.config.values import (
     Compression,
     DevicePath,
@@ -30,6 +30,10 @@ _NEEDED_FIRST = frozenset({"bin", "boot", "etc", "lib", "lib32", "lib64", "libex
 _KERNELS = frozenset({"dev", "proc", "run", "sys"})
 
 _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}
+
+
+_MOST_GROUPS, _MOST_DISKS, _MOST_SUBVOLUMES, _MOST_OPTIONS = 64, 64, 256, 32
+"""More than any machine has, and little enough for every look at a record to take no time."""
 
 
 class Profile(Enum):
@@ -133,6 +137,8 @@ class DiskGroup:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong between the fields."""
+        for name, most in (("options", _MOST_OPTIONS), ("disk", _MOST_DISKS), ("subvolumes", _MOST_SUBVOLUMES)):
+            yield from too_many(name, getattr(self, name, ()), most)
         if has(self, "disk", "type") and len(self.disk) < self.type.least_disks:
             yield Problem("disk", f"{self.type.value} needs at least {self.type.least_disks} disks, got {len(self.disk)}")
         if has(self, "label", "subvolumes") and self.label == OS_LABEL:
@@ -174,22 +180,32 @@ class Node:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong between the fields."""
+        yield from too_many("groups", self.groups, _MOST_GROUPS)
         labels = {f"groups[{at}].label": label for at, label in known(self.groups, "label")}
         if OS_LABEL not in labels.values() and len(labels) == len(self.groups):
             yield Problem("groups", f'one group must be labelled "{OS_LABEL}", for the operating system')
         yield from _twice(labels)
         yield from _twice(self._within_groups("disk", "device"))
-        for at in range(len(self.groups)):
-            yield from _twice(self._within_groups("subvolumes", "name", [at]))
+        for at, group in enumerate(self.groups):
+            yield from _twice(_within(group, f"groups[{at}].", "subvolumes", "name"))
         yield from _twice(self._within_groups("subvolumes", "path"))
 
-    def _within_groups(self, items: str, name: str, only: Container[int] | None = None) -> dict[str, str]:
-        return {
-            f"groups[{at}].{items}[{number}].{name}": value
-            for at, part in known(self.groups, items)
-            if only is None or at in only
-            for number, value in known(part, name)
-        }
+    def _within_groups(self, items: str, name: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for at, group in enumerate(self.groups):
+            found |= _within(group, f"groups[{at}].", items, name)
+        return found
+
+
+@frozen(kw_only=True)
+class SentNode(Node):
+    """node.toml as a client sends it: nothing in it is read as a path of the server's."""
+
+    trust: SentTrust | None = None
+
+
+def _within(group: object, path: str, items: str, name: str) -> dict[str, str]:
+    return {f"{path}{items}[{number}].{name}": value for number, value in known(getattr(group, items, ()), name)}
 
 
 def is_needed_first(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from enum import Enum
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -16,6 +16,9 @@ from terra_core.config import values
 from terra_core.config.values import shown
 
 M = TypeVar("M")
+
+_MOST_ITEMS = 4096
+"""No list and no table of any file is longer: what checks them takes no time that is worth speaking of."""
 
 
 @frozen
@@ -82,6 +85,12 @@ def known(items: Iterable[object], name: str) -> Iterator[tuple[int, Any]]:
     return ((at, getattr(item, name)) for at, item in enumerate(items) if hasattr(item, name))
 
 
+def too_many(path: str, items: Sized, most: int) -> Iterator[Problem]:
+    """The problem of a list or a table that has more items than anybody needs."""
+    if len(items) > most:
+        yield Problem(path, f"expected at most {most}, got {len(items)}")
+
+
 def path_of_key(key: str) -> str:
     """A key as the path of a problem shows it: as it stands when it is a plain word, quoted otherwise."""
     return key if key.isidentifier() and key.isascii() and len(key) <= 64 else shown(key)
@@ -97,6 +106,7 @@ def _attrs_hook(model: Any) -> Callable[[object, object], object]:  # any attrs 
     def hook(raw: object, _: object) -> object:
         if not isinstance(raw, Mapping):
             raise ValueError(f"expected a table, got {shown(raw)}")  # see _number
+        _refuse_too_many(raw)
         missing = [field.name for field in fields if field.name not in raw and field.default is attrs.NOTHING]
         given = [(field.name, field.name, raw[field.name], field.type) for field in fields if field.name in raw]
         right, problems = _each(given)
@@ -208,6 +218,7 @@ def _tuple_hook(kind: Any) -> Callable[[object, object], object]:  # see _litera
     def hook(raw: object, _: object) -> object:
         if not isinstance(raw, list | tuple):
             raise ValueError(f"expected a list, got {shown(raw)}")  # see _number
+        _refuse_too_many(raw)
         made, problems = _each((at, f"[{at}]", part, item) for at, part in enumerate(raw))
         if problems:
             raise StructureError(problems, tuple(made.values()))
@@ -226,12 +237,18 @@ def _mapping_hook(kind: Any) -> Callable[[object, object], object]:  # see _lite
     def hook(raw: object, _: object) -> object:
         if not isinstance(raw, Mapping):
             raise ValueError(f"expected a table, got {shown(raw)}")  # see _number
+        _refuse_too_many(raw)
         made, problems = _each((key, path_of_key(key), part, item) for key, part in raw.items())
         if problems:
             raise StructureError(problems, made)
         return made
 
     return hook
+
+
+def _refuse_too_many(raw: Sized) -> None:
+    for problem in too_many("", raw, _MOST_ITEMS):
+        raise StructureError([problem])
 
 
 def _make_converter() -> Converter:

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from terra_core.config.structure import Problem
 from terra_core.config.values import shown
-from terra_core.system.reading import decoded
+from terra_core.system.reading import decoded, read_regular
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -46,8 +46,7 @@ class Trust:
         if not self.key.startswith("/") or "\0" in self.key:
             raise ValueError(f"expected {_EXPECTED}, got {shown(self.key)}")
         try:
-            with Path(self.key).open("rb") as file:
-                return decoded(file.read(_LONGEST))
+            return decoded(read_regular(Path(self.key), _LONGEST))
         except OSError as error:
             raise ValueError(f"{self.key}: cannot be read: {error.strerror}") from error
         except ValueError:
@@ -76,6 +75,21 @@ class Trust:
             _ = self.public_key
         except ValueError as error:
             yield Problem("key", str(error))
+
+
+@frozen(kw_only=True)
+class SentTrust(Trust):
+    """``[trust]`` as a client sends it: the key itself, and never the name of a file, which would be one of the server's."""
+
+    @property
+    def pem(self) -> str:
+        """The key itself, in PEM form.
+
+        :raises ValueError: when it is anything else.
+        """
+        if not self.key.lstrip().startswith(_BEGIN):
+            raise ValueError('expected a public key itself (PEM, "-----BEGIN PUBLIC KEY-----")')
+        return self.key
 
 
 def with_key(raw: Mapping[str, object], trust: Trust | None) -> Mapping[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from anyio import to_thread
@@ -11,7 +12,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
 from terra_core.config.loader import config_error, make_document
-from terra_core.config.node import Node, provision_problems
+from terra_core.config.node import SentNode, provision_problems
 from terra_core.config.values import ImageReference
 from terra_core.controller.machines import Machines, Services
 from terra_core.controller.metrics import Metrics
@@ -86,14 +87,18 @@ def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dic
 async def provision_node(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
     """Provision the machine whose node.toml, as JSON, is the body; gives the operation that does it."""
     raw = await table_of(request)
-    document = make_document(raw, Node, source="node.toml", owners=context.services.plugins.names)
-    problems = list(provision_problems(document.value))
-    if problems:
-        raise config_error("node.toml", problems)
-    record = await to_thread.run_sync(context.machines.reserve, document)  # the database may let it wait
+    record = await to_thread.run_sync(_reserve, context, raw)  # there may be much to check, and the database may let it wait
     return begun(
         context.operations.start("provision", record.node.hostname, lambda report: context.machines.provision(record, report))
     )
+
+
+def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
+    document = make_document(raw, SentNode, source="node.toml", owners=context.services.plugins.names)
+    problems = list(provision_problems(document.value))
+    if problems:
+        raise config_error("node.toml", problems)
+    return context.machines.reserve(document)
 
 
 @delete("/v1/nodes/{hostname:str}", status_code=202, sync_to_thread=True)

@@ -55,8 +55,7 @@ def test_every_problem_of_a_node_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(path, Node)
     assert [problem.removeprefix(f"{path}: ") for problem in caught.value.problems] == [
-        "hostname: expected a host name of letters, digits and hyphens, at most 63 characters a label and 64 in all, "
-        'got "-x"',
+        'hostname: expected a host name of letters, digits and hyphens, at most 63 characters a label and 64 in all, got "-x"',
         'image: expected the name of an image, such as "docker.io/stellarproject/example:6", got 6',
         'mac: expected a MAC address of six hexadecimal pairs, such as "54:b2:03:07:f1:d1", got "xx"',
         'groups[0].mbr: expected true or false, got "false"',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,7 @@ def test_a_key_as_text_or_as_a_file(
         ("", "expected a public key as cosign writes it"),
         ("cosign.pub", "or the absolute path of one"),
         ("/nowhere/cosign.pub", "/nowhere/cosign.pub: cannot be read: No such file or directory"),
-        ("/etc", "/etc: cannot be read: Is a directory"),
+        ("/etc", "/etc: cannot be read: it is a directory, and no file"),
         ("/etc/hostname", "expected a public key"),
         ("/a\0b", "expected a public key"),
         (public(EC)[:-40], "expected a public key"),
@@ -65,6 +67,19 @@ def test_what_is_no_key(key: str, problem: str) -> None:
     assert said.startswith("controller.toml: trust.key: ")
     assert problem in said
     assert "PRIVATE" not in said
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "device"])
+def test_what_is_no_file_is_not_opened(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "key"
+    if kind == "FIFO":
+        os.mkfifo(place)
+    elif kind == "socket":
+        socket.socket(socket.AF_UNIX).bind(str(place))
+    else:
+        place = Path("/dev/ptmx")
+    with pytest.raises(ConfigError, match=r"cannot be read: it is a \w+, and no file"):
+        load(key=str(place))
 
 
 def test_unknown_keys_and_none() -> None:

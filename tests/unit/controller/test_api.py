@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from litestar.testing import TestClient
 
 from terra_core.controller.api import make_api
@@ -15,6 +19,9 @@ from terra_core.service.application import BODY_LIMIT
 from tests.unit.controller.fakes import Site, World, node_table
 
 TOKEN = "a-token-of-the-tests"
+PUBLIC_KEY = (
+    ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+)
 ROUTES = [
     ("GET", "/v1/nodes"), ("GET", "/v1/nodes/cm-01"), ("POST", "/v1/nodes"), ("DELETE", "/v1/nodes/cm-01"), ("POST", "/v1/pxe"),
     ("GET", "/v1/info"), ("GET", "/v1/operations"), ("GET", "/v1/operations/x"), ("GET", "/v1/operations/x/events"),
@@ -150,6 +157,45 @@ def test_every_problem_of_a_body_is_told_at_once(client: TestClient[Any], site: 
     assert [text.split(": ")[:2] for text in document["problems"]] == [
         ["node.toml", "hostname"], ["node.toml", "mac"], ["node.toml", "colour"]
     ]  # fmt: skip
+    assert site.left() == []
+
+
+@pytest.mark.parametrize("named", ["there", "not there", "fifo", "/dev/ptmx", "/etc"])
+def test_a_key_that_a_client_sends_names_no_file_of_the_controller(
+    client: TestClient[Any], site: Site, tmp_path: Path, named: str
+) -> None:
+    path = Path(named) if named.startswith("/") else tmp_path / named
+    if named == "there":
+        path.write_text(PUBLIC_KEY)
+    elif named == "fifo":
+        os.mkfifo(path)
+    document = problem(client.post("/v1/nodes", json={**node_table(), "trust": {"key": str(path)}}), 422)
+    assert document["problems"] == ['node.toml: trust.key: expected a public key itself (PEM, "-----BEGIN PUBLIC KEY-----")'], (
+        "and nothing is told of the file"
+    )
+    assert site.left() == []
+
+
+def test_a_key_itself_is_taken(client: TestClient[Any], world: World) -> None:
+    assert outcome(client, client.post("/v1/nodes", json={**node_table(), "trust": {"key": PUBLIC_KEY}}))[0] == "result"
+    assert [one.key for (one,) in world.trusted] == [PUBLIC_KEY]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"groups": [{"label": f"g{at}", "disk": [], "subvolumes": []} for at in range(9000)]}, "groups: expected at most"),
+        ({"groups": [{"label": "os", "disk": [{}] * 100_000}]}, "groups[0].disk: expected at most"),
+        ({"groups": [0] * 200_000}, "groups: expected at most"),
+        ({"plugins": {f"a{at}": "b" for at in range(50_000)}}, "plugins: expected at most"),
+        ({f"a{at}": 0 for at in range(50_000)}, "expected at most"),
+    ],
+)
+def test_what_no_machine_has_is_not_looked_at(client: TestClient[Any], site: Site, more: dict[str, Any], said: str) -> None:
+    answer = client.post("/v1/nodes", json={**node_table(), **more})
+    document = problem(answer, 422)
+    assert any(text.startswith(f"node.toml: {said}") for text in document["problems"]), document
+    assert len(answer.content) < 100_000
     assert site.left() == []
 
 

@@ -30,9 +30,7 @@ from terra_core.cli import CONTEXT, run
     help="Put all that the agent owns under DIR.",
 )
 @click.version_option(package_name="terra-orbit", prog_name="orbit-server")
-def command(
-    debug: bool, address: str | None, port: int | None, engine: str | None, source: Path | None, root: Path
-) -> None:
+def command(debug: bool, address: str | None, port: int | None, engine: str | None, source: Path | None, root: Path) -> None:
     """Run containers with addresses of their own, and keep them running.
 
     They go on when this ends, so that no service notices.

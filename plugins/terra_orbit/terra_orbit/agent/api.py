@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from anyio import to_thread
 from attrs import AttrsInstance, frozen
 from litestar import Litestar, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
 from terra_core.client import Client
-from terra_core.config.loader import make_document
+from terra_core.config.loader import Document, make_document
 from terra_core.service.application import make_application
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operations
@@ -132,14 +133,14 @@ def show_memory(context: _Here) -> dict[str, str]:
 @post("/v1/containers", status_code=202)
 async def create_container(context: _Here, request: _Asked) -> _Begun:
     """Make the container whose vhost.toml, as JSON, is the body; gives the operation that does it."""
-    document = make_document(await table_of(request), Vhost, source=_SOURCE)
+    document = await _document(await table_of(request))
     return context.begin("create", document.value.id, lambda report: context.containers.create(document, report))
 
 
 @post("/v1/containers/{name:str}/update", status_code=202)
 async def update_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Let a container be what the vhost.toml in the body says; gives the operation that does it."""
-    document = make_document({**await table_of(request), "id": name}, Vhost, source=_SOURCE)
+    document = await _document({**await table_of(request), "id": name})
 
     def work(report: Report) -> dict[str, Any]:
         record, changed = context.containers.update(document, report)
@@ -213,6 +214,11 @@ async def migrate_container(context: _Here, request: _Asked, name: FromPath[str]
     asked = await _body(request, MigrateRequest)
     target = Client(asked.to, token=asked.token, port=API_PORT, service=AGENT)
     return context.begin("migrate", name, lambda report: context.moves.migrate(name, target, asked, report))
+
+
+async def _document(raw: Mapping[str, Any]) -> Document[Vhost]:
+    """A vhost.toml; there may be much to check, and others ask meanwhile."""
+    return await to_thread.run_sync(lambda: make_document(raw, Vhost, source=_SOURCE))
 
 
 async def _body(request: _Asked, model: type[_Model]) -> _Model:

@@ -122,9 +122,7 @@ class Convergence:
             self.tidy(record)
         return engine_id
 
-    def _begin(
-        self, record: Record, own: Found | None, starting: Callable[[Record], Record], *, faithful: bool
-    ) -> str:
+    def _begin(self, record: Record, own: Found | None, starting: Callable[[Record], Record], *, faithful: bool) -> str:
         """Start a container that does not run; gives the engine's id of it."""
         if own is not None and not own.fresh:
             self._start(starting(record), own.engine_id, faithful=faithful)

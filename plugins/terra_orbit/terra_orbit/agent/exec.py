@@ -74,9 +74,7 @@ class _Program:
 
 
 @websocket("/v1/containers/{name:str}/exec")
-async def run_program(
-    socket: WebSocket[Any, Any, Any], containers: NamedDependency[Containers], name: FromPath[str]
-) -> None:
+async def run_program(socket: WebSocket[Any, Any, Any], containers: NamedDependency[Containers], name: FromPath[str]) -> None:
     """Run a program in a container."""
     await socket.accept()
     try:

@@ -138,4 +138,3 @@ def _try(address: str, port: int, check: Check) -> str:
     finally:
         connection.close()
     return "" if status < 400 else f"it answers {status} to GET {check.path}"
-
