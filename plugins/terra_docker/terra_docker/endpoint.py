@@ -19,7 +19,7 @@ from terra_core.image.structure import DOCUMENT_BYTES, read_document
 from terra_docker.challenge import Challenge, read_challenges
 from terra_docker.credentials import Credentials, stored_credentials
 from terra_docker.settings import Docker
-from terra_docker.transport import SILENCE_SECONDS, Content, Place, PlainHttp, Transport, Unreachable, failure
+from terra_docker.transport import Content, Place, PlainHttp, Transport, Unreachable, failure
 
 T = TypeVar("T")
 
@@ -104,13 +104,13 @@ class Endpoint:
         *,
         accept: Collection[int],
         content: Callable[[], Content] | None = None,
-        silence: float = SILENCE_SECONDS,
+        silence: float | None = None,
     ) -> requests.Response:
         """Ask for something, once, and give an answer of one of the statuses ``accept``, its body not read yet.
 
         :param what: the end of the path, or a URL that the registry gave; only the registry itself is told who asks.
         :param content: gives what is sent, from its beginning.
-        :param silence: how many seconds the registry may say nothing.
+        :param silence: how many seconds the registry may say nothing; SILENCE_SECONDS of the transport when left out.
         :raises Unreachable: when the registry does not answer, or is too busy.
         :raises TerraError: when it refuses.
         """
@@ -137,7 +137,7 @@ class Endpoint:
         headers: Mapping[str, str],
         authorization: str,
         body: Content | None,
-        silence: float,
+        silence: float | None,
     ) -> requests.Response:
         if "://" in what:
             place = self._transport.place_of(what)

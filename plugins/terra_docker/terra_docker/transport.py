@@ -113,13 +113,13 @@ class Transport:
         *,
         authorization: str = "",
         body: Mapping[str, str] | Content | None = None,
-        silence: float = SILENCE_SECONDS,
+        silence: float | None = None,
     ) -> requests.Response:
         """Send a request and follow where it leads.
 
         :param authorization: told to the place of ``url`` and to no other.
         :param body: the fields of a form, for POST, or what is uploaded; that is sent to nobody else.
-        :param silence: how many seconds the server may say nothing.
+        :param silence: how many seconds the server may say nothing; SILENCE_SECONDS when left out.
         :returns: the answer of any status, its body not read yet; for the caller to close.
         :raises Unreachable: when there is none.
         :raises TerraError: when it leads to where it must not.
@@ -168,7 +168,7 @@ class Transport:
         place: Place,
         headers: Mapping[str, str],
         body: Mapping[str, str] | Content | None,
-        silence: float,
+        silence: float | None,
     ) -> requests.Response:
         session = self._session(place)
         try:
@@ -178,7 +178,7 @@ class Transport:
                 stream=True,
                 allow_redirects=False,
                 verify=not self.trusts(place),
-                timeout=(CONNECT_SECONDS, silence),
+                timeout=(CONNECT_SECONDS, SILENCE_SECONDS if silence is None else silence),
                 proxies=get_environ_proxies(url),
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
