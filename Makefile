@@ -2,11 +2,16 @@
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# A module's fixtures stay in one worker, the longest modules come first (lab/schedule.py), and the slowest tests are named at the end.
+SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=1
+# Integration tests wait more than they work; an emulated machine keeps one processor busy.
+WORKERS ?= 3
+MACHINES ?= 2
 # DISTRO is debian when left out, and SUITE the release of it that iso/origin.py names.
 export DISTRO SUITE MIRROR REPO VERSION HTTP
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-layouts release iso lock bench-start bench-image bench-build bench-orbit test-stacks clean
+.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts release iso lock bench-start bench-image bench-build bench-orbit test-stacks clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,16 +30,19 @@ lint: setup ## Style, types and the floors of the house.
 	$(BIN)/lint-imports
 
 test-unit: setup ## The tests that start no program; under a minute.
-	$(PYTEST) -n auto --dist loadfile tests/unit plugins/*/tests/unit
+	$(PYTEST) -n auto --dist loadfile --durations=20 --durations-min=1 tests/unit plugins/*/tests/unit
 
-test-integration: setup ## The tests against a real engine, registry, target, network and disks.
-	$(PYTEST) tests/integration plugins/*/tests/integration
+test-integration: setup ## The tests against a real engine, registry, target, network and disks, WORKERS=3 at a time; TESTS=tests/integration/lab for some.
+	$(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) $(or $(TESTS),tests/integration plugins/*/tests/integration)
 
-test-boot: setup ## The tests that boot what was built, but for the longest.
-	$(PYTEST) tests/vm -m "not long"
+test-boot: setup ## The tests that boot what was built, but for the longest; MACHINES=2 at a time.
+	$(PYTEST) -n $(MACHINES) $(SIDE_BY_SIDE) tests/vm -m "not long"
 
-test-vm: setup ## All tests that boot what was built: the medium, disks that are missing, trials of images; over an hour.
-	$(PYTEST) tests/vm
+test-vm: setup ## All tests that boot what was built: the medium, disks that are missing, trials of images; MACHINES=2 at a time.
+	$(PYTEST) -n $(MACHINES) $(SIDE_BY_SIDE) tests/vm
+
+test-host: setup ## Demo, unit and integration tests in a root of another release: SUITE=trixie; GOALS="demo" for some of it.
+	@tools/test-host $(GOALS)
 
 release: setup ## Build every image with vab, and push it: REPO=host:port/name VERSION=v12, HTTP=1 for plain HTTP; without REPO, only build.
 	@$(BIN)/python -m iso.release

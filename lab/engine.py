@@ -15,11 +15,11 @@ from docker.errors import ImageNotFound
 
 from lab.containers import answers, expect_no_containers, expect_nothing_left
 from lab.daemons import start, wait_ready
-from lab.mounts import unmount_below
+from lab.mounts import mounts_below, unmount_below
 from lab.network import CONTROLLER, Network
 from lab.place import Place, hold
 from terra_core.errors import ConflictError, TerraError
-from terra_core.system.process import Daemon
+from terra_core.system.process import Daemon, run
 
 _SOURCE = "terra.lab.source"
 _START = 60.0
@@ -122,6 +122,10 @@ class Engine:
         return self._place.path / "docker.sock"
 
     @property
+    def _root(self) -> Path:
+        return self._data / "docker"
+
+    @property
     def _containerd_socket(self) -> Path:
         return self._place.path / "containerd.sock"
 
@@ -133,8 +137,10 @@ class Engine:
     def _stop_daemon(self) -> None:
         if self._daemon is not None:
             self._daemon.stop(_STOP)
-        if self._crashed:  # its mount of its own data outlived it, and the next one leaves alone what it did not make
+        if self._crashed:  # the next one leaves alone what it did not make
             unmount_below(self._data)
+        elif str(self._root) in mounts_below(self._root):  # a newer one (26) mounts its own data and leaves that behind
+            run(["umount", self._root], accept=(0, 32))
 
     def _start(self, resources: ExitStack, args: list[str], log: Path) -> Daemon:
         daemon = start(self._network.command(args) if self._network else args, log=log)
@@ -156,7 +162,7 @@ class Engine:
         configuration.write_text(json.dumps({"experimental": self._experimental}))
         return [
             *("dockerd", "--config-file", str(configuration), "--containerd", str(self._containerd_socket)),
-            *("--data-root", str(self._data / "docker"), "--exec-root", str(self._place.path / "docker")),
+            *("--data-root", str(self._root), "--exec-root", str(self._place.path / "docker")),
             *("--host", self.host, "--pidfile", str(self._place.path / "docker.pid")),
             *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
             *(f"--insecure-registry={address}" for address in self._insecure),
