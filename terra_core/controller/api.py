@@ -105,7 +105,9 @@ def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
 def delete_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, str]:
     """Take a machine away; gives the operation that does it."""
     record = context.services.store.begin_delete(hostname)
-    return begun(context.operations.start("delete", hostname, lambda report: context.machines.delete(record, report)))
+    return begun(
+        context.operations.start("delete", hostname, lambda report: context.machines.delete(record, report), removal=True)
+    )
 
 
 @post("/v1/pxe", status_code=202)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -11,12 +14,15 @@ from terra_core.config.controller import Controller, Places
 from terra_core.config.loader import Document, load, make_document
 from terra_core.config.session import Session
 from terra_core.controller.api import Context, make_api
-from terra_core.controller.database import default_url, open_database
+from terra_core.controller.ballast import Ballast
+from terra_core.controller.database import default_url, file_of, identity_of, open_database
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines, Services
+from terra_core.controller.mark import check_mark, set_mark
 from terra_core.controller.store import Store
-from terra_core.errors import InterruptedWork
+from terra_core.errors import InterruptedWork, TerraError
 from terra_core.plugins import Plugins
+from terra_core.service.database import DatabaseFull
 from terra_core.service.operations import Operations
 from terra_core.service.running import only_one, watching
 from terra_core.service.serving import bind, check_tls, serve
@@ -45,12 +51,38 @@ def make_services(document: Document[Controller], config: Controller, places: Pl
     :param config: what it says, with the options of the command line.
     """
     session = Session(source=document.source, tables=document.tables, places=places)
-    places.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = Store(open_database(config.database or default_url(places.state)))
+    store = open_store(config, places)
     services = Services(config=config, session=session, plugins=plugins, store=store)
     for role in ("registry", "filesystem", "storage", "boot"):
         services.role(role)
     return services
+
+
+def open_store(config: Controller, places: Places) -> Store:
+    """The records, in the database that knows the machines whose volumes are here.
+
+    :raises TerraError: when the database cannot be used, or is not that one.
+    """
+    places.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    url = config.database or default_url(places.state)
+    file = file_of(url)
+    if file is not None and not file.exists():
+        check_mark(places.iscsi, str(file), "", used=False)
+    ballast = Ballast(file.with_name(f"{file.name}.ballast") if file is not None else None)
+    try:
+        engine = open_database(url)
+    except DatabaseFull:
+        if not ballast.drop():
+            raise
+        engine = open_database(url)
+    try:
+        identity, used = identity_of(engine)
+        check_mark(places.iscsi, str(file or engine.url.render_as_string()), identity, used=used)
+    except BaseException:
+        engine.dispose()
+        raise
+    set_mark(places.iscsi, identity)
+    return Store(engine, ballast)
 
 
 def run_controller(document: Document[Controller], config: Controller, places: Places, plugins: Plugins) -> None:
@@ -58,7 +90,8 @@ def run_controller(document: Document[Controller], config: Controller, places: P
 
     :raises TerraError: when it can't start: another one runs on this root, a port is taken, the database is not usable.
     """
-    with suppress(InterruptedWork), terminating(), ExitStack() as stack:
+    _require_root()
+    with suppress(InterruptedWork), terminating(), _explaining_the_machine(), ExitStack() as stack:
         check_tls(config.tls)
         stack.enter_context(only_one(places, "controller"))
         listener = stack.enter_context(bind(config.address, config.port))
@@ -83,13 +116,34 @@ def stop_services(document: Document[Controller], config: Controller, places: Pl
     :returns: which ones were stopped.
     :raises TerraError: while a controller runs on this root.
     """
-    with only_one(places, "controller"):
+    _require_root()
+    with _explaining_the_machine(), only_one(places, "controller"):
         session = Session(source=document.source, tables=document.tables, places=places)
         stopped = []
         for role, hook in (("boot", "stop_boot"), ("storage", "stop_storage")):
             if plugins.fill(role, config.plugins, source=document.source).call(hook, bool, session=session):
                 stopped.append(role)
     return tuple(stopped)
+
+
+def _require_root() -> None:
+    """Said before anything is started."""
+    if os.geteuid() != 0:
+        raise TerraError(
+            "the controller mounts disks, and answers DHCP and TFTP, which root alone may do",
+            hint="run it as root, such as with sudo, also for a --root of your own",
+        )
+
+
+@contextmanager
+def _explaining_the_machine() -> Iterator[None]:
+    """Say what this machine refuses, such as to write to a full disk, as what it is: no defect of Terra's."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        hint = "free some space on its disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise TerraError(f"{where}{error.strerror or error}", hint=hint) from error
 
 
 def _say_ready(config: Controller, places: Places) -> None:

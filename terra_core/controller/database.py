@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from sqlalchemy import JSON, Column, Dialect, Engine, Integer, MetaData, String, Table, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    Column,
+    Dialect,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    insert,
+    make_url,
+    select,
+)
+from sqlalchemy.exc import SQLAlchemyError
 
 from terra_core.service import database
 
@@ -85,6 +100,26 @@ nodes = Table(
 def open_database(url: str) -> Engine:
     """Open the controller's database; see :func:`terra_core.service.database.open_database`."""
     return database.open_database(url, metadata, SCHEMA)
+
+
+def file_of(url: str) -> Path | None:
+    """The file of a database that is one on a disk of this machine."""
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError:
+        return None
+    plain = parsed.get_backend_name() == "sqlite" and parsed.database and not parsed.database.startswith((":", "file:"))
+    return Path(str(parsed.database)) if plain else None
+
+
+def identity_of(engine: Engine) -> tuple[str, bool]:
+    """What a database says it is, for good, and whether a machine was ever provisioned with it."""
+    with database.explained(engine), engine.begin() as connection:
+        identity = connection.scalar(select(about.c.value).where(about.c.key == "identity"))
+        if identity is None:
+            identity = secrets.token_hex(16)
+            connection.execute(insert(about).values(key="identity", value=identity))
+        return str(identity), connection.execute(select(hosts.c.hostname).limit(1)).first() is not None
 
 
 def default_url(state: Path) -> str:

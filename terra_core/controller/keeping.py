@@ -47,6 +47,7 @@ class Keeper:
 
     def look(self) -> None:
         """Bring everything to what the database says, once; after that, bring back a service that is gone."""
+        self._machines.keep_room()
         if not self._converged:
             self._converge()
             return

@@ -188,6 +188,10 @@ class Machines:
         services = self._services
         return services.role("storage").call("start_storage", bool, portal=services.config.portal, session=services.session)
 
+    def keep_room(self) -> None:
+        """Keep what a delete on a full disk needs."""
+        self._store.keep_room()
+
     def stop_unused_storage(self) -> None:
         """Stop the storage service, unless there is a machine that may have its disks on it."""
         if not self._store.every():

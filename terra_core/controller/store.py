@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
 
 from terra_core.config.node import Node
 from terra_core.config.values import Hostname, Mac
+from terra_core.controller.ballast import Ballast
 from terra_core.controller.database import hosts, nodes, target_numbers
 from terra_core.controller.records import Record, SetAside, State
 from terra_core.controller.rows import boot_of, read_row, row_of
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
-from terra_core.service.database import explained
+from terra_core.service.database import DatabaseFull, explained
 
 __all__ = ["Record", "SetAside", "State", "Store"]
+
+
+T = TypeVar("T")
+_NONE = Ballast(None)
 
 
 class Store:
     """The records, in a database.
 
     :param engine: from :func:`terra_core.controller.database.open_database`.
+    :param ballast: room that is given up so that machines can be deleted when the disk is full.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, ballast: Ballast = _NONE) -> None:
         self._engine = engine
+        self._ballast = ballast
 
     def close(self) -> None:
         """Close the database; nothing is asked of it any more."""
@@ -66,8 +73,7 @@ class Store:
 
     def set_problem(self, record: Record | SetAside, problem: str) -> None:
         """Note what is wrong with a machine, and leave the rest of its record as it is by now."""
-        with self._transaction() as connection:
-            connection.execute(update(nodes).where(_is(record)).values(problem=problem))
+        self._making_room(lambda connection: connection.execute(update(nodes).where(_is(record)).values(problem=problem)))
 
     def begin_delete(self, hostname: str) -> Record | SetAside:
         """Mark a machine as going away; one whose removal failed may be marked again, and one that is set aside, too.
@@ -76,7 +82,9 @@ class Store:
         :raises NotFoundError: when there is none of this name.
         :raises ConflictError: when it is being provisioned, or on its way already.
         """
-        with self._transaction() as connection:
+
+
+        def mark(connection: Connection) -> Record | SetAside:
             record = _find(connection, hostname)
             state = record.state.value if isinstance(record, Record) else record.state
             if record.state is State.PROVISIONING:
@@ -84,17 +92,22 @@ class Store:
             if state == State.DELETING.value and not record.problem:
                 raise ConflictError(f"{hostname} is being deleted already", hint="wait for the end of it")
             connection.execute(update(nodes).where(_is(record)).values(state=State.DELETING.value, problem=""))
-        return record
+            return record
+
+        return self._making_room(mark)
 
     def restate(self, record: Record | SetAside, state: str, problem: str = "") -> None:
         """Note where a machine stands and what is wrong with it, and leave the rest of its record as it is by now."""
-        with self._transaction() as connection:
-            connection.execute(update(nodes).where(_is(record)).values(state=state, problem=problem))
+        change = update(nodes).where(_is(record)).values(state=state, problem=problem)
+        self._making_room(lambda connection: connection.execute(change))
 
     def forget(self, record: Record | SetAside) -> None:
         """Drop a record; its host name and address are free again."""
-        with self._transaction() as connection:
-            connection.execute(delete(nodes).where(_is(record)))
+        self._making_room(lambda connection: connection.execute(delete(nodes).where(_is(record))))
+
+    def keep_room(self) -> None:
+        """Have the room again that a delete on a full disk needs; asked every few seconds."""
+        self._ballast.take()
 
     def holds(self, record: Record | SetAside) -> bool:
         """Whether this very machine is there still."""
@@ -147,6 +160,17 @@ class Store:
     def set_aside(self) -> Sequence[SetAside]:
         """Every record that cannot be read, by host name."""
         return [record for record in self.every() if isinstance(record, SetAside)]
+
+    def _making_room(self, work: Callable[[Connection], T]) -> T:
+        """Do what takes a machine away; a disk that is full does not keep it from going."""
+        try:
+            with self._transaction() as connection:
+                return work(connection)
+        except DatabaseFull:
+            if not self._ballast.drop():
+                raise
+        with self._transaction() as connection:
+            return work(connection)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -16,6 +16,14 @@ from terra_core.errors import TerraError
 _BUSY_MS = 10_000
 
 
+_NO_ROOM = {10, 13, 14}
+"""SQLITE_IOERR, SQLITE_FULL and SQLITE_CANTOPEN: what SQLite says, file by file, when there is no room on the disk."""
+
+
+class DatabaseFull(TerraError):  # noqa: N818  # a state of the disk
+    """The database cannot be written, most likely because its disk is full."""
+
+
 def about_table(metadata: MetaData) -> Table:
     """The table that every database of Terra's has: what it is, by keys of which ``schema`` is one."""
     return Table("about", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
@@ -53,7 +61,8 @@ def explained(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise TerraError(
+        kind = DatabaseFull if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM else TerraError
+        raise kind(
             f"{engine.url.render_as_string()}: the database cannot be used: {error.orig}",
             hint="mend it, or put a good copy in its place; Terra does not replace it by an empty one",
         ) from error

@@ -119,26 +119,29 @@ class Operation:
 class Operations:
     """The operations of one daemon.
 
-    :param jobs: how many run at once; further ones wait.
+    :param jobs: how many run at once; further ones wait. As many removals run beside them.
     """
 
     def __init__(self, jobs: int) -> None:
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="operation")
+        self._removals = ThreadPoolExecutor(jobs, thread_name_prefix="removal")
         self._ending = ThreadPoolExecutor(1, thread_name_prefix="ending")
         self._waiting: dict[str, tuple[Future[None], Work]] = {}
         self._known: OrderedDict[str, Operation] = OrderedDict()
         self._lock = threading.Lock()
 
-    def start(self, kind: str, subject: str, work: Work) -> Operation:
+    def start(self, kind: str, subject: str, work: Work, *, removal: bool = False) -> Operation:
         """Begin a piece of work, or queue it.
 
         :param work: does it, and gives the result; is given where to report to.
+        :param removal: whether it only takes something away: it waits for its like, and never for work that waits for others.
         """
         operation = Operation(kind, subject)
+        pool = self._removals if removal else self._pool
         with self._lock:
             self._known[operation.id] = operation
             self._drop_old()
-            self._waiting[operation.id] = (self._pool.submit(copy_context().run, self._begin, operation, work), work)
+            self._waiting[operation.id] = (pool.submit(copy_context().run, self._begin, operation, work), work)
         return operation
 
     def cancel(self, identity: str) -> Operation:
@@ -180,6 +183,7 @@ class Operations:
         """Cancel everything, and wait until it has been undone."""
         self.cancel_all()
         self._pool.shutdown(wait=True)
+        self._removals.shutdown(wait=True)
         self._ending.shutdown(wait=True)
 
     def _begin(self, operation: Operation, work: Work) -> None:

@@ -237,6 +237,18 @@ def test_stopping_cancels_all_and_waits_for_the_end(gate: Gate) -> None:
     operations.stop()
 
 
+def test_a_removal_waits_for_no_other_work(gate: Gate) -> None:
+    operations = Operations(1)
+    running = operations.start("provision", "cm-01", gate)
+    assert gate.begun.wait(PATIENCE)
+    queued = operations.start("provision", "cm-02", works)
+    removed = operations.start("delete", "cm-03", works, removal=True)
+    assert said(removed)[-1][0] == "result"
+    assert [one.as_json()["state"] for one in (running, queued)] == ["running", "running"]
+    gate.open.set()
+    operations.stop()
+
+
 def test_an_unknown_operation_is_not_found(operations: Operations) -> None:
     with pytest.raises(NotFoundError, match="no operation 'x'"):
         operations.get("x")

@@ -44,6 +44,9 @@ _Model = TypeVar("_Model", bound=AttrsInstance)
 _Begun = dict[str, str]
 _Asked = Request[Any, Any, Any]
 
+_REMOVALS = ("delete", "stop", "kill")
+"""What only takes away, and waits for no image that is on its way."""
+
 
 @frozen(kw_only=True)
 class Context:
@@ -67,7 +70,7 @@ class Context:
             result = work(report)
             return self.shown(result) if isinstance(result, Record) else result
 
-        return begun(self.operations.start(kind, subject, done))
+        return begun(self.operations.start(kind, subject, done, removal=kind in _REMOVALS))
 
     def shown(self, record: Record) -> dict[str, Any]:
         """What a client is told of a container that was changed."""

@@ -1,0 +1,77 @@
+"""The mark beside the volumes: which database knows the machines that they belong to."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import structlog
+
+from terra_core.errors import TerraError
+
+_log = structlog.get_logger(__name__)
+_NAME = ".terra-database"
+_LONGEST = 4096
+_PURPOSE = "it says which database knows these volumes"
+
+
+def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> None:
+    """Refuse a database that is not the one of the machines whose volumes are here.
+
+    :param volumes: the directory of the volumes; it need not be there.
+    :param database: what the database is called, for errors.
+    :param identity: what it says it is; empty for one that is not there yet.
+    :param used: whether a machine was ever provisioned with it.
+    :raises TerraError: saying how to go on.
+    """
+    marked = _read(volumes / _NAME)
+    if marked == identity and identity:
+        return
+    hint = (
+        f"put the database back that belongs to them, or name it in controller.toml. If these machines are given up for good: "
+        f"end their services with terra controller --stop, move {volumes} away, and start again"
+    )
+    if marked:
+        what = "is another one" if used else "is empty"
+        raise TerraError(f"{database}: the database {what}, and {volumes} is of machines that it does not know", hint=hint)
+    if not used and (found := next(volumes.glob("*/*.lun"), None)):
+        unknown = f"{found} is the disk of a machine that it does not know"
+        raise TerraError(f"{database}: the database is empty, and {unknown}", hint=hint)
+
+
+def set_mark(volumes: Path, identity: str) -> None:
+    """Say beside the volumes which database knows them; where that cannot be written, the log has it."""
+    try:
+        if _read(volumes / _NAME) == identity:
+            return
+        volumes.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, staged = tempfile.mkstemp(prefix=f"{_NAME}-", dir=volumes)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{identity}\n")
+                file.flush()
+                os.fsync(descriptor)
+            Path(staged).replace(volumes / _NAME)
+        except BaseException:
+            Path(staged).unlink(missing_ok=True)
+            raise
+    except (OSError, TerraError) as error:
+        _log.warning("the volumes cannot be marked as those of this database", path=str(volumes), reason=str(error))
+
+
+def _read(path: Path) -> str:
+    """What a mark says; nothing where there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise TerraError(f"{path}: cannot be read: {error.strerror}", hint=_PURPOSE) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise TerraError(f"{path}: is no regular file", hint=_PURPOSE)
+        return os.read(descriptor, _LONGEST).decode(errors="replace").strip() or "nothing"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,113 @@
+"""A full disk under the database: machines can be deleted, and what cannot be done is said as what it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from terra_core.config.controller import Controller, Places
+from terra_core.controller import daemon
+from terra_core.controller.machines import Machines, Services
+from terra_core.errors import TerraError
+from terra_core.service.running import only_one
+from terra_core.system.mounts import mounted
+from tests.unit.controller.fakes import Site, World, fake_plugins, make_site
+
+COUNT = 20
+MB = 1024 * 1024
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Iterator[Places]:
+    """A root on a small disk."""
+    small = tmp_path / "small"
+    small.mkdir()
+    with mounted(Path("tmpfs"), small, filesystem="tmpfs", options=("size=40m",)):
+        yield Places(small)
+
+
+def site_of(places: Places) -> Site:
+    """A controller's parts, with the store as the daemon opens it."""
+    site = make_site(places.root, World())
+    site.store.close()
+    store = daemon.open_store(Controller(), places)
+    services = Services(
+        config=site.services.config, session=site.services.session, plugins=fake_plugins(site.world), store=store
+    )
+    return Site(site.world, places, services, Machines(services), site.operations)
+
+
+def fill(places: Places) -> None:
+    """Leave not a byte."""
+    descriptor = os.open(places.root / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for size in (MB, 4096, 1):
+        try:
+            while True:
+                os.write(descriptor, bytes(size))
+        except OSError:
+            continue
+    os.close(descriptor)
+
+
+def provide_many(site: Site) -> None:
+    for at in range(50):
+        site.begin(hostname=f"more-{at}", mac=f"02:00:00:00:01:{at:02x}")
+
+
+def test_machines_can_be_deleted(places: Places) -> None:
+    site = site_of(places)
+    names = [f"node-{at}" for at in range(COUNT)]
+    for at, name in enumerate(names):
+        site.provision(hostname=name, mac=f"02:00:00:00:00:{at:02x}")
+    site.store.keep_room()
+    fill(places)
+    with pytest.raises(TerraError, match="the database cannot be used: database or disk is full"):
+        provide_many(site)
+    for name in names:
+        site.delete(name)
+    assert not [record for record in site.store.all() if record.hostname in names]
+    site.operations.stop()
+    site.store.close()
+
+
+def test_the_room_is_taken_again_when_there_is_enough(places: Places) -> None:
+    site = site_of(places)
+    site.store.keep_room()
+    ballast = places.state / "terra.db.ballast"
+    assert ballast.stat().st_blocks * 512 >= 2 * MB
+    ballast.unlink()
+    fill(places)
+    site.store.keep_room()
+    assert not ballast.exists(), "the last bytes are left to others"
+    (places.root / "filler").unlink()
+    site.store.keep_room()
+    assert ballast.stat().st_blocks * 512 >= 2 * MB
+    site.operations.stop()
+    site.store.close()
+
+
+def test_a_controller_starts(places: Places) -> None:
+    site = site_of(places)
+    site.provision()
+    site.store.keep_room()
+    site.operations.stop()
+    site.store.close()
+    fill(places)
+    again = daemon.open_store(Controller(), places)
+    assert [record.hostname for record in again.all()] == ["cm-01"]
+    again.close()
+    with only_one(places, "controller"):
+        pass
+
+
+def test_what_cannot_be_written_is_no_defect(places: Places) -> None:
+    fill(places)
+    plugins = fake_plugins(World())
+    document = daemon.load_config(None, places, plugins)
+    with pytest.raises(TerraError, match=r"No space left on device|disk is full|disk I/O error|unable to open"):
+        daemon.run_controller(document, document.value, places, plugins)
+    with pytest.raises(TerraError):
+        daemon.stop_services(document, document.value, places, plugins)

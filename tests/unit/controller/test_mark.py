@@ -1,0 +1,146 @@
+"""Which database knows the machines whose volumes are here: another one, an empty one and a lost one are refused."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from terra_core.config.controller import Controller, Places
+from terra_core.controller.daemon import open_store
+from terra_core.errors import TerraError
+from tests.unit.controller.fakes import World, make_site
+
+GO_ON = "put the database back that belongs to them"
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """Those of a controller that has one machine."""
+    places = Places(tmp_path / "root")
+    start(places)
+    site = make_site(places.root, World())
+    site.provision()
+    site.operations.stop()
+    site.store.close()
+    return places
+
+
+def start(places: Places, database: str | None = None) -> None:
+    """Open the records as a controller does at its start."""
+    open_store(Controller(database=database), places).close()
+
+
+def refused(places: Places, database: str | None = None) -> str:
+    before = {path: path.read_bytes() for path in sorted(places.root.rglob("*")) if path.is_file()}
+    with pytest.raises(TerraError) as caught:
+        start(places, database)
+    assert GO_ON in caught.value.hint
+    assert "terra controller --stop" in caught.value.hint
+    after = {path: path.read_bytes() for path in sorted(places.root.rglob("*")) if path.is_file()}
+    assert {path for path in after if "other.db" not in path.name} == set(before), "nothing is made in its place"
+    return caught.value.message
+
+
+def remove_database(places: Places) -> None:
+    for path in places.state.glob("terra.db*"):
+        path.unlink()
+
+
+def test_its_own_is_opened_again(places: Places) -> None:
+    for _ in range(2):
+        start(places)
+    assert (places.iscsi / ".terra-database").stat().st_mode & 0o777 == 0o600
+
+
+def test_one_that_is_lost_is_not_replaced_by_an_empty_one(places: Places) -> None:
+    remove_database(places)
+    message = refused(places)
+    of_others = f"{places.iscsi} is of machines that it does not know"
+    assert message == f"{places.state / 'terra.db'}: the database is empty, and {of_others}"
+    assert not (places.state / "terra.db").exists()
+    assert refused(places) == message, "the second time, too"
+
+
+def test_an_empty_one_in_its_place_is_refused(places: Places) -> None:
+    remove_database(places)
+    (places.state / "terra.db").touch()
+    assert "the database is empty" in refused(places)
+    assert "the database is empty" in refused(places)
+
+
+def test_another_one_is_refused_empty_or_not(places: Places, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    assert "the database is empty" in refused(places, f"sqlite:///{other}")
+    elsewhere = Places(tmp_path / "elsewhere")
+    start(elsewhere)
+    site = make_site(elsewhere.root, World())
+    site.begin()
+    site.operations.stop()
+    site.store.close()
+    assert "the database is another one" in refused(places, f"sqlite:///{elsewhere.state / 'terra.db'}")
+
+
+def test_names_do_not_repeat_after_the_last_machine_has_gone(places: Places) -> None:
+    site = make_site(places.root, World())
+    site.delete()
+    site.operations.stop()
+    site.store.close()
+    remove_database(places)
+    assert "the database is empty" in refused(places)
+
+
+def test_machines_of_a_time_without_marks_are_found_by_their_disks(places: Places) -> None:
+    (places.iscsi / ".terra-database").unlink()
+    remove_database(places)
+    disk = places.iscsi / "cm-01/0.lun"
+    assert f"{disk} is the disk of a machine that it does not know" in refused(places)
+
+
+def test_a_database_of_a_time_without_marks_gets_one(places: Places) -> None:
+    (places.iscsi / ".terra-database").unlink()
+    connection = sqlite3.connect(places.state / "terra.db")
+    connection.execute("delete from about where key = 'identity'")
+    connection.commit()
+    connection.close()
+    start(places)
+    remove_database(places)
+    refused(places)
+
+
+def test_going_on_as_the_hint_says(places: Places, tmp_path: Path) -> None:
+    kept = {path.name: path.read_bytes() for path in places.state.glob("terra.db*")}
+    remove_database(places)
+    refused(places)
+    for name, content in kept.items():
+        (places.state / name).write_bytes(content)
+    start(places)
+    remove_database(places)
+    places.iscsi.rename(tmp_path / "given up")
+    start(places)
+    start(places)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "directory", "empty"])
+def test_a_mark_that_is_none_is_refused_and_not_waited_for(places: Places, kind: str, tmp_path: Path) -> None:
+    mark = places.iscsi / ".terra-database"
+    mark.rename(tmp_path / "mark")
+    if kind == "fifo":
+        os.mkfifo(mark)
+    elif kind == "link":
+        mark.symlink_to(tmp_path / "mark")
+    elif kind == "directory":
+        mark.mkdir()
+    else:
+        mark.touch()
+    with pytest.raises(TerraError):
+        start(places)
+
+
+def test_volumes_that_cannot_be_marked_keep_no_controller_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = Places(tmp_path)
+    places.iscsi.write_text("a file in the place of the directory")
+    start(places)
+    assert "cannot be marked" in capsys.readouterr().out
