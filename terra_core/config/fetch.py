@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 from terra_core.errors import TerraError
 
@@ -18,29 +19,53 @@ SIZE_LIMIT = 1024 * 1024
 TIME_LIMIT = 20.0
 """Seconds for a server to answer, and for the whole file to arrive."""
 _REDIRECTS = 5
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
 
 
 def fetch(url: str, *, seconds: float | None = None) -> tuple[str, bytes]:
     """Get a file; a redirect is followed to ``https://``, and to ``http://`` from ``http://`` only.
 
     :param url: an ``http://`` or ``https://`` URL.
-    :param seconds: how long it may take, :data:`TIME_LIMIT` when left out.
+    :param seconds: how long it may take in all, :data:`TIME_LIMIT` when left out.
     :returns: the URL as messages may show it, without user and password, and at most one byte more than :data:`SIZE_LIMIT`.
     :raises TerraError: when the server is not there, is too slow, or has no such file.
     """
-    import requests  # here, because most runs read a file
+    from terra_core.system.http import BoundedSession, read_body  # here, because most runs read a file
 
     name = _without_user(url)
     limit = TIME_LIMIT if seconds is None else seconds
     deadline = time.monotonic() + limit
-    with _explained(name, limit), requests.Session() as session:
-        session.max_redirects = _REDIRECTS
-        if url.lower().startswith("https://"):
-            session.adapters.pop("http://")  # plain HTTP is never a silent fall-back
-        session.headers["Accept-Encoding"] = "identity"
-        with session.get(url, timeout=limit, stream=True) as response:
-            _check(response, name)
-            return name, _body(response, deadline)
+    with _explained(name, limit), BoundedSession() as session, _answer(session, url, name, deadline) as response:
+        _check(response, name)
+        body = read_body(response, SIZE_LIMIT, max(deadline - time.monotonic(), 0))
+        if len(body) < min(int(response.headers.get("Content-Length", 0)), SIZE_LIMIT):
+            raise ConnectionError("the connection ended half-way")
+        return name, body
+
+
+def _answer(session: requests.Session, url: str, name: str, deadline: float) -> requests.Response:
+    """The answer at the end of all redirects, its body not read yet."""
+    from requests.utils import get_auth_from_url
+
+    user, password = get_auth_from_url(url)
+    first = urlsplit(_without_user(url))[:2]
+    for _ in range(_REDIRECTS + 1):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        auth = (user, password) if user and urlsplit(_without_user(url))[:2] == first else None
+        headers = {"Accept-Encoding": "identity"}
+        response = session.get(url, auth=auth, headers=headers, timeout=left, stream=True, allow_redirects=False)
+        target = response.headers.get("Location")
+        if response.status_code not in _REDIRECTED or not target:
+            return response
+        response.close()
+        before, url = urlsplit(url).scheme.lower(), urljoin(url, target)
+        if urlsplit(url).scheme.lower() not in ("https", before):
+            raise TerraError(
+                f"{name}: the server redirects to somewhere else than an http:// or https:// URL, or from https:// to http://"
+            )
+    raise TerraError(f"{name}: the server redirects more than {_REDIRECTS} times")
 
 
 def _check(response: requests.Response, name: str) -> None:
@@ -52,20 +77,6 @@ def _check(response: requests.Response, name: str) -> None:
         raise TerraError(f"{name}: the server compressed the file without being asked to")
 
 
-def _body(response: requests.Response, deadline: float) -> bytes:
-    data = b""
-    while len(data) <= SIZE_LIMIT:
-        piece = response.raw.read1(SIZE_LIMIT + 1 - len(data))
-        data += piece
-        if not piece:
-            break
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    if len(data) < min(int(response.headers.get("Content-Length", 0)), SIZE_LIMIT):
-        raise ConnectionError("the connection ended half-way")
-    return data
-
-
 @contextmanager
 def _explained(name: str, seconds: float) -> Iterator[None]:
     import requests
@@ -73,12 +84,6 @@ def _explained(name: str, seconds: float) -> Iterator[None]:
 
     try:
         yield
-    except requests.exceptions.InvalidSchema:
-        raise TerraError(
-            f"{name}: the server redirects to somewhere else than an http:// or https:// URL, or from https:// to http://"
-        ) from None
-    except requests.TooManyRedirects:
-        raise TerraError(f"{name}: the server redirects more than {_REDIRECTS} times") from None
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
         raise TerraError(f"{name}: the server took longer than {seconds:g} seconds") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -179,6 +180,65 @@ def test_a_server_that_trickles(server: Server) -> None:
             handler.close_connection = True
 
     assert refusal(server.on("/node.toml", trickle), 0.3) == "the server took longer than 0.3 seconds"
+
+
+def drip(handler: Handler, *pieces: bytes) -> None:
+    """Send pieces, and then the last one again and again, each within any limit of silence."""
+    try:
+        for piece in pieces[:-1]:
+            handler.wfile.write(piece)
+        while not handler.ended.wait(0.02):
+            handler.wfile.write(pieces[-1])
+    except OSError:
+        handler.close_connection = True
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"H"],
+        [b"HTTP/1.1 100 Continue\r\n\r\n"],
+        [b"HTTP/1.1 200 OK\r\nX: ", b"y"],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n#\r\n"],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"Trailer: x\r\n"],
+    ],
+    ids=["status", "continue", "header", "chunk-size", "chunks", "trailers"],
+)
+def test_a_server_that_drips(server: Server, pieces: list[bytes]) -> None:
+    url = server.on("/node.toml", lambda handler: drip(handler, *pieces))
+    before = time.monotonic()
+    assert refusal(url, 0.4) == "the server took longer than 0.4 seconds"
+    assert time.monotonic() - before < 3
+
+
+def test_redirects_that_each_keep_within_the_limit(server: Server) -> None:
+    def late(handler: Handler) -> None:
+        handler.ended.wait(0.15)
+        handler.give(b"", 302, Location="/slow")
+
+    assert refusal(server.on("/slow", late), 0.4) == "the server took longer than 0.4 seconds"
+
+
+def test_the_body_of_a_redirect_is_not_read(server: Server) -> None:
+    head = b"HTTP/1.1 302 Found\r\nLocation: /node.toml\r\nTransfer-Encoding: chunked\r\n\r\n"
+    server.on("/node.toml", lambda handler: handler.give(NODE))
+    assert fetch(server.on("/old", lambda handler: drip(handler, head, b"1\r\n#\r\n")), seconds=5)[1] == NODE
+
+
+@pytest.mark.parametrize("to", ["/node.toml", "http://{host}/node.toml", "http://localhost:{port}/node.toml"])
+def test_the_password_goes_along_a_redirect_on_the_same_host_only(server: Server, to: str) -> None:
+    told: list[str | None] = []
+
+    def look(handler: Handler) -> None:
+        told.append(handler.headers.get("Authorization"))
+        handler.give(NODE)
+
+    server.on("/node.toml", look)
+    host = server.base.removeprefix("http://")
+    url = server.redirect("/old", to.format(host=host, port=host.partition(":")[2])).replace("//", "//me:secret@")
+    fetch(url, seconds=5)
+    assert (told == [None]) == ("localhost" in to)
 
 
 def test_the_time_limit_of_the_loader_is_the_modules(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,74 @@
+"""An end to what another thread, or a library, waits in: one thread watches every deadline of the process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+
+class Deadline:
+    """A block that may last so long. A context manager, to be entered once or again after it was left.
+
+    Limits of single reads do not bound a whole: a peer that sends a byte now and then keeps within each of them for ever.
+
+    :param seconds: how long.
+    :param interrupt: ends what the block waits in, by shutting a connection down for instance; called in another thread, once,
+        and not after the block was left. Must be quick; an error of it is passed over.
+    """
+
+    def __init__(self, seconds: float, interrupt: Callable[[], object]) -> None:
+        self.seconds = seconds
+        self.passed = False
+        """Whether it came to that."""
+        self.interrupt = interrupt
+        self.at = 0.0
+
+    def __enter__(self) -> Self:
+        self.at = time.monotonic() + self.seconds
+        _watch.add(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _watch.discard(self)
+
+
+class _Watch:
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._deadlines: set[Deadline] = set()
+        self._thread: threading.Thread | None = None
+        self._next = 0.0
+
+    def add(self, deadline: Deadline) -> None:
+        with self._changed:
+            self._deadlines.add(deadline)
+            if self._thread is None or not self._thread.is_alive():  # in a process that was forked, it is not
+                self._thread = threading.Thread(target=self._work, daemon=True, name="deadlines")
+                self._next = 0.0
+                self._thread.start()
+            elif deadline.at < self._next:
+                self._changed.notify()
+
+    def discard(self, deadline: Deadline) -> None:
+        with self._changed:
+            self._deadlines.discard(deadline)
+
+    def _work(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for deadline in [one for one in self._deadlines if one.at <= now]:
+                    self._deadlines.discard(deadline)
+                    deadline.passed = True
+                    with suppress(Exception):
+                        deadline.interrupt()
+                # Most deadlines are gone long before they would pass: to look at them then costs less than to follow them.
+                self._next = min((one.at for one in self._deadlines), default=now + 3600.0)
+                self._changed.wait(self._next - now)
+
+
+_watch = _Watch()
