@@ -14,7 +14,10 @@ from attrs import define, field
 
 from terra_core.errors import TerraError
 from terra_core.image import Descriptor, ImageError
-from terra_docker.endpoint import Endpoint, check_encoding, translated
+from terra_core.system.deadline import Deadline
+from terra_core.system.http import hang_up
+from terra_docker.answers import check_encoding, translated
+from terra_docker.endpoint import Endpoint
 from terra_docker.transport import Unreachable
 
 if TYPE_CHECKING:
@@ -30,6 +33,10 @@ _PACE_SECONDS = 60.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:([0-9]{1,19})|\*)")
+
+
+class TooSlow(Unreachable):
+    """A host that sends, and so slowly that the end is not worth waiting for."""
 
 
 class Stopped(Exception):  # noqa: N818  # no error: nobody wants the rest any more
@@ -181,7 +188,7 @@ class Download:
                 self._pool.go_on()
                 if self.available - before >= _WORTH:
                     failures, pause = 0, _FIRST_PAUSE
-                failures += 1
+                failures += _ATTEMPTS // 2 if isinstance(error, TooSlow) else 1
                 if len(self._hosts) > 1:
                     self._pool.gone.update([self._hosts[0]] if isinstance(error, Unreachable) else [])
                     self._hosts.popleft()
@@ -197,9 +204,8 @@ class Download:
         headers = {"Range": f"bytes={self.available}-"} if self.available else {}
         answer = self._ask(host, headers)
         with self._pool.answering(answer):
-            check_encoding(answer, host.name)
             skipped, end = self._extent(answer, host)
-            for piece in _pieces(answer):
+            for piece in _pieces(answer, host.name):
                 dropped = min(skipped, len(piece))
                 skipped -= dropped
                 self._take(memoryview(piece)[dropped:], host)
@@ -227,6 +233,8 @@ class Download:
             if found is None or first != self.available or not first < end <= size or found[3] not in (None, str(size)):
                 raise ImageError(f"{host.name} sent another part of {self.descriptor.digest} than it was asked for")
         length = answer.headers.get("Content-Length")
+        if length != str(end - first):  # some storage says of a layer that is compressed that it compressed it
+            check_encoding(answer, host.name)
         if length is not None and length != str(end - first):
             raise ImageError(f"{host.name} has {length[:20]!a} bytes of {self.descriptor.digest} to send, not the rest")
         return self.available - first, end
@@ -244,17 +252,24 @@ class Download:
         self._publish(at - self.available)
 
 
-def _pieces(answer: requests.Response) -> Iterator[bytes]:
-    """The body, at a pace that is worth waiting for."""
-    since, received = time.monotonic(), 0
+def _pieces(answer: requests.Response, name: str) -> Iterator[bytes]:
+    """The body, at a pace that is worth waiting for; what the reader takes its time over does not count."""
+    left, missing = _PACE_SECONDS, _WORTH
     while True:
-        with translated(answer):
-            piece: bytes = answer.raw.read1(_PIECE, decode_content=False)
+        before = time.monotonic()
+        with Deadline(left, lambda: hang_up(answer)) as deadline:
+            try:
+                with translated(answer):
+                    piece: bytes = answer.raw.read1(_PIECE, decode_content=False)
+            except Unreachable:
+                if not deadline.passed:
+                    raise
+        if deadline.passed:
+            raise TooSlow(f"{name} is too slow: it sends less than {_WORTH >> 10} KiB in {_PACE_SECONDS:g} seconds")
         if not piece:
             return
-        received += len(piece)
-        if time.monotonic() - since > _PACE_SECONDS:
-            if received < _WORTH:
-                raise Unreachable(f"the server sends less than {_WORTH} bytes in {_PACE_SECONDS:g} seconds")
-            since, received = time.monotonic(), 0
+        left -= time.monotonic() - before
+        missing -= len(piece)
+        if missing <= 0:
+            left, missing = _PACE_SECONDS, _WORTH
         yield piece

@@ -14,6 +14,7 @@ import requests
 
 from terra_core.errors import TerraError
 from terra_core.image import Descriptor, ImageError
+from terra_core.system.http import hang_up
 from terra_docker.attention import POLL_SECONDS, Attention, explained, in_words
 from terra_docker.download import Download, Stopped
 from terra_docker.endpoint import Endpoint
@@ -68,7 +69,7 @@ class Downloads:
             answers = list(self._answers)
             self.changed.notify_all()
         for answer in answers:
-            _hang_up(answer)
+            hang_up(answer)
         with self.changed:
             # A thread that still waits for an answer finds out when it comes, and then touches nothing any more.
             self.changed.wait_for(lambda: not any(download.busy for download in self._all.values()), _LAST_MOMENTS)
@@ -169,13 +170,6 @@ class Downloads:
             with self.changed:
                 self._fault = self._fault or error
                 self.changed.notify_all()
-
-
-def _hang_up(answer: requests.Response) -> None:
-    try:
-        answer.raw.shutdown()
-    except (OSError, RuntimeError, ValueError, AttributeError):  # it has come to its end by itself
-        return
 
 
 class Reading:

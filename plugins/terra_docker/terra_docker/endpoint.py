@@ -11,21 +11,20 @@ from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import requests
-import urllib3
 
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.image import ImageError
 from terra_core.image.structure import DOCUMENT_BYTES, read_document
+from terra_docker.answers import short_body
 from terra_docker.challenge import Challenge, read_challenges
 from terra_docker.credentials import Credentials, stored_credentials
 from terra_docker.settings import Docker
-from terra_docker.transport import Content, Place, PlainHttp, Transport, Unreachable, failure
+from terra_docker.transport import Content, Headers, Place, PlainHttp, Transport, Unreachable
 
 T = TypeVar("T")
 
 _HUB = "docker.io"
 _HUB_HOST = "registry-1.docker.io"
-_DOCUMENT_SECONDS = 60.0
 _ATTEMPTS = 4
 _FIRST_PAUSE = 0.3
 _LONGEST_PAUSE = 30.0
@@ -70,25 +69,24 @@ class Endpoint:
         """
 
         def get() -> tuple[bytes, str]:
-            with self.open(what, {"Accept": ", ".join(accept)}) as response:
+            with self.open(what, {"Accept": accept}) as response:
                 self._check_document(response)
-                return self._content(response, DOCUMENT_BYTES), _content_type(response)
+                return short_body(response, DOCUMENT_BYTES, self.name), _content_type(response)
 
         return repeated(get, attempts)
 
     def digest(self, tag: str, accept: tuple[str, ...]) -> str:
-        """The digest that the registry says a tag has; nothing when it does not say.
+        """The digest that the registry says a tag has; nothing when it does not say, or knows no such question.
 
         :param accept: the media types that will do: a registry may have another document for others.
         """
-
-        def get() -> str:
-            with self.open(f"manifests/{tag}", {"Accept": ", ".join(accept)}, method="HEAD") as response:
+        try:
+            with self.open(f"manifests/{tag}", {"Accept": accept}, method="HEAD") as response:
                 return response.headers.get("Docker-Content-Digest", "")
+        except TerraError:  # whoever asks for the document itself is told what is wrong
+            return ""
 
-        return repeated(get, _ATTEMPTS)
-
-    def open(self, what: str, headers: Mapping[str, str], *, method: str = "GET") -> requests.Response:
+    def open(self, what: str, headers: Headers, *, method: str = "GET") -> requests.Response:
         """Ask for something, once, and give the answer of status 200 or 206, its body not read yet.
 
         :raises Unreachable: when the registry does not answer, or is too busy.
@@ -100,7 +98,7 @@ class Endpoint:
         self,
         method: str,
         what: str,
-        headers: Mapping[str, str],
+        headers: Headers,
         *,
         accept: Collection[int],
         content: Callable[[], Content] | None = None,
@@ -110,7 +108,7 @@ class Endpoint:
 
         :param what: the end of the path, or a URL that the registry gave; only the registry itself is told who asks.
         :param content: gives what is sent, from its beginning.
-        :param silence: how many seconds the registry may say nothing; SILENCE_SECONDS of the transport when left out.
+        :param silence: as for :meth:`Transport.send`.
         :raises Unreachable: when the registry does not answer, or is too busy.
         :raises TerraError: when it refuses.
         """
@@ -134,7 +132,7 @@ class Endpoint:
         self,
         method: str,
         what: str,
-        headers: Mapping[str, str],
+        headers: Headers,
         authorization: str,
         body: Content | None,
         silence: float | None,
@@ -191,7 +189,7 @@ class Endpoint:
         place = self._transport.place_of(realm)
         if place.scheme == "http" and not self._transport.trusts(place):
             raise TerraError(f"the registry {self.name} names a token service without TLS, {place}, which is not asked")
-        fields = {"service": challenge.parameters.get("service", "")}
+        fields = {"service": service} if (service := challenge.parameters.get("service")) else {}
         if credentials is not None and not self._may_know(place):
             credentials = None
         with self._ask_for_token(realm, fields, credentials) as response:
@@ -199,8 +197,8 @@ class Endpoint:
                 raise self._refused(f"its token service {place.netloc} answered {response.status_code}")
             if response.status_code != 200:
                 raise self._refusal(response)
-            answer = read_document(self._content(response, _TOKEN_BYTES), f"the answer of {place}")
-        token = answer["token"] if answer["token"] else answer["access_token"]
+            answer = read_document(short_body(response, _TOKEN_BYTES, self.name), f"the answer of {place}")
+        token = answer["token"] if answer["token"].value else answer["access_token"]
         if not _TOKEN.fullmatch(token.text()):
             raise TerraError(f"{place}: gave no token that could be used")
         return token.text()
@@ -221,20 +219,6 @@ class Endpoint:
     def _check_document(self, response: requests.Response) -> None:
         if _content_type(response) in ("text/html", "application/xhtml+xml"):
             raise ImageError(f"{self.name} sent a web page where a registry sends a document", hint="is that a registry?")
-
-    def _content(self, response: requests.Response, most: int) -> bytes:
-        """The whole body, which must be short and come soon."""
-        check_encoding(response, self.name)
-        deadline = time.monotonic() + _DOCUMENT_SECONDS
-        content = b""
-        with translated(response):
-            while piece := response.raw.read1(most + 1 - len(content), decode_content=False):
-                content += piece
-                if len(content) > most:
-                    raise ImageError(f"{self.name} sent a document of more than {most} bytes")
-                if time.monotonic() > deadline:
-                    raise Unreachable(f"{self.name} took longer than {_DOCUMENT_SECONDS:g} seconds over a short document")
-        return content
 
     def _refusal(self, response: requests.Response) -> TerraError:
         status, said = response.status_code, self._said(response)
@@ -257,7 +241,7 @@ class Endpoint:
 
     def _said(self, response: requests.Response) -> str:
         try:
-            answer = read_document(self._content(response, 1 << 16), "")
+            answer = read_document(short_body(response, 1 << 16, self.name), "")
             text = next(item["message"].text() for item in answer["errors"].items())
         except (TerraError, StopIteration):
             text = ""
@@ -268,30 +252,8 @@ class Endpoint:
         return TerraError(f"the registry {self.name} refused it: {why}", hint=f"log in: docker login {self.name}")
 
 
-class translated:  # noqa: N801  # used as a function
-    """Turns what goes wrong while a body is read into :class:`Unreachable`, and closes the answer then."""
-
-    def __init__(self, response: requests.Response) -> None:
-        self._response = response
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, urllib3.exceptions.HTTPError | OSError | ValueError | AttributeError):
-            self._response.close()
-            parts = urlsplit(self._response.url)
-            raise failure(Place(parts.scheme, parts.netloc), error) from error
-
-
 def _content_type(response: requests.Response) -> str:
     return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-
-def check_encoding(response: requests.Response, name: str) -> None:
-    """Refuse a body that was compressed on the way: nobody asked for that, and its length and digest would be others."""
-    if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-        raise ImageError(f"{name} compressed what it sent, which nobody had asked it to")
 
 
 def repeated(work: Callable[[], T], attempts: int) -> T:

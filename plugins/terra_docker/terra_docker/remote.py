@@ -124,7 +124,8 @@ class Remote:
         """
         if descriptor.size > DOCUMENT_BYTES:
             raise ImageError(f"{descriptor.digest}: {descriptor.size} bytes; more than {DOCUMENT_BYTES} are refused")
-        content, _ = self.fetch(f"{kind}/{descriptor.digest}", (descriptor.media_type,), descriptor.digest)
+        accept = (descriptor.media_type,) if kind == "manifests" else (descriptor.media_type, "*/*")
+        content, _ = self.fetch(f"{kind}/{descriptor.digest}", accept, descriptor.digest)
         if len(content) != descriptor.size:
             raise ImageError(f"{descriptor.digest}: {len(content)} bytes, where its descriptor says {descriptor.size}")
         return Document(descriptor, content)

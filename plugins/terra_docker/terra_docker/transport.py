@@ -1,7 +1,8 @@
 """HTTP as a registry's client needs it: which host may be told what, over which scheme, and what its failures mean.
 
 Every redirect is looked at here: to https:// always, to http:// only where ``[docker] insecure`` lists the host, and with the
-``Authorization`` header only to the place that it was made for.
+``Authorization`` header only to the interface of the registry that it was made for. Storage at the same host has an
+authorization of its own in the URL, and refuses two.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -19,10 +20,10 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import requests
 import urllib3
 from attrs import frozen
-from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from terra_core.errors import TerraError
+from terra_core.system.http import BoundedAdapter, BoundedSession
 from terra_docker.settings import Docker
 
 CONNECT_SECONDS = 10.0
@@ -34,7 +35,13 @@ _CONNECTIONS = 8
 _CERTIFICATES = Path("/etc/docker/certs.d")
 _PLACE = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]+)?|\[[0-9a-fA-F:.]+\](?::[0-9]+)?")
 _PORTS = {"http": 80, "https": 443}
+_INTERFACE = "/v2/"
+_REFUSED = frozenset({400, 401, 403})
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
+
+
+Headers = Mapping[str, str | Sequence[str]]
+"""Header fields; a sequence is sent as so many lines, since some servers look at lines as a whole."""
 
 
 class Unreachable(TerraError):  # noqa: N818  # says what the server is, as NotFound would
@@ -109,7 +116,7 @@ class Transport:
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str],
+        headers: Headers,
         *,
         authorization: str = "",
         body: Mapping[str, str] | Content | None = None,
@@ -117,19 +124,21 @@ class Transport:
     ) -> requests.Response:
         """Send a request and follow where it leads.
 
-        :param authorization: told to the place of ``url`` and to no other.
+        :param authorization: told to the place of ``url`` and to no other; along a redirect, to the registry's interface there.
         :param body: the fields of a form, for POST, or what is uploaded; that is sent to nobody else.
-        :param silence: how many seconds the server may say nothing; SILENCE_SECONDS when left out.
+        :param silence: how many seconds the server may say nothing, and how many the head of the answer may take in all;
+            :data:`SILENCE_SECONDS` when left out.
         :returns: the answer of any status, its body not read yet; for the caller to close.
         :raises Unreachable: when there is none.
         :raises TerraError: when it leads to where it must not.
         """
         first = place = self.place_of(url)
-        for _ in range(_REDIRECTS + 1):
-            own = {**headers, "Accept-Encoding": "identity"}
-            if authorization and place == first:
-                own["Authorization"] = authorization
-            response = self._send(method, url, place, own, body, silence)
+        told = authorization
+        for hop in range(_REDIRECTS + 1):
+            response = self._send(method, url, place, headers, told, body, silence)
+            if hop and authorization and place == first and response.status_code in (_REFUSED if told else {401}):
+                response.close()  # the path has not said right whether this is the registry or its storage
+                response = self._send(method, url, place, headers, "" if told else authorization, body, silence)
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTED or not target:
                 return response
@@ -138,6 +147,7 @@ class Transport:
                 raise TerraError(f"{place}: redirects what was sent to it alone, which is not followed")
             url = joined(url, target)
             place = self._next_place(place, url)
+            told = authorization if place == first and _INTERFACE in urlsplit(url).path else ""
         raise TerraError(f"{first}: redirects more than {_REDIRECTS} times")
 
     def place_of(self, url: str) -> Place:
@@ -166,13 +176,22 @@ class Transport:
         method: str,
         url: str,
         place: Place,
-        headers: Mapping[str, str],
+        headers: Headers,
+        authorization: str,
         body: Mapping[str, str] | Content | None,
         silence: float | None,
     ) -> requests.Response:
         session = self._session(place)
+        fields = urllib3.HTTPHeaderDict({"Accept-Encoding": "identity"})
+        if authorization:
+            fields["Authorization"] = authorization
+        for name, value in headers.items():
+            for line in [value] if isinstance(value, str) else value:
+                fields.add(name, line)
         try:
-            request = session.prepare_request(requests.Request(method, url, headers=headers, data=body))
+            request = session.prepare_request(requests.Request(method, url, data=body))
+            kept = urllib3.HTTPHeaderDict({name: value for name, value in request.headers.items() if name not in fields})
+            request.headers = kept | fields  # type: ignore[assignment]  # requests' own cannot hold a field twice
             return session.send(
                 request,
                 stream=True,
@@ -192,7 +211,7 @@ class Transport:
             return session
 
     def _make_session(self, place: Place) -> requests.Session:
-        session = _Session()
+        session = BoundedSession()
         session.trust_env = False  # ~/.netrc holds credentials for others
         session.headers["User-Agent"] = "terra"
         session.cookies.set_policy(_NoCookies())
@@ -202,17 +221,12 @@ class Transport:
         return session
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Find none: requests would read the whole body of the answer, however long it is, before it looks at it."""
-
-
 class _NoCookies(DefaultCookiePolicy):
     def set_ok(self, cookie: object, request: object) -> bool:
         return False
 
 
-class _Adapter(HTTPAdapter):
+class _Adapter(BoundedAdapter):
     """Checks certificates against what the system trusts, where requests would take a list of its own."""
 
     def __init__(self, context: ssl.SSLContext) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -12,15 +13,17 @@ from attrs import define, frozen
 
 from terra_core.config.values import ImageReference
 from terra_core.errors import TerraError
-from terra_core.image import Descriptor, Layout
+from terra_core.image import Descriptor, Layout, is_digest, parse_digest
 from terra_core.system.progress import Event, Report
 from terra_docker.endpoint import Endpoint, repeated
 from terra_docker.settings import Docker
-from terra_docker.transport import Transport, joined
+from terra_docker.transport import PlainHttp, Transport, Unreachable, joined
 
 _ATTEMPTS = 4
 _SILENCE_SECONDS = 300.0
 """A registry can take its time over a large layer that it has got all of."""
+_DONE = range(200, 300)
+"""Registries answer with other codes of success than the specification names, and clients take them."""
 _BETWEEN_REPORTS = 1 << 20
 _UPLOADS = "blobs/uploads/"
 
@@ -47,25 +50,42 @@ class Repository:
 
         :raises TerraError: when it does not.
         """
-        repeated(lambda: self._ask("HEAD", f"manifests/{self.reference.tag}", 200, 404).close(), _ATTEMPTS)
+
+        def ask() -> None:
+            try:
+                self._ask("HEAD", f"manifests/{self.reference.tag}", 200, 404).close()
+            except (PlainHttp, Unreachable):
+                raise
+            except TerraError:  # some registries know no HEAD, or do not show who may write what there is
+                self._cancel(self._begin())
+
+        repeated(ask, _ATTEMPTS)
 
     def has(self, blob: Descriptor) -> bool:
-        """Whether a blob is there."""
+        """Whether a blob is there, as far as the registry says; one that is there and sent again does no harm."""
 
         def look() -> bool:
             with self._ask("HEAD", f"blobs/{blob.digest}", 200, 404) as answer:
                 return answer.status_code == 200
 
-        return repeated(look, _ATTEMPTS)
+        try:
+            return repeated(look, _ATTEMPTS)
+        except Unreachable:
+            raise
+        except TerraError:
+            return False
 
     def take_over(self, blob: Descriptor, source: str) -> bool:
         """Have the registry take a blob over from another repository of its own; says whether it did."""
         asked = urlencode({"mount": str(blob.digest), "from": source})
-        with self._ask("POST", f"{_UPLOADS}?{asked}", 201, 202) as answer:
-            if answer.status_code == 201:
-                return True
-            begun = self._place(answer)
-        self._ask("DELETE", begun, 200, 202, 204, 404, 405).close()
+        try:
+            with self._ask("POST", f"{_UPLOADS}?{asked}", *_DONE) as answer:
+                if answer.status_code == 201:
+                    return True
+                begun = self._place(answer)
+        except TerraError:
+            return False
+        self._cancel(begun)
         return False
 
     def upload(self, blob: Descriptor, content: Callable[[], Body]) -> None:
@@ -75,10 +95,9 @@ class Repository:
         """
 
         def send() -> None:
-            with self._ask("POST", _UPLOADS, 202) as answer:
-                begun = self._place(answer)
+            begun = self._begin()
             begun += f"{'&' if urlsplit(begun).query else '?'}digest={quote(str(blob.digest))}"
-            self._ask("PUT", begun, 201, kind="application/octet-stream", content=content).close()
+            self._ask("PUT", begun, *_DONE, kind="application/octet-stream", content=content).close()
 
         repeated(send, _ATTEMPTS)
 
@@ -87,12 +106,22 @@ class Repository:
 
         def send() -> str:
             where = f"manifests/{self.reference.tag}"
-            with self._ask("PUT", where, 201, kind=manifest.media_type, content=content) as answer:
+            with self._ask("PUT", where, *_DONE, kind=manifest.media_type, content=content) as answer:
                 return answer.headers.get("Docker-Content-Digest", str(manifest.digest))
 
         taken = repeated(send, _ATTEMPTS)
-        if taken != str(manifest.digest):
+        if is_digest(taken) and parse_digest(taken).algorithm == manifest.digest.algorithm and taken != str(manifest.digest):
             raise TerraError(f"the registry {self.reference.registry} took {taken} where {manifest.digest} was sent")
+
+    def _begin(self) -> str:
+        """Begin an upload; gives its place."""
+        with self._ask("POST", _UPLOADS, *_DONE) as answer:
+            return self._place(answer)
+
+    def _cancel(self, begun: str) -> None:
+        """Give an upload up; a registry that knows no such thing forgets it by itself."""
+        with suppress(TerraError):
+            self._ask("DELETE", begun, *_DONE).close()
 
     def _ask(
         self, method: str, what: str, *accept: int, kind: str = "", content: Callable[[], Body] | None = None

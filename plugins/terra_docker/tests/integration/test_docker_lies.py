@@ -26,7 +26,7 @@ from terra_core.system import process
 from terra_core.system.process import interruption, run
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.waiting import wait_until
-from terra_docker import download, endpoint, transport
+from terra_docker import answers, download, endpoint, transport
 from terra_docker.pull import pulled
 from terra_docker.settings import Docker
 
@@ -42,7 +42,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(endpoint, "_LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(download, "_LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(transport, "SILENCE_SECONDS", 1.0)
-    monkeypatch.setattr(endpoint, "_DOCUMENT_SECONDS", 1.0)
+    monkeypatch.setattr(answers, "DOCUMENT_SECONDS", 1.0)
     monkeypatch.setattr(download, "_PACE_SECONDS", 1.0)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
 
@@ -222,7 +222,7 @@ BLOB = gzip.compress(BIG, mtime=0)
         (lambda asked: chunked(asked, iter([BLOB, b"more"])), "sent more than"),
         (lambda asked: chunked(asked, endless(asked)), "sent more than"),
         (lambda asked: chunked(asked, iter([BLOB[:-1], b"x"])), "something else"),
-        (lambda asked: asked.say(200, BLOB, more={"Content-Encoding": "gzip"}), "compressed what it sent"),
+        (lambda asked: asked.say(200, gzip.compress(BLOB), more={"Content-Encoding": "gzip"}), "compressed what it sent"),
         (lambda asked: asked.say(206, BLOB, more={"Content-Range": "bytes 5-9/10"}), "another part"),
         (lambda asked: asked.say(206, BLOB), "another part"),
         (lambda asked: asked.say(418), "answered 418"),
@@ -252,7 +252,7 @@ def test_a_blob_that_is_not_as_announced(
         (lambda asked: asked.say(200, b'{"schemaVersion": 2, "schemaVersion": 2}'), "twice"),
         (lambda asked: asked.say(200, b"[" * 100_000), "JSON|nested"),
         (lambda asked: asked.say(200, b'{"schemaVersion": 1}'), "schemaVersion 1"),
-        (lambda asked: asked.say(200, b"{}", more={"Content-Encoding": "gzip"}), "compressed"),
+        (lambda asked: asked.say(200, b"{}", more={"Content-Encoding": "br"}), "compressed"),
         (lambda asked: asked.say(200, b'{"manifests": [], "layers": []}'), "manifests|layers|schemaVersion"),
         (lambda asked: asked.say(500, b"oops"), "answered 500"),
         (lambda asked: asked.say(503, more={"Retry-After": "0"}), "answered 503"),
