@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import http.client
-import io
 import json
+import math
 import os
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from terra_core.config.controller import API_PORT, Places
+from terra_core.config.structure import StructureError, structure
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.service.events import parse_events
 from terra_core.service.tokens import read_token
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.signals import deferred
+from terra_core.system.timed_socket import TimedSocket, TimeLeft, shake_hands
 
 _CONNECT_SECONDS = 5
-_ANSWER_SECONDS = 60
+_SILENCE_SECONDS = 60
+_HEAD_SECONDS = 90
+_BODY_SECONDS = 300
+_LINE_SECONDS = 60
+_ANSWER_LIMIT = 64 * 1024 * 1024
+_REFUSAL_LIMIT = 1024 * 1024
 _CHUNK = 65536
 _KINDS: Mapping[str, type[TerraError]] = {kind.__name__: kind for kind in (ConflictError, NotFoundError, InterruptedWork)}
 
@@ -75,6 +83,7 @@ class Client:
     def stream(self, path: str) -> Iterator[bytes]:
         """What the daemon sends at ``path``, as it comes; it has to send something every minute."""
         with self._asked("GET", path) as answer:
+            answer.time.set(math.inf)  # what it says may come without end; its silence ends it
             try:
                 while data := answer.read1(_CHUNK):
                     yield data
@@ -108,16 +117,29 @@ class Client:
         with self._asked("GET", f"/v1/operations/{operation}/events") as stream:
             for kind, data in self._messages(stream):
                 if kind == "progress":
-                    report(Event(**data))
+                    report(self._event(data))
                 elif kind in ("result", "problem"):
                     return kind, data
         raise self._cut_off()
 
-    def _messages(self, stream: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
+    def _messages(self, stream: _Answer) -> Iterator[tuple[str, Any]]:
+        def allow() -> None:
+            stream.time.set(_LINE_SECONDS)  # the work may take as long as it likes, and has to say something now and then
+
+        allow()
         try:
-            yield from _events(stream)
+            yield from parse_events(iter(lambda: stream.read1(_CHUNK), b""), allow)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._cut_off() from error
+
+    def _event(self, data: Any) -> Event:  # JSON
+        try:
+            return structure(data, Event)
+        except StructureError:
+            raise self._stranger() from None
+
+    def _stranger(self) -> TerraError:
+        return TerraError(f"{self.url}: what answers there is no {self._service.name}", hint="is the address right?")
 
     def _cut_off(self) -> TerraError:
         hint = f"see what became of it: {self._service.listing}"
@@ -126,14 +148,13 @@ class Client:
     def _request(self, method: str, path: str, body: object = None) -> Any:  # JSON
         try:
             with self._asked(method, path, None if body is None else self._encoded(body)) as answer:
-                content = answer.read()
+                content = answer.whole(_ANSWER_LIMIT)
         except (OSError, http.client.HTTPException) as error:
             raise TerraError(f"{self.url}: the connection ended: {error}") from error
         try:
             return json.loads(content) if content else None
-        except ValueError:
-            wrong = f"{self.url}: what answers there is no {self._service.name}"
-            raise TerraError(wrong, hint="is the address right?") from None
+        except (ValueError, RecursionError):
+            raise self._stranger() from None
 
     def _encoded(self, body: object) -> bytes:
         try:
@@ -142,7 +163,7 @@ class Client:
             raise TerraError(f"{self.url}: this cannot be sent as JSON: {error}") from None
 
     @contextmanager
-    def _asked(self, method: str, path: str, body: bytes | None = None) -> Iterator[http.client.HTTPResponse]:
+    def _asked(self, method: str, path: str, body: bytes | None = None) -> Iterator[_Answer]:
         """The answer to a request, before its content is read; a redirect is no answer, and no proxy sees the token."""
         headers = {"Authorization": f"Bearer {self.token}", **({} if body is None else {"Content-Type": "application/json"})}
         with ExitStack() as stack:
@@ -151,9 +172,10 @@ class Client:
                 stack.enter_context(closing(connection))
                 connection.connect()
                 if connection.sock is not None:
-                    connection.sock.settimeout(_ANSWER_SECONDS)
+                    connection.sock.settimeout(_SILENCE_SECONDS)
                 connection.request(method, f"{prefix}{path}", body=body, headers=headers)
-                answer = stack.enter_context(connection.getresponse())
+                answer = cast("_Answer", stack.enter_context(connection.getresponse()))
+                answer.time.set(_BODY_SECONDS)
             if answer.status >= 300:
                 raise error_of(_document(f"{self.url}{path}", answer))
             yield answer
@@ -175,10 +197,49 @@ class Client:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("is no http:// or https:// URL")
         if parts.scheme == "http":
-            return http.client.HTTPConnection(parts.hostname, parts.port, timeout=_CONNECT_SECONDS), parts.path
-        return http.client.HTTPSConnection(
-            parts.hostname, parts.port, timeout=_CONNECT_SECONDS, context=tls_context()
-        ), parts.path
+            return _Plain(parts.hostname, parts.port, timeout=_CONNECT_SECONDS), parts.path
+        return _Secure(parts.hostname, parts.port, timeout=_CONNECT_SECONDS, context=tls_context()), parts.path
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose sender has a limited time for its head, and then for what :attr:`time` is set for."""
+
+    def __init__(self, connection: socket.socket, *args: Any, **kwargs: Any) -> None:  # http.client's own
+        self.time = TimeLeft()
+        self.time.set(_HEAD_SECONDS)
+        timed: Any = TimedSocket(connection, _SILENCE_SECONDS, self.time)  # as much of a socket as is asked for
+        super().__init__(timed, *args, **kwargs)
+
+    def whole(self, limit: int) -> bytes:
+        """All of its content.
+
+        :param limit: in bytes.
+        :raises OSError: when it has more, or takes too long.
+        """
+        content = self.read(limit + 1)
+        if len(content) > limit:
+            raise OSError(f"the answer is larger than {limit // 1024**2} MiB")
+        if self.length:
+            raise http.client.IncompleteRead(content, self.length)
+        return content
+
+
+class _Plain(http.client.HTTPConnection):
+    response_class = _Answer
+
+
+class _Secure(http.client.HTTPSConnection):
+    response_class = _Answer
+
+    def __init__(self, *args: Any, context: ssl.SSLContext, **kwargs: Any) -> None:  # http.client's own
+        super().__init__(*args, context=context, **kwargs)
+        self._tls = context
+
+    def connect(self) -> None:
+        """Connect, and make the handshake within the same time; the library would wait for every byte of it anew."""
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+        shake_hands(self.sock, _CONNECT_SECONDS)
 
 
 def tls_context() -> ssl.SSLContext:
@@ -201,34 +262,22 @@ def bearer_token(token: str | None = None) -> str:
     return token
 
 
-def error_of(document: Mapping[str, Any]) -> TerraError:
+def error_of(document: object) -> TerraError:
     """The error that a problem document stands for."""
-    if document.get("problems"):
-        return ConfigError([str(problem) for problem in document["problems"]])
-    kind = _KINDS.get(str(document.get("title")), TerraError)
-    return kind(str(document.get("detail", "the daemon gave no reason")), hint=str(document.get("hint", "")))
+    found: Mapping[str, Any] = document if isinstance(document, Mapping) else {}
+    problems = found.get("problems")
+    if problems and isinstance(problems, list):
+        return ConfigError([str(problem) for problem in problems])
+    kind = _KINDS.get(str(found.get("title")), TerraError)
+    return kind(str(found.get("detail", "the daemon gave no reason")), hint=str(found.get("hint", "")))
 
 
-def _document(url: str, answer: http.client.HTTPResponse) -> Mapping[str, Any]:
-    with suppress(ValueError, OSError, http.client.HTTPException):
-        document = json.loads(answer.read())
+def _document(url: str, answer: _Answer) -> Mapping[str, Any]:
+    with suppress(ValueError, RecursionError, OSError, http.client.HTTPException):
+        document = json.loads(answer.whole(_REFUSAL_LIMIT))
         if isinstance(document, dict):
             return document
     return {"detail": f"{url}: {answer.status} {answer.reason}"}
-
-
-def _events(stream: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
-    """Server-sent events as the HTML standard has them (section 9.2), as far as Terra's daemons use them."""
-    kind, data = "message", ""
-    for line in (raw.rstrip("\n") for raw in io.TextIOWrapper(stream, encoding="utf-8")):
-        name, _, value = line.partition(":")
-        if name == "event":
-            kind = value.strip()
-        elif name == "data":
-            data += value.strip()
-        elif not line and data:
-            yield kind, json.loads(data)
-            kind, data = "message", ""
 
 
 def _url(address: str, port: int) -> str:

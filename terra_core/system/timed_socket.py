@@ -1,0 +1,101 @@
+"""Reading from a peer that may be slow: a time limit for all that is read, and not only for each silence in it."""
+
+from __future__ import annotations
+
+import io
+import math
+import select
+import socket
+import ssl
+import time
+from typing import Any
+
+
+class TimeLeft:
+    """How long something may still take; without end until it is set."""
+
+    def __init__(self) -> None:
+        self._end = math.inf
+        self._seconds = math.inf
+
+    def set(self, seconds: float) -> None:
+        """Let it take this long from now on; ``math.inf`` for no limit."""
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def seconds(self) -> float:
+        """The seconds that are left.
+
+        :raises TimeoutError: when there are none.
+        """
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"it took longer than {self._seconds:g} seconds")
+        return left
+
+
+class TimedSocket:
+    """What :mod:`http.client` reads answers from.
+
+    :param connection: the socket, which is still who owns the connection.
+    :param silence: the longest time without a byte, in seconds.
+    :param left: the time for all of it.
+    """
+
+    def __init__(self, connection: socket.socket, silence: float, left: TimeLeft) -> None:
+        self._connection = connection
+        self._silence = silence
+        self._time = left
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """The reading end, as :meth:`socket.socket.makefile` gives it."""
+        assert mode == "rb", mode  # noqa: S101  # what http.client asks for
+        return io.BufferedReader(_Timed(self._connection, self._silence, self._time))
+
+
+class _Timed(io.RawIOBase):
+    def __init__(self, connection: socket.socket, silence: float, left: TimeLeft) -> None:
+        super().__init__()
+        self._connection = connection
+        self._raw = connection.makefile("rb", buffering=0)  # holds the connection when its owner closes it
+        self._silence = silence
+        self._time = left
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # any writable buffer
+        left = self._time.seconds()
+        self._connection.settimeout(min(self._silence, left))
+        try:
+            return self._raw.readinto(buffer)
+        except TimeoutError:
+            self._time.seconds()  # says which of the two it was
+            raise
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def shake_hands(connection: ssl.SSLSocket, seconds: float) -> None:
+    """Make the handshake of a TLS connection, all of it within a time.
+
+    :raises TimeoutError: when the other end takes longer.
+    :raises ssl.SSLError: when it is not to be trusted.
+    """
+    left, wanted = TimeLeft(), select.poll()
+    left.set(seconds)
+    connection.settimeout(0)
+    while True:
+        try:
+            connection.do_handshake()
+        except ssl.SSLWantReadError:
+            wanted.register(connection, select.POLLIN)
+        except ssl.SSLWantWriteError:
+            wanted.register(connection, select.POLLOUT)
+        else:
+            connection.settimeout(seconds)
+            return
+        wanted.poll(1000 * left.seconds())
+        left.seconds()
