@@ -21,6 +21,7 @@ from terra_core.config.structure import StructureError, structure
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
 from terra_core.service.events import parse_events
 from terra_core.service.tokens import read_token
+from terra_core.system.certificates import explain
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.signals import deferred
 from terra_core.system.timed_socket import TimedSocket, TimeLeft, shake_hands
@@ -184,11 +185,23 @@ class Client:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except ssl.SSLCertVerificationError as error:
+            said, hint = explain(error, "name the file of its authority in REQUESTS_CA_BUNDLE")
+            raise TerraError(f"{self.url}: its certificate {said}", hint=hint) from error
         except ssl.SSLError as error:
-            raise TerraError(f"{self.url}: its certificate is not trusted: {error}") from error
-        except (ConnectionError, TimeoutError, socket.gaierror) as error:
+            said = (error.reason or str(error)).replace("_", " ").lower()
+            raise TerraError(f"{self.url}: TLS fails: {said}", hint="does it answer by plain http://?") from error
+        except socket.gaierror as error:
+            raise TerraError(f"{self.url}: the name cannot be resolved: {error.strerror}", hint="is it right?") from error
+        except TimeoutError as error:
+            hint = f"is the address right, is the machine on, and does a firewall let port {urlsplit(self.url).port} through?"
+            raise TerraError(f"{self.url}: does not answer", hint=hint) from error
+        except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
             raise TerraError(f"{self.url}: no {self._service.name} answers", hint=f"start it: {self._service.start}") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except OSError as error:
+            hint = "is the address right, and is the machine on?"
+            raise TerraError(f"{self.url}: cannot be reached: {error.strerror or error}", hint=hint) from error
+        except (http.client.HTTPException, ValueError) as error:
             raise TerraError(f"{self.url}: {error}") from error
 
     def _connection(self) -> tuple[http.client.HTTPConnection, str]:

@@ -103,6 +103,16 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
     try:
+        return _run(command, words, debug=debug)
+    except OSError as error:  # what went wrong could not be said either
+        if debug or not _is_of_output(error):
+            raise
+        _let_go_of_output()
+        return 1
+
+
+def _run(command: click.Command, words: list[str], *, debug: bool) -> int:
+    try:
         code = command.main(words, standalone_mode=False)  # what a command exits with, or nothing
     except click.exceptions.Exit as asked:
         return asked.exit_code
@@ -128,6 +138,37 @@ def _show_traceback(kind: type[BaseException], error: BaseException, trace: Trac
 
 def _tell(error: Exception) -> int:
     from terra_core.errors import TerraError  # here, because most runs end well
+
+    if isinstance(error, OSError) and _is_of_output(error):
+        _let_go_of_output()
+        if isinstance(error, BrokenPipeError):
+            return 1
+        error = TerraError(f"the output cannot be written: {error.strerror}")
+    return _say(error)
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether it was raised by who writes to the terminal, and not by the work of a command."""
+    trace, module = error.__traceback__, ""
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        trace = trace.tb_next
+    return module.startswith(("click.", "rich.", "terra_core.cli"))
+
+
+def _let_go_of_output() -> None:
+    """Lead what cannot be written nowhere, as the interpreter would try it again at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def _say(error: Exception) -> int:
+    from terra_core.errors import TerraError  # see above
 
     if isinstance(error, TerraError):
         echo(f"Error: {error}", err=True)

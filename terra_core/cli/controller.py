@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -47,7 +48,7 @@ def command(
     except ModuleNotFoundError as error:
         raise TerraError(
             f"the controller needs {error.name}, which is not installed",
-            hint="install what it needs with: pip install 'terra-core[controller]'",
+            hint=f"install what it needs with: {sys.executable} -m pip install 'terra-core[controller]'",
         ) from error
     places, plugins = Places(root.absolute()), Plugins.discover()
     document = daemon.load_config(source, places, plugins)

@@ -52,6 +52,9 @@ Userland = NewType("Userland", str)
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _HOSTNAME_LIMIT = 64
+_LIKE_AN_ADDRESS = re.compile(r".*\.(?:[0-9]+|0[xX][0-9A-Fa-f]*)", re.DOTALL)
+"""What inet_aton(3) may take for an address: the last part of a domain name is no number (RFC 1123 section 2.1)."""
+_LOOPBACK = frozenset({"localhost", "ip6-localhost", "ip6-loopback"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._@+:-]+)+")
 _COMPRESSION = re.compile(r"(?:zstd(?::(?:[1-9]|1[0-5]))?|zlib(?::[1-9])?|lzo)")
@@ -105,6 +108,10 @@ def parse_hostname(raw: object) -> Hostname:
     text = _text(raw, expected)
     if len(text) > _HOSTNAME_LIMIT or not _HOSTNAME.fullmatch(text):
         raise ValueError(f"expected {expected}, got {shown(raw)}")
+    if _LIKE_AN_ADDRESS.fullmatch(text):
+        raise ValueError(f"expected {expected}, got {shown(raw)}, which programs take for an IP address")
+    if text.lower().split(".")[0] in _LOOPBACK or text.lower().endswith(".localhost"):
+        raise ValueError(f"expected {expected}, got {shown(raw)}, by which every machine means itself")
     return Hostname(text.lower())
 
 
@@ -112,7 +119,7 @@ def parse_domain(raw: object) -> Domain:
     """A DNS domain, such as ``example.com``."""
     expected = 'a domain, such as "example.com"'
     text = _text(raw, expected)
-    if len(text) > 253 or not _HOSTNAME.fullmatch(text):
+    if len(text) > 253 or not _HOSTNAME.fullmatch(text) or _LIKE_AN_ADDRESS.fullmatch(text):
         raise ValueError(f"expected {expected}, got {shown(raw)}")
     return Domain(text.lower())
 
@@ -153,7 +160,8 @@ def parse_label(raw: object) -> Label:
 
 def parse_mount_path(raw: object) -> MountPath:
     """An absolute path below ``/``, without ``.`` or ``..`` components, in characters that need no escape in fstab(5)."""
-    return MountPath(_absolute(raw, 'an absolute path, such as "/var/log", without "." or ".."'))
+    text = raw.rstrip("/") if isinstance(raw, str) and raw.strip("/") else raw
+    return MountPath(_absolute(text, 'an absolute path other than "/", such as "/var/log", without "." or ".."'))
 
 
 def parse_device(raw: object) -> DevicePath:

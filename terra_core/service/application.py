@@ -67,6 +67,13 @@ def make_application(
     return application
 
 
+_MISSING = ("this API needs its token", "set TERRA_TOKEN")
+_WRONG = (
+    "the token is not the one of this API",
+    "TERRA_TOKEN, or this machine's own token where it is not set, is another daemon's: take that of the machine that answers",
+)
+
+
 def _guarded(app: ASGIApp, token: str) -> ASGIApp:
     """Answer 401 to all requests without the token, before a byte of their body is read."""
     expected = token.encode()
@@ -77,7 +84,8 @@ def _guarded(app: ASGIApp, token: str) -> ASGIApp:
         if scope["path"] == "/healthz" or right:
             await app(scope, receive, send)
             return
-        refusal = answer({"status": 401, "title": "Unauthorized", "detail": "this API needs its token: set TERRA_TOKEN"})
+        detail, hint = _WRONG if given else _MISSING
+        refusal = answer({"status": 401, "title": "Unauthorized", "detail": detail, "hint": hint})
         refusal.headers["WWW-Authenticate"] = "Bearer"
         await refusal.to_asgi_response(app=None, request=_request_of(scope))(scope, receive, _denying(scope, send))
 

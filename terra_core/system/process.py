@@ -17,6 +17,7 @@ from typing import IO
 from attrs import frozen
 
 from terra_core.errors import CommandError, CommandTimeout, InterruptedWork
+from terra_core.system.packages import install_hint
 from terra_core.system.reading import lines_of, salvaged
 
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -351,7 +352,7 @@ def _not_started(words: tuple[str, ...], error: OSError | ValueError) -> Command
     if error.filename not in (words[0], None):
         return CommandError(f"{words[0]}: {error.filename}: {error.strerror}")
     if isinstance(error, FileNotFoundError):
-        return CommandError(f"{words[0]}: not found on this machine", hint=f"install the package that provides {words[0]!r}")
+        return CommandError(f"{words[0]}: not found on this machine", hint=install_hint(words[0]))
     return CommandError(f"{words[0]}: cannot be started: {error.strerror}")
 
 

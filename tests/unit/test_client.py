@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import ipaddress
 import json
+import socket
+import ssl
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from terra_core.client import Client
 from terra_core.config.controller import Places
@@ -306,7 +315,71 @@ def test_work_that_somebody_else_interrupted_is_not_cancelled_again(client: Clie
     assert [asked[0] for asked in daemon.asked] == ["GET"]
 
 
-def test_a_certificate_that_is_not_trusted_is_said(daemon: Daemon) -> None:
-    with pytest.raises(TerraError, match="its certificate is not trusted"):
+def test_a_daemon_without_tls_is_said(daemon: Daemon) -> None:
+    with pytest.raises(TerraError, match="TLS fails: wrong version number") as caught:
         Client(f"https://127.0.0.1:{daemon.port}", token=TOKEN).get("/")
+    assert caught.value.hint == "does it answer by plain http://?"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said", "hint"),
+    [
+        (-1, 1, "its certificate is not trusted: self-signed certificate", "REQUESTS_CA_BUNDLE"),
+        (1, 2, "its certificate is not valid yet", "this machine's clock says 2"),
+        (-2, -1, "its certificate has expired", "its server needs a new one"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, last: int, said: str, hint: str
+) -> None:
+    certificate, key = self_signed(tmp_path, first, last)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    daemon.server.socket = context.wrap_socket(daemon.server.socket, server_side=True)
+    if "not trusted" not in said:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with pytest.raises(TerraError, match=said) as caught:
+        Client(f"https://127.0.0.1:{daemon.port}", token=TOKEN).get("/")
+    assert hint in caught.value.hint
+
+
+def self_signed(directory: Path, first: int, last: int) -> tuple[Path, Path]:
+    """Make a certificate for 127.0.0.1, valid from ``first`` to ``last`` days from now, and its key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "lab")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now + timedelta(days=first))
+        .not_valid_after(now + timedelta(days=last))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "crt").write_bytes(made.public_bytes(Encoding.PEM))
+    (directory / "key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return directory / "crt", directory / "key"
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "hint"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "the name cannot be resolved: Name or service not known", "right"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "cannot be reached: No route to host", "is the machine on"),
+        (TimeoutError("timed out"), "does not answer", "port 9000"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "no controller answers", "start it"),
+    ],
+)
+def test_why_nobody_can_be_reached(monkeypatch: pytest.MonkeyPatch, error: OSError, said: str, hint: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(TerraError) as caught:
+        Client("san.example", token=TOKEN).get("/")
+    assert caught.value.message == f"http://san.example:9000: {said}"
+    assert hint in caught.value.hint
 

@@ -14,8 +14,11 @@ from terra_core.config.node import OS_LABEL, DiskGroup
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import Mount, PreparedGroup
 from terra_core.system.mounts import loop_device, mounted
+from terra_core.system.packages import name_packages
 from terra_core.system.process import run, uninterrupted
 from terra_core.system.progress import Event, Report
+
+name_packages({"btrfs": "btrfs-progs", "btrfstune": "btrfs-progs", "mkfs.btrfs": "btrfs-progs"})
 
 _STEP = "format"
 _MKFS_SECONDS = 1800  # a large disk that is slow to discard

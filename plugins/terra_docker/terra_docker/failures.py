@@ -50,6 +50,11 @@ def registry_failure(doing: str, reference: ImageReference, said: str, *, withou
             f"{doing}: the registry {registry} refused it: {_last_line(said)}", hint=f"log in: docker login {registry}"
         )
     certificate = _CERTIFICATE.search(said)
+    if certificate and "not yet valid" in certificate[0]:
+        return TerraError(
+            f"{doing}: the certificate of the registry {registry} is not valid: {(certificate[1] or certificate[2]).strip()}",
+            hint="is the clock of the engine's machine right? If it is, the registry needs a new certificate",
+        )
     if certificate:
         return TerraError(
             f"{doing}: the certificate of the registry {registry} is not trusted: {(certificate[1] or certificate[2]).strip()}",

@@ -23,6 +23,7 @@ from attrs import frozen
 from requests.utils import get_environ_proxies
 
 from terra_core.errors import TerraError
+from terra_core.system.certificates import explain
 from terra_core.system.http import BoundedAdapter, BoundedSession
 from terra_docker.settings import Docker
 
@@ -262,10 +263,8 @@ def failure(place: Place, error: Exception) -> TerraError:
     """The error that says what went wrong on the way to a place."""
     cause = _innermost(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return TerraError(
-            f"the certificate of {place.netloc} is not trusted: {cause.verify_message}",
-            hint=f"put its authority's certificate into {_CERTIFICATES}/{place.netloc}/ca.crt",
-        )
+        said, hint = explain(cause, f"put its authority's certificate into {_CERTIFICATES}/{place.netloc}/ca.crt")
+        return TerraError(f"the certificate of {place.netloc} {said}", hint=hint)
     if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
         return PlainHttp(f"the registry {place.netloc} speaks plain HTTP, not HTTPS")
     if isinstance(cause, ssl.SSLError) and cause.reason:

@@ -10,11 +10,16 @@ from attrs import evolve
 
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootLoader, RenderedFile
+from terra_core.system.packages import name_packages
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report
 from terra_grub import core, esp, firmware
 from terra_grub.menus import MENU, boot_menu, start_menu
 from terra_grub.settings import Settings
+
+name_packages({
+    "efibootmgr": "efibootmgr", "grub-mkimage": "grub-common", "mcopy": "mtools", "mkfs.fat": "dosfstools",
+})  # fmt: skip
 
 _UNKNOWN = "00000000-0000-0000-0000-000000000000"
 

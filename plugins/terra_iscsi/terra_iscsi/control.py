@@ -8,10 +8,13 @@ from pathlib import Path
 
 from attrs import frozen
 
-from terra_core.errors import CommandTimeout, TerraError
+from terra_core.errors import CommandError, CommandTimeout, TerraError
+from terra_core.system.packages import name_packages
 from terra_core.system.process import Completed, run
 from terra_core.system.waiting import wait_until
 from terra_iscsi.shown import Exported, parse_portals, parse_targets
+
+name_packages({"tgtadm": "tgt", "tgtd": "tgt"})
 
 _SECONDS = 30
 _PROBE_SECONDS = 5
@@ -20,6 +23,10 @@ _SILENT = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.EIO)
 REFUSED = 22
 """The exit code of tgtadm for whatever tgtd did not do, with the reason on standard error."""
 _REMOVAL_SECONDS = 30.0
+_NO_THREADS = (
+    "tgtd starts 16 threads for each disk: where memory is left, it may start no more of them; raise TasksMax of the unit that "
+    "it is in (systemctl edit), pids.max of its container, or kernel.threads-max"
+)
 BY_NAME = "--initiator-name"
 BY_ADDRESS = "--initiator-address"
 
@@ -51,7 +58,14 @@ class Control:
         :raises CommandError: with what tgtadm said.
         """
         args = ["tgtadm", "-C", str(self.port), "--lld", "iscsi", *words]
-        return run(args, env=self.environment, accept=accept, timeout=seconds)
+        try:
+            return run(args, env=self.environment, accept=accept, timeout=seconds)
+        except CommandTimeout:
+            raise
+        except CommandError as error:
+            if "out of memory" in error.message:  # what tgtd says of whatever it cannot have
+                raise CommandError(error.message, hint=_NO_THREADS) from error
+            raise
 
     def answers(self) -> bool:
         """Whether there is a tgtd.

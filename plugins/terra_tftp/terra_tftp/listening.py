@@ -71,15 +71,15 @@ def choose(own: Sequence[Listening], wanted: Address, interface: str | None) -> 
 
 
 def check_dhcp(listening: Listening, settings: Settings) -> None:
-    """Refuse DHCP on an address that it can't work on."""
-    if settings.dhcp is Dhcp.OFF:
-        return
+    """Refuse an address that machines cannot boot from, and DHCP on one that it can't work on."""
     where = f"{listening.address} ({listening.interface})"
     if not isinstance(listening.network, ipaddress.IPv4Network):
         raise TerraError(
-            f'[tftp] dhcp = "{settings.dhcp.value}" needs an IPv4 address, and the service answers on {where}',
+            f"machines boot over the network by IPv4, and the service would answer on {where}",
             hint="give `terra --controller` an IPv4 address",
         )
+    if settings.dhcp is Dhcp.OFF:
+        return
     if listening.network.is_loopback:
         raise TerraError(
             f'[tftp] dhcp = "{settings.dhcp.value}" needs an address that machines reach, and the service answers on {where}',

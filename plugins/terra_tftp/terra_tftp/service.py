@@ -10,7 +10,8 @@ from terra_core.config.controller import Places
 from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot
-from terra_core.system.process import Daemon
+from terra_core.system.packages import name_packages
+from terra_core.system.process import Daemon, run
 from terra_core.system.progress import Event, Report
 from terra_core.system.waiting import wait_until
 from terra_tftp.access import check_reachable, find_user
@@ -29,6 +30,8 @@ from terra_tftp.reservations import (
 )
 from terra_tftp.settings import Dhcp, Settings
 from terra_tftp.tree import BootTree
+
+name_packages({"dnsmasq": "dnsmasq-base"})
 
 _PATIENCE = 10
 _SILENCE = 10
@@ -154,6 +157,7 @@ class Service:
     def _start(self, listening: Listening) -> None:
         if is_taken(listening.address):
             raise failure("address in use by another service", listening)
+        run(["dnsmasq", "--version"])  # prlimit would say in its log that there is none
         # dnsmasq opens its leases while it is root still, and keeps them open.
         make_private_directory(self._paths.leases.parent)
         if self._paths.log.exists():

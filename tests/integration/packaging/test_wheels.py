@@ -173,5 +173,5 @@ def test_where_it_is_not_installed_the_error_says_how_to_get_it(terra: Environme
 def test_the_controller_says_what_it_lacks_where_only_the_commands_are_installed(terra: Environment, tmp_path: Path) -> None:
     errors = terra.terra("controller", "--root", tmp_path / "root", accept=[1]).stderr.decode()
     assert errors.startswith("Error: the controller needs ")
-    assert "pip install 'terra-core[controller]'" in errors
+    assert "-m pip install 'terra-core[controller]'" in errors
     assert not (tmp_path / "root").exists()

@@ -42,6 +42,22 @@ def test_an_error_ends_a_command_with_words(
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("words", [["--help"], ["plugins"], ["create", "--dump"]])
+def test_output_that_cannot_be_written(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert run(terra, words) == 1
+        full.flush()  # it leads nowhere now, as the interpreter's end writes once more
+    assert capsys.readouterr().err == "Error: the output cannot be written: No space left on device\n"
+
+
+def test_an_error_of_the_work_is_no_error_of_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(raising(OSError(28, "No space left on device")), []) == 1
+    assert "a defect of Terra's: OSError" in capsys.readouterr().err
+
+
 def test_debug_shows_the_traceback() -> None:
     with pytest.raises(TerraError):
         run(raising(TerraError("x")), ["--debug"])

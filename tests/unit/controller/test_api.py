@@ -86,7 +86,9 @@ def test_nothing_is_served_without_the_token(stranger: TestClient[Any], site: Si
     for method, path in (*ROUTES, *STRAY):
         answer = stranger.request(method, path, headers=headers, content=b"{}" if method == "POST" else None)
         document = problem(answer, 401)
-        assert "TERRA_TOKEN" in document["detail"]
+        assert "TERRA_TOKEN" in document["hint"]
+        wrong = len(headers.get("Authorization", "").split()) == 2
+        assert document["detail"] == ("the token is not the one of this API" if wrong else "this API needs its token")
         assert answer.headers["www-authenticate"] == "Bearer"
         assert TOKEN not in answer.text
     assert site.store.all() == []

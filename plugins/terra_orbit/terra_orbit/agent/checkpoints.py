@@ -18,11 +18,14 @@ from typing import Any
 import structlog
 
 from terra_core.errors import CommandError, NotFoundError, TerraError
+from terra_core.system.packages import name_packages
 from terra_core.system.process import run
 from terra_core.system.reading import lines_of
 from terra_orbit.agent import memory
 from terra_orbit.agent.engine import Engine
 from terra_orbit.agent.images import Images
+
+name_packages({"criu": "criu"})
 
 _log = structlog.get_logger(__name__)
 _NAME = "orbit"

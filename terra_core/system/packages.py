@@ -1,0 +1,32 @@
+"""Which package of Debian and Ubuntu a program comes with, for whoever does not have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+_packages: dict[str, str] = {}
+
+
+def name_packages(packages: Mapping[str, str]) -> None:
+    """Say which packages programs come with; who runs a program says so.
+
+    :param packages: the package's name by the program's.
+    """
+    _packages.update(packages)
+
+
+def install_hint(program: str) -> str:
+    """Return what to do where a program is not installed."""
+    name = PurePosixPath(program).name
+    package = _packages.get(name)
+    if package is None:
+        return f"install the package that provides {name!r}"
+    return f"install it with: apt-get install {package}, or what provides {name!r} where there is no apt-get"
+
+
+name_packages({
+    "blkid": "util-linux", "ip": "iproute2", "losetup": "mount", "lsblk": "util-linux", "mount": "mount", "partx": "util-linux",
+    "qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86", "setpriv": "util-linux", "sfdisk": "fdisk",
+    "udevadm": "udev", "umount": "mount", "wipefs": "util-linux",
+})  # fmt: skip
