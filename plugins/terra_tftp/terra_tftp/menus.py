@@ -11,7 +11,18 @@ from terra_core.config.values import Hostname
 
 _STRANGER = "Terra has no disk for this machine: its MAC address is not provisioned."
 _PATIENCE = 5
-"""Seconds that a message stays, before a machine goes on to its next boot entry."""
+"""Seconds that a message stays, before a machine goes on."""
+_PAUSE = 60
+"""Seconds before a machine that has nothing to boot asks again."""
+_LOADERS = (
+    "(*)/EFI/*/shimx64.efi",
+    "(*)/EFI/*/shim.efi",
+    "(*)/EFI/*/grubx64.efi",
+    "(*)/EFI/Microsoft/Boot/bootmgfw.efi",
+    "(*)/EFI/systemd/systemd-bootx64.efi",
+    "(*)/EFI/BOOT/BOOTX64.EFI",
+)
+"""Where systems put their boot loaders, on any disk; the fallback comes last, as it may be one that repairs boot entries."""
 
 
 @frozen(kw_only=True)
@@ -55,9 +66,9 @@ def grub_menu(entry: Entry) -> str:
         f"linux /{entry.kernel} {entry.line}\n"
         f"initrd /{entry.initrd}\n"
         "boot\n"
-        f'echo "Terra: {entry.hostname} could not be booted"\n'
+        f'echo "Terra: {entry.hostname} could not be booted; it tries again"\n'
         f"sleep {_PATIENCE}\n"
-        "exit 1\n"
+        "reboot\n"
     )
 
 
@@ -76,15 +87,27 @@ def pxelinux_default() -> str:
 
 
 def grub_start() -> str:
-    """What GRUB reads first: the machine's own menu, or a message and whatever it boots from next.
+    """What GRUB reads first: the machine's own menu, or a message and the boot loader on one of its disks.
 
-    GRUB can't ask a TFTP server whether a file exists; ``configfile`` goes on with the next line when it does not.
+    GRUB can't ask a TFTP server whether a file exists; ``configfile`` goes on with the next line when it does not. And it can't
+    make the firmware go on with its next boot entry: Debian's signed GRUB ignores the number that ``exit`` is given and ends
+    well, which ends the boot order (UEFI specification, 3.1.1) in the firmware's setup menu, for ever. So it starts what the
+    machine's disks have, and a machine that has nothing asks again: it may be provisioned by then.
     """
     return (
         "set timeout=0\n"
         "configfile /grub/${net_default_mac}.cfg\n"
         f'echo "{_STRANGER}"\n'
-        'echo "It goes on with its next boot entry."\n'
+        'echo "It goes on with its own disk."\n'
         f"sleep {_PATIENCE}\n"
-        "exit 1\n"
+        f"for loader in {' '.join(_LOADERS)}; do\n"
+        '  if [ -f "$loader" ]; then\n'
+        # The loader looks for its files where root is, and root is the network until now.
+        "    regexp --set=1:root --set=2:file '^\\(([^)]*)\\)(.*)$' \"$loader\"\n"
+        '    if chainloader "$file"; then boot; fi\n'
+        "  fi\n"
+        "done\n"
+        f'echo "It has no boot loader on a disk. It asks again in {_PAUSE} seconds."\n'
+        f"sleep {_PAUSE}\n"
+        "reboot\n"
     )

@@ -30,9 +30,9 @@ echo "Terra: cm-01 boots over the network"
 linux /nodes/cm-01/vmlinuz ip=dhcp boot=terra
 initrd /nodes/cm-01/initrd.img
 boot
-echo "Terra: cm-01 could not be booted"
+echo "Terra: cm-01 could not be booted; it tries again"
 sleep 5
-exit 1
+reboot
 """
 
 
@@ -42,4 +42,15 @@ def test_any_other_machine_is_offered_no_kernel() -> None:
         assert not [line for line in menu.splitlines() if line.strip().lower().startswith(("linux", "kernel", "initrd"))]
     assert "LOCALBOOT" in pxelinux_default()
     assert "configfile /grub/${net_default_mac}.cfg\n" in grub_start()
-    assert grub_start().endswith("exit 1\n")
+
+
+def test_grub_starts_what_is_on_a_disk_and_never_ends() -> None:
+    """What ends well ends the firmware's boot order, in its setup menu."""
+    lines = [line.strip() for line in grub_start().splitlines()]
+    (loaders,) = (line for line in lines if line.startswith("for "))
+    assert loaders.split()[3] == "(*)/EFI/*/shimx64.efi"
+    assert loaders.endswith("(*)/EFI/BOOT/BOOTX64.EFI; do"), "the fallback is the last choice"
+    assert 'if chainloader "$file"; then boot; fi' in lines
+    assert lines[-1] == "reboot"
+    for menu in (grub_start(), grub_menu(ENTRY)):
+        assert "exit" not in menu
