@@ -105,6 +105,7 @@ def create(
     registry = plugins.fill("registry", document.value.plugins, source=document.source)
     told = _of_document(session, document)
     rendered = render(document, plugins=plugins, session=session, context=context, userland=userland)
+    check_rendered(document, rendered, plugins=plugins, session=session)
     with tempfile.TemporaryDirectory(prefix="terra-create-") as work:
         overlay, empty = Path(work, "overlay"), Path(work, "empty")
         overlay.mkdir()
@@ -178,6 +179,16 @@ def render(
     tools = component_tools(server, directory)
     dockerfile = write_dockerfile(server, copy_steps(files, directory), tools)
     return Rendered(dockerfile=dockerfile, files=tuple(files), directory=directory, tools=tuple(tools))
+
+
+def check_rendered(document: Document[Server], rendered: Rendered, *, plugins: Plugins, session: Session) -> None:
+    """Have what reads the rendered files in the machine read them here, as far as this machine has it.
+
+    :raises TerraError: with what it said.
+    """
+    network = plugins.fill("network", document.value.plugins, source=document.source)
+    if network.has("check_network"):
+        network.call("check_network", bool, files=rendered.files, session=_of_document(session, document))
 
 
 def _of_document(session: Session, document: Document[Server]) -> Session:

@@ -166,7 +166,7 @@ def command(
     from terra_core.config.loader import load
     from terra_core.config.server import Server
     from terra_core.config.session import Session
-    from terra_core.create import create, push_created, render
+    from terra_core.create import check_rendered, create, push_created, render
     from terra_core.hookspecs import Builder
     from terra_core.plugins import Plugins
     from terra_core.system.signals import terminating
@@ -177,7 +177,9 @@ def command(
     context = context or _directory_of(source)
     lines = _read(userland) if userland else None
     if dry:
-        _print_rendered(render(document, plugins=plugins, session=Session(), context=context, userland=lines))
+        rendered = render(document, plugins=plugins, session=Session(), context=context, userland=lines)
+        check_rendered(document, rendered, plugins=plugins, session=Session())
+        _print_rendered(rendered)
         return
     with terminating(), reporter(verbose=bool(ctx.obj and ctx.obj["debug"])) as report:
         session = Session(source=document.source, tables=document.tables, report=report)

@@ -58,6 +58,9 @@ class StructureError(ValueError):
 class _Unknown:
     """Stands in a partial list or mapping for an item of which nothing could be made."""
 
+    def __str__(self) -> str:
+        return "something else"
+
 
 def structure(raw: object, model: type[M]) -> M:
     """Make ``model`` from parsed TOML or JSON.
@@ -96,25 +99,32 @@ def path_of_key(key: str) -> str:
     return key if key.isidentifier() and key.isascii() and len(key) <= 64 else shown(key)
 
 
+def key_of(name: str) -> str:
+    """The key of a model's field: a field whose key Python has a meaning of its own for ends in an underscore, ``from_``."""
+    return name.removesuffix("_")
+
+
 def _problems_of(error: BaseException) -> Sequence[Problem]:
     return error.problems if isinstance(error, StructureError) else [Problem("", str(error))]
 
 
 def _attrs_hook(model: Any) -> Callable[[object, object], object]:  # any attrs class
     fields = [field for field in attrs.fields(attrs.resolve_types(model)) if field.init]
+    keys = {field.name: key_of(field.name) for field in fields}
 
     def hook(raw: object, _: object) -> object:
         if not isinstance(raw, Mapping):
             raise ValueError(f"expected a table, got {shown(raw)}")  # see _number
         _refuse_too_many(raw)
-        missing = [field.name for field in fields if field.name not in raw and field.default is attrs.NOTHING]
-        given = [(field.name, field.name, raw[field.name], field.type) for field in fields if field.name in raw]
+        missing = [keys[field.name] for field in fields if keys[field.name] not in raw and field.default is attrs.NOTHING]
+        given = [(field.name, key, raw[key], field.type) for field in fields if (key := keys[field.name]) in raw]
         right, problems = _each(given)
         problems += [Problem(name, "is required and missing") for name in missing]
-        problems += _strangers(raw, [field.name for field in fields])
+        problems += _strangers(raw, list(keys.values()))
         whole = {field.alias: right[field.name] for field in fields if field.name in right}
         made: object = _partial(model, fields, right) if problems else model(**whole)
-        problems += _between(made, whole=not problems)
+        said = {problem.path for problem in problems}  # what is wrong itself is so only once
+        problems += [problem for problem in _between(made, whole=not problems) if problem.path not in said]
         if problems:
             raise StructureError(problems, made)
         return made

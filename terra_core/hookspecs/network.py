@@ -21,3 +21,15 @@ class Network:
 
         :param server: the whole server.toml.
         """
+
+    @hookspec(firstresult=True)
+    def check_network(self, files: Sequence[RenderedFile], session: Session) -> bool | None:
+        """Have the program that will read the files read them, where this machine has it; a plugin may do without this hook.
+
+        Called once a build, after :meth:`render_network` and before anything is built. Change nothing outside a temporary
+        directory, and end within a minute.
+
+        :param files: every file that the image gets, also those that the build's context has in place of rendered ones.
+        :returns: whether they were read.
+        :raises TerraError: with what the program said, and the key of server.toml that it is about.
+        """

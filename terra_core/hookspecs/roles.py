@@ -44,7 +44,7 @@ class Role:
 ROLES: Mapping[str, Role] = {
     role.name: role
     for role in (
-        Role("network", Network, "netplan"),
+        Role("network", Network, "netplan", frozenset({"check_network"})),
         Role("registry", Registry, "docker"),
         Role("filesystem", Filesystem, "btrfs"),
         Role("storage", Storage, "iscsi", frozenset({"restore_targets", "release_host"})),

@@ -402,6 +402,12 @@ def trickling() -> Iterator[str]:
             ended.set()
 
 
+@pytest.fixture(autouse=True)
+def without_netplan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that lacks what reads the rendered files: whether that is asked is a matter of the integration tests."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+
+
 def terra(*words: str, text: str | None = None) -> Result:
     """Run the command."""
     return CliRunner().invoke(command, words, input=text, obj={"debug": False})

@@ -15,11 +15,19 @@ class NetplanPlugin:
 
     @hookimpl
     def render_network(self, session: Session) -> Sequence[RenderedFile]:
-        """Render ``/etc/netplan/50-terra.yaml``."""
+        """Render ``/etc/netplan/50-terra.yaml``, and what has to be read after it."""
         from terra_netplan.render import render  # here, so that finding the plugin stays cheap
         from terra_netplan.settings import Netplan
 
-        return [render(session.settings(NAME, Netplan))]
+        return render(session.settings(NAME, Netplan))
+
+    @hookimpl
+    def check_network(self, files: Sequence[RenderedFile], session: Session) -> bool:
+        """Run ``netplan generate`` on the files, where netplan is installed."""
+        from terra_netplan.check import check
+        from terra_netplan.settings import Netplan
+
+        return check(files, session.settings(NAME, Netplan), source=session.source, report=session.report)
 
 
 plugin = NetplanPlugin()

@@ -43,6 +43,7 @@ _BRIDGE_RANGES = {
     "max_age": range(6, 41),
     "ageing_time": range(1_000_001),
 }
+_ANY_DELAY = {"forward_delay": range(1_000_001)}
 _PORT_RANGES = {"path_cost": range(1, 65_536), "port_priority": range(64)}
 _ARP_TARGETS = 16
 
@@ -135,11 +136,18 @@ class BridgeParameters:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values, and between them."""
-        yield from _out_of_range(self, _BRIDGE_RANGES)
+        yield from _out_of_range(self, self._ranges())
         for key, allowed in _PORT_RANGES.items():
             for name, value in getattr(self, key).items():
                 yield from _unless_in(allowed, f"{key}.{path_of_key(name)}", value)
         yield from self._problems_of_times()
+
+    def _ranges(self) -> Mapping[str, range]:
+        """Without STP, nothing waits: the kernel takes any delay, and networkd passes no 0 on of the other two."""
+        if getattr(self, "stp", None) is not False:
+            return _BRIDGE_RANGES
+        left_out = {key for key in ("hello_time", "max_age") if getattr(self, key, None) == 0}
+        return {key: allowed for key, allowed in (_BRIDGE_RANGES | _ANY_DELAY).items() if key not in left_out}
 
     def _problems_of_times(self) -> Iterator[Problem]:
         """IEEE 802.1D section 8.10.2: 2 * (forward_delay - 1) >= max_age >= 2 * (hello_time + 1)."""

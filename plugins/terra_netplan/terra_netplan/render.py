@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from typing import cast
 
 import attrs
 import yaml
 
+from terra_core.config.structure import key_of
 from terra_core.hookspecs import RenderedFile
-from terra_netplan.settings import Bond, Bridge, Device, Interface, Netplan, Vlan
+from terra_netplan.arrangement import arranged
+from terra_netplan.devices import Device
+from terra_netplan.settings import KINDS, Bond, Bridge, Interface, Netplan, Vlan, Vrf
 from terra_netplan.topology import members
 
-PATH = "etc/netplan/50-terra.yaml"
+DIRECTORY = "etc/netplan"
+PATH = f"{DIRECTORY}/50-terra.yaml"
+SECTIONS = {kind: kind for kind in KINDS} | {"interfaces": "ethernets"}
+"""netplan's names for the lists of devices."""
+AnyDevice = Device | Vrf
 _HEAD = "# Made by Terra from the [netplan] table of server.toml.\n"
 _WIRED = {"terra-en": "en*", "terra-eth": "eth*"}
 _STEADY = {"critical": True}
@@ -19,25 +27,46 @@ _STEADY = {"critical": True}
 hardware address, as boot firmware does) and is kept, also when networkd is restarted or the DHCP server is away."""
 
 
-def render(netplan: Netplan) -> RenderedFile:
-    """The one file that configures the machine's network, readable by root only, as netplan wants it.
-
-    What a device is made of stands before it: netplan reads a file again that names a device before it describes it, and takes
-    the costs of a bridge's interfaces for a second, contradicting word then.
-    """
+def render(netplan: Netplan) -> list[RenderedFile]:
+    """The files that configure the machine's network, readable by root only, as netplan wants them."""
     parts = members(netplan.bonds, netplan.bridges)
-    kinds: dict[str, dict[str, dict[str, object]]] = {
-        "ethernets": {device.name: {**_identity(device), **_common(device, parts)} for device in netplan.interfaces},
-        "bonds": {device.name: {**_whole(device), **_common(device, parts)} for device in netplan.bonds},
-        "vlans": {device.name: {**_carried(device), **_common(device, parts)} for device in netplan.vlans},
-        "bridges": {device.name: {**_whole(device), **_common(device, parts)} for device in netplan.bridges},
-    }
-    if {device.link for device in netplan.vlans} & kinds["bridges"].keys():
-        kinds["vlans"] = kinds.pop("vlans")
-    described = {kind: devices for kind, devices in kinds.items() if devices} or {"ethernets": _every_wired_one()}
+    devices: Mapping[str, Sequence[AnyDevice]] = {kind: getattr(netplan, kind) for kind in KINDS}
+    if not any(devices.values()):
+        return [_file(0, {"ethernets": _every_wired_one()})]
+    files = []
+    for at, kinds in enumerate(arranged(devices)):
+        described = {SECTIONS[kind]: {one.name: _described(one, parts) for one in some} for kind, some in kinds.items()}
+        files.append(_file(at, described))
+    return files
+
+
+def _file(at: int, described: Mapping[str, object]) -> RenderedFile:
     document = {"network": {"version": 2, "renderer": "networkd", **described}}
     text = yaml.safe_dump(document, sort_keys=False, default_flow_style=False)
-    return RenderedFile(path=PATH, content=(_HEAD + text).encode(), mode=0o600)
+    path = PATH if at == 0 else f"{DIRECTORY}/51-terra-{at:03}.yaml"
+    return RenderedFile(path=path, content=(_HEAD + text).encode(), mode=0o600)
+
+
+def _described(device: AnyDevice, parts: Set[str]) -> dict[str, object]:
+    if isinstance(device, Vrf):
+        own = {"table": device.table, "interfaces": list(device.interfaces)}
+        ways: dict[str, object] = {
+            "routes": [_said(route) for route in device.routes],
+            "routing-policy": [_said(rule) for rule in device.routing_policy],
+        }
+        return {**own, **{key: value for key, value in ways.items() if value}}
+    return {**_own(device), **_common(device, parts)}
+
+
+def _own(device: Device) -> dict[str, object]:
+    if isinstance(device, Interface):
+        return _identity(device)
+    if isinstance(device, Vlan):
+        return _carried(device)
+    if isinstance(device, Bond | Bridge):
+        return _whole(device)
+    common = {field.name for field in attrs.fields(Device)}
+    return {key: value for key, value in _said(device).items() if key.replace("-", "_") not in common}
 
 
 def _identity(device: Interface) -> dict[str, object]:
@@ -54,19 +83,25 @@ def _whole(device: Bond | Bridge) -> dict[str, object]:
     return {"interfaces": list(device.interfaces), **({"parameters": parameters} if parameters else {})}
 
 
-def _common(device: Device, parts: set[str]) -> dict[str, object]:
+def _common(device: Device, parts: Set[str]) -> dict[str, object]:
     is_part = device.name in parts
     asks = device.asks_for_ipv4 and not is_part
     ways: dict[str, object] = {"dhcp4": asks, "dhcp6": device.dhcp6}
     optional: dict[str, object] = {
         "dhcp-identifier": "mac" if asks else None,
+        "dhcp4-overrides": _said(device.dhcp4_overrides) if device.dhcp4_overrides else None,
+        "dhcp6-overrides": _said(device.dhcp6_overrides) if device.dhcp6_overrides else None,
+        "macaddress": device.macaddress,
         "addresses": list(device.addresses),
         "routes": _routes(device),
+        "routing-policy": [_said(rule) for rule in device.routing_policy],
         "nameservers": _nameservers(device),
         "mtu": device.mtu,
         "optional": device.optional,
     }
-    accept = {} if device.accept_ra is None else {"accept-ra": device.accept_ra}
+    accept: dict[str, object] = {} if device.accept_ra is None else {"accept-ra": device.accept_ra}
+    if device.link_local is not None:
+        accept["link-local"] = list(device.link_local)
     return {
         **ways,
         **accept,
@@ -87,10 +122,19 @@ def _nameservers(device: Device) -> dict[str, object]:
 
 def _said(model: attrs.AttrsInstance) -> dict[str, object]:
     """What a model says, by netplan's keys; what it leaves out is netplan's to decide."""
-    plain = attrs.asdict(model, value_serializer=lambda _, __, value: list(value) if isinstance(value, tuple) else value)
     left_out: tuple[object, ...] = (None, [], {})
+    plain = {name: _plain(value) for name, value in attrs.asdict(model, recurse=False).items()}
     said = {key: value for key, value in plain.items() if value not in left_out and (key, value) != ("on_link", False)}
-    return {key.replace("_", "-"): value for key, value in said.items()}
+    return {key_of(key).replace("_", "-"): value for key, value in said.items()}
+
+
+def _plain(value: object) -> object:
+    """A value as YAML has it; the keys of a mapping are names of the user's."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if attrs.has(type(value)):
+        return _said(cast(attrs.AttrsInstance, value))
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _every_wired_one() -> dict[str, dict[str, object]]:

@@ -13,10 +13,16 @@ from terra_core.config.structure import Problem, has
 from terra_core.config.values import shown
 
 if TYPE_CHECKING:
-    from terra_netplan.settings import Device
+    from terra_netplan.devices import Device
 
-_MAY_HOLD = {"bonds": {"interfaces"}, "bridges": {"interfaces", "vlans", "bonds"}}
-_OWN_WAYS = ("dhcp4", "dhcp6", "accept_ra", "addresses", "gateway", "routes", "nameservers", "search")
+_MAY_HOLD = {
+    "bonds": {"interfaces"},
+    "bridges": {"interfaces", "vlans", "bonds", "tunnels"},
+    "vrfs": {"interfaces", "vlans", "bonds", "bridges", "tunnels"},
+}
+_WHOLES = ("bonds", "bridges")
+"""What takes the place of its parts; a VRF leaves them what they are."""
+_OWN_WAYS = ("dhcp4", "dhcp6", "accept_ra", "addresses", "gateway", "routes", "routing_policy", "nameservers", "search")
 
 
 @frozen
@@ -61,40 +67,82 @@ def problems_between(kinds: Mapping[str, Sequence[Device]]) -> Iterator[Problem]
     yield from _default_routes(placed)
 
 
+def _are_alternatives(one: _Placed, other: _Placed) -> bool:
+    """Whether two interfaces are told apart by hardware: a machine may have either, and then it is the same one for others."""
+    first, second = getattr(one.device, "match", None), getattr(other.device, "match", None)
+    return first is not None and second is not None and first != second
+
+
 def _ambiguous_names(placed: Sequence[_Placed]) -> Iterator[Problem]:
-    """An interface that gets a name of its own has two, and both are taken."""
-    taken: dict[str, str] = {}
+    """A name stands for one device; and a machine has one interface of a name, which may be given to it."""
+    taken: dict[str, _Placed] = {}
     for item in placed:
-        for key in ("name", "set_name"):
-            name = getattr(item.device, key, None)
-            if name is None or (key == "set_name" and name == item.device.name):
-                continue
-            holder = taken.setdefault(name, item.path)
-            if holder != item.path:
-                yield Problem(f"{item.path}.{key}", f"{shown(name)} is the name of {holder} already")
+        holder = taken.setdefault(item.device.name, item)
+        if holder is not item:
+            yield Problem(f"{item.path}.name", f"{shown(item.device.name)} is the name of {holder.path} already")
+    in_the_machine: dict[str, list[_Placed]] = {}
+    for item in placed:
+        given = getattr(item.device, "set_name", None)
+        if given is None and getattr(item.device, "match", None) is None:
+            given = item.device.name  # an interface that is found by something else is not called that in the machine
+        if given is not None:
+            in_the_machine.setdefault(given, []).append(item)
+    for name, items in in_the_machine.items():
+        for at, item in enumerate(items):
+            holder_of_it = next((other for other in items[:at] if not _are_alternatives(item, other)), None)
+            if holder_of_it is None:
+                holder_of_it = _later_holder(item, items[at + 1 :])
+            if holder_of_it is not None and getattr(item.device, "set_name", None) is not None:
+                yield Problem(f"{item.path}.set_name", f"{shown(name)} is the name of {holder_of_it.path} already")
+
+
+def _later_holder(item: _Placed, later: Sequence[_Placed]) -> _Placed | None:
+    """A device that has the name by itself, though it stands behind the one that is given it."""
+    return next((other for other in later if getattr(other.device, "set_name", None) is None), None)
 
 
 def _ambiguous_addresses(placed: Sequence[_Placed]) -> Iterator[Problem]:
-    hardware: dict[str, str] = {}
-    addresses: dict[object, str] = {}
+    matches: dict[tuple[object, ...], str] = {}
+    addresses: dict[object, list[tuple[_Placed, str]]] = {}
+    tables = _tables_of_vrfs(placed)
     for item in placed:
-        mac = getattr(getattr(item.device, "match", None), "macaddress", None)
-        if mac is not None and hardware.setdefault(mac, item.path) != item.path:
-            yield Problem(f"{item.path}.match.macaddress", f"{shown(mac)} is that of {hardware[mac]} already")
+        match = getattr(item.device, "match", None)
+        if match is not None:
+            given = {key: value for key in ("macaddress", "name", "driver") if (value := getattr(match, key, None)) is not None}
+            holder = matches.setdefault(tuple(given.items()), item.path)
+            if given and holder != item.path:
+                key, value = next(iter(given.items()))
+                yield Problem(f"{item.path}.match.{key}", f"{shown(value)} is that of {holder} already")
         for at, raw in enumerate(getattr(item.device, "addresses", ())):
             path = f"{item.path}.addresses[{at}]"
             try:
                 address = ipaddress.ip_interface(raw).ip
-            except ValueError:
+            except (TypeError, ValueError):
                 continue  # which is said where it stands
-            if addresses.setdefault(address, path) != path:
-                yield Problem(path, f"{address} is {addresses[address]} already")
+            # An address of a link is one of that link only (RFC 4291 section 2.5.6, RFC 3927), one in a VRF is one of the VRF.
+            scope = item.path if address.is_link_local else tables.get(item.device.name)
+            held = addresses.setdefault((scope, address), [])
+            taken = next((place for other, place in held if other is item or not _are_alternatives(item, other)), None)
+            if taken is not None:
+                yield Problem(path, f"{address} is {taken} already")
+            held.append((item, path))
+
+
+def _tables_of_vrfs(placed: Sequence[_Placed]) -> Mapping[str, int]:
+    """The table of routes of every device that is in a VRF."""
+    return {
+        name: item.device.table
+        for item in placed
+        if item.kind == "vrfs" and has(item.device, "table", "interfaces")
+        for name in item.device.interfaces
+        if isinstance(name, str)
+    }
 
 
 def _unknown_parts(placed: Sequence[_Placed], named: Mapping[str, _Placed]) -> Iterator[Problem]:
     known = ", ".join(named)
     for item in placed:
-        if item.kind == "vlans" and has(item.device, "link") and item.device.link not in named:
+        if getattr(item.device, "link", None) is not None and item.device.link not in named:
             yield Problem(f"{item.path}.link", f"there is no device {shown(item.device.link)} (there are: {known})")
         if item.kind not in _MAY_HOLD:
             continue
@@ -108,15 +156,16 @@ def _unknown_parts(placed: Sequence[_Placed], named: Mapping[str, _Placed]) -> I
 
 
 def _shared_members(placed: Sequence[_Placed], named: Mapping[str, _Placed]) -> Iterator[Problem]:
-    holders: dict[str, str] = {}
+    holders: dict[tuple[bool, str], str] = {}
     for item in placed:
         if item.kind not in _MAY_HOLD:
             continue
+        is_whole = item.kind in _WHOLES
         for at, name in enumerate(getattr(item.device, "interfaces", ())):
             path = f"{item.path}.interfaces[{at}]"
-            if holders.setdefault(name, path) != path:
-                yield Problem(path, f"{shown(name)} is {holders[name]} already")
-            elif name in named:
+            if holders.setdefault((is_whole, name), path) != path:
+                yield Problem(path, f"{shown(name)} is {holders[is_whole, name]} already")
+            elif is_whole and name in named:
                 yield from _own_ways(named[name], item.device.name)
 
 
@@ -143,31 +192,37 @@ def _ambiguous_vlans(placed: Sequence[_Placed], named: Mapping[str, _Placed]) ->
 def _loops(placed: Sequence[_Placed]) -> Iterator[Problem]:
     below: dict[str, tuple[str, ...]] = {}
     for item in placed:
-        if has(item.device, "link") or has(item.device, "interfaces"):
+        if getattr(item.device, "link", None) is not None or has(item.device, "interfaces"):
             below[item.device.name] = item.device.below
     try:
         TopologicalSorter(below).prepare()
     except CycleError as error:
         way = [str(name) for name in error.args[1]]
         first = next(item for item in placed if item.device.name in way and item.device.name in below)
-        key = "link" if first.kind == "vlans" else "interfaces"
+        key = "link" if first.kind in ("vlans", "tunnels") else "interfaces"
         yield Problem(f"{first.path}.{key}", f"goes round in a circle: {' is in '.join(way)}")
 
 
 def _default_routes(placed: Sequence[_Placed]) -> Iterator[Problem]:
-    taken: dict[tuple[int, int | None], str] = {}
+    taken: dict[tuple[int, int | None, int | None], list[tuple[_Placed, str]]] = {}
+    tables = _tables_of_vrfs(placed)
     for item in placed:
-        for path, family, metric in _defaults_of(item):
-            holder = taken.setdefault((family, metric), path)
-            if holder != path:
+        for path, family, metric, table in _defaults_of(item):
+            key = (family, metric, tables.get(item.device.name) if table is None else table)
+            held = taken.setdefault(key, [])
+            holder = next((place for other, place in held if other is item or not _are_alternatives(item, other)), None)
+            if holder is not None:
                 equal = f"with metric {metric}" if metric is not None else "without a metric"
                 yield Problem(path, f"{holder} is a default route {equal} already; give one of them a metric of its own")
+            held.append((item, path))
 
 
-def _defaults_of(item: _Placed) -> Iterator[tuple[str, int, int | None]]:
+def _defaults_of(item: _Placed) -> Iterator[tuple[str, int, int | None, int | None]]:
+    """Path, family, metric and table."""
     gateway = getattr(item.device, "gateway", None)
     if gateway:
-        yield f"{item.path}.gateway", ipaddress.ip_address(gateway).version, None
+        yield f"{item.path}.gateway", ipaddress.ip_address(gateway).version, None, None
+    of_vrf = getattr(item.device, "table", None)
     for at, route in enumerate(getattr(item.device, "routes", ())):
-        if has(route, "to", "via", "metric") and route.to in ("default", "0.0.0.0/0", "::/0"):
-            yield f"{item.path}.routes[{at}]", route.family, route.metric
+        if has(route, "to", "via", "metric", "table") and route.is_default:
+            yield f"{item.path}.routes[{at}]", route.family, route.metric, route.table if of_vrf is None else of_vrf

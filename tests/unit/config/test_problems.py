@@ -336,3 +336,29 @@ def test_whatever_a_document_holds_it_loads_or_has_problems_a_line_each(
 @pytest.mark.parametrize("path", ["/usr/local", "/usr/src", "/usr/share/data", "/var/lib/containerd", "/home", "/srv/boot/etc"])
 def test_a_subvolume_may_be_where_nothing_is_needed_first(path: str) -> None:
     assert not is_needed_first(path)
+
+
+@frozen(kw_only=True)
+class Named:
+    """With a key that is a word of Python's, and a check that looks at each item."""
+
+    from_: str
+    to: tuple[str, ...] = ()
+
+    def problems(self) -> Iterator[Problem]:
+        yield from (Problem(f"to[{at}]", f"{item!s} is too short") for at, item in enumerate(self.to) if len(str(item)) < 20)
+
+
+def test_a_field_whose_key_python_has_a_meaning_for_ends_in_an_underscore() -> None:
+    assert structure({"from": "a"}, Named) == Named(from_="a")
+    wrong = {"from: is required and missing": {}, "from: expected a string": {"from": 1}, "known: from": {"from_": "a"}}
+    for text, raw in wrong.items():
+        with pytest.raises(StructureError, match=text):
+            structure(raw, Named)
+
+
+def test_what_is_wrong_itself_is_not_said_to_be_wrong_among_others_too() -> None:
+    with pytest.raises(StructureError) as caught:
+        structure({"from": "a", "to": [{"b": 1}, "c"]}, Named)
+    found = [str(problem) for problem in caught.value.problems]
+    assert found == ["to[0]: expected a string, got a table", "to[1]: c is too short"]

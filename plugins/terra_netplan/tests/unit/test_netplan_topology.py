@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import yaml
 
 from terra_core.config.session import Session
 from terra_core.errors import ConfigError
+from terra_core.hookspecs import RenderedFile
 from terra_netplan import plugin
 
 Table = dict[str, object]
 
 
+def rendered(**table: object) -> Sequence[RenderedFile]:
+    """The rendered files."""
+    return plugin.render_network(Session(tables={"netplan": table}))
+
+
 def network(**table: object) -> dict[str, dict[str, Table]]:
     """The devices of the rendered file, by kind and name."""
-    (file,) = plugin.render_network(Session(tables={"netplan": table}))
+    (file,) = rendered(**table)
     found = yaml.safe_load(file.content)["network"]
     return {kind: devices for kind, devices in found.items() if kind not in ("version", "renderer")}
 
@@ -102,6 +110,127 @@ def test_routes_name_servers_and_router_advertisements() -> None:
     assert found["accept-ra"] is False
 
 
+def test_what_a_device_is_made_of_stands_before_it() -> None:
+    vlans = [{"name": "v5.6", "id": 6, "link": "v5"}, {"name": "v5", "id": 5, "link": "br0"}]
+    found = network(interfaces=[eth()], vlans=vlans, bridges=[{"name": "br0", "interfaces": ["eth0"]}])
+    assert list(found) == ["ethernets", "bridges", "vlans"]
+    assert list(found["vlans"]) == ["v5", "v5.6"]
+
+
+def test_kinds_that_need_each_other_stand_in_several_files() -> None:
+    costs = {"path_cost": {"v20": 20, "eth1": 4}}
+    files = rendered(
+        interfaces=[eth(), eth("eth1")],
+        vlans=[{"name": "v20", "id": 20, "link": "br0", "dhcp4": False}],
+        bridges=[{"name": "br0", "interfaces": ["eth0"]}, {"name": "br20", "interfaces": ["v20", "eth1"], "parameters": costs}],
+    )
+    assert [file.path for file in files] == ["etc/netplan/50-terra.yaml", "etc/netplan/51-terra-001.yaml"]
+    first, second = (yaml.safe_load(file.content)["network"] for file in files)
+    assert (list(first["bridges"]), list(second["bridges"]), list(second["vlans"])) == (["br0"], ["br20"], ["v20"])
+    assert all(file.mode == 0o600 and yaml.safe_load(file.content)["network"]["renderer"] == "networkd" for file in files)
+
+
+def test_a_bridge_without_spanning_tree_waits_as_long_as_it_likes() -> None:
+    for parameters in ({"forward_delay": 0}, {"forward_delay": 1}, {"forward_delay": 100}, {"hello_time": 0, "max_age": 0}):
+        found = network(bridges=[{"name": "br0", "parameters": {"stp": False, **parameters}}])
+        assert len(found["bridges"]["br0"]["parameters"]) == 1 + len(parameters)  # type: ignore[arg-type]  # a table
+        for stp in ({}, {"stp": True}):
+            assert problems(bridges=[{"name": "br0", "parameters": {**stp, **parameters}}])
+    for parameters in ({"hello_time": 11}, {"max_age": 5}, {"priority": 65536}, {"ageing_time": -1}):
+        assert problems(bridges=[{"name": "br0", "parameters": {"stp": False, **parameters}}])
+
+
+def test_an_address_of_a_link_is_that_of_each_link() -> None:
+    for address in ("fe80::1/64", "169.254.0.1/16"):
+        bridges = [{"name": f"br{at}", "addresses": [f"10.{at}.0.1/24", address]} for at in range(2)]
+        assert len(network(bridges=bridges)["bridges"]) == 2
+        (problem,) = problems(bridges=[{"name": "br0", "addresses": [address, address]}])
+        assert "bridges[0].addresses[0] already" in problem
+
+
+def test_a_vrf_has_addresses_and_routes_of_its_own() -> None:
+    keys: Table = {"addresses": ["10.0.0.2/24"], "gateway": "10.0.0.1"}
+    vrfs = [{"name": "red", "table": 10, "interfaces": ["eth0"]}, {"name": "blue", "table": 20, "interfaces": ["eth1"]}]
+    found = network(interfaces=[eth(**keys), eth("eth1", **keys), eth("eth2", **keys)], vrfs=vrfs)
+    assert found["vrfs"]["red"] == {"table": 10, "interfaces": ["eth0"]}
+    assert len(problems(interfaces=[eth(**keys), eth("eth1", **keys)])) == 2
+
+
+def test_interfaces_that_are_told_apart_by_hardware_may_be_one_for_others() -> None:
+    keys: Table = {"addresses": ["10.0.0.2/24"], "gateway": "10.0.0.1", "set_name": "lan"}
+    by_name = [eth("a", match={"name": "enp3s0"}, **keys), eth("b", match={"name": "enp4s0"}, **keys)]
+    assert list(network(interfaces=by_name)["ethernets"]) == ["a", "b"]
+    one = {"macaddress": "54:b2:03:07:f1:d1"}
+    assert network(interfaces=[eth("a", match={**one, "driver": "mlx4*"}), eth("b", match={**one, "driver": "hv_netvsc"})])
+    swapped = [eth("eth0", match=one, set_name="eth1"), eth("eth1", match={"name": "x"}, set_name="eth0")]
+    assert network(interfaces=swapped)
+    assert len(problems(interfaces=[eth("a", match=one, **keys), eth("b", match=one, **keys)])) == 4
+
+
+def test_the_keys_of_every_device() -> None:
+    keys: Table = {
+        "macaddress": "52-54-00-00-00-01",
+        "link_local": [],
+        "dhcp4_overrides": {"use_dns": False, "use_domains": "route", "hostname": "Web", "route_metric": 100},
+        "routes": [{"to": "10.0.0.0/8", "scope": "link", "table": 5}, {"to": "10.1.0.0/16", "type": "blackhole"}],
+        "routing_policy": [{"from": "10.0.0.0/8", "table": 5, "priority": 10, "mark": 3}],
+    }
+    assert network(interfaces=[eth(**keys)])["ethernets"]["eth0"] == {
+        "dhcp4": True,
+        "dhcp6": False,
+        "critical": True,
+        "dhcp-identifier": "mac",
+        "macaddress": "52:54:00:00:00:01",
+        "link-local": [],
+        "dhcp4-overrides": {"use-dns": False, "use-domains": "route", "hostname": "web", "route-metric": 100},
+        "routes": [{"to": "10.0.0.0/8", "scope": "link", "table": 5}, {"to": "10.1.0.0/16", "type": "blackhole"}],
+        "routing-policy": [{"from": "10.0.0.0/8", "table": 5, "priority": 10, "mark": 3}],
+    }
+
+
+WIREGUARD = {"name": "wg0", "mode": "wireguard", "key": f"{'A' * 43}="}
+PEER = {"keys": {"public": f"{'B' * 43}="}, "allowed_ips": ["10.0.0.0/8"]}
+
+
+def test_a_tunnel_asks_for_nothing_by_itself() -> None:
+    found = network(tunnels=[{**WIREGUARD, "port": 51820, "peers": [{**PEER, "endpoint": "[fd00::1]:51820"}]}])
+    assert found["tunnels"]["wg0"] == {
+        "mode": "wireguard",
+        "key": f"{'A' * 43}=",
+        "port": 51820,
+        "peers": [{"keys": PEER["keys"], "allowed-ips": ["10.0.0.0/8"], "endpoint": "[fd00::1]:51820"}],
+        "dhcp4": False,
+        "dhcp6": False,
+        "critical": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "path", "words"),
+    [
+        ({"mode": "carrier-pigeon"}, "mode", "is not one of sit"),
+        ({"mode": "sit"}, "remote", "required and missing"),
+        ({"mode": "sit", "remote": "10.0.0.1", "id": 5}, "id", "only in vxlan"),
+        ({"mode": "sit", "remote": "10.0.0.1", "key": "5"}, "key", "means nothing in mode sit"),
+        ({"mode": "gre", "remote": "10.0.0.1", "key": "x"}, "key", "a number or an IPv4 address"),
+        ({"mode": "vxlan"}, "id", "required and missing"),
+        ({"mode": "vxlan", "id": 2**24}, "id", "from 1 to"),
+        ({"mode": "vxlan", "id": 5, "link": "eth9"}, "link", "no device \"eth9\""),
+        ({**WIREGUARD, "key": 5, "peers": [PEER]}, "key", "expected a string"),
+        ({"mode": "wireguard", "peers": [PEER]}, "key", "required and missing"),
+        ({**WIREGUARD, "key": "secret\nPostUp=evil", "peers": [PEER]}, "key", "expected a key of WireGuard's"),
+        (WIREGUARD, "peers", "required and missing"),
+        ({**WIREGUARD, "peers": [{**PEER, "endpoint": "a b:1"}]}, "peers[0].endpoint", "a host and its port"),
+        ({**WIREGUARD, "peers": [{**PEER, "allowed_ips": ["10.0.0.0"]}]}, "peers[0].allowed_ips[0]", "prefix length"),
+    ],
+)
+def test_a_tunnel_that_is_refused(tunnel: Table, path: str, words: str) -> None:
+    (problem,) = problems(tunnels=[{"name": "t", **tunnel}])
+    assert problem.startswith(f"server.toml: netplan.tunnels[0].{path}: ")
+    assert words in problem
+    assert "secret" not in problem
+
+
 STATIC: Table = {"addresses": ["10.0.0.2/24"]}
 
 
@@ -132,6 +261,16 @@ STATIC: Table = {"addresses": ["10.0.0.2/24"]}
         ({"set_name": "-", "match": {"name": "en0"}}, "set_name", "interface name"),
         ({"accept_ra": "yes"}, "accept_ra", "true or false"),
         ({"wifis": {}}, "wifis", "no such key"),
+        ({"addresses": [{"10.0.0.15/24": {"label": "a"}}, "10.0.0.16/24"]}, "addresses[0]", "expected a string, got a table"),
+        ({"dhcp6": True, "dhcp4_overrides": {"use_dns": False}}, "dhcp6_overrides.use_dns", "as both families ask"),
+        ({"dhcp4_overrides": {"use_domains": "maybe"}}, "dhcp4_overrides.use_domains", "is not one of"),
+        ({"dhcp4_overrides": {"route_metric": -1}}, "dhcp4_overrides.route_metric", "from 0"),
+        ({"link_local": ["ipv5"]}, "link_local[0]", "is not one of"),
+        ({"macaddress": "ff:ff:ff:ff:ff:ff"}, "macaddress", "one interface"),
+        ({"routes": [{"to": "10.0.0.0/8", "table": 0, "scope": "link"}]}, "routes[0].table", "from 1"),
+        ({"routing_policy": [{"table": 5}]}, "routing_policy[0]", "expected from, to, or both"),
+        ({"routing_policy": [{"from": "10.0.0.0/8", "to": "fd00::/8"}]}, "routing_policy[0].to", "of one family"),
+        ({"routing_policy": [{"from": "10.0.0.1/8"}]}, "routing_policy[0].from", "an address in 10.0.0.0/8"),
     ],
 )
 def test_an_interface_that_is_refused(keys: Table, path: str, words: str) -> None:
@@ -236,6 +375,21 @@ MAC = "54:b2:03:07:f1:d1"
         ({"bridges": [{"name": "b", "parameters": {"path_cost": {"e": 1}}}]}, "bridges[0].parameters.path_cost", "no int"),
         ({"bridges": [{"name": "b", "parameters": {"forward_delay": 4}}]}, "bridges[0].parameters.max_age", "more than"),
         ({"bridges": [{"name": "b", "parameters": {"priority": 65536}}]}, "bridges[0].parameters.priority", "from 0 to 65535"),
+        ({"interfaces": TWO, "vrfs": [{"name": "r", "table": 0, "interfaces": ["eth0"]}]}, "vrfs[0].table", "from 1"),
+        ({"interfaces": TWO, "vrfs": [{"name": "r", "table": 5, "interfaces": ["e"]}]}, "vrfs[0].interfaces[0]", "no device"),
+        (
+            {"vrfs": [{"name": "r", "table": 5, "routes": [{"to": "default", "via": "10.0.0.1", "table": 6}]}]},
+            "vrfs[0].routes[0].table",
+            "expected 5",
+        ),
+        (
+            {
+                "interfaces": TWO,
+                "vrfs": [{"name": "r", "table": 5, "interfaces": ["eth0"]}, {"name": "s", "table": 6, "interfaces": ["eth0"]}],
+            },
+            "vrfs[1].interfaces[0]",
+            "vrfs[0].interfaces[0] already",
+        ),
     ],
 )
 def test_devices_that_do_not_go_together(table: Table, path: str, words: str) -> None:

@@ -1,0 +1,66 @@
+"""In which order netplan is told of devices.
+
+netplan reads a file again that names a device before it describes it, and takes what it has read the first time for a second,
+contradicting word then (the costs of a bridge's interfaces, a bond's primary). So what a device is made of stands before it. A
+file has each kind of device once: where no order of the kinds does, there are several files, which netplan reads one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+
+class Part(Protocol):
+    """A device."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        """The devices that it is made of."""
+
+
+D = TypeVar("D", bound=Part)
+
+
+def arranged(kinds: Mapping[str, Sequence[D]]) -> list[Mapping[str, Sequence[D]]]:
+    """The devices of each file, by kind.
+
+    :param kinds: the devices, of which none contains itself; the kinds are kept in this order where that does.
+    """
+    left = {kind: list(devices) for kind, devices in kinds.items() if devices}
+    placed: set[str] = set()
+    files: list[Mapping[str, Sequence[D]]] = []
+    order = _order(left)
+    while any(left.values()):
+        file = {kind: ready for kind in order if (ready := _ready(left[kind], placed))}
+        if not file:  # a device that nobody described, or a circle: not for this function to say
+            file, left = {kind: devices for kind, devices in left.items() if devices}, {}
+        files.append(file)
+    return files
+
+
+def _ready(left: list[D], placed: set[str]) -> list[D]:
+    """Take those whose parts are placed, and then those that are made of them."""
+    ready: list[D] = []
+    while found := [device for device in left if placed.issuperset(device.below)]:
+        ready += found
+        placed.update(device.name for device in found)
+        left[:] = [device for device in left if device.name not in placed]
+    return ready
+
+
+def _order(kinds: Mapping[str, Sequence[Part]]) -> list[str]:
+    """The kinds, each after those that it needs if that is possible."""
+    kind_of = {device.name: kind for kind, devices in kinds.items() for device in devices}
+    needs = {kind: {kind_of.get(name, kind) for one in some for name in one.below} - {kind} for kind, some in kinds.items()}
+    order: list[str] = []
+    while len(order) < len(kinds):
+        possible = [kind for kind in kinds if kind not in order and needs[kind] <= set(order)]
+        if not possible:
+            return list(kinds)
+        order.append(possible[0])
+    return order
