@@ -32,6 +32,7 @@ from terra_core.errors import TerraError
 from terra_core.hookspecs import Builder, BuildRequest, BuiltImage, RenderedFile
 from terra_core.identity import render_identity
 from terra_core.plugins import Filled, PluginError, Plugins
+from terra_core.selection import SERVER, check_selection
 from terra_core.system.reading import read_regular
 
 _DIRECTORY = ".terra"
@@ -102,6 +103,7 @@ def create(
     :param session: who listens; the file's name and tables are the document's.
     :raises TerraError: nothing is pushed then, and what a failed build made is gone.
     """
+    check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
     registry = plugins.fill("registry", document.value.plugins, source=document.source)
     told = _of_document(session, document)
     rendered = render(document, plugins=plugins, session=session, context=context, userland=userland)
@@ -167,6 +169,7 @@ def render(
 
     :raises TerraError: as for :func:`create`.
     """
+    check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
     server = _with_userland(document, userland)
     network = plugins.fill("network", server.plugins, source=document.source)
     told = _of_document(session, document)

@@ -148,6 +148,13 @@ class Plugins:
         hooks = self._hooks(self._load(self.installed[name]))
         return tuple(role.name for role in ROLES.values() if set(role.needed) <= hooks)
 
+    def lacks(self, name: str) -> str:
+        """What an installed plugin that fills no role has not, in words."""
+        hooks = self._hooks(self._load(self.installed[name]))
+        begun = [role for role in ROLES.values() if hooks & set(role.hooks)]
+        lacking = [f"{role.name} without {', '.join(sorted(set(role.needed) - hooks))}" for role in begun]
+        return f"fills no role: {'; '.join(lacking) or 'it has no hook of any'}"
+
     def check_roles(self, chosen: Mapping[str, str], *, source: str) -> None:
         """Refuse a ``[plugins]`` table that names a role which does not exist.
 
@@ -220,10 +227,11 @@ def _needed(hook: Callable[..., object]) -> set[str]:
 
 
 def _missing(role: str, name: str, installed: frozenset[str]) -> str:
-    return (
-        f"{name!r}, the plugin for the role {role}, is not installed (installed: {', '.join(sorted(installed)) or 'none'}); "
-        f"install it with: pip install terra-{name}"
-    )
+    # A name that nobody owns invites whoever takes it, so only Terra's own distributions are named.
+    own = name in {one.default for one in ROLES.values()}
+    remedy = f"install it with: pip install terra-{name}" if own else "install what brings it, or choose another"
+    here = ", ".join(sorted(installed)) or "none"
+    return f"{name!r}, the plugin for the role {role}, is not installed (installed: {here}); {remedy}"
 
 
 @frozen
@@ -235,6 +243,7 @@ class Candidate:
     :param distribution: what brings it; empty when it is selected and not installed.
     :param version: that distribution's version.
     :param selected: whether it is the one that is asked.
+    :param problem: why it cannot be used, if so.
     """
 
     role: str
@@ -242,21 +251,31 @@ class Candidate:
     distribution: str
     version: str
     selected: bool
+    problem: str = ""
 
     def as_json(self) -> dict[str, object]:
-        """The candidate as ``terra plugins --json`` gives it."""
-        return {name: getattr(self, name) for name in ("role", "name", "distribution", "version", "selected")}
+        """The candidate as ``terra plugins --json`` gives it; with ``problem`` where there is one."""
+        names = ("role", "name", "distribution", "version", "selected", *(["problem"] if self.problem else []))
+        return {name: getattr(self, name) for name in names}
 
 
 def candidates(plugins: Plugins, chosen: Mapping[str, str], *, source: str = "configuration") -> list[Candidate]:
-    """Every role with every plugin that fills it, and the selected one even if it is not installed.
+    """Every role with every plugin that fills it, and the selected one even if it is not installed or does not fill it.
+
+    A plugin that fills no role, or that cannot be loaded, comes last, without a role and with the reason.
 
     :param chosen: the ``[plugins]`` table of a file.
     :param source: the file, for errors.
     :raises ConfigError: when ``chosen`` names a role that does not exist.
     """
     plugins.check_roles(chosen, source=source)
-    fills = {name: plugins.roles_of(name) for name in plugins.installed}
+    fills, problems = dict[str, tuple[str, ...]](), dict[str, str]()
+    for name in plugins.installed:
+        try:
+            fills[name] = plugins.roles_of(name)
+            problems[name] = "" if fills[name] else plugins.lacks(name)
+        except PluginError as error:  # it keeps no other one from being shown
+            fills[name], problems[name] = (), str(error)
     rows = []
     for role in ROLES.values():
         selected = chosen.get(role.name, role.default)
@@ -270,6 +289,11 @@ def candidates(plugins: Plugins, chosen: Mapping[str, str], *, source: str = "co
                     installed.distribution if installed else "",
                     installed.version if installed else "not installed",
                     name == selected,
+                    "" if installed is None or role.name in fills[name] else problems[name] or f"does not fill {role.name}",
                 )
             )
+    shown = {row.name for row in rows}
+    for name, installed in plugins.installed.items():
+        if name not in shown:
+            rows.append(Candidate("", name, installed.distribution, installed.version, False, problems[name]))
     return rows

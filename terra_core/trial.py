@@ -230,8 +230,7 @@ def _plain(path: Path) -> str:
 
 def _node(server: Server, disk: Path) -> Node:
     group = DiskGroup(label=Label(OS_LABEL), disk=(Disk(device=DevicePath(str(disk))),))
-    plugins = {role: name for role, name in server.plugins.items() if role == "filesystem"}
-    return Node(hostname=server.hostname, image=server.image, groups=(group,), plugins=plugins)
+    return Node(hostname=server.hostname, image=server.image, groups=(group,))
 
 
 def _disk_size(image: ImageSource) -> int:

@@ -26,5 +26,7 @@ def command(as_json: bool, source: str | None) -> None:
         return
     print_table(
         ("ROLE", "NAME", "DISTRIBUTION", "VERSION", "SELECTED"),
-        [(row.role, row.name, row.distribution, row.version, "yes" if row.selected else "") for row in rows],
+        [(row.role or "-", row.name, row.distribution, row.version, "yes" if row.selected else "") for row in rows],
     )
+    for name, problem in {row.name: row.problem for row in rows if row.problem}.items():
+        echo(f"{name} cannot be used: {problem}", err=True)

@@ -22,6 +22,7 @@ from terra_core.controller.mark import check_mark, set_mark
 from terra_core.controller.store import Store
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.plugins import Plugins
+from terra_core.selection import CONTROLLER, check_selection
 from terra_core.service.database import DatabaseFull
 from terra_core.service.operations import Operations
 from terra_core.service.running import only_one, watching
@@ -31,6 +32,7 @@ from terra_core.system.mounts import sweep
 from terra_core.system.signals import terminating
 
 _log = structlog.get_logger(__name__)
+_PATIENCE_SECONDS = 5.0
 
 
 def load_config(source: Path | None, places: Places, plugins: Plugins) -> Document[Controller]:
@@ -50,6 +52,7 @@ def make_services(document: Document[Controller], config: Controller, places: Pl
     :param document: the file.
     :param config: what it says, with the options of the command line.
     """
+    check_selection(CONTROLLER, config.plugins, document.tables, source=document.source)
     session = Session(source=document.source, tables=document.tables, places=places)
     store = open_store(config, places)
     services = Services(config=config, session=session, plugins=plugins, store=store)
@@ -105,6 +108,7 @@ def run_controller(document: Document[Controller], config: Controller, places: P
         stack.callback(operations.stop)
         stack.enter_context(watching(keeper.look, at_once=True))
         stack.callback(keeper.end)
+        keeper.wait(_PATIENCE_SECONDS)
         application = make_api(Context(services=services, machines=machines, operations=operations), token)
         serve(application, listener, tls=config.tls, ready=lambda: _say_ready(config, places), ending=operations.cancel_all)
     _log.info("ended; storage and boot services go on")

@@ -26,7 +26,7 @@ class Keeper:
         self._ended = threading.Event()
         self._unfinished: Sequence[Record | SetAside] = ()
         self._lost = False
-        self._converged = False
+        self._converged = threading.Event()
 
     def begin(self) -> None:
         """Start the services, both or none, and see what is left to do; called before any request is served.
@@ -41,6 +41,10 @@ class Keeper:
             self._machines.start_boot(self._machines.session)
             undo.pop_all()
 
+    def wait(self, seconds: float) -> None:
+        """Give the first look some time: where there is little to do, it is done before the first request is served."""
+        self._converged.wait(seconds)
+
     def end(self) -> None:
         """Let a look that is under way stop half-way; what is left is done at the next start."""
         self._ended.set()
@@ -48,7 +52,7 @@ class Keeper:
     def look(self) -> None:
         """Bring everything to what the database says, once; after that, bring back a service that is gone."""
         self._machines.keep_room()
-        if not self._converged:
+        if not self._converged.is_set():
             self._converge()
             return
         with self._explained("storage"):
@@ -64,7 +68,7 @@ class Keeper:
             self._machines.recover(self._unfinished)
             self._machines.restore(lost=self._lost, ended=self._ended.is_set)
             self._machines.start_boot(self._machines.session)
-            self._converged = True
+            self._converged.set()
             _log.info("all machines are as the database says")
 
     @contextmanager

@@ -23,6 +23,7 @@ from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust, with_key
 from terra_core.config.values import Hostname, ImageReference, parse_mac
+from terra_core.controller.answers import checked_target
 from terra_core.controller.store import Record, SetAside, State, Store
 from terra_core.controller.troubles import Troubles
 from terra_core.deploy import Deployed, deploy, filesystem_of
@@ -32,6 +33,7 @@ from terra_core.image.apply import apply_layers
 from terra_core.image.source import ImageSource
 from terra_core.plugins import Filled, PluginError, Plugins
 from terra_core.registry import Registry
+from terra_core.selection import PROVISIONED, check_selection
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
@@ -89,12 +91,22 @@ class Machines:
 
         :raises ConflictError: when another machine holds one of them.
         """
-        node = document.value
+        node, raw = self._with_default(document)
         if node.mac is None:
             raise TerraError(f"{document.source}: mac: is required for provisioning")
+        groups = [group.filesystem for group in node.groups if group.filesystem]
+        check_selection(PROVISIONED, node.plugins, document.tables, source=document.source, beside=groups)
         for group in node.groups:
             filesystem_of(group, node, self._services.plugins, source=document.source)
-        return self._store.reserve(node, node.mac, with_key(document.raw, node.trust), document.tables)
+        return self._store.reserve(node, node.mac, with_key(raw, node.trust), document.tables)
+
+    def _with_default(self, document: Document[Node]) -> tuple[Node, Mapping[str, object]]:
+        """A machine and its file with the filesystem that controller.toml names, unless it names one itself."""
+        node, default = document.value, self._services.config.plugins.get("filesystem")
+        if default is None or "filesystem" in node.plugins:
+            return node, document.raw
+        chosen = {**node.plugins, "filesystem": default}
+        return evolve(node, plugins=chosen), {**document.raw, "plugins": chosen}
 
     def provision(self, record: Record, report: Report) -> Mapping[str, Any]:
         """Give a reserved machine its disks, and let it boot.
@@ -230,7 +242,9 @@ class Machines:
                 boot=group.label == OS_LABEL,
                 portal=services.config.portal,
             )
-            targets.append(services.role("storage").call("plan_target", Target, request=request, session=services.session))
+            storage = services.role("storage")
+            answer = storage.call("plan_target", Target, request=request, session=services.session)
+            targets.append(checked_target(answer, request, storage.installed))
             first_lun += len(group.disk)
         return tuple(targets)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -12,7 +13,10 @@ import structlog
 from terra_core.errors import TerraError
 
 _log = structlog.get_logger(__name__)
+_ATTRIBUTE = "user.terra.database"
+"""The attribute of the directory that holds the mark (xattr(7)): it is where the volumes are, and none of what is in there."""
 _NAME = ".terra-database"
+"""Holds it in a file system without such attributes."""
 _LONGEST = 4096
 _PURPOSE = "it says which database knows these volumes"
 
@@ -26,12 +30,13 @@ def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> No
     :param used: whether a machine was ever provisioned with it.
     :raises TerraError: saying how to go on.
     """
-    marked = _read(volumes / _NAME)
+    marked = _read(volumes)
     if marked == identity and identity:
         return
     hint = (
         f"put the database back that belongs to them, or name it in controller.toml. If these machines are given up for good: "
-        f"end their services with terra controller --stop, move {volumes} away, and start again"
+        f"end their services with terra controller --stop, move {volumes} away, and start again (where a disk is mounted there: "
+        f"move away what is in it, and take its mark: setfattr --remove {_ATTRIBUTE} {volumes}; rm -f {volumes / _NAME})"
     )
     if marked:
         what = "is another one" if used else "is empty"
@@ -44,25 +49,43 @@ def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> No
 def set_mark(volumes: Path, identity: str) -> None:
     """Say beside the volumes which database knows them; where that cannot be written, the log has it."""
     try:
-        if _read(volumes / _NAME) == identity:
+        if _read(volumes) == identity:
             return
         volumes.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, staged = tempfile.mkstemp(prefix=f"{_NAME}-", dir=volumes)
         try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{identity}\n")
-                file.flush()
-                os.fsync(descriptor)
-            Path(staged).replace(volumes / _NAME)
-        except BaseException:
-            Path(staged).unlink(missing_ok=True)
-            raise
+            os.setxattr(volumes, _ATTRIBUTE, identity.encode())
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            _write(volumes, identity)
     except (OSError, TerraError) as error:
         _log.warning("the volumes cannot be marked as those of this database", path=str(volumes), reason=str(error))
 
 
-def _read(path: Path) -> str:
-    """What a mark says; nothing where there is none."""
+def _write(volumes: Path, identity: str) -> None:
+    descriptor, staged = tempfile.mkstemp(prefix=f"{_NAME}-", dir=volumes)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{identity}\n")
+            file.flush()
+            os.fsync(descriptor)
+        Path(staged).replace(volumes / _NAME)
+    except BaseException:
+        Path(staged).unlink(missing_ok=True)
+        raise
+
+
+def _read(volumes: Path) -> str:
+    """What the mark says; nothing where there is none."""
+    try:
+        return os.getxattr(volumes, _ATTRIBUTE).decode(errors="replace").strip() or "nothing"
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.ENOTDIR):
+            raise TerraError(f"{volumes}: its mark cannot be read: {error.strerror}", hint=_PURPOSE) from error
+    return _read_file(volumes / _NAME)
+
+
+def _read_file(path: Path) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

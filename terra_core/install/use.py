@@ -24,6 +24,7 @@ from terra_core.install.journal import Journal
 from terra_core.install.plan import Plan, crowded, make_plan
 from terra_core.install.probe import examine
 from terra_core.plugins import Plugins
+from terra_core.selection import INSTALLED, check_selection
 from terra_core.system.disks import Signature
 from terra_core.system.mounts import sweep
 from terra_core.system.progress import Event, Report
@@ -98,6 +99,8 @@ def installation(
     :raises TerraError: with everything that stands against it.
     """
     node = document.value
+    groups = [group.filesystem for group in node.groups if group.filesystem]
+    check_selection(INSTALLED, node.plugins, document.tables, source=document.source, beside=groups)
     told = evolve(session, source=document.source, tables=document.tables)
     place = session.places.run / "install"
     with _alone(place, told.report) as work:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from terra_core.cli import run, terra
 from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Repository, Tag, parse_image_reference
@@ -97,10 +98,11 @@ def test_a_missing_plugin_is_named_with_its_role_what_is_installed_and_how_to_ge
         plugins.fill("network", {"network": "stone"}, source="server.toml")
     assert caught.value.problems == (
         "server.toml: plugins.network: 'stone', the plugin for the role network, is not installed (installed: paper); "
-        "install it with: pip install terra-stone",
+        "install what brings it, or choose another",
     )
     assert caught.value.exit_code == 2
-    with pytest.raises(ConfigError, match=r"plugins.network: 'netplan', .* \(installed: none\)"):
+    own = r"plugins.network: 'netplan', .* \(installed: none\); install it with: pip install terra-netplan"
+    with pytest.raises(ConfigError, match=own):
         Plugins({}).fill("network", {}, source="server.toml")
 
 
@@ -210,3 +212,52 @@ def test_candidates_lists_every_role_with_all_that_fill_it_and_what_is_selected(
     assert chosen[0].as_json() == {
         "role": "network", "name": "paper", "distribution": "terra-paper", "version": "4.5", "selected": True,
     }  # fmt: skip
+
+
+def found(*names: str) -> Plugins:
+    """These of the installed plugins."""
+    return Plugins({name: one for name, one in Plugins.discover().installed.items() if name in names})
+
+
+@pytest.mark.parametrize(
+    ("module", "problem"),
+    [
+        ("raise RuntimeError('not today')", "cannot be loaded: RuntimeError: not today"),
+        ("import sys\nsys.exit(3)", "cannot be loaded: SystemExit: 3"),
+        ("import nothing_of_this_name", "cannot be loaded: ModuleNotFoundError"),
+        (RENDER.format(body="").replace("render_network", "render_netwrok"), "has a hook that Terra does not know"),
+        ("class Plugin: pass\nplugin = Plugin()", "fills no role: it has no hook of any"),
+        (
+            "class Plugin:\n    @hookimpl\n    def pull_image(self): pass\nplugin = Plugin()\n",
+            "fills no role: registry without build_image, inspect_image, push_image, save_image, try_image",
+        ),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_listed_and_hides_no_other(make: Make, module: str, problem: str) -> None:
+    make("paper", RENDER.format(body="return []"))
+    make("stone", module)
+    rows = {row.name: row for row in candidates(found("paper", "stone"), {})}
+    assert (rows["paper"].role, rows["paper"].problem) == ("network", "")
+    assert "problem" not in rows["paper"].as_json()
+    assert (rows["stone"].role, rows["stone"].distribution, rows["stone"].selected) == ("", "terra-stone", False)
+    assert problem in rows["stone"].problem
+    assert rows["stone"].as_json()["problem"] == rows["stone"].problem
+
+
+def test_a_selected_plugin_that_does_not_fill_its_role_is_shown_as_such(make: Make) -> None:
+    make("paper", RENDER.format(body="return []"))
+    make("stone", "raise RuntimeError('not today')")
+    chosen = {"network": "stone", "boot": "paper"}
+    rows = {(row.role, row.name): row for row in candidates(found("paper", "stone"), chosen) if row.name in ("paper", "stone")}
+    assert set(rows) == {("network", "paper"), ("network", "stone"), ("boot", "paper")}
+    assert "RuntimeError: not today" in rows["network", "stone"].problem
+    assert rows["boot", "paper"].problem == "does not fill boot"
+
+
+def test_the_command_lists_what_it_can(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    make("stone", "raise RuntimeError('not today')")
+    assert run(terra, ["plugins"]) == 0
+    out, err = capsys.readouterr()
+    assert "netplan" in out
+    assert "-            stone" in out
+    assert "stone cannot be used: plugin 'stone' of terra-stone 1.2.3 cannot be loaded: RuntimeError: not today" in err

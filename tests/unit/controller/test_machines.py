@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import asdict, evolve
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from terra_core.config.loader import make_document
 from terra_core.config.node import Node
+from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import PluginName
 from terra_core.controller.machines import Machines
 from terra_core.controller.store import State
-from terra_core.errors import ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.hookspecs import Target, TargetRequest, hookimpl
 from terra_core.plugins import PluginError
 from terra_core.system.progress import Event
-from tests.unit.controller.fakes import Site, World, make_site, node_document, node_table
+from tests.unit.controller.fakes import FakePlugin, Site, World, make_site, node_document, node_table
 from tests.unit.service.following import heard
 
 STEPS = (
@@ -400,6 +402,65 @@ def public_key(path: Path) -> Path:
     key = Ed25519PrivateKey.generate().public_key()
     path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     return path
+
+
+@pytest.mark.parametrize("role", ["storage", "boot", "registry", "network", "bootloader"])
+def test_a_role_that_a_node_does_not_decide_is_refused_before_the_name_is_taken(site: Site, role: str) -> None:
+    table = {**node_table(), "plugins": {"filesystem": "fake", role: "fake"}}
+    with pytest.raises(ConfigError, match=rf"node\.toml: plugins\.{role}: node\.toml, for provisioning, does not decide"):
+        site.machines.reserve(make_document(table, Node, source="node.toml"))
+    assert site.left() == []
+
+
+def test_the_filesystem_of_controller_toml_counts_where_a_node_names_none(site: Site) -> None:
+    table = {key: value for key, value in node_table().items() if key != "plugins"}
+    record = site.machines.reserve(make_document({**table, "fake": {"a": 1}}, Node, source="node.toml", owners={"fake"}))
+    assert record.node.plugins == {"filesystem": "fake"}
+    assert site.store.get("cm-01") == record, "and the record says so, whatever controller.toml says later"
+    site.machines.provision(record, lambda event: None)
+
+
+class Richer(Target):
+    """More than a target."""
+
+
+class Text(str):
+    """More than a text."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda target: Richer(**asdict(target, recurse=False)), "expected a Target, got a Richer"),
+        (lambda target: evolve(target, iqn=Path("/x")), "iqn: expected a string"),
+        (lambda target: evolve(target, iqn=Text("x")), "iqn: expected a string"),
+        (lambda target: evolve(target, id=True), "id: expected a whole number"),
+        (lambda target: evolve(target, id="1"), "id: expected a whole number"),
+        (lambda target: evolve(target, portal="nowhere"), "portal: expected"),
+        (lambda target: evolve(target, luns=None), "luns: expected a list"),
+        (lambda target: evolve(target, luns=()), "luns: expected one for each disk, 1, got 0"),
+        (lambda target: evolve(target, luns=(evolve(target.luns[0], path=Path("/x")),)), r"luns\[0\]\.path: expected a string"),
+        (lambda target: evolve(target, luns=(evolve(target.luns[0], path="x"),)), r"luns\[0\]\.path: expected an absolute"),
+        (lambda target: evolve(target, luns=(evolve(target.luns[0], size=1.5),)), r"luns\[0\]\.size: expected a whole"),
+        (lambda target: evolve(target, kernel_arguments=(Path("/x"),)), r"kernel_arguments\[0\]: expected a string"),
+        (lambda target: evolve(target, label="home"), "label: expected 'os', the group's, got 'home'"),
+    ],
+)
+def test_a_target_that_could_not_be_read_again_is_refused_before_it_is_stored(
+    site: Site, monkeypatch: pytest.MonkeyPatch, change: Any, problem: str
+) -> None:
+    plan = FakePlugin.plan_target
+
+    def changed(self: FakePlugin, request: TargetRequest, session: Session) -> Target:
+        made: Target = change(plan(self, request, session))
+        return made
+
+    monkeypatch.setattr(FakePlugin, "plan_target", hookimpl(changed))
+    with pytest.raises(PluginError, match=f"plugin 'fake' planned a target that cannot be kept: .*{problem}"):
+        site.provision()
+    assert site.left() == []
 
 
 def test_a_filesystem_plugin_that_is_not_installed_is_refused_before_the_name_is_taken(site: Site) -> None:

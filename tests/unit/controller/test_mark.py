@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -44,6 +45,10 @@ def refused(places: Places, database: str | None = None) -> str:
     return caught.value.message
 
 
+def unmark(places: Places) -> None:
+    os.removexattr(places.iscsi, "user.terra.database")
+
+
 def remove_database(places: Places) -> None:
     for path in places.state.glob("terra.db*"):
         path.unlink()
@@ -52,7 +57,7 @@ def remove_database(places: Places) -> None:
 def test_its_own_is_opened_again(places: Places) -> None:
     for _ in range(2):
         start(places)
-    assert (places.iscsi / ".terra-database").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in places.iscsi.iterdir()] == ["cm-01"]
 
 
 def test_one_that_is_lost_is_not_replaced_by_an_empty_one(places: Places) -> None:
@@ -93,14 +98,14 @@ def test_names_do_not_repeat_after_the_last_machine_has_gone(places: Places) -> 
 
 
 def test_machines_of_a_time_without_marks_are_found_by_their_disks(places: Places) -> None:
-    (places.iscsi / ".terra-database").unlink()
+    unmark(places)
     remove_database(places)
     disk = places.iscsi / "cm-01/0.lun"
     assert f"{disk} is the disk of a machine that it does not know" in refused(places)
 
 
 def test_a_database_of_a_time_without_marks_gets_one(places: Places) -> None:
-    (places.iscsi / ".terra-database").unlink()
+    unmark(places)
     connection = sqlite3.connect(places.state / "terra.db")
     connection.execute("delete from about where key = 'identity'")
     connection.commit()
@@ -123,18 +128,38 @@ def test_going_on_as_the_hint_says(places: Places, tmp_path: Path) -> None:
     start(places)
 
 
+@pytest.fixture
+def plain(places: Places, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The mark of a file system without attributes, such as a tmpfs of Linux 6.1."""
+    unmark(places)
+
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    for name in ("getxattr", "setxattr"):
+        monkeypatch.setattr(os, name, unsupported)
+    start(places)
+    return places.iscsi / ".terra-database"
+
+
+def test_without_attributes_it_is_a_file(places: Places, plain: Path) -> None:
+    assert plain.stat().st_mode & 0o777 == 0o600
+    start(places)
+    remove_database(places)
+    assert "the database is empty" in refused(places)
+
+
 @pytest.mark.parametrize("kind", ["fifo", "link", "directory", "empty"])
-def test_a_mark_that_is_none_is_refused_and_not_waited_for(places: Places, kind: str, tmp_path: Path) -> None:
-    mark = places.iscsi / ".terra-database"
-    mark.rename(tmp_path / "mark")
+def test_a_mark_that_is_none_is_refused_and_not_waited_for(places: Places, plain: Path, kind: str, tmp_path: Path) -> None:
+    plain.rename(tmp_path / "mark")
     if kind == "fifo":
-        os.mkfifo(mark)
+        os.mkfifo(plain)
     elif kind == "link":
-        mark.symlink_to(tmp_path / "mark")
+        plain.symlink_to(tmp_path / "mark")
     elif kind == "directory":
-        mark.mkdir()
+        plain.mkdir()
     else:
-        mark.touch()
+        plain.touch()
     with pytest.raises(TerraError):
         start(places)
 

@@ -1,0 +1,88 @@
+"""Which roles a file decides, and which plugins' tables are read from it: what would be ignored in silence is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from attrs import frozen
+
+from terra_core.config.loader import config_error
+from terra_core.config.structure import Problem, path_of_key
+from terra_core.hookspecs import ROLES
+
+_DECIDED = {
+    "network": "server.toml decides it",
+    "registry": "server.toml decides it for building, node.toml for terra-install, and controller.toml for provisioning",
+    "filesystem": "node.toml decides it, and controller.toml what counts where node.toml says nothing",
+    "storage": "controller.toml decides it",
+    "boot": "controller.toml decides it",
+    "bootloader": "node.toml decides it, for terra-install",
+}
+
+
+@frozen(kw_only=True)
+class Use:
+    """What a command takes from a file.
+
+    :param file: the file, and the command where that matters.
+    :param roles: the roles that its ``[plugins]`` decides.
+    :param tables: the roles whose plugin has its table there.
+    """
+
+    file: str
+    roles: tuple[str, ...]
+    tables: tuple[str, ...]
+
+
+SERVER = Use(file="server.toml", roles=("network", "registry"), tables=("network", "registry"))
+"""server.toml, as ``terra create`` reads it."""
+INSTALLED = Use(
+    file="node.toml, for terra-install,",
+    roles=("registry", "filesystem", "bootloader"),
+    tables=("registry", "filesystem", "bootloader"),
+)
+"""node.toml, as ``terra-install`` reads it."""
+PROVISIONED = Use(file="node.toml, for provisioning,", roles=("filesystem",), tables=("filesystem",))
+"""node.toml, as the controller reads it."""
+CONTROLLER = Use(
+    file="controller.toml", roles=("registry", "filesystem", "storage", "boot"), tables=("registry", "storage", "boot")
+)
+"""controller.toml; a filesystem plugin's table is that of each machine."""
+
+
+def check_selection(
+    use: Use,
+    chosen: Mapping[str, str],
+    tables: Collection[str],
+    *,
+    source: str,
+    beside: Collection[str] = (),
+) -> None:
+    """Refuse a role that is decided elsewhere, and a table that no one would read.
+
+    :param use: the file.
+    :param chosen: its ``[plugins]`` table, with what counts where it says nothing.
+    :param tables: the names of the plugins' tables that it has.
+    :param source: the file, for errors.
+    :param beside: further plugins that it selects, such as those of single groups.
+    :raises ConfigError: with everything that would be ignored.
+    """
+    problems = [*_roles(use, chosen), *_tables(use, chosen, tables, beside)]
+    if problems:
+        raise config_error(source, problems)
+
+
+def _roles(use: Use, chosen: Mapping[str, str]) -> Iterator[Problem]:
+    for role in chosen:
+        path = f"plugins.{path_of_key(role)}"
+        if role not in ROLES:
+            yield Problem(path, f"is no role (roles: {', '.join(ROLES)})")
+        elif role not in use.roles:
+            yield Problem(path, f"{use.file} does not decide who fills the role {role}: {_DECIDED[role]}")
+
+
+def _tables(use: Use, chosen: Mapping[str, str], tables: Collection[str], beside: Collection[str]) -> Iterator[Problem]:
+    read = {role: chosen.get(role, ROLES[role].default) for role in use.tables}
+    for name in sorted(set(tables) - set(read.values()) - set(beside)):
+        asked = ", ".join(f"{role} = {plugin}" for role, plugin in read.items())
+        yield Problem(path_of_key(name), f"nobody reads this table: the plugins that {use.file} is for are {asked}")
