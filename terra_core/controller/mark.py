@@ -35,7 +35,7 @@ def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> No
         return
     hint = (
         f"put the database back that belongs to them, or name it in controller.toml. If these machines are given up for good: "
-        f"end their services with terra controller --stop, move {volumes} away, and start again (where a disk is mounted there: "
+        f"end their services with terra controller --stop, move {volumes} away, and start again (where that is a mount: "
         f"move away what is in it, and take its mark: setfattr --remove {_ATTRIBUTE} {volumes}; rm -f {volumes / _NAME})"
     )
     if marked:
