@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _PAUSE_SECONDS = 5.0
 _UNITS = ("kB", "MB", "GB", "TB")
+_STEP_WIDTH = 18
+_WIDTH_FOR_BARS = 110
+_WIDTH_FOR_RATES = 80
+"""How wide a terminal has to be for what: what a step says goes first."""
 
 
 class _Display(Protocol):
@@ -105,19 +109,27 @@ class _Bars:
         self._stream = stream
         self._verbose = verbose
         self._progress: Progress | None = None
-        self._tasks: dict[str, tuple[TaskID, float]] = {}
+        self._steps: dict[str, _Shown] = {}
         self._text = ""
+        self._rates = True
 
     def take(self, event: Event) -> None:
         """Move the step's bar, after making it when there is none."""
-        progress = self._started()
-        if event.step not in self._tasks:
-            task = progress.add_task(event.step, total=event.total, text=event.text, figures="")
-            self._tasks[event.step] = (task, time.monotonic())
-        task, begun = self._tasks[event.step]
-        figures = _figures(event, time.monotonic() - begun)
+        progress, now = self._started(), time.monotonic()
+        if event.step not in self._steps:
+            clock = _Clock(now)
+            task = progress.add_task(event.step, total=event.total, text="", figures="", clock=clock)
+            self._steps[event.step] = _Shown(task, clock)
+        shown = self._steps[event.step]
+        shown.clock.ended = now if _is_end(event) else None
+        shown.counted = event.total is not None
+        for other in self._steps.values():  # a step without a figure to reach has ended when another one speaks
+            if other is not shown and not other.counted and other.clock.ended is None:
+                other.clock.ended = now
+                progress.update(other.task, total=1, completed=1)
+        figures = _figures(event, now - shown.clock.begun if self._rates else None)
         completed = event.done if event.done is not None else 0
-        progress.update(task, total=event.total, completed=completed, text=event.text, figures=figures)
+        progress.update(shown.task, total=event.total, completed=completed, text=event.text, figures=figures)
         if self._verbose and event.text != self._text:
             self._text = event.text
             progress.console.print(event.text, markup=False, highlight=False)
@@ -129,23 +141,64 @@ class _Bars:
 
     def _started(self) -> Progress:
         if self._progress is None:
-            # Here, because most runs show no bar.
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-            from rich.table import Column
-
-            wide = Column(ratio=1, no_wrap=True, overflow="ellipsis")
-            self._progress = Progress(
-                TextColumn("{task.description}", markup=False, style="bold"),
-                TextColumn("{task.fields[text]}", markup=False, table_column=wide),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[figures]}", markup=False, justify="right"),
-                TimeElapsedColumn(),
-                console=Console(file=self._stream),
-                expand=True,
-            )
+            self._progress = self._made()
             self._progress.start()
         return self._progress
+
+    def _made(self) -> Progress:
+        # Here, because most runs show no bar.
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+        from rich.table import Column
+        from rich.text import Text
+
+        class Elapsed(ProgressColumn):
+            """How long a step has taken; one that has ended takes no longer."""
+
+            def render(self, task: Task) -> Text:
+                return Text(str(task.fields["clock"]), style="progress.elapsed")
+
+        console = Console(file=self._stream)
+        self._rates = console.width >= _WIDTH_FOR_RATES
+        wide = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        name = Column(no_wrap=True, overflow="ellipsis", max_width=_STEP_WIDTH)
+        return Progress(
+            TextColumn("{task.description}", markup=False, style="bold", table_column=name),
+            TextColumn("{task.fields[text]}", markup=False, table_column=wide),
+            *([BarColumn(bar_width=24)] if console.width >= _WIDTH_FOR_BARS else []),
+            TextColumn("{task.fields[figures]}", markup=False, justify="right", table_column=Column(no_wrap=True)),
+            Elapsed(Column(no_wrap=True)),
+            console=console,
+            expand=True,
+        )
+
+
+class _Clock:
+    """How long a step has taken.
+
+    :param begun: when it began.
+    """
+
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
+        self.ended: float | None = None
+
+    def __str__(self) -> str:
+        seconds = int((time.monotonic() if self.ended is None else self.ended) - self.begun)
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+class _Shown:
+    """A step that has a bar.
+
+    :param task: the bar.
+    :param clock: how long it has taken.
+    """
+
+    def __init__(self, task: TaskID, clock: _Clock) -> None:
+        self.task = task
+        self.clock = clock
+        self.counted = False
 
 
 def _is_end(event: Event) -> bool:

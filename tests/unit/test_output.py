@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
@@ -99,6 +100,56 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[" in text
     assert "pushed" in text
     assert "100 bytes" in text
+
+
+def last_lines(monkeypatch: pytest.MonkeyPatch, columns: int, *events: tuple[float, Event], end: float = 0.0) -> list[str]:
+    """The bars as they stand at the end, when each event comes at its time."""
+    clock = Clock()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("terra_core.cli.output.time.monotonic", clock)
+    out = Terminal()
+    with reporter(out) as report:
+        for clock.now, event in events:
+            report(event)
+        clock.now = end
+    steps = {event.step for _, event in events}
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n")
+    return [line.rstrip() for line in text.split("\n") if line][-len(steps) :]
+
+
+def test_the_bar_of_an_ended_step_counts_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [
+        (0, Event("clear", "remove")),
+        (2, Event("pull", "pulling", 10, 100)),
+        (3, Event("apply", "layers", 1, 2, "layers")),
+        (5, Event("pull", "pulled", 100, 100)),
+        (7, Event("apply", "layers", 2, 2, "layers")),
+        (8, Event("sync", "write")),
+    ]
+    shown = last_lines(monkeypatch, 100, *events, end=20)
+    assert [(line.split()[0], line.split()[-1]) for line in shown] == [
+        ("clear", "0:00:02"),
+        ("pull", "0:00:03"),
+        ("apply", "0:00:04"),
+        ("sync", "0:00:12"),
+    ]
+
+
+def test_a_step_that_speaks_again_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [(0, Event("boot", "one")), (1, Event("sync", "two")), (4, Event("boot", "three"))]
+    shown = last_lines(monkeypatch, 100, *events, end=6)
+    assert [line.split()[-1] for line in shown] == ["0:00:06", "0:00:03"]
+
+
+@pytest.mark.parametrize(("columns", "letters"), [(60, 18), (80, 27), (120, 37), (200, 100)])
+def test_what_a_step_says_has_room_on_every_terminal(monkeypatch: pytest.MonkeyPatch, columns: int, letters: int) -> None:
+    text = "pulling " + "registry.example/" * 20
+    (shown,) = last_lines(monkeypatch, columns, (0, Event("apply", text, 123_400_000, 456_700_000)))
+    said = shown.partition("pulling")[1:]
+    assert len("".join(said).partition("…")[0]) >= letters
+    assert "123.4 MB of 456.7 MB" in shown
+    assert len(shown) <= columns
 
 
 def test_no_escapes_in_a_pipe() -> None:

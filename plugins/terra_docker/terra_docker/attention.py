@@ -33,6 +33,7 @@ class Attention:
         self._report = report
         self._asked = interruption.get()
         self._next = 0.0
+        self._complete = False
         self._lock = threading.Lock()
 
     def __call__(self, done: int | None = None, total: int | None = None) -> None:
@@ -44,9 +45,10 @@ class Attention:
             raise InterruptedWork(f"{self._text} was interrupted")
         with self._lock:
             now = time.monotonic()
-            if now < self._next:
+            if now < self._next or (self._complete and done == total):
                 return
             self._next = now + _BETWEEN_REPORTS
+            self._complete = done is not None and done == total  # what is read on after that is no news
         self._report(Event("pull", self._text, done, total))
 
     def end(self, text: str, total: int) -> None:

@@ -141,6 +141,7 @@ class BootTree:
             for number, (source, name) in enumerate(zip((boot.kernel, boot.initrd), _PAIR, strict=True)):
                 report(Event("boot", f"copying {name} of {boot.hostname}", number, len(_PAIR), "files"))
                 _copy(source, node / name)
+            report(Event("boot", f"the kernel of {boot.hostname} is copied", len(_PAIR), len(_PAIR), "files"))
         return write_file(node / "image", f"{boot.image}\n")
 
     def _keep_kernel(self, boot: NodeBoot) -> bool:

@@ -78,6 +78,12 @@ def test_a_machine_gets_its_kernel_and_both_menus_readable_for_all(session: Sess
         assert path.stat().st_mode & 0o7777 == (0o755 if path.is_dir() else 0o644), path
 
 
+def test_copying_is_said_to_its_end(session: Session, kernel: Path) -> None:
+    events: list[Event] = []
+    plugin.publish_boot(node(kernel=kernel), session.reporting_to(events.append))
+    assert [(event.done, event.total) for event in events if event.unit == "files"] == [(0, 2), (1, 2), (2, 2)]
+
+
 def test_the_second_identical_run_changes_nothing(session: Session, kernel: Path) -> None:
     plugin.publish_boot(node(kernel=kernel), session)
     before = {name: (session.places.root / name).stat().st_mtime_ns for name in files(session)}
