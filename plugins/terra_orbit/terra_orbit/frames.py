@@ -13,6 +13,8 @@ OUTPUT = 1
 ERROR = 2
 _HEADER = struct.Struct("!BxxxL")
 HEADER_SIZE = _HEADER.size
+LONGEST = 64 * 1024
+"""The most bytes that Orbit's agent puts into one frame."""
 
 
 def frame(kind: int, data: bytes) -> bytes:
@@ -27,17 +29,24 @@ def parse_header(header: bytes) -> tuple[int, int]:
 
 
 class Frames:
-    """Takes bytes as they come, and gives the frames that are complete."""
+    """Takes bytes as they come, and gives frames; of a long one, each part as it comes."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._head = b""
+        self._kind = SILENCE
+        self._left = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """The frames that ``data`` completes."""
-        self._rest += data
-        while len(self._rest) >= HEADER_SIZE:
-            kind, length = parse_header(self._rest[:HEADER_SIZE])
-            if len(self._rest) < HEADER_SIZE + length:
-                return
-            yield kind, self._rest[HEADER_SIZE : HEADER_SIZE + length]
-            self._rest = self._rest[HEADER_SIZE + length :]
+        """What ``data`` holds of frames: their kinds and content; nothing of it is kept but a head that is not complete."""
+        while data:
+            if self._left:
+                part, data = data[: self._left], data[self._left :]
+                self._left -= len(part)
+                yield self._kind, part
+                continue
+            wanted = HEADER_SIZE - len(self._head)
+            self._head, data = self._head + data[:wanted], data[wanted:]
+            if len(self._head) == HEADER_SIZE:
+                (self._kind, self._left), self._head = parse_header(self._head), b""
+                if not self._left:
+                    yield self._kind, b""

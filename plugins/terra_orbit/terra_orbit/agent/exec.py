@@ -28,10 +28,11 @@ from terra_core.service.problems import describe
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.engine import Engine
 from terra_orbit.agent.processes import alive, started
-from terra_orbit.agent.requests import ExecRequest
+from terra_orbit.agent.requests import ExecRequest, SizeMessage
 from terra_orbit.agent.wire import Wire, open_wire
 from terra_orbit.frames import frame
 
+_ASK_SECONDS = 10.0
 _END_SECONDS = 10.0
 _HANGUP_SECONDS = 2.0
 _RESIZES = 20
@@ -101,7 +102,8 @@ async def _serve(socket: WebSocket[Any, Any, Any], containers: Containers, name:
             if asked.tty:
                 await program.resize(asked.rows, asked.columns)
             await asyncio.wait({outgoing, incoming}, return_when=asyncio.FIRST_COMPLETED)
-            if not outgoing.done():  # nobody listens any more
+            if not outgoing.done():  # nobody listens any more, or what was said is no message
+                await incoming
                 raise WebSocketDisconnect(detail="gone")
             await outgoing
         finally:
@@ -116,12 +118,25 @@ async def _serve(socket: WebSocket[Any, Any, Any], containers: Containers, name:
 
 async def _table(socket: WebSocket[Any, Any, Any]) -> Mapping[str, Any]:
     try:
-        raw = json.loads(await socket.receive_data(mode="text"))
-    except ValueError:
+        async with asyncio.timeout(_ASK_SECONDS):
+            raw = json.loads(await socket.receive_data(mode="text"))
+    except TimeoutError:
+        raise TerraError(f"the first message did not come within {_ASK_SECONDS:g} seconds") from None
+    except (ValueError, RecursionError):
         raise TerraError("the first message has to be a JSON object") from None
     if not isinstance(raw, dict):
         raise TerraError("the first message has to be a JSON object")
     return raw
+
+
+def _told(text: str) -> Mapping[str, Any]:
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        raise TerraError("a message has to be a JSON object")
+    return told
 
 
 async def _send_output(socket: WebSocket[Any, Any, Any], wire: Wire) -> None:
@@ -139,12 +154,13 @@ async def _take_input(socket: WebSocket[Any, Any, Any], wire: Wire, program: _Pr
             with suppress(ConnectionError):  # the program reads no more; it may go on all the same
                 await wire.write(message["bytes"])
             continue
-        told = json.loads(message.get("text") or "{}")
+        told = _told(message.get("text") or "{}")
         if told.get("end"):
             with suppress(OSError):
                 wire.end()
         elif "rows" in told:
-            await program.resize(int(told["rows"]), int(told["columns"]))
+            size = make_document(told, SizeMessage, source="message").value
+            await program.resize(size.rows, size.columns)
 
 
 async def _end(program: _Program) -> None:

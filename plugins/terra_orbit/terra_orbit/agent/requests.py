@@ -102,9 +102,23 @@ class ExecRequest:
             yield Problem("args", "expected text without NUL")
         if has(self, "user") and not re.fullmatch(r"[A-Za-z0-9_.:-]{0,64}", self.user):
             yield Problem("user", f"expected the name or number of a user, got {shown(self.user)}")
-        for name in ("rows", "columns"):
-            if has(self, name) and not 0 < getattr(self, name) < 65536:
-                yield Problem(name, f"expected from 1 to 65535, got {getattr(self, name)}")
+        yield from _problems_of_size(self)
+
+
+@frozen(kw_only=True)
+class SizeMessage:
+    """A terminal's new size.
+
+    :param rows: its height.
+    :param columns: its width.
+    """
+
+    rows: int
+    columns: int
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the values."""
+        yield from _problems_of_size(self)
 
 
 @frozen(kw_only=True)
@@ -156,3 +170,9 @@ class MigrateRequest:
             yield Problem("to", f'expected the address of an agent, such as "10.0.10.21", got {shown(self.to)}')
         if has(self, "token") and not re.fullmatch(r"[\x21-\x7e]{16,512}", self.token):
             yield Problem("token", "is no token")
+
+
+def _problems_of_size(size: object) -> Iterator[Problem]:
+    for name in ("rows", "columns"):
+        if has(size, name) and not 0 < getattr(size, name) < 65536:
+            yield Problem(name, f"expected from 1 to 65535, got {getattr(size, name)}")

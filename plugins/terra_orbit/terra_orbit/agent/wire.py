@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from terra_core.errors import TerraError
-from terra_orbit.frames import HEADER_SIZE, OUTPUT, parse_header
+from terra_orbit.frames import HEADER_SIZE, LONGEST, OUTPUT, parse_header
 
 _CHUNK = 65536
 _HEAD_SECONDS = 30
@@ -31,17 +31,21 @@ class Wire:
         self._reader = reader
         self._writer = writer
         self._framed = framed
+        self._kind, self._left = OUTPUT, 0  # of the frame that is being read
 
     async def read(self) -> tuple[int, bytes] | None:
-        """What came next, and of which kind; nothing at the end."""
+        """What came next, and of which kind, a long frame in parts; nothing at the end."""
         if not self._framed:
             data = await self._reader.read(_CHUNK)
             return (OUTPUT, data) if data else None
         try:
-            kind, length = parse_header(await self._reader.readexactly(HEADER_SIZE))
-            return kind, await self._reader.readexactly(length)
+            while not self._left:
+                self._kind, self._left = parse_header(await self._reader.readexactly(HEADER_SIZE))
         except asyncio.IncompleteReadError:
             return None
+        data = await self._reader.read(min(self._left, LONGEST))
+        self._left -= len(data)
+        return (self._kind, data) if data else None
 
     async def write(self, data: bytes) -> None:
         """Send something."""

@@ -26,6 +26,7 @@ from terra_orbit.frames import ERROR, Frames
 
 _CHUNK = 65536
 _OPEN_SECONDS = 10
+_MESSAGE_LIMIT = 1024 * 1024
 
 
 class Session:
@@ -75,7 +76,7 @@ class Session:
                 ssl=tls_context() if secure else None,
                 open_timeout=_OPEN_SECONDS,
                 compression=None,
-                max_size=None,
+                max_size=_MESSAGE_LIMIT,
                 proxy=None,  # a proxy of the environment is for the outside
             )
         except InvalidStatus as error:
@@ -90,16 +91,15 @@ class Session:
         try:
             async for message in connection:
                 if isinstance(message, str):
-                    told = json.loads(message)
-                    if "problem" in told:
-                        raise error_of(told["problem"])
-                    return int(told["exit"])
+                    return _exit_code(message)
                 for kind, data in frames.feed(message):
                     out = sys.stderr.buffer if kind == ERROR else sys.stdout.buffer
                     out.write(data)
                     out.flush()
         except ConnectionClosed:
             pass
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise TerraError(f"{self._client.url}: what answers there is no agent", hint="is the address right?") from None
         raise TerraError(f"{self._client.url}: the connection ended before the program did")
 
     def _send_input(self, connection: ClientConnection, resized: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -122,6 +122,13 @@ class Session:
                     data = os.read(source, _CHUNK)
                     send(data or json.dumps({"end": True}))
                     source = source if data else None
+
+
+def _exit_code(message: str) -> int:
+    told = json.loads(message)
+    if "problem" in told:
+        raise error_of(told["problem"])
+    return int(told["exit"])
 
 
 @contextmanager
@@ -158,7 +165,7 @@ def _resizes() -> Iterator[int]:
 
 
 def _document(error: InvalidStatus) -> Mapping[str, Any]:
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         document = json.loads(error.response.body or b"")
         if isinstance(document, dict):
             return document

@@ -165,7 +165,7 @@ def test_everything_of_the_file_reaches_the_container(agent: Agent, tmp_path: Pa
     network = (
         '[configs.motd]\npath = "/etc/motd"\ncontent = "Welcome.\\n"\nmode = "0640"\nuid = 1000\n'
         '[[mounts]]\ntype = "tmpfs"\ndestination = "/scratch"\noptions = ["size=1m", "mode=1777"]\n'
-        '[resources]\ncpu = 0.5\nmemory = 64\nscore = 100\nno_file = 512\n' + BRIDGE
+        "[resources]\ncpu = 0.5\nmemory = 64\nscore = 100\nno_file = 512\n" + BRIDGE
     )
     agent.ob("create", write(tmp_path / "1.toml", more=more, network=network))
 
@@ -185,7 +185,7 @@ def test_everything_of_the_file_reaches_the_container(agent: Agent, tmp_path: Pa
 
 
 def test_a_service_is_looked_after_from_within_its_own_network(agent: Agent, tmp_path: Path) -> None:
-    services = '[services.web]\nport = 80\n[services.web.check]\ninterval = 1\ntimeout = 1\n'
+    services = "[services.web]\nport = 80\n[services.web.check]\ninterval = 1\ntimeout = 1\n"
     agent.ob("create", write(tmp_path / "1.toml", network=services + BRIDGE))
     wait_until(lambda: agent.get("one")["health"] == "unhealthy", seconds=10, what="the check to fail")
     (service,) = agent.get("one")["services"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from terra_orbit.agent.conf import Ground
 from terra_orbit.agent.conf import render as render_network
 from terra_orbit.agent.rendering import Facts, Kind, render
 from terra_orbit.agent.usage import parse_groups
+from terra_orbit.agent.wire import Wire
 from terra_orbit.capabilities import bounding_set
 from terra_orbit.frames import Frames, frame
 from terra_orbit.vhost import Vhost
@@ -127,7 +129,34 @@ def test_frames_come_apart_as_they_were_put_together_however_they_arrive() -> No
     sent = frame(1, b"out") + frame(2, b"") + frame(2, b"err\0\xff")
     frames = Frames()
     got = [one for at in range(len(sent)) for one in frames.feed(sent[at : at + 1])]
-    assert got == list(Frames().feed(sent)) == [(1, b"out"), (2, b""), (2, b"err\0\xff")]
+    assert list(Frames().feed(sent)) == [(1, b"out"), (2, b""), (2, b"err\0\xff")]
+    assert b"".join(data for kind, data in got if kind == 1) == b"out"
+    assert b"".join(data for kind, data in got if kind == 2) == b"err\0\xff"
+
+
+def test_a_frame_of_four_gigabytes_is_passed_on_as_it_comes() -> None:
+    frames = Frames()
+    assert list(frames.feed(b"\1\0\0\0\xff\xff\xff\xff")) == []
+    for _ in range(100):
+        assert list(frames.feed(bytes(65536))) == [(1, bytes(65536))], "nothing waits for the end"
+
+
+def test_a_long_frame_of_the_engine_is_read_in_parts() -> None:
+    async def read() -> list[tuple[int, bytes]]:
+        reader = asyncio.StreamReader()
+        reader.feed_data(frame(2, b"") + frame(1, b"a" * 150_000) + frame(2, b"b"))
+        reader.feed_eof()
+        unused: Any = None
+        wire = Wire(reader, unused, framed=True)
+        got = []
+        while (one := await wire.read()) is not None:
+            got.append(one)
+        return got
+
+    got = asyncio.run(read())
+    assert max(len(data) for _, data in got) <= 65536
+    assert b"".join(data for kind, data in got if kind == 1) == b"a" * 150_000
+    assert got[-1] == (2, b"b")
 
 
 def test_podman_is_told_to_leave_fresh_memory_empty() -> None:
