@@ -60,3 +60,9 @@ class InterruptedWork(TerraError):  # noqa: N818  # a state asked for by the use
     """The user, or a signal, asked for the work to end; everything begun has been undone."""
 
     exit_code = 130
+
+
+def error_of_machine(error: OSError) -> TerraError:
+    """Return what the operating system refused, such as to write to a full disk, as an error that a user can act upon."""
+    where = f"{error.filename}: " if error.filename else ""
+    return TerraError(f"{where}{error.strerror or error}")

@@ -23,8 +23,9 @@ from terra_core.controller.store import Store
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.plugins import Plugins
 from terra_core.selection import CONTROLLER, check_selection
-from terra_core.service.database import DatabaseFull
+from terra_core.service.database import DatabaseFull, shown_url
 from terra_core.service.operations import Operations
+from terra_core.service.private import make_private
 from terra_core.service.running import only_one, watching
 from terra_core.service.serving import bind, check_tls, serve
 from terra_core.service.tokens import read_or_make_token
@@ -66,7 +67,7 @@ def open_store(config: Controller, places: Places) -> Store:
 
     :raises TerraError: when the database cannot be used, or is not that one.
     """
-    places.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(places.state)
     url = config.database or default_url(places.state)
     file = file_of(url)
     if file is not None and not file.exists():
@@ -80,7 +81,7 @@ def open_store(config: Controller, places: Places) -> Store:
         engine = open_database(url)
     try:
         identity, used = identity_of(engine)
-        check_mark(places.iscsi, str(file or engine.url.render_as_string()), identity, used=used)
+        check_mark(places.iscsi, str(file or shown_url(url)), identity, used=used)
     except BaseException:
         engine.dispose()
         raise

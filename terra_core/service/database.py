@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, create_engine, event, inspect, select
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from terra_core.errors import TerraError
+from terra_core.service.private import keep_private
 
 _BUSY_MS = 10_000
 
@@ -37,10 +39,18 @@ def open_database(url: str, tables: MetaData, schema: int) -> Engine:
     :param schema: their version; a database of another one is not opened.
     :raises TerraError: when it can't be opened, is corrupt, or belongs to a later version of Terra; nothing is replaced.
     """
-    name = re.sub(r"://[^/@]*@", "://***@", url)  # a URL that cannot be parsed may hold a password, too
+    name = shown_url(url)
+    _check_url(url, name)
     try:
         engine = create_engine(url)
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        raise TerraError(f"{name}: is no database that Terra can open: {error}") from error
+    except ValueError:  # its message shows what it took for a port, which may be a password
+        raise TerraError(f"{name}: is no database that Terra can open: the URL has no valid port") from None
+    try:
         if engine.dialect.name == "sqlite":
+            if _is_file(engine):
+                keep_private(Path(str(engine.url.database)))  # its log gets the same permissions from SQLite
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         with explained(engine), engine.begin() as connection:
@@ -50,6 +60,34 @@ def open_database(url: str, tables: MetaData, schema: int) -> Engine:
     except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:
         raise TerraError(f"{name}: is no database that Terra can open: {error}") from error
     return engine
+
+
+def shown_url(url: str) -> str:
+    """The URL of a database as it may be shown: without user, password and options, where a password may stand as well."""
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    if rest.startswith("/"):  # a file of this machine, which may have any name
+        return url
+    place = re.split("[?#]", rest.rpartition("@")[2])[0]
+    return f"{scheme}{separator}{'***@' if '@' in rest else ''}{place}"
+
+
+def _check_url(url: str, name: str) -> None:
+    """Refuse a password that the URL cannot hold as it stands: part of it would be taken for the host, and shown."""
+    scheme, _, rest = url.partition("://")
+    if scheme.partition("+")[0] == "sqlite":
+        return
+    found = re.search("[/?#]", rest)
+    authority, end, more = (rest, "", "") if found is None else (rest[: found.start()], found[0], rest[found.start() :])
+    path = more.partition("?")[0] if end == "/" else more
+    if authority.count("@") > 1 or "@" in path:
+        raise TerraError(
+            f"{name}: the user or the password holds a character that ends it",
+            hint="write it as a URL has it (RFC 3986, section 2.1): / as %2F, @ as %40, ? as %3F, # as %23, % as %25",
+        )
+
+
+def _is_file(engine: Engine) -> bool:
+    return bool(engine.url.database) and not str(engine.url.database).startswith((":", "file:"))
 
 
 @contextmanager
@@ -63,7 +101,7 @@ def explained(engine: Engine) -> Iterator[None]:
     except DBAPIError as error:
         kind = DatabaseFull if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM else TerraError
         raise kind(
-            f"{engine.url.render_as_string()}: the database cannot be used: {error.orig}",
+            f"{shown_url(engine.url.render_as_string())}: the database cannot be used: {error.orig}",
             hint="mend it, or put a good copy in its place; Terra does not replace it by an empty one",
         ) from error
 

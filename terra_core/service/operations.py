@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from attrs import asdict, frozen
 
-from terra_core.errors import InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError, error_of_machine
 from terra_core.service.bell import Bell
 from terra_core.service.problems import describe
 from terra_core.system.process import interruption
@@ -211,9 +211,8 @@ def _run(operation: Operation, work: Work) -> None:
         log.warning("failed", reason=str(error))
         outcome = Message("problem", describe(error))
     except OSError as error:  # the machine's own: a full disk, a directory that may not be written
-        where = f"{error.filename}: " if error.filename else ""
         log.warning("failed", reason=str(error))
-        outcome = Message("problem", describe(TerraError(f"{where}{error.strerror or error}")))
+        outcome = Message("problem", describe(error_of_machine(error)))
     except Exception as error:  # the boundary of the thread: a defect must reach the client as a problem, not as silence
         log.error("defect", exc_info=error)
         outcome = Message("problem", {"status": 500, "title": "Defect", "detail": f"a defect of Terra's: {error!r}"})

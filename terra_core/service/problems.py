@@ -8,7 +8,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException
 
-from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError, error_of_machine
 
 _log = structlog.get_logger(__name__)
 _MEDIA_TYPE = "application/problem+json"
@@ -58,6 +58,11 @@ def on_deep_body(_: Request[Any, Any, Any], error: RecursionError) -> Response[d
     return answer({"status": 422, "title": "RequestError", "detail": "the body is nested too deeply"})
 
 
+def on_os_error(_: Request[Any, Any, Any], error: OSError) -> Response[dict[str, object]]:
+    """Answer with what is wrong with the machine itself, such as a full disk."""
+    return answer(describe(error_of_machine(error)))
+
+
 def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
     """Answer to a defect of Terra's: the log gets the traceback, the client does not."""
     _log.error("defect", path=request.url.path, exc_info=error)
@@ -70,6 +75,7 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: on_http_error,
     SerializationException: on_body_error,
     RecursionError: on_deep_body,
+    OSError: on_os_error,
     Exception: on_defect,
 }
 """The exception handlers of every application."""

@@ -8,13 +8,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
 
 from terra_core.config.controller import Places
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, error_of_machine
 from terra_core.system.text import one_line, printable
 
 _WATCH_SECONDS = 3.0
@@ -83,7 +83,7 @@ def only_one(places: Places, what: str) -> Iterator[None]:
     """Hold the lock of the one daemon of a kind that a root has.
 
     :param what: the daemon in a word, such as ``controller``.
-    :raises TerraError: when another one runs on this root.
+    :raises TerraError: when another one runs on this root; and what the operating system refuses within the block.
     """
     path = places.run / f"{what}.lock"
     try:
@@ -100,9 +100,13 @@ def only_one(places: Places, what: str) -> Iterator[None]:
                 f"{places.root}: {_article(what)} runs here already (process {holder})",
                 hint="stop it first, or give this one a root of its own: --root DIR",
             ) from None
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
+        with suppress(OSError):  # a full disk; the number is for a message only, and the lock is held
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            yield
+        except OSError as error:  # the machine's own: a full disk, a file system that is read-only
+            raise error_of_machine(error) from error
     finally:
         os.close(descriptor)
 

@@ -8,15 +8,27 @@ from contextlib import suppress
 from pathlib import Path
 
 from terra_core.errors import TerraError
+from terra_core.service.private import may_be_read_by_others
+from terra_core.system.reading import read_regular
+
+_LONGEST = 4096
 
 
 def read_or_make_token(path: Path) -> str:
     """The token in ``path``; made at the first start, readable by its owner only.
 
+    A file that others may read is taken, and the log says so: whoever wrote it may have meant it.
+
     :raises TerraError: when the file holds no token, or cannot be made.
     """
     if path.exists():
-        return read_token(path)
+        token = read_token(path)
+        if may_be_read_by_others(path):
+            import structlog  # here, because commands read tokens, too
+
+            log = structlog.get_logger(__name__)
+            log.warning("others may read the token, and do with it what root may", path=str(path), remedy=f"chmod 600 {path}")
+        return token
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -41,7 +53,7 @@ def read_token(path: Path) -> str:
     :raises TerraError: when there is none, or it may not be read.
     """
     try:
-        token = path.read_text(errors="replace").strip()
+        token = read_regular(path, _LONGEST).decode(errors="replace").strip()
     except FileNotFoundError:
         raise TerraError(f"{path}: no token here", hint="set TERRA_TOKEN, or start a controller on this machine") from None
     except PermissionError:

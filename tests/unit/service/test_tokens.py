@@ -72,7 +72,7 @@ def test_no_token_says_where_one_comes_from(tmp_path: Path) -> None:
 
 
 def test_a_directory_in_its_place_is_no_token(tmp_path: Path) -> None:
-    with pytest.raises(TerraError, match="cannot be read: Is a directory"):
+    with pytest.raises(TerraError, match="cannot be read: it is a directory, and no file"):
         read_or_make_token(tmp_path)
 
 
@@ -80,3 +80,26 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "etc").write_text("no directory")
     with pytest.raises(TerraError, match=r"the token cannot be written: (Not a directory|File exists)"):
         read_or_make_token(tmp_path / "etc/token")
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"), [(0o600, False), (0o400, False), (0o644, True), (0o640, True), (0o604, True), (0o620, True)]
+)
+def test_a_token_that_others_may_read_is_taken_and_the_log_says_so(
+    tmp_path: Path, mode: int, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "token"
+    path.write_text("my-own-long-token-0123456789\n")
+    path.chmod(mode)
+    assert read_or_make_token(path) == "my-own-long-token-0123456789"
+    output = capsys.readouterr()
+    log = output.out + output.err
+    assert ("others may read the token" in log) is said
+    assert (f"chmod 600 {path}" in log) is said
+    assert "my-own" not in log
+
+
+def test_a_fifo_in_its_place_is_no_token(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    with pytest.raises(TerraError, match="cannot be read: it is a FIFO, and no file"):
+        read_token(tmp_path / "token")

@@ -12,6 +12,7 @@ from terra_core.config.controller import Places
 from terra_core.config.loader import load, make_document
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.service.operations import Operations
+from terra_core.service.private import make_private
 from terra_core.service.running import only_one, watching
 from terra_core.service.serving import bind, check_tls, serve
 from terra_core.service.tokens import read_or_make_token
@@ -52,8 +53,8 @@ def run_agent(settings: Settings, places: Places) -> None:
         check_tls(settings.tls)
         stack.enter_context(only_one(places, "agent"))
         listener = stack.enter_context(bind(settings.address, settings.port))
-        for directory, mode in ((own.state, 0o700), (own.run, 0o755)):
-            directory.mkdir(parents=True, exist_ok=True, mode=mode)
+        for directory in (places.state, own.state, own.run):  # the first is the controller's, too
+            make_private(directory)
         store = Store(own.database)
         stack.callback(store.close)
         engine = Engine(settings.engine, store.agent)
