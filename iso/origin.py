@@ -9,7 +9,7 @@ from attrs import frozen
 from terra_core.errors import TerraError
 from terra_core.system.process import run
 
-_SUITES = {"debian": "bookworm", "ubuntu": "noble"}
+_SUITES = {"debian": "trixie", "ubuntu": "noble"}
 _COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
 _FIELDS = "$(CREATED_BY)|$(ORIGIN)|$(RELEASE)|$(CODENAME)|$(REPO_URI)|$(COMPONENT)"
 _REACHED_BY = ("Acquire::http::", "Acquire::https::", "Acquire::Retries", "Acquire::Check-Valid-Until", "Acquire::Check-Date")

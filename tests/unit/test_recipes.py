@@ -15,6 +15,7 @@ from iso.recipe import Recipe
 from terra_core.errors import ConfigError, TerraError
 
 BOOKWORM = Origin(distro="debian", suite="bookworm")
+TRIXIE = Origin(distro="debian", suite="trixie")
 NOBLE = Origin(distro="ubuntu", suite="noble")
 
 
@@ -169,8 +170,7 @@ def test_whatever_changes_in_a_recipe_changes_its_hash(recipe: Path, change: Cal
 
 def test_where_packages_come_from_changes_the_hash(recipe: Path) -> None:
     mirrored = Origin(distro="debian", suite="bookworm", mirror="http://mirror.example/debian")
-    trixie = Origin(distro="debian", suite="trixie")
-    assert len({hash_of(recipe, origin) for origin in (BOOKWORM, NOBLE, mirrored, trixie)}) == 4
+    assert len({hash_of(recipe, origin) for origin in (BOOKWORM, NOBLE, mirrored, TRIXIE)}) == 4
 
 
 def test_a_change_of_a_needed_recipe_changes_the_hash(recipe: Path) -> None:
@@ -195,7 +195,7 @@ def test_an_image_that_is_built_is_found_without_building(
     for name in ("DISTRO", "SUITE", "MIRROR"):
         monkeypatch.delenv(name, raising=False)
     said: list[str] = []
-    built = tmp_path / f"base-{hash_of(recipe)}.tar"
+    built = tmp_path / f"base-{hash_of(recipe, TRIXIE)}.tar"
     built.touch()
     assert build(Recipe.load(recipe), images=tmp_path, say=said.append) == built
     assert said == [f"base: is there: {built}"]
@@ -221,11 +221,11 @@ def test_a_path_with_spaces_and_quotes_stays_one_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, BOOKWORM),
-        ({"DISTRO": "", "SUITE": "", "MIRROR": ""}, BOOKWORM),
+        ({}, TRIXIE),
+        ({"DISTRO": "", "SUITE": "", "MIRROR": ""}, TRIXIE),
         ({"DISTRO": "ubuntu"}, NOBLE),
-        ({"SUITE": "trixie"}, Origin(distro="debian", suite="trixie")),
-        ({"MIRROR": "http://mirror.example/d"}, Origin(distro="debian", suite="bookworm", mirror="http://mirror.example/d")),
+        ({"SUITE": "bookworm"}, BOOKWORM),
+        ({"MIRROR": "http://mirror.example/d"}, Origin(distro="debian", suite="trixie", mirror="http://mirror.example/d")),
     ],
 )
 def test_the_environment_chooses_the_distribution(environment: dict[str, str], expected: Origin) -> None:
