@@ -20,7 +20,7 @@ from terra_core.system.process import run
 _ROOT = Path("/var/tmp")  # noqa: S108  # the names in it hold the process id, and a lock says whether the process lives
 _PREFIX = "terra-tests-"
 _LOCK = ".lock"
-_PRIVATE = (NAMESPACES, Path("/run/terra"))
+_PRIVATE = (NAMESPACES, Path("/run/terra"), Path("/run/tgtd"))
 """Directories that the whole host shares otherwise; each run has its own."""
 _MARK = b"TMPDIR="
 

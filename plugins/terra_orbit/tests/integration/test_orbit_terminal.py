@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.network import Network
 from orbit_lab.agent import Agent
 from terra_core.client import Client
 from terra_core.config.controller import Places
@@ -111,9 +112,9 @@ def secure_agent(work: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def test_tls_is_for_every_stream_and_an_engine_that_is_not_there_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with secure_agent(tmp_path) as (url, token, certificate):
+    with network.inside(), secure_agent(tmp_path) as (url, token, certificate):
         ob = str(Path(sys.executable).parent / "ob")
         env = {"TERRA_TOKEN": token, "AGENT_ADDR": url}
         distrusted = run([ob, "exec", "one", "true"], env=env, accept=[1])
