@@ -7,9 +7,7 @@ SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder --durations=20 --duration
 # Integration tests wait more than they work; an emulated machine keeps one processor busy.
 WORKERS ?= 3
 MACHINES ?= 2
-# Under emulation Debian 12 boots a third faster than 13; tests/vm/test_bases.py boots both.
-MACHINE_SUITE := $(if $(DISTRO),,SUITE=$(or $(SUITE),bookworm))
-# DISTRO is debian when left out, and SUITE the release of it that iso/origin.py names.
+# DISTRO is debian when left out, and SUITE the release of it that iso/origin.py names, or lab/fixtures.py for tests.
 export DISTRO SUITE MIRROR REPO VERSION HTTP
 
 .NOTPARALLEL:
@@ -38,10 +36,10 @@ test-integration: setup ## The tests against a real engine, registry, target, ne
 	$(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) $(or $(TESTS),tests/integration plugins/*/tests/integration)
 
 test-boot: setup ## The tests that boot what was built, but for the longest; MACHINES=2 at a time.
-	$(MACHINE_SUITE) $(PYTEST) -n $(MACHINES) $(SIDE_BY_SIDE) tests/vm -m "not long"
+	$(PYTEST) -n $(MACHINES) $(SIDE_BY_SIDE) tests/vm -m "not long"
 
 test-vm: setup ## All tests that boot what was built: the medium, disks that are missing, trials of images; MACHINES=2 at a time.
-	$(MACHINE_SUITE) $(PYTEST) -n $(MACHINES) $(SIDE_BY_SIDE) tests/vm
+	$(PYTEST) -n $(MACHINES) $(SIDE_BY_SIDE) tests/vm
 
 test-host: setup ## Demo, unit and integration tests in a root of another release: SUITE=trixie; GOALS="demo" for some of it.
 	@tools/test-host $(GOALS)

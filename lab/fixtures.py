@@ -5,8 +5,10 @@ A pytest plugin; the ``conftest.py`` at the top of the repository names it, so t
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Iterator, Set
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,15 @@ class _Guard:
             self._installed = True
             sys.addaudithook(self._audit)
 
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Let programs be started, for what is not the test's."""
+        closed, self.closed = self.closed, False
+        try:
+            yield
+        finally:
+            self.closed = closed
+
     def _audit(self, event: str, arguments: tuple[object, ...]) -> None:
         if self.closed and event in _STARTS:
             what = f"a unit test started a program: {event}{arguments[:2]!r}"
@@ -53,8 +64,10 @@ _guard = _Guard()
 
 
 def pytest_configure() -> None:
-    """Set the guard up."""
+    """Set the guard up, and choose what base images are made of: emulated, Debian 12 boots a third faster than 13."""
     _guard.install()
+    if not os.environ.get("DISTRO") and not os.environ.get("SUITE"):
+        os.environ["SUITE"] = "bookworm"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -101,7 +114,9 @@ def _nothing_left_at_all(request: pytest.FixtureRequest, tmp_path_factory: pytes
     if not any(_below(request.config, item.path, _REAL) for item in request.session.items):
         yield
         return
-    with isolated([tmp_path_factory.getbasetemp()]):
+    with ExitStack() as resources:
+        with _guard.lifted():  # the first test of the run may be a unit test
+            resources.enter_context(isolated([tmp_path_factory.getbasetemp()]))
         before = snapshot()
         yield
         _expect_nothing(before, _reported, "the run left behind")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -53,7 +54,7 @@ class Run:
         images.mkdir(exist_ok=True)
         for name in ("base", "part"):
             recipe = Recipe.load(recipes / name)
-            write_tiny_root(images / f"{name}-{digest(recipe, Origin.of({}))}.tar")
+            write_tiny_root(images / f"{name}-{digest(recipe, Origin.of(os.environ))}.tar")
         said: list[str] = []
         with network.inside():
             done = release(

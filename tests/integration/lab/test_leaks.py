@@ -167,6 +167,15 @@ def test_a_unit_test_that_starts_a_program_fails(repository: pytest.Pytester) ->
     result.stdout.fnmatch_lines(["*a unit test started a program: subprocess.Popen*"])
 
 
+def test_a_run_that_begins_with_a_unit_test_is_isolated_all_the_same(repository: pytest.Pytester) -> None:
+    (repository.path / "unit" / "test_pure.py").write_text("def test_pure():\n    pass\n")
+    (repository.path / "integration" / "test_run.py").write_text("import os\ndef test_run():\n    os.system('true')\n")
+
+    result = repository.runpytest_subprocess("unit", "integration")
+
+    assert result.parseoutcomes() == {"passed": 2}
+
+
 LEFT = """
 import subprocess, pytest
 
