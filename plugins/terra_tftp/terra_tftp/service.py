@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
@@ -34,6 +35,8 @@ from terra_tftp.tree import BootTree
 name_packages({"dnsmasq": "dnsmasq-base"})
 
 _PATIENCE = 10
+_LOOK_SECONDS = 60.0
+"""The files of all machines are read so often; between, what was done here is known, and what others did mostly shows."""
 _SILENCE = 10
 """Seconds without an answer after which a dnsmasq that runs is taken to hang."""
 _FILES = TRANSFERS + 64
@@ -52,6 +55,9 @@ class Service:
         self._daemon: Daemon | None = None
         self._own: frozenset[IPv4Address] = frozenset()
         self._nodes: dict[Hostname, Mac] = {}
+        self._published: dict[Hostname, Mac] = {}
+        self._reserved: tuple[Settings, dict[Hostname, Mac], int] | None = None
+        self._looked = -_LOOK_SECONDS
 
     def start(self, network: BootNetwork, settings: Settings, nodes: Sequence[NodeBoot], report: Report) -> bool:
         """Have dnsmasq running as configured, with the reservations of ``nodes`` and of every machine in the boot tree.
@@ -94,7 +100,10 @@ class Service:
         :raises TerraError: when there is no address left for it.
         """
         make_directory(self._paths.hosts)
+        if self._is_reserved(hostname, mac, settings):
+            return False
         addresses = self._addresses({**self._machines(), hostname: mac}, settings)
+        self._published[hostname] = mac
         if settings.dhcp is Dhcp.SERVER and mac not in addresses:
             raise TerraError(
                 f"there is no address left for {hostname}: the range {' to '.join(settings.range)} has no more of them than "
@@ -110,6 +119,7 @@ class Service:
     def unreserve(self, hostname: Hostname) -> bool:
         """Take a reservation back; says whether there was one."""
         self._nodes.pop(hostname, None)
+        self._published.pop(hostname, None)
         changed = remove_file(self._paths.hosts / hostname)
         if changed:
             self._running.reload()
@@ -130,16 +140,30 @@ class Service:
 
     def _machines(self) -> dict[Hostname, Mac]:
         """Every machine; one that is being provisioned is in the tree before the controller names it."""
-        return {**self._nodes, **self._tree.published(), **self._nodes}
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._published = self._tree.published()
+            self._looked = time.monotonic()
+            self._reserved = None
+        return {**self._nodes, **self._published, **self._nodes}
+
+    def _is_reserved(self, hostname: Hostname, mac: Mac, settings: Settings) -> bool:
+        """Whether a machine had its reservation when all were looked at last; to look at all of them for each is a square."""
+        if self._reserved is None:
+            return False
+        former, reserved, _ = self._reserved
+        return former == settings and reserved.get(hostname) == mac and (self._paths.hosts / hostname).is_file()
 
     def _reserve_all(self, settings: Settings) -> bool:
         wanted = self._machines()
+        if self._reserved == (settings, wanted, self._paths.hosts.stat().st_mtime_ns):
+            return False  # asked every few seconds
         addresses = self._addresses(wanted, settings)
         strangers = [path for path in self._paths.hosts.iterdir() if path.name not in wanted]
         changes = [remove_file(path) for path in strangers]
         for name, mac in wanted.items():
             text = reservation(name, mac, addresses.get(mac), settings.lease)
             changes.append(write_file(self._paths.hosts / name, text))
+        self._reserved = (settings, wanted, self._paths.hosts.stat().st_mtime_ns)
         return any(changes)
 
     def _addresses(self, machines: Mapping[Hostname, Mac], settings: Settings) -> Mapping[Mac, Address]:

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.config.values import Address
+from terra_core.config.controller import Places
+from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
+from terra_tftp import files
 from terra_tftp.access import User, check_reachable, find_user, may_enter
 from terra_tftp.listening import Listening
-from terra_tftp.service import failure
+from terra_tftp.service import Service, failure
+from terra_tftp.settings import Settings
 
 LISTENING = Listening(Address("10.0.10.3"), "eth0", IPv4Network("10.0.10.0/24"))
 NOBODY = User("nobody", 65534, 65534, None)
@@ -57,3 +60,36 @@ def test_the_directory_that_bars_the_way_is_named(tmp_path: Path) -> None:
 def test_a_user_that_does_not_exist_is_named() -> None:
     with pytest.raises(TerraError, match="there is no user no-such-user"):
         find_user("no-such-user")
+
+
+def test_the_files_of_all_machines_are_not_read_for_each_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, settings = Service(Places(tmp_path)), Settings()
+    names = [Hostname(f"node-{at}") for at in range(50)]
+    macs = [Mac(f"02:00:00:00:00:{at:02x}") for at in range(50)]
+    for name, mac in zip(names, macs, strict=True):
+        assert service.reserve(name, mac, settings) is True
+    assert service._reserve_all(settings) is False
+    read: list[Path] = []
+    before = files.read_file
+
+    def counting(path: Path) -> str | None:
+        read.append(path)
+        return before(path)
+
+    monkeypatch.setattr(files, "read_file", counting)
+    monkeypatch.setattr("terra_tftp.tree.read_file", counting)
+    assert service._reserve_all(settings) is False
+    assert not any(service.reserve(name, mac, settings) for name, mac in zip(names, macs, strict=True))
+    assert read == []
+    reserved = tmp_path / "run/terra/dnsmasq/hosts"
+    (lost,) = [path for path in tmp_path.rglob(names[7]) if path.is_file()]
+    assert lost.parent.name == reserved.name
+    lost.unlink()
+    assert service._reserve_all(settings) is True, "what is lost is back"
+    assert lost.is_file()
+    (lost.parent / "stranger").touch()
+    assert service._reserve_all(settings) is True
+    assert not (lost.parent / "stranger").exists()
+    assert service.unreserve(names[0]) is True
+    assert service._reserve_all(settings) is False
+    assert service.reserve(names[0], macs[1], settings) is True, "another interface is another reservation"
