@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyio import to_thread
@@ -16,8 +16,10 @@ from terra_core.config.node import SentNode, provision_problems
 from terra_core.config.values import ImageReference
 from terra_core.controller.machines import Machines, Services
 from terra_core.controller.metrics import Metrics
+from terra_core.controller.shown import InfoShown, NodeShown
 from terra_core.controller.store import Record, SetAside, State
 from terra_core.service.application import make_application
+from terra_core.service.description import Begun, described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operations
 
@@ -71,19 +73,19 @@ def make_api(context: Context, token: str) -> Litestar:
     )
 
 
-@get("/v1/nodes", sync_to_thread=True)
+@get("/v1/nodes", sync_to_thread=True, opt=described(answer=Sequence[NodeShown]))
 def list_nodes(context: NamedDependency[Context]) -> list[dict[str, Any]]:
     """Every machine, with where it stands."""
     return [_row(context, record) for record in context.services.store.every()]
 
 
-@get("/v1/nodes/{hostname:str}", sync_to_thread=True)
+@get("/v1/nodes/{hostname:str}", sync_to_thread=True, opt=described(answer=NodeShown))
 def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, Any]:
-    """One machine."""
-    return context.services.store.find(hostname).as_json()
+    """One machine, with where it stands."""
+    return _row(context, context.services.store.find(hostname))
 
 
-@post("/v1/nodes", status_code=202)
+@post("/v1/nodes", status_code=202, opt=described(body=SentNode, answer=Begun, tables=True))
 async def provision_node(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
     """Provision the machine whose node.toml, as JSON, is the body; gives the operation that does it."""
     raw = await table_of(request)
@@ -101,7 +103,7 @@ def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
     return context.machines.reserve(document)
 
 
-@delete("/v1/nodes/{hostname:str}", status_code=202, sync_to_thread=True)
+@delete("/v1/nodes/{hostname:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
 def delete_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, str]:
     """Take a machine away; gives the operation that does it."""
     record = context.services.store.begin_delete(hostname)
@@ -110,7 +112,7 @@ def delete_node(context: NamedDependency[Context], hostname: FromPath[str]) -> d
     )
 
 
-@post("/v1/pxe", status_code=202)
+@post("/v1/pxe", status_code=202, opt=described(body=PxeRequest, answer=Begun))
 async def install_pxe(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
     """Install the network boot loaders of an image; gives the operation that does it."""
     wanted = make_document(await table_of(request), PxeRequest, source="request").value
@@ -121,7 +123,7 @@ async def install_pxe(context: NamedDependency[Context], request: Request[Any, A
     )
 
 
-@get("/v1/info", sync_to_thread=True)
+@get("/v1/info", sync_to_thread=True, opt=described(answer=InfoShown))
 def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
     """What the controller is and does."""
     services = context.services

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -11,10 +11,10 @@ from litestar import Litestar, Response, get
 from litestar.config.app import AppConfig
 from litestar.enums import ScopeType
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from terra_core.service.description import Described, described
 from terra_core.service.problems import HANDLERS, answer
 
 BODY_LIMIT = 1024 * 1024
@@ -40,7 +40,7 @@ def make_application(
     :param degraded: gives what the daemon needs and does not have now, in words that anybody may read.
     """
 
-    @get("/healthz", sync_to_thread=False)
+    @get("/healthz", sync_to_thread=False, opt=described(answer=Mapping[str, Any]))
     def healthz() -> dict[str, Any]:
         """Whether the daemon serves requests, and what of it does not work; needs no token."""
         missing = sorted(degraded())
@@ -51,7 +51,7 @@ def make_application(
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
     config = OpenAPIConfig(
-        title=title, version=version("terra-core"), path="/schema", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
+        title=title, version=version("terra-core"), path="/schema", render_plugins=[Described(path="/openapi.json")]
     )
     application = Litestar.from_config(
         AppConfig(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from litestar import Request, delete, get
@@ -13,7 +13,9 @@ from litestar.response import ServerSentEventMessage, Stream
 
 from terra_core.config.structure import Problem
 from terra_core.errors import ConfigError
+from terra_core.service.description import OperationShown, described
 from terra_core.service.operations import Operation, Operations
+from terra_core.system.progress import Event
 
 _PATIENCE_SECONDS = 10.0
 
@@ -31,26 +33,26 @@ async def table_of(request: Request[Any, Any, Any]) -> Mapping[str, Any]:
     return raw
 
 
-@get("/v1/operations", sync_to_thread=False)
+@get("/v1/operations", sync_to_thread=False, opt=described(answer=Sequence[OperationShown]))
 def list_operations(operations: NamedDependency[Operations]) -> list[dict[str, Any]]:
     """The operations that are remembered, oldest first."""
     return [operation.as_json() for operation in operations.all()]
 
 
-@get("/v1/operations/{identity:str}", sync_to_thread=False)
+@get("/v1/operations/{identity:str}", sync_to_thread=False, opt=described(answer=OperationShown))
 def show_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> dict[str, Any]:
     """One operation."""
     return operations.get(identity).as_json()
 
 
-@get("/v1/operations/{identity:str}/events", media_type="text/event-stream")
+@get("/v1/operations/{identity:str}/events", media_type="text/event-stream", opt=described(answer=Event))
 async def follow_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> Stream:
     """An operation's progress as server-sent events, from its beginning to its ``result`` or ``problem``."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # the second for a proxy (nginx) in between
     return Stream(_stream(operations.get(identity)), media_type="text/event-stream", headers=headers)
 
 
-@delete("/v1/operations/{identity:str}", status_code=202, sync_to_thread=False)
+@delete("/v1/operations/{identity:str}", status_code=202, sync_to_thread=False, opt=described(answer=OperationShown))
 def cancel_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> dict[str, Any]:
     """Ask an operation to end and to undo what it did."""
     return operations.cancel(identity).as_json()

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from lab.network import CONTROLLER
 from lab.processes import Process, running, zombies
@@ -52,7 +53,8 @@ def service(ground: Ground, name: str) -> Process:
 
 
 def services(ground: Ground) -> dict[str, Process]:
-    return {name: service(ground, name) for name in ("tgtd", "dnsmasq")}
+    """The daemons that outlive a controller, but for whose children they are: that changes when it ends."""
+    return {name: evolve(service(ground, name), parent=0) for name in ("tgtd", "dnsmasq")}
 
 
 def menu(ground: Ground) -> str:

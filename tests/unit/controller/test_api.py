@@ -8,15 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from litestar.testing import TestClient
 
+from terra_core.config.node import Node
+from terra_core.config.structure import structure
 from terra_core.controller.api import make_api
+from terra_core.controller.shown import InfoShown, NodeShown
 from terra_core.controller.store import State
 from terra_core.service.application import BODY_LIMIT
+from terra_core.service.description import Begun, OperationShown, ProblemDocument
 from tests.unit.controller.fakes import Site, World, node_table
+from tests.unit.service.openapi import operations, problems_of
 
 TOKEN = "a-token-of-the-tests"
 PUBLIC_KEY = (
@@ -121,7 +127,7 @@ def test_a_machine_comes_and_goes(client: TestClient[Any], world: World) -> None
     assert kind == "result"
     assert shown["hostname"] == "cm-01"
     assert list(shown) == ["hostname", "mac", "image", "disk_groups", "initiator_iqn"]
-    assert client.get("/v1/nodes/cm-01").json() == shown
+    assert client.get("/v1/nodes/cm-01").json() == {**shown, "state": "ready", "problem": ""}
     assert client.get("/v1/nodes").json() == [{**shown, "state": "ready", "problem": ""}]
     assert outcome(client, client.delete("/v1/nodes/cm-01")) == ("result", {"hostname": "cm-01"})
     assert client.get("/v1/nodes").json() == []
@@ -338,9 +344,40 @@ def test_the_api_describes_itself(client: TestClient[Any]) -> None:
     document = client.get("/schema/openapi.json").json()
     assert document["openapi"].startswith("3.")
     assert document["info"]["title"] == "Terra controller"
-    described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
-    assert {("POST", "/v1/nodes"), ("GET", "/v1/nodes/{hostname}"), ("DELETE", "/v1/nodes/{hostname}")} <= described
-    assert all(item["summary"] for path in document["paths"].values() for item in path.values() if isinstance(item, dict))
+    assert problems_of(document) == []
+    described = {(method.upper(), path) for method, path, _ in operations(document)}
+    asked = {(method, path.replace("cm-01", "{hostname}").replace("/x", "/{identity}")) for method, path in ROUTES}
+    assert described == {("GET", "/healthz"), *((method, path) for method, path in asked if path.startswith("/v1/"))}
+    summaries = {(method, path): operation["summary"] for method, path, operation in operations(document)}
+    assert summaries["get", "/v1/nodes"] == "Every machine, with where it stands"
+
+
+def test_the_description_of_a_node_is_that_of_its_file(client: TestClient[Any]) -> None:
+    document = client.get("/schema/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    body = document["paths"]["/v1/nodes"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    node = schemas[body["$ref"].rpartition("/")[2]]
+    assert set(node["properties"]) == {field.name for field in attrs.fields(Node)}
+    assert set(node["required"]) == {"hostname", "image", "groups"}
+    assert node["additionalProperties"]["type"] == "object", "the table of a plugin"
+    assert schemas["DiskGroup"]["properties"]["type"]["enum"][:2] == ["single", "raid0"]
+    assert schemas["DiskGroup"]["additionalProperties"] is False
+    assert schemas["PxeRequest"]["properties"]["image"]["description"] == "the pxe image to install"
+
+
+def test_answers_are_what_their_description_says(client: TestClient[Any]) -> None:
+    outcome(client, client.post("/v1/nodes", json=node_table(storage=True)))
+    (listed,) = client.get("/v1/nodes").json()
+    assert structure(listed, NodeShown).state == "ready"
+    assert client.get("/v1/nodes/cm-01").json() == listed
+    assert structure(client.get("/v1/info").json(), InfoShown).nodes == {"ready": 1}
+    (operation,) = client.get("/v1/operations").json()
+    assert structure(operation, OperationShown) == structure(
+        client.get(f"/v1/operations/{operation['id']}").json(), OperationShown
+    )
+    assert structure(client.delete("/v1/nodes/cm-01").json(), Begun).operation
+    assert structure(client.get("/v1/nodes/cm-02").json(), ProblemDocument).status == 404
+    assert structure(client.post("/v1/nodes", json={}).json(), ProblemDocument).problems
 
 
 def test_a_defect_shows_nothing_of_the_inside(client: TestClient[Any], site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

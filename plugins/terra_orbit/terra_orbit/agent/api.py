@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from anyio import to_thread
@@ -14,6 +14,7 @@ from litestar.params import FromPath
 from terra_core.client import Client
 from terra_core.config.loader import Document, make_document
 from terra_core.service.application import make_application
+from terra_core.service.description import Begun, described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operations
 from terra_core.system.progress import Report
@@ -36,6 +37,7 @@ from terra_orbit.agent.requests import (
     StoreRequest,
     parse_signal,
 )
+from terra_orbit.agent.shown import ContainerDetails, ContainerShown, MemoryShown
 from terra_orbit.service import AGENT
 from terra_orbit.vhost import Vhost
 
@@ -115,32 +117,32 @@ def make_api(context: Context, health: Health, token: str) -> Litestar:
     )
 
 
-@get("/v1/containers", sync_to_thread=True)
+@get("/v1/containers", sync_to_thread=True, opt=described(answer=Sequence[ContainerShown]))
 def list_containers(context: _Here) -> list[dict[str, Any]]:
     """Every container, with how it does."""
     return context.overview.all()
 
 
-@get("/v1/containers/{name:str}", sync_to_thread=True)
+@get("/v1/containers/{name:str}", sync_to_thread=True, opt=described(answer=ContainerDetails))
 def show_container(context: _Here, name: FromPath[str]) -> dict[str, Any]:
     """One container, with all that is known of it."""
     return context.overview.one(name)
 
 
-@get("/v1/memory", sync_to_thread=True)
+@get("/v1/memory", sync_to_thread=True, opt=described(answer=MemoryShown))
 def show_memory(context: _Here) -> dict[str, str]:
     """Why what programs have in memory can neither be stored nor brought back here; empty when it can."""
     return {"problem": context.containers.checkpoints.problem()}
 
 
-@post("/v1/containers", status_code=202)
+@post("/v1/containers", status_code=202, opt=described(body=Vhost, answer=Begun))
 async def create_container(context: _Here, request: _Asked) -> _Begun:
     """Make the container whose vhost.toml, as JSON, is the body; gives the operation that does it."""
     document = await _document(await table_of(request))
     return context.begin("create", document.value.id, lambda report: context.containers.create(document, report))
 
 
-@post("/v1/containers/{name:str}/update", status_code=202)
+@post("/v1/containers/{name:str}/update", status_code=202, opt=described(body=Vhost, answer=Begun))
 async def update_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Let a container be what the vhost.toml in the body says; gives the operation that does it."""
     document = await _document({**await table_of(request), "id": name})
@@ -152,7 +154,7 @@ async def update_container(context: _Here, request: _Asked, name: FromPath[str])
     return context.begin("update", name, work)
 
 
-@delete("/v1/containers/{name:str}", status_code=202, sync_to_thread=True)
+@delete("/v1/containers/{name:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
 def delete_container(context: _Here, name: FromPath[str], seconds: int = STOP_SECONDS) -> _Begun:
     """Take a container away; gives the operation that does it."""
     context.containers.store.get(name)
@@ -164,54 +166,54 @@ def delete_container(context: _Here, name: FromPath[str], seconds: int = STOP_SE
     return context.begin("delete", name, work)
 
 
-@post("/v1/containers/{name:str}/start", status_code=202, sync_to_thread=True)
+@post("/v1/containers/{name:str}/start", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
 def start_container(context: _Here, name: FromPath[str]) -> _Begun:
     """Start a container; gives the operation that does it."""
     return context.begin("start", name, lambda report: context.containers.start(name, report))
 
 
-@post("/v1/containers/{name:str}/stop", status_code=202)
+@post("/v1/containers/{name:str}/stop", status_code=202, opt=described(body=StopRequest, answer=Begun))
 async def stop_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Stop a container; gives the operation that does it."""
     asked = await _body(request, StopRequest)
     return context.begin("stop", name, lambda report: context.containers.stop(name, asked.seconds, report))
 
 
-@post("/v1/containers/{name:str}/kill", status_code=202)
+@post("/v1/containers/{name:str}/kill", status_code=202, opt=described(body=KillRequest, answer=Begun))
 async def kill_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Send a signal to a container; gives the operation that does it."""
     asked = await _body(request, KillRequest)
     return context.begin("kill", name, lambda _: context.containers.kill(name, parse_signal(asked.signal)))
 
 
-@post("/v1/containers/{name:str}/rollback", status_code=202, sync_to_thread=True)
+@post("/v1/containers/{name:str}/rollback", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
 def rollback_container(context: _Here, name: FromPath[str]) -> _Begun:
     """Return a container to its former revision; gives the operation that does it."""
     return context.begin("rollback", name, lambda report: context.containers.rollback(name, report))
 
 
-@post("/v1/containers/{name:str}/checkpoint", status_code=202)
+@post("/v1/containers/{name:str}/checkpoint", status_code=202, opt=described(body=StoreRequest, answer=Begun))
 async def checkpoint_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Store a container as an image; gives the operation that does it."""
     asked = await _body(request, StoreRequest)
     return context.begin("checkpoint", name, lambda report: context.moves.checkpoint(name, asked.ref, report, live=asked.live))
 
 
-@post("/v1/containers/{name:str}/push", status_code=202)
+@post("/v1/containers/{name:str}/push", status_code=202, opt=described(body=StoreRequest, answer=Begun))
 async def push_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Store a container as an image, and give that to its registry; gives the operation that does it."""
     asked = await _body(request, StoreRequest)
     return context.begin("push", name, lambda report: context.moves.push(name, asked.ref, report))
 
 
-@post("/v1/restore", status_code=202)
+@post("/v1/restore", status_code=202, opt=described(body=RestoreRequest, answer=Begun))
 async def restore_container(context: _Here, request: _Asked) -> _Begun:
     """Make a container of a checkpoint; gives the operation that does it."""
     asked = await _body(request, RestoreRequest)
     return context.begin("restore", str(asked.image), lambda report: context.moves.restore(asked, report))
 
 
-@post("/v1/containers/{name:str}/migrate", status_code=202)
+@post("/v1/containers/{name:str}/migrate", status_code=202, opt=described(body=MigrateRequest, answer=Begun))
 async def migrate_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Move a container to another agent; gives the operation that does it."""
     asked = await _body(request, MigrateRequest)

@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Stream
 
+from terra_core.service.description import described
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.wire import Wire, open_wire
 from terra_orbit.frames import SILENCE, frame
@@ -20,7 +21,7 @@ _PATIENCE_SECONDS = 10.0
 _MOST_LINES = 1_000_000
 
 
-@get("/v1/containers/{name:str}/logs")
+@get("/v1/containers/{name:str}/logs", opt=described())
 async def show_logs(
     containers: NamedDependency[Containers], name: FromPath[str], follow: bool = False, tail: int = -1
 ) -> Stream:

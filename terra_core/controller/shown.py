@@ -1,0 +1,109 @@
+"""What the controller's API answers, as models: they describe it, and tests hold the answers against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class LunShown:
+    """A disk of a machine.
+
+    :param id: its LUN.
+    :param device: the file behind it.
+    :param fs_size: its size in MB.
+    """
+
+    id: int
+    device: str
+    fs_size: int
+
+
+@frozen(kw_only=True)
+class SubvolumeShown:
+    """A subvolume.
+
+    :param name: its name.
+    :param path: where it is mounted in the machine.
+    """
+
+    name: str
+    path: str
+
+
+@frozen(kw_only=True)
+class TargetShown:
+    """A target.
+
+    :param iqn: its name.
+    :param id: its number.
+    """
+
+    iqn: str
+    id: int
+
+
+@frozen(kw_only=True)
+class GroupShown:
+    """A disk group of a machine.
+
+    :param label: its label.
+    :param stage: 0 when it is mounted before the system's init, 1 when by it.
+    :param disks: its disks.
+    :param subvolumes: its subvolumes besides the root.
+    :param target: the target that gives them to the machine.
+    """
+
+    label: str
+    stage: int
+    disks: tuple[LunShown, ...]
+    subvolumes: tuple[SubvolumeShown, ...]
+    target: TargetShown
+
+
+@frozen(kw_only=True)
+class NodeShown:
+    """A machine, with where it stands.
+
+    :param hostname: its name.
+    :param mac: the address it boots from.
+    :param image: its image.
+    :param disk_groups: its disks; empty until they are made.
+    :param initiator_iqn: the name by which it logs in; empty until its disks are made.
+    :param state: provisioning, ready, deleting, or set aside.
+    :param problem: why it cannot boot right now, or could not be taken away; empty otherwise.
+    """
+
+    hostname: str
+    mac: str
+    image: str
+    disk_groups: tuple[GroupShown, ...]
+    initiator_iqn: str
+    state: str
+    problem: str
+
+
+@frozen(kw_only=True)
+class InfoShown:
+    """What the controller is and does.
+
+    :param address: where the API and the network boot service answer.
+    :param port: the port of the API.
+    :param gateway: the gateway that machines are told of.
+    :param portal: where the storage service answers.
+    :param root: what everything of the controller's is below.
+    :param nodes: how many machines are in each state.
+    :param plugins: the plugin of each role.
+    :param problems: what the controller needs and does not have now, with the reason; left out when there is nothing.
+    """
+
+    address: str
+    port: int
+    gateway: str | None
+    portal: str
+    root: str
+    nodes: Mapping[str, int]
+    plugins: Mapping[str, str]
+    problems: Mapping[str, str] = {}

@@ -1,0 +1,146 @@
+"""The OpenAPI document of a daemon: its routes with their bodies, answers and words, from models and docstrings.
+
+A route says what goes in and comes out of it by :func:`described`. Litestar's own document knows neither, because bodies are
+checked by Terra's models, which tell every problem at once, and answers are made of records.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from attrs import frozen
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.routes import HTTPRoute
+
+from terra_core.config.schema import Schema, schema_of, summary_of
+from terra_core.system.progress import Event
+
+_JSON = "application/json"
+_PROBLEM = "application/problem+json"
+_EVENTS = "text/event-stream"
+_WORDS = {str: "string", int: "integer", bool: "boolean"}
+_UNDESCRIBED = ("/schema", "/metrics")
+
+
+@frozen(kw_only=True)
+class ProblemDocument:
+    """What went wrong (RFC 9457).
+
+    :param status: the HTTP status.
+    :param title: the kind of the error.
+    :param detail: what went wrong and where.
+    :param hint: what to do about it.
+    :param problems: of a document that is not what it has to be: everything that is wrong with it, a line each.
+    """
+
+    status: int
+    title: str
+    detail: str
+    hint: str = ""
+    problems: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Begun:
+    """Long work that was begun.
+
+    :param operation: its id: its progress is at /v1/operations/{identity}/events.
+    """
+
+    operation: str
+
+
+@frozen(kw_only=True)
+class OperationShown:
+    """Long work.
+
+    :param id: its id.
+    :param kind: what it does, such as provision.
+    :param subject: what it does it to.
+    :param state: running, done or failed.
+    """
+
+    id: str
+    kind: str
+    subject: str
+    state: str
+
+
+def described(*, body: Any = None, answer: Any = None, tables: bool = False) -> dict[str, Any]:  # models, or types of them
+    """Return what a route's decorator takes as ``opt``.
+
+    :param body: the model of the request's body.
+    :param answer: the model of the answer; ``Event`` for a stream of events.
+    :param tables: whether the body may have the tables of plugins besides.
+    """
+    return {"body": body, "answer": answer, "tables": tables}
+
+
+class Described(JsonRenderPlugin):
+    """Renders the document at ``/schema/openapi.json``."""
+
+    def render(self, request: Any, openapi_schema: dict[str, Any]) -> bytes:  # Litestar's Request of any state
+        """The document: Litestar's title and version, and all else from the routes."""
+        return self.render_json(request, {**openapi_schema, **describe(request.app)})
+
+
+def describe(application: Litestar) -> dict[str, Any]:
+    """The paths and components of an application's OpenAPI document."""
+    models: dict[str, Schema] = {}
+    paths: dict[str, dict[str, Schema]] = {}
+    for route in application.routes:
+        if isinstance(route, HTTPRoute) and not route.path.startswith(_UNDESCRIBED):
+            for handler in route.route_handlers:
+                for method in sorted(handler.http_methods - {"OPTIONS"}):
+                    paths.setdefault(route.path_format, {})[method.lower()] = _operation(route.path_format, handler, models)
+    bearer = {"type": "http", "scheme": "bearer", "description": "The token of the daemon; /healthz needs none."}
+    components = {"schemas": dict(sorted(models.items())), "securitySchemes": {"token": bearer}}
+    return {"paths": dict(sorted(paths.items())), "components": components, "security": [{"token": []}]}
+
+
+def _operation(path: str, handler: HTTPRouteHandler, models: dict[str, Schema]) -> Schema:
+    function = handler.fn
+    while hasattr(function, "func"):  # Litestar's wrapper for a thread, once for each application that has had the route
+        function = function.func
+    summary, more = summary_of(function)
+    options = handler.opt
+    answer: Schema = {"description": summary}
+    if options.get("answer") is Event:
+        schema_of(Event, models)
+        said = (
+            "Server-sent events: progress, whose data is an Event; at last result, or problem, whose data is a ProblemDocument."
+        )
+        answer = {"description": said, "content": {_EVENTS: {"schema": {"type": "string"}}}}
+    elif options.get("answer") is not None:
+        answer["content"] = {_JSON: {"schema": schema_of(options["answer"], models)}}
+    problem = {"description": "What went wrong.", "content": {_PROBLEM: {"schema": schema_of(ProblemDocument, models)}}}
+    operation: Schema = {
+        "summary": summary.rstrip("."),
+        "operationId": function.__name__.lstrip("_"),
+        "responses": {str(handler.status_code): answer, "default": problem},
+    }
+    if more:
+        operation["description"] = more
+    if parameters := list(_parameters(path, function)):
+        operation["parameters"] = parameters
+    if path == "/healthz":
+        operation["security"] = []
+    if (body := options.get("body")) is not None:
+        schema = schema_of(body, models)
+        if options.get("tables"):
+            models[body.__name__]["additionalProperties"] = {"type": "object", "description": "The table of a plugin."}
+        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
+    return operation
+
+
+def _parameters(path: str, function: Any) -> Iterable[Mapping[str, Any]]:  # any handler
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if f"{{{name}}}" in path:
+            yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        elif parameter.annotation in _WORDS and parameter.default is not parameter.empty:
+            schema = {"type": _WORDS[parameter.annotation], "default": parameter.default}
+            yield {"name": name, "in": "query", "required": False, "schema": schema}
