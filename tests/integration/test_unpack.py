@@ -193,7 +193,7 @@ def test_a_failure_leaves_the_directory_as_it_was(tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     maker = LayoutMaker(tmp_path / "layout")
-    maker.image([tar(*(file(b"f%d" % number, os.urandom(1 << 20)) for number in range(300)))])
+    maker.image([tar(*(file(b"f%d" % number, os.urandom(1 << 20)) for number in range(100)))])
     target = tmp_path / "tree"
     with subprocess.Popen([TERRA, "unpack", f"oci:{maker.path}", target], stderr=subprocess.PIPE) as running:
         wait_until(lambda: target.exists() and any(target.iterdir()), seconds=20, what="it to begin", interval=0.002)

@@ -15,6 +15,7 @@ from terra_core.errors import TerraError
 from terra_core.hookspecs import Trial
 from terra_core.system.progress import Event, Report
 from terra_core.system.reading import lines_of
+from terra_core.system.signals import deferred
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_docker.build import LABEL
 from terra_docker.engine import connected
@@ -61,15 +62,17 @@ def try_image(image: str, seconds: float, settings: Docker, report: Report) -> T
 def _container(client: APIClient, image: str, seconds: float) -> Iterator[str]:
     options = _UNIFIED if client.info().get("CgroupVersion") == "2" else _LEGACY
     host = client.create_host_config(network_mode="none", tmpfs=_MEMORY, **options)
-    made = client.create_container(
-        image,
-        environment={"container": "docker"},
-        host_config=host,
-        labels={LABEL: "trial", _UNTIL: str(int(time.time() + seconds + _SPARE_SECONDS))},
-        stop_signal="SIGRTMIN+3",
-    )
+    with deferred() as interrupt:  # the engine may have made it while its answer is still on the way
+        made = client.create_container(
+            image,
+            environment={"container": "docker"},
+            host_config=host,
+            labels={LABEL: "trial", _UNTIL: str(int(time.time() + seconds + _SPARE_SECONDS))},
+            stop_signal="SIGRTMIN+3",
+        )
     name = str(made["Id"])
     try:
+        interrupt()
         client.start(name)
         yield name
     finally:

@@ -85,7 +85,7 @@ def test_kill_9_while_provisioning(ground: Ground, slow: str, small: str, moment
 def test_kill_9_while_deleting(ground: Ground, small: str) -> None:
     ground.provision(small)
     delete = ground.start("delete", "cm-01")
-    wait_until(lambda: not (ground.site.places.tftp / "nodes/cm-01").exists(), seconds=20, what="it to begin", interval=0.001)
+    wait_until(lambda: not (ground.site.places.tftp / "nodes/cm-01").exists(), seconds=60, what="it to begin", interval=0.001)
     kill_controller(ground)
     delete.wait(30)
     ground.site.start_controller()
@@ -136,7 +136,7 @@ def test_ctrl_c_ends_it(ground: Ground) -> None:
 def test_sigterm_while_starting_ends_it(ground: Ground) -> None:
     ground.site.stop_controller()
     begun = ground.start("--controller", CONTROLLER, "controller", "--root", ground.site.root)
-    wait_until(lambda: _locked(ground), seconds=20, what="it to begin", interval=0.005)
+    wait_until(lambda: _locked(ground), seconds=60, what="it to begin", interval=0.005)
     begun.signal(signal.SIGTERM)
     assert begun.wait(10) == 0
     assert "Traceback" not in begun.log.read_text()
