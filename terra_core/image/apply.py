@@ -39,12 +39,14 @@ class Applied:
     :param entries: how many entries and implied directories they had.
     :param bytes: length of all files together, holes included.
     :param seconds: how long it took, verification included.
+    :param left_out: what of the image is not in the tree, a line each.
     """
 
     layers: int
     entries: int
     bytes: int
     seconds: float
+    left_out: tuple[str, ...] = ()
 
 
 def apply_layers(
@@ -59,8 +61,8 @@ def apply_layers(
     :param image: what to apply; its layers may still be on their way.
     :param root: an existing directory that nobody else writes to; need not be empty.
     :param limits: how much the image may ask for; :class:`Limits` when left out.
-    :param report: gets events ``apply``, counted in compressed bytes, five a second at most; may end the work by raising
-        :class:`terra_core.errors.InterruptedWork`.
+    :param report: gets events ``apply``, counted in compressed bytes, five a second at most, and ``left out`` at the end;
+        may end the work by raising :class:`terra_core.errors.InterruptedWork`.
     :param spared: a name in the root, one that the image cannot know, that no whiteout touches.
     :returns: what was done.
     :raises TerraError: naming the layer and the entry.
@@ -77,7 +79,10 @@ def apply_layers(
             record = LayerRecord(away) if position else None
             _apply_layer(_Layer(image, layer, diff_id, tally), directories, record, progress)
     progress.end()
-    return Applied(len(manifest.layers), tally.entries, tally.bytes, time.monotonic() - started)
+    left_out = tuple(tally.left_out.sentences())
+    for number, sentence in enumerate(left_out):
+        report(Event(f"left out ({number + 1})" if number else "left out", sentence))
+    return Applied(len(manifest.layers), tally.entries, tally.bytes, time.monotonic() - started, left_out)
 
 
 @define

@@ -1,14 +1,18 @@
 """An image in a file of ``docker save``, read where it lies.
 
 The format is that of Docker's image specification, version 1.2: a ``manifest.json`` that names a configuration and the layers.
-Newer engines put an OCI image layout beside it, and name files of that.
+Newer engines put an OCI image layout beside it, and name files of that. Others that write it name both as they like, compress
+layers, or the whole, and an archive that was unpacked and archived again holds links in the place of files. The
+configuration's diff_ids verify the layers, whatever their names are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +21,7 @@ from attrs import frozen
 
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.image import media
-from terra_core.image.compression import kind_of
+from terra_core.image.compression import kind_of, uncompressed
 from terra_core.image.digest import Digest, parse_digest
 from terra_core.image.documents import Descriptor, ImageConfig, Manifest, read_config
 from terra_core.image.faults import ImageError, shown
@@ -29,8 +33,12 @@ from terra_core.image.tar import FileStream, Kind, TarReader
 from terra_core.image.verified import VerifiedBlob
 
 _MOST_FILES = 100_000
+_MOST_LINKS = 40
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
-_CONFIG = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")
+_CONFIG = re.compile(r"(?:blobs/sha256/|sha256:)?([0-9a-f]{64})(?:\.json)?")
+_HASHED_AT_ONCE = 1 << 20
+_ROOM = Path("/var/tmp")  # noqa: S108  # for a file without a name
+_REMEDY = "name a file that `docker save` or a tool of its kind has written"
 
 
 @frozen
@@ -60,6 +68,9 @@ class DockerArchive:
         except OSError as error:
             raise NotFoundError(f"{path}: {error.strerror}") from error
         try:
+            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+                raise TerraError(f"{path}: is no regular file", hint=_REMEDY)
+            self._inflate()
             self._spans, self._links = self._index()
             listed = self._choose(reference)
             self.digest, self.config, self.document = self._config(listed["Config"].text())
@@ -89,36 +100,56 @@ class DockerArchive:
 
         yield VerifiedBlob(read, layer)
 
+    def _inflate(self) -> None:
+        """Have an archive that is compressed as a whole in a file of its own, which goes when it is closed."""
+        kind = kind_of(os.pread(self._fd, 4, 0))
+        if kind == "plain":
+            return
+        fd = os.open(_ROOM, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        try:
+            for piece in uncompressed(lambda length: os.read(self._fd, length), kind, Limits()):
+                written = os.write(fd, piece)
+                while written < len(piece):
+                    written += os.write(fd, piece[written:])
+            os.dup2(fd, self._fd, inheritable=False)
+        except OSError as error:
+            message = f"{self.path}: inflating it into {_ROOM}: {error.strerror}"
+            raise TerraError(message, hint=f"inflate it first where there is room, with {kind} -d") from error
+        except ImageError as error:
+            raise ImageError(f"{self.path}: {error.message}") from error
+        finally:
+            os.close(fd)
+
     def _index(self) -> tuple[dict[str, _Span], dict[str, str]]:
-        self._refuse_compressed()
         spans: dict[str, _Span] = {}
         links: dict[str, str] = {}
         stream = FileStream(self._fd)
         try:
             for entry in TarReader(stream, Tally(Limits(entries=_MOST_FILES))):
-                name = posixpath.normpath(os.fsdecode(entry.name))
+                name, target = _name(os.fsdecode(entry.name)), os.fsdecode(entry.target)
+                spans.pop(name, None)
+                links.pop(name, None)
                 if entry.kind is Kind.FILE and entry.segments is None:
                     spans[name] = _Span(stream.offset, entry.size)
-                elif entry.kind is Kind.SYMLINK:
-                    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), os.fsdecode(entry.target)))
+                elif entry.kind is Kind.FILE:
+                    links[name] = ""  # with holes: it does not stand there in one piece
+                elif entry.kind is Kind.LINK:
+                    links[name] = _name(target)
+                elif entry.kind is Kind.SYMLINK and not target.startswith("/"):
+                    links[name] = _name(posixpath.join(posixpath.dirname(name), target))
         except ImageError as error:
-            raise ImageError(f"{self.path}: {error.message}", hint="name a file that `docker save` has written") from error
+            raise ImageError(f"{self.path}: {error.message}", hint=_REMEDY) from error
         return spans, links
 
-    def _refuse_compressed(self) -> None:
-        try:
-            kind = kind_of(os.pread(self._fd, 4, 0))
-        except OSError as error:
-            raise TerraError(f"{self.path}: {error.strerror}", hint="name a file that `docker save` has written") from error
-        if kind != "plain":
-            raise TerraError(f"{self.path}: compressed as a whole", hint=f"unpack it first, with {kind} -d")
-
     def _span(self, name: str) -> _Span:
-        name = posixpath.normpath(name)
-        span = self._spans.get(self._links.get(name, name))
-        if span is None:
-            raise ImageError(f"{self.path}: {shown(os.fsencode(name))} is missing in it")
-        return span
+        at = _name(name)
+        for _ in range(_MOST_LINKS):
+            if at in self._spans:
+                return self._spans[at]
+            at = self._links.get(at, "")
+        held = self._links.get(_name(name)) == ""
+        what = "is stored with holes; archive it without --sparse" if held else "is missing in it"
+        raise ImageError(f"{self.path}: {shown(os.fsencode(name))} {what}")
 
     def _document(self, name: str, top: type) -> tuple[Node, bytes]:
         span = self._span(name)
@@ -142,11 +173,9 @@ class DockerArchive:
 
     def _config(self, name: str) -> tuple[Digest, ImageConfig, bytes]:
         node, content = self._document(name, dict)
-        named = _CONFIG.fullmatch(posixpath.normpath(name))
-        if named is None:
-            raise ImageError(f"{node.where}: a configuration whose name is not its digest")
-        digest = parse_digest(f"sha256:{named[1]}")
-        if not digest.matches(content):
+        digest = Digest("sha256", hashlib.sha256(content).hexdigest())
+        named = _CONFIG.fullmatch(_name(name))
+        if named is not None and named[1] != digest.encoded:
             raise ImageError(f"{node.where}: its content has another digest")
         config = read_config(node)
         if not is_for_here(config.platform):
@@ -163,9 +192,21 @@ class DockerArchive:
     def _layer(self, name: str, diff_id: Digest) -> Descriptor:
         span = self._span(name)
         kind = kind_of(os.pread(self._fd, min(4, span.size), span.offset))
-        named = _BLOB.fullmatch(posixpath.normpath(name))
-        if named is None and kind != "plain":
-            raise ImageError(f"{self.path}: layer {shown(os.fsencode(name))} is compressed, and nothing says its digest")
-        layer = Descriptor(media.OCI_LAYERS[kind], parse_digest(f"sha256:{named[1]}") if named else diff_id, span.size)
+        named = _BLOB.fullmatch(_name(name))
+        digest = parse_digest(f"sha256:{named[1]}") if named else diff_id if kind == "plain" else self._hash(span)
+        layer = Descriptor(media.OCI_LAYERS[kind], digest, span.size)
         self._layers[layer] = span
         return layer
+
+    def _hash(self, span: _Span) -> Digest:
+        """The digest of what nothing says the digest of; what it inflates to has to be right all the same."""
+        hasher, position, end = hashlib.sha256(), span.offset, span.offset + span.size
+        while piece := os.pread(self._fd, min(_HASHED_AT_ONCE, end - position), position):
+            hasher.update(piece)
+            position += len(piece)
+        return Digest("sha256", hasher.hexdigest())
+
+
+def _name(name: str) -> str:
+    """A name in the archive, seen from its root."""
+    return posixpath.normpath(f"/{name}").lstrip("/")

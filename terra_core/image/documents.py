@@ -70,8 +70,8 @@ class Manifest:
 class ImageConfig:
     """What an image says of itself.
 
-    :param architecture: such as ``amd64``.
-    :param os: such as ``linux``.
+    :param architecture: such as ``amd64``; empty where some tool has left it out, which stands for any.
+    :param os: such as ``linux``, or empty likewise.
     :param diff_ids: the digests of the uncompressed layers, the lowest first.
     :param variant: of the architecture, such as ``v3``; empty for its baseline.
     :param entrypoint: the program that a container starts.
@@ -163,12 +163,12 @@ def read_config(node: Node) -> ImageConfig:
     :raises ImageError: when the document has another form.
     """
     rootfs = node["rootfs"]
-    if rootfs["type"].text() != "layers":
+    if rootfs["type"] and rootfs["type"].text() != "layers":
         raise ImageError(f'{rootfs.where}.type: expected "layers"')
     run = node["config"] or Node({}, f"{node.where}.config")
     return ImageConfig(
-        architecture=node["architecture"].text(),
-        os=node["os"].text(),
+        architecture=node["architecture"].text() if node["architecture"] else "",
+        os=node["os"].text() if node["os"] else "",
         diff_ids=tuple(parse_digest(text) for text in rootfs["diff_ids"].texts()),
         entrypoint=run["Entrypoint"].texts(),
         cmd=run["Cmd"].texts(),

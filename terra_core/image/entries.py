@@ -12,7 +12,7 @@ from terra_core.image.faults import ImageError, shown
 from terra_core.image.limits import Tally
 from terra_core.image.metadata import clear_xattrs, set_metadata, set_metadata_at
 from terra_core.image.openat import DIRECTORY
-from terra_core.image.paths import split_path
+from terra_core.image.paths import climbs, split_path
 from terra_core.image.removal import remove
 from terra_core.image.tar import Entry, Kind, TarReader
 from terra_core.image.whiteouts import LayerRecord, apply_whiteout, is_whiteout
@@ -61,6 +61,8 @@ class EntryWriter:
         :raises OSError: when the kernel refuses.
         """
         path, name = split_path(entry.name, self._tally.limits.path_bytes)
+        if climbs(entry.name):
+            self._tally.left_out.note("what leads above the root", "it is taken as a path below it", entry.name)
         if not name:
             self._root(entry)
         elif is_whiteout(name):
@@ -94,7 +96,7 @@ class EntryWriter:
             raise ImageError(f"the root itself as a {entry.kind.value}")
         root = self._directories.open(b"")
         clear_xattrs(root.fd)
-        set_metadata(root.fd, entry)
+        set_metadata(root.fd, entry, self._tally.left_out)
         root.times = (entry.atime, entry.mtime)
         root.changed = True
 
@@ -106,7 +108,7 @@ class EntryWriter:
                 self._fill(fd)
             else:
                 self._fill_sparse(fd, entry)
-            set_metadata(fd, entry)
+            set_metadata(fd, entry, self._tally.left_out)
             os.utime(fd, ns=(entry.atime, entry.mtime))
         finally:
             os.close(fd)
@@ -153,11 +155,11 @@ class EntryWriter:
         if not entry.target or len(entry.target) >= self._tally.limits.path_bytes:
             raise ImageError(f"a symbolic link to a path of {len(entry.target)} bytes")
         os.symlink(entry.target, name, dir_fd=directory.fd)
-        set_metadata_at(directory.fd, name, entry, mode=False)
+        set_metadata_at(directory.fd, name, entry, self._tally.left_out, mode=False)
 
     def _special(self, directory: Directory, path: bytes, name: bytes, entry: Entry) -> None:
         os.mknod(name, _SPECIAL[entry.kind] | 0o600, os.makedev(*entry.device), dir_fd=directory.fd)
-        set_metadata_at(directory.fd, name, entry, mode=True)
+        set_metadata_at(directory.fd, name, entry, self._tally.left_out, mode=True)
 
     def _directory(self, directory: Directory, path: bytes, name: bytes, entry: Entry) -> None:
         fresh = True
@@ -174,7 +176,7 @@ class EntryWriter:
         made = self._directories.keep(path + b"/" + name if path else name, fd)
         if not fresh:
             clear_xattrs(made.fd)
-        set_metadata(made.fd, entry)
+        set_metadata(made.fd, entry, self._tally.left_out)
         made.times = (entry.atime, entry.mtime)
         made.changed = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import define, field, frozen
 
 from terra_core.image.faults import ImageError
+from terra_core.image.leftout import LeftOut
 
 _MIB = 1 << 20
 _GIB = 1 << 30
@@ -40,12 +41,14 @@ class Limits:
 
 @define
 class Tally:
-    """What an image has used of its limits so far.
+    """What an image has used of its limits so far, and what of it was left out.
 
     :param limits: the bounds.
+    :param left_out: what the tree does not get.
     """
 
     limits: Limits
+    left_out: LeftOut = field(factory=LeftOut, init=False)
     entries: int = field(default=0, init=False)
     bytes: int = field(default=0, init=False)
 

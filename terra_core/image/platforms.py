@@ -39,9 +39,15 @@ def this_platform() -> Platform:
 
 
 def is_for_here(built_for: Platform) -> bool:
-    """Whether something was built for this operating system and architecture, whatever its variant."""
+    """Whether something was built for this operating system and architecture, whatever its variant.
+
+    What says nothing of one of them is taken as built for here, as container engines take it.
+    """
     here, architecture = this_platform(), built_for.architecture.lower()
-    return (built_for.os.lower(), _ALIASES.get(architecture, architecture)) == (here.os, here.architecture)
+    return (built_for.os.lower() or here.os, _ALIASES.get(architecture, architecture) or here.architecture) == (
+        here.os,
+        here.architecture,
+    )
 
 
 def for_this_platform(listed: Iterable[Descriptor]) -> tuple[Descriptor, ...]:

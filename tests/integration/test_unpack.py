@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from backports import zstd
 
 from lab.engine import Engine
 from lab.network import Network
@@ -21,7 +22,7 @@ from terra_core.image import Layout
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
 from tests.integration.image.trees import look
-from tests.unit.image.making import Item, LayoutMaker, file, folder, sha256, symlink, tar, whiteout
+from tests.unit.image.making import Item, LayoutMaker, file, folder, hardlink, sha256, symlink, tar, whiteout
 
 TERRA = Path(sys.executable).with_name("terra")
 NAME = "terra.test/example:6"
@@ -118,6 +119,7 @@ def written(path: Path, content: bytes) -> Path:
 
 
 LAYER = tar(file(b"f", b"content"))
+UPPER = tar(file(b"g", b"upper"))
 
 
 def test_layers_that_are_links_to_each_other(tmp_path: Path) -> None:
@@ -125,6 +127,97 @@ def test_layers_that_are_links_to_each_other(tmp_path: Path) -> None:
     saved = archive(tmp_path / "saved.tar", LAYER, LAYER, names=["a/layer.tar", "b/layer.tar"], held=held)
     unpack(f"docker-archive:{saved}", tmp_path / "tree")
     assert (tmp_path / "tree" / "f").read_bytes() == b"content"
+
+
+def hexadecimal(content: bytes) -> str:
+    """The hash as tools put it into names."""
+    return sha256(content).removeprefix("sha256:")
+
+
+DIFF_IDS = [sha256(LAYER), sha256(UPPER), sha256(LAYER)]
+CONFIG = json.dumps(
+    {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": DIFF_IDS}}
+).encode()
+PACKED = {LAYER: gzip.compress(LAYER, mtime=0), UPPER: zstd.compress(UPPER)}
+
+
+def crane(layer: bytes) -> tuple[str, bytes]:
+    """As crane, ko, apko and kaniko write layers."""
+    return f"{hexadecimal(PACKED[layer])}.tar.gz", PACKED[layer]
+
+
+ORDER = (LAYER, UPPER, LAYER)
+CRANE = [crane(layer) for layer in ORDER]
+HELD = {name: file(name.encode(), content) for name, content in CRANE}
+TOOLS: dict[str, tuple[str, list[str], list[Item]]] = {
+    "crane and kaniko": (sha256(CONFIG), [name for name, _ in CRANE], list(HELD.values())),
+    "jib": ("config.json", [name for name, _ in CRANE], list(HELD.values())),
+    "rules_oci": (
+        f"blobs/sha256/{hexadecimal(CONFIG)}",
+        [f"blobs/sha256/{name}" for name, _ in CRANE],
+        [file(f"blobs/sha256/{name}".encode(), content) for name, content in dict(CRANE).items()],
+    ),
+    "skopeo before 1": (
+        f"{hexadecimal(CONFIG)}.json",
+        [f"{hexadecimal(layer)}.tar" for layer in ORDER],
+        [
+            *(file(f"{hexadecimal(layer)}.tar".encode(), layer) for layer in (LAYER, UPPER)),
+            symlink(b"0123/layer.tar", f"../{hexadecimal(LAYER)}.tar".encode()),
+        ],
+    ),
+    "nix": (
+        f"{hexadecimal(CONFIG)}.json",
+        ["aaaa/layer.tar", "bbbb/layer.tar", "aaaa/layer.tar"],
+        [file(b"aaaa/layer.tar", LAYER), file(b"bbbb/layer.tar", UPPER)],
+    ),
+    "archived again": (
+        f"{hexadecimal(CONFIG)}.json",
+        ["a/layer.tar", "b/layer.tar", "c/layer.tar"],
+        [
+            file(b"./a/layer.tar", LAYER),
+            file(b"./b/layer.tar", UPPER),
+            hardlink(b"./d/layer.tar", b"./a/layer.tar"),
+            symlink(b"./c/layer.tar", b"../d/layer.tar"),
+        ],
+    ),
+    "a later file in the place of an earlier link": (
+        "./config",
+        ["a", "b", "c"],
+        [hardlink(b"a", b"b"), file(b"a", LAYER), file(b"b", UPPER), symlink(b"c", b"a")],
+    ),
+}
+
+
+@pytest.mark.parametrize("whole", [bytes, gzip.compress, zstd.compress], ids=["plain", "gzip", "zstd"])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_other_tools_wrote(tool: str, whole: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    config, layers, held = TOOLS[tool]
+    manifest = json.dumps([{"Config": config, "RepoTags": None, "Layers": layers}]).encode()
+    saved = tmp_path / "saved.tar"
+    saved.write_bytes(whole(tar(file(config.encode(), CONFIG), *held, file(b"manifest.json", manifest))))
+    said, _ = unpack("--json", f"docker-archive:{saved}", tmp_path / "tree")
+    assert json.loads(said)["digest"] == sha256(CONFIG)
+    assert (tmp_path / "tree" / "f").read_bytes() == b"content"
+    assert (tmp_path / "tree" / "g").read_bytes() == b"upper"
+
+
+def test_a_configuration_that_says_nothing_of_a_machine(tmp_path: Path) -> None:
+    config = json.dumps({"rootfs": {"diff_ids": [sha256(LAYER)]}}).encode()
+    manifest = json.dumps([{"Config": "c", "Layers": ["l"]}]).encode()
+    saved = tmp_path / "saved.tar"
+    saved.write_bytes(tar(file(b"c", config), file(b"l", LAYER), file(b"manifest.json", manifest)))
+    unpack(f"docker-archive:{saved}", tmp_path / "tree")
+    assert (tmp_path / "tree" / "f").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_an_archive_that_is_no_file(kind: str, tmp_path: Path) -> None:
+    if kind == "fifo":
+        os.mkfifo(tmp_path / "saved.tar")
+    else:
+        (tmp_path / "saved.tar").symlink_to("/dev/zero")
+    _, told = unpack(f"docker-archive:{tmp_path / 'saved.tar'}", tmp_path / "tree", code=1)
+    assert "is no regular file" in told
 
 
 WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
@@ -139,18 +232,32 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda path: archive(path, LAYER, held=[symlink(b"0/layer.tar", b"/etc/passwd")]), "0/layer.tar is missing in it",
     ),
     "a compressed layer": (
-        lambda path: archive(path, LAYER, held=[file(b"0/layer.tar", gzip.compress(LAYER))]), "nothing says its digest",
+        lambda path: archive(path, LAYER, held=[file(b"0/layer.tar", gzip.compress(tar()))]), "uncompressed it has the digest",
+    ),
+    "a layer with holes": (
+        lambda path: archive(path, LAYER, held=[file(b"0/layer.tar", b"", pax={b"GNU.sparse.map": b"",
+                                                                               b"GNU.sparse.size": b"1024"})]),
+        "is stored with holes",
+    ),
+    "hard links in a circle": (
+        lambda path: archive(path, LAYER, held=[hardlink(b"0/layer.tar", b"a"), hardlink(b"a", b"0/layer.tar")]),
+        "0/layer.tar is missing in it",
+    ),
+    "a hard link to the host": (
+        lambda path: archive(path, LAYER, held=[hardlink(b"0/layer.tar", b"/etc/passwd")]), "0/layer.tar is missing in it",
     ),
     "another configuration": (lambda path: archive(path, LAYER, config=f"{'0' * 64}.json"), "another digest"),
-    "a configuration of any name": (lambda path: archive(path, LAYER, config="config.json"), "name is not its digest"),
+    "another configuration of crane's": (lambda path: archive(path, LAYER, config=f"sha256:{'0' * 64}"), "another digest"),
     "another architecture": (lambda path: archive(path, LAYER, architecture="s390x"), "not built for linux/"),
     "too few layers": (lambda path: archive(path, LAYER, names=[]), "0 layers, but 1 diff_ids"),
     "no list": (lambda path: archive(path, LAYER, manifest=b"{}"), "expected a list at the top"),
     "no JSON": (lambda path: archive(path, LAYER, manifest=b"\xff"), "not valid JSON"),
     "no archive": (lambda path: written(path, b"hello" * 1000), "tar"),
     "cut off": (lambda path: written(path, archive(path, LAYER).read_bytes()[:1200]), "cut off"),
-    "compressed": (lambda path: written(path, gzip.compress(LAYER)), "compressed as a whole"),
-    "an entry of the host": (lambda path: archive(path, tar(file(b"../out"))), "../out"),
+    "compressed": (lambda path: written(path, gzip.compress(LAYER)), "manifest.json is missing in it"),
+    "compressed and cut off": (lambda path: written(path, gzip.compress(LAYER)[:-5]), "cut off"),
+    "compressed by something else": (lambda path: written(path, b"\xfd7zXZ\0" + bytes(512)), "tar"),
+    "an entry of the host": (lambda path: archive(path, tar(hardlink(b"in", b"../out"))), "../out"),
 }  # fmt: skip
 
 
@@ -178,7 +285,7 @@ def test_what_a_directory_holds_is_not_touched_without_force(layout: Path, tmp_p
 
 def test_a_failure_leaves_the_directory_as_it_was(tmp_path: Path) -> None:
     maker = LayoutMaker(tmp_path / "layout")
-    maker.image([tar(folder(b".", mode=0o700, mtime=5), folder(b"a"), file(b"a/b"), Item(name=b"../out"))])
+    maker.image([tar(folder(b".", mode=0o700, mtime=5), folder(b"a"), file(b"a/b"), hardlink(b"in", b"../out"))])
     target = tmp_path / "tree"
     unpack(f"oci:{maker.path}", target, code=1)
     assert not target.exists()

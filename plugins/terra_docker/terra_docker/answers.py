@@ -12,24 +12,23 @@ from terra_core.image import ImageError
 from terra_core.system.http import read_body
 from terra_docker.transport import Place, Unreachable, failure
 
-DOCUMENT_SECONDS = 60.0
-"""How long a short document may take."""
 _GZIP = b"\x1f\x8b"
 
 
-def short_body(response: requests.Response, most: int, name: str) -> bytes:
+def short_body(response: requests.Response, most: int, seconds: float, name: str) -> bytes:
     """The whole body, which must be short and come soon.
 
     :param most: bytes.
+    :param seconds: for all of it.
     :param name: of the registry.
     :raises Unreachable: when it breaks off, or takes too long.
     :raises ImageError: when it is longer.
     """
     with translated(response):
         try:
-            content = read_body(response, most, DOCUMENT_SECONDS)
+            content = read_body(response, most, seconds)
         except TimeoutError:
-            raise Unreachable(f"{name} took longer than {DOCUMENT_SECONDS:g} seconds over a short document") from None
+            raise Unreachable(f"{name} took longer than {seconds:g} seconds over a short document") from None
     if response.headers.get("Content-Encoding", "").lower() not in ("gzip", "x-gzip"):
         check_encoding(response, name)
     elif content.startswith(_GZIP):  # some proxies do that unasked, and some only say so

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _HUB = "docker.io"
 _HUB_HOST = "registry-1.docker.io"
+_DOCUMENT_SECONDS = 60.0
 _ATTEMPTS = 4
 _FIRST_PAUSE = 0.3
 _LONGEST_PAUSE = 30.0
@@ -71,7 +72,7 @@ class Endpoint:
         def get() -> tuple[bytes, str]:
             with self.open(what, {"Accept": accept}) as response:
                 self._check_document(response)
-                return short_body(response, DOCUMENT_BYTES, self.name), _content_type(response)
+                return short_body(response, DOCUMENT_BYTES, _DOCUMENT_SECONDS, self.name), _content_type(response)
 
         return repeated(get, attempts)
 
@@ -197,7 +198,7 @@ class Endpoint:
                 raise self._refused(f"its token service {place.netloc} answered {response.status_code}")
             if response.status_code != 200:
                 raise self._refusal(response)
-            answer = read_document(short_body(response, _TOKEN_BYTES, self.name), f"the answer of {place}")
+            answer = read_document(short_body(response, _TOKEN_BYTES, _DOCUMENT_SECONDS, self.name), f"the answer of {place}")
         token = answer["token"] if answer["token"].value else answer["access_token"]
         if not _TOKEN.fullmatch(token.text()):
             raise TerraError(f"{place}: gave no token that could be used")
@@ -241,7 +242,7 @@ class Endpoint:
 
     def _said(self, response: requests.Response) -> str:
         try:
-            answer = read_document(short_body(response, 1 << 16, self.name), "")
+            answer = read_document(short_body(response, 1 << 16, _DOCUMENT_SECONDS, self.name), "")
             text = next(item["message"].text() for item in answer["errors"].items())
         except (TerraError, StopIteration):
             text = ""

@@ -37,6 +37,14 @@ class Extended:
         raw = self.values.get(key)
         return parse_number(raw, key) if raw else otherwise
 
+    def owner(self, key: bytes, otherwise: int) -> int:
+        """The value of ``key`` as the number of a user or group, or ``otherwise`` where there is none.
+
+        :raises ImageError: when it is something else.
+        """
+        raw = self.values.get(key, b"")
+        return -parse_number(raw[1:], key) if raw.startswith(b"-") else self.number(key, otherwise)
+
     def time(self, key: bytes, otherwise: int) -> int:
         """The value of ``key`` as nanoseconds, or ``otherwise`` where there is none.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 
 from terra_core.image.faults import ImageError
@@ -14,7 +15,7 @@ from terra_core.image.tar.stream import BLOCK, ByteStream
 
 _ZERO = bytes(BLOCK)
 _NANO = 1_000_000_000
-_MOST_ID = (1 << 32) - 2
+_IDS = 1 << 32
 _MOST_MAJOR, _MOST_MINOR = (1 << 12) - 1, (1 << 20) - 1
 _MOST_EXTENSIONS = 8
 _MOST_SECONDS = 1 << 53
@@ -118,13 +119,14 @@ class TarReader:
         if header.type == b"\0" and name.endswith(b"/"):
             kind = Kind.DIRECTORY
         size, segments = self._data(header, extended) if kind is Kind.FILE else (0, None)
+        uid, gid, mode = self._owners(header, extended)
         mtime = _time(extended.time(b"mtime", header.mtime * _NANO))
         return Entry(
             name=name,
             kind=kind,
-            mode=header.mode & 0o7777,
-            uid=_owner(extended.number(b"uid", header.uid)),
-            gid=_owner(extended.number(b"gid", header.gid)),
+            mode=mode,
+            uid=uid,
+            gid=gid,
             mtime=mtime,
             atime=_time(extended.time(b"atime", mtime)),
             size=size,
@@ -133,6 +135,26 @@ class TarReader:
             xattrs=tuple(extended.xattrs.items()),
             segments=segments,
         )
+
+    def _owners(self, header: Header, extended: Extended) -> tuple[int, int, int]:
+        """Owner, group and mode as the kernel has them.
+
+        The highest number, or -1, means "leave as it is" to :manpage:`chown(2)`, so that what has it stays with root, as with
+        other tools; it gets no privileges of root by that.
+        """
+        uid, gid = extended.owner(b"uid", header.uid), extended.owner(b"gid", header.gid)
+        mode = header.mode & 0o7777
+        for number in (uid, gid):
+            if not -_IDS // 2 <= number < _IDS:
+                raise ImageError(f"owner {number} is no user or group id")
+        uid, gid = uid % _IDS, gid % _IDS  # writers that hold ids in signed numbers write those of the upper half below zero
+        if uid == _IDS - 1:
+            self._tally.left_out.note(f"the owner {uid}", "Linux has no such user, so it is root's", self.at)
+            uid, mode = 0, mode & ~stat.S_ISUID
+        if gid == _IDS - 1:
+            self._tally.left_out.note(f"the group {gid}", "Linux has no such group, so it is root's", self.at)
+            gid, mode = 0, mode & ~stat.S_ISGID
+        return uid, gid, mode
 
     def _data(self, header: Header, extended: Extended) -> tuple[int, Segments | None]:
         stored = extended.number(b"size", header.size)
@@ -152,13 +174,6 @@ def _whole(name: bytes) -> bytes:
     if b"\0" in name:
         raise ImageError("a long name holds a NUL")
     return name
-
-
-def _owner(number: int) -> int:
-    # The highest number means "leave as it is" to chown(2).
-    if not 0 <= number <= _MOST_ID:
-        raise ImageError(f"owner {number} is no user or group id")
-    return number
 
 
 def _time(nanoseconds: int) -> int:

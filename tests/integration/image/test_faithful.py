@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.image import ImageError
+from terra_core.image import Layout, apply_layers
+from terra_core.system.progress import Event
 from tests.integration.image.trees import apply, look
-from tests.unit.image.making import MTIME, Item, extension, file, folder, hardlink, layer, record, symlink, tar
+from tests.unit.image.making import MTIME, Item, LayoutMaker, extension, file, folder, hardlink, layer, record, symlink, tar
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
 """cap_net_bind_service, effective and permitted, as ``security.capability`` holds it."""
@@ -169,9 +170,77 @@ def test_every_compression_gives_the_same_tree(kind: str, tmp_path: Path) -> Non
     assert applied.bytes == len(content) + 1
 
 
-def test_an_attribute_that_the_file_system_does_not_take_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"link: extended attribute user\.no"):
-        apply(tmp_path, [tar(symlink(b"link", b"x", pax={b"SCHILY.xattr.user.no": b"1"}))])
+LEFT_OUT = {
+    b"com.apple.provenance": "Linux has no attributes of that class",
+    b"com.apple.FinderInfo": "Linux has no attributes of that class",
+    b"btrfs.compression": "Linux has no attributes of that class",
+    b"system.nfs4_acl": "Linux has no attributes of that class",
+    b"user." + b"n" * 300: "Linux has no names of that length",
+    b"security.selinux": "it belongs to the policy",
+    b"security.SMACK64EXEC": "it belongs to the policy",
+    b"trusted.overlay.opaque": "an overlay file system would take it",
+    b"user.overlay.redirect": "an overlay file system would take it",
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT, ids=lambda name: name.decode()[:30])
+def test_attributes_that_have_no_place_here_are_left_out_and_said(name: bytes, tmp_path: Path) -> None:
+    more = {b"SCHILY.xattr." + name: b"\1\2", b"SCHILY.xattr.user.kept": b"1"}
+    root, applied = apply(tmp_path, [tar(folder(b"./", pax=more), file(b"app", b"x", pax=more), folder(b"d", pax=more))])
+    for path, seen in look(root).items():
+        assert [key for key, _ in seen.xattrs] == ["user.kept"], path
+    (said,) = applied.left_out
+    assert "and 2 others: " + LEFT_OUT[name] in said
+    assert said.startswith("the extended attribute ")
+
+
+def test_attributes_that_links_and_devices_cannot_have(tmp_path: Path) -> None:
+    more = {b"SCHILY.xattr.user.no": b"1", b"SCHILY.xattr.trusted.yes": b"2"}
+    root, applied = apply(tmp_path, [tar(symlink(b"link", b"x", pax=more), Item(name=b"fifo", type=b"6", pax=more))])
+    for name in (b"link", b"fifo"):
+        assert look(root)[name].xattrs == (("trusted.yes", b"2"),)
+    assert applied.left_out == (
+        "the extended attribute user.no of link: Linux keeps none of that class on a symbolic link",
+        "the extended attribute user.no of fifo: Linux keeps none of that class on a fifo",
+    )
+
+
+def test_what_is_left_out_is_told_once_and_bounded(tmp_path: Path) -> None:
+    events: list[Event] = []
+    maker = LayoutMaker(tmp_path / "layout")
+    maker.image([tar(*(file(b"f%d" % at, pax={b"SCHILY.xattr.com.apple.%d" % at: b"1"}) for at in range(200)))])
+    (tmp_path / "root").mkdir()
+    applied = apply_layers(Layout(maker.path).image(), tmp_path / "root", report=events.append)
+    assert 5 < len(applied.left_out) < 30
+    assert [event.text for event in events if event.step.startswith("left out")] == list(applied.left_out)
+    assert sum("others" in line for line in applied.left_out) == 1
+
+
+@pytest.mark.parametrize("by_pax", [False, True])
+@pytest.mark.parametrize(("number", "held"), [(-2, (1 << 32) - 2), ((1 << 32) - 2, (1 << 32) - 2), (-(1 << 31), 1 << 31)])
+def test_owners_of_the_upper_half_are_written_below_zero_by_some(tmp_path: Path, number: int, held: int, by_pax: bool) -> None:
+    owners = {"pax": {b"uid": b"%d" % number, b"gid": b"%d" % number}} if by_pax else {"uid": number, "gid": number}
+    root, applied = apply(tmp_path, [tar(file(b"f", mode=0o6755, **owners), symlink(b"l", b"f", **owners))])
+    for name in (b"f", b"l"):
+        assert look(root)[name].owner == (held, held)
+    assert look(root)[b"f"].mode == 0o6755
+    assert applied.left_out == ()
+
+
+@pytest.mark.parametrize("number", [-1, (1 << 32) - 1])
+def test_an_owner_that_nobody_can_be_is_root_without_privileges(tmp_path: Path, number: int) -> None:
+    root, applied = apply(tmp_path, [tar(file(b"f", mode=0o6755, uid=number, gid=7), folder(b"d", mode=0o2750, gid=number))])
+    assert (look(root)[b"f"].owner, look(root)[b"f"].mode) == ((0, 7), 0o2755)
+    assert (look(root)[b"d"].owner, look(root)[b"d"].mode) == ((0, 0), 0o750)
+    assert applied.left_out == (
+        "the owner 4294967295 of f: Linux has no such user, so it is root's",
+        "the group 4294967295 of d: Linux has no such group, so it is root's",
+    )
+
+
+def test_a_name_that_leads_above_the_root_is_said(tmp_path: Path) -> None:
+    _, applied = apply(tmp_path, [tar(file(b"a/../ok"), file(b"./../x"), file(b"b/../../y"))])
+    assert applied.left_out == ("what leads above the root of ./../x and 1 other: it is taken as a path below it",)
 
 
 def test_a_tar_stream_may_end_without_zero_blocks(tmp_path: Path) -> None:

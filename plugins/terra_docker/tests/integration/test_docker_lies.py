@@ -26,7 +26,7 @@ from terra_core.system import process
 from terra_core.system.process import interruption, run
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.waiting import wait_until
-from terra_docker import answers, download, endpoint, transport
+from terra_docker import download, endpoint, transport
 from terra_docker.pull import pulled
 from terra_docker.settings import Docker
 
@@ -42,7 +42,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(endpoint, "_LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(download, "_LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(transport, "SILENCE_SECONDS", 1.0)
-    monkeypatch.setattr(answers, "DOCUMENT_SECONDS", 1.0)
+    monkeypatch.setattr(endpoint, "_DOCUMENT_SECONDS", 1.0)
     monkeypatch.setattr(download, "_PACE_SECONDS", 1.0)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
 

@@ -17,7 +17,7 @@ from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.image import ImageError, Layout, media
 from terra_core.system.progress import silent
-from terra_docker import answers, download, endpoint, transport, upload
+from terra_docker import download, endpoint, transport, upload
 from terra_docker.pull import pulled
 from terra_docker.settings import Docker
 from terra_docker.transport import Transport
@@ -37,7 +37,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(endpoint, "_ATTEMPTS", 2)
     monkeypatch.setattr(upload, "_ATTEMPTS", 2)
     monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr(answers, "DOCUMENT_SECONDS", 0.5)
+    monkeypatch.setattr(endpoint, "_DOCUMENT_SECONDS", 0.5)
     monkeypatch.setattr(download, "_PACE_SECONDS", 0.5)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
 

@@ -1,0 +1,40 @@
+"""What an image has and a tree of files does not get: counted, to be said when the image is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import define, field
+
+from terra_core.image.faults import shown
+
+_MOST = 20
+"""How many kinds are told apart; the names of extended attributes are an image's own."""
+
+
+@define
+class LeftOut:
+    """What was left out, by what it is and why."""
+
+    _found: dict[tuple[str, str], list[str]] = field(factory=dict)
+    _counts: dict[tuple[str, str], int] = field(factory=dict)
+
+    def note(self, what: str, why: str, at: bytes) -> None:
+        """Take note of something.
+
+        :param what: such as ``the extended attribute com.apple.provenance``.
+        :param why: a sentence without an end.
+        :param at: the name of the entry.
+        """
+        key = (what, why)
+        if key not in self._counts and len(self._counts) >= _MOST:
+            key = ("more of that kind", "see the lines before")
+        self._counts[key] = self._counts.get(key, 0) + 1
+        self._found.setdefault(key, [shown(at)])
+
+    def sentences(self) -> Iterable[str]:
+        """One line each."""
+        for (what, why), (first,) in self._found.items():
+            others = self._counts[what, why] - 1
+            more = f" and {others} other{'s' * (others > 1)}" if others else ""
+            yield f"{what} of {first}{more}: {why}"
