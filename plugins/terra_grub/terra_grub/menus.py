@@ -33,7 +33,7 @@ fi
 
 _MENU = """\
 # Written by Terra when everything else was on the disks.
-set default="{entry}"
+set default="{default}"
 set timeout={timeout}
 insmod btrfs
 insmod regexp
@@ -102,6 +102,7 @@ def boot_menu(boot: BootLoader, settings: Settings) -> str:
     """
     root = _root(boot)
     found = f"terra.uuid={_checked(boot.filesystem, _UUID, 'the UUID of a file system')}"
+    entry = boot.subvolume or _WHOLE
     arguments = [word for word in boot.kernel_arguments if word != found]  # the plugin that made the file system may say it too
     template = _MENU + _VERSIONS if boot.subvolume else _MENU
     return template.format(
@@ -112,7 +113,8 @@ def boot_menu(boot: BootLoader, settings: Settings) -> str:
         hostname=boot.hostname,
         root=root,
         subvolume=boot.subvolume,
-        entry=boot.subvolume or _WHOLE,
+        entry=entry,
+        default="0" if entry[0].isdigit() else entry,  # GRUB takes what begins with a number for the place of an entry
         version=" version=$2" if boot.subvolume else "",
         kernel=_checked(boot.kernel, _PATH, "the path of a kernel"),
         initrd=_checked(boot.initrd, _PATH, "the path of an initial RAM disk"),

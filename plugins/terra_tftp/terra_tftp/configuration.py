@@ -13,7 +13,7 @@ from terra_core.errors import TerraError
 from terra_tftp.listening import Listening
 from terra_tftp.loaders import BIOS_LOADER, UEFI_LOADER
 from terra_tftp.reservations import AddressRange
-from terra_tftp.settings import Dhcp, Settings
+from terra_tftp.settings import Dhcp, Settings, is_of_one
 
 _PATH = re.compile(r"/[A-Za-z0-9/._+@:~-]*")
 TRANSFERS = 4096
@@ -119,7 +119,7 @@ def _server(settings: Settings, listening: Listening, gateway: Address | None, p
     return [
         "dhcp-authoritative",
         f"dhcp-range={given.of_strangers},{given.last},{listening.network.netmask},{settings.lease}",
-        f"dhcp-option=option:router{f',{gateway}' if gateway else ''}",
+        f"dhcp-option=option:router{f',{gateway}' if gateway and is_of_one(gateway) else ''}",
         f"dhcp-option=option:dns-server{''.join(f',{address}' for address in settings.dns)}",
         "dhcp-option=option:domain-name",
         f"dhcp-leasefile={_plain(paths.leases)}",

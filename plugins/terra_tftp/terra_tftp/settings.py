@@ -16,6 +16,7 @@ from terra_tftp.kernel_line import is_argument
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _LEASE = re.compile(r"([1-9][0-9]{0,5})([mh])")
+_EVERYBODY = ipaddress.IPv4Address("255.255.255.255")
 _LEAST_LEASE = 2
 _LONGEST_LEASE = 365 * 24 * 60
 
@@ -59,8 +60,8 @@ class Settings:
         if has(self, "range", "dhcp"):
             yield from self._range_problems()
         for at, address in _texts(self, "dns"):
-            if _ipv4(address) is None:
-                yield Problem(f"dns[{at}]", f"expected an IPv4 address, got {shown(address)}")
+            if not is_of_one(address):
+                yield Problem(f"dns[{at}]", f"expected the IPv4 address of one machine, got {shown(address)}")
         for at, argument in _texts(self, "kernel_arguments"):
             if not is_argument(argument):
                 expected = "one kernel argument of letters, digits and ._:,/=+@%-, beginning with a letter or digit"
@@ -97,6 +98,12 @@ def _texts(settings: Settings, name: str) -> Iterator[tuple[int, str]]:
 def _minutes(lease: str) -> int:
     found = _LEASE.fullmatch(lease)
     return int(found[1]) * (60 if found[2] == "h" else 1) if found else 0
+
+
+def is_of_one(address: str) -> bool:
+    """Whether it is the IPv4 address of one machine: DHCP has no other, and dnsmasq takes 0.0.0.0 for its own."""
+    made = _ipv4(address)
+    return made is not None and not (made.is_unspecified or made.is_multicast or made == _EVERYBODY)
 
 
 def _ipv4(address: str) -> ipaddress.IPv4Address | None:

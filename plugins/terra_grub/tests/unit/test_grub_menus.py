@@ -59,6 +59,14 @@ def test_a_root_that_is_all_of_its_file_system() -> None:
     assert "version" not in menu
 
 
+@pytest.mark.parametrize(("name", "default"), [("os", "os"), ("1", "0"), ("2026-11", "0"), ("0x1", "0"), ("v2", "v2")])
+def test_a_subvolume_is_not_taken_for_the_place_of_an_entry(name: str, default: str) -> None:
+    """GRUB's second entry, 1, is the one for repairs."""
+    menu = boot_menu(evolve(BOOT, subvolume=name), Settings())
+    assert f'set default="{default}"\n' in menu
+    assert f'menuentry "Terra: {BOOT.hostname}" --id "{name}" {{' in menu
+
+
 @pytest.mark.parametrize("name", ["@", "@rootfs", "systems/os-2", "_a/@b"])
 def test_subvolumes_as_others_name_them(name: str) -> None:
     menu = boot_menu(evolve(BOOT, subvolume=name), Settings())

@@ -49,6 +49,12 @@ def test_a_server_gives_out_addresses_and_boot_files() -> None:
     assert "dhcp-boot=tag:uefi,shimx64.efi,,10.0.10.3" in made
 
 
+@pytest.mark.parametrize("gateway", ["0.0.0.0", "fd00::1"])
+def test_a_gateway_that_dhcp_cannot_name_is_not_named(gateway: str) -> None:
+    """dnsmasq takes the first for its own address, and does not start with the second."""
+    assert "dhcp-option=option:router" in lines(Settings(dhcp=Dhcp.SERVER, range=RANGE), Address(gateway))
+
+
 def test_a_server_names_neither_itself_as_gateway_nor_as_name_server() -> None:
     made = lines(Settings(dhcp=Dhcp.SERVER, range=RANGE))
     assert "dhcp-option=option:router" in made

@@ -57,6 +57,8 @@ def test_a_server_needs_a_range() -> None:
         ({"lease": "9000h"}, "tftp.lease"),
         ({"dns": ["fd00::1"]}, "tftp.dns[0]"),
         ({"dns": ["dns.example.com"]}, "tftp.dns[0]"),
+        ({"dns": ["0.0.0.0"]}, "tftp.dns[0]"),  # dnsmasq's word for its own address
+        ({"dns": ["9.9.9.9", "224.0.0.1"]}, "tftp.dns[1]"),
         ({"interface": "eth0,lo"}, "tftp.interface"),
         ({"interface": "-a"}, "tftp.interface"),
         ({"interface": "an-interface-too-long"}, "tftp.interface"),
