@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
+from math import inf
 
 from terra_core.config.controller import Places
 from terra_core.config.values import Address, Hostname, Mac
@@ -14,7 +17,7 @@ from terra_core.hookspecs import BootNetwork, NodeBoot
 from terra_core.system.packages import name_packages
 from terra_core.system.process import Daemon, run
 from terra_core.system.progress import Event, Report
-from terra_core.system.waiting import wait_until
+from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_tftp.access import check_reachable, find_user
 from terra_tftp.configuration import TRANSFERS, ServicePaths, configuration
 from terra_tftp.files import make_directory, make_private_directory, read_file, remove_file, write_file
@@ -39,6 +42,10 @@ _LOOK_SECONDS = 60.0
 """The files of all machines are read so often; between, what was done here is known, and what others did mostly shows."""
 _SILENCE = 10
 """Seconds without an answer after which a dnsmasq that runs is taken to hang."""
+_PAUSE = 5
+"""Seconds between two questions: dnsmasq notes each file that it has sent."""
+_LOG_LIMIT = 8 * 1024 * 1024
+"""Bytes that its log may have; it is of the moment, and so in memory."""
 _FILES = TRANSFERS + 64
 
 
@@ -58,6 +65,7 @@ class Service:
         self._published: dict[Hostname, Mac] = {}
         self._reserved: tuple[Settings, dict[Hostname, Mac], int] | None = None
         self._looked = -_LOOK_SECONDS
+        self._answered = -inf
 
     def start(self, network: BootNetwork, settings: Settings, nodes: Sequence[NodeBoot], report: Report) -> bool:
         """Have dnsmasq running as configured, with the reservations of ``nodes`` and of every machine in the boot tree.
@@ -78,6 +86,7 @@ class Service:
         if self._alive() and read_file(self._paths.configuration) == text:
             if changed:
                 self._running.reload()
+            self._bound_log()
             if self._answers(listening):
                 return False
             hangs = f"dnsmasq did not answer on {listening.address} for {_SILENCE} s, and is started again"
@@ -131,12 +140,21 @@ class Service:
         return self._running.pid is not None
 
     def _answers(self, listening: Listening) -> bool:
-        """Whether it sends files; one that has much to do gets time to answer."""
+        """Whether it sends files, or has done so just now; one that has much to do gets time to answer."""
+        if time.monotonic() < self._answered + _PAUSE:
+            return True
         try:
             wait_until(lambda: serves(listening.address, seconds=1), seconds=_SILENCE, what="dnsmasq to answer")
-        except TerraError:
+        except WaitedInVain:
             return False
+        self._answered = time.monotonic()
         return True
+
+    def _bound_log(self) -> None:
+        """dnsmasq goes on at the end of the file, wherever that is (O_APPEND)."""
+        if self._paths.log.exists() and self._paths.log.stat().st_size > _LOG_LIMIT:
+            shutil.copyfile(self._paths.log, self._paths.former_log)
+            os.truncate(self._paths.log, 0)
 
     def _machines(self) -> dict[Hostname, Mac]:
         """Every machine; one that is being provisioned is in the tree before the controller names it."""
@@ -196,6 +214,7 @@ class Service:
             daemon.stop()
             raise
         self._daemon = daemon
+        self._answered = time.monotonic()
 
     def _wait(self, daemon: Daemon, listening: Listening) -> None:
         def ready() -> bool:

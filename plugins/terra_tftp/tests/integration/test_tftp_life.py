@@ -75,6 +75,7 @@ def test_killed_it_comes_back_with_what_it_served(tftp_session: MakeSession) -> 
 
 def test_one_that_hangs_is_started_again_and_that_is_said(tftp_session: MakeSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("terra_tftp.service._SILENCE", 1)
+    monkeypatch.setattr("terra_tftp.service._PAUSE", 0)
     told: list[Event] = []
     session = tftp_session(**SERVER).reporting_to(told.append)
     plugin.start_boot(BOOT_NETWORK, [], session)
@@ -85,6 +86,18 @@ def test_one_that_hangs_is_started_again_and_that_is_said(tftp_session: MakeSess
     assert fetch(CONTROLLER, "pxelinux.cfg/default")
     assert [event.text for event in told] == ["warning: dnsmasq did not answer on 10.0.10.3 for 1 s, and is started again"]
     assert not plugin.start_boot(BOOT_NETWORK, [], session)
+
+
+def test_its_log_is_bounded(tftp_session: MakeSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("terra_tftp.service._LOG_LIMIT", 200)
+    monkeypatch.setattr("terra_tftp.service._PAUSE", 0)
+    session = tftp_session()
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    for _ in range(10):
+        assert not plugin.start_boot(BOOT_NETWORK, [], session)
+    log, former = (session.places.run / "tftp" / name for name in ("dnsmasq.log", "dnsmasq.log.1"))
+    assert 0 < log.stat().st_size <= 400
+    assert "sent" in former.read_text()
 
 
 def test_stopped_it_is_gone_and_stopping_again_is_nothing_to_do(tftp_session: MakeSession) -> None:
