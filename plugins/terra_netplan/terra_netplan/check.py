@@ -19,7 +19,7 @@ from terra_netplan.render import DIRECTORY, SECTIONS
 from terra_netplan.settings import Netplan
 
 _SECONDS = 45
-_PLACED = re.compile(r"\S*?(?P<path>etc/netplan/[^\s:]+):(?P<line>[0-9]+):(?P<column>[0-9]+): (?P<text>.*)")
+_PLACED = re.compile(r".*?(?P<path>etc/netplan/[^\s:]+):(?P<line>[0-9]+):(?P<column>[0-9]+): (?P<text>.*)")
 _OF_DEVICE = re.compile(r"(?:ERROR: )?(?P<device>[A-Za-z0-9][A-Za-z0-9._-]*): (?P<text>.*)")
 _HEAD = "Error in network definition: "
 _KINDS = {section: kind for kind, section in SECTIONS.items()}

@@ -116,12 +116,14 @@ def _ambiguous_addresses(placed: Sequence[_Placed]) -> Iterator[Problem]:
         for at, raw in enumerate(getattr(item.device, "addresses", ())):
             path = f"{item.path}.addresses[{at}]"
             try:
-                address = ipaddress.ip_interface(raw).ip
+                interface = ipaddress.ip_interface(raw)
             except (TypeError, ValueError):
                 continue  # which is said where it stands
+            address = interface.ip
             # An address of a link is one of that link only (RFC 4291 section 2.5.6, RFC 3927), one in a VRF is one of the VRF.
-            scope = item.path if address.is_link_local else tables.get(item.device.name)
-            held = addresses.setdefault((scope, address), [])
+            # One without a network is lent to links that have none of their own.
+            is_of_device = address.is_link_local or interface.network.num_addresses == 1
+            held = addresses.setdefault((item.path if is_of_device else tables.get(item.device.name), address), [])
             taken = next((place for other, place in held if other is item or not _are_alternatives(item, other)), None)
             if taken is not None:
                 yield Problem(path, f"{address} is {taken} already")

@@ -141,7 +141,7 @@ def test_a_bridge_without_spanning_tree_waits_as_long_as_it_likes() -> None:
 
 
 def test_an_address_of_a_link_is_that_of_each_link() -> None:
-    for address in ("fe80::1/64", "169.254.0.1/16"):
+    for address in ("fe80::1/64", "169.254.0.1/16", "10.9.9.9/32", "fd00::9/128"):
         bridges = [{"name": f"br{at}", "addresses": [f"10.{at}.0.1/24", address]} for at in range(2)]
         assert len(network(bridges=bridges)["bridges"]) == 2
         (problem,) = problems(bridges=[{"name": "br0", "addresses": [address, address]}])
