@@ -6,6 +6,7 @@ import ipaddress
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from ipaddress import IPv4Address
+from itertools import chain
 
 from attrs import frozen
 
@@ -107,26 +108,31 @@ def assigned(
     :param taken: what no machine can get.
     """
     wanted = list(dict.fromkeys(macs))
-    free = {address: None for address in given if address not in taken}
+    used = set(taken)
     found: dict[Mac, Address] = {}
 
-    def take(mac: Mac, address: IPv4Address) -> None:
-        if mac not in found and address in free:
+    def take(mac: Mac, address: IPv4Address | None) -> None:
+        if mac not in found and address is not None and address in given and address not in used:
             found[mac] = Address(str(address))
-            del free[address]
+            used.add(address)
 
     for mac in wanted:
         if mac in held:
             take(mac, IPv4Address(held[mac]))
-    newest_first = sorted(leases, key=lambda lease: lease.expiry, reverse=True)
+    by_expiry = sorted(leases, key=lambda lease: (lease.expiry, lease.address))
+    own = set(wanted)
+    for lease in reversed(by_expiry):
+        if lease.mac in own:
+            take(Mac(lease.mac), lease.address)
+    leased = {lease.address for lease in leases}
+    # A range may be that of a large network: nobody asks for more of it than is needed.
+    unused = chain(
+        (address for address in given if address not in used and address not in leased),
+        (lease.address for lease in by_expiry if lease.address in given and lease.address not in used),
+    )
     for mac in wanted:
-        for lease in newest_first:
-            if lease.mac == mac:
-                take(mac, lease.address)
-    until = {lease.address: lease.expiry for lease in leases}
-    for mac in wanted:
-        if mac not in found and free:
-            take(mac, min(free, key=lambda address: (until.get(address, 0.0), address)))
+        if mac not in found:
+            take(mac, next(unused, None))
     return found
 
 

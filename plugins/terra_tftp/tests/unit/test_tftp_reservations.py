@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from ipaddress import IPv4Address
 
 import pytest
@@ -67,6 +68,13 @@ def test_what_others_have_is_taken_last_and_first_what_they_lose_first() -> None
 def test_an_address_that_no_machine_can_have_is_taken_back() -> None:
     assert assigned([MAC], RANGE, {MAC: address(50)}, [], {IPv4Address("10.0.10.50")}) == {MAC: address(51)}
     assert assigned([MAC], RANGE, {MAC: address(99)}, [], set()) == {MAC: address(50)}
+
+
+def test_a_large_range_costs_no_more_than_what_is_given_out() -> None:
+    large = AddressRange(IPv4Address("10.0.0.1"), IPv4Address("10.255.255.254"))
+    began = time.process_time()
+    assert assigned(MACS, large, {}, [], set())[MACS[15]] == "10.0.0.16"
+    assert time.process_time() - began < 1
 
 
 def test_machines_for_which_there_is_none_get_none() -> None:
