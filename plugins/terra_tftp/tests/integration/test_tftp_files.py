@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -125,7 +125,10 @@ def test_who_asks_and_goes_away_keeps_no_machine_from_its_files(tftp_session: Ma
     plugin.start_boot(BOOT_NETWORK, [], session)
     publish(session, tftp_kernel)
     with ExitStack() as gone:
-        for _ in range(600):
+        for _ in range(400):
             client = gone.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             client.sendto(b"\0\1nodes/cm-01/vmlinuz\0octet\0", (CONTROLLER, 69))
+            client.settimeout(1)
+            with suppress(TimeoutError):  # or the kernel drops what dnsmasq has not come to on a machine with much to do
+                client.recv(1024)
         assert fetch(CONTROLLER, "nodes/cm-01/vmlinuz") == tftp_kernel.read_bytes()
