@@ -52,7 +52,9 @@ class Operation:
         self.kind = kind
         self.subject = subject
         self.outcome: Message | None = None
-        self._messages: list[Message] = []
+        self._lock = threading.Lock()
+        self._number = 0
+        self._messages: dict[object, tuple[int, Message]] = {}  # numbered, in the order in which they were said
         self._bell = Bell()
         self._cancelled = threading.Event()
 
@@ -71,7 +73,8 @@ class Operation:
         """
         if self.cancelled():
             raise self.interrupted()
-        self._say(Message("progress", asdict(event)))
+        # A pull says thousands of times how far it is: nobody needs more than the last of them, nor has room for all.
+        self._say(Message("progress", asdict(event)), (event.step, event.text) if event.done is not None else None)
 
     def interrupted(self) -> InterruptedWork:
         """The error by which the work ends when it was asked to, whatever it was at."""
@@ -85,14 +88,15 @@ class Operation:
     async def messages(self, patience: float) -> AsyncIterator[Message | None]:
         """Everything the work has said and will say, to its end; ``None`` whenever it was silent for ``patience`` seconds.
 
-        Who waits here holds no thread, so that any number can follow.
+        Of a step that is counted, what was said last is told. Who waits here holds no thread, so that any number can follow.
         """
         told = 0
         with self._bell.listening() as heard:
             while True:
                 heard.clear()  # before the look: what is said after it rings again
-                fresh = self._messages[told:]
-                told += len(fresh)
+                with self._lock:
+                    fresh = [message for number, message in self._messages.values() if number > told]
+                    told = self._number
                 for message in fresh:
                     yield message
                     if message.kind != "progress":
@@ -111,8 +115,12 @@ class Operation:
         state = {"result": "done", "problem": "failed"}[outcome.kind] if outcome else "running"
         return {"id": self.id, "kind": self.kind, "subject": self.subject, "state": state}
 
-    def _say(self, message: Message) -> None:
-        self._messages.append(message)
+    def _say(self, message: Message, replaced: object = None) -> None:
+        with self._lock:
+            self._number += 1
+            key = self._number if replaced is None else replaced
+            self._messages.pop(key, None)  # so that what takes its place comes last
+            self._messages[key] = (self._number, message)
         self._bell.ring()
 
 

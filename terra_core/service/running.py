@@ -15,6 +15,7 @@ import structlog
 
 from terra_core.config.controller import Places
 from terra_core.errors import TerraError, error_of_machine
+from terra_core.service.repeats import Repeats
 from terra_core.system.text import one_line, printable
 
 _WATCH_SECONDS = 3.0
@@ -37,6 +38,8 @@ def configure_logging(debug: bool) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(logging.BASIC_FORMAT))
+    if not debug:
+        handler.addFilter(Repeats())
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 

@@ -89,6 +89,27 @@ def test_who_comes_early_hears_it_as_it_happens(operations: Operations, gate: Ga
     assert asyncio.run(follow()) == ["progress", "result"]
 
 
+def test_of_what_is_counted_the_last_is_kept(operations: Operations) -> None:
+    def work(report: Report) -> Mapping[str, Any]:
+        report(Event("begin", "says what it does"))
+        for done in range(10_001):
+            report(Event("pull", "the first layer", done, 10_000))
+            report(Event("pull", "the second layer", done))
+        report(Event("begin", "says what it does"))
+        return {}
+
+    operation = operations.start("provision", "cm-01", work)
+    said(operation)
+    told = [(data.get("text"), data.get("done")) for _, data in said(operation)]
+    assert told == [
+        ("says what it does", None),
+        ("the first layer", 10_000),
+        ("the second layer", 10_000),
+        ("says what it does", None),
+        (None, None),
+    ]
+
+
 def test_any_number_follows_without_a_thread(operations: Operations, gate: Gate) -> None:
     operation = operations.start("provision", "cm-01", gate)
 
