@@ -18,49 +18,19 @@ if TYPE_CHECKING:
     from terra_core.plugins import Plugins
 
 _WAYS = ("qemu", "container")
-_EXAMPLE = """\
-# A machine's image. Every key is here; those with a "#" in front are optional, with their defaults where they have one.
-
-# The name of the machine, and of its image within "repo".
-hostname = "example"
-
-# The tag of its image.
-version = "6"
-
-# The image it is built from.
-os = "docker.io/stellarproject/terraos:v11"
-
-# Where its image goes: this one becomes docker.io/stellarproject/example:6.
-repo = "docker.io/stellarproject"
-
-# Dockerfile lines that make the machine what it is, taken as they stand. ADD and COPY see the directory of this file, or the
-# one that --context names.
-userland = \"\"\"
-RUN echo 'terra:terra' | chpasswd
-\"\"\"
-
-# The program that the machine starts first.
-# init = "/sbin/init"
-
-# Images whose files are laid over the base system, in order; the systemd units that they bring are enabled.
-# components = ["docker.io/stellarproject/containerd:v4"]
-
-# Who may log in as terra: keys, and the keys of a GitHub account, fetched when the image is built.
-[ssh]
-  keys = []
-  # github = "crosbymichael"
-
-# resolv.conf(5). Without servers or a search list, the file stays as it is in the base system.
-[resolvconf]
-  nameservers = ["8.8.8.8", "8.8.4.4"]
-  search = []
-
-# Who does the work, when it is not the default.
-[plugins]
-  # network = "netplan"
-  # registry = "docker"
-
-# The network plugin's own table. Without any device, every wired interface asks for its address by DHCP.
+_EXAMPLE = {
+    "hostname": "example",
+    "version": "6",
+    "os": "docker.io/stellarproject/terraos:v11",
+    "repo": "docker.io/stellarproject",
+    "userland": "RUN echo 'terra:terra' | chpasswd\n",
+    "#components": ["docker.io/stellarproject/containerd:v4"],
+    "ssh": {"keys": []},
+    "resolvconf": {"nameservers": ["8.8.8.8", "8.8.4.4"], "search": []},
+}
+_TABLES = """\
+# The network plugin's own table: its README has every key. Without any device, every wired interface asks for its address by
+# DHCP.
 [netplan]
   # VLANs, bridges, and bonds (with interfaces, such as ["eth0", "eth1"], and parameters, such as their mode) have the same keys
   # as interfaces, from dhcp4 to optional. What is a part of a bond or a bridge has no address of its own.
@@ -87,6 +57,7 @@ RUN echo 'terra:terra' | chpasswd
 [docker]
   # engine = "unix:///var/run/docker.sock"   # DOCKER_HOST when left out
   # insecure = ["10.0.10.3:5000"]            # registries that go without TLS
+  # mirrors = { "docker.io" = ["10.0.10.3:5000"] }     # registries that are asked before another one
 """
 
 
@@ -138,7 +109,7 @@ class _Create(click.Command):
     help="Write the list of the image's packages to a file: .cdx.json or .json for CycloneDX, .spdx.json for SPDX.",
 )
 @click.option("--sbom-format", type=click.Choice(["cyclonedx", "spdx"]), help="Its format, whatever the name of the file is.")
-@click.option("--dump", is_flag=True, help="Print a complete, commented server.toml and end.")
+@click.option("--dump", is_flag=True, help="Print a commented server.toml with every key and end.")
 @click.argument("source", metavar="server.toml", required=False)
 @click.pass_context
 def command(
@@ -158,7 +129,7 @@ def command(
 ) -> None:
     """Build a machine's image from server.toml (a file, a URL, or - for standard input)."""
     if dump:
-        echo(_EXAMPLE, nl=False)
+        _dump()
         return
     if source is None:
         raise click.UsageError("Missing argument 'server.toml'.")
@@ -199,6 +170,18 @@ def command(
         if push:
             created = push_created(document, created, plugins=plugins, session=session)
     _print_created(created)
+
+
+def _dump() -> None:
+    from terra_core.config.example import example
+    from terra_core.config.server import Server
+    from terra_core.hookspecs import ROLES
+    from terra_core.selection import SERVER
+
+    roles = {role: ROLES[role].default for role in SERVER.roles}
+    echo("# A machine's image. Every key is here; those with a \"#\" in front may be left out.\n")
+    echo(example(Server, {**_EXAMPLE, "#plugins": roles}))
+    echo(_TABLES, nl=False)
 
 
 def _try(way: str, created: Created, document: Document[Server], plugins: Plugins, session: Session, seconds: float) -> None:

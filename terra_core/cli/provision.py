@@ -6,46 +6,32 @@ import click
 
 from terra_core.cli.terminal import echo
 
-_EXAMPLE = """\
-# A machine that boots over the network from disks that the controller holds.
-hostname = "terra-01"
-
-# The address of the interface it boots from, in any usual spelling.
-mac = "54:b2:03:07:f1:d1"
-
-# What `terra create --push` made.
-image = "docker.io/stellarproject/example:6"
-
-# Take the image only when it is signed with the private half of this key, as `cosign sign --key` does.
-# [trust]
-#   key = "/etc/terra/cosign.pub"
-
-# A file system each. One is labelled "os": the system.
-[[groups]]
-  label = "os"
-  # How data lies on the disks: single, raid0, raid1, raid1c3, raid1c4, raid5, raid6, raid10.
-  type = "single"
-  stage = "stage1"
-
-  [[groups.disk]]
-    device = "/dev/sda"
-    # In MB of 1024 * 1024 bytes, or as "128GiB".
-    size = 128000
-
-  [[groups.subvolumes]]
-    name = "home"
-    path = "/home"
-"""
+_EXAMPLE = {
+    "hostname": "terra-01",
+    "mac": "54:b2:03:07:f1:d1",
+    "image": "docker.io/stellarproject/example:6",
+    "groups": [
+        {
+            "label": "os",
+            "type": "single",
+            "stage": "stage1",
+            "#filesystem": "btrfs",
+            "disk": [{"device": "/dev/sda", "size": 128000}],
+            "subvolumes": [{"name": "home", "path": "/home"}],
+        }
+    ],
+    "#trust": {"key": "/etc/terra/cosign.pub"},
+}
 
 
 @click.command("provision")
-@click.option("--dump", is_flag=True, help="Print a complete, commented node.toml and end.")
+@click.option("--dump", is_flag=True, help="Print a commented node.toml with every key and end.")
 @click.argument("source", metavar="node.toml", required=False)
 @click.pass_context
 def command(ctx: click.Context, dump: bool, source: str | None) -> None:
     """Give the machine of node.toml (a file, a URL, or - for standard input) its disks, and let it boot."""
     if dump:
-        echo(_EXAMPLE, nl=False)
+        _dump()
         return
     if source is None:
         raise click.UsageError("Missing argument 'node.toml'.")
@@ -66,3 +52,16 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
     node = carry_out(client, lambda: client.post("/v1/nodes", body))
     echo(json.dumps(node, indent=1))
     echo(f"{node['hostname']} is provisioned: switch it on, and let it boot from the network", err=True)
+
+
+def _dump() -> None:
+    from terra_core.config.example import example
+    from terra_core.config.node import Node
+    from terra_core.hookspecs import ROLES
+    from terra_core.selection import INSTALLED, PROVISIONED
+
+    roles = {role: ROLES[role].default for role in dict.fromkeys((*PROVISIONED.roles, *INSTALLED.roles))}
+    echo("# A machine. Every key is here; those with a \"#\" in front may be left out.\n")
+    echo(example(Node, {**_EXAMPLE, "#plugins": roles}), nl=False)
+    tables = ", ".join(f"[{plugin}]" for plugin in roles.values())
+    echo(f"\n# Each of these plugins may have a table of its own here, such as {tables}: its README has the keys.")

@@ -89,7 +89,7 @@ class Disk:
     """``[[groups.disk]]``.
 
     :param device: the disk in the machine.
-    :param size: its size in MB; needed where Terra makes the disk itself.
+    :param size: its size in MB of 1024 * 1024 bytes, or such as "128GiB"; needed where Terra makes the disk itself.
     """
 
     device: DevicePath
@@ -159,9 +159,9 @@ class Node:
     """node.toml.
 
     :param hostname: the machine's name.
-    :param image: the image that it runs.
-    :param mac: the address of the interface it boots from; needed for provisioning.
-    :param groups: its file systems.
+    :param image: the image that it runs, such as ``terra create --push`` made.
+    :param mac: the address of the interface it boots from, in any usual spelling; needed for provisioning.
+    :param groups: its file systems, one of them labelled ``os``: the system.
     :param trust: whose images it runs; anybody's when left out.
     :param plugins: the plugin of each role, where it is not the default.
     """

@@ -54,12 +54,15 @@ class Server:
     :param hostname: the name of the machine, and of its image within ``repo``.
     :param version: the tag of its image.
     :param os: the image it is built from.
-    :param repo: where its image is pushed to.
-    :param userland: Dockerfile lines that make the machine what it is.
+    :param repo: where its image goes: to ``repo/hostname:version``.
+    :param userland: Dockerfile lines that make the machine what it is, taken as they stand. ADD and COPY see the directory of
+        this file, or the one that ``--context`` names.
     :param init: the program that the image starts first.
-    :param components: images whose files are laid over the base system, in order.
-    :param ssh: who may log in.
-    :param resolvconf: name resolution.
+    :param components: images whose files are laid over the base system, in order; the systemd units that they bring are
+        enabled.
+    :param ssh: who may log in as ``terra``.
+    :param resolvconf: name resolution, as in resolv.conf(5); without servers or a search list, the file stays as it is in the
+        base system.
     :param plugins: the plugin of each role, where it is not the default.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -467,11 +468,16 @@ def test_dump_loads_as_it_stands() -> None:
     assert {"init", "components", "keys", "github", "nameservers", "search", "dhcp4", "gateway", "insecure", "engine"} <= known
 
 
+def opened(text: str) -> str:
+    """A dump with all that stands behind a ``#`` in it taken in."""
+    lines = [re.sub(r"^( *)# ( *(?:# )?(?:\[|[a-z0-9_]+ = ))", r"\1\2", line) for line in text.split("\n")]
+    return "\n".join(lines)
+
+
 def test_the_comments_of_the_dump_load_too() -> None:
-    lines = terra("--dump").stdout.splitlines()
-    opened = [line.replace("# ", "", 1) if " = " in line and line.lstrip().startswith("# ") else line for line in lines]
-    found = document("\n".join(opened))
+    found = document(opened(terra("--dump").stdout))
     assert found.value.components
+    assert found.value.plugins == {"network": "netplan", "registry": "docker"}
     assert found.value.ssh.github
     files_of = render(
         make_document({**found.raw, "ssh": {}}, Server, source="dump", owners=Plugins.discover().names),
