@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from terra_orbit.agent.store import Store
 
 _log = structlog.get_logger(__name__)
 _RESOLVER = "/etc/resolv.conf"
+_SYSTEMD_SECONDS = 2.0
+_SYSTEMD_HINT = "its program is systemd, which needs rights that it does not have: say privileged = true in its vhost.toml"
 STOP_SECONDS = 10
 """How long a container has to end by itself, unless its user says otherwise."""
 
@@ -72,13 +76,18 @@ class Convergence:
         if record.state is State.RUNNING:
             engine_id = self._run(record, found, starting, faithful=faithful, stop_seconds=stop_seconds)
             if patient:
-                self._process(record, engine_id)
+                self._watch(record, engine_id)
         else:
             self._halt(record, found, stop_seconds)
         if record.state is State.DELETING:
             self._forget(record)
         else:
             self._store.change(record, problem="")
+
+    def end_of(self, record: Record, found: Sequence[Found]) -> str:
+        """How the program of a container ended that runs no more; empty when it runs, or never did."""
+        own = next((one for one in found if one.revision == record.revision and not one.running and not one.fresh), None)
+        return str(self._ended(record, own.engine_id, self._engine.process(own.engine_id))) if own is not None else ""
 
     def tidy(self, record: Record) -> None:
         """Remove the containers and files of revisions that are not kept."""
@@ -165,6 +174,24 @@ class Convergence:
             raise self._ended(record, engine_id, process)
         return process.pid
 
+    def _watch(self, record: Record, engine_id: str) -> None:
+        """Make sure that a container runs, and a systemd without all rights for longer than it takes to give up.
+
+        :raises TerraError: when it has ended.
+        """
+        self._process(record, engine_id)
+        if self._lacks_rights(record):
+            deadline, pause = time.monotonic() + _SYSTEMD_SECONDS, threading.Event()
+            while time.monotonic() < deadline:
+                pause.wait(_SYSTEMD_SECONDS / 20)
+                self._process(record, engine_id)
+
+    def _lacks_rights(self, record: Record) -> bool:
+        """Whether a container's program is systemd, which mounts and has control groups of its own, and it may not."""
+        revision = record.current
+        image = None if revision.vhost.privileged else self._images.find(revision.image)
+        return image is not None and self._images.starts_systemd(revision.vhost, image)
+
     def _stop(self, running: Sequence[Found], seconds: int) -> None:
         for one in running:
             if one.running:
@@ -228,7 +255,8 @@ class Convergence:
     def _ended(self, record: Record, engine_id: str, process: Process) -> TerraError:
         how = "for want of memory" if process.killed else f"with exit code {process.code}"
         said = self._engine.last_words(engine_id)
-        return TerraError(f"{record.id} ended at once, {how}" + (f"; it said:\n{said}" if said else ""))
+        hint = _SYSTEMD_HINT if process.code and self._lacks_rights(record) else ""
+        return TerraError(f"{record.id} ended at once, {how}" + (f"; it said:\n{said}" if said else ""), hint=hint)
 
     def _config_directory(self, record: Record) -> Path:
         return self._places.configs / record.uid / str(record.revision)

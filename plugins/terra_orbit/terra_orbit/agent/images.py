@@ -61,18 +61,22 @@ class Images:
 
     def facts(self, vhost: Vhost, image: dict[str, Any]) -> Facts:
         """What the rendering of a container has to know."""
-        program = _program(vhost, image)
-        suspect = Path(program).name in _INITS and program.startswith("/")
-        paths = [*vhost.masked_paths, *([program] if suspect else [])]
-        kinds = self._kinds(str(image["Id"]), paths)
+        masked = self._kinds(str(image["Id"]), vhost.masked_paths)
         return Facts(
-            systemd=suspect and Path(kinds[program][1]).name == "systemd",
-            masked={path: kinds[path][0] for path in vhost.masked_paths},
+            systemd=self.starts_systemd(vhost, image),
+            masked={path: masked[path][0] for path in vhost.masked_paths},
             capabilities=grantable(),
             privileged_mode=is_whole(),
             unified=_UNIFIED.exists(),
             podman=self._engine.is_podman,
         )
+
+    def starts_systemd(self, vhost: Vhost, image: dict[str, Any]) -> bool:
+        """Whether the program that a container starts is systemd."""
+        program = _program(vhost, image)
+        if Path(program).name not in _INITS or not program.startswith("/"):
+            return False
+        return Path(self._kinds(str(image["Id"]), [program])[program][1]).name == "systemd"
 
     def find(self, reference: str) -> dict[str, Any] | None:
         """An image that the engine has."""

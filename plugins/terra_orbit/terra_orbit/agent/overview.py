@@ -126,7 +126,7 @@ class Overview:
             "size": size,
             "revisions": len(record.revisions),
             "restarts": record.restarts,
-            "problem": problem or record.problem,
+            "problem": problem or record.problem or self._supervision.trouble(record),
         }
 
     def _status(self, record: Record, running: bool, attachments: list[Attachment], problem: str) -> str:

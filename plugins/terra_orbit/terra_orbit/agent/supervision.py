@@ -26,6 +26,8 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _SETTLED_SECONDS = 30.0
 """A container that ran for so long is brought back without a pause."""
+_TROUBLE_SECONDS = 2.0
+"""A container that is left alone for so long has ended three times at least, each time soon after it was started."""
 _EVENTS = ["die", "start", "destroy"]
 _JOBS = 4
 
@@ -37,10 +39,13 @@ class _Pause:
     seconds: float = 0.0
     due: float = 0.0
     since: float = 0.0
+    end: str = ""
+
+    def settled(self, now: float) -> bool:
+        return bool(self.since) and now - self.since > _SETTLED_SECONDS
 
     def lengthen(self, now: float) -> None:
-        settled = self.since and now - self.since > _SETTLED_SECONDS
-        self.seconds = 0.0 if settled else min(_LONGEST_PAUSE, max(_FIRST_PAUSE, self.seconds * 2))
+        self.seconds = 0.0 if self.settled(now) else min(_LONGEST_PAUSE, max(_FIRST_PAUSE, self.seconds * 2))
         self.due = now + self.seconds
         self.since = 0.0
 
@@ -99,6 +104,14 @@ class Supervision:
         with self._lock:
             pause = self._pauses.get(record.uid)
         return max(0.0, pause.due - time.monotonic()) if pause else 0.0
+
+    def trouble(self, record: Record) -> str:
+        """How a container ended that goes on ending; empty when it has settled."""
+        with self._lock:
+            pause = self._pauses.get(record.uid)
+            if pause is None or pause.seconds < _TROUBLE_SECONDS or pause.settled(time.monotonic()):
+                return ""
+            return pause.end
 
     def _watch(self) -> None:
         while not self._ended.is_set():
@@ -177,8 +190,10 @@ class Supervision:
         found = self._containers.engine.of(record.uid)
         if not self._needs_work(record, found, {record.uid: list(store.attachments(record))}):
             return
+        end = self._containers.convergence.end_of(record, found)
         with self._lock:
             pause.lengthen(time.monotonic())
+            pause.end = end or pause.end
         if record.move is not None:
             self._moves.settle(record)
         else:

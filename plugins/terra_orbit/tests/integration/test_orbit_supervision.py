@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from lab.engine import Engine
 from lab.network import Network
 from lab.processes import mentioning
+from lab.tiny import write_tiny_root
 from orbit_lab.agent import Agent
 from orbit_lab.dhcp import DhcpServer
 from orbit_lab.host import reaches
@@ -49,6 +52,47 @@ def test_one_that_crashes_comes_back_at_its_address(agent: Agent, dhcp: DhcpServ
     assert after["networks"][0]["mac"] == before["networks"][0]["mac"]
     place = agent.host if networks == BRIDGE else agent.host.network
     wait_until(lambda: reaches(place, after["addresses"][0]), seconds=20, what="it to answer")
+
+
+SYSTEMD = """\
+#!/bin/sh
+echo "Failed to create /init.scope control group: Read-only file system"
+sleep 0.3
+exit 255
+"""
+
+
+@pytest.fixture(scope="module")
+def systemd(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image whose program is called systemd, and gives up as systemd does where it has not the rights that it needs."""
+    tar = tmp_path_factory.mktemp("systemd") / "root.tar"
+    write_tiny_root(tar)
+    with tarfile.open(tar, "a") as archive:
+        info = tarfile.TarInfo("usr/lib/systemd/systemd")
+        info.size, info.mode = len(SYSTEMD), 0o755
+        archive.addfile(info, io.BytesIO(SYSTEMD.encode()))
+    engine.import_image(tar, "systemd:1", ['CMD ["/usr/lib/systemd/systemd"]'])
+    return "systemd:1"
+
+
+def test_systemd_without_the_rights_that_it_needs_is_no_success(agent: Agent, systemd: str, tmp_path: Path) -> None:
+    path = tmp_path / "vhost.toml"
+    path.write_text(f'id = "one"\nimage = "{systemd}"\n')
+    said = agent.ob("create", path, accept=[1]).stderr.decode()
+    assert "one ended at once, with exit code 255; it said:\nFailed to create /init.scope control group" in said
+    assert "say privileged = true in its vhost.toml" in said
+    assert agent.ob("list").text.count("\n") == 1, "nothing of it is left"
+
+
+def test_one_that_goes_on_ending_says_how(agent: Agent, tmp_path: Path) -> None:
+    path = tmp_path / "vhost.toml"
+    path.write_text('id = "one"\nimage = "tiny:1"\nargs = ["/bin/sh", "-c", "echo so it is; sleep 0.5; exit 7"]\n')
+    agent.ob("create", path)
+    wait_until(lambda: agent.get("one")["problem"], seconds=30, what="the agent to say that it goes on ending")
+    assert "one ended at once, with exit code 7; it said:\nso it is" in agent.get("one")["problem"]
+    assert "exit code 7" in agent.ob("list").stderr.decode()
+    # The agent may just be starting it again.
+    wait_until(lambda: agent.ob("delete", "--time", "0", "one", accept=[0, 1]).code == 0, seconds=30, what="it to be deleted")
 
 
 def test_a_new_agent_disturbs_nothing(agent: Agent, dhcp: DhcpServer, tmp_path: Path) -> None:
