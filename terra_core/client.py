@@ -23,6 +23,7 @@ from terra_core.service.events import parse_events
 from terra_core.service.tokens import read_token
 from terra_core.system.certificates import explain
 from terra_core.system.progress import Event, Report, silent
+from terra_core.system.reasons import reason_of
 from terra_core.system.signals import deferred
 from terra_core.system.timed_socket import TimedSocket, TimeLeft, shake_hands
 
@@ -89,7 +90,7 @@ class Client:
                 while data := answer.read1(_CHUNK):
                     yield data
             except (OSError, http.client.HTTPException) as error:
-                raise TerraError(f"{self.url}: the connection ended: {error}") from error
+                raise TerraError(f"{self.url}: the connection ended: {reason_of(error)}") from error
 
     def follow(self, operation: str, report: Report) -> Any:  # JSON
         """Follow an operation to its end, and give its result.
@@ -151,7 +152,7 @@ class Client:
             with self._asked(method, path, None if body is None else self._encoded(body)) as answer:
                 content = answer.whole(_ANSWER_LIMIT)
         except (OSError, http.client.HTTPException) as error:
-            raise TerraError(f"{self.url}: the connection ended: {error}") from error
+            raise TerraError(f"{self.url}: the connection ended: {reason_of(error)}") from error
         try:
             return json.loads(content) if content else None
         except (ValueError, RecursionError):

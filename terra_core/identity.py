@@ -13,6 +13,7 @@ from terra_core.config.values import GithubUser, Hostname, SshKey, parse_ssh_key
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.hookspecs import RenderedFile
 from terra_core.system.reading import decoded, lines_of
+from terra_core.system.reasons import reason_of
 
 _GITHUB = "https://github.com"
 _GITHUB_SECONDS = 20
@@ -88,7 +89,7 @@ def _fetch_keys(user: GithubUser, github: str) -> Sequence[SshKey]:
     except TimeoutError:
         raise TerraError(f"ssh.github: {url}: the server took longer than {_GITHUB_SECONDS} seconds", hint=hint) from None
     except (requests.RequestException, HTTPError) as error:
-        raise TerraError(f"ssh.github: {url} cannot be fetched: {error}", hint=hint) from error
+        raise TerraError(f"ssh.github: {url} cannot be fetched: {reason_of(error)}", hint=hint) from error
     if status == 404:
         raise NotFoundError(f"ssh.github: there is no GitHub account {user!r}")
     if status != 200:

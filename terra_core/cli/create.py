@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from terra_core.plugins import Plugins
 
 _WAYS = ("qemu", "container")
+_MOST_BYTES = 16 * 1024 * 1024
 _EXAMPLE = {
     "hostname": "example",
     "version": "6",
@@ -224,7 +225,8 @@ def _read(path: Path) -> str:
     from terra_core.system.reading import decoded
 
     try:
-        return decoded(path.read_bytes())
+        with path.open("rb") as file:
+            return decoded(file.read(_MOST_BYTES))
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except ValueError as error:

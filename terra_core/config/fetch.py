@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from terra_core.errors import TerraError
+from terra_core.system.reasons import reason_of
 
 if TYPE_CHECKING:
     import requests
@@ -87,14 +88,7 @@ def _explained(name: str, seconds: float) -> Iterator[None]:
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
         raise TerraError(f"{name}: the server took longer than {seconds:g} seconds") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise TerraError(f"{name}: cannot be fetched: {_innermost(error)}") from error
-
-
-def _innermost(error: BaseException) -> str:
-    reason = getattr(error, "reason", None) or next((part for part in error.args if isinstance(part, Exception)), None)
-    if isinstance(reason, BaseException):
-        return _innermost(reason)
-    return str(error)
+        raise TerraError(f"{name}: cannot be fetched: {reason_of(error)}") from error
 
 
 def _without_user(url: str) -> str:

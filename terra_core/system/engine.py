@@ -12,6 +12,7 @@ from docker.errors import DockerException, InvalidVersion
 from docker.utils import kwargs_from_env, version_lt
 
 from terra_core.errors import TerraError
+from terra_core.system.reasons import reason_of
 
 USUAL_PLACE = "unix:///var/run/docker.sock"
 """Where an engine listens unless it is told otherwise."""
@@ -65,7 +66,7 @@ def _unreachable(where: str, setting: str, error: DockerException) -> TerraError
             hint="start it: systemctl start docker (install it: apt-get install docker.io); "
             f"or name another one, by DOCKER_HOST or by {setting}",
         )
-    return TerraError(f"the Docker Engine at {where} cannot be used: {error}")
+    return TerraError(f"the Docker Engine at {where} cannot be used: {reason_of(error)}")
 
 
 def _system_error(error: BaseException) -> OSError | None:

@@ -17,6 +17,7 @@ from terra_core.config.values import ImageReference, shown
 from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import Builder, BuildRequest, BuiltImage
 from terra_core.system.progress import Event, Report
+from terra_core.system.reasons import reason_of
 from terra_docker.buildkit import BuildKit, find_buildkit
 from terra_docker.classic import ClassicProgress, build_by_classic, refused
 from terra_docker.context import dockerfile_text, newest_time, rfc3339
@@ -69,7 +70,7 @@ def built_image(
             raise refused(build, doing(build), error) from error
         except (DockerException, requests.RequestException) as error:
             leftovers.remove()
-            raise TerraError(f"{doing(build)}: the engine went away: {error}") from error
+            raise TerraError(f"{doing(build)}: the engine went away: {reason_of(error)}") from error
         except BaseException:
             leftovers.remove()
             raise

@@ -18,6 +18,7 @@ from terra_core.config.values import ImageReference, parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.image import Descriptor, Layout, media
 from terra_core.system.progress import Event, Report
+from terra_core.system.reasons import reason_of
 from terra_docker.attention import explained
 from terra_docker.build import LABEL, labelled_base, labelled_epoch
 from terra_docker.engine import connected, goes_without_tls
@@ -54,7 +55,7 @@ def push_image(reference: ImageReference, settings: Docker, report: Report) -> s
         except ImageNotFound as error:
             raise NotFoundError(f"pushing {reference}: the engine has no such image") from error
         except (DockerException, requests.RequestException) as error:
-            raise TerraError(f"pushing {reference}: the engine went away: {error}") from error
+            raise TerraError(f"pushing {reference}: the engine went away: {reason_of(error)}") from error
         labels = found["Config"].get("Labels") or {}
         origin = Origin()
         if LABEL in labels:
@@ -116,7 +117,7 @@ def engine_at_hand() -> Iterator[None]:
     try:
         yield
     except (DockerException, requests.RequestException) as error:
-        raise TerraError(f"the engine went away: {error}") from error
+        raise TerraError(f"the engine went away: {reason_of(error)}") from error
 
 
 def layers_of(client: APIClient, images: Iterable[str]) -> set[str]:

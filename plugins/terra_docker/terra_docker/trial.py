@@ -15,6 +15,7 @@ from terra_core.errors import TerraError
 from terra_core.hookspecs import Trial
 from terra_core.system.progress import Event, Report
 from terra_core.system.reading import lines_of
+from terra_core.system.reasons import reason_of
 from terra_core.system.signals import deferred
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_docker.build import LABEL
@@ -55,7 +56,7 @@ def try_image(image: str, seconds: float, settings: Docker, report: Report) -> T
         except APIError as error:
             raise TerraError(f"the image cannot be started as a container: {error.explanation or error}") from error
         except (DockerException, requests.RequestException) as error:
-            raise TerraError(f"trying the image: the engine went away: {error}") from error
+            raise TerraError(f"trying the image: the engine went away: {reason_of(error)}") from error
 
 
 @contextmanager

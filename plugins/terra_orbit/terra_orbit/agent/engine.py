@@ -17,6 +17,7 @@ from docker.errors import APIError, DockerException, NotFound
 
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.system.engine import USUAL_PLACE, connect
+from terra_core.system.reasons import reason_of
 from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID
 
 _SETTING = 'engine = "unix:///..." in orbit.toml'
@@ -260,4 +261,5 @@ def explained(doing: str) -> Iterator[None]:
     except APIError as error:
         raise TerraError(f"{doing}: {error.explanation or error}") from error
     except (DockerException, requests.RequestException) as error:
-        raise TerraError(f"{doing}: the engine does not answer: {error}", hint="start it: systemctl start docker") from error
+        said = f"{doing}: the engine does not answer: {reason_of(error)}"
+        raise TerraError(said, hint="start it: systemctl start docker") from error

@@ -93,7 +93,7 @@ def test_a_move_that_fails_leaves_the_container_running_where_it_was(
     taken = run(agent.words("migrate", "--to", "10.0.10.21", "--ref", REF, "one"), env=env, timeout=120, accept=[1])
     assert b"there is a container one already" in taken.stderr
     wrong = run(agent.words("migrate", "--to", "10.0.10.21", "--ref", REF, "one"), env=agent.environment(), accept=[1])
-    assert b"this API needs its token" in wrong.stderr
+    assert b"the token is not the one of this API" in wrong.stderr
     shown = agent.get("one")
     assert (shown["status"], shown["problem"]) == ("running", "")
     assert agent.ob("exec", "one", "cat", "/state").text == "stays\n"
