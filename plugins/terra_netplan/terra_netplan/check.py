@@ -15,6 +15,7 @@ from terra_core.config.structure import Problem
 from terra_core.hookspecs import RenderedFile
 from terra_core.system.process import clean_environment, run
 from terra_core.system.progress import Event, Report
+from terra_core.system.reading import lines_of, salvaged
 from terra_netplan.render import DIRECTORY, SECTIONS
 from terra_netplan.settings import Netplan
 
@@ -48,7 +49,7 @@ def check(files: Sequence[RenderedFile], netplan: Netplan, *, source: str, repor
             place.write_bytes(file.content)
             place.chmod(0o600)
         done = run([program, "generate", "--root-dir", root], timeout=_SECONDS, accept=range(256))
-    said = [line for line in done.stderr.decode(errors="replace").replace(f"{root}/", "").splitlines() if line.strip()]
+    said = [line for line in lines_of(salvaged(done.stderr).replace(f"{root}/", "")) if line.strip()]
     if done.code == 0:
         for line in said:
             report(Event("network", f"warning: netplan: {line.strip()}"))
