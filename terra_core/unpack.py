@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from attrs import frozen
@@ -46,20 +47,33 @@ class Unpacked:
 
 
 def unpack(
-    image: str, directory: Path, *, plugins: Plugins, session: Session, trust: Sequence[Trust] = (), force: bool = False
+    image: str,
+    directory: Path,
+    *,
+    plugins: Plugins,
+    session: Session,
+    trust: Sequence[Trust] = (),
+    chosen: Mapping[str, str] | None = None,
+    force: bool = False,
 ) -> Unpacked:
     """Unpack an image into a directory.
 
     :param image: the name of an image in a registry, ``oci:DIRECTORY[:TAG]`` or ``docker-archive:FILE[:NAME]``.
     :param directory: where to; made when it is missing. After a failure it is as it was, unless it held something before.
     :param trust: whose signatures an image of a registry must have.
+    :param chosen: the plugin of each role, of which the registry's is asked; the defaults when left out.
     :param force: unpack over what the directory holds.
     :raises TerraError: naming the image, the layer, the entry.
     """
     started = time.monotonic()
     if os.geteuid() != 0:
         raise TerraError("only root can give files their owners", hint="run this as root")
-    with _prepared(directory, force=force), room_in(directory) as room, _opened(image, room, plugins, session, trust) as source:
+
+    def registry() -> Registry:
+        return Registry(plugin=plugins.fill("registry", chosen or {}, source=session.source), session=session, trust=trust)
+
+    opened = partial(_opened, image, registry=registry, trusting=bool(trust))
+    with _prepared(directory, force=force), room_in(directory) as room, opened(room) as source:
         applied = apply_layers(source, directory, report=session.report, spared=room.name)
     return Unpacked(
         digest=str(source.digest),
@@ -71,9 +85,9 @@ def unpack(
 
 
 def _opened(
-    image: str, layout: Path, plugins: Plugins, session: Session, trust: Sequence[Trust]
+    image: str, layout: Path, registry: Callable[[], Registry], *, trusting: bool
 ) -> AbstractContextManager[ImageSource]:
-    if trust and image.startswith((_LAYOUT, _ARCHIVE)):
+    if trusting and image.startswith((_LAYOUT, _ARCHIVE)):
         raise ConfigError(["IMAGE: signatures are kept in registries; name an image of one, or leave the key out"])
     if image.startswith(_LAYOUT):
         place, tag = _split(image.removeprefix(_LAYOUT))
@@ -84,8 +98,7 @@ def _opened(
         reference = parse_image_reference(image)
     except ValueError as error:
         raise ConfigError([f"IMAGE: {error}; or {_LAYOUT}DIRECTORY[:TAG], or {_ARCHIVE}FILE[:NAME]"]) from None
-    registry = Registry(plugin=plugins.fill("registry", {}, source=session.source), session=session, trust=trust)
-    return registry.pull(reference, layout)
+    return registry().pull(reference, layout)
 
 
 def _split(text: str) -> tuple[Path, str | None]:

@@ -21,11 +21,26 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A public key of cosign: an image that is not signed with its private half is refused.",
 )
+@click.option(
+    "--config",
+    "source",
+    metavar="FILE",
+    help="A TOML file of Terra's: who fetches the image is its [plugins] registry, as that plugin's table and [trust] say.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.argument("image", metavar="IMAGE")
 @click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path))
 @click.pass_context
-def command(ctx: click.Context, force: bool, plain: bool, key: Path | None, as_json: bool, image: str, directory: Path) -> None:
+def command(
+    ctx: click.Context,
+    force: bool,
+    plain: bool,
+    key: Path | None,
+    source: str | None,
+    as_json: bool,
+    image: str,
+    directory: Path,
+) -> None:
     """Unpack an image into a directory, new or empty, with its owners, modes, attributes and times.
 
     IMAGE is the name of an image in a registry, oci:DIRECTORY[:TAG] for an OCI image layout, or docker-archive:FILE[:NAME]
@@ -33,18 +48,26 @@ def command(ctx: click.Context, force: bool, plain: bool, key: Path | None, as_j
     """
     import json
 
-    from attrs import asdict
+    from attrs import asdict, evolve
 
     from terra_core.cli.output import reporter, size_of
+    from terra_core.config.parts import Parts, load_parts
     from terra_core.config.session import Session
     from terra_core.plugins import Plugins
     from terra_core.system.signals import interruptible
     from terra_core.unpack import unpack
 
-    trust = _trust(key)
+    plugins = Plugins.discover()
+    document = load_parts(source, plugins.names) if source else None
+    parts = document.value if document else Parts()
+    trust = (*_trust(key), *((parts.trust,) if parts.trust else ()))
     with interruptible(), reporter(verbose=bool(ctx.obj and ctx.obj["debug"])) as report:
         session = Session(report=report, plain_http=plain)
-        done = unpack(image, directory, plugins=Plugins.discover(), session=session, trust=trust, force=force)
+        if document:
+            session = evolve(session, source=document.source, tables=document.tables)
+        done = unpack(
+            image, directory, plugins=plugins, session=session, trust=trust, chosen=parts.plugins, force=force
+        )
     if as_json:
         echo(json.dumps(asdict(done), indent=1))
     rate = size_of(int(done.bytes / max(done.seconds, 0.001)))

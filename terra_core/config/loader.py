@@ -82,6 +82,15 @@ def config_error(source: str, problems: Collection[Problem]) -> ConfigError:
     return ConfigError([*lines, *([f"{source}: and {more} more"] if more else [])])
 
 
+def read_table(source: str | Path) -> tuple[str, Mapping[str, object]]:
+    """The name of a file and what is in it, as parsed, right or not.
+
+    :raises ConfigError: when it cannot be read, or is not TOML.
+    """
+    name, data = _read(str(source))
+    return name, _parse(data, name)
+
+
 def selected_plugins(source: str | Path) -> Mapping[str, str]:
     """The ``[plugins]`` table of any of Terra's files, whatever else it says.
 

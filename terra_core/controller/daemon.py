@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,7 +19,7 @@ from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines, Services
 from terra_core.controller.mark import check_mark, set_mark
 from terra_core.controller.store import Store
-from terra_core.errors import InterruptedWork, TerraError
+from terra_core.errors import InterruptedWork, TerraError, error_of_machine
 from terra_core.plugins import Plugins
 from terra_core.selection import CONTROLLER, check_selection
 from terra_core.service.database import DatabaseFull, shown_url
@@ -146,9 +145,7 @@ def _explaining_the_machine() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        hint = "free some space on its disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise TerraError(f"{where}{error.strerror or error}", hint=hint) from error
+        raise error_of_machine(error) from error
 
 
 def _say_ready(config: Controller, places: Places) -> None:

@@ -386,6 +386,31 @@ def test_an_image_that_nobody_trusted_has_signed(network: Network, pushed: str, 
     assert "signatures are kept in registries" in told
 
 
+def test_a_file_says_who_fetches_the_image_and_whose_it_has_to_be(
+    network: Network, pushed: str, layout: Path, tmp_path: Path
+) -> None:
+    key, config = tmp_path / "cosign.pub", tmp_path / "any.toml"
+    run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", tmp_path / "key.pem"])
+    run(["openssl", "pkey", "-in", tmp_path / "key.pem", "-pubout", "-out", key])
+    insecure = f'hostname = "ignored"\n[docker]\ninsecure = ["{pushed.split("/")[0]}"]\n'
+    with network.inside():
+        config.write_text(insecure)
+        unpack("--config", config, pushed, tmp_path / "tree")
+        config.write_text(f'[trust]\nkey = "{key}"\n{insecure.partition(chr(10))[2]}')
+        _, told = unpack("--config", config, pushed, tmp_path / "signed", code=1)
+        assert "sign" in told
+        _, told = unpack("--config", config, f"oci:{layout}:6", tmp_path / "signed", code=2)
+        assert "signatures are kept in registries" in told
+        config.write_text('[plugins]\nregistry = "skopeo"\n')
+        _, told = unpack("--config", config, pushed, tmp_path / "signed", code=2)
+        assert f"{config}: plugins.registry: 'skopeo', the plugin for the role registry, is not installed" in told
+        config.write_text('[plugins]\nregistry = 1\n[trust]\nkey = 1\n')
+        _, told = unpack("--config", config, pushed, tmp_path / "signed", code=2)
+        assert "plugins.registry: expected" in told
+        assert "trust.key: expected a string" in told
+    assert not (tmp_path / "signed").exists()
+
+
 def test_a_registry_that_sends_something_else_half_way_leaves_nothing(
     network: Network, registry: Registry, tmp_path: Path
 ) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from terra_core.config.controller import Controller, Places
+from terra_core.config.loader import make_document
+from terra_core.config.values import PluginName
 from terra_core.controller import daemon
 from terra_core.controller.machines import Machines, Services
 from terra_core.errors import TerraError
@@ -109,5 +111,16 @@ def test_what_cannot_be_written_is_no_defect(places: Places) -> None:
     document = daemon.load_config(None, places, plugins)
     with pytest.raises(TerraError, match=r"No space left on device|disk is full|disk I/O error|unable to open"):
         daemon.run_controller(document, document.value, places, plugins)
-    with pytest.raises(TerraError):
-        daemon.stop_services(document, document.value, places, plugins)
+
+
+def test_services_can_be_stopped(places: Places) -> None:
+    site = site_of(places)
+    site.machines.start_storage()
+    site.operations.stop()
+    site.store.close()
+    places.run.mkdir(parents=True)
+    (places.run / "controller.lock").touch()
+    fill(places)
+    config = Controller(plugins=dict.fromkeys(("storage", "boot"), PluginName("fake")))
+    document = make_document({}, Controller, source="controller.toml")
+    assert daemon.stop_services(document, config, places, fake_plugins(site.world)) == ("storage",)

@@ -70,6 +70,17 @@ def test_the_lock_is_no_way_to_write_elsewhere(places: Places, tmp_path: Path) -
     assert (tmp_path / "elsewhere").read_text() == "precious"
 
 
+def test_another_user_starts_nothing(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    places, plugins = Places(tmp_path / "root"), fake_plugins(world)
+    document = daemon.load_config(None, places, plugins)
+    for work in (daemon.run_controller, daemon.stop_services):
+        with pytest.raises(TerraError, match="root alone may do"):
+            work(document, document.value, places, plugins)
+    assert world.calls == []
+    assert not places.root.exists()
+
+
 @pytest.mark.parametrize("hook", ["start_storage", "start_boot"])
 def test_a_start_that_fails_stops_the_storage_service_that_nobody_uses(site: Site, world: World, hook: str) -> None:
     world.fail |= {hook}
