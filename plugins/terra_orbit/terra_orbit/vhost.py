@@ -15,7 +15,8 @@ from terra_orbit.networks import Network, NetworkType
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0]*", re.DOTALL)
 _ID_LIMIT = 2**32 - 2
-_CONFIG_LIMIT = 512 * 1024
+CONFIG_LIMIT = 512 * 1024
+"""The largest file of ``[configs]``, in bytes."""
 _OPTIONS = {
     "bind": ("bind", "rbind", "ro", "rw", "private", "rprivate", "shared", "rshared", "slave", "rslave"),
     "tmpfs": ("ro", "rw", "nosuid", "nodev", "noexec", "exec", "suid", "dev"),
@@ -71,7 +72,7 @@ class ConfigFile:
 
     :param path: where, in the container.
     :param content: its text.
-    :param source: a file of the host's, copied when the container is made; in place of ``content``.
+    :param source: a file where ob runs, sent along when the container is made or updated; in place of ``content``.
     :param mode: its permissions, in octal, such as ``"0640"``.
     :param uid: its owner in the container.
     :param gid: its group in the container.
@@ -88,8 +89,8 @@ class ConfigFile:
         """What is wrong between the fields."""
         if has(self, "content", "source") and (self.content is None) == (self.source is None):
             yield Problem("content", "either content or source says what is in the file, and one of them only")
-        if getattr(self, "content", None) is not None and len((self.content or "").encode()) > _CONFIG_LIMIT:
-            yield Problem("content", f"is larger than {_CONFIG_LIMIT // 1024} KiB")
+        if getattr(self, "content", None) is not None and len((self.content or "").encode()) > CONFIG_LIMIT:
+            yield Problem("content", f"is larger than {CONFIG_LIMIT // 1024} KiB")
         if has(self, "mode") and not re.fullmatch(r"0?[0-7]{3}", self.mode):
             yield Problem("mode", f'expected permissions in octal, such as "0640", got {shown(self.mode)}')
         yield from _problems_of_ids(self)

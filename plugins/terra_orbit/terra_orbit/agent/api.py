@@ -38,6 +38,7 @@ from terra_orbit.agent.requests import (
     parse_signal,
 )
 from terra_orbit.agent.shown import ContainerDetails, ContainerShown, MemoryShown
+from terra_orbit.sending import SentVhost
 from terra_orbit.service import AGENT
 from terra_orbit.vhost import Vhost
 
@@ -135,14 +136,14 @@ def show_memory(context: _Here) -> dict[str, str]:
     return {"problem": context.containers.checkpoints.problem()}
 
 
-@post("/v1/containers", status_code=202, opt=described(body=Vhost, answer=Begun))
+@post("/v1/containers", status_code=202, opt=described(body=SentVhost, answer=Begun))
 async def create_container(context: _Here, request: _Asked) -> _Begun:
     """Make the container whose vhost.toml, as JSON, is the body; gives the operation that does it."""
     document = await _document(await table_of(request))
     return context.begin("create", document.value.id, lambda report: context.containers.create(document, report))
 
 
-@post("/v1/containers/{name:str}/update", status_code=202, opt=described(body=Vhost, answer=Begun))
+@post("/v1/containers/{name:str}/update", status_code=202, opt=described(body=SentVhost, answer=Begun))
 async def update_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Let a container be what the vhost.toml in the body says; gives the operation that does it."""
     document = await _document({**await table_of(request), "id": name})
@@ -223,7 +224,7 @@ async def migrate_container(context: _Here, request: _Asked, name: FromPath[str]
 
 async def _document(raw: Mapping[str, Any]) -> Document[Vhost]:
     """A vhost.toml; there may be much to check, and others ask meanwhile."""
-    return await to_thread.run_sync(lambda: make_document(raw, Vhost, source=_SOURCE))
+    return await to_thread.run_sync(lambda: make_document(raw, SentVhost, source=_SOURCE))
 
 
 async def _body(request: _Asked, model: type[_Model]) -> _Model:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from terra_core.errors import NotFoundError, TerraError
-from terra_orbit.vhost import ConfigFile, Vhost
+from terra_core.system.reading import read_regular
+from terra_orbit.vhost import CONFIG_LIMIT, ConfigFile, Vhost
 
 
 def check_sources(vhost: Vhost) -> None:
@@ -66,4 +67,5 @@ def _write(config: ConfigFile, path: Path) -> Path:
 
 
 def _content(config: ConfigFile) -> bytes:
-    return (config.content or "").encode() if config.source is None else Path(config.source).read_bytes()
+    """Its text; of containers of earlier versions, what is in the file of the host's that they name."""
+    return (config.content or "").encode() if config.source is None else read_regular(Path(config.source), CONFIG_LIMIT)

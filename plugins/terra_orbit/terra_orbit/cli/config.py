@@ -52,7 +52,7 @@ masked_paths = ["/etc/netplan"]
   destination = "/scratch"
   options = ["size=64m", "mode=1777"]
 
-# Files of its own, read-only: by their text, or by a file of the host's.
+# Files of its own, read-only: by their text, or by a text file that ob reads where it runs; 512 KiB at most.
 [configs]
   [configs.motd]
     path = "/etc/motd"

@@ -18,6 +18,7 @@ def command(ctx: click.Context, update: bool, source: str) -> None:
     from terra_core.errors import NotFoundError
     from terra_orbit.cli.connection import connect
     from terra_orbit.cli.update import change
+    from terra_orbit.sending import with_contents
     from terra_orbit.vhost import Vhost
 
     document = load(source, Vhost)
@@ -30,6 +31,7 @@ def command(ctx: click.Context, update: bool, source: str) -> None:
         else:
             change(client, document)
             return
-    made = carry_out(client, lambda: client.post("/v1/containers", document.raw))
+    body = with_contents(document)
+    made = carry_out(client, lambda: client.post("/v1/containers", body))
     addresses = ", ".join(made["addresses"])
     echo(f"{made['id']} runs" + (f" at {addresses}" if addresses else ""), err=True)

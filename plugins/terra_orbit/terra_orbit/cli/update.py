@@ -29,8 +29,9 @@ def command(ctx: click.Context, source: str) -> None:
 def change(client: Client, document: Document[Vhost]) -> None:
     """Have an agent change a container, and say what became of it."""
     from terra_core.cli.connection import carry_out
+    from terra_orbit.sending import with_contents
 
-    path = f"/v1/containers/{document.value.id}/update"
-    made = carry_out(client, lambda: client.post(path, document.raw))
+    path, body = f"/v1/containers/{document.value.id}/update", with_contents(document)
+    made = carry_out(client, lambda: client.post(path, body))
     what = f"runs revision {made['revision']}" if made["changed"] else "is what it has to be already"
     echo(f"{made['id']} {what}", err=True)

@@ -28,9 +28,9 @@ def test_the_api_describes_itself() -> None:
 def test_the_description_of_a_container_is_that_of_its_file() -> None:
     found = document()
     body = found["paths"]["/v1/containers"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert body == {"$ref": "#/components/schemas/Vhost"}
+    assert body == {"$ref": "#/components/schemas/SentVhost"}
     schemas = found["components"]["schemas"]
-    assert schemas["Vhost"]["required"] == ["id", "image"]
+    assert schemas["SentVhost"]["required"] == ["id", "image"]
     assert schemas["Mount"]["properties"]["type"]["enum"] == ["bind", "tmpfs"]
     assert schemas["KillRequest"]["properties"]["signal"] == {"type": "string", "description": "the signal's name"}
     stop = found["paths"]["/v1/containers/{name}"]["delete"]
