@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 """The media type of a payload in cosign's own form."""
+ARTIFACT_TYPE = "application/vnd.dev.cosign.artifact.sig.v1+json"
+"""The type of a manifest with such payloads that refers to the image, as cosign 2 writes it in its mode ``oci-1-1``."""
 SIGNATURE_KEY = "dev.cosignproject.cosign/signature"
 """The annotation of a payload's descriptor that holds its signature."""
 BUNDLE_TYPES = frozenset(

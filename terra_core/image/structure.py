@@ -73,16 +73,17 @@ class Node:
         return {key: self[key].text() for key in self.value}
 
 
-def read_document(content: bytes, where: str, *, top: type = dict) -> Node:
+def read_document(content: bytes, where: str, *, top: type = dict, unique: bool = True) -> Node:
     """Read a JSON document whose top is an object, or a list where ``top`` says so.
 
     :param content: the document, at most :data:`DOCUMENT_BYTES` of it.
     :param where: what it is, for messages.
     :param top: ``dict`` or ``list``.
+    :param unique: whether a key may stand in an object once only; the last one counts otherwise.
     :raises ImageError: when it is not JSON, repeats a key, nests too deeply or has another top.
     """
     try:
-        value = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(content.decode(), object_pairs_hook=_unique if unique else None, parse_constant=_no_constant)
     except RecursionError:
         raise ImageError(f"{where}: nested too deeply") from None
     except ValueError as error:

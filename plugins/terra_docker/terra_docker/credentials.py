@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import os
 import re
 from pathlib import Path
@@ -43,7 +44,7 @@ class Credentials:
     @property
     def basic(self) -> str:
         """The value of an ``Authorization`` header (RFC 7617)."""
-        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode(errors="surrogateescape")).decode()
 
 
 def stored_credentials(registry: str) -> Credentials | None:
@@ -60,9 +61,10 @@ def stored_credentials(registry: str) -> Credentials | None:
         return None
     except OSError as error:
         raise TerraError(f"{path}: the credentials of docker login cannot be read: {error.strerror}") from error
-    config = read_document(content, str(path))
+    text = content.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
+    config = _folded(read_document(text.encode(), str(path), unique=False))
     key = _HUB_KEY if registry == _HUB else registry
-    helper = config["credHelpers"].mapping().get(registry) or (config["credsStore"].text() if config["credsStore"] else "")
+    helper = _helper(config, registry, key)
     found = _ask_helper(helper, key, path) if helper else None
     return found or _written(config["auths"], registry, key)
 
@@ -70,6 +72,22 @@ def stored_credentials(registry: str) -> Credentials | None:
 def _config_path() -> Path:
     named = os.environ.get("DOCKER_CONFIG")
     return (Path(named) if named else Path(os.environ.get("HOME", "/root"), ".docker")) / "config.json"
+
+
+def _folded(node: Node) -> Node:
+    """An object whose keys are in lower case: Docker, which is written in Go, does not tell upper from lower case in them."""
+    if not isinstance(node.value, dict):
+        node.refuse("an object")
+    return Node({key.lower(): value for key, value in node.value.items()}, node.where)
+
+
+def _helper(config: Node, registry: str, key: str) -> str:
+    """The credential helper of a registry: its own, which may be none, or that of all."""
+    own = config["credhelpers"].mapping()
+    for name in (key, registry, _host(key)):
+        if name in own:
+            return own[name]
+    return config["credsstore"].text() if config["credsstore"] else ""
 
 
 def _written(auths: Node, registry: str, key: str) -> Credentials | None:
@@ -80,14 +98,17 @@ def _written(auths: Node, registry: str, key: str) -> Credentials | None:
     fitting = [name for name in auths.value if name == key] or [name for name in auths.value if _host(name) == _host(key)]
     if not fitting:
         return None
-    entry = auths[fitting[0]]
+    if not auths[fitting[0]]:
+        return None
+    entry = _folded(auths[fitting[0]])
     user, password = _texts(entry, "username"), _texts(entry, "password")
     if packed := _texts(entry, "auth"):
         try:
-            user, _, password = base64.b64decode(packed, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+            unpacked = base64.b64decode(re.sub(r"[\r\n]", "", packed), validate=True)
+        except (binascii.Error, ValueError):
             raise TerraError(f"{entry.where}.auth: is not base64 of a user and a password", hint=_again(registry)) from None
-    found = Credentials(user, password.rstrip("\0"), _texts(entry, "identitytoken"), _texts(entry, "registrytoken"))
+        user, _, password = unpacked.decode(errors="surrogateescape").partition(":")
+    found = Credentials(user, password.strip("\0"), _texts(entry, "identitytoken"), _texts(entry, "registrytoken"))
     return None if found == Credentials() else found
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 import requests
 
-from terra_core.errors import NotFoundError, TerraError
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.image import ImageError
 from terra_core.image.structure import DOCUMENT_BYTES, read_document
 from terra_docker.answers import short_body
@@ -56,6 +56,7 @@ class Endpoint:
         # TLS first, whatever is allowed: where it is not spoken, a registry that is listed is asked again without.
         self._schemes = ("https", "http") if settings.trusts(name) else ("https",)
         self._authorization = ""
+        self._hindrance: TerraError | None = None
         self._lock = threading.Lock()
 
     def document(self, what: str, accept: tuple[str, ...], *, attempts: int = _ATTEMPTS) -> tuple[bytes, str]:
@@ -174,7 +175,7 @@ class Endpoint:
 
     def _answer_to(self, header: str) -> str:
         challenges = {challenge.scheme: challenge for challenge in reversed(read_challenges(header))}
-        credentials = stored_credentials(self.name)
+        credentials = self._credentials()
         if credentials and credentials.registry_token:
             return f"Bearer {credentials.registry_token}"
         if "bearer" in challenges:
@@ -184,6 +185,16 @@ class Endpoint:
         if "basic" in challenges:
             raise self._refused("it asks for a user and a password")
         raise self._refused("it asks for a kind of login that is not known")
+
+    def _credentials(self) -> Credentials | None:
+        """What is stored for the registry; as with Docker, what hinders that is an error only where it is needed."""
+        try:
+            return stored_credentials(self.name)
+        except InterruptedWork:
+            raise
+        except TerraError as error:
+            self._hindrance = error
+            return None
 
     def _token(self, challenge: Challenge, credentials: Credentials | None) -> str:
         realm = challenge.parameters.get("realm", "")
@@ -250,7 +261,10 @@ class Endpoint:
         return "".join(letter for letter in text[:200] if letter.isprintable())
 
     def _refused(self, why: str) -> TerraError:
-        return TerraError(f"the registry {self.name} refused it: {why}", hint=f"log in: docker login {self.name}")
+        error = f"the registry {self.name} refused it: {why}"
+        if self._hindrance is not None:
+            return TerraError(f"{error}; {self._hindrance.message}", hint=self._hindrance.hint)
+        return TerraError(error, hint=f"log in: docker login {self.name}")
 
 
 def _content_type(response: requests.Response) -> str:

@@ -18,6 +18,7 @@ from terra_core.errors import TerraError
 from terra_core.image import ImageError, Layout, media
 from terra_core.system.progress import silent
 from terra_docker import download, endpoint, transport, upload
+from terra_docker.credentials import Credentials, stored_credentials
 from terra_docker.pull import pulled
 from terra_docker.settings import Docker
 from terra_docker.transport import Transport
@@ -187,6 +188,29 @@ def test_a_token_by_its_other_name(registry: Lying, tmp_path: Path, answer: obje
     guarded(registry, "/nowhere/")
     registry.lie("/token", lambda asked: asked.say(200, json.dumps(answer).encode(), "text/plain"))
     pull(registry, tmp_path / "layout")
+
+
+@pytest.mark.parametrize("config", ['{"credsStore": "desktop"}', "{", '{"auths": []}'], ids=["helper", "cut-off", "list"])
+def test_credentials_that_cannot_be_had_are_needed_or_not(registry: Lying, tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    registry.image(LAYERS, "1")
+    guarded(registry, "/nowhere/")
+    pull(registry, tmp_path / "layout")
+    registry.lie("/token", lambda asked: asked.say(401))
+    with pytest.raises(TerraError, match=r"refused it: its token service .* answered 401; .*config\.json"):
+        pull(registry, tmp_path / "refused")
+
+
+def test_a_registry_without_a_helper_of_its_own(tmp_path: Path) -> None:
+    """An empty name is that of no helper, and goes before the one for all."""
+    config = {"auths": {"a": {"username": "u", "password": "p"}}, "credHelpers": {"a": ""}, "credsStore": "nowhere"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert stored_credentials("a") == Credentials("u", "p")
+    with pytest.raises(TerraError, match="docker-credential-nowhere"):
+        stored_credentials("b")
+    (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {"https://index.docker.io/v1/": "hub"}}))
+    with pytest.raises(TerraError, match="docker-credential-hub"):
+        stored_credentials("docker.io")
 
 
 # answers that never end

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lab.lying import layer, lying
+from lab.lying import Lying, layer, lying
 from lab.network import Network
 from lab.registry import Registry
 from terra_core.config.session import Session
@@ -314,6 +314,69 @@ def test_a_bundle_that_the_referrers_interface_lists(tmp_path: Path) -> None:
             assert str(pulled.digest) == image
         with pytest.raises(TerraError, match="not by the key"), plugin.pull_image(reference, tmp_path, session, [trust(OTHER)]):
             pass
+
+
+def referring(registry: Lying, image: str, kind: str, key: PrivateKey, *, typed: bool, number: int = 0) -> dict[str, Any]:
+    """A manifest that refers to an image, with a payload that is signed, as cosign 2 writes it in its mode oci-1-1."""
+    critical = {"type": "cosign container image signature", "image": {"docker-manifest-digest": image}, "number": number}
+    payload = json.dumps({"critical": critical}).encode()
+    signature = {"dev.cosignproject.cosign/signature": sign(payload, key)}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": media.OCI_MANIFEST,
+        "config": registry.put(b"{}", kind),
+        "layers": [{**registry.put(payload, PAYLOAD), "annotations": signature}],
+    }
+    described = registry.put(json.dumps(manifest).encode(), media.OCI_MANIFEST)
+    return {**described, "artifactType": kind} if typed else described
+
+
+COSIGN_2 = "application/vnd.dev.cosign.artifact.sig.v1+json"
+
+
+def told(registry: Lying, tmp_path: Path, *listed: dict[str, Any], interface: list[dict[str, Any]] | None = None) -> str:
+    """What a pull says of what is listed under the tag, and by the referrers interface if there is one."""
+    image = registry.image([layer("file", b"content")], "1")["digest"]
+    index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": list(listed)}
+    registry.put(json.dumps(index).encode(), media.OCI_INDEX, image.replace(":", "-"))
+    if interface is not None:
+        answer = json.dumps({**index, "manifests": interface}).encode()
+        registry.lie("referrers/", lambda asked: asked.say(200, answer, media.OCI_INDEX))
+    session = Session(tables={"docker": {"insecure": [registry.address]}})
+    try:
+        with plugin.pull_image(parse_image_reference(registry.name), tmp_path / "layout", session, [trust()]):
+            return ""
+    except TerraError as error:
+        return error.message
+
+
+@pytest.mark.parametrize("typed", [True, False])
+@pytest.mark.parametrize("interface", [True, False])
+def test_payloads_in_a_manifest_that_refers_to_the_image(tmp_path: Path, typed: bool, interface: bool) -> None:
+    with lying() as registry:
+        image = registry.image([layer("file", b"content")], "1")["digest"]
+        ours = referring(registry, image, COSIGN_2, OURS, typed=typed)
+        theirs = referring(registry, image, COSIGN_2, OTHER, typed=typed, number=1)
+        more = [referring(registry, image, f"application/x-{number}", OURS, typed=True, number=number) for number in range(40)]
+        listed = [*more, theirs, ours]
+        if interface:
+            assert told(registry, tmp_path, interface=listed) == ""
+        else:
+            assert told(registry, tmp_path, *listed) == ""
+            # a registry that got its interface later, and lists nothing there
+            assert told(registry, tmp_path, *listed, interface=[]) == ""
+        assert "not by the key" in told(registry, tmp_path, theirs, interface=[theirs])
+        broken = [{"artifactType": COSIGN_2, "digest": "x"}, {**theirs, "digest": f"sha256:{'0' * 64}"}, {**theirs, "size": 1}]
+        assert told(registry, tmp_path, *broken, ours) == ""
+
+
+def test_what_refers_to_an_image_and_is_no_signature(tmp_path: Path) -> None:
+    with lying() as registry:
+        image = registry.image([layer("file", b"content")], "1")["digest"]
+        other = referring(registry, image, "application/spdx+json", OURS, typed=False)
+        assert "is not signed" in told(registry, tmp_path, other)
+        notation = {**other, "artifactType": "application/vnd.cncf.notary.signature"}
+        assert "a signature of notation, whose form is not read" in told(registry, tmp_path, notation)
 
 
 def test_trust_holds_for_what_is_in_the_layout_already(

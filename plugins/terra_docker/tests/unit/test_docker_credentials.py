@@ -74,13 +74,39 @@ def test_tokens(home: Path) -> None:
     [
         "", "[]", "{", '{"auths": []}', '{"auths": {"a": {"auth": "!"}}}', '{"auths": {"a": 1}}',
         '{"auths": {"a": {"auth": 1}}}',
-        '{"auths": {}, "auths": {}}', '{"credsStore": "../../bin/sh"}', '{"credsStore": "a b"}', '{"credHelpers": {"a": "-x"}}',
+        '{"credsStore": "../../bin/sh"}', '{"credsStore": "a b"}', '{"credHelpers": {"a": "-x"}}',
     ],
 )  # fmt: skip
 def test_a_file_that_is_wrong_is_named(home: Path, config: str) -> None:
     write(home, config)
     with pytest.raises(TerraError, match=r"config\.json"):
         stored_credentials("a")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"auths": {"a": {"auth": "!"}}, "auths": {"a": {"auth": "%s"}}}',
+        '\ufeff{"auths": {"a": {"auth": "%s"}}}',
+        '{"AUTHS": {"a": {"Auth": "%s", "Email": null}}, "x": 1}',
+        '{"auths": {"a": {"auth": "%s", "username": "other", "password": "other"}}, "HttpHeaders": {"X": 1}}',
+        '{"auths": {"b": null, "a": {"auth": "%s"}}}',
+    ],
+)
+def test_a_file_is_read_as_docker_reads_it(home: Path, config: str) -> None:
+    write(home, config % PACKED)
+    assert stored_credentials("a") == FOUND
+    write(home, config % f"{PACKED[:4]}\\r\\n{PACKED[4:]}")
+    assert stored_credentials("a") == FOUND
+    assert stored_credentials("b") is None
+
+
+def test_a_password_need_not_be_utf8(home: Path) -> None:
+    packed = base64.b64encode(b"user:p\xe4ss\0").decode()
+    write(home, {"auths": {"a": {"auth": packed}}})
+    found = stored_credentials("a")
+    assert found is not None
+    assert found.basic == "Basic " + base64.b64encode(b"user:p\xe4ss").decode()
 
 
 def test_secrets_are_not_shown() -> None:
