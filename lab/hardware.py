@@ -66,10 +66,12 @@ class HardDisk:
 
     :param image: the file with its content, as it is (raw).
     :param bus: what it is plugged into.
+    :param sector_size: of its logical blocks, in bytes.
     """
 
     image: Path
     bus: Bus = Bus.VIRTIO
+    sector_size: int = 512
 
 
 @frozen(kw_only=True)
@@ -124,9 +126,10 @@ class Hardware:
 def _disk(at: int, disk: HardDisk, ports: Iterator[str]) -> list[str]:
     """What the guest writes is lost when the host fails, and not when the guest does."""
     port = next(ports) if disk.bus is Bus.SATA else ""
+    blocks = f",logical_block_size={disk.sector_size},physical_block_size={disk.sector_size}" if disk.sector_size != 512 else ""
     return [
         *("-drive", f"if=none,id=disk{at},format=raw,cache=unsafe,discard=unmap,file={option(disk.image)}"),
-        *("-device", f"{disk.bus},drive=disk{at},bootindex={at + 1},serial=disk{at}{port}"),
+        *("-device", f"{disk.bus},drive=disk{at},bootindex={at + 1},serial=disk{at}{port}{blocks}"),
     ]
 
 

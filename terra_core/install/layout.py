@@ -15,6 +15,9 @@ LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 
 _BIOS_MB = 1
 _ESP_MB = 256
+_ESP_MB_OF_LARGE_SECTORS = 260
+"""FAT32 has at least 65525 clusters, and a cluster at least a sector: of 4096 bytes, that makes 256 MB before the tables."""
+_LARGE_SECTOR = 4096
 _EDGE_MB = 1
 """What stays free at both ends: the table and its copy, and partitions begin where disks like them to."""
 
@@ -39,14 +42,16 @@ class Partition:
     name: str
 
 
-def divide(size: int, firmware: Firmware, label: str) -> tuple[Partition, ...]:
+def divide(size: int, firmware: Firmware, label: str, sector_size: int = 512) -> tuple[Partition, ...]:
     """The partitions of a disk: what its firmware needs, and the rest for the group; the last one may have no room at all.
 
     :param size: of the disk, in bytes.
     :param label: the group's label.
+    :param sector_size: of the disk, in bytes.
     """
+    esp = _ESP_MB_OF_LARGE_SECTORS if sector_size >= _LARGE_SECTOR else _ESP_MB
     wanted = [(_BIOS_MB, BIOS_BOOT, "terra-bios")] if firmware.bios else []
-    wanted += [(_ESP_MB, ESP, "terra-esp")] if firmware.uefi else []
+    wanted += [(esp, ESP, "terra-esp")] if firmware.uefi else []
     taken = _EDGE_MB + sum(part[0] for part in wanted)
     wanted += [(max(0, size // MB - _EDGE_MB - taken), LINUX, f"terra-{label}"[:36])]
     made, start = [], _EDGE_MB

@@ -178,7 +178,7 @@ def _target(device: Device, group: DiskGroup, firmware: Firmware | None) -> Targ
     if device.parent is not None:
         area = device.parent.core_area() if firmware and firmware.bios else None
         return Target(device=device, group=group.label, removed=device.signatures, core_area=area)
-    partitions = divide(device.size, firmware or Firmware.BOTH, group.label)
+    partitions = divide(device.size, firmware or Firmware.BOTH, group.label, device.sector_size)
     return Target(device=device, group=group.label, partitions=partitions, removed=device.signatures)
 
 

@@ -52,6 +52,20 @@ def test_the_simple_node_by_uefi(
 
 
 @pytest.mark.long
+def test_a_disk_of_large_sectors_by_uefi_beside_a_former_one(
+    site: Site, lab_key: Path, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    former, new = (sparse(directory / f"{name}.img", 4096) for name in ("former", "new"))
+    for name, disk in (("former", former), ("new", new)):
+        groups = group("os", "single", 1, boot="", home="/home")
+        install(site, capsys, directory, f"{name}-01", [disk], groups, sector_size=4096)
+    with booted(site, lab_key, "52:54:00:00:0c:03", "uefi", [new, former], 4096) as machine:
+        expect_healthy(machine, "new-01", {"/": "/os", "/home": "/home"})
+        sources = machine.ssh("findmnt --noheadings --output SOURCE / /home; findmnt --noheadings --output SOURCE /home").text
+        assert len({line.partition("[")[0] for line in sources.split()}) == 1, "both from the new disk"
+
+
+@pytest.mark.long
 def test_the_complex_node_by_bios(
     site: Site, lab_key: Path, directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,10 +96,16 @@ def test_each_disk_of_a_mirror_boots_alone(
 
 
 def install(
-    site: Site, capsys: pytest.CaptureFixture[str], directory: Path, hostname: str, disks: Sequence[Path], *groups: str
+    site: Site,
+    capsys: pytest.CaptureFixture[str],
+    directory: Path,
+    hostname: str,
+    disks: Sequence[Path],
+    *groups: str,
+    sector_size: int = 512,
 ) -> None:
     """Install a machine on disk images, and print what each step took."""
-    with attached(disks) as there:
+    with attached(disks, sector_size) as there:
         text = f'hostname = "{hostname}"\nimage = "{site.registry.address}/stellarproject/example:6"\n' + "".join(groups)
         for disk in there:
             text = text.replace("DISK", f'"{disk.device}"', 1)
@@ -103,10 +123,13 @@ def install(
 
 
 @contextmanager
-def booted(site: Site, key: Path, mac: str, firmware: str, disks: Sequence[Path]) -> Iterator[Machine]:
+def booted(
+    site: Site, key: Path, mac: str, firmware: str, disks: Sequence[Path], sector_size: int = 512
+) -> Iterator[Machine]:
     """A machine with these disks that somebody can log in to."""
     serial = site.directory / "serial" / f"install-{mac.replace(':', '')[-4:]}-{firmware}.log"
-    with Machine(site.network, mac, serial, firmware=firmware, disks=[HardDisk(disk) for disk in disks]) as machine:
+    plugged = [HardDisk(disk, sector_size=sector_size) for disk in disks]
+    with Machine(site.network, mac, serial, firmware=firmware, disks=plugged) as machine:
         address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
         machine.wait_for_ssh(address, "terra", key, seconds=_BOOT_SECONDS)
         yield machine

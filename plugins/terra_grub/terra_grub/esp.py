@@ -45,13 +45,11 @@ def configuration_directory(grub: bytes) -> str:
     return found[1].decode()
 
 
-def write(esp: Path, menu: str, work: Path) -> None:
-    """Format an EFI system partition and fill it; by mtools(1), so that the kernel need not know FAT.
+def make_tree(menu: str, work: Path) -> Path:
+    """Lay out what every EFI system partition of a machine holds; gives its directory.
 
-    :param esp: its block device or image.
     :param menu: what GRUB runs first.
-    :param work: an empty directory for the tree that is copied.
-    :raises TerraError: when a tool fails.
+    :param work: a directory for it.
     """
     for directory in (DIRECTORY, _FALLBACK):
         _put(work / directory / "grubx64.efi", GRUB.read_bytes())
@@ -59,8 +57,19 @@ def write(esp: Path, menu: str, work: Path) -> None:
     _put(work / DIRECTORY / "shimx64.efi", SHIM.read_bytes())
     _put(work / _FALLBACK / "BOOTX64.EFI", SHIM.read_bytes())
     _put(work / configuration_directory(GRUB.read_bytes()) / "grub.cfg", menu.encode())
-    run(["mkfs.fat", "-F", "32", "-n", LABEL, esp], timeout=_FORMAT_SECONDS)
-    run(["mcopy", "-s", "-Q", "-i", esp, work / "EFI", "::/"], timeout=_COPY_SECONDS)
+    return work / "EFI"
+
+
+def write(esp: Path, tree: Path) -> None:
+    """Format an EFI system partition and fill it; by mtools(1), so that the kernel need not know FAT.
+
+    :param esp: its block device or image.
+    :param tree: from :func:`make_tree`.
+    :raises TerraError: when a tool fails.
+    """
+    # Clusters of one sector, whatever its size: a partition with fewer than FAT32 has would be taken for FAT16.
+    run(["mkfs.fat", "-F", "32", "-s", "1", "-n", LABEL, esp], timeout=_FORMAT_SECONDS)
+    run(["mcopy", "-s", "-Q", "-i", esp, tree, "::/"], timeout=_COPY_SECONDS)
     run(["sync", esp], timeout=_COPY_SECONDS)
 
 

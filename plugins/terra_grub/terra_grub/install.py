@@ -63,10 +63,11 @@ def install(boot: BootLoader, work: Path, settings: Settings, report: Report) ->
         )
     menu, first = boot_menu(boot, settings), start_menu(boot)
     image = core.make_core(first, work) if boot.firmware.bios else b""
+    tree = esp.make_tree(first, work) if boot.firmware.uefi else work  # once for all disks: this may be in memory
     for at, disk in enumerate(boot.disks):
         report(Event("boot", f"write the boot loader to {disk.device}", at, len(boot.disks), "disks"))
         if boot.firmware.uefi and disk.esp is not None:
-            esp.write(disk.esp, first, work / f"esp-{at}")
+            esp.write(disk.esp, tree)
         if boot.firmware.bios and disk.core_sector is not None:
             core.embed(disk.device, image, disk.core_sector, disk.core_sectors)
     if boot.firmware.uefi:

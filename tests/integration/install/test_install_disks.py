@@ -77,29 +77,46 @@ def test_a_machine_beside_the_disk_of_an_earlier_one_has_its_own_file_systems(gr
         assert len({uuid_of(one) for one in (part_device(former.device, 3), part, *(disk.device for disk in data))}) == 4
 
 
-@pytest.mark.parametrize("kind", list(_DISKS))
-def test_every_profile_starts_from_every_disk(kind: str, ground: Ground, tmp_path: Path) -> None:
-    with blank(tmp_path, [600] * _DISKS[kind]) as disks:
+@pytest.mark.parametrize(
+    ("kind", "sector_size"), [*((kind, 512) for kind in _DISKS), ("single", 4096), ("raid1", 4096), ("raid10", 4096)]
+)
+def test_every_profile_starts_from_every_disk(kind: str, sector_size: int, ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [600] * _DISKS[kind], sector_size) as disks:
         ground.install(ground.node(group("os", kind, disks)))
-        parts = [part_device(disk.device, 3) for disk in disks]
+        esp = 2 if sector_size == 512 else 1  # a BIOS knows sectors of 512 bytes alone
+        parts = [part_device(disk.device, esp + 1) for disk in disks]
         with Installed(tmp_path / "top", {"os": parts}) as top:
             assert profiles(top / "os")["Data"] == kind
             assert profiles(top / "os")["Metadata"] == _METADATA.get(kind, "dup" if kind == "single" else kind)
         for disk in disks:
-            assert starts(disk)
-            names = run(["mdir", "-/", "-b", "-i", part_device(disk.device, 2), "::/"]).text.split()
+            assert starts(disk) == (sector_size == 512)
+            run(["fsck.fat", "-n", part_device(disk.device, esp)])
+            names = run(["mdir", "-/", "-b", "-i", part_device(disk.device, esp), "::/"]).text.split()
             assert {"::/EFI/BOOT/BOOTX64.EFI", "::/EFI/BOOT/grubx64.efi", "::/EFI/terra/shimx64.efi"} <= set(names)
             assert "::/EFI/debian/grub.cfg" in names or "::/EFI/ubuntu/grub.cfg" in names
 
 
-def test_parents_are_mounted_before_children_across_groups(ground: Ground, tmp_path: Path) -> None:
-    with blank(tmp_path, [600, 200]) as disks:
+@pytest.mark.parametrize("sector_size", [512, 4096])
+def test_parents_are_mounted_before_children_across_groups(sector_size: int, ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [600, 200], sector_size) as disks:
         inner, outer = {"deep": "/srv/data/deep"}, {"data": "/srv/data"}
         ground.install(ground.node(group("os", "single", disks[:1], **inner), group("more", "single", disks[1:], **outer)))
-        parts = {"os": [part_device(disks[0].device, 3)], "more": [disks[1].device]}
+        parts = {"os": [part_device(disks[0].device, 3 if sector_size == 512 else 2)], "more": [disks[1].device]}
         with Installed(tmp_path / "top", parts) as top:
             assert (top / "more/data/deep").is_dir(), "the mount point is where the machine will see it"
             assert not (top / "os/os/srv/data/deep").exists()
+
+
+def test_a_given_partition_of_large_sectors(ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [700], 4096) as (disk,):
+        run(["sfdisk", "--quiet", disk.device], stdin=b"label: gpt\nsize=400MiB\nsize=200MiB\n")
+        system, other = part_device(disk.device, 1), part_device(disk.device, 2)
+        before, content = run(["sfdisk", "--dump", disk.device]).text, _digest(other)
+        ground.install(ground.node(group("os", "single", [system])))
+        assert run(["sfdisk", "--dump", disk.device]).text == before
+        assert _digest(other) == content
+        with Installed(tmp_path / "top", {"os": [system]}) as top:
+            assert (top / "os/os/etc/hostname").read_text() == "mt-01\n"
 
 
 @pytest.mark.parametrize("table", ["dos", "gpt"])
@@ -122,8 +139,11 @@ def test_a_given_partition(table: str, ground: Ground, tmp_path: Path) -> None:
         assert kinds(other) == {"ext4"}
 
 
-def test_a_second_run_is_refused_and_wiping_makes_the_same_again(ground: Ground, tmp_path: Path) -> None:
-    with blank(tmp_path, [600]) as (disk,):
+@pytest.mark.parametrize("sector_size", [512, 4096])
+def test_a_second_run_is_refused_and_wiping_makes_the_same_again(
+    sector_size: int, ground: Ground, tmp_path: Path
+) -> None:
+    with blank(tmp_path, [600], sector_size) as (disk,):
         node = ground.node(group("os", "single", [disk]))
         ground.install(node)
         content = disk.content()
@@ -132,7 +152,7 @@ def test_a_second_run_is_refused_and_wiping_makes_the_same_again(ground: Ground,
         assert "--wipe" in refused
         assert disk.content() == content
         ground.install("--wipe", node)
-        with Installed(tmp_path / "top", {"os": [part_device(disk.device, 3)]}) as top:
+        with Installed(tmp_path / "top", {"os": [part_device(disk.device, 3 if sector_size == 512 else 2)]}) as top:
             assert (top / "os/os/etc/hostname").read_text() == "mt-01\n"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from terra_core.config.node import Firmware, Profile
 from terra_core.install.facts import parse_table
-from terra_core.install.layout import MB, capacity, divide, render_script
+from terra_core.install.layout import ESP, MB, capacity, divide, render_script
 from terra_core.install.plan import make_plan
 from tests.unit.install.making import disk, found, group, node
 
@@ -84,3 +84,11 @@ def test_what_sfdisk_reads() -> None:
 @pytest.mark.parametrize(("text", "kind"), [("", ""), ('{"partitiontable": {"label": "dos"}}', "dos")])
 def test_tables_without_partitions(text: str, kind: str) -> None:
     assert parse_table(text) == (kind, ())
+
+
+def test_the_efi_system_partition_of_large_sectors_has_the_clusters_that_fat32_has() -> None:
+    (esp,) = (part for part in divide(1024 * MB, Firmware.UEFI, "os", 4096) if part.type == ESP)
+    tables = 2 * 65525 * 4
+    assert esp.size * MB >= 65525 * 4096 + tables + 32 * 4096
+    (esp,) = (part for part in divide(1024 * MB, Firmware.UEFI, "os", 512) if part.type == ESP)
+    assert esp.size == 256
