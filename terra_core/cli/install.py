@@ -46,7 +46,7 @@ def command(
     from terra_core.install.steps import Stopwatch
     from terra_core.install.use import installation
     from terra_core.plugins import Plugins
-    from terra_core.system.namespaces import keep_mounts_private
+    from terra_core.system.namespaces import private_mounts
     from terra_core.system.signals import interruptible
 
     address = option_value("--gateway", gateway, parse_address)
@@ -54,8 +54,7 @@ def command(
     document = load(source, Node, owners=plugins.names)
     if os.geteuid() != 0:
         raise TerraError("terra-install writes to disks, which root alone may do", hint="run it as root, such as with sudo")
-    keep_mounts_private()
-    with interruptible(), _listener(as_json=as_json and not only_plan, verbose=debug) as report:
+    with private_mounts(), interruptible(), _listener(as_json=as_json and not only_plan, verbose=debug) as report:
         watch = Stopwatch(report)
         session = Session(report=watch, plain_http=plain)
         with installation(document, plugins=plugins, session=session, gateway=address, wipe=wipe) as found:

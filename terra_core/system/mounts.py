@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -14,12 +16,17 @@ from attrs import frozen
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.system.process import run, uninterrupted
 from terra_core.system.reading import lines_of, unescaped
-from terra_core.system.waiting import wait_until
+from terra_core.system.undo import Undo
+from terra_core.system.waiting import WaitedInVain, wait_until
 
 _HARMLESS = ("nodev", "nosuid")
 _MOUNT_SECONDS = 120
 _BUSY_SECONDS = 10.0
 _DETACH_SECONDS = 10.0
+_COPY_SECONDS = 3600.0
+_SECTOR = 512
+_log = logging.getLogger(__name__)
+_COLUMNS = "NAME,BACK-FILE,BACK-MAJ:MIN,BACK-INO"
 _DELETED = re.compile(r"(?: \(deleted\)|//deleted)\Z")
 
 
@@ -42,11 +49,25 @@ class LoopDevice:
     """An attached loop device.
 
     :param path: the device.
-    :param file: the file behind it; it may have been removed meanwhile.
+    :param file: the file behind it, by the name that it had: it may have been removed meanwhile, or have made way for another.
+    :param number: major and minor number of the file's file system, as ``8:1``; empty when the kernel does not say.
+    :param inode: the file's number there.
     """
 
     path: Path
     file: Path
+    number: str = ""
+    inode: int = 0
+
+    def holds(self, file: Path) -> bool:
+        """Whether this very file is behind it."""
+        if not self.number:
+            return self.file == file
+        try:
+            status = file.stat()
+        except OSError:
+            return False
+        return (self.number, self.inode) == (f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}", status.st_ino)
 
 
 def parse_mounts(text: str) -> list[MountPoint]:
@@ -62,17 +83,26 @@ def parse_mounts(text: str) -> list[MountPoint]:
 def parse_loop_devices(text: str) -> list[LoopDevice]:
     """What ``losetup --json`` says; it says nothing at all where there is no device."""
     rows = json.loads(text)["loopdevices"] if text.strip() else []
-    return [LoopDevice(Path(row["name"]), Path(_DELETED.sub("", row["back-file"]))) for row in rows if row["back-file"]]
+    return [
+        LoopDevice(
+            Path(row["name"]),
+            Path(_DELETED.sub("", row["back-file"])),
+            (row.get("back-maj:min") or "").strip(),
+            int(row.get("back-ino") or 0),
+        )
+        for row in rows
+        if row["back-file"]
+    ]
 
 
 def mount_points() -> list[MountPoint]:
-    """Every mount that this process sees."""
-    return parse_mounts(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
+    """Every mount that the calling thread sees; another one may have mounts of its own."""
+    return parse_mounts(os.fsdecode(Path("/proc/thread-self/mountinfo").read_bytes()))
 
 
 def loop_devices() -> list[LoopDevice]:
     """Every attached loop device."""
-    return parse_loop_devices(run(["losetup", "--json", "--list", "--output", "NAME,BACK-FILE"]).text)
+    return parse_loop_devices(run(["losetup", "--json", "--list", "--output", _COLUMNS]).text)
 
 
 @contextmanager
@@ -93,7 +123,7 @@ def mounted(device: Path, target: Path, *, filesystem: str, options: Sequence[st
     if _mounted_at(place):
         raise ConflictError(f"{place}: something is mounted there already")
     chosen = ["--options", ",".join((*options, *_HARMLESS))]
-    with ExitStack() as undo:
+    with Undo() as undo:
         # Before the step: an interruption between the mount and the next line would find nothing to undo.
         undo.callback(_unmount, place)
         run(["mount", "--types", filesystem, *chosen, "--source", device, "--target", place], timeout=_MOUNT_SECONDS)
@@ -101,11 +131,15 @@ def mounted(device: Path, target: Path, *, filesystem: str, options: Sequence[st
 
 
 @contextmanager
-def loop_device(path: Path, *, read_only: bool = False) -> Iterator[Path]:
+def loop_device(path: Path, *, read_only: bool = False, sector_size: int = 512) -> Iterator[Path]:
     """Attach a file to a loop device (losetup(8)), and detach it at the end, waiting until it is gone.
+
+    The kernel detaches it by itself when this process is killed and nothing that is on it is mounted any more. When somebody
+    else goes on holding it at the end, what was done is not lost: they keep what they hold, and the file is a copy of it.
 
     :param path: an image file.
     :param read_only: refuse writes.
+    :param sector_size: of its logical blocks, in bytes.
     :returns: the device.
     :raises NotFoundError: when there is no such file.
     :raises ConflictError: when the file is attached already.
@@ -114,30 +148,37 @@ def loop_device(path: Path, *, read_only: bool = False) -> Iterator[Path]:
         raise NotFoundError(f"{path}: there is no such file")
     file = path.resolve()
     _refuse_attached(file)
-    with ExitStack() as undo:
+    with Undo() as undo:
         # By file and before the step: an interrupted losetup has attached a device that nobody was told of.
-        undo.callback(_detach, file)
-        mode = ["--read-only"] if read_only else []
-        yield Path(run(["losetup", "--find", "--show", "--nooverlap", "--direct-io=off", *mode, file]).text.strip())
+        undo.push(lambda kind, error, trace: _detach(file, read_only=read_only, failed=error is not None))
+        options = ["--read-only"] if read_only else []
+        options += [f"--sector-size={sector_size}"] if sector_size != _SECTOR else []
+        device = Path(run(["losetup", "--find", "--show", "--nooverlap", "--direct-io=off", *options, file]).text.strip())
+        descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+        undo.callback(os.close, descriptor)
+        run(["losetup", "--detach", device])  # it is open: the kernel detaches it when it is not (loop(4), autoclear)
+        yield device
 
 
 def sweep(directory: Path, files: Path) -> tuple[str, ...]:
     """Take away what a killed process left: mounts below ``directory``, loop devices of files below ``files``.
 
+    A loop device that somebody else holds, such as by a copy of a mount in another namespace, is left to go with them, and
+    said: nothing that is made from now on has to do with it.
+
     :param directory: where mount points are made; nothing below it may be in use.
     :param files: where image files are kept.
     :returns: the mount points and loop devices that were taken away.
-    :raises TerraError: when a loop device is still in use elsewhere.
     """
     with uninterrupted():
         points = _unmount_below(directory.resolve())
-        root = files.resolve()
-        devices = [device for device in loop_devices() if root in device.file.parents]
+        devices = _devices_below(files.resolve())
         for device in devices:
             run(["losetup", "--detach", device.path], accept=(0, 1))
-        for device in devices:
-            _wait_detached(device.file, [device.path])
-    return (*points, *(str(device.path) for device in devices))
+        left = _wait_detached(devices)
+    for device in left:
+        _log.warning("%s: is still held by somebody; it is detached from %s when they end", device.path, device.file)
+    return (*points, *(str(device.path) for device in devices if device not in left))
 
 
 def _mounted_at(place: Path) -> bool:
@@ -190,30 +231,68 @@ def _less(before: Sequence[Path], after: Sequence[Path]) -> list[str]:
 
 def _refuse_attached(file: Path) -> None:
     for device in _devices_of(file):
-        raise ConflictError(f"{file}: is attached to {device} already", hint=f"losetup --detach {device}, if nothing uses it")
+        message = f"{file}: is attached to {device.path} already"
+        raise ConflictError(message, hint=f"losetup --detach {device.path}, if nothing uses it")
 
 
-def _devices_of(file: Path) -> list[Path]:
-    return [device.path for device in loop_devices() if device.file == file]
+def _devices_of(file: Path) -> list[LoopDevice]:
+    return [device for device in loop_devices() if device.holds(file)]
 
 
-def _detach(file: Path) -> None:
+def _devices_below(directory: Path) -> list[LoopDevice]:
+    """Those of files below a directory, also where the kernel knows these by another name, or by one that they had."""
+    found = loop_devices()
+    named = [device for device in found if directory in device.file.parents]
+    others = [device for device in found if device not in named]
+    files = [path for path in directory.rglob("*") if path.is_file()] if others else []
+    return [*named, *(device for device in others if any(device.holds(file) for file in files))]
+
+
+def _detach(file: Path, *, read_only: bool, failed: bool) -> None:
     with uninterrupted():
         devices = _devices_of(file)
         for device in devices:
-            run(["losetup", "--detach", device], accept=(0, 1))
-        _wait_detached(file, devices)
+            run(["losetup", "--detach", device.path], accept=(0, 1))
+        left = _wait_detached(devices)
+        if not left:
+            return
+        names = ", ".join(str(device.path) for device in left)
+        _log.warning("%s: somebody holds %s; it is detached when they end, and fuser --mount may name them", file, names)
+        if not failed and not read_only and any(_claimed(device.path) for device in left):
+            _set_aside(file)
 
 
-def _wait_detached(file: Path, devices: Sequence[Path]) -> None:
-    """A device that is open at the moment, as udev likes to have it, goes when it is closed."""
-    if not devices:
-        return
+def _set_aside(file: Path) -> None:
+    """Put a copy in the place of a file that is behind a mount of somebody else's, who keeps what is there now.
+
+    Whatever they write, or the kernel for them, goes to a file without a name, and is gone with them.
+    """
+    copy = file.with_name(f".{file.name}.copy")
+    with Undo() as undo:
+        undo.callback(copy.unlink, missing_ok=True)
+        run(["cp", "--reflink=auto", "--sparse=always", "--preserve=all", file, copy], timeout=_COPY_SECONDS)
+        run(["sync", copy], timeout=_COPY_SECONDS)
+        copy.replace(file)
+
+
+def _claimed(device: Path) -> bool:
+    """Whether a file system, or something like it, has a device for itself."""
     try:
-        wait_until(
-            lambda: not any(device.path in devices and device.file == file for device in loop_devices()),
-            seconds=_DETACH_SECONDS,
-            what=f"{', '.join(map(str, devices))} to be detached from {file}",
-        )
-    except TerraError as error:
-        raise TerraError(f"{file}: {error.message}", hint="it is mounted or open; fuser --mount names the user") from error
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    return False
+
+
+def _wait_detached(devices: Sequence[LoopDevice]) -> list[LoopDevice]:
+    """Those that are not detached in time: one that is open at the moment, as udev likes to have it, goes when it is closed."""
+    left = list(devices)
+
+    def gone() -> bool:
+        attached = {(device.path, device.number, device.inode) for device in loop_devices()} if left else set()
+        left[:] = [device for device in left if (device.path, device.number, device.inode) in attached]
+        return not left
+
+    with suppress(WaitedInVain):
+        wait_until(gone, seconds=_DETACH_SECONDS, what="loop devices to be detached")
+    return left

@@ -1,4 +1,4 @@
-"""Namespaces (namespaces(7)): a network for one thread at a time, and mounts that nobody else sees."""
+"""Namespaces (namespaces(7)), for one thread at a time: another network, and mounts that nobody else sees."""
 
 from __future__ import annotations
 
@@ -10,23 +10,62 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from terra_core.errors import TerraError
-from terra_core.system.process import run
+from terra_core.system.mounts import mount_points
+from terra_core.system.undo import Undo
 
+_CLONE_FS = 0x00000200
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWNET = 0x40000000
+_MS_REC = 0x4000
+_MS_SLAVE = 0x80000
 
 
-def keep_mounts_private() -> None:
-    """Give this process, and the programs that it starts, a mount namespace of its own (mount_namespaces(7)).
+@contextmanager
+def private_mounts() -> Iterator[None]:
+    """Let nobody else see what the calling thread, and the programs and threads that it starts, mount (mount_namespaces(7)).
 
-    What it mounts is gone when the last of them has ended, also by kill -9.
+    Whoever makes a namespace of its own, as every container does, would copy the mounts with all the others, and hold them.
+    What others mount and unmount meanwhile is seen here. What is mounted here is gone when the last of those has ended, also by
+    kill -9.
 
     :raises TerraError: when the kernel refuses.
     """
+    with Undo() as undo:
+        former = _opened(undo, f"/proc/self/task/{threading.get_native_id()}/ns/mnt")
+        root, here = _opened(undo, "/", os.O_PATH), _opened(undo, ".", os.O_PATH)
+        try:
+            _unshare(_CLONE_NEWNS)
+        except OSError as error:
+            raise TerraError(f"this process gets no mounts of its own: {error.strerror}", hint="run it as root") from error
+        undo.callback(_return_to, former, root, here)
+        points = [point.path for point in mount_points()]
+        # In a chroot(2) environment, the root need not be a mount point.
+        for point in [Path("/")] if Path("/") in points else points:
+            _make_slave(point)
+        yield
+
+
+def _make_slave(point: Path) -> None:
+    """Let mounts come to here from where they were copied, and none go there."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNS) != 0:
-        raise TerraError(f"this process gets no mounts of its own: {os.strerror(ctypes.get_errno())}", hint="run it as root")
-    run(["mount", "--make-rprivate", "/"])
+    if libc.mount(None, os.fsencode(point), None, _MS_REC | _MS_SLAVE, None) != 0:
+        raise TerraError(f"{point}: what is mounted here cannot be kept from others: {os.strerror(ctypes.get_errno())}")
+
+
+def _opened(undo: Undo, path: str, flags: int = os.O_RDONLY) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    undo.callback(os.close, descriptor)
+    return descriptor
+
+
+def _return_to(namespace: int, root: int, here: int) -> None:
+    """Be in a mount namespace again, and where this thread was in it: setns(2) goes to the root of the whole."""
+    _unshare(_CLONE_FS)  # a thread that shares these with one that it has started is refused
+    _enter(namespace, _CLONE_NEWNS)
+    if not os.path.samestat(Path("/").stat(), os.fstat(root)):
+        os.fchdir(root)
+        os.chroot(".")
+    os.fchdir(here)
 
 
 @contextmanager
@@ -40,15 +79,21 @@ def in_network(namespace: Path) -> Iterator[None]:
     """
     with Path(f"/proc/self/task/{threading.get_native_id()}/ns/net").open("rb") as former:
         with namespace.open("rb") as file:
-            _enter(file.fileno())
-        try:
+            _enter(file.fileno(), _CLONE_NEWNET)
+        with Undo() as undo:
+            undo.callback(_enter, former.fileno(), _CLONE_NEWNET)
             yield
-        finally:
-            _enter(former.fileno())
 
 
-def _enter(descriptor: int) -> None:
+def _enter(descriptor: int, kind: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)  # Python has it from 3.12 on
-    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+    if libc.setns(descriptor, kind) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"setns: {os.strerror(number)}")
+
+
+def _unshare(what: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)  # as above
+    if libc.unshare(what) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

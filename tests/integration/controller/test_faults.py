@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -15,9 +16,11 @@ from lab.network import CONTROLLER
 from lab.processes import Process, running, zombies
 from lab.site import terra_command
 from terra_core.errors import CommandError
+from terra_core.system.mounts import loop_devices
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.sites import MAC, Ground
+from tests.integration.somebody import somebodys_namespace
 from tftp_lab.clients import fetch
 
 OTHER = "52:54:00:00:00:02"
@@ -25,7 +28,7 @@ MOMENTS: dict[str, Callable[[Ground], None]] = {
     "while it pulls": lambda ground: ground.wait_for("var/lib/terra/images/*"),
     "when the disk is there": lambda ground: ground.wait_for("iscsi/cm-01/0.lun"),
     "while it lays down": lambda ground: ground.wait_until_mounted(),
-    "when the kernel is copied": lambda ground: ground.wait_for("run/terra/work/cm-01-*/initrd.img"),
+    "when the kernel is copied": lambda ground: ground.wait_for("var/lib/terra/work/cm-01-*/initrd.img"),
     "when the boot files are there": lambda ground: ground.wait_for("tftp/nodes/cm-01/initrd.img"),
 }
 
@@ -357,3 +360,30 @@ def test_no_process_of_terra_runs_beside_the_controller(ground: Ground) -> None:
     inside = {one.pid for one in ground.site.network.processes() if one.name == "terra"}
     assert inside == {ground.site.controller.pid}
     assert running(lambda process: process.name == "losetup" and str(ground.site.root) in process.command) == []
+
+
+def test_somebody_makes_a_namespace_while_it_lays_down(ground: Ground, slow: str) -> None:
+    """As every container engine does: it would keep the machine's disk mounted."""
+    provision = ground.start("provision", ground.node(slow))
+    ground.wait_until_mounted()
+    with somebodys_namespace():
+        assert provision.wait(60) == 0, provision.log.read_text()
+        assert [one for one in ground.left() if "/dev/loop" in one or one.startswith("mount")] == []
+
+
+def test_what_somebody_holds_of_a_killed_controller_is_set_aside(ground: Ground, small: str) -> None:
+    kill_controller(ground)
+    places = ground.site.places
+    place, lun = places.run / "work/cm-09-x/root", places.iscsi / "cm-09/0.lun"
+    for directory in (place, lun.parent):
+        directory.mkdir(parents=True)
+    with lun.open("xb") as file:
+        file.truncate(16 * 1024 * 1024)
+    run(["mkfs.ext4", "-q", lun])
+    device = run(["losetup", "--find", "--show", lun]).text.strip()
+    run(["mount", device, place])
+    with somebodys_namespace():
+        ground.site.start_controller()
+        assert ground.provision(small)["hostname"] == "cm-01"
+    shutil.rmtree(lun.parent)
+    wait_until(lambda: not any(str(one.path) == device for one in loop_devices()), seconds=10, what=f"{device} to go")

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,10 @@ import pytest
 from terra_core.errors import CommandError, ConflictError, InterruptedWork, NotFoundError, TerraError
 from terra_core.system import mounts
 from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted, sweep
+from terra_core.system.namespaces import private_mounts
 from terra_core.system.process import Completed, interruption, run
 from terra_core.system.waiting import wait_until
+from tests.integration.somebody import somebodys_namespace
 
 MB = 1024 * 1024
 
@@ -158,7 +162,7 @@ def test_a_mount_that_is_still_in_use_goes_with_its_last_user(
     monkeypatch.setattr(mounts, "_BUSY_SECONDS", 0.5)
     monkeypatch.setattr(mounts, "_DETACH_SECONDS", 0.5)
     with (
-        pytest.raises(TerraError, match="mounted or open"),
+        pytest.raises(TerraError, match="unmounted when its last user ends"),
         loop_device(image) as device,
         mounted(device, target, filesystem="ext4"),
     ):
@@ -186,8 +190,8 @@ def test_the_sweep_clears_what_a_killed_process_left(image: Path, tmp_path: Path
         assert victim.stdout is not None
         assert victim.stdout.readline() == b"there\n"
         victim.send_signal(signal.SIGKILL)
-    (device,) = attached(image)
-    assert sweep(work, tmp_path) == (str(work / "a"), str(work / "a/sub"), str(device))
+    assert len(attached(image)) == 1
+    assert sweep(work, tmp_path) == (str(work / "a"), str(work / "a/sub")), "the loop device goes with the last mount"
     assert not points_below(tmp_path)
     assert not attached(image)
     assert sweep(work, tmp_path) == ()
@@ -239,3 +243,104 @@ def test_nothing_of_what_is_mounted_opens_a_device_or_gives_rights(tmp_path: Pat
     with mounted(Path("none"), place, filesystem="tmpfs", options=("dev", "suid")):
         (line,) = [row for row in Path("/proc/self/mountinfo").read_text().splitlines() if row.split()[4] == str(place)]
         assert {"nodev", "nosuid"} <= set(line.split()[5].split(","))
+
+
+def test_a_loop_device_goes_with_a_killed_process(image: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from terra_core.system.mounts import *; from terra_core.system.namespaces import *\n"
+        f"with private_mounts(), loop_device(Path({str(image)!r})) as d:\n"
+        f"  with mounted(d, Path({str(image.parent)!r}), filesystem='ext4'):\n"
+        "    print('there', flush=True); sys.stdin.read()\n"
+    )
+    with killed_when_there(script):
+        assert len(attached(image)) == 1
+    wait_until(lambda: not attached(image), seconds=5, what="the loop device to go with its process")
+    assert not points_below(image.parent)
+
+
+@contextmanager
+def killed_when_there(script: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is killed when it has said that it is there."""
+    victim = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
+    )
+    with victim:
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == b"there\n"
+        yield victim
+        victim.send_signal(signal.SIGKILL)
+
+
+def test_what_somebody_copied_is_theirs_and_the_work_is_not_lost(
+    image: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "_DETACH_SECONDS", 0.5)
+    before = image.stat()
+    with ExitStack() as theirs:
+        with loop_device(image) as device, mounted(device, target, filesystem="ext4"):
+            (target / "word").write_text("kept")
+            os.sync()
+            theirs.enter_context(somebodys_namespace())
+        after = image.stat()
+        assert after.st_ino != before.st_ino
+        assert (after.st_mode, after.st_uid, after.st_size) == (before.st_mode, before.st_uid, before.st_size)
+        assert not any(one.holds(image) for one in loop_devices())
+        assert [path.name for path in image.parent.iterdir() if path.is_file()] == [image.name]
+        with loop_device(image) as device, mounted(device, target, filesystem="ext4", options=("noatime",)):
+            assert (target / "word").read_text() == "kept"
+    wait_until(lambda: image not in [one.file for one in loop_devices()], seconds=5, what="theirs to go with them")
+
+
+def test_the_sweep_leaves_what_somebody_holds_to_go_with_them(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mounts, "_DETACH_SECONDS", 0.5)
+    place = tmp_path / "run/a"
+    place.mkdir(parents=True)
+    device = run(["losetup", "--find", "--show", image]).text.strip()
+    run(["mount", device, place])
+    with somebodys_namespace():
+        assert sweep(tmp_path / "run", tmp_path) == (str(place),)
+        assert f"{device}: is still held by somebody" in caplog.text
+    wait_until(lambda: not attached(image), seconds=5, what="it to go with them")
+
+
+def test_mounts_of_ones_own_are_seen_by_nobody_else(image: Path, target: Path) -> None:
+    here, root = Path.cwd(), Path("/").stat().st_ino
+    with ThreadPoolExecutor(1) as elsewhere, ExitStack() as theirs:
+        assert elsewhere.submit(points_below, target.parent).result() == []
+        with private_mounts(), loop_device(image) as device, mounted(device, target, filesystem="ext4"):
+            assert points_below(target.parent) == [target]
+            assert str(target) in run(["cat", "/proc/self/mountinfo"]).text, "a program of its own sees them"
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(points_below, target.parent).result() == [target], "and so does a thread of its own"
+                assert elsewhere.submit(points_below, target.parent).result() == [], "and no other one"
+                elsewhere.submit(theirs.enter_context, somebodys_namespace()).result()
+        assert not attached(image), "who made a namespace meanwhile has nothing of it"
+        assert (Path.cwd(), Path("/").stat().st_ino) == (here, root)
+        assert not points_below(target.parent)
+
+
+def test_what_others_mount_and_unmount_comes_through(target: Path) -> None:
+    run(["mount", "-t", "tmpfs", "shared", target])
+    run(["mount", "--make-shared", target])
+    (target / "before").mkdir()
+    (target / "after").mkdir()
+    run(["mount", "-t", "tmpfs", "none", target / "before"])
+    with ThreadPoolExecutor(1) as elsewhere:
+        elsewhere.submit(int).result()
+        with private_mounts():
+            elsewhere.submit(run, ["mount", "-t", "tmpfs", "none", target / "after"]).result()
+            elsewhere.submit(run, ["umount", target / "before"]).result()
+            assert points_below(target.parent) == [target, target / "after"]
+            run(["mount", "-t", "tmpfs", "none", target / "before"])
+            assert target / "before" not in elsewhere.submit(points_below, target.parent).result()
+
+
+def test_threads_that_go_on_do_not_keep_one_in_a_namespace(target: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with private_mounts():
+            run(["mount", "-t", "tmpfs", "none", target])
+            assert pool.submit(points_below, target.parent).result() == [target]
+        assert points_below(target.parent) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ MOUNTINFO = r"""24 30 0:22 / /proc rw,nosuid,nodev,noexec,relatime shared:13 - p
 
 LOOPS = """{
    "loopdevices": [
-      {"name": "/dev/loop0", "back-file": "/iscsi/cm-01/0.lun"},
+      {"name": "/dev/loop0", "back-file": "/iscsi/cm-01/0.lun", "back-maj:min": " 0:45", "back-ino": 257},
       {"name": "/dev/loop7", "back-file": "/iscsi/cm-02/0.lun (deleted)"},
       {"name": "/dev/loop8", "back-file": null}
    ]
@@ -40,7 +41,7 @@ def test_somebody_elses_mount_may_have_any_name(letter: str) -> None:
 
 def test_a_loop_device_of_a_removed_file_is_known_by_the_name_it_had() -> None:
     assert parse_loop_devices(LOOPS) == [
-        LoopDevice(Path("/dev/loop0"), Path("/iscsi/cm-01/0.lun")),
+        LoopDevice(Path("/dev/loop0"), Path("/iscsi/cm-01/0.lun"), "0:45", 257),
         LoopDevice(Path("/dev/loop7"), Path("/iscsi/cm-02/0.lun")),
     ]
 
@@ -48,3 +49,14 @@ def test_a_loop_device_of_a_removed_file_is_known_by_the_name_it_had() -> None:
 def test_no_loop_devices_at_all() -> None:
     assert parse_loop_devices("") == []
     assert parse_loop_devices('{"loopdevices": []}') == []
+
+
+def test_a_file_is_known_by_what_it_is_and_not_by_its_name(tmp_path: Path) -> None:
+    first, second = tmp_path / "0.lun", tmp_path / "1.lun"
+    first.touch()
+    second.touch()
+    status = first.stat()
+    device = LoopDevice(Path("/dev/loop0"), second, f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}", status.st_ino)
+    assert device.holds(first)
+    assert not device.holds(second)
+    assert not device.holds(tmp_path / "none")
