@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -27,12 +26,13 @@ from terra_core.image.lookup import read_files
 from terra_core.image.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.reading import lines_of, salvaged
-from terra_core.system.workspace import roomy
+from terra_core.system.workspace import workspace
 
 _STATUS = "var/lib/dpkg/status"
 _DIRECTORY = "var/lib/dpkg/status.d/"
 _RELEASES = ("etc/os-release", "usr/lib/os-release")
 _SPACE = uuid.UUID("9a1a41c4-5a4e-5c1f-8f0e-3c8f2b8d6f10")
+_YOUNG_SECONDS = 60.0
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
@@ -198,9 +198,9 @@ def make_bill(image: str, server: Server, *, plugins: Plugins, session: Session)
     :raises TerraError: when it has no dpkg database.
     """
     registry = plugins.fill("registry", server.plugins, source=session.source)
-    with tempfile.TemporaryDirectory(prefix="terra-sbom-", dir=roomy()) as work:
+    with workspace("terra-sbom-", grace=_YOUNG_SECONDS) as work:
         offer: AbstractContextManager[ImageSource] = registry.call(
-            "save_image", AbstractContextManager, image=image, work=Path(work), session=session
+            "save_image", AbstractContextManager, image=image, work=work, session=session
         )
         with offer as source:
             created = source.config.labels.get("org.opencontainers.image.created", _EPOCH)

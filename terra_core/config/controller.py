@@ -93,6 +93,11 @@ class Places:
         return self.root / "var/lib/terra"
 
     @property
+    def work(self) -> Path:
+        """Room for work that is large, such as kernels and whole trees: on a disk, the one that the images are on."""
+        return self.state / "work"
+
+    @property
     def etc(self) -> Path:
         """Configuration and the API's token."""
         return self.root / "etc/terra"

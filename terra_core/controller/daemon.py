@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -30,6 +30,7 @@ from terra_core.service.serving import bind, check_tls, serve
 from terra_core.service.tokens import read_or_make_token
 from terra_core.system.mounts import sweep
 from terra_core.system.signals import terminating
+from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 5.0
@@ -94,7 +95,7 @@ def run_controller(document: Document[Controller], config: Controller, places: P
     :raises TerraError: when it can't start: another one runs on this root, a port is taken, the database is not usable.
     """
     _require_root()
-    with suppress(InterruptedWork), terminating(), _explaining_the_machine(), ExitStack() as stack:
+    with suppress(InterruptedWork), terminating(), _explaining_the_machine(), Undo() as stack:
         check_tls(config.tls)
         stack.enter_context(only_one(places, "controller"))
         listener = stack.enter_context(bind(config.address, config.port))
@@ -102,7 +103,8 @@ def run_controller(document: Document[Controller], config: Controller, places: P
         stack.callback(services.store.close)
         machines, operations = Machines(services), Operations(config.jobs)
         token = read_or_make_token(places.token)
-        sweep(places.run, places.iscsi)
+        for directory in (places.run, places.work):
+            sweep(directory, places.iscsi)
         keeper = Keeper(machines)
         keeper.begin()
         stack.callback(operations.stop)

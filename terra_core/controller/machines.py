@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,10 @@ from terra_core.selection import PROVISIONED, check_selection
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo, undoing
+from terra_core.system.workspace import workspace
 
+_YOUNG_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
 _BATCH = 200
 """So many machines are restored in one go: the storage plugin looks once for all of them, and others wait meanwhile."""
@@ -117,7 +119,7 @@ class Machines:
         """
         services, session = self._services, self._services.session.reporting_to(report)
         hostname = record.node.hostname
-        with ExitStack() as stack:
+        with Undo() as stack:
             stack.push(_when_failing(lambda: self._undo(hostname)))
             work = stack.enter_context(self._workspace(hostname))
             report(Event("pull", f"pull {record.node.image}"))
@@ -140,8 +142,9 @@ class Machines:
         """Take a machine away; begun, it is finished, if need be at the next start of the controller."""
         try:
             report(Event("delete", f"take away the boot files, targets and disks of {record.hostname}"))
-        except InterruptedWork:
-            self._store.restate(record, _state(record), record.problem)
+        except InterruptedWork as error:
+            with undoing(error):
+                self._store.restate(record, _state(record), record.problem)
             raise
         with uninterrupted():
             self._take_away(record)
@@ -212,7 +215,7 @@ class Machines:
     def install_boot_image(self, reference: ImageReference, report: Report) -> Mapping[str, Any]:
         """Install the network boot loaders of a pxe image."""
         session = self._services.session.reporting_to(report)
-        with self._boot_image, self._workspace("pxe") as work, ExitStack() as stack:
+        with self._boot_image, self._workspace("pxe") as work, Undo() as stack:
             stack.enter_context(self._keeping(str(reference)))
             image = stack.enter_context(self._pulled(reference, None, session))
             tree = work / "tree"
@@ -322,7 +325,8 @@ class Machines:
                 self._store.forget(record)
         except TerraError as error:
             _log.error("cannot be taken away", hostname=hostname, reason=str(error))
-            self._store.restate(record, State.DELETING.value, f"cannot be taken away: {error}")
+            with undoing(error):
+                self._store.restate(record, State.DELETING.value, f"cannot be taken away: {error}")
             raise
         self._drop_image(str(record.node.image) if isinstance(record, Record) else record.image)
         self.start_boot(session)
@@ -345,39 +349,35 @@ class Machines:
         """Let nobody remove what is pulled of an image meanwhile; nobody who wants to waits for the end of it."""
         with self._images:
             self._pulling[reference] += 1
-        try:
+        with Undo() as undo:
+            undo.callback(self._let_go, reference)
             yield
-        finally:
-            with self._images:
-                self._pulling[reference] -= 1
-            self._drop_image(reference)
+
+    def _let_go(self, reference: str) -> None:
+        with self._images:
+            self._pulling[reference] -= 1
+        self._drop_image(reference)
 
     def _wanted_images(self) -> set[str]:
         return {str(record.node.image) if isinstance(record, Record) else record.image for record in self._store.every()}
 
     def _clean_up(self) -> None:
         """Remove what a controller that was killed had pulled and copied for work that is not there any more."""
-        if any(self._workspaces in point.path.parents for point in mount_points()):
-            _log.error("something is mounted here, and left alone", path=str(self._workspaces))
-        else:
-            shutil.rmtree(self._workspaces, ignore_errors=True)
+        places = self.session.places
+        for workspaces in (places.work, places.run / "work"):  # the second one is that of former versions
+            if any(workspaces in point.path.parents for point in mount_points()):
+                _log.error("something is mounted here, and left alone", path=str(workspaces))
+            else:
+                shutil.rmtree(workspaces, ignore_errors=True)
         kept = {self._image_place(reference) for reference in self._wanted_images()}
         for place in (self.session.places.state / "images").glob("*"):
             if place not in kept:
                 shutil.rmtree(place, ignore_errors=True)
 
-    @property
-    def _workspaces(self) -> Path:
-        return self.session.places.run / "work"
-
-    @contextmanager
-    def _workspace(self, name: str) -> Iterator[Path]:
-        self._workspaces.mkdir(parents=True, exist_ok=True, mode=0o700)
-        own = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._workspaces))
-        try:
-            yield own
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
+    def _workspace(self, name: str) -> AbstractContextManager[Path]:
+        place = self.session.places.work
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return workspace(f"{name}-", place=place, grace=_YOUNG_SECONDS)
 
 
 def _when_failing(undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:

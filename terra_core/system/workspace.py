@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -11,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from terra_core.system.undo import Undo
+
 _ROOMY = "/var/tmp"  # noqa: S108  # disks and images are too large for a /tmp that may be in memory; names in it are made by mkdtemp
 
 
 def roomy() -> Path:
-    """Where large work goes: TMPDIR where the user has set it, or /var/tmp."""
+    """Where large work goes that has no disk of its own to go to: TMPDIR where the user has set it, or /var/tmp."""
     return Path(os.environ.get("TMPDIR") or _ROOMY)
 
 
@@ -34,23 +37,25 @@ def discard(directory: Path) -> None:
 
 
 @contextmanager
-def workspace(prefix: str, *, grace: float = 0, remove: Callable[[Path], None] = discard) -> Iterator[Path]:
+def workspace(
+    prefix: str, *, place: Path | None = None, grace: float = 0, remove: Callable[[Path], None] = discard
+) -> Iterator[Path]:
     """An empty directory that is gone afterwards; what is left of processes of this user that were killed goes first.
 
     :param prefix: what the names of such directories begin with.
+    :param place: where they are made: best on the disk that what is made in them goes to; as :func:`roomy` says when left out.
     :param grace: how long one stays that nobody holds, in seconds: whoever has just made it may not hold it yet.
     :param remove: removes one, whatever is mounted in it.
     """
-    for left in roomy().glob(f"{prefix}*"):
+    where = place or roomy()
+    for left in where.glob(f"{glob.escape(prefix)}*"):
         with _held(left, grace) as ours:
             if ours:
                 remove(left)
-    work = Path(tempfile.mkdtemp(prefix=prefix, dir=roomy()))
-    with _held(work, 0):
-        try:
-            yield work
-        finally:
-            remove(work)
+    work = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+    with _held(work, 0), Undo() as undo:
+        undo.callback(remove, work)
+        yield work
 
 
 @contextmanager

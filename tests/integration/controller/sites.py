@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ from lab.network import CONTROLLER, ISCSI
 from lab.site import Site, terra_command
 from terra_core.client import Client
 from terra_core.config.session import Session
-from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted
+from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted, parse_mounts
 from terra_core.system.process import Completed, Daemon, run
 from terra_core.system.progress import silent
 from terra_core.system.waiting import wait_until
@@ -129,9 +129,9 @@ class Ground:
         places, root = self.site.places, self.site.root
         found = [str(path) for path in places.iscsi.rglob("*")]
         found += [str(path) for pattern in ("nodes/*", "pxelinux.cfg/01-*", "grub/*:*") for path in places.tftp.glob(pattern)]
-        found += [str(path) for path in (places.run / "work").glob("*")]
+        found += [str(path) for place in (places.work, places.run / "work") for path in place.glob("*")]
         found += [str(path) for path in (places.state / "images").glob("*")]
-        found += [f"mount {point.path}" for point in mount_points() if root in point.path.parents]
+        found += [f"mount {path}" for path in self.mounted() if root in path.parents]
         found += [f"{device.path} of {device.file}" for device in loop_devices() if root in device.file.parents]
         return [*found, *self.targets()]
 
@@ -143,11 +143,20 @@ class Ground:
         """Wait until there is a path below the root that matches."""
         wait_until(lambda: any(self.site.root.glob(pattern)), seconds=30, what=f"{pattern} to be there", interval=0.005)
 
+    def mounted(self) -> set[Path]:
+        """Where something is mounted, for this process or for a thread of the controller, which has mounts of its own."""
+        found = {point.path for point in mount_points()}
+        if self.site.controller is not None:
+            for task in Path(f"/proc/{self.site.controller.pid}/task").glob("*/mountinfo"):
+                with suppress(OSError):  # the thread has ended meanwhile
+                    found |= {point.path for point in parse_mounts(task.read_text(errors="surrogateescape"))}
+        return found
+
     def wait_until_mounted(self) -> None:
         """Wait until a machine's root is mounted."""
         root = self.site.root
         wait_until(
-            lambda: any(root in point.path.parents and point.path.name == "root" for point in mount_points()),
+            lambda: any(root in path.parents and path.name == "root" for path in self.mounted()),
             seconds=30,
             what="a root to be mounted",
             interval=0.005,

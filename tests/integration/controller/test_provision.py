@@ -280,7 +280,7 @@ def test_a_pxe_image_is_installed_and_not_kept(ground: Ground) -> None:
 @pytest.mark.parametrize(
     ("numbers", "moment"),
     [
-        ([signal.SIGINT], "run/terra/work/cm-01-*"),
+        ([signal.SIGINT], "var/lib/terra/work/cm-01-*"),
         ([signal.SIGINT], "var/lib/terra/images/*"),
         ([signal.SIGINT], "mounted"),
         ([signal.SIGTERM], "mounted"),

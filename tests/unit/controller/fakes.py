@@ -287,7 +287,7 @@ class Site:
 
     def left(self) -> list[str]:
         """Everything that machines have: files, targets, boot files, records."""
-        found = [str(path) for part in (self.places.iscsi, self.places.run / "work") for path in part.rglob("*.*")]
+        found = [str(path) for part in (self.places.iscsi, self.places.work) for path in part.rglob("*.*")]
         found += [str(path) for path in (self.places.state / "images").glob("*")]
         return [*found, *self.world.exported, *self.world.published, *(record.hostname for record in self.store.every())]
 

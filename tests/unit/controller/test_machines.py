@@ -63,7 +63,7 @@ def test_a_machine_gets_its_disk_its_target_and_its_boot_files(site: Site, world
 
 def test_nothing_of_the_work_is_left_beside_the_machine(site: Site) -> None:
     site.provision()
-    assert list((site.places.run / "work").iterdir()) == []
+    assert list((site.places.work).iterdir()) == []
 
 
 def test_groups_are_shown_in_the_order_of_the_file_and_the_system_comes_first_on_the_disks(site: Site) -> None:
@@ -360,7 +360,7 @@ def test_what_work_that_was_killed_had_copied_and_pulled_is_removed(site: Site) 
     (site.places.run / "work/cm-07-x/vmlinuz").write_bytes(b"kernel")
     (site.places.state / "images/0123/blobs").mkdir(parents=True)
     site.machines.recover()
-    assert not (site.places.run / "work").exists()
+    assert not (site.places.work).exists()
     assert len(list((site.places.state / "images").iterdir())) == 1
     assert not (site.places.state / "images/0123").exists()
 
