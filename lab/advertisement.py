@@ -11,7 +11,9 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+
+from terra_core.system.undo import Undo
 
 _SOLICITATION = 133
 _ALL_NODES = "ff02::1"
@@ -24,7 +26,7 @@ _ADVERTISEMENT = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 0, 0, 0)
 @contextmanager
 def advertise(interface: str) -> Iterator[None]:
     """Answer router solicitations on ``interface``, in a thread, in the network namespace that the caller is in now."""
-    with ExitStack() as resources:
+    with Undo() as resources:
         link = resources.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6))
         index = socket.if_nametoindex(interface)
         group = socket.inet_pton(socket.AF_INET6, _ALL_ROUTERS) + struct.pack("@I", index)

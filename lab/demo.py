@@ -17,6 +17,7 @@ from lab.site import Site
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.system.process import Argument, run
 from terra_core.system.signals import interruptible
+from terra_core.system.undo import Undo
 
 _HERE = Path(__file__).parent.parent
 _BUILD = _HERE / "build"
@@ -112,7 +113,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave it up until Ctrl-C, and say how to reach it")
     keep = parser.parse_args().keep
     try:
-        with interruptible(), ExitStack() as resources:
+        with interruptible(), Undo() as resources:
             demo = Demo(resources)
             site, address, key = demo.run()
             demo.summary()

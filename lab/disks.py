@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
 
 from terra_core.system.mounts import loop_device
 from terra_core.system.process import run
+from terra_core.system.undo import Undo
 
 MB = 1024 * 1024
 
@@ -37,16 +38,19 @@ class Disk:
 
 
 @contextmanager
-def attached(files: Sequence[Path]) -> Iterator[tuple[Disk, ...]]:
-    """Attach image files as disks; at the end their partitions and the loop devices are gone."""
-    with ExitStack() as undo:
-        yield tuple(Disk(undo.enter_context(_attached(file)), file) for file in files)
+def attached(files: Sequence[Path], sector_size: int = 512) -> Iterator[tuple[Disk, ...]]:
+    """Attach image files as disks; at the end their partitions and the loop devices are gone.
+
+    :param sector_size: of the disks' logical blocks, in bytes.
+    """
+    with Undo() as undo:
+        yield tuple(Disk(undo.enter_context(_attached(file, sector_size)), file) for file in files)
 
 
 @contextmanager
-def blank(directory: Path, sizes: Sequence[int]) -> Iterator[tuple[Disk, ...]]:
+def blank(directory: Path, sizes: Sequence[int], sector_size: int = 512) -> Iterator[tuple[Disk, ...]]:
     """Blank disks of these sizes in MB, in sparse files below ``directory``."""
-    with attached([sparse(directory / f"disk-{at}.img", size) for at, size in enumerate(sizes)]) as disks:
+    with attached([sparse(directory / f"disk-{at}.img", size) for at, size in enumerate(sizes)], sector_size) as disks:
         yield disks
 
 
@@ -79,10 +83,8 @@ def digest_of(path: Path) -> str:
 
 
 @contextmanager
-def _attached(file: Path) -> Iterator[Path]:
-    with loop_device(file) as device:
-        try:
-            yield device
-        finally:
-            # The kernel keeps the partitions of a loop device that it has not looked for itself.
-            run(["partx", "--delete", device], accept=range(256))
+def _attached(file: Path, sector_size: int) -> Iterator[Path]:
+    with loop_device(file, sector_size=sector_size) as device, Undo() as undo:
+        # The kernel keeps the partitions of a loop device that it has not looked for itself.
+        undo.callback(run, ["partx", "--delete", device], accept=range(256))
+        yield device

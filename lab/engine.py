@@ -20,6 +20,7 @@ from lab.network import CONTROLLER, Network
 from lab.place import Place, hold
 from terra_core.errors import ConflictError, TerraError
 from terra_core.system.process import Daemon, run
+from terra_core.system.undo import Undo
 
 _SOURCE = "terra.lab.source"
 _START = 60.0
@@ -52,7 +53,7 @@ class Engine:
         self._place = Place("engine")
         self._daemon: Daemon | None = None
         self._crashed = False
-        self._resources = ExitStack()
+        self._resources = Undo()
 
     @property
     def host(self) -> str:
@@ -66,7 +67,7 @@ class Engine:
 
     def __enter__(self) -> Self:
         self._data.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as resources:
+        with Undo() as resources:
             resources.enter_context(self._place)
             if not hold(resources, self._data / ".lock"):
                 raise ConflictError(f"another engine uses {self._data}")
@@ -81,7 +82,7 @@ class Engine:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._resources.close()
+        self._resources.unwind(failure)
 
     def restart(self) -> None:
         """End dockerd as a crash would, and start it again; it ends the containers that it finds."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from terra_core.errors import TerraError
 from terra_core.system.mounts import mount_points, sweep
 from terra_core.system.namespaces import keep_mounts_private
 from terra_core.system.process import run
+from terra_core.system.undo import Undo
 
 _ROOT = Path("/var/tmp")  # noqa: S108  # the names in it hold the process id, and a lock says whether the process lives
 _PREFIX = "terra-tests-"
@@ -68,7 +69,7 @@ def isolated(others: Sequence[Path] = ()) -> Iterator[Isolation]:
     :param others: further directories that only this process writes to.
     :raises TerraError: when the kernel gives it no mounts of its own.
     """
-    with ExitStack() as resources:
+    with Undo() as resources:
         directory = _ROOT / f"{_PREFIX}{os.getpid()}"
         with alone():
             for left in sorted(_ROOT.glob(f"{_PREFIX}*")):
@@ -106,7 +107,7 @@ def _separate_mounts() -> None:
 
 def _sweep(directory: Path) -> None:
     """Take away what a run left whose process was killed; leave a living one's alone."""
-    with ExitStack() as resources:
+    with Undo() as resources:
         try:
             if not hold(resources, directory / _LOCK):
                 return

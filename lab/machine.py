@@ -6,7 +6,6 @@ import json
 import re
 import socket
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +18,7 @@ from lab.network import Network
 from lab.place import Place
 from terra_core.errors import CommandError, TerraError
 from terra_core.system.process import Completed, Daemon, run
+from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][AB0]|\x1bc|[\x00-\x08\x0b-\x1f]")
@@ -75,12 +75,12 @@ class Machine:
         self._place = Place("machine")
         self._login: Login | None = None
         self._qemu: Daemon | None = None
-        self._resources = ExitStack()
+        self._resources = Undo()
 
     def __enter__(self) -> Self:
         self.serial.parent.mkdir(parents=True, exist_ok=True)
         self.serial.unlink(missing_ok=True)  # or a wait would find what an earlier machine said
-        with ExitStack() as resources:
+        with Undo() as resources:
             resources.enter_context(self._place)
             tap = resources.enter_context(self._network.tap(f"tap{self.hardware.mac.replace(':', '')[-8:]}"))
             args = self.hardware.arguments(
@@ -93,7 +93,7 @@ class Machine:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._resources.close()
+        self._resources.unwind(failure)
 
     @property
     def running(self) -> bool:

@@ -13,6 +13,7 @@ from lab.processes import Process, end, gone, in_namespace
 from terra_core.errors import TerraError
 from terra_core.system.namespaces import in_network
 from terra_core.system.process import Argument, run
+from terra_core.system.undo import Undo
 
 _LAST_MOMENTS = 5.0
 
@@ -27,7 +28,7 @@ class Namespace:
 
     def __init__(self, label: str) -> None:
         self._place = Place(label)
-        self._resources = ExitStack()
+        self._resources = Undo()
 
     @property
     def name(self) -> str:
@@ -40,7 +41,7 @@ class Namespace:
         return NAMESPACES / self.name
 
     def __enter__(self) -> Self:
-        with ExitStack() as resources:
+        with Undo() as resources:
             resources.enter_context(self._place)
             resources.callback(self._delete)
             run(["ip", "netns", "add", self.name])
@@ -51,7 +52,7 @@ class Namespace:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._resources.close()
+        self._resources.unwind(failure)
 
     def furnish(self, resources: ExitStack) -> None:
         """Put into it what it is for; ``resources`` are left before it is removed."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from lab.advertisement import advertise
 from lab.namespace import Namespace
 from terra_core.system.process import run
+from terra_core.system.undo import Undo
 
 GATEWAY = "10.0.10.1"
 CONTROLLER = "10.0.10.3"
@@ -42,7 +43,7 @@ class Network(Namespace):
     @contextmanager
     def tap(self, name: str) -> Iterator[str]:
         """A tap device on the bridge, for a virtual machine; gives its name, of 15 characters at most."""
-        with ExitStack() as resources:
+        with Undo() as resources:
             self.ip("tuntap", "add", "dev", name, "mode", "tap")
             resources.callback(self.ip, "link", "delete", name)
             self.ip("link", "set", name, "master", BRIDGE)
@@ -55,7 +56,7 @@ class Network(Namespace):
 
         :param name: of the end at the bridge, of 15 characters at most.
         """
-        with ExitStack() as resources:
+        with Undo() as resources:
             self.ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", namespace)
             # The kernel takes its end away with the namespace, at its leisure: another wire of that name may come before that.
             resources.callback(run, ["ip", "-n", self.name, "link", "delete", name], accept=(0, 1))

@@ -14,6 +14,7 @@ from typing import IO, Self
 from lab.mounts import unmount_below
 from lab.processes import end, in_namespace, mentioning
 from terra_core.system.process import run
+from terra_core.system.undo import Undo
 
 ROOT = Path("/run/terra-lab")
 """Short, because a socket's path has 107 characters at most."""
@@ -32,7 +33,7 @@ class Place:
 
     def __init__(self, label: str) -> None:
         self._label = label
-        self._resources = ExitStack()
+        self._resources = Undo()
         self._path: Path | None = None
 
     @property
@@ -61,7 +62,7 @@ class Place:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._resources.close()
+        self._resources.unwind(failure)
 
 
 def take_down(path: Path) -> None:
@@ -89,7 +90,7 @@ def hold(resources: ExitStack, path: Path) -> bool:
 def _dead() -> list[Path]:
     found = []
     for path in sorted(ROOT.iterdir()):
-        with ExitStack() as resources:
+        with Undo() as resources:
             if path.is_dir() and hold(resources, path / _LOCK):
                 found.append(path)
     return found

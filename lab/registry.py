@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +11,7 @@ from lab.daemons import start, wait_ready
 from lab.network import CONTROLLER, Network
 from lab.place import Place, hold
 from terra_core.errors import ConflictError
+from terra_core.system.undo import Undo
 
 _START = 30.0
 
@@ -43,7 +43,7 @@ class Registry:
         self._port = port
         self._tls = tls
         self._auth = auth
-        self._resources = ExitStack()
+        self._resources = Undo()
 
     @property
     def address(self) -> str:
@@ -62,7 +62,7 @@ class Registry:
 
     def __enter__(self) -> Self:
         self._storage.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as resources:
+        with Undo() as resources:
             place = resources.enter_context(Place("registry"))
             if not hold(resources, self._storage / ".lock"):
                 raise ConflictError(f"another registry of a lab keeps its images in {self._storage}")
@@ -76,7 +76,7 @@ class Registry:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._resources.close()
+        self._resources.unwind(failure)
 
     def _answers(self) -> bool:
         with self._network.connect(self._host, self._port, timeout=2) as connection:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from lab.place import hold
+from terra_core.system.undo import Undo
 
 
 class Shelf:
@@ -21,7 +21,7 @@ class Shelf:
     def __init__(self, base: Path) -> None:
         self._base = base.resolve()
         self._path: Path | None = None
-        self._resources = ExitStack()
+        self._resources = Undo()
 
     @property
     def path(self) -> Path:
@@ -40,4 +40,4 @@ class Shelf:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._resources.close()
+        self._resources.unwind(failure)

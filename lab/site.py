@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +19,7 @@ from terra_core.errors import TerraError
 from terra_core.service.tokens import read_token
 from terra_core.system.mounts import sweep
 from terra_core.system.process import Argument, Completed, Daemon, run
+from terra_core.system.undo import Undo
 from terra_core.system.workspace import discard, workspace
 
 LEASES = ("10.0.10.50", "10.0.10.99")
@@ -58,7 +59,7 @@ class Site:
         self.controller: Daemon | None = None
         self._root: Path | None = None
         self._config = config
-        self._resources = ExitStack()
+        self._resources = Undo()
 
     @property
     def root(self) -> Path:
@@ -88,7 +89,7 @@ class Site:
         return self.root / "controller.log"
 
     def __enter__(self) -> Self:
-        with ExitStack() as resources:
+        with Undo() as resources:
             resources.enter_context(self.network)
             self._root = self._make_root(resources)
             self.places.etc.mkdir(parents=True)
@@ -103,7 +104,7 @@ class Site:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._resources.close()
+        self._resources.unwind(failure)
 
     def start_controller(self) -> None:
         """Start the controller as its unit does, and wait until it answers."""
@@ -134,7 +135,7 @@ class Site:
         args = self.network.command([terra_command(), *words])
         return run(args, timeout=timeout, accept=accept, env=self.environment(), shown=shown)
 
-    def _make_root(self, resources: ExitStack) -> Path:
+    def _make_root(self, resources: Undo) -> Path:
         if self._given_root is None:
             root = resources.enter_context(workspace("terra-site-", grace=_YOUNG_SECONDS, remove=_remove))
         else:

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from terra_core.system.progress import Event, Report, silent
 from terra_core.system.reasons import reason_of
 from terra_core.system.signals import deferred
 from terra_core.system.timed_socket import TimedSocket, TimeLeft, shake_hands
+from terra_core.system.undo import Undo
 
 _CONNECT_SECONDS = 5
 _SILENCE_SECONDS = 60
@@ -168,7 +169,7 @@ class Client:
     def _asked(self, method: str, path: str, body: bytes | None = None) -> Iterator[_Answer]:
         """The answer to a request, before its content is read; a redirect is no answer, and no proxy sees the token."""
         headers = {"Authorization": f"Bearer {self.token}", **({} if body is None else {"Content-Type": "application/json"})}
-        with ExitStack() as stack:
+        with Undo() as stack:
             with self._explained():
                 connection, prefix = self._connection()
                 stack.enter_context(closing(connection))

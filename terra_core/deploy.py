@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -12,7 +12,7 @@ from attrs import frozen
 from terra_core.config.node import DiskGroup, Node
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
-from terra_core.errors import CommandError, TerraError
+from terra_core.errors import CommandError, ConfigError, InterruptedWork, TerraError
 from terra_core.hookspecs import Mount, PreparedGroup
 from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
@@ -20,10 +20,13 @@ from terra_core.image.contained import ContainedRoot
 from terra_core.image.room import room_in
 from terra_core.image.source import ImageSource
 from terra_core.plugins import Filled, Plugins
+from terra_core.system.disks import cannot_grow, file_behind
 from terra_core.system.mounts import mounted
+from terra_core.system.namespaces import private_mounts
 from terra_core.system.process import run
 from terra_core.system.progress import Event
 from terra_core.system.reading import lines_of, salvaged
+from terra_core.system.undo import Undo
 from terra_core.uniqueness import make_unique
 
 _KERNEL = re.compile(r"vmlinuz-([A-Za-z0-9.+~_-]+)")
@@ -112,7 +115,7 @@ def deploy(
 ) -> Deployed:
     """Lay an image down on the disks of a machine.
 
-    Nothing is mounted when it returns or fails, and all of it is on the disks when it returns.
+    Nothing is mounted when it returns or fails, and all of it is on the disks when it returns. Nobody else sees the mounts.
 
     :param node: the machine; every check of its file has been made.
     :param image: opens the image when the disks are ready.
@@ -123,7 +126,7 @@ def deploy(
     """
     root = work / "root"
     root.mkdir()
-    with ExitStack() as stack:
+    with _naming_a_full_disk(disks), private_mounts(), Undo() as stack:
         groups = _prepare(node, disks, stack, plugins, session, work)
         mounts = _ordered([mount for one in groups for mount in one.prepared.mounts])
         for mount in mounts:
@@ -189,6 +192,25 @@ def _prepare(
 
 def _ordered(mounts: Sequence[Mount]) -> list[Mount]:
     return sorted(mounts, key=lambda mount: [part for part in mount.path.split("/") if part])
+
+
+@contextmanager
+def _naming_a_full_disk(disks: Mapping[str, Sequence[Path]]) -> Iterator[None]:
+    """Say it when the disk is full that a machine's disk is a file on; else the errors of its file system are all there is.
+
+    :param disks: block devices or image files, by the label of their group.
+    """
+    try:
+        yield
+    except (InterruptedWork, ConfigError):
+        raise
+    except (TerraError, OSError) as error:
+        for file in filter(None, (file_behind(device) for devices in disks.values() for device in devices)):
+            if cannot_grow(file):
+                told = error.message if isinstance(error, TerraError) else str(error)
+                message = f"{file}: the disk that it is on is full"
+                raise TerraError(message, hint=f"make room there, and begin again; what failed was: {told}") from error
+        raise
 
 
 def _sync(place: Path, mount: Mount) -> None:

@@ -24,7 +24,12 @@ class TerraError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n{self.hint}" if self.hint else self.message
+        return "\n".join([self.message, *([self.hint] if self.hint else []), *self.notes])
+
+    @property
+    def notes(self) -> list[str]:
+        """What happened while it was on its way, such as what could not be undone."""
+        return list(getattr(self, "__notes__", ()))
 
 
 class ConfigError(TerraError):

@@ -30,6 +30,7 @@ from terra_core.system.mounts import sweep
 from terra_core.system.process import Daemon
 from terra_core.system.progress import Event
 from terra_core.system.reading import lines_of
+from terra_core.system.undo import Undo
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_core.system.workspace import discard, workspace
 
@@ -139,7 +140,7 @@ class _Machine:
     def boot(self, seconds: float) -> Trial:
         """Boot it as fast as it goes here, and take its answer."""
         for accelerator in accelerators():
-            with ExitStack() as stack:
+            with Undo() as stack:
                 daemon = self._start(accelerator, stack)
                 self._tell(f"booting, {'on KVM' if accelerator == 'kvm' else 'emulated'}")
                 deadline = time.monotonic() + seconds

@@ -22,6 +22,7 @@ from terra_core.image.removal import Fate, empty
 from terra_core.image.room import room_in
 from terra_core.plugins import Plugins
 from terra_core.registry import Registry
+from terra_core.system.undo import undoing
 
 _LAYOUT = "oci:"
 _ARCHIVE = "docker-archive:"
@@ -122,12 +123,13 @@ def _prepared(directory: Path, *, force: bool) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            if not held:
-                empty(fd, lambda _, name: Fate.UNTOUCHED if os.fsdecode(name) in _OF_THE_FILE_SYSTEM else Fate.GOES)
-            elif isinstance(error, TerraError):
-                error.hint = f"{error.hint}\n{directory} holds a part of the image now".strip()
-            if made:
-                directory.rmdir()
+            with undoing(error):
+                if not held:
+                    empty(fd, lambda _, name: Fate.UNTOUCHED if os.fsdecode(name) in _OF_THE_FILE_SYSTEM else Fate.GOES)
+                elif isinstance(error, TerraError):
+                    error.hint = f"{error.hint}\n{directory} holds a part of the image now".strip()
+                if made:
+                    directory.rmdir()
             raise
 
 

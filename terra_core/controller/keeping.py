@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import structlog
 
 from terra_core.controller.machines import Machines
 from terra_core.controller.records import Record, SetAside
 from terra_core.errors import TerraError
+from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +34,7 @@ class Keeper:
 
         :raises TerraError: when one of them cannot be started.
         """
-        with ExitStack() as undo:
+        with Undo() as undo:
             self._lost = self._machines.start_storage()
             if self._lost:
                 undo.callback(self._machines.stop_unused_storage)

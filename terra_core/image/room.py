@@ -10,6 +10,7 @@ from pathlib import Path
 
 from terra_core.image.openat import DIRECTORY
 from terra_core.image.removal import remove
+from terra_core.system.undo import Undo
 
 
 @contextmanager
@@ -20,12 +21,13 @@ def room_in(root: Path) -> Iterator[Path]:
     """
     place = root / f".terra-{secrets.token_hex(16)}"
     fd = os.open(root, DIRECTORY | os.O_NOFOLLOW)
-    try:
+    with Undo() as undo:
+        undo.callback(os.close, fd)
+        undo.callback(_clear, fd, os.fsencode(place.name))
         yield place
-    finally:
-        try:
-            status = os.fstat(fd)
-            remove(fd, os.fsencode(place.name))
-            os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
-        finally:
-            os.close(fd)
+
+
+def _clear(root: int, name: bytes) -> None:
+    status = os.fstat(root)
+    remove(root, name)
+    os.utime(root, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import frozen
@@ -17,6 +16,7 @@ from terra_core.install.plan import Plan, RefusedError, Target
 from terra_core.install.probe import sequence_of
 from terra_core.system.disks import held, read_attribute, signatures_of
 from terra_core.system.process import run
+from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 
 _ROUNDS = 16
@@ -47,7 +47,7 @@ def clear(plan: Plan, journal: Journal) -> None:
 
     :raises RefusedError: when one is in use now, or is not what it was; nothing was written then.
     """
-    with ExitStack() as stack:
+    with Undo() as stack:
         opened = [(target, stack.enter_context(held(target.device.path, writing=True))) for target in plan.targets]
         for target, descriptor in opened:
             _expect_same(target.device, descriptor)

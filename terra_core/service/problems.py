@@ -25,8 +25,8 @@ def status_of(error: TerraError) -> int:
 def describe(error: TerraError) -> dict[str, object]:
     """An error as a problem document; :func:`terra_core.client.error_of` makes the error from it again."""
     document: dict[str, object] = {"status": status_of(error), "title": type(error).__name__, "detail": error.message}
-    if error.hint:
-        document["hint"] = error.hint
+    if error.hint or error.notes:
+        document["hint"] = "\n".join(filter(None, [error.hint, *error.notes]))
     if isinstance(error, ConfigError):
         document["problems"] = list(error.problems)
     return document

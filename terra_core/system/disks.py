@@ -21,6 +21,7 @@ _SWAPS = Path("/proc/swaps")
 _BLOCKS = Path("/sys/class/block")
 _WIPEFS_SECONDS = 120
 _COLUMNS = "OFFSET,LENGTH,TYPE,LABEL"
+_LITTLE_ROOM = 16 * 1024 * 1024
 _TABLES = frozenset({"gpt", "PMBR", "dos"})
 
 
@@ -117,6 +118,27 @@ def user_of(path: Path) -> str:
         if member.name in parts:
             return f", part of the mounted btrfs file system {member.parent.parent.name}"
     return ""
+
+
+def file_behind(device: Path) -> Path | None:
+    """The file that a disk is kept in: of a loop device, or of a partition of one; the disk itself when it is a file.
+
+    ``None`` for a disk that is none.
+    """
+    if device.is_file():
+        return device
+    name = device.resolve().name
+    kept = read_attribute(name, "loop/backing_file") or read_attribute(f"{name}/..", "loop/backing_file")
+    return Path(kept) if kept else None
+
+
+def cannot_grow(file: Path) -> bool:
+    """Whether a sparse file has holes yet, and the file system that it is on is full, or as good as."""
+    try:
+        status, around = file.stat(), os.statvfs(file)
+    except OSError:
+        return False
+    return status.st_blocks * 512 < status.st_size and around.f_bavail * around.f_frsize < _LITTLE_ROOM
 
 
 def number_of(name: str) -> str:

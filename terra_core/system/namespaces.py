@@ -17,7 +17,19 @@ _CLONE_FS = 0x00000200
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWNET = 0x40000000
 _MS_REC = 0x4000
+_MS_PRIVATE = 0x40000
 _MS_SLAVE = 0x80000
+
+
+def keep_mounts_private() -> None:
+    """Give this process, and the programs that it starts, a mount namespace of its own for good (mount_namespaces(7)).
+
+    What it mounts is gone when the last of them has ended, also by kill -9. What others mount from now on is not seen.
+
+    :raises TerraError: when the kernel refuses.
+    """
+    _unshare_mounts()
+    _change(Path("/"), _MS_PRIVATE)
 
 
 @contextmanager
@@ -33,22 +45,26 @@ def private_mounts() -> Iterator[None]:
     with Undo() as undo:
         former = _opened(undo, f"/proc/self/task/{threading.get_native_id()}/ns/mnt")
         root, here = _opened(undo, "/", os.O_PATH), _opened(undo, ".", os.O_PATH)
-        try:
-            _unshare(_CLONE_NEWNS)
-        except OSError as error:
-            raise TerraError(f"this process gets no mounts of its own: {error.strerror}", hint="run it as root") from error
+        _unshare_mounts()
         undo.callback(_return_to, former, root, here)
         points = [point.path for point in mount_points()]
         # In a chroot(2) environment, the root need not be a mount point.
         for point in [Path("/")] if Path("/") in points else points:
-            _make_slave(point)
+            _change(point, _MS_SLAVE)  # mounts come to here from where these were copied, and none go there
         yield
 
 
-def _make_slave(point: Path) -> None:
-    """Let mounts come to here from where they were copied, and none go there."""
+def _unshare_mounts() -> None:
+    try:
+        _unshare(_CLONE_NEWNS)
+    except OSError as error:
+        raise TerraError(f"this process gets no mounts of its own: {error.strerror}", hint="run it as root") from error
+
+
+def _change(point: Path, propagation: int) -> None:
+    """Change how mounts below a mount point propagate (mount(2))."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(None, os.fsencode(point), None, _MS_REC | _MS_SLAVE, None) != 0:
+    if libc.mount(None, os.fsencode(point), None, _MS_REC | propagation, None) != 0:
         raise TerraError(f"{point}: what is mounted here cannot be kept from others: {os.strerror(ctypes.get_errno())}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from terra_btrfs.disks import Disk, examine, require_blank, require_bytes, require_size
@@ -17,6 +17,7 @@ from terra_core.system.mounts import loop_device, mounted
 from terra_core.system.packages import name_packages
 from terra_core.system.process import run, uninterrupted
 from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo
 
 name_packages({"btrfs": "btrfs-progs", "btrfstune": "btrfs-progs", "mkfs.btrfs": "btrfs-progs"})
 
@@ -68,7 +69,7 @@ def attached(disks: Sequence[Disk]) -> Iterator[tuple[Path, ...]]:
 
     The kernel's memory of their file systems goes with them; it would take the next user of a loop device for this one.
     """
-    with ExitStack() as undo:
+    with Undo() as undo:
         nodes = tuple(undo.enter_context(loop_device(disk.path)) if disk.image else disk.path for disk in disks)
         undo.callback(_forget, nodes)
         yield nodes
@@ -119,7 +120,7 @@ def _make_subvolumes(group: DiskGroup, device: Path, work: Path) -> None:
         return
     top = work / "top"
     top.mkdir()
-    with ExitStack() as undo:
+    with Undo() as undo:
         undo.callback(top.rmdir)
         undo.enter_context(mounted(device, top, filesystem="btrfs", options=("subvolid=5",)))
         for name in names:

@@ -18,6 +18,7 @@ from docker import APIClient
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest, BuiltImage
 from terra_core.system.progress import Report
+from terra_core.system.undo import Undo
 from terra_docker.build import built_image, dated, dockerfile_of
 from terra_docker.export import archive_file, check_directory, check_file, export_tree, write_archive
 from terra_docker.ignore import IGNORE
@@ -102,7 +103,7 @@ def assemble(build: BuildRequest, outputs: Outputs, settings: Docker, report: Re
     if outputs.push and build.reference is not None:
         check_name(build.reference)
     build, digest = dated(build), None
-    with built_image(build, settings, report, keep=build.reference is not None) as (client, built), ExitStack() as stack:
+    with built_image(build, settings, report, keep=build.reference is not None) as (client, built), Undo() as stack:
         save = _saver(client, build, built, stack, report)
         if outputs.tree is not None:
             export_tree(save(), outputs.tree, report)

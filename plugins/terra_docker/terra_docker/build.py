@@ -18,6 +18,7 @@ from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import Builder, BuildRequest, BuiltImage
 from terra_core.system.progress import Event, Report
 from terra_core.system.reasons import reason_of
+from terra_core.system.undo import undoing
 from terra_docker.buildkit import BuildKit, find_buildkit
 from terra_docker.classic import ClassicProgress, build_by_classic, refused
 from terra_docker.context import dockerfile_text, newest_time, rfc3339
@@ -66,13 +67,16 @@ def built_image(
             built = _build(client, build, settings, leftovers, report)
             yield client, built
         except APIError as error:
-            leftovers.remove()
+            with undoing(error):
+                leftovers.remove()
             raise refused(build, doing(build), error) from error
         except (DockerException, requests.RequestException) as error:
-            leftovers.remove()
+            with undoing(error):
+                leftovers.remove()
             raise TerraError(f"{doing(build)}: the engine went away: {reason_of(error)}") from error
-        except BaseException:
-            leftovers.remove()
+        except BaseException as error:
+            with undoing(error):
+                leftovers.remove()
             raise
         if not keep:
             leftovers.remove()

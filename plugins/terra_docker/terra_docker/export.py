@@ -13,6 +13,7 @@ from typing import BinaryIO
 from terra_core.errors import TerraError
 from terra_core.image import Layout, apply_layers
 from terra_core.system.progress import Report
+from terra_core.system.undo import Undo, undoing
 
 
 def write_archive(layout: Path, out: BinaryIO) -> None:
@@ -51,15 +52,14 @@ def archive_file(path: Path) -> Iterator[BinaryIO]:
             yield file
         return
     partial = path.with_name(f".{path.name}.part")
-    try:
+    with Undo() as undo:
+        undo.callback(partial.unlink, missing_ok=True)
         with _written(path):
             with partial.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -106,11 +106,12 @@ def export_tree(layout: Path, directory: Path, report: Report) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     try:
         apply_layers(Layout(layout).image(), directory, report=report)
-    except BaseException:
-        for path in directory.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        if made:
-            directory.rmdir()
+    except BaseException as error:
+        with undoing(error):
+            for path in directory.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            if made:
+                directory.rmdir()
         raise
 
 

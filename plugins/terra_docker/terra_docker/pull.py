@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -14,6 +14,7 @@ from terra_core.errors import TerraError
 from terra_core.image import Descriptor, Digest, ImageConfig, Manifest
 from terra_core.image.source import Blob, ImageDocuments, ImageSource
 from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo
 from terra_docker.attention import Attention, attended, explained
 from terra_docker.downloads import Downloads
 from terra_docker.remote import Document, Found, Remote
@@ -42,7 +43,7 @@ def pulled(
     doing = f"pulling {reference}"
     attention = Attention(doing, report)
     report(Event("pull", f"asking {reference.registry} for {reference}"))
-    with ExitStack() as stack:
+    with Undo() as stack:
         transport = stack.enter_context(closing(Transport(settings)))
         with explained(doing):
             remote = Remote(reference, settings, transport)

@@ -26,6 +26,7 @@ from terra_core.image.archive import DockerArchive
 from terra_core.image.compression import uncompressed
 from terra_core.image.documents import REFERENCE_NAME
 from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo
 from terra_docker.context import rfc3339
 from terra_docker.engine import connected
 from terra_docker.settings import Docker
@@ -100,7 +101,8 @@ def saved_image(image: str, work: Path, settings: Docker, report: Report) -> Ite
 @contextmanager
 def _saved(client: APIClient, image: str, work: Path, report: Report) -> Iterator[DockerArchive]:
     incoming, done = work / "incoming.tar", 0
-    try:
+    with Undo() as undo:
+        undo.callback(incoming.unlink, missing_ok=True)
         with incoming.open("wb") as file:
             for piece in client.get_image(image):
                 file.write(piece)
@@ -108,8 +110,6 @@ def _saved(client: APIClient, image: str, work: Path, report: Report) -> Iterato
                 report(Event("save", "get the image from the engine", done))
         with DockerArchive(incoming) as archive:
             yield archive
-    finally:
-        incoming.unlink(missing_ok=True)
 
 
 def _finish(layout: Path, writer: _Writer, config: Json, layers: list[_Layer], saving: Saving) -> str:

@@ -17,6 +17,7 @@ from terra_core.errors import NotFoundError
 from terra_core.image import Descriptor, Digest, ImageError, Layout, media, this_platform
 from terra_core.image.documents import REFERENCE_NAME, read_index
 from terra_core.image.structure import DOCUMENT_BYTES, read_document
+from terra_core.system.undo import undoing
 from terra_core.system.waiting import wait_until
 from terra_docker.remote import Found
 
@@ -181,6 +182,7 @@ def _write(place: Path, content: bytes) -> None:
             file.write(content)
             os.fchmod(file.fileno(), 0o644)
         Path(name).replace(place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        with undoing(error):
+            Path(name).unlink(missing_ok=True)
         raise

@@ -17,6 +17,7 @@ from terra_core.system.progress import Event, Report
 from terra_core.system.reading import lines_of
 from terra_core.system.reasons import reason_of
 from terra_core.system.signals import deferred
+from terra_core.system.undo import Undo
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_docker.build import LABEL
 from terra_docker.engine import connected
@@ -72,12 +73,11 @@ def _container(client: APIClient, image: str, seconds: float) -> Iterator[str]:
             stop_signal="SIGRTMIN+3",
         )
     name = str(made["Id"])
-    try:
+    with Undo() as undo:
+        undo.callback(client.remove_container, name, force=True, v=True)
         interrupt()
         client.start(name)
         yield name
-    finally:
-        client.remove_container(name, force=True, v=True)
 
 
 def _sweep(client: APIClient) -> None:

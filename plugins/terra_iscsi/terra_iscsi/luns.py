@@ -14,6 +14,7 @@ from terra_core.config.controller import Places
 from terra_core.config.values import Hostname
 from terra_core.errors import ConflictError, TerraError
 from terra_core.hookspecs import Lun
+from terra_core.system.undo import undoing
 
 MB = 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -66,7 +67,8 @@ def allocate(lun: Lun, places: Places) -> None:
             os.fsync(file)
             os.fsync(directory)
         except BaseException as error:
-            os.unlink(path.name, dir_fd=directory)
+            with undoing(error):
+                os.unlink(path.name, dir_fd=directory)
             if isinstance(error, OSError):
                 raise _unwritable(path, lun.size, error) from error
             raise

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from terra_core.config.session import Session
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Lun, Target, TargetRequest
 from terra_core.system.progress import Event
+from terra_core.system.undo import Undo
 from terra_iscsi.luns import MB, allocate, free_bytes, lun_path, remove, require_absent
 from terra_iscsi.names import initiator_name, target_name
 from terra_iscsi.settings import NAME, Settings
@@ -26,7 +27,7 @@ def provision(target: Target, session: Session) -> Iterator[Target]:
     if free < size:
         session.report(Event(_STEP, f"warning: {size} MB are promised to {target.iqn}, and {free} MB are free"))
     session.report(Event(_STEP, f"allocating {size} MB for {target.iqn}"))
-    with ExitStack() as undo:
+    with Undo() as undo:
         for lun in target.luns:
             allocate(lun, session.places)
             undo.callback(remove, lun, session.places)

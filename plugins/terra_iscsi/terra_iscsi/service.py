@@ -19,6 +19,7 @@ from terra_core.config.values import Address
 from terra_core.errors import CommandTimeout, ConflictError, TerraError
 from terra_core.system.process import Daemon, uninterrupted
 from terra_core.system.progress import Event
+from terra_core.system.undo import undoing
 from terra_core.system.waiting import wait_until
 from terra_iscsi.control import REFUSED, Control, Hangs
 from terra_iscsi.provision import PORT
@@ -125,8 +126,8 @@ def _start(own: Control, portal: Address, places: Places) -> None:
         # tgtd that can't have its portal goes on, and opens every address of the machine instead.
         if not daemon.alive or own.portals() != {(portal, PORT)}:
             raise TerraError(f"tgtd did not open {_written(portal)}; its log ends with:\n{daemon.tail()}")
-    except BaseException:
-        with uninterrupted():
+    except BaseException as error:
+        with undoing(error), uninterrupted():
             daemon.signal(signal.SIGKILL)
             daemon.wait(_STOP_SECONDS)
             _pid_file(places).unlink(missing_ok=True)

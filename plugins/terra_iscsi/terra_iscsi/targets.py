@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import frozen
@@ -13,6 +12,7 @@ from terra_core.config.values import Hostname
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.hookspecs import Target
 from terra_core.system.process import uninterrupted
+from terra_core.system.undo import Undo
 from terra_iscsi.control import BY_ADDRESS, REFUSED, Control
 from terra_iscsi.look import Look
 from terra_iscsi.luns import lun_path, luns_of, remove, verify
@@ -137,7 +137,7 @@ def _files(target: Target) -> dict[int, str]:
 
 def _export(control: Control, target: Target) -> None:
     number = str(target.id)
-    with ExitStack() as undo:
+    with Undo() as undo:
         control.ask("--mode", "target", "--op", "new", "--tid", number, "--targetname", target.iqn)
         undo.callback(_take_down_whatever_happens, control, Exported(target.id, target.iqn))
         for lun in target.luns:

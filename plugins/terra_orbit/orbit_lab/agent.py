@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from terra_core.client import Client
 from terra_core.config.controller import Places
 from terra_core.service.tokens import read_token
 from terra_core.system.process import Argument, Completed, Daemon, run
+from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 from terra_orbit import API_PORT
 from terra_orbit.service import AGENT
@@ -40,7 +40,7 @@ class Agent:
         self.address = address
         self.daemon: Daemon | None = None
         self._place = Place("orbit")
-        self._resources = ExitStack()
+        self._resources = Undo()
 
     @property
     def root(self) -> Path:
@@ -58,7 +58,7 @@ class Agent:
         return read_token(Places(self.root).token)
 
     def __enter__(self) -> Self:
-        with ExitStack() as resources:
+        with Undo() as resources:
             resources.enter_context(self._place)
             self.root.mkdir()
             self.start()
@@ -68,7 +68,7 @@ class Agent:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._resources.close()
+        self._resources.unwind(failure)
 
     def start(self) -> None:
         """Start it as its unit does, and wait until it answers."""

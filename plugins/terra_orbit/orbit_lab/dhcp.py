@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +10,7 @@ from lab.daemons import start, wait_ready
 from lab.network import BRIDGE, GATEWAY, Network
 from lab.place import Place
 from terra_core.system.process import Daemon
+from terra_core.system.undo import Undo
 
 
 class DhcpServer:
@@ -29,7 +29,7 @@ class DhcpServer:
         self._names = tuple(names)
         self._range = (first, last)
         self._place = Place("dhcp")
-        self._resources = ExitStack()
+        self._resources = Undo()
         self.daemon: Daemon | None = None
 
     @property
@@ -38,7 +38,7 @@ class DhcpServer:
         return self._place.path / "leases"
 
     def __enter__(self) -> Self:
-        with ExitStack() as resources:
+        with Undo() as resources:
             resources.enter_context(self._place)
             self.start()
             resources.callback(self.stop)
@@ -46,7 +46,7 @@ class DhcpServer:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._resources.close()
+        self._resources.unwind(failure)
 
     def start(self) -> None:
         """Start it, with the leases that it had."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +13,7 @@ from lab.daemons import start, wait_ready
 from lab.network import CONTROLLER, Network
 from lab.place import Place
 from terra_core.system.process import Argument, run
+from terra_core.system.undo import Undo
 
 _START = 60.0
 _STOP = 30.0
@@ -43,7 +43,7 @@ class Podman:
         self._network = network
         self._insecure = insecure
         self._place = Place("podman")
-        self._resources = ExitStack()
+        self._resources = Undo()
 
     @property
     def host(self) -> str:
@@ -56,7 +56,7 @@ class Podman:
 
     def __enter__(self) -> Self:
         self._temporary.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as resources:
+        with Undo() as resources:
             resources.enter_context(self._place)
             self._place.claim(self._data)
             resources.callback(self._expect_nothing_left)
@@ -75,7 +75,7 @@ class Podman:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._resources.close()
+        self._resources.unwind(failure)
 
     def client(self) -> docker.DockerClient:
         """A client of the docker SDK; the caller closes it."""

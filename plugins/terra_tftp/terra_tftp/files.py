@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from terra_core.errors import TerraError
 from terra_core.image.openat import DIRECTORY, Resolve, open_regular
+from terra_core.system.undo import Undo
 
 _HERE = -100
 """AT_FDCWD of openat2(2)."""
@@ -100,7 +101,7 @@ def open_inside(root: Path, name: str) -> Iterator[BinaryIO | None]:
     :param name: a relative path in normal form.
     :raises TerraError: when it, or a directory above it, is something else than it has to be.
     """
-    with ExitStack() as opened:
+    with Undo() as opened:
         try:
             here = os.open(root, DIRECTORY)
             opened.callback(os.close, here)
@@ -121,7 +122,7 @@ def open_inside(root: Path, name: str) -> Iterator[BinaryIO | None]:
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of ``path`` when the block ends well."""
     staged = _staged(path)
-    with _naming(path), ExitStack() as undo:
+    with _naming(path), Undo() as undo:
         staged.unlink(missing_ok=True)
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         undo.callback(staged.unlink, missing_ok=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 from terra_core.config.controller import Places
 from terra_core.errors import TerraError
 from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo
 from terra_tftp.files import (
     copy_file,
     make_directory,
@@ -39,7 +39,7 @@ def install(tree: Path, places: Places, report: Report) -> list[str]:
     :returns: what it brought, relative to the boot tree.
     :raises TerraError: naming what is missing or is not a regular file.
     """
-    with ExitStack() as opened:
+    with Undo() as opened:
         files = {name: opened.enter_context(open_inside(tree, name)) for name in (*_REQUIRED, *_PAIR)}
         found = {name: file for name, file in files.items() if file is not None}
         _check(found)

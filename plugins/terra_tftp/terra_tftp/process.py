@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import frozen
+
+from terra_core.system.undo import Undo
 
 _PATIENCE = 10.0
 
@@ -51,7 +52,7 @@ class RunningDnsmasq:
     def _signal(self, number: int, *, wait: float) -> bool:
         """Send a signal and wait up to ``wait`` seconds for its end; says whether it was there to be signalled."""
         pid = self.pid
-        with ExitStack() as opened:
+        with Undo() as opened:
             try:
                 descriptor = os.pidfd_open(pid) if pid is not None else None
                 if descriptor is None:

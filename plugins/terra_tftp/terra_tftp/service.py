@@ -17,6 +17,7 @@ from terra_core.hookspecs import BootNetwork, NodeBoot
 from terra_core.system.packages import name_packages
 from terra_core.system.process import Daemon, run
 from terra_core.system.progress import Event, Report
+from terra_core.system.undo import undoing
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_tftp.access import check_reachable, find_user
 from terra_tftp.configuration import TRANSFERS, ServicePaths, configuration
@@ -210,8 +211,9 @@ class Service:
         daemon = Daemon(args, log=self._paths.log, outlives=True)
         try:
             self._wait(daemon, listening)
-        except BaseException:
-            daemon.stop()
+        except BaseException as error:
+            with undoing(error):
+                daemon.stop()
             raise
         self._daemon = daemon
         self._answered = time.monotonic()

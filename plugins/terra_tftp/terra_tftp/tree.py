@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import frozen
@@ -26,6 +25,7 @@ from terra_core.config.values import Hostname, Mac, parse_hostname, parse_mac
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
 from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo
 from terra_tftp.files import (
     copy_file,
     link_file,
@@ -72,7 +72,7 @@ class BootTree:
         _check(boot)
         line = kernel_line(boot.mac, boot.kernel_arguments, configured)
         self.prepare()
-        with ExitStack() as undo:
+        with Undo() as undo:
             if not self._node(boot.hostname).exists():
                 undo.callback(self.withdraw, boot.hostname, boot.mac)
             changed = self._publish_kernel(boot, report)

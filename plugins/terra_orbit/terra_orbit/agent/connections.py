@@ -6,7 +6,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -14,6 +14,7 @@ from attrs import evolve
 
 from terra_core.errors import TerraError
 from terra_core.system.process import uninterrupted
+from terra_core.system.undo import Undo, undoing
 from terra_orbit.agent import cni, links
 from terra_orbit.agent.conf import Ground, render
 from terra_orbit.agent.dhcp import Dhcp
@@ -80,8 +81,9 @@ class Connections:
                 continue
             try:
                 self._attach(record, network, f"eth{at}", record.macs[at], (pid, since), default_route=first)
-            except BaseException:
-                self.detach(record)
+            except BaseException as error:
+                with undoing(error):
+                    self.detach(record)
                 raise
             first = False
 
@@ -115,10 +117,10 @@ class Connections:
         The kernel takes what is in a network namespace away when the last process has gone, at its leisure.
         """
         attachments = self._store.attachments(record)
-        with ExitStack() as stack:
+        with Undo() as stack:
             for pid in {one.pid for one in attachments if alive(one.pid, one.started)}:
                 with suppress(OSError):
-                    file = stack.enter_context(Path(network_of(pid)).open("rb"))
+                    file = stack.enter_context(Path(network_of(pid)).open("rb"))  # noqa: SIM115  # ruff knows no Undo
                     self._held[pid] = f"/proc/{os.getpid()}/fd/{file.fileno()}"
                     stack.callback(self._held.pop, pid, None)
             yield

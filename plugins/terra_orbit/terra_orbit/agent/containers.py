@@ -15,6 +15,7 @@ from terra_core.config.loader import Document, make_document
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report, silent
+from terra_core.system.undo import undoing
 from terra_orbit.agent.checkpoints import Checkpoints
 from terra_orbit.agent.configs import check_sources, same_content
 from terra_orbit.agent.connections import Connections, fresh_macs
@@ -67,8 +68,8 @@ class Containers:
             try:
                 report(Event("create", f"starting {vhost.id}"))
                 self.convergence.bring(record, patient=True)
-            except BaseException:
-                with uninterrupted():
+            except BaseException as error:
+                with undoing(error), uninterrupted():
                     self._undo(record)
                 raise
             return self.store.fresh(record)
@@ -91,8 +92,8 @@ class Containers:
             try:
                 report(Event("update", f"starting revision {changed.revision} of {vhost.id}"))
                 self.convergence.bring(changed, patient=True)
-            except BaseException:
-                with uninterrupted():
+            except BaseException as error:
+                with undoing(error), uninterrupted():
                     self.convergence.bring(self.store.return_to(changed, former, state))
                 raise
             self.convergence.tidy(self.store.drop_oldest(changed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -17,6 +17,7 @@ from terra_core.service.running import only_one, watching
 from terra_core.service.serving import bind, check_tls, serve
 from terra_core.service.tokens import read_or_make_token
 from terra_core.system.signals import terminating
+from terra_core.system.undo import Undo
 from terra_orbit.agent.api import Context, make_api
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.engine import Engine
@@ -49,7 +50,7 @@ def run_agent(settings: Settings, places: Places) -> None:
     :raises TerraError: when it can't start: another one runs on this root, the port is taken, the database is not usable.
     """
     own = OrbitPlaces(places)
-    with suppress(InterruptedWork), terminating(), ExitStack() as stack:
+    with suppress(InterruptedWork), terminating(), Undo() as stack:
         check_tls(settings.tls)
         stack.enter_context(only_one(places, "agent"))
         listener = stack.enter_context(bind(settings.address, settings.port))

@@ -111,7 +111,8 @@ async def _serve(socket: WebSocket[Any, Any, Any], containers: Containers, name:
                 task.cancel()
             await asyncio.gather(outgoing, incoming, return_exceptions=True)
             if not outgoing.done() or outgoing.cancelled() or outgoing.exception():
-                await _end(program)
+                with suppress(TerraError):  # why it comes to this is on its way
+                    await _end(program)
     code = await program.code()
     await socket.send_data(json.dumps({"exit": code}), mode="text")
 

@@ -15,6 +15,7 @@ from docker.errors import ImageNotFound, NotFound
 from terra_core.config.values import ImageReference
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.system.progress import Event, Report, silent
+from terra_core.system.undo import Undo
 from terra_orbit.agent.engine import PROBE, Engine, explained
 from terra_orbit.agent.rendering import (
     LABEL_AGENT,
@@ -193,10 +194,9 @@ class Images:
             made = self._engine.client.create_container_from_config(  # type: ignore[no-untyped-call]  # see find
                 {"Image": image, "Cmd": ["probe"], "Labels": labels, "HostConfig": {"NetworkMode": "none"}}
             )
-            try:
+            with Undo() as undo:
+                undo.callback(self._engine.client.remove_container, made["Id"], force=True)
                 yield str(made["Id"])
-            finally:
-                self._engine.client.remove_container(made["Id"], force=True)
 
     def _kind(self, engine_id: str, path: str, depth: int = 8) -> tuple[Kind, str]:
         target = path

@@ -13,6 +13,7 @@ from terra_core.config.values import ImageReference
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo, undoing
 from terra_orbit import API_PORT
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.convergence import STOP_SECONDS
@@ -49,13 +50,10 @@ class Moves:
             _check_name(reference)
             self._containers.running(name)
             self._containers.checkpoints.require(name, _WITHOUT)
-            try:
+            with Undo() as undo:
+                undo.callback(self._resume_whatever_happens, record)
                 self._take_memory(record, report)
-                stored = self._commit(record, reference, report, live=True)
-            finally:
-                with uninterrupted():
-                    self._resume(record)
-            return stored
+                return self._commit(record, reference, report, live=True)
 
     def push(self, name: str, reference: ImageReference, report: Report) -> dict[str, Any]:
         """Store a container as :meth:`checkpoint` does, and give the image to its registry."""
@@ -98,8 +96,8 @@ class Moves:
                 containers.convergence.bring(evolve(record, state=State.STOPPED), stop_seconds=STOP_SECONDS)
                 self._commit(record, asked.ref, report, live=asked.live)
                 containers.images.push(asked.ref, report)
-            except BaseException:
-                with uninterrupted():
+            except BaseException as error:
+                with undoing(error), uninterrupted():
                     self._go_on(record)
                 raise
             return self._hand_over(record, target, asked, report)
@@ -179,6 +177,10 @@ class Moves:
             containers.connections.detach(record)
         containers.checkpoints.take(engine_id)
 
+    def _resume_whatever_happens(self, record: Record) -> None:
+        with uninterrupted():
+            self._resume(record)
+
     def _resume(self, record: Record) -> None:
         convergence = self._containers.convergence
         try:
@@ -201,13 +203,12 @@ class Moves:
     def _store_live(self, engine_id: str, reference: ImageReference, document: Mapping[str, Any]) -> str:
         images, checkpoints = self._containers.images, self._containers.checkpoints
         files = images.commit(engine_id, None, document)
-        try:
+        with Undo() as undo:
+            undo.callback(images.remove, files)
             image = images.find(files)
             if image is None:
                 raise TerraError(f"{reference}: the engine lost the file system that it has just stored")
             return checkpoints.add(image, engine_id, str(reference))
-        finally:
-            images.remove(files)
 
 
 def _restores(operation: Mapping[str, Any], reference: str) -> bool:

@@ -14,7 +14,7 @@ import termios
 import threading
 import tty
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from terra_core.client import Client, error_of, tls_context
 from terra_core.errors import TerraError
+from terra_core.system.undo import Undo
 from terra_orbit.frames import ERROR, Frames
 
 _CHUNK = 65536
@@ -53,7 +54,7 @@ class Session:
 
     async def _run(self, wanted: Mapping[str, Any]) -> int:
         columns, rows = shutil.get_terminal_size()
-        with ExitStack() as stack:
+        with Undo() as stack:
             connection = await self._connected()
             try:
                 await connection.send(json.dumps({**wanted, "rows": rows, "columns": columns}))

@@ -1,0 +1,104 @@
+"""Undoing what was begun, so that what fails in it never takes the place of what had failed before.
+
+Whoever undoes with :class:`Undo`, :func:`undoing` or :func:`first_kept` need not think of it: the first error goes on its way,
+and what could not be undone is a note of it (:meth:`BaseException.add_note`), which Terra's errors show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import wraps
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+
+_Leave = Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], bool | None]
+
+
+class Undo(ExitStack):
+    """What has to be undone, the last first.
+
+    As :class:`contextlib.ExitStack`, but an error that comes of undoing is raised only when there was none before it.
+    """
+
+    def enter_context(self, cm: AbstractContextManager[T, Any]) -> T:
+        """Enter a context, which is left with the rest."""
+        entered = cm.__enter__()
+        super().push(first_kept(cm.__exit__))
+        return entered
+
+    def push(self, exit: Any) -> Any:  # noqa: A002  # ExitStack's own name
+        """Register a function with the signature of ``__exit__``, or an object that has one and was entered elsewhere."""
+        super().push(first_kept(getattr(exit, "__exit__", exit)))
+        return exit
+
+    def callback(self, callback: Callable[P, R], /, *args: P.args, **kwds: P.kwargs) -> Callable[P, R]:
+        """Register a call."""
+
+        def call(*_: object) -> None:
+            callback(*args, **kwds)
+
+        super().push(first_kept(call))
+        return callback
+
+    def unwind(self, failure: Sequence[object]) -> None:
+        """Undo all of it, in the ``__exit__`` of an object that holds this.
+
+        :param failure: the arguments of that ``__exit__``.
+        """
+        error = next((one for one in failure if isinstance(one, BaseException)), None)
+        self.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+
+
+@contextmanager
+def undoing(error: BaseException) -> Iterator[None]:
+    """Undo something in an ``except`` clause that raises ``error`` again; what fails in it is a note of that."""
+    try:
+        yield
+    except Exception as later:
+        _note(error, later)
+
+
+def first_kept(leave: Callable[P, R]) -> Callable[P, R | None]:
+    """Make an ``__exit__``, or any function whose last arguments are its three, keep the error that it is called with.
+
+    Another error that it raises of its own accord (``raise ... from``, as a context does that explains the errors within it) is
+    still raised.
+    """
+
+    @wraps(leave)
+    def left(*args: P.args, **kwds: P.kwargs) -> R | None:
+        error = args[-2] if len(args) > 1 else None
+        try:
+            return leave(*args, **kwds)
+        except Exception as later:
+            if not isinstance(error, BaseException) or later is error or _explains(later, error):
+                raise
+            _note(error, later)
+            return None
+
+    return left
+
+
+def _explains(later: BaseException, error: BaseException) -> bool:
+    """Whether ``later`` was raised to stand for ``error``, and did not merely happen while that was on its way."""
+    seen: set[int] = set()
+    here: BaseException | None = later
+    while here is not None and id(here) not in seen:
+        seen.add(id(here))
+        meant = here.__cause__ is not None or here.__suppress_context__
+        above = here.__cause__ or here.__context__
+        if above is error:
+            return meant
+        here = above
+    return False
+
+
+def _note(error: BaseException, later: BaseException) -> None:
+    text = f"and what was begun is not wholly undone: {later}"
+    if text not in getattr(error, "__notes__", ()):
+        error.add_note(text)
