@@ -13,8 +13,8 @@ PLACES = (ROOT / "terra_core", ROOT / "lab", ROOT / "iso", *ROOT.glob("plugins/*
 SOURCES = sorted(path for place in PLACES if place.name != "tests" for path in place.rglob("*.py"))
 HARMLESS = frozenset(
     {
-        "append", "cancel", "cancelled", "close", "discard", "done", "end", "exception", "gather", "items", "join", "leave", "reset",
-        "restore", "set", "shutdown", "signal", "tcsetattr", "tuple", "values",
+        "append", "cancel", "cancelled", "close", "discard", "done", "end", "exception", "gather", "items", "join", "leave",
+        "reset", "restore", "set", "shutdown", "signal", "tcsetattr", "tuple", "values",
     }
 )  # fmt: skip
 """What a ``finally`` clause may call: it ends, closes or notes something, and fails for nothing outside of this process."""

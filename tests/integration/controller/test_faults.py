@@ -344,7 +344,8 @@ def test_a_full_disk_fails_one_machine_and_no_other(ground: Ground, small: str, 
         ground.site.start_controller()
         ground.provision(small, "cm-02", OTHER)
         failed = ground.terra("provision", ground.node(big), accept=(1,))
-        assert "not all could be written to it" in failed.stderr.decode()
+        told = failed.stderr.decode().rpartition("Error: ")[2]
+        assert told.startswith(f"{store / 'cm-01/0.lun'}: the disk that it is on is full\n")
         assert "Traceback" not in failed.stderr.decode()
         assert [(node["hostname"], node["state"], node["problem"]) for node in ground.nodes()] == [("cm-02", "ready", "")]
         assert sorted(path.name for path in store.iterdir()) == ["cm-02"]
