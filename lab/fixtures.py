@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Iterator, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from lab.isolation import Isolation, isolated
 from lab.leaks import Leaks, difference, snapshot
 from terra_core.errors import TerraError
 from terra_core.system.process import run
+from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 
 _STARTS = frozenset({
@@ -114,7 +115,7 @@ def _nothing_left_at_all(request: pytest.FixtureRequest, tmp_path_factory: pytes
     if not any(_below(request.config, item.path, _REAL) for item in request.session.items):
         yield
         return
-    with ExitStack() as resources:
+    with Undo() as resources:
         with _guard.lifted():  # the first test of the run may be a unit test
             resources.enter_context(isolated([tmp_path_factory.getbasetemp()]))
         before = snapshot()
