@@ -1,0 +1,48 @@
+"""In which order the modules of a test run come: the longest first, so that no worker is left alone with one at the end.
+
+A pytest plugin, named by the ``conftest.py`` at the top of the repository. It goes with pytest-xdist's ``--dist loadfile``,
+which gives a worker the next module when it has little left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+_USUAL = 10
+SECONDS = {
+    "test_faults.py": 130,
+    "test_orbit_containers.py": 120,
+    "test_docker_vab.py": 100,
+    "test_create.py": 100,
+    "test_create_checks.py": 90,
+    "test_orbit_leaks.py": 73,
+    "test_real_images.py": 60,
+    "test_provision.py": 60,
+    "test_orbit_supervision.py": 60,
+    "test_unpack.py": 60,
+    "test_orbit_faults.py": 50,
+    "test_install_killed.py": 50,
+    "test_docker_lies.py": 45,
+    "test_install_refusals.py": 40,
+    "test_install_disks.py": 40,
+    "test_install_layouts.py": 33,
+    "test_netboot.py": 300,
+    "test_install.py": 200,
+    "test_iso.py": 600,
+    "test_iso_install.py": 900,
+}
+"""What modules take on two cores, in seconds, where that is well above the usual; ``make test`` prints the slowest tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules in order; a module's tests stay together, and in their order."""
+    rank = {path: at for at, path in enumerate(longest_first(item.path for item in items))}
+    items.sort(key=lambda item: rank[item.path])
+
+
+def longest_first(modules: Iterable[Path]) -> list[Path]:
+    """Modules in the order in which they are to begin, which is the same in every worker."""
+    return sorted(set(modules), key=lambda path: (-SECONDS.get(path.name, _USUAL), path))
