@@ -219,8 +219,8 @@ def test_a_file_is_exported_once(session: Session, control: Control) -> None:
 def test_a_target_is_not_left_half_made(session: Session, control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = Control.ask
 
-    def then_ctrl_c(self: Control, *words: str, accept: Collection[int] = (0,)) -> Completed:
-        done = ask(self, *words, accept=accept)
+    def then_ctrl_c(self: Control, *words: str, accept: Collection[int] = (0,), seconds: float = 60) -> Completed:
+        done = ask(self, *words, accept=accept, seconds=seconds)
         if "logicalunit" in words:
             raise KeyboardInterrupt
         return done
