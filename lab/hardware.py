@@ -81,11 +81,13 @@ class Hardware:
     :param mac: the address of its network interface, with colons.
     :param firmware: what it starts with.
     :param memory: in MB.
+    :param network_first: let it try the network before its disks.
     """
 
     mac: str
     firmware: Firmware
     memory: int
+    network_first: bool = False
 
     def arguments(
         self, *, tap: str, serial: Path, directory: Path, disks: Sequence[HardDisk] = (), medium: Medium | None = None
@@ -95,16 +97,16 @@ class Hardware:
         :param tap: the device that its interface is plugged into.
         :param serial: the file for its serial console.
         :param directory: where its monitor's socket and its firmware's variables are kept.
-        :param disks: it boots from the first one that it can, and from the network when there is none.
+        :param disks: it boots from the first one that it can, and from the network first when there is none or it is told to.
         :param medium: what it boots from where no disk can be.
         :raises TerraError: when the firmware is not installed.
         """
         accelerator = os.environ.get("ACCEL", "tcg")
         # QEMU's default is iPXE, which a BIOS needs; UEFI has a network boot of its own, as a real machine does.
-        own = bool(disks or medium)
+        own = bool(disks or medium) and not self.network_first
         bios = self.firmware is Firmware.BIOS
         rom = ",romfile=" if own or not bios else ""
-        order = "" if own else ",bootindex=1"
+        order = "" if own else f",bootindex={0 if self.network_first else 1}"
         secure = self.firmware is Firmware.SECURE
         ports = (f",bus=ide.{port}" for port in count())
         return [

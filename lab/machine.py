@@ -54,6 +54,7 @@ class Machine:
     :param memory: in MB.
     :param disks: its disks.
     :param medium: an installation medium.
+    :param network_first: let it try the network before its disks.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class Machine:
         memory: int = 1024,
         disks: Sequence[HardDisk] = (),
         medium: Medium | None = None,
+        network_first: bool = False,
     ) -> None:
         self.serial = serial.resolve()
-        self.hardware = Hardware(mac=mac, firmware=Firmware(firmware), memory=memory)
+        self.hardware = Hardware(mac=mac, firmware=Firmware(firmware), memory=memory, network_first=network_first)
         self._network = network
         self._disks = tuple(disks)
         self._medium = medium
