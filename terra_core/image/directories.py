@@ -18,8 +18,10 @@ from terra_core.image.openat import DIRECTORY, Resolve, open_below
 Identity = tuple[int, int]
 """Device and inode number."""
 
+IMPLIED_MODE = 0o755
+"""Of a directory that no entry describes."""
+
 _KEPT_OPEN = 128
-_IMPLIED_MODE = 0o755
 _BOUNDS = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
 _NO_WAY = {
     errno.ENOTDIR: "a file stands where its directory has to be",
@@ -161,14 +163,14 @@ class Directories:
             name = missing.pop()
             self._tally.count_entry()
             try:
-                os.mkdir(name, _IMPLIED_MODE, dir_fd=above.fd)
+                os.mkdir(name, IMPLIED_MODE, dir_fd=above.fd)
             except FileExistsError:
                 raise ImageError(f"its directory is reached through {shown(name)!r}, a link that leads nowhere") from None
             above.changed = True
             fd = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=above.fd)
             try:
                 os.fchown(fd, 0, 0)
-                os.fchmod(fd, _IMPLIED_MODE)
+                os.fchmod(fd, IMPLIED_MODE)
             except BaseException:
                 os.close(fd)
                 raise

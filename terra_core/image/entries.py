@@ -88,7 +88,8 @@ class EntryWriter:
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
             self._directories.forget()
             directory = self._directories.open(path)
-        remove(directory.fd, name)
+        if not remove(directory.fd, name):
+            raise ImageError("what it replaces is a mount point, or holds one")
         return directory
 
     def _root(self, entry: Entry) -> None:

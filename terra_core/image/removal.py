@@ -9,8 +9,9 @@ from enum import Enum, auto
 
 from attrs import define
 
-from terra_core.image.directories import Identity
+from terra_core.image.directories import IMPLIED_MODE, Identity
 from terra_core.image.faults import ImageError
+from terra_core.image.metadata import clear_xattrs
 from terra_core.image.openat import DIRECTORY
 
 
@@ -36,6 +37,7 @@ class _Level:
     names: list[bytes]
     stays: bool
     changed: bool = False
+    held: bool = False
 
 
 def remove(directory: int, name: bytes, keep: Keep | None = None) -> bool:
@@ -44,7 +46,7 @@ def remove(directory: int, name: bytes, keep: Keep | None = None) -> bool:
     :param directory: the descriptor of the directory that holds it.
     :param name: what to remove; need not exist.
     :param keep: what stays; nothing when left out. Not asked about ``name`` itself.
-    :returns: whether it is gone.
+    :returns: whether it is gone. A mount point stays, empty, and the directories above it: root's, with mode 0755.
     """
     try:
         os.unlink(name, dir_fd=directory)
@@ -56,11 +58,14 @@ def remove(directory: int, name: bytes, keep: Keep | None = None) -> bool:
         return True
     fd = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
     try:
-        if empty(fd, keep):
+        level = _emptied(fd, keep)
+        if level.stays:
+            return False
+        if level.held or not _rmdir(name, directory):
+            _make_anew(fd)
             return False
     finally:
         os.close(fd)
-    _rmdir(name, directory)
     return True
 
 
@@ -71,6 +76,11 @@ def empty(directory: int, keep: Keep | None = None) -> bool:
     :param keep: what stays; nothing when left out.
     :returns: whether anything stayed.
     """
+    level = _emptied(directory, keep)
+    return level.stays or level.held
+
+
+def _emptied(directory: int, keep: Keep | None) -> _Level:
     fd = os.dup(directory)
     try:
         levels = [_enter(fd, b"", stays=False)]
@@ -85,7 +95,7 @@ def empty(directory: int, keep: Keep | None = None) -> bool:
                 continue
             levels.pop()
             if not levels:
-                return level.stays
+                return level
             up = _leave(fd, level, levels[-1])
             os.close(fd)
             fd = up
@@ -141,8 +151,10 @@ def _leave(fd: int, level: _Level, above: _Level) -> int:
             raise ImageError("a directory was moved by somebody else while it was removed")
         if level.stays:
             above.stays = True
+        elif level.held or not _rmdir(level.name, up):
+            _make_anew(fd)
+            above.held = True
         else:
-            _rmdir(level.name, up)
             above.changed = True
     except BaseException:
         os.close(up)
@@ -150,10 +162,19 @@ def _leave(fd: int, level: _Level, above: _Level) -> int:
     return up
 
 
-def _rmdir(name: bytes, directory: int) -> None:
+def _rmdir(name: bytes, directory: int) -> bool:
+    """Remove an empty directory; says whether that was possible, which it is not for a mount point."""
     try:
         os.rmdir(name, dir_fd=directory)
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise ImageError("what it replaces or removes is a mount point") from error
+            return False
         raise
+    return True
+
+
+def _make_anew(directory: int) -> None:
+    """Give a directory that should be gone the metadata of one that is only implied."""
+    os.fchown(directory, 0, 0)
+    os.fchmod(directory, IMPLIED_MODE)
+    clear_xattrs(directory)
