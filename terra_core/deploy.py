@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from terra_core.config.node import DiskGroup, Node
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import CommandError, ConfigError, InterruptedWork, TerraError
+from terra_core.fitness import BOOT, Fit, fit_of_root
 from terra_core.hookspecs import Mount, PreparedGroup
 from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
+from terra_core.image.faults import shown
 from terra_core.image.room import room_in
 from terra_core.image.source import ImageSource
 from terra_core.plugins import Filled, Plugins
@@ -29,9 +31,9 @@ from terra_core.system.reading import lines_of, salvaged
 from terra_core.system.undo import Undo
 from terra_core.uniqueness import make_unique
 
-_KERNEL = re.compile(r"vmlinuz-([A-Za-z0-9.+~_-]+)")
-_RELEASE_CANDIDATE = re.compile(r"[-~]rc\Z")
 _KERNEL_LIMIT = 256 * 1024 * 1024
+_FILE_LIMIT = 16 * 1024 * 1024
+_SHOWN = 8
 _SYNC_SECONDS = 3600
 _INITRD_LIMIT = 2048 * 1024 * 1024
 
@@ -68,6 +70,11 @@ class _Group:
     group: DiskGroup
     filesystem: Filled
     prepared: PreparedGroup
+
+    def moved(self, places: Mapping[str, str]) -> _Group:
+        """The same group, mounted where links of the image lead."""
+        mounts = tuple(evolve(mount, path=places.get(mount.path, mount.path)) for mount in self.prepared.mounts)
+        return evolve(self, prepared=evolve(self.prepared, mounts=mounts))
 
 
 @frozen(kw_only=True)
@@ -111,6 +118,7 @@ def deploy(
     plugins: Plugins,
     session: Session,
     work: Path,
+    fit: Fit | None = None,
     finish: Callable[[Standing], None] | None = None,
 ) -> Deployed:
     """Lay an image down on the disks of a machine.
@@ -121,13 +129,14 @@ def deploy(
     :param image: opens the image when the disks are ready.
     :param disks: block devices or image files by the label of their group, in the order of the group's disks.
     :param work: an empty directory for mounts and for the copies of kernel and initrd; the caller removes it.
+    :param fit: how the machine starts from the image, where that was looked at before; looked at in the root when left out.
     :param finish: does what is left to do when all of it is on the disks, before it is unmounted.
     :raises TerraError: naming the step, the device or the entry.
     """
     root = work / "root"
     root.mkdir()
     with _naming_a_full_disk(disks), private_mounts(), Undo() as stack:
-        groups = _prepare(node, disks, stack, plugins, session, work)
+        groups = [one.moved(fit.places if fit else {}) for one in _prepare(node, disks, stack, plugins, session, work)]
         mounts = _ordered([mount for one in groups for mount in one.prepared.mounts])
         for mount in mounts:
             place = root / mount.path.lstrip("/")
@@ -137,17 +146,16 @@ def deploy(
             applied = apply_layers(source, root, report=session.report, spared=room.name)
         session.report(Event("identity", f"write the identity of {node.hostname}"))
         with ContainedRoot(root) as inside:
-            _write_identity(inside, node.hostname, mounts)
-            for text in make_unique(inside):
+            for text in (*_write_identity(inside, node.hostname, mounts), *make_unique(inside)):
                 session.report(Event("identity", text))
-            names = _newest_kernel(inside)
+            boots = fit or fit_of_root(inside, whole=finish is not None)
             standing = Standing(
                 root=root,
                 inside=inside,
                 mounts=tuple(mounts),
-                kernel=names[0],
-                initrd=names[1],
-                kernel_arguments=("boot=terra", *(argument for one in groups for argument in one.prepared.kernel_arguments)),
+                kernel=boots.kernel,
+                initrd=boots.initrd,
+                kernel_arguments=(f"boot={BOOT}", *(argument for one in groups for argument in one.prepared.kernel_arguments)),
                 groups=tuple(groups),
                 session=session,
             )
@@ -234,21 +242,20 @@ def render_fstab(mounts: Sequence[Mount]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[Mount]) -> None:
-    hosts = inside.read("etc/hosts", limit=1024 * 1024) or b""
+def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[Mount]) -> Iterator[str]:
+    """Write what makes the machine itself; gives what of the image had to go for that, a line each."""
+    hosts = inside.read_small("etc/hosts", limit=_FILE_LIMIT)
+    found = inside.look("etc/hosts")
+    if found is not None and (not stat.S_ISREG(found.st_mode) or len(hosts) < found.st_size):
+        yield "warning: /etc/hosts of the image is no file that can be kept: it is replaced"
+    dropped = [line.split()[:2] for line in inside.read_small("etc/fstab", limit=_FILE_LIMIT).splitlines()]
+    entries = [b" at ".join(words) for words in dropped if words and not words[0].startswith(b"#")]
+    if entries:
+        more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+        yield f"warning: /etc/fstab of the image is replaced, which had {', '.join(map(shown, entries[:_SHOWN]))}{more}"
     inside.write("etc/hostname", f"{hostname}\n".encode(), mode=0o644)
     inside.write("etc/hosts", render_hosts(salvaged(hosts), hostname).encode(), mode=0o644)
     inside.write("etc/fstab", render_fstab(mounts).encode(), mode=0o644)
-
-
-def _newest_kernel(inside: ContainedRoot) -> tuple[str, str]:
-    """The paths of the newest kernel that has an initial RAM disk, and of that; empty when there is none."""
-    names = inside.names("boot")
-    versions = sorted((found[1] for name in names if (found := _KERNEL.fullmatch(name))), key=_version_key, reverse=True)
-    for version in versions:
-        if f"initrd.img-{version}" in names:
-            return f"boot/vmlinuz-{version}", f"boot/initrd.img-{version}"
-    return "", ""
 
 
 def _copy_kernel(standing: Standing, work: Path) -> tuple[Path | None, Path | None]:
@@ -259,7 +266,3 @@ def _copy_kernel(standing: Standing, work: Path) -> tuple[Path | None, Path | No
     standing.inside.copy_out(standing.initrd, initrd, limit=_INITRD_LIMIT)
     return kernel, initrd
 
-
-def _version_key(version: str) -> list[tuple[int, int, str]]:
-    parts = [part for part in re.split(r"(\d+)", version) if part]
-    return [(1, int(part), "") if part.isdigit() else (-1 if _RELEASE_CANDIDATE.match(part) else 0, 0, part) for part in parts]

@@ -27,6 +27,7 @@ from terra_core.controller.store import Record, SetAside, State, Store
 from terra_core.controller.troubles import Troubles
 from terra_core.deploy import Deployed, deploy, filesystem_of
 from terra_core.errors import InterruptedWork, TerraError
+from terra_core.fitness import Fit, Surveys, fit
 from terra_core.hookspecs import BootNetwork, NodeBoot, Target, TargetRequest
 from terra_core.image.apply import apply_layers
 from terra_core.image.source import ImageSource
@@ -78,6 +79,7 @@ class Machines:
         self._store = services.store
         self._images = threading.Lock()  # held while one is dropped, and no longer
         self._pulling: Counter[str] = Counter()  # images that must not be dropped, beside those of machines
+        self._surveys = Surveys()
         self._boot_service = threading.Lock()
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
@@ -124,13 +126,14 @@ class Machines:
             work = stack.enter_context(self._workspace(hostname))
             report(Event("pull", f"pull {record.node.image}"))
             with self._pulled(record.node.image, record.node.trust, session) as image:
+                fit = self._fit(record, image, session)
                 record = self._store.save(evolve(record, digest=str(image.digest), targets=self._plan(record)))
                 for target in record.targets:
                     offer: AbstractContextManager[object] = services.role("storage").call(
                         "provision_target", AbstractContextManager, target=target, session=session
                     )
                     stack.enter_context(offer)
-                deployed = self._lay_down(record, image, work, session)
+                deployed = self._lay_down(record, image, fit, work, session)
             arguments = tuple(argument for target in record.targets for argument in target.kernel_arguments)
             record = evolve(record, kernel_arguments=(*deployed.kernel_arguments, *arguments))
             boot = evolve(record.boot, kernel=deployed.kernel, initrd=deployed.initrd)
@@ -227,11 +230,21 @@ class Machines:
         self.start_boot(session)
         return {"image": str(reference), "digest": str(image.digest), "files": sorted(files)}
 
-    def _lay_down(self, record: Record, image: ImageSource, work: Path, session: Session) -> Deployed:
+    def _fit(self, record: Record, image: ImageSource, session: Session) -> Fit:
+        """Look at the image before anything is made for the machine; what a user should know is told."""
+        session.report(Event("check", f"look at what {record.node.image} has"))
+        found = fit(self._surveys.of(image), record.node, source="node.toml", boot_loader=False, own_kernel=False)
+        for note in found.notes:
+            session.report(Event("check", note))
+        return found
+
+    def _lay_down(self, record: Record, image: ImageSource, fit: Fit, work: Path, session: Session) -> Deployed:
         disks = {target.label: [Path(lun.path) for lun in target.luns] for target in record.targets}
         of_node = evolve(session, source="node.toml", tables=record.tables)
         plugins = self._services.plugins
-        return deploy(record.node, lambda _: nullcontext(image), disks, plugins=plugins, session=of_node, work=work)
+        return deploy(
+            record.node, lambda _: nullcontext(image), disks, plugins=plugins, session=of_node, work=work, fit=fit
+        )
 
     def _plan(self, record: Record) -> tuple[Target, ...]:
         services, targets, first_lun = self._services, [], 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from attrs import define, frozen
@@ -139,7 +139,7 @@ def _apply_layer(layer: _Layer, directories: Directories, record: LayerRecord | 
             except ImageError:
                 # A blob that is not what was asked for explains whatever its content led to.
                 reader, layer.reader = layer.reader, None
-                _read_on(blob, progress)
+                read_on(blob, progress.tell)
                 layer.reader = reader
                 raise
     except (ImageError, OSError) as error:
@@ -168,15 +168,18 @@ def _write_layer(layer: _Layer, blob: Blob, directories: Directories, record: La
             writer.write(entry)
             progress.tell()
     layer.reader = None
-    _read_on(blob, progress)
+    read_on(blob, progress.tell)
     if hasher.hexdigest() != layer.diff_id.encoded:
         found = f"{layer.diff_id.algorithm}:{hasher.hexdigest()}"
         raise ImageError(f"uncompressed it has the digest {found}, where the configuration says {layer.diff_id}")
 
 
-def _read_on(blob: Blob, progress: _Progress) -> None:
-    """Read what is left of a blob, within reason, for its end to be verified."""
+def read_on(blob: Blob, tell: Callable[[], None] = lambda: None) -> None:
+    """Read what is left of a blob, within reason, for its end to be verified.
+
+    :param tell: called now and then meanwhile.
+    """
     left = _MOST_READ_ON
     while left > 0 and (piece := blob.read(_READ_ON_AT_ONCE)):
         left -= len(piece)
-        progress.tell()
+        tell()

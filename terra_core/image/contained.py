@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -125,6 +126,28 @@ class ContainedRoot:
         if found is None or not stat.S_ISREG(found.st_mode) or found.st_size > limit:
             return b""
         return self.read(path, limit=limit) or b""
+
+    def file_at(self, path: str) -> str:
+        """The path of the regular file at ``path`` without any link in it; empty when there is none."""
+        seen = self._seen(path, follow=True)
+        if seen is None:
+            return ""
+        try:
+            if not stat.S_ISREG(os.fstat(seen).st_mode):
+                return ""
+            place, root = (Path(f"/proc/self/fd/{descriptor}").readlink() for descriptor in (seen, self._root))
+            return str(place.relative_to(root))
+        finally:
+            os.close(seen)
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """The content of a regular file, piece by piece.
+
+        :raises TerraError: when it cannot be read.
+        """
+        with self._open(path, sys.maxsize) as file:
+            while piece := file.read(1024 * 1024):
+                yield piece
 
     def _seen(self, path: str, *, follow: bool) -> int | None:
         flags = os.O_PATH if follow else os.O_PATH | os.O_NOFOLLOW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,14 +90,16 @@ def subvolume_of(options: Sequence[str]) -> str:
 
 
 def write_resolution(inside: ContainedRoot, gateway: Address) -> None:
-    """resolv.conf(5) with the gateway as name server, unless the image has one of its own: a name server, or a link."""
-    if "resolv.conf" in inside.names("etc"):
-        present = inside.read("etc/resolv.conf", limit=_RESOLV_CONF_LIMIT)
-        if present is None or any(line.split()[:1] == [b"nameserver"] for line in present.split(b"\n")):
-            return
-        content = present if present.endswith(b"\n") or not present else present + b"\n"
-    else:
-        content = b""
+    """resolv.conf(5) with the gateway as name server, unless the image has something of its own there: a name server, a link,
+    or whatever else is no regular file."""
+    found = inside.look("etc/resolv.conf", follow=False)
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        return
+    present = inside.read_small("etc/resolv.conf", limit=_RESOLV_CONF_LIMIT)
+    named = any(line.split()[:1] == [b"nameserver"] for line in present.splitlines())
+    if named or (found is not None and len(present) < found.st_size):
+        return
+    content = present if present.endswith(b"\n") or not present else present + b"\n"
     inside.write("etc/resolv.conf", content + f"nameserver {gateway}\n".encode(), mode=0o644)
 
 

@@ -1,8 +1,14 @@
-"""The image of an installation: looked up before anything is written, and fetched onto the very disks that it is for."""
+"""The image of an installation: looked up and looked at before anything is written.
+
+Looking at it takes all of its layers. They are kept for the installation where this machine has room for them; where it has
+none, they are fetched once, onto the very disks that the image is for. See docs/decisions/0023.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -13,6 +19,12 @@ from terra_core.config.values import ImageReference, pinned
 from terra_core.image.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.registry import Registry
+from terra_core.system.workspace import roomy, workspace
+
+_PREFIX = "terra-image-"
+_YOUNG_SECONDS = 60
+_SPARE_BYTES = 64 << 20
+"""What is left to others of a file system that an image is kept on."""
 
 
 @frozen(kw_only=True)
@@ -44,3 +56,14 @@ def look_up(node: Node, plugins: Plugins, session: Session) -> FoundImage:
     )
     known = registry.inspect(node.image)
     return FoundImage(reference=pinned(node.image, str(known.named)), bytes=known.size, registry=registry)
+
+
+@contextmanager
+def kept(image: FoundImage) -> Iterator[ImageSource | None]:
+    """Fetch an image to where large work goes, as long as the block lasts; nothing where there is no room for it."""
+    found = os.statvfs(roomy())
+    if found.f_bavail * found.f_frsize < image.bytes + _SPARE_BYTES:
+        yield None
+        return
+    with workspace(_PREFIX, grace=_YOUNG_SECONDS) as work, image.open(work / "layout") as source:
+        yield source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -14,12 +14,15 @@ from terra_core.config.loader import Document
 from terra_core.config.node import Node
 from terra_core.config.session import Session
 from terra_core.config.values import Address
-from terra_core.deploy import deploy, filesystem_of
-from terra_core.errors import TerraError
+from terra_core.deploy import OpenImage, deploy, filesystem_of
+from terra_core.errors import ConfigError, TerraError
+from terra_core.fitness import SCRIPT, Fit, fit
+from terra_core.image.source import ImageSource
+from terra_core.image.survey import survey
 from terra_core.install.disks import Made, clear, partition
 from terra_core.install.facts import Device, Missing
 from terra_core.install.finish import Finish
-from terra_core.install.image import FoundImage, look_up
+from terra_core.install.image import kept, look_up
 from terra_core.install.journal import Journal
 from terra_core.install.plan import Plan, crowded, make_plan
 from terra_core.install.probe import examine
@@ -29,9 +32,10 @@ from terra_core.system.disks import Signature
 from terra_core.system.mounts import sweep
 from terra_core.system.progress import Event, Report
 from terra_core.system.waiting import wait_until
-from terra_core.system.workspace import locked
+from terra_core.system.workspace import locked, roomy
 
 _OTHER_SECONDS = 1800
+_UNSEEN = "warning: whether the image can boot shows only when it is laid down"
 
 
 @frozen(kw_only=True)
@@ -42,7 +46,8 @@ class Installation:
     """
 
     plan: Plan
-    _image: FoundImage
+    _open: OpenImage
+    _fit: Fit | None
     _gateway: Address | None
     _plugins: Plugins
     _session: Session
@@ -75,11 +80,12 @@ class Installation:
         work.mkdir()
         deploy(
             plan.node,
-            self._image.open,
+            self._open,
             disks,
             plugins=self._plugins,
             session=self._session,
             work=work,
+            fit=self._fit,
             finish=finish,
         )
 
@@ -103,22 +109,42 @@ def installation(
     check_selection(INSTALLED, node.plugins, document.tables, source=document.source, beside=groups)
     told = evolve(session, source=document.source, tables=document.tables)
     place = session.places.run / "install"
-    with _alone(place, told.report) as work:
+    with _alone(place, told.report) as work, ExitStack() as stack:
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)
         make_plan(node, found, 0, wipe=wipe, begun=_begun(found, journal, node))  # before anything is fetched
         image = look_up(node, plugins, told)
         told.report(Event("plan", f"plan the disks of {node.hostname}"))
         plan = make_plan(node, found, image.bytes, wipe=wipe, begun=_begun(found, journal, node))
+        notes = [*plan.notes, *_checked(plan, plugins, told)]
+        source = stack.enter_context(kept(image))
+        found_fit = _fit(source, plan, told)
+        notes += found_fit.notes if found_fit else [f"{_UNSEEN}: {roomy()} has no room for its {image.bytes // 1024**2} MB"]
         yield Installation(
-            plan=evolve(plan, notes=(*plan.notes, *_checked(plan, plugins, told))),
-            image=image,
+            plan=evolve(plan, notes=tuple(notes)),
+            open=image.open if source is None else lambda _: nullcontext(source),
+            fit=found_fit,
             gateway=gateway,
             plugins=plugins,
             session=told,
             journal=journal,
             work=work,
         )
+
+
+def _fit(source: ImageSource | None, plan: Plan, session: Session) -> Fit | None:
+    if source is None:
+        return None
+    session.report(Event("plan", f"look at what {plan.node.image} has"))
+    boot_loader = plan.firmware is not None
+    seen = survey(source, SCRIPT)
+    try:
+        found = fit(seen, plan.node, source=session.source, boot_loader=boot_loader, own_kernel=boot_loader)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, "nothing was written to any disk"]) from error
+    for note in found.notes:
+        session.report(Event("plan", note))
+    return found
 
 
 def _begun(found: Mapping[str, Device | Missing], journal: Journal, node: Node) -> dict[str, tuple[Signature, ...]]:

@@ -95,6 +95,26 @@ def test_host_keys_of_the_image_are_no_machines_where_it_makes_its_own(ground: G
     assert {path.name for path in ground.root("etc/ssh").iterdir()} == {"sshd_config"}
 
 
+def test_what_of_the_image_is_replaced_is_said(ground: Ground) -> None:
+    fstab = b"# a comment\nUUID=1 / ext4 defaults 0 1\n\ntmpfs /tmp tmpfs size=1G 0 0\n"
+    ground.deploy(folder(b"etc"), file(b"etc/fstab", fstab), Item(name=b"etc/hosts", type=b"6"))
+    said = [event.text for event in ground.events if event.step == "identity"]
+    assert "warning: /etc/fstab of the image is replaced, which had UUID=1 at /, tmpfs at /tmp" in said
+    assert "warning: /etc/hosts of the image is no file that can be kept: it is replaced" in said
+    assert "127.0.1.1 cm-01" in ground.root("etc/hosts").read_text()
+
+
+@pytest.mark.parametrize("path", ["etc/hosts", "etc/fstab", "etc/machine-id", "etc/hostname"])
+@pytest.mark.parametrize("kind", [b"1", b"2", b"3", b"4", b"6"])
+def test_whatever_stands_where_a_file_is_written_is_replaced_and_not_opened(ground: Ground, path: str, kind: bytes) -> None:
+    there = Item(name=path.encode(), type=kind, target=b"etc/other" if kind == b"1" else b"/dev/zero", device=(7, 9999))
+    ground.deploy(folder(b"etc"), file(b"etc/other", b"kept"), there)
+    assert ground.root(path).is_file()
+    assert not ground.root(path).is_symlink()
+    assert ground.root("etc/other").read_bytes() == b"kept"
+    assert not Path("/sys/block/loop9999").exists()
+
+
 def test_an_image_without_etc_gets_it(ground: Ground) -> None:
     ground.deploy(folder(b"usr"))
     assert {path.name for path in ground.root("etc").iterdir()} == {"hostname", "hosts", "machine-id", "fstab"}

@@ -15,7 +15,8 @@ MENU = "boot/grub/grub.cfg"
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SUBVOLUME = re.compile(r"(?:[A-Za-z0-9@_][A-Za-z0-9@._-]{0,63}(?:/(?!\Z)|\Z)){1,8}")
-_PATH = re.compile(r"boot/[A-Za-z0-9.+~_-]+")
+_NAME = r"[A-Za-z0-9_+~][A-Za-z0-9.+~_-]*"
+_PATH = re.compile(rf"(?:(?:usr/)?boot/(?:{_NAME}/)*|(?:usr/)?lib/modules/{_NAME}/)?{_NAME}")
 _SPEED = 115200
 
 _START = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from terra_core.install.finish import subvolume_of, write_resolution
 from terra_core.install.journal import Journal
 from terra_core.install.steps import Stopwatch
 from terra_core.system.progress import Event
+from tests.unit.image.making import make_special
 from tests.unit.install.making import disk
 
 
@@ -79,6 +81,23 @@ def test_a_link_to_what_a_resolver_writes_is_left(tmp_path: Path) -> None:
     with ContainedRoot(tmp_path) as inside:
         write_resolution(inside, parse_address("10.0.10.1"))
     assert place.is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["block", "character", "fifo", "socket", "directory", "enormous"])
+def test_what_is_no_such_file_is_left(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "etc/resolv.conf"
+    place.parent.mkdir()
+    if kind == "directory":
+        place.mkdir()
+    elif kind == "enormous":
+        place.touch()
+        os.truncate(place, 1 << 40)
+    else:
+        make_special(place, kind)
+    before = place.lstat()
+    with ContainedRoot(tmp_path) as inside:
+        write_resolution(inside, parse_address("10.0.10.1"))
+    assert (place.lstat().st_mode, place.lstat().st_size) == (before.st_mode, before.st_size)
 
 
 def test_the_subvolume_of_the_root() -> None:

@@ -1,0 +1,224 @@
+"""Whether a machine can start from an image, looked at before anything is written: its kernel, and every place that is mounted
+or written over."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+
+from attrs import Factory, frozen
+
+from terra_core.config.loader import config_error
+from terra_core.config.node import Node, is_needed_first
+from terra_core.config.structure import Problem
+from terra_core.errors import TerraError
+from terra_core.image.contained import ContainedRoot
+from terra_core.image.kernels import find_kernels
+from terra_core.image.merged import Link, MergedTree, Place
+from terra_core.image.ramdisk import UnreadableError, holds
+from terra_core.image.source import ImageSource
+from terra_core.image.survey import Survey, survey
+
+BOOT = "terra"
+"""The word after ``boot=`` on the kernel line: the initial RAM disk runs its script of that name, which mounts the root."""
+SCRIPT = f"scripts/{BOOT}"
+
+_WRITTEN = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/fstab")
+_READ_BY_THE_BOOT_LOADER = ("boot", "boot/grub")
+_KEPT_SURVEYS = 4
+
+
+@frozen(kw_only=True)
+class Fit:
+    """An image that a machine can start from.
+
+    :param kernel: the path of the kernel that boots, without a leading slash; empty when the image has none.
+    :param initrd: the path of the initial RAM disk that belongs to it.
+    :param places: where each subvolume of node.toml is mounted, by its path there, where links of the image lead elsewhere.
+    :param notes: what a user should know.
+    """
+
+    kernel: str
+    initrd: str
+    places: Mapping[str, str] = Factory(dict)
+    notes: tuple[str, ...] = ()
+
+
+class Surveys:
+    """The surveys of the images that were looked at last; an image is looked at once for many machines."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Survey] = {}
+        self._looking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def of(self, image: ImageSource) -> Survey:
+        """The survey of an image; may be called from several threads.
+
+        :raises TerraError: when the image is broken.
+        """
+        digest = str(image.digest)
+        with self._looking[digest]:
+            found = self._kept.pop(digest, None) or survey(image, SCRIPT)
+            self._kept[digest] = found
+        for former in list(self._kept)[:-_KEPT_SURVEYS]:
+            self._kept.pop(former, None)
+            self._looking.pop(former, None)
+        return found
+
+
+def fit(found: Survey, node: Node, *, source: str, boot_loader: bool, own_kernel: bool) -> Fit:
+    """Say how a machine starts from an image.
+
+    :param found: the image.
+    :param source: node.toml, for messages.
+    :param boot_loader: whether a boot loader that knows no links reads its menu and the kernel from the root.
+    :param own_kernel: whether the image has to have a kernel; without, one without any is booted by another.
+    :raises ConfigError: with everything that stands against it, by the key of node.toml.
+    """
+    places: dict[str, str] = {}
+    problems = [
+        *_kernel_problems(found, own_kernel=own_kernel),
+        *_place_problems(found.tree, node, places),
+        *_written_problems(found.tree),
+        *(_boot_problems(found.tree) if boot_loader else ()),
+    ]
+    if problems:
+        raise config_error(source, problems)
+    chosen = found.kernels.chosen
+    return Fit(
+        kernel=chosen.kernel if chosen else "",
+        initrd=chosen.initrd if chosen else "",
+        places=places,
+        notes=tuple(_notes(found, places)),
+    )
+
+
+def fit_of_root(inside: ContainedRoot, *, whole: bool) -> Fit:
+    """Say how a machine starts from an image that is laid down, where that could not be looked at before.
+
+    :param whole: whether only a kernel counts that can be booted; without, a broken one is named as well.
+    :raises TerraError: when its RAM disk cannot find the root.
+    """
+    kernels = find_kernels(inside)
+    pair = kernels.chosen or next((pair for pair in kernels.pairs if pair.initrd and not whole), None)
+    if pair is None:
+        return Fit(kernel="", initrd="")
+    with suppress(UnreadableError):
+        if not pair.problem and not holds(inside.pieces(pair.initrd), SCRIPT):
+            raise TerraError(_without_script(pair.initrd))
+    return Fit(kernel=pair.kernel, initrd=pair.initrd, notes=tuple(kernels.notes))
+
+
+def _without_script(initrd: str) -> str:
+    return (
+        f"the initial RAM disk /{initrd} of the image has no {SCRIPT}, which finds and mounts the root of a machine: build the "
+        "image on terraos, or add that script to it and run update-initramfs"
+    )
+
+
+def _kernel_problems(found: Survey, *, own_kernel: bool) -> Iterator[Problem]:
+    chosen = found.kernels.chosen
+    if chosen is None and found.kernels.pairs:
+        reasons = "; ".join(pair.problem for pair in found.kernels.pairs)
+        yield Problem("image", f"has no kernel that can be booted: {reasons}")
+    elif chosen is None and own_kernel:
+        yield Problem("image", "has no kernel with an initial RAM disk in /boot, so nothing can be booted from a disk")
+    elif chosen is not None and found.scripted is False:
+        yield Problem("image", _without_script(chosen.initrd))
+
+
+def _place_problems(tree: MergedTree, node: Node, places: dict[str, str]) -> Iterator[Problem]:
+    """What stands against each subvolume; ``places`` takes where they are mounted."""
+    first: dict[str, str] = {}
+    for at, group in enumerate(node.groups):
+        for number, subvolume in enumerate(group.subvolumes):
+            key = f"groups[{at}].subvolumes[{number}].path"
+            place = tree.find(subvolume.path.encode())
+            problem = _mount_problem(tree, place)
+            where = "/" + place.path.decode(errors="surrogateescape")
+            if not problem and where != subvolume.path:
+                problem = _leads_wrong(where)
+            if problem:
+                yield Problem(key, f"{subvolume.path} {problem}")
+                continue
+            if where in first:
+                yield Problem(key, f"{subvolume.path} is the same directory of the image as {first[where]}, through its links")
+            first.setdefault(where, subvolume.path)
+            places[subvolume.path] = where
+    keys = {
+        places[subvolume.path]: f"groups[{at}].subvolumes[{number}].path"
+        for at, group in enumerate(node.groups)
+        for number, subvolume in enumerate(group.subvolumes)
+        if subvolume.path in places
+    }
+    for pair in sorted(tree.linked):
+        ends = ["/" + end.decode(errors="surrogateescape") for end in pair]
+        mounts = [_mount_of(end, keys) for end in ends]
+        if mounts[0] != mounts[1]:
+            text = f"the image has a hard link between {ends[0]} and {ends[1]}, which have to be in one subvolume"
+            yield Problem(keys[max(mounts, key=len)], text)
+
+
+def _mount_of(directory: str, mounts: Collection[str]) -> str:
+    """Which of the mounts a directory is on; empty for the root."""
+    return max((mount for mount in mounts if f"{directory}/".startswith(f"{mount}/")), key=len, default="")
+
+
+def _mount_problem(tree: MergedTree, place: Place) -> str:
+    if place.blocked:
+        return f"leads nowhere in the image: {place.blocked}"
+    if not (place.node is None or isinstance(place.node, dict)):
+        return "is no directory in the image, so no subvolume can be mounted there"
+    former = tree.stood_elsewhere(place.path)
+    if former:
+        name = former.decode(errors="backslashreplace")
+        return f"cannot be a subvolume: /{name} is a link or a file in one layer of the image, and not any more in a later one"
+    return ""
+
+
+def _leads_wrong(where: str) -> str:
+    if where == "/" or is_needed_first(where):
+        return f"leads to {where} in the image, which has to be there before the machine mounts a subvolume"
+    if not where.isprintable() or any(character.isspace() for character in where):
+        return f"leads to {where!r} in the image, which cannot stand in fstab"
+    return ""
+
+
+def _written_problems(tree: MergedTree) -> Iterator[Problem]:
+    for path in _WRITTEN:
+        directory, _, _ = path.rpartition("/")
+        above = tree.find(directory.encode())
+        if above.blocked or not (above.node is None or isinstance(above.node, dict)):
+            yield Problem("image", f"its /{directory} is no directory, and /{path} is written there")
+            return
+        if above.missing and isinstance(tree.find(directory.encode(), follow=False).node, Link):
+            yield Problem("image", f"its /{directory} is a link that leads nowhere, and /{path} is written there")
+            return
+        if isinstance(tree.find(path.encode(), follow=False).node, dict):
+            yield Problem("image", f"its /{path} is a directory, and Terra writes a file of that name")
+
+
+def _boot_problems(tree: MergedTree) -> Iterator[Problem]:
+    for path in _READ_BY_THE_BOOT_LOADER:
+        node = tree.find(path.encode(), follow=False).node
+        if not (node is None or isinstance(node, dict)):
+            yield Problem("image", f"its /{path} is no directory, and the boot loader of a machine follows no link there")
+            return
+
+
+def _notes(found: Survey, places: Mapping[str, str]) -> Iterator[str]:
+    yield from found.kernels.notes
+    chosen = found.kernels.chosen
+    if chosen is None:
+        yield "warning: the image has no kernel of its own, so the machine boots another one, for which it has no modules"
+    elif found.unread:
+        yield f"warning: /{chosen.initrd} cannot be looked into ({found.unread}): whether it finds the root shows when it boots"
+    for path, where in places.items():
+        if path != where:
+            yield f"{path} is a link in the image: its subvolume is mounted at {where}"
+    for path in _WRITTEN:
+        node = found.tree.find(path.encode(), follow=False).node
+        if isinstance(node, Link):
+            yield f"/{path} of the image is a link, and is replaced by a file"

@@ -1,0 +1,157 @@
+"""What of an image keeps a machine from starting, or from having its subvolumes, found before anything is written."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from terra_core.config.loader import make_document
+from terra_core.config.node import Node
+from terra_core.errors import ConfigError
+from terra_core.fitness import Fit, Surveys, fit
+from terra_core.image.layout import Layout
+from tests.unit.controller.fakes import node_table
+from tests.unit.image.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar, whiteout
+from tests.unit.image.test_ramdisk import WITH, WITHOUT
+
+BOOT = (folder(b"boot"), file(b"boot/vmlinuz-6.1", b"k"), file(b"boot/initrd.img-6.1", gzip.compress(WITH)))
+
+
+def looked_at(
+    tmp_path: Path, *layers: Sequence[Item], subvolumes: Sequence[str] = (), boot_loader: bool = True, own_kernel: bool = True
+) -> Fit:
+    LayoutMaker(tmp_path / "layout").image([tar(*layer) for layer in layers])
+    table = node_table()
+    table["groups"][0]["subvolumes"] = [{"name": f"s{at}", "path": path} for at, path in enumerate(subvolumes)]
+    node = make_document(table, Node, source="node.toml").value
+    found = Surveys().of(Layout(tmp_path / "layout").image())
+    return fit(found, node, source="node.toml", boot_loader=boot_loader, own_kernel=own_kernel)
+
+
+def problems(tmp_path: Path, *layers: Sequence[Item], **more: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        looked_at(tmp_path, *layers, **more)  # type: ignore[arg-type]  # as the test says
+    return caught.value.message
+
+
+def test_an_image_that_can_boot_is_fit(tmp_path: Path) -> None:
+    found = looked_at(tmp_path, BOOT, subvolumes=["/home", "/var/log"])
+    assert (found.kernel, found.initrd, found.notes) == ("boot/vmlinuz-6.1", "boot/initrd.img-6.1", ())
+    assert found.places == {"/home": "/home", "/var/log": "/var/log"}
+
+
+def test_a_ram_disk_without_the_script_is_refused_on_both_roads(tmp_path: Path) -> None:
+    layer = (*BOOT[:2], file(b"boot/initrd.img-6.1", gzip.compress(WITHOUT)))
+    for number, disk in enumerate((True, False)):
+        said = problems(tmp_path / str(number), layer, boot_loader=disk, own_kernel=disk)
+        assert said.startswith("node.toml: image: the initial RAM disk /boot/initrd.img-6.1 of the image has no scripts/terra")
+
+
+def test_a_ram_disk_that_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
+    (note,) = looked_at(tmp_path, (*BOOT[:2], file(b"boot/initrd.img-6.1", b"an initrd"))).notes
+    assert note.startswith("warning: /boot/initrd.img-6.1 cannot be looked into (it is no cpio archive)")
+
+
+def test_a_kernel_without_its_ram_disk_is_refused_on_both_roads(tmp_path: Path) -> None:
+    for number, disk in enumerate((True, False)):
+        said = problems(tmp_path / str(number), BOOT[:2], boot_loader=disk, own_kernel=disk)
+        assert said.startswith("node.toml: image: has no kernel that can be booted: /boot/vmlinuz-6.1 has no initial RAM disk")
+
+
+def test_an_image_without_any_kernel_boots_over_the_network_alone(tmp_path: Path) -> None:
+    assert "nothing can be booted from a disk" in problems(tmp_path / "1", [folder(b"etc")])
+    found = looked_at(tmp_path / "2", [folder(b"etc")], boot_loader=False, own_kernel=False)
+    assert found.kernel == ""
+    assert found.notes[0].startswith("warning: the image has no kernel of its own")
+
+
+@pytest.mark.parametrize("at", [b"boot", b"boot/grub"])
+def test_a_boot_loader_gets_no_links(tmp_path: Path, at: bytes) -> None:
+    where = [folder(b"usr"), folder(b"usr/boot"), symlink(b"boot", b"/usr/boot")] if at == b"boot" else [folder(b"boot")]
+    where += [symlink(b"boot/grub", b"/usr/grub")] if at != b"boot" else []
+    said = problems(tmp_path, [*where, *BOOT[1:]])
+    assert f"its /{at.decode()} is no directory" in said
+
+
+@pytest.mark.parametrize(
+    ("items", "where"),
+    [
+        ([], "/data/x"),
+        ([folder(b"data"), folder(b"data/x")], "/data/x"),
+        ([symlink(b"data", b"/srv/data")], "/srv/data/x"),
+        ([symlink(b"data", b"srv")], "/srv/x"),
+        ([symlink(b"data", b"../../../srv")], "/srv/x"),
+        ([folder(b"data"), symlink(b"data/x", b"y")], "/data/y"),
+        ([folder(b"data"), folder(b"data/y"), symlink(b"data/x", b"/data/y")], "/data/y"),
+    ],
+)
+def test_a_subvolume_follows_the_links_of_the_image(tmp_path: Path, items: list[Item], where: str) -> None:
+    found = looked_at(tmp_path, [*BOOT, *items], subvolumes=["/data/x"])
+    assert found.places == {"/data/x": where}
+    assert bool(found.notes) == (where != "/data/x")
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([folder(b"data"), file(b"data/x")], "/data/x is no directory in the image"),
+        ([file(b"data")], "/data/x leads nowhere in the image: /data is no directory"),
+        ([folder(b"data"), Item(name=b"data/x", type=b"6")], "/data/x is no directory in the image"),
+        ([folder(b"data"), symlink(b"data/x", b"x")], "/data/x leads nowhere in the image: it leads through a loop"),
+        ([folder(b"data"), symlink(b"data/x", b"/")], "/data/x leads to / in the image"),
+        ([folder(b"data"), symlink(b"data/x", b"/etc/systemd")], "/data/x leads to /etc/systemd in the image"),
+        ([symlink(b"data", b"/run")], "/data/x leads to /run/x in the image"),
+        ([folder(b"data"), symlink(b"data/x", b"a b")], "which cannot stand in fstab"),
+    ],
+)
+def test_a_subvolume_without_a_place_is_refused_by_its_key(tmp_path: Path, items: list[Item], said: str) -> None:
+    text = problems(tmp_path, [*BOOT, *items], subvolumes=["/home", "/data/x"])
+    assert text.startswith("node.toml: groups[0].subvolumes[1].path: ")
+    assert said in text
+
+
+def test_two_subvolumes_in_one_place_are_refused(tmp_path: Path) -> None:
+    text = problems(tmp_path, [*BOOT, symlink(b"data", b"home")], subvolumes=["/home", "/data"])
+    assert "groups[0].subvolumes[1].path: /data is the same directory of the image as /home" in text
+
+
+def test_a_place_that_is_a_link_in_a_lower_layer_alone_is_refused(tmp_path: Path) -> None:
+    layers = ([*BOOT, symlink(b"data", b"srv")], [whiteout(b".wh.data")], [folder(b"data")])
+    assert "/data is a link or a file in one layer" in problems(tmp_path, *layers, subvolumes=["/data"])
+
+
+def test_a_directory_that_a_layer_removes_is_a_place_all_the_same(tmp_path: Path) -> None:
+    layers = ([*BOOT, folder(b"data"), file(b"data/x")], [whiteout(b".wh.data")])
+    assert looked_at(tmp_path, *layers, subvolumes=["/data"]).places == {"/data": "/data"}
+
+
+def test_hard_links_between_subvolumes_are_refused(tmp_path: Path) -> None:
+    items = [*BOOT, folder(b"data"), file(b"data/x"), folder(b"srv"), hardlink(b"srv/y", b"data/x")]
+    text = problems(tmp_path / "1", items, subvolumes=["/home", "/data"])
+    assert "groups[0].subvolumes[1].path: the image has a hard link between /data and /srv" in text
+    looked_at(tmp_path / "2", items, subvolumes=["/home"])
+
+
+@pytest.mark.parametrize("path", [b"etc/hostname", b"etc/hosts", b"etc/machine-id", b"etc/fstab"])
+def test_a_directory_in_the_place_of_a_file_is_refused(tmp_path: Path, path: bytes) -> None:
+    assert f"its /{path.decode()} is a directory" in problems(tmp_path, [*BOOT, folder(path)])
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([file(b"etc")], "its /etc is no directory"),
+        ([symlink(b"etc", b"/nowhere")], "its /etc is a link that leads nowhere"),
+        ([symlink(b"etc", b"etc")], "its /etc is no directory"),
+    ],
+)
+def test_an_etc_that_nothing_can_be_written_into_is_refused(tmp_path: Path, items: list[Item], said: str) -> None:
+    assert said in problems(tmp_path, [*BOOT, *items])
+
+
+def test_a_link_that_is_replaced_is_said(tmp_path: Path) -> None:
+    found = looked_at(tmp_path, [*BOOT, folder(b"etc"), symlink(b"etc/hostname", b"/data/hostname")])
+    assert found.notes == ("/etc/hostname of the image is a link, and is replaced by a file",)
