@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from terra_core.cli.terminal import echo
+
+_NAMED = 5
+"""More machines than these of which the same is to be said are named in one line."""
 
 
 @click.command("list")
@@ -34,11 +39,20 @@ def command(ctx: click.Context, as_json: bool) -> None:
             for node in nodes
         ],
     )
+    said: dict[str, list[str]] = {}
     for node in nodes:
-        if node["state"] == "ready" and node["problem"]:
-            echo(f"{node['hostname']} cannot boot: {node['problem']}", err=True)
-        elif node["state"] == "set-aside":
-            echo(f"{node['hostname']} is set aside: {node['problem']}; terra delete takes it away", err=True)
-        elif node["state"] != "ready":
-            trouble = f", and {node['problem']}" if node["problem"] else ""
-            echo(f"{node['hostname']} is {node['state']}{trouble}", err=True)
+        if said_of := _said_of(node):
+            said.setdefault(said_of, []).append(node["hostname"])
+    for text, names in said.items():  # what keeps all machines down is said once
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        for name in names if len(names) <= _NAMED else [f"{', '.join(names[:_NAMED])}{more}"]:
+            echo(f"{name} {text}", err=True)
+
+
+def _said_of(node: dict[str, Any]) -> str:
+    """What a person has to know of a machine; nothing when all is well."""
+    if node["state"] == "ready":
+        return f"cannot boot: {node['problem']}" if node["problem"] else ""
+    if node["state"] == "set-aside":
+        return f"is set aside: {node['problem']}; terra delete takes it away"
+    return f"is {node['state']}{', and ' if node['problem'] else ''}{node['problem']}"

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import asdict
-from sqlalchemy import Row
 
 from terra_core.config.loader import make_document
 from terra_core.config.node import Node
@@ -49,9 +48,11 @@ def row_of(record: Record) -> dict[str, Any]:
     return row
 
 
-def read_row(row: Row[Any]) -> Record | SetAside:
-    """The record of a row, or what can be told of it where it cannot be read."""
-    values: dict[str, Any] = dict(row._mapping)  # the documented way to its columns by name
+def read_values(values: Mapping[str, Any]) -> Record | SetAside:
+    """The record of a row, or what can be told of it where it cannot be read.
+
+    :param values: the row's columns by name.
+    """
     try:
         return _record(values)
     except _WRONG as error:

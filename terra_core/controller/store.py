@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, select, update
 
 from terra_core.config.node import Node
 from terra_core.config.values import Hostname, Mac
 from terra_core.controller.ballast import Ballast
 from terra_core.controller.database import hosts, nodes, target_numbers
 from terra_core.controller.records import Record, SetAside, State
-from terra_core.controller.rows import boot_of, read_row, row_of
+from terra_core.controller.rows import boot_of, read_values, row_of
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
 from terra_core.service.database import DatabaseFull, explained
@@ -35,6 +35,7 @@ class Store:
     def __init__(self, engine: Engine, ballast: Ballast = _NONE) -> None:
         self._engine = engine
         self._ballast = ballast
+        self._known: dict[object, tuple[Mapping[str, Any], Record | SetAside]] = {}
 
     def close(self) -> None:
         """Close the database; nothing is asked of it any more."""
@@ -137,13 +138,15 @@ class Store:
         """Every record by host name, those that are set aside, too."""
         with self._transaction() as connection:
             rows = connection.execute(select(nodes).order_by(nodes.c.hostname)).all()
-        return [read_row(row) for row in rows]
+        fresh = [self._made(row) for row in rows]
+        self._known = {values["hostname"]: (values, record) for values, record in fresh}
+        return [record for _, record in fresh]
 
     def named(self, hostnames: Sequence[str]) -> Sequence[Record | SetAside]:
         """The records of these machines, of those that are there."""
         with self._transaction() as connection:
             rows = connection.execute(select(nodes).where(nodes.c.hostname.in_(hostnames)).order_by(nodes.c.hostname)).all()
-        return [read_row(row) for row in rows]
+        return [self._made(row)[1] for row in rows]
 
     def bootable(self) -> Sequence[NodeBoot]:
         """What every machine boots that is provisioned; asked every few seconds, so their documents are left unread."""
@@ -160,6 +163,12 @@ class Store:
     def set_aside(self) -> Sequence[SetAside]:
         """Every record that cannot be read, by host name."""
         return [record for record in self.every() if isinstance(record, SetAside)]
+
+    def _made(self, row: Row[Any]) -> tuple[Mapping[str, Any], Record | SetAside]:
+        """A row's values and its record; of one that has not changed, what was made of it before: that takes a millisecond."""
+        values = dict(row._mapping)  # the documented way to its columns by name
+        former = self._known.get(values["hostname"])
+        return former if former is not None and former[0] == values else (values, read_values(values))
 
     def _making_room(self, work: Callable[[Connection], T]) -> T:
         """Do what takes a machine away; a disk that is full does not keep it from going."""
@@ -197,4 +206,4 @@ def _find(connection: Connection, hostname: str) -> Record | SetAside:
     row = connection.execute(select(nodes).where(nodes.c.hostname == hostname)).one_or_none()
     if row is None:
         raise NotFoundError(f"no machine is named {hostname!r}", hint="terra list shows all of them")
-    return read_row(row)
+    return read_values(dict(row._mapping))

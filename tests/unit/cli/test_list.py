@@ -1,0 +1,56 @@
+"""What ``terra list`` says of machines beside its table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from terra_core.cli import connection, run, terra
+
+
+def node(name: str, state: str = "ready", problem: str = "") -> dict[str, Any]:
+    return {
+        "hostname": name, "mac": "02:00:00:00:00:01", "image": "a/b:1", "initiator_iqn": "", "disk_groups": [], "state": state,
+        "problem": problem,
+    }  # fmt: skip
+
+
+class Answering:
+    def __init__(self, nodes: list[dict[str, Any]]) -> None:
+        self._nodes = nodes
+
+    def get(self, path: str) -> list[dict[str, Any]]:
+        assert path == "/v1/nodes"
+        return self._nodes
+
+
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *nodes: dict[str, Any]) -> list[str]:
+    monkeypatch.setattr(connection, "connect", lambda ctx: Answering(list(nodes)))
+    assert run(terra, ["list"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == len(nodes) + 1
+    return err.splitlines()
+
+
+def test_each_machine_with_a_problem_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [
+        node("a"),
+        node("b", problem="the disk is missing"),
+        node("c", "set-aside", "its record cannot be read: no JSON"),
+        node("d", "deleting", "cannot be taken away: busy"),
+        node("e", "provisioning"),
+    ]
+    assert said(monkeypatch, capsys, *nodes) == [
+        "b cannot boot: the disk is missing",
+        "c is set aside: its record cannot be read: no JSON; terra delete takes it away",
+        "d is deleting, and cannot be taken away: busy",
+        "e is provisioning",
+    ]
+
+
+def test_what_keeps_all_machines_down_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = [node(f"node-{at}", problem="tgtd hangs") for at in range(100)]
+    assert said(monkeypatch, capsys, *nodes) == ["node-0, node-1, node-2, node-3, node-4 and 95 more cannot boot: tgtd hangs"]
