@@ -99,11 +99,11 @@ def explained(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        kind = DatabaseFull if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM else TerraError
-        raise kind(
-            f"{shown_url(engine.url.render_as_string())}: the database cannot be used: {error.orig}",
-            hint="mend it, or put a good copy in its place; Terra does not replace it by an empty one",
-        ) from error
+        said = f"{shown_url(engine.url.render_as_string())}: the database cannot be used: {error.orig}"
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM:
+            raise DatabaseFull(said, hint="make room on its disk, or let it be written there") from error
+        hint = "mend it, or put a good copy in its place; Terra does not replace it by an empty one"
+        raise TerraError(said, hint=hint) from error
 
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:  # the driver's own class

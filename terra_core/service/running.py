@@ -93,7 +93,8 @@ def only_one(places: Places, what: str) -> Iterator[None]:
         places.run.mkdir(parents=True, exist_ok=True, mode=0o755)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise TerraError(f"{path}: cannot be written: {error.strerror}", hint=f"run the {what} as root") from error
+        hint = f"run the {what} as root" if isinstance(error, PermissionError) else ""
+        raise TerraError(f"{path}: cannot be written: {error.strerror}", hint=hint) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
