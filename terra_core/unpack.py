@@ -38,6 +38,7 @@ class Unpacked:
     :param bytes: the length of all files, holes included.
     :param entries: how many entries its layers have.
     :param seconds: how long it took, the download included.
+    :param left_out: what of the image is not in the directory, a line each.
     """
 
     digest: str
@@ -45,6 +46,7 @@ class Unpacked:
     bytes: int
     entries: int
     seconds: float
+    left_out: tuple[str, ...] = ()
 
 
 def unpack(
@@ -82,6 +84,7 @@ def unpack(
         bytes=applied.bytes,
         entries=applied.entries,
         seconds=time.monotonic() - started,
+        left_out=applied.left_out,
     )
 
 

@@ -56,6 +56,15 @@ def test_a_layout_and_what_it_came_to(layout: Path, tmp_path: Path) -> None:
     assert "apply: 2 layers" in told
 
 
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    maker = LayoutMaker(tmp_path / "layout")
+    maker.image([tar(file(b"app", pax={b"SCHILY.xattr.com.apple.provenance": b"1"}))])
+    said, told = unpack("--json", f"oci:{maker.path}", tmp_path / "tree")
+    what = "the extended attribute com.apple.provenance of app: Linux has no attributes of that class"
+    assert json.loads(said)["left_out"] == [what]
+    assert f"left out: {what}\n" in told
+
+
 def test_what_docker_save_wrote(network: Network, tmp_path: Path) -> None:
     root, saved = tmp_path / "root.tar", tmp_path / "saved.tar"
     write_tiny_root(root)

@@ -10,7 +10,7 @@ import urllib3
 
 from terra_core.image import ImageError
 from terra_core.system.http import read_body
-from terra_docker.transport import Place, Unreachable, failure
+from terra_docker.transport import Place, TooSlow, failure
 
 _GZIP = b"\x1f\x8b"
 
@@ -21,14 +21,14 @@ def short_body(response: requests.Response, most: int, seconds: float, name: str
     :param most: bytes.
     :param seconds: for all of it.
     :param name: of the registry.
-    :raises Unreachable: when it breaks off, or takes too long.
+    :raises Unreachable: when it breaks off; :class:`TooSlow` when it takes too long.
     :raises ImageError: when it is longer.
     """
     with translated(response):
         try:
             content = read_body(response, most, seconds)
         except TimeoutError:
-            raise Unreachable(f"{name} took longer than {seconds:g} seconds over a short document") from None
+            raise TooSlow(f"{name} took longer than {seconds:g} seconds over a short document") from None
     if response.headers.get("Content-Encoding", "").lower() not in ("gzip", "x-gzip"):
         check_encoding(response, name)
     elif content.startswith(_GZIP):  # some proxies do that unasked, and some only say so

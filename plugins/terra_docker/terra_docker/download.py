@@ -18,7 +18,7 @@ from terra_core.system.deadline import Deadline
 from terra_core.system.http import hang_up
 from terra_docker.answers import check_encoding, translated
 from terra_docker.endpoint import Endpoint
-from terra_docker.transport import Unreachable
+from terra_docker.transport import TooSlow, Unreachable
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -33,10 +33,6 @@ _PACE_SECONDS = 60.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:([0-9]{1,19})|\*)")
-
-
-class TooSlow(Unreachable):
-    """A host that sends, and so slowly that the end is not worth waiting for."""
 
 
 class Stopped(Exception):  # noqa: N818  # no error: nobody wants the rest any more

@@ -19,7 +19,7 @@ from terra_docker.answers import short_body
 from terra_docker.challenge import Challenge, read_challenges
 from terra_docker.credentials import Credentials, stored_credentials
 from terra_docker.settings import Docker
-from terra_docker.transport import Content, Headers, Place, PlainHttp, Transport, Unreachable
+from terra_docker.transport import Content, Headers, Place, PlainHttp, TooSlow, Transport, Unreachable
 
 T = TypeVar("T")
 
@@ -272,13 +272,13 @@ def _content_type(response: requests.Response) -> str:
 
 
 def repeated(work: Callable[[], T], attempts: int) -> T:
-    """Try something again while the server does not answer, with longer and longer pauses."""
+    """Try something again while the server does not answer, with longer and longer pauses; half as often while it is slow."""
     pause, waiting = _FIRST_PAUSE, threading.Event()
     while True:
-        attempts -= 1
         try:
             return work()
         except Unreachable as error:
+            attempts -= 2 if isinstance(error, TooSlow) else 1
             if attempts <= 0:
                 raise
             waiting.wait(min(max(pause, error.after), _LONGEST_PAUSE))

@@ -56,6 +56,10 @@ class Unreachable(TerraError):  # noqa: N818  # says what the server is, as NotF
         self.after = after
 
 
+class TooSlow(Unreachable):
+    """A server that sends, and so slowly that the end is not worth waiting for."""
+
+
 class PlainHttp(TerraError):  # noqa: N818  # see above
     """A server that speaks no TLS where TLS was spoken to it."""
 

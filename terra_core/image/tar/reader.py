@@ -30,6 +30,7 @@ _KINDS = {
     b"3": Kind.CHARACTER,
     b"4": Kind.BLOCK,
     b"5": Kind.DIRECTORY,
+    b"D": Kind.DIRECTORY,  # GNU's incremental dumps, with a list of its files as data
     b"6": Kind.FIFO,
 }
 
@@ -76,10 +77,10 @@ class TarReader:
                 return None
             header = parse_header(block)
             self.at = header.name
-            if header.type == b"x":
+            if header.type in (b"x", b"X"):  # the latter is Sun's, before the standard had its own
                 extended = extended or Extended()
                 parse_pax(self._extension(header), extended, self._limits.xattr_bytes)
-            elif header.type == b"g":
+            elif header.type in (b"g", b"V"):  # a label of the whole, as GNU tar writes it
                 self._extension(header)
             elif header.type in (b"L", b"K"):
                 long_names[header.type] = self._extension(header).rstrip(b"\0")
@@ -119,6 +120,8 @@ class TarReader:
         if header.type == b"\0" and name.endswith(b"/"):
             kind = Kind.DIRECTORY
         size, segments = self._data(header, extended) if kind is Kind.FILE else (0, None)
+        if header.type == b"D":
+            self._data(header, extended)
         uid, gid, mode = self._owners(header, extended)
         mtime = _time(extended.time(b"mtime", header.mtime * _NANO))
         return Entry(

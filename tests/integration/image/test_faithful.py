@@ -243,6 +243,19 @@ def test_a_name_that_leads_above_the_root_is_said(tmp_path: Path) -> None:
     assert applied.left_out == ("what leads above the root of ./../x and 1 other: it is taken as a path below it",)
 
 
+def test_what_gnu_tar_writes_for_dumps_and_volumes(tmp_path: Path) -> None:
+    listing = Item(name=b"d/", type=b"D", mode=0o750, data=b"Yf\0\0", magic=b"ustar  \0")
+    root, _ = apply(tmp_path, [tar(Item(name=b"label", type=b"V"), listing, file(b"d/f", b"1"))])
+    assert (root / "d" / "f").read_bytes() == b"1"
+    assert look(root)[b"d"].mode == 0o750
+    assert not (root / "label").exists()
+
+
+def test_suns_extended_headers(tmp_path: Path) -> None:
+    root, _ = apply(tmp_path, [tar(extension(b"X", record(b"path", b"long")), file(b"short", b"1"))])
+    assert [path.name for path in root.iterdir()] == ["long"]
+
+
 def test_a_tar_stream_may_end_without_zero_blocks(tmp_path: Path) -> None:
     root, _ = apply(tmp_path, [tar(file(b"f", b"1"), end=b"")])
     assert (root / "f").read_bytes() == b"1"
