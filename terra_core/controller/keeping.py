@@ -62,7 +62,7 @@ class Keeper:
                 self._machines.restore(lost=True, ended=self._ended.is_set)
         with self._explained("boot"):
             if self._machines.start_boot(self._machines.session):
-                _log.warning("the boot service was gone and has been started again")
+                _log.warning("the boot service was gone or did not answer, and has been started again")
 
     def _converge(self) -> None:
         with self._explained("controller"):
