@@ -67,6 +67,9 @@ def partition(target: Target) -> Made:
     if not target.partitions:
         return Made(target, device.path, None)
     script = render_script(target.partitions, device.sector_size).encode()
+    # As long as somebody has the disk open, the kernel remembers what it read there, which what was written to partitions of it
+    # has not changed: sfdisk would not see what it has to remove from the new ones.
+    run(["blockdev", "--flushbufs", device.path])
     options = ["--quiet", "--wipe", "always", "--wipe-partitions", "always"]
     run(["sfdisk", *options, device.path], stdin=script, timeout=_TABLE_SECONDS)
     nodes = {part.number: part_device(device.path, part.number) for part in target.partitions}
