@@ -9,7 +9,7 @@ from pathlib import Path
 
 from terra_core.errors import TerraError
 from terra_core.service.private import may_be_read_by_others
-from terra_core.system.reading import read_regular
+from terra_core.system.reading import read_regular, salvaged
 
 _LONGEST = 4096
 
@@ -53,7 +53,7 @@ def read_token(path: Path) -> str:
     :raises TerraError: when there is none, or it may not be read.
     """
     try:
-        token = read_regular(path, _LONGEST).decode(errors="replace").strip()
+        token = salvaged(read_regular(path, _LONGEST)).strip()
     except FileNotFoundError:
         raise TerraError(f"{path}: no token here", hint="set TERRA_TOKEN, or start a controller on this machine") from None
     except PermissionError:

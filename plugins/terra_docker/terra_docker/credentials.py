@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import codecs
 import os
 import re
 from pathlib import Path
@@ -18,6 +17,7 @@ from terra_core.errors import CommandError, TerraError
 from terra_core.image import ImageError
 from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
 from terra_core.system.process import run
+from terra_core.system.reading import decoded, read_regular
 
 _HUB = "docker.io"
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -55,14 +55,14 @@ def stored_credentials(registry: str) -> Credentials | None:
     """
     path = _config_path()
     try:
-        with path.open("rb") as file:
-            content = file.read(DOCUMENT_BYTES)
+        content = decoded(read_regular(path, DOCUMENT_BYTES), "replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise TerraError(f"{path}: the credentials of docker login cannot be read: {error.strerror}") from error
-    text = content.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
-    config = _folded(read_document(text.encode(), str(path), unique=False))
+    except ValueError as error:
+        raise TerraError(f"{path}: {error}") from None
+    config = _folded(read_document(content.encode(), str(path), unique=False))
     key = _HUB_KEY if registry == _HUB else registry
     helper = _helper(config, registry, key)
     found = _ask_helper(helper, key, path) if helper else None

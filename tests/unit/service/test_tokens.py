@@ -99,6 +99,11 @@ def test_a_token_that_others_may_read_is_taken_and_the_log_says_so(
     assert "my-own" not in log
 
 
+def test_a_token_of_an_editor(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"\xef\xbb\xbfmy-own-long-token-0123456789\r\n")
+    assert read_token(tmp_path / "token") == "my-own-long-token-0123456789"
+
+
 def test_a_fifo_in_its_place_is_no_token(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "token")
     with pytest.raises(TerraError, match="cannot be read: it is a FIFO, and no file"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,21 @@ def test_without_a_file_there_are_none(home: Path) -> None:
 def test_a_registry_is_told_its_own_credentials(home: Path, key: str, registry: str, found: bool) -> None:
     write(home, {"auths": {key: {"auth": PACKED}}})
     assert (stored_credentials(registry) == FOUND) is found
+
+
+def test_the_file_of_an_editor(home: Path) -> None:
+    config = json.dumps({"auths": {"a": {"username": "user", "password": "pass:word"}}}, indent=1)
+    (home / ".docker/config.json").write_bytes(b"\xef\xbb\xbf" + config.replace("\n", "\r\n").encode())
+    assert stored_credentials("a") == FOUND
+    (home / ".docker/config.json").write_bytes(config.encode("utf-16"))
+    with pytest.raises(TerraError, match=r"config.json: is UTF-16"):
+        stored_credentials("a")
+
+
+def test_what_is_no_file_is_not_read(home: Path) -> None:
+    os.mkfifo(home / ".docker/config.json")
+    with pytest.raises(TerraError, match=r"config.json: the credentials of docker login cannot be read: it is a FIFO"):
+        stored_credentials("a")
 
 
 def test_docker_config_names_another_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
