@@ -230,7 +230,8 @@ def _from_context(file: RenderedFile, context: Path) -> RenderedFile:
     if not os.path.lexists(place):
         return file
     try:
-        if not place.resolve(strict=True).is_relative_to(context.resolve(strict=True)):
+        # Not Path.resolve, for which a link to itself is no error of the system's.
+        if not Path(os.path.realpath(place, strict=True)).is_relative_to(os.path.realpath(context, strict=True)):
             raise TerraError(f"{place}: leads out of the build's context, so it cannot take the place of the rendered file")
         return evolve(file, content=read_regular(place, _MOST_BYTES))
     except OSError as error:

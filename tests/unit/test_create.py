@@ -215,7 +215,7 @@ def test_hosts_of_an_editor(end: str) -> None:
     assert render_hosts(text, Hostname("new")) == "127.0.0.1 localhost\n127.0.1.1 new\n# a\u2028b\vc\n"
 
 
-@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "nowhere", "/etc"])
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "nowhere", "/etc", "hosts"])
 def test_links_of_the_context_that_lead_out_do_not(tmp_path: Path, target: str) -> None:
     (tmp_path / "outside").write_text("outside")
     context = tmp_path / "context"

@@ -114,6 +114,8 @@ def _entries(build: BuildRequest) -> list[_Entry]:
     found = {name: context / name for name in names}
     if overlay is not None:
         found |= {str(path.relative_to(overlay)): path for path in overlay.rglob("*")}
+        if (overlay / _own_ignore(build)).exists():
+            del found[_own_ignore(build)]  # BuildKit would apply it again, and to the overlay too
     entries = []
     for name in sorted(found):
         status = _status(name, found[name])

@@ -16,6 +16,7 @@ from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.progress import Event, Report, silent
+from terra_docker.assemble import request
 from terra_docker.context import dockerfile_text, stream_context
 from terra_docker.instructions import read_dockerfile
 
@@ -106,6 +107,20 @@ def test_the_file_beside_the_dockerfile_goes_before_that_of_the_context(context:
     build = BuildRequest(context=context, dockerfile="Dockerfile", reference=None)
     with tarfile.open(fileobj=io.BytesIO(b"".join(stream_context(build, silent)))) as archive:
         assert sorted(archive.getnames()) == [".dockerignore", "Dockerfile", "Dockerfile.dockerignore", "a"]
+
+
+def test_a_dockerfile_outside_of_the_context_has_its_own_file_beside_it(context: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "Dockerfile").write_text("FROM scratch\n")
+    (place / "Dockerfile.dockerignore").write_text("secret\n")
+    (context / ".dockerignore").write_text("public\n")
+    for name in ("secret", "public"):
+        (context / name).write_text(name)
+    with request(context, place) as prepared:
+        sent = b"".join(stream_context(prepared(reference=None), silent))
+    with tarfile.open(fileobj=io.BytesIO(sent)) as archive:
+        assert sorted(archive.getnames()) == [".dockerignore", ".vab", ".vab/Dockerfile", "public"]
 
 
 def make_fifo(path: Path) -> None:
