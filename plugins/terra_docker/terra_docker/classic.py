@@ -16,6 +16,7 @@ from terra_core.hookspecs import BuildRequest
 from terra_core.system.progress import Event, Report
 from terra_docker.context import dockerfile_text, named_line, stream_context
 from terra_docker.failures import ENGINE_LIST, registry_failure
+from terra_docker.fetching import Fetching
 from terra_docker.instructions import read_dockerfile
 from terra_docker.leftovers import Leftovers
 from terra_docker.streams import Record, records
@@ -90,6 +91,11 @@ class ClassicProgress:
     step: str = ""
     _lines: deque[str] = field(factory=lambda: deque(maxlen=_KEPT_LINES))
     _unfinished: str = ""
+    _fetching: Fetching = field(init=False)
+
+    @_fetching.default
+    def _fetch(self) -> Fetching:
+        return Fetching(self.report)
 
     @property
     def output(self) -> str:
@@ -106,8 +112,8 @@ class ClassicProgress:
         if "stream" in record:
             for line in self._complete_lines(record["stream"]):
                 self._take_line(line)
-        elif "status" in record:
-            self._take_pull(record)
+        elif "status" in record and not self._fetching.take(record):
+            self._say(" ".join(str(part) for part in (record.get("id"), record["status"]) if part))
         self.image = (record.get("aux") or {}).get("ID", self.image)
 
     def _complete_lines(self, text: str) -> Iterator[str]:
@@ -124,14 +130,6 @@ class ClassicProgress:
         elif not self.leftovers.notice(line) and line:
             self._lines.append(line)
             self._say(line.strip())
-
-    def _take_pull(self, record: Record) -> None:
-        detail = record.get("progressDetail") or {}
-        text = " ".join(str(part) for part in (record.get("id"), record["status"]) if part)
-        if not detail:
-            self._say(text)
-        else:
-            self.report(Event(f"pull {record.get('id', '')}", text, detail.get("current"), detail.get("total")))
 
     def _say(self, text: str) -> None:
         self.report(Event("build", text, self.done, self.total or None, "steps"))
