@@ -56,11 +56,11 @@ def test_progress_is_told_step_by_step(engine: Engine, client: DockerClient, con
     assert client.images.get("terra.test/built:1").id == built.id
     assert built.size == client.images.get("terra.test/built:1").attrs["Size"] > 0
     steps = [event for event in events if event.step == "build"]
-    assert {event.total for event in steps} == {4}
+    assert {event.total for event in steps} == {5}, "a step for each label, since the Dockerfile is of the context"
     assert [event.done for event in steps] == sorted(event.done or 0 for event in steps)
-    assert (steps[-1].done, steps[-1].text) == (4, "built terra.test/built:1")
+    assert (steps[-1].done, steps[-1].text) == (5, "built terra.test/built:1")
     texts = [event.text for event in steps]
-    assert texts.index("Step 2/4 : RUN echo hello from the step") < texts.index("hello from the step")
+    assert texts.index("Step 2/5 : RUN echo hello from the step") < texts.index("hello from the step")
     assert not any("--->" in text for text in texts)
     sent = [event for event in events if event.step == "context"]
     assert sent[-1].done == sent[-1].total == len((context / "Dockerfile").read_bytes())
