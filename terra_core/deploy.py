@@ -248,7 +248,7 @@ def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[
     found = inside.look("etc/hosts")
     if found is not None and (not stat.S_ISREG(found.st_mode) or len(hosts) < found.st_size):
         yield "warning: /etc/hosts of the image is no file that can be kept: it is replaced"
-    dropped = [line.split()[:2] for line in inside.read_small("etc/fstab", limit=_FILE_LIMIT).splitlines()]
+    dropped = [line.split()[:2] for line in inside.read_small("etc/fstab", limit=_FILE_LIMIT).split(b"\n")]
     entries = [b" at ".join(words) for words in dropped if words and not words[0].startswith(b"#")]
     if entries:
         more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""

@@ -96,7 +96,7 @@ def write_resolution(inside: ContainedRoot, gateway: Address) -> None:
     if found is not None and not stat.S_ISREG(found.st_mode):
         return
     present = inside.read_small("etc/resolv.conf", limit=_RESOLV_CONF_LIMIT)
-    named = any(line.split()[:1] == [b"nameserver"] for line in present.splitlines())
+    named = any(line.split()[:1] == [b"nameserver"] for line in present.split(b"\n"))
     if named or (found is not None and len(present) < found.st_size):
         return
     content = present if present.endswith(b"\n") or not present else present + b"\n"
