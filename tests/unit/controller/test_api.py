@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -388,6 +389,24 @@ def test_a_defect_shows_nothing_of_the_inside(client: TestClient[Any], site: Sit
     answer = client.get("/v1/nodes")
     assert problem(answer, 500)["title"] == "Defect"
     assert "secret" not in answer.text
+
+
+def test_a_delete_waits_for_no_pull(client: TestClient[Any], site: Site, world: World) -> None:
+    site.provision(hostname="cm-03", mac="02:00:00:00:00:03")
+    go_on = threading.Event()
+
+    def before(hook: str) -> None:
+        if hook == "pull_image":
+            go_on.wait(30)
+
+    world.before = before
+    begun = [
+        client.post("/v1/nodes", json=node_table(hostname=f"cm-0{at}", mac=f"02:00:00:00:00:0{at}")) for at in (1, 2)
+    ]  # as many as there are jobs
+    assert outcome(client, client.delete("/v1/nodes/cm-03")) == ("result", {"hostname": "cm-03"})
+    assert [client.get(f"/v1/operations/{one.json()['operation']}").json()["state"] for one in begun] == ["running"] * 2
+    go_on.set()
+    assert [outcome(client, one)[0] for one in begun] == ["result"] * 2
 
 
 def test_a_service_that_does_not_answer_is_shown_with_every_machine(client: TestClient[Any], site: Site) -> None:
