@@ -15,7 +15,7 @@ from terra_core.config.node import Node, is_needed_first
 from terra_core.config.structure import Problem
 from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
-from terra_core.image.kernels import find_kernels
+from terra_core.image.kernels import FIT_FOR_A_MENU, find_kernels
 from terra_core.image.merged import Link, MergedTree, Place
 from terra_core.image.ramdisk import UnreadableError, holds
 from terra_core.image.source import ImageSource
@@ -25,6 +25,7 @@ BOOT = "terra"
 """The word after ``boot=`` on the kernel line: the initial RAM disk runs its script of that name, which mounts the root."""
 SCRIPT = f"scripts/{BOOT}"
 
+_IMAGE = "image"
 _WRITTEN = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/fstab")
 _READ_BY_THE_BOOT_LOADER = ("boot", "boot/grub")
 _KEPT_SURVEYS = 4
@@ -75,15 +76,18 @@ def fit(found: Survey, node: Node, *, source: str, boot_loader: bool, own_kernel
     :param source: node.toml, for messages.
     :param boot_loader: whether a boot loader that knows no links reads its menu and the kernel from the root.
     :param own_kernel: whether the image has to have a kernel; without, one without any is booted by another.
-    :raises ConfigError: with everything that stands against it, by the key of node.toml.
+    :raises TerraError: with everything that stands against it, by the key of node.toml; a :class:`ConfigError` where that is
+        not the image alone.
     """
     places: dict[str, str] = {}
     problems = [
         *_kernel_problems(found, own_kernel=own_kernel),
         *_place_problems(found.tree, node, places),
         *_written_problems(found.tree),
-        *(_boot_problems(found.tree) if boot_loader else ()),
+        *(_boot_problems(found) if boot_loader else ()),
     ]
+    if problems and all(problem.path == _IMAGE for problem in problems):
+        raise TerraError("\n".join(f"{source}: {problem}" for problem in problems))
     if problems:
         raise config_error(source, problems)
     chosen = found.kernels.chosen
@@ -122,11 +126,11 @@ def _kernel_problems(found: Survey, *, own_kernel: bool) -> Iterator[Problem]:
     chosen = found.kernels.chosen
     if chosen is None and found.kernels.pairs:
         reasons = "; ".join(pair.problem for pair in found.kernels.pairs)
-        yield Problem("image", f"has no kernel that can be booted: {reasons}")
+        yield Problem(_IMAGE, f"has no kernel that can be booted: {reasons}")
     elif chosen is None and own_kernel:
-        yield Problem("image", "has no kernel with an initial RAM disk in /boot, so nothing can be booted from a disk")
+        yield Problem(_IMAGE, "has no kernel with an initial RAM disk in /boot, so nothing can be booted from a disk")
     elif chosen is not None and found.scripted is False:
-        yield Problem("image", _without_script(chosen.initrd))
+        yield Problem(_IMAGE, _without_script(chosen.initrd))
 
 
 def _place_problems(tree: MergedTree, node: Node, places: dict[str, str]) -> Iterator[Problem]:
@@ -191,21 +195,25 @@ def _written_problems(tree: MergedTree) -> Iterator[Problem]:
         directory, _, _ = path.rpartition("/")
         above = tree.find(directory.encode())
         if above.blocked or not (above.node is None or isinstance(above.node, dict)):
-            yield Problem("image", f"its /{directory} is no directory, and /{path} is written there")
+            yield Problem(_IMAGE, f"its /{directory} is no directory, and /{path} is written there")
             return
         if above.missing and isinstance(tree.find(directory.encode(), follow=False).node, Link):
-            yield Problem("image", f"its /{directory} is a link that leads nowhere, and /{path} is written there")
+            yield Problem(_IMAGE, f"its /{directory} is a link that leads nowhere, and /{path} is written there")
             return
         if isinstance(tree.find(path.encode(), follow=False).node, dict):
-            yield Problem("image", f"its /{path} is a directory, and Terra writes a file of that name")
+            yield Problem(_IMAGE, f"its /{path} is a directory, and Terra writes a file of that name")
 
 
-def _boot_problems(tree: MergedTree) -> Iterator[Problem]:
+def _boot_problems(found: Survey) -> Iterator[Problem]:
     for path in _READ_BY_THE_BOOT_LOADER:
-        node = tree.find(path.encode(), follow=False).node
+        node = found.tree.find(path.encode(), follow=False).node
         if not (node is None or isinstance(node, dict)):
-            yield Problem("image", f"its /{path} is no directory, and the boot loader of a machine follows no link there")
+            yield Problem(_IMAGE, f"its /{path} is no directory, and the boot loader of a machine follows no link there")
             return
+    chosen = found.kernels.chosen
+    for path in (chosen.kernel, chosen.initrd) if chosen else ():
+        if not FIT_FOR_A_MENU.fullmatch(path):
+            yield Problem(_IMAGE, f"its kernel needs {'/' + path!r}, which is no place or no name that a boot menu takes")
 
 
 def _notes(found: Survey, places: Mapping[str, str]) -> Iterator[str]:

@@ -21,7 +21,9 @@ _INITRDS = (
 _INITRDS_ALONE = ("initrd.img", "initramfs.img", "initrd", "initramfs", "initrd.gz")
 _MODULES = "usr/lib/modules"
 _NAME = r"[A-Za-z0-9_+~][A-Za-z0-9.+~_-]*"
-_FIT_FOR_A_MENU = re.compile(rf"(?:(?:usr/)?boot/(?:{_NAME}/)*|(?:usr/)?lib/modules/{_NAME}/)?{_NAME}")
+FIT_FOR_A_MENU = re.compile(rf"(?:(?:usr/)?boot/(?:{_NAME}/)*|(?:usr/)?lib/modules/{_NAME}/)?{_NAME}")
+"""Where a boot loader reads a kernel or an initial RAM disk from: paths that can be nothing else in its menu."""
+_NAMED = re.compile(_NAME)
 _RESCUE = re.compile(r"(?:0-)?rescue\b")
 _OLD = re.compile(r".*[.~-](?:old|bak|orig|prev|dpkg-[a-z]+|rpmsave|rpmorig)")
 _RELEASE_CANDIDATE = re.compile(r"[-~]rc\Z")
@@ -98,7 +100,7 @@ def find_kernels(tree: Tree) -> Kernels:
 
 def _linked(tree: Tree, directory: str) -> Pair | None:
     kernel, initrd = (tree.file_at(f"{directory}/{name}".lstrip("/")) for name in ("vmlinuz", "initrd.img"))
-    if not (_FIT_FOR_A_MENU.fullmatch(kernel) and _FIT_FOR_A_MENU.fullmatch(initrd)):
+    if not (kernel and initrd):
         return None
     named = _KERNEL.fullmatch(kernel.rpartition("/")[2])
     return Pair(kernel=kernel, initrd=initrd, version=(named[1] or "") if named else "")
@@ -115,7 +117,7 @@ def _within(tree: Tree, directory: str) -> Iterator[Pair]:
 def _among_modules(tree: Tree) -> Iterator[Pair]:
     for version in sorted(tree.names(_MODULES)):
         path = f"{_MODULES}/{version}"
-        if "vmlinuz" in tree.names(path) and _FIT_FOR_A_MENU.fullmatch(version):
+        if "vmlinuz" in tree.names(path) and _NAMED.fullmatch(version):
             yield _pair(tree, f"{path}/vmlinuz", version, [path, "boot"])
 
 
@@ -129,16 +131,14 @@ def _pair(tree: Tree, kernel: str, version: str, directories: Collection[str]) -
     ]
     real = tree.file_at(kernel)
     if not real:
-        problem = f"/{kernel} leads to no file of the image"
+        problem = f"/{kernel} of the image's tree is missing, or is no regular file"
         return Pair(kernel=kernel, initrd=next(iter(places), ""), version=version, problem=problem)
     initrd = next(filter(None, map(tree.file_at, places)), "")
     problem = ""
     if not initrd and places:
-        problem = f"/{places[0]}, the initial RAM disk of /{kernel}, leads to no file of the image"
+        problem = f"/{places[0]} of the image's tree, the initial RAM disk of /{kernel}, is missing, or is no regular file"
     elif not initrd:
         problem = f"/{kernel} has no initial RAM disk: neither {names[0]} nor {names[1]} is beside it"
-    elif not (_FIT_FOR_A_MENU.fullmatch(real) and _FIT_FOR_A_MENU.fullmatch(initrd)):
-        problem = f"/{kernel} and its initial RAM disk are in a place, or have names, that no boot menu takes"
     return Pair(kernel=real, initrd=initrd, version=version, problem=problem)
 
 

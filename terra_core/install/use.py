@@ -24,7 +24,7 @@ from terra_core.install.facts import Device, Missing
 from terra_core.install.finish import Finish
 from terra_core.install.image import kept, look_up
 from terra_core.install.journal import Journal
-from terra_core.install.plan import Plan, crowded, make_plan
+from terra_core.install.plan import Plan, RefusedError, crowded, make_plan
 from terra_core.install.probe import examine
 from terra_core.plugins import Plugins
 from terra_core.selection import INSTALLED, check_selection
@@ -35,6 +35,7 @@ from terra_core.system.waiting import wait_until
 from terra_core.system.workspace import locked, roomy
 
 _OTHER_SECONDS = 1800
+_NOTHING_WRITTEN = "nothing was written to any disk"
 _UNSEEN = "warning: whether the image can boot shows only when it is laid down"
 
 
@@ -141,7 +142,9 @@ def _fit(source: ImageSource | None, plan: Plan, session: Session) -> Fit | None
     try:
         found = fit(seen, plan.node, source=session.source, boot_loader=boot_loader, own_kernel=boot_loader)
     except ConfigError as error:
-        raise ConfigError([*error.problems, "nothing was written to any disk"]) from error
+        raise ConfigError([*error.problems, _NOTHING_WRITTEN]) from error
+    except TerraError as error:
+        raise RefusedError(f"{error.message}\n{_NOTHING_WRITTEN}") from error
     for note in found.notes:
         session.report(Event("plan", note))
     return found

@@ -10,7 +10,7 @@ import pytest
 
 from terra_core.config.loader import make_document
 from terra_core.config.node import Node
-from terra_core.errors import ConfigError
+from terra_core.errors import ConfigError, TerraError
 from terra_core.fitness import Fit, Surveys, fit
 from terra_core.image.layout import Layout
 from tests.unit.controller.fakes import node_table
@@ -32,8 +32,9 @@ def looked_at(
 
 
 def problems(tmp_path: Path, *layers: Sequence[Item], **more: object) -> str:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(TerraError) as caught:
         looked_at(tmp_path, *layers, **more)  # type: ignore[arg-type]  # as the test says
+    assert isinstance(caught.value, ConfigError) == ("groups[" in caught.value.message)
     return caught.value.message
 
 
@@ -74,6 +75,13 @@ def test_a_boot_loader_gets_no_links(tmp_path: Path, at: bytes) -> None:
     where += [symlink(b"boot/grub", b"/usr/grub")] if at != b"boot" else []
     said = problems(tmp_path, [*where, *BOOT[1:]])
     assert f"its /{at.decode()} is no directory" in said
+
+
+@pytest.mark.parametrize("place", ["etc/shadow", "boot/a b", "boot/-x", "opt/k"])
+def test_a_kernel_where_no_boot_loader_finds_it_boots_over_the_network_alone(tmp_path: Path, place: str) -> None:
+    layer = [*BOOT[:1], symlink(b"boot/vmlinuz-6.1", b"/" + place.encode()), file(place.encode()), *BOOT[2:]]
+    assert "which is no place or no name that a boot menu takes" in problems(tmp_path / "1", layer)
+    assert looked_at(tmp_path / "2", layer, boot_loader=False, own_kernel=False).kernel == place
 
 
 @pytest.mark.parametrize(

@@ -85,12 +85,10 @@ def test_links_alone_say_what_is_booted_where_names_tell_nothing(tmp_path: Path)
     ("items", "problem"),
     [
         (files("boot/vmlinuz-6.5"), "/boot/vmlinuz-6.5 has no initial RAM disk: neither initrd.img-6.5 nor"),
-        ([symlink(b"boot/vmlinuz-6.5", b"/nowhere"), *files("boot/initrd.img-6.5")], "/boot/vmlinuz-6.5 leads to no file"),
-        ([symlink(b"boot/initrd.img-6.5", b"gone"), *files("boot/vmlinuz-6.5")], "initrd.img-6.5, the initial RAM disk of"),
-        ([folder(b"boot/vmlinuz-6.5")], "leads to no file"),
-        ([Item(name=b"boot/vmlinuz-6.5", type=b"4", device=(7, 83)), *files("boot/initrd.img-6.5")], "leads to no file"),
-        ([symlink(b"boot/vmlinuz-6.5", b"/etc/shadow"), *files("etc/shadow", "boot/initrd.img-6.5")], "no boot menu takes"),
-        ([symlink(b"boot/vmlinuz-6.5", b"a b"), *files("boot/a b", "boot/initrd.img-6.5")], "no boot menu takes"),
+        ([symlink(b"boot/vmlinuz-6.5", b"/nowhere"), *files("boot/initrd.img-6.5")], "vmlinuz-6.5 of the image's tree is"),
+        ([symlink(b"boot/initrd.img-6.5", b"gone"), *files("boot/vmlinuz-6.5")], "img-6.5 of the image's tree, the initial"),
+        ([folder(b"boot/vmlinuz-6.5")], "is no regular file"),
+        ([Item(name=b"boot/vmlinuz-6.5", type=b"4", device=(7, 83)), *files("boot/initrd.img-6.5")], "is no regular file"),
     ],
 )  # fmt: skip
 def test_a_kernel_that_nothing_can_boot_says_why(tmp_path: Path, items: Sequence[Item], problem: str) -> None:
