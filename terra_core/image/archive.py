@@ -159,6 +159,9 @@ class DockerArchive:
         return read_document(content, f"{self.path}: {shown(os.fsencode(name))}", top=top), content
 
     def _choose(self, reference: str | None) -> Node:
+        if "oci-layout" in self._spans and "manifest.json" not in self._spans.keys() | self._links.keys():
+            hint = "unpack it into a directory with tar, and name that: oci:DIRECTORY"
+            raise TerraError(f"{self.path}: an OCI image layout, no archive of `docker save`", hint=hint)
         images = list(self._document("manifest.json", list)[0].items())
         names = {name: image for image in images for name in image["RepoTags"].texts()}
         if reference is not None:

@@ -261,6 +261,9 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     "too few layers": (lambda path: archive(path, LAYER, names=[]), "0 layers, but 1 diff_ids"),
     "no list": (lambda path: archive(path, LAYER, manifest=b"{}"), "expected a list at the top"),
     "no JSON": (lambda path: archive(path, LAYER, manifest=b"\xff"), "not valid JSON"),
+    "an OCI archive": (
+        lambda path: written(path, tar(file(b"oci-layout", b"{}"), file(b"index.json", b"{}"))), "name that: oci:DIRECTORY",
+    ),
     "no archive": (lambda path: written(path, b"hello" * 1000), "tar"),
     "cut off": (lambda path: written(path, archive(path, LAYER).read_bytes()[:1200]), "cut off"),
     "compressed": (lambda path: written(path, gzip.compress(LAYER)), "manifest.json is missing in it"),
