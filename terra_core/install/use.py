@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -31,6 +31,7 @@ from terra_core.selection import INSTALLED, check_selection
 from terra_core.system.disks import Signature
 from terra_core.system.mounts import sweep
 from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 from terra_core.system.workspace import locked, roomy
 
@@ -110,7 +111,7 @@ def installation(
     check_selection(INSTALLED, node.plugins, document.tables, source=document.source, beside=groups)
     told = evolve(session, source=document.source, tables=document.tables)
     place = session.places.run / "install"
-    with _alone(place, told.report) as work, ExitStack() as stack:
+    with _alone(place, told.report) as work, Undo() as stack:
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)
         make_plan(node, found, 0, wipe=wipe, begun=_begun(found, journal, node))  # before anything is fetched
