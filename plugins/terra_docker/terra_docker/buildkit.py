@@ -99,7 +99,7 @@ def find_buildkit(settings: Docker, client: APIClient, why: str) -> BuildKit:
         reasons.append(f"{path} has no buildx" if version is not None else f"{path} does not say its version")
     raise TerraError(
         f"{why}, and no docker command here can speak to it: {'; '.join(reasons) or 'none is installed'}",
-        hint="install Docker's buildx plugin (docker-buildx-plugin), or docker.io of Debian 12 or Ubuntu 22.04",
+        hint="install buildx (docker-buildx of Debian 13, or docker-buildx-plugin), or docker.io of Debian 12 or Ubuntu 22.04",
     )
 
 
