@@ -99,17 +99,23 @@ class Control:
         codes = [self.ask(*words, kind, rule, accept=(0, REFUSED)).code for kind in kinds]
         return 0 in codes
 
-    def take_down(self, exported: Exported) -> None:
-        """Delete a target by force: nobody may log in any more, then until tgtd has finished what was under way.
+    def take_down(self, *exported: Exported) -> None:
+        """Delete targets by force: nobody may log in any more, then until tgtd has finished what was under way.
 
-        :raises TerraError: when it is still there after a while.
+        :raises TerraError: when one is still there after a while.
         """
-        for rule in set(exported.rules):
-            self.disallow(exported.id, rule)
-        words = ("--mode", "target", "--op", "delete", "--force", "--tid", str(exported.id))
+        for one in exported:
+            for rule in set(one.rules):
+                self.disallow(one.id, rule)
+        left = {(one.id, one.iqn) for one in exported}
 
         def gone() -> bool:
-            self.ask(*words, accept=(0, REFUSED))
-            return not any(one.id == exported.id and one.iqn == exported.iqn for one in self.targets())
+            for number, _ in sorted(left):
+                words = ("--mode", "target", "--op", "delete", "--force", "--tid", str(number))
+                self.ask(*words, accept=(0, REFUSED))
+            left.intersection_update((one.id, one.iqn) for one in self.targets())  # one look for all of them
+            return not left
 
-        wait_until(gone, seconds=_REMOVAL_SECONDS, what=f"tgtd to let go of {exported.iqn}")
+        if left:
+            names = ", ".join(one.iqn for one in exported[:3])
+            wait_until(gone, seconds=_REMOVAL_SECONDS, what=f"tgtd to let go of {names}")

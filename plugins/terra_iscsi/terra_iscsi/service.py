@@ -103,8 +103,7 @@ def stop(session: Session) -> bool:
     processes = list(_running(own))
     with suppress(CommandTimeout, Hangs):  # it is killed below
         if processes and own.answers():
-            for exported in own.targets():
-                own.take_down(exported)
+            own.take_down(*own.targets())
             own.ask("--mode", "system", "--op", "delete", accept=(0, REFUSED))
     for process in processes:
         _end(process)

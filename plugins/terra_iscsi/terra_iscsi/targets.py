@@ -109,8 +109,7 @@ def release(target: Target, session: Session) -> bool:
     control = find(session)
     exported = [one for one in control.targets() if one.iqn == target.iqn] if control else []
     if control:
-        for one in exported:
-            control.take_down(one)
+        control.take_down(*exported)
     removed = [remove(lun, session.places) for lun in target.luns]
     return bool(exported) or any(removed)
 
@@ -125,8 +124,7 @@ def release_host(hostname: Hostname, session: Session) -> bool:
     everything = control.targets() if control else ()
     exported = [one for one in everything if any(Path(path).parent == directory for path in one.luns.values())]
     if control:
-        for one in exported:
-            control.take_down(one)
+        control.take_down(*exported)
     removed = [remove(lun, session.places) for lun in luns_of(session.places, hostname)]
     return bool(exported) or any(removed)
 

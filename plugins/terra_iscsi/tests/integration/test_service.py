@@ -24,6 +24,7 @@ from terra_core.system.waiting import wait_until
 from terra_iscsi import plugin
 from terra_iscsi.control import Control
 from terra_iscsi.service import own_control
+from terra_iscsi.shown import Exported
 
 PORTAL = Address(ISCSI)
 REPOSITORY = Path(__file__).parents[4]
@@ -72,6 +73,25 @@ def test_one_that_hangs_is_said_within_seconds_and_can_be_ended(tmp_path: Path, 
             plugin.start_storage(PORTAL, session)
         assert time.monotonic() - began < 15
         assert plugin.stop_storage(session) is True
+        assert tgtds(network) == []
+
+
+def test_many_targets_go_with_a_few_looks(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    targets = Control.targets
+
+    def counting(self: Control) -> tuple[Exported, ...]:
+        looks.append(1)
+        return targets(self)
+
+    with controller(tmp_path) as session:
+        plugin.start_storage(PORTAL, session)
+        for at in range(1, 31):
+            words = ("--tid", str(at), "--targetname", f"iqn.2020.com.example:{at}")
+            own_control(session).ask("--mode", "target", "--op", "new", *words)
+        monkeypatch.setattr(Control, "targets", counting)
+        assert plugin.stop_storage(session) is True
+        assert len(looks) <= 5
         assert tgtds(network) == []
 
 
