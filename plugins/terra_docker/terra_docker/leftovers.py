@@ -14,7 +14,10 @@ from terra_core.system.waiting import wait_until
 
 _CONTAINER = re.compile(r" ---> Running in ([0-9a-f]{12})")
 _IMAGE = re.compile(r" ---> ([0-9a-f]{12})")
-_NOTE = re.compile(r"Removing intermediate container [0-9a-f]+| ---> Using cache|Successfully (?:built|tagged) \S+")
+_NOTE = re.compile(
+    r"(?:Removing| ---> Removed) intermediate container [0-9a-f]+"  # of an engine up to version 20, and of a later one
+    r"| ---> Using cache|Successfully (?:built|tagged) \S+"
+)
 _CONTAINER_SECONDS = 30
 
 
