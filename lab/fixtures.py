@@ -6,6 +6,7 @@ A pytest plugin; the ``conftest.py`` at the top of the repository names it, so t
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator, Set
 from contextlib import contextmanager
@@ -67,6 +68,8 @@ _guard = _Guard()
 def pytest_configure() -> None:
     """Set the guard up, and choose what base images are made of: emulated, Debian 12 boots a third faster than 13."""
     _guard.install()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a run that a shell began in the background; tests interrupt
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not os.environ.get("DISTRO") and not os.environ.get("SUITE"):
         os.environ["SUITE"] = "bookworm"
 
