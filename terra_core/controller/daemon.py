@@ -79,13 +79,12 @@ def open_store(config: Controller, places: Places) -> Store:
         if not ballast.drop():
             raise
         engine = open_database(url)
-    try:
+    with Undo() as undo:
+        undo.callback(engine.dispose)
         identity, used = identity_of(engine)
         check_mark(places.iscsi, str(file or shown_url(url)), identity, used=used)
-    except BaseException:
-        engine.dispose()
-        raise
-    set_mark(places.iscsi, identity)
+        set_mark(places.iscsi, identity)
+        undo.pop_all()
     return Store(engine, ballast)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from terra_core.errors import TerraError
 from terra_core.service.private import keep_private
+from terra_core.system.undo import Undo
 
 _BUSY_MS = 10_000
 
@@ -47,6 +48,14 @@ def open_database(url: str, tables: MetaData, schema: int) -> Engine:
         raise TerraError(f"{name}: is no database that Terra can open: {error}") from error
     except ValueError:  # its message shows what it took for a port, which may be a password
         raise TerraError(f"{name}: is no database that Terra can open: the URL has no valid port") from None
+    with Undo() as undo:
+        undo.callback(engine.dispose)
+        _prepare(engine, name, tables, schema)
+        undo.pop_all()
+    return engine
+
+
+def _prepare(engine: Engine, name: str, tables: MetaData, schema: int) -> None:
     try:
         if engine.dialect.name == "sqlite":
             if _is_file(engine):
@@ -59,7 +68,6 @@ def open_database(url: str, tables: MetaData, schema: int) -> Engine:
             _check_schema(connection, name, tables, schema)
     except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:
         raise TerraError(f"{name}: is no database that Terra can open: {error}") from error
-    return engine
 
 
 def shown_url(url: str) -> str:
@@ -110,10 +118,12 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:  # the dri
     connection.isolation_level = None  # transactions are begun by _begin_sqlite
     # Else one text that is not UTF-8 keeps every row of an answer from being read.
     connection.text_factory = lambda text: text.decode(errors="backslashreplace")
-    cursor = connection.cursor()
-    for statement in ("journal_mode=wal", f"busy_timeout={_BUSY_MS}", "foreign_keys=on", "synchronous=full"):
-        cursor.execute(f"pragma {statement}")
-    cursor.close()
+    with Undo() as undo:
+        undo.callback(connection.close)  # one that is refused here is in no pool, whose end would close it
+        with closing(connection.cursor()) as cursor:  # one that is open would keep the connection's file open
+            for statement in ("journal_mode=wal", f"busy_timeout={_BUSY_MS}", "foreign_keys=on", "synchronous=full"):
+                cursor.execute(f"pragma {statement}")
+        undo.pop_all()
 
 
 def _begin_sqlite(connection: Connection) -> None:
