@@ -75,6 +75,18 @@ def make_document(raw: Mapping[str, object], model: type[M], *, source: str, own
     return Document(value, source, raw, tables)
 
 
+def received_document(
+    raw: Mapping[str, object], sent: type[M], model: type[M], *, source: str, owners: Collection[str] = ()
+) -> Document[M]:
+    """Make ``model`` from what a client sent; it is equal to one that was read from a file or a database.
+
+    :param sent: the subclass of ``model`` that has what a client may send.
+    :raises ConfigError: with every problem of the document.
+    """
+    make_document(raw, sent, source=source, owners=owners)
+    return make_document(raw, model, source=source, owners=owners)
+
+
 def config_error(source: str, problems: Collection[Problem]) -> ConfigError:
     """The error that shows ``problems`` of the file ``source``, a line each: as many as a person reads."""
     lines = [f"{source}: {problem}" for problem in islice(problems, _MOST_PROBLEMS)]

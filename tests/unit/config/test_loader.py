@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.config.loader import load, selected_plugins
-from terra_core.config.node import Node
+from terra_core.config.loader import load, make_document, received_document, selected_plugins
+from terra_core.config.node import Node, SentNode
 from terra_core.errors import ConfigError
 
 NODE = b'hostname = "a"\nimage = "b"\n[[groups]]\nlabel = "os"\n[[groups.disk]]\ndevice = "/dev/sda"\n'
@@ -136,3 +136,12 @@ def test_the_selection_of_plugins_is_read_whatever_else_the_file_says(tmp_path: 
     with pytest.raises(ConfigError) as caught:
         selected_plugins(path)
     assert caught.value.problems == (f'{path}: plugins.network: expected the name of a plugin, such as "btrfs", got 1',)
+
+
+def test_what_a_client_sends_is_the_same_as_what_a_file_says() -> None:
+    disk = {"device": "/dev/sda"}
+    sent = {"hostname": "a", "image": "b", "groups": [{"label": "os", "disk": [disk]}]}
+    read = make_document(sent, Node, source="node.toml")
+    assert received_document(sent, SentNode, Node, source="node.toml") == read
+    with pytest.raises(ConfigError, match=r"trust\.key"):
+        received_document({**sent, "trust": {"key": "/etc/hostname"}}, SentNode, Node, source="node.toml")

@@ -12,7 +12,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
 from terra_core.client import Client
-from terra_core.config.loader import Document, make_document
+from terra_core.config.loader import Document, make_document, received_document
 from terra_core.service.application import make_application
 from terra_core.service.description import Begun, described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
@@ -224,7 +224,7 @@ async def migrate_container(context: _Here, request: _Asked, name: FromPath[str]
 
 async def _document(raw: Mapping[str, Any]) -> Document[Vhost]:
     """A vhost.toml; there may be much to check, and others ask meanwhile."""
-    return await to_thread.run_sync(lambda: make_document(raw, SentVhost, source=_SOURCE))
+    return await to_thread.run_sync(lambda: received_document(raw, SentVhost, Vhost, source=_SOURCE))
 
 
 async def _body(request: _Asked, model: type[_Model]) -> _Model:
