@@ -63,7 +63,7 @@ class Client:
     :param token: the API's token; from TERRA_TOKEN, or this machine's own daemon, when left out.
     :param port: the port where ``address`` names none.
     :param service: what the daemon is.
-    :raises TerraError: when there is no token.
+    :raises TerraError: when there is no token, or ``address`` has a user or a password in it.
     """
 
     def __init__(self, address: str, *, token: str | None = None, port: int = API_PORT, service: Service = CONTROLLER) -> None:
@@ -299,6 +299,11 @@ def _url(address: str, port: int) -> str:
     scheme, separator, rest = address.partition("://")
     if not separator:
         scheme, rest = "http", address
+    if "@" in rest:
+        raise TerraError(
+            "the address holds a user name or a password, which is never sent",
+            hint="leave it out: what a daemon asks for is its token, in TERRA_TOKEN",
+        )
     host = rest.rstrip("/")
     if host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"

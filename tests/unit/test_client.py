@@ -215,6 +215,13 @@ def test_an_address_that_is_none_is_an_error(address: str) -> None:
         Client(address, token=TOKEN).get("/v1/nodes")
 
 
+@pytest.mark.parametrize("address", ["http://u:s3cret@127.0.0.1:9", "u:s3cret@127.0.0.1", "https://s3cret@[::1]:9/path"])
+def test_a_password_in_an_address_is_refused_and_not_shown(address: str) -> None:
+    with pytest.raises(TerraError, match="a user name or a password") as caught:
+        Client(address, token=TOKEN)
+    assert "s3cret" not in f"{caught.value} {caught.value.hint}"
+
+
 def test_what_is_no_json_is_not_sent(client: Client, daemon: Daemon) -> None:
     for body in ({"a": float("nan")}, {"a": object()}):
         with pytest.raises(TerraError):
