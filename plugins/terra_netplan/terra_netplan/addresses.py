@@ -10,6 +10,8 @@ from terra_core.config.structure import Problem
 from terra_core.config.values import shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+_NO_NAMES = frozenset({"all", "default"})
+"""Directories below /proc/sys/net/ipv4/conf that belong to no interface; networkd passes such a device over."""
 
 
 def problems_of_name(key: str, name: str) -> Iterator[Problem]:
@@ -17,6 +19,8 @@ def problems_of_name(key: str, name: str) -> Iterator[Problem]:
     if not _NAME.fullmatch(name):
         expected = 'an interface name of at most 15 letters, digits, dots, hyphens and underscores, such as "eth0"'
         yield Problem(key, f"expected {expected}, got {shown(name)}")
+    elif name in _NO_NAMES or name.isdecimal():
+        yield Problem(key, f"{shown(name)} is no name to networkd, which passes such an interface over")
 
 
 def no_address(raw: str) -> str:

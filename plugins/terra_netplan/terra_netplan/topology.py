@@ -20,6 +20,9 @@ _MAY_HOLD = {
     "bridges": {"interfaces", "vlans", "bonds", "tunnels"},
     "vrfs": {"interfaces", "vlans", "bonds", "bridges", "tunnels"},
 }
+_ETHERNET_TUNNELS = frozenset({"gretap", "ip6gretap", "vxlan"})
+"""The tunnels that carry Ethernet, which alone a bridge takes (``br_add_if`` in the kernel)."""
+_LOOPBACK = "lo"
 _WHOLES = ("bonds", "bridges")
 """What takes the place of its parts; a VRF leaves them what they are."""
 _OWN_WAYS = ("dhcp4", "dhcp6", "accept_ra", "addresses", "gateway", "routes", "routing_policy", "nameservers", "search")
@@ -58,6 +61,7 @@ def problems_between(kinds: Mapping[str, Sequence[Device]]) -> Iterator[Problem]
         _Placed(kind, at, device) for kind, devices in kinds.items() for at, device in enumerate(devices) if has(device, "name")
     ]
     named = {item.device.name: item for item in reversed(placed)}
+    yield from _further_loopbacks(placed)
     yield from _ambiguous_names(placed)
     yield from _ambiguous_addresses(placed)
     yield from _unknown_parts(placed, named)
@@ -71,6 +75,12 @@ def _are_alternatives(one: _Placed, other: _Placed) -> bool:
     """Whether two interfaces are told apart by hardware: a machine may have either, and then it is the same one for others."""
     first, second = getattr(one.device, "match", None), getattr(other.device, "match", None)
     return first is not None and second is not None and first != second
+
+
+def _further_loopbacks(placed: Sequence[_Placed]) -> Iterator[Problem]:
+    for item in placed:
+        if item.device.name == _LOOPBACK and item.kind != "interfaces":
+            yield Problem(f"{item.path}.name", f"{shown(_LOOPBACK)} is the name of every machine's loopback interface")
 
 
 def _ambiguous_names(placed: Sequence[_Placed]) -> Iterator[Problem]:
@@ -146,6 +156,8 @@ def _unknown_parts(placed: Sequence[_Placed], named: Mapping[str, _Placed]) -> I
     for item in placed:
         if getattr(item.device, "link", None) is not None and item.device.link not in named:
             yield Problem(f"{item.path}.link", f"there is no device {shown(item.device.link)} (there are: {known})")
+        elif item.kind == "vlans" and has(item.device, "link") and named[item.device.link].kind == "vrfs":
+            yield Problem(f"{item.path}.link", f"{shown(item.device.link)} is one of vrfs, which carry no VLAN")
         if item.kind not in _MAY_HOLD:
             continue
         for at, name in enumerate(getattr(item.device, "interfaces", ())):
@@ -155,6 +167,16 @@ def _unknown_parts(placed: Sequence[_Placed], named: Mapping[str, _Placed]) -> I
             elif named[name].kind not in _MAY_HOLD[item.kind]:
                 allowed = ", ".join(sorted(_MAY_HOLD[item.kind]))
                 yield Problem(path, f"{shown(name)} is one of {named[name].kind}, and {item.kind} are made of {allowed}")
+            elif item.kind == "bridges":
+                yield from _no_port(path, named[name])
+
+
+def _no_port(path: str, part: _Placed) -> Iterator[Problem]:
+    mode = getattr(part.device, "mode", None)
+    if mode is not None and mode not in _ETHERNET_TUNNELS:
+        allowed = ", ".join(sorted(_ETHERNET_TUNNELS))
+        text = f"{shown(part.device.name)} is a tunnel of mode {mode}, and bridges take those of Ethernet: {allowed}"
+        yield Problem(path, text)
 
 
 def _shared_members(placed: Sequence[_Placed], named: Mapping[str, _Placed]) -> Iterator[Problem]:

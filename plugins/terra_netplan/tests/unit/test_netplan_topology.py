@@ -405,3 +405,35 @@ def test_what_is_wrong_in_one_device_hides_nothing_of_another() -> None:
         vlans=[{"name": "v", "id": "5", "link": "eth0"}, {"name": "v", "id": 6, "link": "eth8"}],
     )
     assert len(found) == 8, found
+
+
+@pytest.mark.parametrize("name", ["all", "default", "10"])
+@pytest.mark.parametrize("kind", ["interfaces", "bridges"])
+def test_a_name_that_networkd_passes_over_is_refused(kind: str, name: str) -> None:
+    assert problems(**{kind: [{"name": name}]}) == (
+        f'server.toml: netplan.{kind}[0].name: "{name}" is no name to networkd, which passes such an interface over',
+    )
+
+
+def test_only_an_interface_is_called_lo() -> None:
+    assert network(interfaces=[eth("lo", addresses=["10.9.9.9/32"])])["ethernets"]["lo"]["addresses"] == ["10.9.9.9/32"]
+    assert problems(bridges=[{"name": "lo"}]) == (
+        'server.toml: netplan.bridges[0].name: "lo" is the name of every machine\'s loopback interface',
+    )
+
+
+def test_a_bridge_takes_no_tunnel_without_ethernet() -> None:
+    bridge = {"name": "br0", "interfaces": ["tun0"]}
+    ends = {"local": "10.0.0.2", "remote": "10.0.0.1"}
+    assert network(tunnels=[{"name": "tun0", "mode": "gretap", **ends}], bridges=[bridge])["bridges"]["br0"]["interfaces"]
+    for tunnel in ({**WIREGUARD, "name": "tun0", "peers": [PEER]}, {"name": "tun0", "mode": "gre", **ends}):
+        assert problems(tunnels=[tunnel], bridges=[bridge]) == (
+            f'server.toml: netplan.bridges[0].interfaces[0]: "tun0" is a tunnel of mode {tunnel["mode"]}, '
+            "and bridges take those of Ethernet: gretap, ip6gretap, vxlan",
+        )
+
+
+def test_a_vrf_carries_no_vlan() -> None:
+    assert problems(vlans=[{"name": "v1", "id": 1, "link": "red"}], vrfs=[{"name": "red", "table": 5}]) == (
+        'server.toml: netplan.vlans[0].link: "red" is one of vrfs, which carry no VLAN',
+    )
