@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from attrs import evolve, frozen
 
@@ -223,6 +223,9 @@ def _check_distinct(files: Sequence[RenderedFile], network: Filled) -> None:
         if file.path in paths:
             raise PluginError(f"plugin {network.installed.name!r} rendered /{file.path}, which is rendered already")
         paths.add(file.path)
+    directories = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+    if both := sorted(paths & directories):
+        raise PluginError(f"plugin {network.installed.name!r} rendered /{both[0]}, which is the directory of a rendered file")
 
 
 def _from_context(file: RenderedFile, context: Path) -> RenderedFile:

@@ -20,6 +20,8 @@ _ROOT = "root:root"
 _TOOLS = ".terra-components"
 _PATH = re.compile(r"(?:[A-Za-z0-9._@+-]+/)*[A-Za-z0-9._@+-]+")
 _OWNER = re.compile(r"[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}")
+_KINDS = {"path": str, "content": bytes, "mode": int, "owner": str}
+"""What the attributes of a rendered file have to be; a plugin, which others write, may give anything."""
 _CONTINUED = re.compile(r"\\\s*\Z")
 
 
@@ -48,6 +50,9 @@ class CopyStep:
 
 def wrong_with(file: RenderedFile) -> str:
     """Why a rendered file can't be a part of an image, or nothing: no text but what is allowed reaches the Dockerfile."""
+    for name, kind in _KINDS.items():
+        if not isinstance(value := getattr(file, name), kind) or isinstance(value, bool):
+            return f"the {name} of a file is {type(value).__name__}, where {kind.__name__} is expected"
     if not _PATH.fullmatch(file.path) or {".", ".."} & set(file.path.split("/")):
         return f"its path is {shown(file.path)}, where a relative one of plain characters is expected"
     if not _OWNER.fullmatch(file.owner):

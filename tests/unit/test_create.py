@@ -261,6 +261,11 @@ def _hook(function: Callable[[Session], object]) -> object:
         ([RenderedFile(path="etc/*", content=b"")], "its path is"),
         ([RenderedFile(path="etc/x", content=b"", owner="root root")], "owner"),
         ([RenderedFile(path="etc/x", content=b"", mode=0o100644)], "mode"),
+        ([RenderedFile(path=Path("etc/x"), content=b"")], "the path of a file is PosixPath, where str is expected"),  # type: ignore[arg-type]
+        ([RenderedFile(path="etc/x", content="text")], "the content of a file is str, where bytes is expected"),  # type: ignore[arg-type]
+        ([RenderedFile(path="etc/x", content=b"", mode="0644")], "the mode of a file is str"),  # type: ignore[arg-type]
+        ([RenderedFile(path="etc/x", content=b"", owner=None)], "the owner of a file is NoneType"),  # type: ignore[arg-type]
+        ([RenderedFile(path="etc", content=b"")], "the directory of a rendered file"),
         ([RenderedFile(path="etc/hosts", content=b"")], "rendered already"),
         ([RenderedFile(path="etc/x", content=b""), RenderedFile(path="etc/x", content=b"")], "rendered already"),
         (None, "returned NoneType"),
