@@ -102,6 +102,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
+    _replace_closed_streams()
     try:
         return _run(command, words, debug=debug)
     except OSError as error:  # what went wrong could not be said either
@@ -109,6 +110,13 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
             raise
         _let_go_of_output()
         return 1
+
+
+def _replace_closed_streams() -> None:
+    """Lead a stream that was closed before the start (``>&-``) nowhere: Python has None there, and no file may get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # open as long as Terra runs
 
 
 def _run(command: click.Command, words: list[str], *, debug: bool) -> int:

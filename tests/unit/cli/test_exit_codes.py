@@ -53,6 +53,15 @@ def test_output_that_cannot_be_written(
     assert capsys.readouterr().err == "Error: the output cannot be written: No space left on device\n"
 
 
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+def test_a_stream_that_was_closed_before_the_start(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, name, None)  # as Python has it after `>&-`
+    assert run(terra, ["plugins"]) == 0
+    stream = getattr(sys, name)
+    assert stream.name == "/dev/null"
+    stream.close()
+
+
 def test_an_error_of_the_work_is_no_error_of_the_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(raising(OSError(28, "No space left on device")), []) == 1
     assert "a defect of Terra's: OSError" in capsys.readouterr().err
