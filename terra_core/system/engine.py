@@ -6,6 +6,7 @@ Needs the docker SDK, which whoever imports this declares.
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 from docker import APIClient
 from docker.errors import DockerException, InvalidVersion
@@ -31,6 +32,7 @@ def connect(engine: str | None, *, setting: str) -> APIClient:
     :raises TerraError: when no engine answers there, when it may not be asked, or when it is too old.
     """
     where = engine or os.environ.get("DOCKER_HOST") or USUAL_PLACE
+    _check(where)
     try:
         options = kwargs_from_env()
         if engine:
@@ -44,6 +46,22 @@ def connect(engine: str | None, *, setting: str) -> APIClient:
         client.close()
         raise _too_old(where)
     return client
+
+
+def _check(where: str) -> None:
+    """Refuse what the SDK would answer with a word of its own source, or with the address as it stands."""
+    scheme, _, rest = where.partition("://")
+    if scheme != "ssh" and "@" in rest.partition("/")[0]:
+        raise TerraError(
+            "the address of the Docker Engine has a user name or a password in it, which no engine asks for",
+            hint="leave it out; an engine that is reached over a network knows its users by their certificates",
+        )
+    if scheme == "ssh" and find_spec("paramiko") is None:
+        raise TerraError(
+            f"the Docker Engine at {where} is reached by ssh, for which Python's package paramiko is missing",
+            hint="install it beside Terra, or forward the socket: ssh -nNT -L /run/engine.sock:/var/run/docker.sock HOST, "
+            "and DOCKER_HOST=unix:///run/engine.sock",
+        )
 
 
 def _too_old(where: str) -> TerraError:

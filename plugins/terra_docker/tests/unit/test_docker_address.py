@@ -1,0 +1,33 @@
+"""Addresses of an engine that are refused before anything is asked there."""
+
+from __future__ import annotations
+
+import pytest
+
+from terra_core.errors import TerraError
+from terra_docker.engine import connected
+from terra_docker.settings import Docker
+
+
+def refusal(settings: Docker) -> TerraError:
+    with pytest.raises(TerraError) as caught, connected(settings):
+        pass
+    return caught.value
+
+
+@pytest.mark.parametrize("address", ["tcp://user:s3cret@127.0.0.1:1", "http://user:s3cret@127.0.0.1:1/path"])
+def test_a_password_is_not_shown(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", address)
+    for settings in (Docker(), Docker(engine=address)):
+        error = refusal(settings)
+        assert "a user name or a password in it" in error.message
+        assert "s3cret" not in f"{error.message} {error.hint}"
+
+
+def test_ssh_without_paramiko_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("terra_core.system.engine.find_spec", lambda name: None)
+    error = refusal(Docker(engine="ssh://build.example"))
+    assert error.message == (
+        "the Docker Engine at ssh://build.example is reached by ssh, for which Python's package paramiko is missing"
+    )
+    assert "forward the socket" in error.hint
