@@ -113,7 +113,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
 
 
 def _replace_closed_streams() -> None:
-    """Lead a stream that was closed before the start (``>&-``) nowhere: Python has None there, and no file may get its number."""
+    """Lead a stream that was closed before the start (``>&-``) nowhere, so that no file gets its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # open as long as Terra runs
