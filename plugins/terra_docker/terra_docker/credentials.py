@@ -23,6 +23,7 @@ _HUB = "docker.io"
 _HUB_KEY = "https://index.docker.io/v1/"
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_SECONDS = 60
+_TOKEN = re.compile(r"[\x21-\x7e]*")
 _TOKEN_USER = "<token>"  # noqa: S105  # what a helper says instead of a user's name
 
 
@@ -108,12 +109,20 @@ def _written(auths: Node, registry: str, key: str) -> Credentials | None:
         except (binascii.Error, ValueError):
             raise TerraError(f"{entry.where}.auth: is not base64 of a user and a password", hint=_again(registry)) from None
         user, _, password = unpacked.decode(errors="surrogateescape").partition(":")
-    found = Credentials(user, password.strip("\0"), _texts(entry, "identitytoken"), _texts(entry, "registrytoken"))
+    token = _texts(entry, "registrytoken")
+    if not _TOKEN.fullmatch(token):  # HTTP's own error would show it
+        raise TerraError(f"{entry.where}.registrytoken: is no token that can be sent", hint=_again(registry))
+    found = Credentials(user, password.strip("\0"), _texts(entry, "identitytoken"), token)
     return None if found == Credentials() else found
 
 
 def _texts(entry: Node, key: str) -> str:
-    return entry[key].text() if entry[key] else ""
+    return _sendable(entry[key].text()) if entry[key] else ""
+
+
+def _sendable(text: str) -> str:
+    """A text of JSON as Go has it: half of a pair that UTF-16 needs for one character is no character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _host(key: str) -> str:
@@ -136,7 +145,7 @@ def _ask_helper(helper: str, key: str, path: Path) -> Credentials | None:
         raise TerraError(f"{program}: gave no credentials for {key}: {said[:200]}")
     try:
         answer = read_document(done.stdout, program)
-        user, secret = answer["Username"].text(), answer["Secret"].text()
+        user, secret = _sendable(answer["Username"].text()), _sendable(answer["Secret"].text())
     except ImageError as error:
         raise TerraError(error.message) from error
     return Credentials(identity_token=secret) if user == _TOKEN_USER else Credentials(user, secret)

@@ -71,6 +71,21 @@ def test_what_is_no_file_is_not_read(home: Path) -> None:
         stored_credentials("a")
 
 
+@pytest.mark.parametrize("token", ["s3cret\n", "s3cret\r\nX: y", "s3crét"])
+def test_a_token_that_no_header_can_have_is_not_shown(home: Path, token: str) -> None:
+    write(home, {"auths": {"a": {"registrytoken": token}}})
+    with pytest.raises(TerraError, match=r"registrytoken: is no token that can be sent") as caught:
+        stored_credentials("a")
+    assert "s3cr" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_half_a_character_is_replaced_as_docker_does(home: Path) -> None:
+    write(home, '{"auths": {"a": {"username": "\\ud800u", "password": "\\ud83d\\ude00"}}}')
+    found = stored_credentials("a")
+    assert found == Credentials("\ufffdu", "\U0001f600")
+    assert found.basic.startswith("Basic ")
+
+
 def test_docker_config_names_another_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "elsewhere").mkdir()
     (home / "elsewhere/config.json").write_text(json.dumps({"auths": {"a": {"username": "user", "password": "pass:word"}}}))
