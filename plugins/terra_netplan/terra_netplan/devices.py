@@ -97,12 +97,27 @@ class Device:
         shown_networks = ", ".join(map(str, networks)) or "there is none"
         if has(self, "gateway") and self.gateway is not None and not self._reaches(self.gateway):
             yield Problem("gateway", f"{shown(self.gateway)} is in no network of this interface's addresses ({shown_networks})")
+        if has(self, "gateway") and self.gateway is not None and (text := self._no_router(self.gateway)):
+            yield Problem("gateway", text)
         for at, route in enumerate(self.routes):
+            if has(route, "via") and route.via is not None and (text := self._no_router(route.via)):
+                yield Problem(f"routes[{at}].via", text)
             if not has(route, "to", "via", "on_link") or route.via is None or not_of_one(route.via) or route.on_link:
                 continue
             if not self._may_reach(route.via):
                 text = f"{shown(route.via)} is in no network of this interface's addresses ({shown_networks})"
                 yield Problem(f"routes[{at}].via", f"{text}; with on_link = true it is taken to be reached all the same")
+
+    def _no_router(self, gateway: Address) -> str:
+        """Why nothing gets anywhere by way of this address."""
+        address = ipaddress.ip_address(gateway)
+        for interface in map(ipaddress.ip_interface, self.addresses):
+            if address == interface.ip:
+                return f"{shown(gateway)} is the address of this interface itself"
+            network = interface.network
+            if network.version == 4 and network.num_addresses > 2 and address == network.broadcast_address:
+                return f"{shown(gateway)} is the broadcast address of {network}"
+        return ""
 
     def _reaches(self, gateway: Address) -> bool:
         """A link-local gateway (RFC 4291 section 2.5.6) is on every link that has IPv6."""

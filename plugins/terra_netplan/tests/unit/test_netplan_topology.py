@@ -437,3 +437,24 @@ def test_a_vrf_carries_no_vlan() -> None:
     assert problems(vlans=[{"name": "v1", "id": 1, "link": "red"}], vrfs=[{"name": "red", "table": 5}]) == (
         'server.toml: netplan.vlans[0].link: "red" is one of vrfs, which carry no VLAN',
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "gateway", "text"),
+    [
+        ("10.0.0.2/24", "10.0.0.2", '"10.0.0.2" is the address of this interface itself'),
+        ("10.0.0.2/24", "10.0.0.255", '"10.0.0.255" is the broadcast address of 10.0.0.0/24'),
+        ("fd00::2/64", "fd00::2", '"fd00::2" is the address of this interface itself'),
+    ],
+)
+def test_a_gateway_is_another_machine(address: str, gateway: str, text: str) -> None:
+    assert problems(interfaces=[eth(addresses=[address], gateway=gateway)]) == (
+        f"server.toml: netplan.interfaces[0].gateway: {text}",
+    )
+    assert problems(interfaces=[eth(addresses=[address], routes=[{"to": "default", "via": gateway}])]) == (
+        f"server.toml: netplan.interfaces[0].routes[0].via: {text}",
+    )
+
+
+def test_a_gateway_at_the_end_of_a_small_network() -> None:
+    assert network(interfaces=[eth(addresses=["10.0.0.2/31"], gateway="10.0.0.3")])
