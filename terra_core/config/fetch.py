@@ -20,6 +20,7 @@ SIZE_LIMIT = 1024 * 1024
 TIME_LIMIT = 20.0
 """Seconds for a server to answer, and for the whole file to arrive."""
 _REDIRECTS = 5
+_ESCAPES = "in a user's name or password, / is written as %2F, : as %3A, @ as %40, ? as %3F and # as %23"
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 
 
@@ -51,6 +52,7 @@ def _answer(session: requests.Session, url: str, name: str, deadline: float) -> 
     user, password = get_auth_from_url(url)
     first = urlsplit(_without_user(url))[:2]
     for _ in range(_REDIRECTS + 1):
+        _check_place(url)
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -67,6 +69,17 @@ def _answer(session: requests.Session, url: str, name: str, deadline: float) -> 
                 f"{name}: the server redirects to somewhere else than an http:// or https:// URL, or from https:// to http://"
             )
     raise TerraError(f"{name}: the server redirects more than {_REDIRECTS} times")
+
+
+def _check_place(url: str) -> None:
+    """Refuse a URL whose host or port is none; the library's own error shows all of it, with the password."""
+    try:
+        placed = urlsplit(url).port != 0
+    except ValueError:
+        placed = False
+    if not placed:
+        shown = f"{url.partition('://')[0]}://{url.partition('://')[2].rpartition('@')[2]}"
+        raise TerraError(f"{shown}: has no host and port that can be asked", hint=_ESCAPES if "@" in url else "")
 
 
 def _check(response: requests.Response, name: str) -> None:

@@ -289,3 +289,11 @@ def test_a_password_in_the_url_is_not_shown(server: Server) -> None:
         fetch(url)
     assert "secret" not in str(caught.value)
     assert caught.value.message.startswith(url.replace("me:secret@", ""))
+
+
+@pytest.mark.parametrize("url", ["http://me:s3cret@127.0.0.1:99999/x", "http://me:s3c/ret@127.0.0.1:1/x", "http://me:s3c#ret@h/x"])
+def test_a_password_in_a_url_that_is_none_is_not_shown(url: str) -> None:
+    with pytest.raises(TerraError, match="has no host and port") as caught:
+        fetch(url)
+    assert not any(part in f"{caught.value}" for part in ("s3cret", "s3c", "me:"))
+    assert "%2F" in caught.value.hint
