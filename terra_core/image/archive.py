@@ -38,6 +38,7 @@ _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _CONFIG = re.compile(r"(?:blobs/sha256/|sha256:)?([0-9a-f]{64})(?:\.json)?")
 _HASHED_AT_ONCE = 1 << 20
 _ROOM = Path("/var/tmp")  # noqa: S108  # for a file without a name
+_NOT_READ = {"xz": re.compile(rb"\xfd7zXZ\0"), "bzip2": re.compile(rb"BZh[1-9]1AY&SY")}
 _REMEDY = "name a file that `docker save` or a tool of its kind has written"
 
 
@@ -102,7 +103,11 @@ class DockerArchive:
 
     def _inflate(self) -> None:
         """Have an archive that is compressed as a whole in a file of its own, which goes when it is closed."""
-        kind = kind_of(os.pread(self._fd, 4, 0))
+        magic = os.pread(self._fd, 10, 0)
+        for program, beginning in _NOT_READ.items():
+            if beginning.match(magic):
+                raise TerraError(f"{self.path}: is compressed by {program}", hint=f"inflate it first, with {program} -d")
+        kind = kind_of(magic[:4])
         if kind == "plain":
             return
         fd = os.open(_ROOM, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
