@@ -23,6 +23,7 @@ from terra_core.service.events import parse_events
 from terra_core.service.tokens import read_token
 from terra_core.system.certificates import explain
 from terra_core.system.progress import Event, Report, silent
+from terra_core.system.reading import open_regular
 from terra_core.system.reasons import reason_of
 from terra_core.system.signals import deferred
 from terra_core.system.timed_socket import TimedSocket, TimeLeft, shake_hands
@@ -258,12 +259,22 @@ class _Secure(http.client.HTTPSConnection):
 
 
 def tls_context() -> ssl.SSLContext:
-    """Whom an ``https://`` URL has to be signed by: the authorities of REQUESTS_CA_BUNDLE, or those of the system."""
+    """Whom an ``https://`` URL has to be signed by: the authorities of REQUESTS_CA_BUNDLE, or those of the system.
+
+    :raises TerraError: when what the variable names cannot be used.
+    """
     bundle = os.environ.get("REQUESTS_CA_BUNDLE")
     if not bundle:
         return ssl.create_default_context()
     directory = Path(bundle).is_dir()
-    return ssl.create_default_context(cafile=None if directory else bundle, capath=bundle if directory else None)
+    try:
+        if not directory:
+            open_regular(Path(bundle)).close()  # OpenSSL waits for the writer of a FIFO
+        return ssl.create_default_context(cafile=None if directory else bundle, capath=bundle if directory else None)
+    except OSError as error:  # ssl.SSLError is one
+        said = error.reason.replace("_", " ").lower() if isinstance(error, ssl.SSLError) and error.reason else error.strerror
+        hint = "it names a PEM file of certificates, or a directory of them as `openssl rehash` prepares it"
+        raise TerraError(f"REQUESTS_CA_BUNDLE: {bundle}: cannot be used: {said}", hint=hint) from error
 
 
 def bearer_token(token: str | None = None) -> str:

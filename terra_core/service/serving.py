@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -15,6 +16,7 @@ from litestar import Litestar
 from terra_core.config.controller import Tls
 from terra_core.errors import TerraError
 from terra_core.service.connections import Door, Limits, Peer, Place, limits_of_process
+from terra_core.system.reading import open_regular
 
 _log = structlog.get_logger(__name__)
 _BACKLOG = 1024
@@ -51,6 +53,8 @@ def check_tls(tls: Tls | None) -> None:
     if tls is None:
         return
     try:
+        for file in (tls.certificate, tls.key):
+            open_regular(Path(file)).close()  # OpenSSL waits for the writer of a FIFO
         # The password keeps OpenSSL from asking the terminal for one.
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key, password="")
     except OSError as error:  # ssl.SSLError is one

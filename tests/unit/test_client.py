@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import json
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -390,3 +391,17 @@ def test_why_nobody_can_be_reached(monkeypatch: pytest.MonkeyPatch, error: OSErr
     assert caught.value.message == f"http://san.example:9000: {said}"
     assert hint in caught.value.hint
 
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("nothing", "No such file"), ("fifo", "it is a FIFO"), ("text", "no certificate or crl found")]
+)
+def test_a_bundle_that_cannot_be_used_is_named(kind: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tmp_path / "bundle.pem"
+    if kind == "fifo":
+        os.mkfifo(bundle)
+    elif kind == "text":
+        bundle.write_text("text")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    with pytest.raises(TerraError) as caught:
+        Client("https://127.0.0.1:9", token=TOKEN).get("/")
+    assert caught.value.message.startswith(f"REQUESTS_CA_BUNDLE: {bundle}: cannot be used: {said}")

@@ -172,6 +172,7 @@ def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
     check_tls(None)
     broken = tmp_path / "broken.pem"
     broken.write_text("-----BEGIN CERTIFICATE-----\nno base64\n-----END CERTIFICATE-----\n")
-    for path in (broken, tmp_path / "missing.pem"):
+    os.mkfifo(tmp_path / "fifo.pem")
+    for path in (broken, tmp_path / "missing.pem", tmp_path / "fifo.pem"):
         with pytest.raises(TerraError, match=f"the API cannot use the certificate {path}"):
             check_tls(Tls(certificate=str(path), key=str(path)))
