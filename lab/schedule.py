@@ -20,7 +20,7 @@ SECONDS = {
     "test_create_checks.py": 90,
     "test_orbit_leaks.py": 73,
     "test_random_stacks.py": 65,
-    "test_real_images.py": 60,
+    "test_real_images.py": 160,
     "test_orbit_moves_killed.py": 50,
     "test_provision.py": 60,
     "test_orbit_supervision.py": 60,

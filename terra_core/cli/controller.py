@@ -38,7 +38,7 @@ def command(
     """
     from terra_core.cli.values import option_value
     from terra_core.config.controller import Places
-    from terra_core.config.values import parse_address
+    from terra_core.config.values import parse_address, parse_host_address
     from terra_core.errors import TerraError
     from terra_core.plugins import Plugins
 
@@ -54,8 +54,8 @@ def command(
     document = daemon.load_config(source, places, plugins)
     config = document.value.overridden(
         address=option_value("--controller", options["address"], parse_address),
-        gateway=option_value("--gateway", gateway, parse_address),
-        iscsi_address=option_value("--iscsi", iscsi, parse_address),
+        gateway=option_value("--gateway", gateway, parse_host_address),
+        iscsi_address=option_value("--iscsi", iscsi, parse_host_address),
     )
     configure_logging(bool(options["debug"]))
     if stop:

@@ -41,7 +41,7 @@ def command(
     from terra_core.config.loader import load
     from terra_core.config.node import Node
     from terra_core.config.session import Session
-    from terra_core.config.values import parse_address
+    from terra_core.config.values import parse_host_address
     from terra_core.errors import TerraError
     from terra_core.install.steps import Stopwatch
     from terra_core.install.use import installation
@@ -49,7 +49,7 @@ def command(
     from terra_core.system.namespaces import private_mounts
     from terra_core.system.signals import interruptible
 
-    address = option_value("--gateway", gateway, parse_address)
+    address = option_value("--gateway", gateway, parse_host_address)
     plugins = Plugins.discover()
     document = load(source, Node, owners=plugins.names)
     if os.geteuid() != 0:

@@ -9,7 +9,7 @@ from attrs import Factory, evolve, frozen
 
 from terra_core.config.structure import Problem, has
 from terra_core.config.trust import Trust
-from terra_core.config.values import Address, PluginName
+from terra_core.config.values import Address, HostAddress, PluginName
 
 API_PORT = 9000
 
@@ -43,8 +43,8 @@ class Controller:
 
     address: Address = Address("127.0.0.1")
     port: int = API_PORT
-    gateway: Address | None = None
-    iscsi_address: Address | None = None
+    gateway: HostAddress | None = None
+    iscsi_address: HostAddress | None = None
     database: str | None = None
     jobs: int = 2
     tls: Tls | None = None

@@ -285,6 +285,7 @@ def _make_converter() -> Converter:
         values.Tag: values.parse_tag,
         values.Repository: values.parse_repository,
         values.Address: values.parse_address,
+        values.HostAddress: values.parse_host_address,
         values.Domain: values.parse_domain,
         values.PluginName: values.parse_plugin_name,
         values.SshKey: values.parse_ssh_key,

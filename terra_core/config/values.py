@@ -36,6 +36,8 @@ Repository = NewType("Repository", str)
 """A registry and path under which images are named, such as ``docker.io/stellarproject``."""
 Address = NewType("Address", str)
 """An IPv4 or IPv6 address in its normal spelling."""
+HostAddress = NewType("HostAddress", Address)
+"""The address of one host, which is neither every address nor that of a group."""
 Domain = NewType("Domain", str)
 """A DNS domain, in lower case."""
 PluginName = NewType("PluginName", str)
@@ -222,6 +224,15 @@ def parse_address(raw: object) -> Address:
         return Address(str(ipaddress.ip_address(text)))
     except ValueError:
         raise ValueError(f"expected {expected}, got {shown(text)}") from None
+
+
+def parse_host_address(raw: object) -> HostAddress:
+    """An IPv4 or IPv6 address that one host can have: not 0.0.0.0 or ::, multicast, or 255.255.255.255."""
+    address = parse_address(raw)
+    number = ipaddress.ip_address(address)
+    if number.is_unspecified or number.is_multicast or address == "255.255.255.255":
+        raise ValueError(f"expected the address of one host, got {shown(address)}")
+    return HostAddress(address)
 
 
 def parse_plugin_name(raw: object) -> PluginName:
