@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -107,3 +108,17 @@ def test_where_images_go_is_read_from_the_environment() -> None:
     for wrong in ({"REPO": "Upper/x"}, {"VERSION": "a b"}, {"REPO": "r.example/x:1"}):
         with pytest.raises(TerraError):
             Wanted.of(wrong)
+
+
+def test_a_console_that_getty_took_is_opened_again(live: ModuleType, tmp_path: Path) -> None:
+    console = tmp_path / "console"
+    shown = live.Console(console)
+    shown.show(b"there is none yet\n")
+    for text in (b"before\n", b"after\n"):
+        ours, theirs = os.openpty()
+        console.unlink(missing_ok=True)
+        console.symlink_to(os.ttyname(theirs))
+        shown.show(text)
+        assert os.read(ours, 100).startswith(text.rstrip())
+        os.close(theirs)
+        os.close(ours)  # hangs up, as vhangup(2) does: what is open refuses to be written to
