@@ -215,7 +215,8 @@ def _unbootable(target: Target, group: DiskGroup, firmware: Firmware | None) -> 
     elif device.kind not in _PARTITIONABLE:
         yield f"{device.name}: is of the kind {device.kind!r}, and the operating system needs a disk or a partition"
     elif firmware and firmware.bios and device.sector_size != 512:
-        yield f'{device.name}: has sectors of {device.sector_size} bytes, which no BIOS starts from: say boot = "uefi"'
+        how = 'boot = "uefi" in place of mbr = true' if group.mbr else 'boot = "uefi"'
+        yield f"{device.name}: has sectors of {device.sector_size} bytes, which no BIOS starts from: say {how}"
 
 
 def _unbootable_partition(device: Device, parent: Parent, firmware: Firmware | None) -> Iterator[str]:

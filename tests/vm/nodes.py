@@ -23,7 +23,7 @@ def example(name: str, **values: str) -> str:
 def group(label: str, kind: str, disks: int, *, boot: str = "", compression: str = "", **subvolumes: str) -> str:
     """A group of node.toml, with a mark for each device."""
     lines = ["[[groups]]", f'label = "{label}"', f'type = "{kind}"', 'stage = "stage1"']
-    lines += ["mbr = true"] if label == "os" else []
+    lines += ["mbr = true"] if label == "os" and boot != "uefi" else []
     lines += [f'boot = "{boot}"'] if boot else []
     lines += [f'compression = "{compression}"'] if compression else []
     lines += ["[[groups.disk]]\ndevice = DISK"] * disks

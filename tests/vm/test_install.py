@@ -57,7 +57,7 @@ def test_a_disk_of_large_sectors_by_uefi_beside_a_former_one(
 ) -> None:
     former, new = (sparse(directory / f"{name}.img", 4096) for name in ("former", "new"))
     for name, disk in (("former", former), ("new", new)):
-        groups = group("os", "single", 1, boot="", home="/home")
+        groups = group("os", "single", 1, boot="uefi", home="/home")
         install(site, capsys, directory, f"{name}-01", [disk], groups, sector_size=4096)
     with booted(site, lab_key, "52:54:00:00:0c:03", "uefi", [new, former], 4096) as machine:
         expect_healthy(machine, "new-01", {"/": "/os", "/home": "/home"})
