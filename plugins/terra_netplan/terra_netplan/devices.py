@@ -100,11 +100,11 @@ class Device:
         if has(self, "gateway") and self.gateway is not None and (text := self._no_router(self.gateway)):
             yield Problem("gateway", text)
         for at, route in enumerate(self.routes):
-            if has(route, "via") and route.via is not None and (text := self._no_router(route.via)):
-                yield Problem(f"routes[{at}].via", text)
             if not has(route, "to", "via", "on_link") or route.via is None or not_of_one(route.via) or route.on_link:
                 continue
-            if not self._may_reach(route.via):
+            if text := self._no_router(route.via):
+                yield Problem(f"routes[{at}].via", text)
+            elif not self._may_reach(route.via):
                 text = f"{shown(route.via)} is in no network of this interface's addresses ({shown_networks})"
                 yield Problem(f"routes[{at}].via", f"{text}; with on_link = true it is taken to be reached all the same")
 

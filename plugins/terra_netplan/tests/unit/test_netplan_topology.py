@@ -456,5 +456,10 @@ def test_a_gateway_is_another_machine(address: str, gateway: str, text: str) -> 
     )
 
 
+def test_a_route_that_is_on_the_link_is_taken_as_it_stands() -> None:
+    route = {"to": "default", "via": "10.0.0.2", "on_link": True}
+    assert network(interfaces=[eth(addresses=["10.0.0.2/24"], routes=[route])])
+
+
 def test_a_gateway_at_the_end_of_a_small_network() -> None:
     assert network(interfaces=[eth(addresses=["10.0.0.2/31"], gateway="10.0.0.3")])
