@@ -197,7 +197,28 @@ class Place:
         return True
 
 
-class Peer(H11Protocol):
+class Placed(asyncio.Protocol):
+    """What every protocol does in its place; it comes before the protocol's own class."""
+
+    _place: Place
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place up."""
+        super().connection_lost(exc)
+        self._place.leave()
+
+    def pause_writing(self) -> None:
+        """Wait for the peer to read."""
+        super().pause_writing()
+        self._place.await_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        self._place.let_read()
+
+
+class Peer(Placed, H11Protocol):
     """HTTP with a peer, in its place.
 
     :param config: as uvicorn has it.
@@ -218,11 +239,6 @@ class Peer(H11Protocol):
         self._place.end_by(transport.abort)
         super().connection_made(transport)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place up."""
-        super().connection_lost(exc)
-        self._place.leave()
-
     def data_received(self, data: bytes) -> None:
         """See what the peer has to do next."""
         super().data_received(data)
@@ -237,16 +253,6 @@ class Peer(H11Protocol):
         """Give the place to the protocol of WebSockets, which has limits of its own."""
         self._place.work()
         super().handle_websocket_upgrade(event)
-
-    def pause_writing(self) -> None:
-        """Wait for the peer to read."""
-        super().pause_writing()
-        self._place.await_reading()
-
-    def resume_writing(self) -> None:
-        """Go on."""
-        super().resume_writing()
-        self._place.let_read()
 
     def _settle(self) -> None:
         if self.transport.get_protocol() is not self:  # it speaks WebSocket from now on

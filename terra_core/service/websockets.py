@@ -8,10 +8,10 @@ from uvicorn import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from terra_core.service.connections import Place
+from terra_core.service.connections import Place, Placed
 
 
-class SocketPeer(WebSocketsSansIOProtocol):
+class SocketPeer(Placed, WebSocketsSansIOProtocol):
     """A WebSocket with a peer, in the place of its connection.
 
     :param config: as uvicorn has it.
@@ -23,18 +23,3 @@ class SocketPeer(WebSocketsSansIOProtocol):
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], place: Place) -> None:
         super().__init__(config, server_state, app_state)
         self._place = place
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place up."""
-        super().connection_lost(exc)
-        self._place.leave()
-
-    def pause_writing(self) -> None:
-        """Wait for the peer to read."""
-        super().pause_writing()
-        self._place.await_reading()
-
-    def resume_writing(self) -> None:
-        """Go on."""
-        super().resume_writing()
-        self._place.let_read()
