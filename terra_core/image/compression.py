@@ -24,24 +24,27 @@ CHUNK = 256 << 10
 """How many bytes are read, and at most given, at a time."""
 
 _SMALL = 16 << 10
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
 _WINDOW_LOG = 27
 # isal's stub says that its exception is an instance.
-_BROKEN: tuple[type[Exception], ...] = (igzip_lib.IsalError, zstd.ZstdError)  # type: ignore[assignment]
+BROKEN: tuple[type[Exception], ...] = (igzip_lib.IsalError, zstd.ZstdError)  # type: ignore[assignment]
+"""What a decoder raises when the content is broken."""
 
 Read = Callable[[int], bytes]
 """Gives at most so many bytes, and nothing at the end."""
 
 
-class _Decoder(Protocol):
+class Decoder(Protocol):
+    """What inflates a stream piece by piece, no further than it is told."""
+
     @property
     def needs_input(self) -> bool: ...
     @property
     def eof(self) -> bool: ...
     @property
     def unused_data(self) -> bytes: ...
-    def decompress(self, data: memoryview, max_length: int, /) -> bytes: ...
+    def decompress(self, data: bytes | memoryview, max_length: int, /) -> bytes: ...
 
 
 def uncompressed(read: Read, kind: str, limits: Limits) -> Iterator[bytes]:
@@ -107,7 +110,7 @@ class _Source:
 def _members(source: _Source, kind: str) -> Iterator[bytes]:
     step = CHUNK
     while True:
-        yield from _member(source, _decoder(kind), kind, step)
+        yield from _member(source, decoder_of(kind), kind, step)
         following = source.peek(4)
         if not following:
             return
@@ -117,7 +120,7 @@ def _members(source: _Source, kind: str) -> Iterator[bytes]:
         step = _SMALL
 
 
-def _member(source: _Source, decoder: _Decoder, kind: str, step: int) -> Iterator[bytes]:
+def _member(source: _Source, decoder: Decoder, kind: str, step: int) -> Iterator[bytes]:
     nothing = memoryview(b"")
     while not decoder.eof:
         data = source.take(step) if decoder.needs_input else nothing
@@ -125,7 +128,7 @@ def _member(source: _Source, decoder: _Decoder, kind: str, step: int) -> Iterato
             raise ImageError(f"the {kind} data is cut off")
         try:
             piece = decoder.decompress(data, CHUNK)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ImageError(f"the {kind} data is broken: {error}") from error
         if piece:
             yield piece
@@ -148,7 +151,8 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _decoder(kind: str) -> _Decoder:
+def decoder_of(kind: str) -> Decoder:
+    """What inflates ``gzip`` or ``zstd``, with a window that is bounded."""
     if kind == "gzip":
         return igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
     return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
@@ -156,7 +160,7 @@ def _decoder(kind: str) -> _Decoder:
 
 def kind_of(magic: bytes) -> str:
     """The compression of a stream by its first four bytes: ``gzip``, ``zstd`` or ``plain``."""
-    if magic.startswith(_GZIP):
+    if magic.startswith(GZIP):
         return "gzip"
     skippable = len(magic) == 4 and magic[1:] == b"\x2a\x4d\x18" and magic[0] >> 4 == 5
-    return "zstd" if magic == _ZSTD or skippable else "plain"
+    return "zstd" if magic == ZSTD or skippable else "plain"

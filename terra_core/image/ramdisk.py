@@ -9,18 +9,10 @@ from __future__ import annotations
 import bz2
 import lzma
 import posixpath
-import sys
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
-from isal import igzip_lib
-
+from terra_core.image.compression import BROKEN, GZIP, ZSTD, Decoder, decoder_of
 from terra_core.image.faults import ImageError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 _HEADER = 110
 _NAMES = (b"070701", b"070702")
@@ -28,28 +20,16 @@ _END = b"TRAILER!!!"
 _LONGEST_NAME = 4096
 _CHUNK = 1 << 18
 _MOST = 8 << 30
-# isal's stub says that its exception is an instance.
-_PACKED_WRONG: tuple[type[Exception], ...] = (igzip_lib.IsalError, zstd.ZstdError)  # type: ignore[assignment]
-_BROKEN: tuple[type[Exception], ...] = (*_PACKED_WRONG, lzma.LZMAError, OSError, EOFError, ValueError)
+_UNREADABLE: tuple[type[Exception], ...] = (*BROKEN, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
 class UnreadableError(ImageError):
     """An initial RAM disk that cannot be looked into, which says nothing of whether it boots."""
 
 
-class _Decoder(Protocol):
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-_COMPRESSED: dict[bytes, Callable[[], _Decoder]] = {
-    b"\x1f\x8b": lambda: igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP),
-    b"\x28\xb5\x2f\xfd": lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 27}),
+_COMPRESSED: dict[bytes, Callable[[], Decoder]] = {
+    GZIP: lambda: decoder_of("gzip"),
+    ZSTD: lambda: decoder_of("zstd"),
     b"\xfd7zXZ\x00": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28),
     b"\x5d\x00\x00": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=1 << 28),
     b"BZh": bz2.BZ2Decompressor,
@@ -66,7 +46,7 @@ def holds(pieces: Iterator[bytes], wanted: str) -> bool:
     """
     try:
         return _stream_holds(_Source(pieces), wanted.encode(), packed=False)
-    except _BROKEN as error:
+    except _UNREADABLE as error:
         raise UnreadableError(f"it is broken: {error}") from error
 
 
@@ -153,7 +133,7 @@ class _Source:
                 return False
 
 
-def _inflated(source: _Source, decoder: _Decoder) -> Iterator[bytes]:
+def _inflated(source: _Source, decoder: Decoder) -> Iterator[bytes]:
     total = 0
     while not decoder.eof:
         data = source.take_some() if decoder.needs_input else b""
