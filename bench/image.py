@@ -25,9 +25,9 @@ from lab.engine import Engine
 from lab.images import build_base_images, offer
 from lab.network import Network
 from lab.registry import Registry
-from terra_core.image import ImageSource, Layout, Limits
-from terra_core.image.compression import uncompressed
-from terra_core.image.media import LAYERS
+from terra_core.oci import ImageSource, Layout, Limits
+from terra_core.oci.compression import uncompressed
+from terra_core.oci.media import LAYERS
 from terra_core.system.mounts import loop_device, mounted
 from terra_core.system.process import Argument, run
 

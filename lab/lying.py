@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import define, field
 
-from terra_core.image import media, this_platform
+from terra_core.oci import media, this_platform
 
 Answer = Callable[["Asked"], bool]
 """Answers a request, and says whether it did."""

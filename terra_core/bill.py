@@ -23,7 +23,7 @@ from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.errors import ConfigError, TerraError
 from terra_core.image.lookup import read_files
-from terra_core.image.source import ImageSource
+from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.reading import lines_of, salvaged
 from terra_core.system.workspace import workspace

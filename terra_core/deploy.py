@@ -18,9 +18,9 @@ from terra_core.hookspecs import Mount, PreparedGroup
 from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
-from terra_core.image.faults import shown
 from terra_core.image.room import room_in
-from terra_core.image.source import ImageSource
+from terra_core.oci.faults import shown
+from terra_core.oci.source import ImageSource
 from terra_core.plugins import Filled, Plugins
 from terra_core.system.disks import cannot_grow, file_behind
 from terra_core.system.mounts import mounted

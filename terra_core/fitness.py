@@ -18,8 +18,8 @@ from terra_core.image.contained import ContainedRoot
 from terra_core.image.kernels import FIT_FOR_A_MENU, find_kernels
 from terra_core.image.merged import Link, MergedTree, Place
 from terra_core.image.ramdisk import UnreadableError, holds
-from terra_core.image.source import ImageSource
 from terra_core.image.survey import Survey, survey
+from terra_core.oci.source import ImageSource
 
 BOOT = "terra"
 """The word after ``boot=`` on the kernel line: the initial RAM disk runs its script of that name, which mounts the root."""

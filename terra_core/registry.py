@@ -11,7 +11,7 @@ from attrs import frozen
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
-from terra_core.image.source import ImageDocuments, ImageSource
+from terra_core.oci.source import ImageDocuments, ImageSource
 from terra_core.plugins import Filled
 
 

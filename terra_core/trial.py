@@ -21,9 +21,9 @@ from terra_core.config.values import DevicePath, Label
 from terra_core.deploy import Deployed, deploy
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Trial
-from terra_core.image.amend import AmendedImage, File, write_layer
-from terra_core.image.platforms import this_platform
-from terra_core.image.source import ImageSource
+from terra_core.oci.amend import AmendedImage, File, write_layer
+from terra_core.oci.platforms import this_platform
+from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.emulator import acceleration, accelerators, option, program
 from terra_core.system.mounts import sweep

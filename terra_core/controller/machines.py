@@ -30,7 +30,7 @@ from terra_core.errors import InterruptedWork, TerraError
 from terra_core.fitness import Fit, Surveys, fit
 from terra_core.hookspecs import BootNetwork, NodeBoot, Target, TargetRequest
 from terra_core.image.apply import apply_layers
-from terra_core.image.source import ImageSource
+from terra_core.oci.source import ImageSource
 from terra_core.plugins import Filled, PluginError, Plugins
 from terra_core.registry import Registry
 from terra_core.selection import PROVISIONED, check_selection

@@ -16,7 +16,7 @@ from terra_core.config.values import ImageReference
 from terra_core.hookspecs.markers import hookspec
 
 if TYPE_CHECKING:
-    from terra_core.image.source import ImageDocuments, ImageSource  # slow to import
+    from terra_core.oci.source import ImageDocuments, ImageSource  # slow to import
 
 
 class Builder(StrEnum):

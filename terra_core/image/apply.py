@@ -12,17 +12,17 @@ from attrs import define, frozen
 
 from terra_core.errors import TerraError
 from terra_core.image.ahead import Ahead
-from terra_core.image.compression import uncompressed
-from terra_core.image.digest import Digest
 from terra_core.image.directories import Directories
-from terra_core.image.documents import Descriptor, Manifest
 from terra_core.image.entries import EntryWriter
-from terra_core.image.faults import ImageError, shown
-from terra_core.image.limits import Limits, Tally
-from terra_core.image.media import LAYERS
-from terra_core.image.source import Blob, ImageSource
-from terra_core.image.tar import ByteStream, TarReader
 from terra_core.image.whiteouts import LayerRecord
+from terra_core.oci.compression import uncompressed
+from terra_core.oci.digest import Digest
+from terra_core.oci.documents import Descriptor, Manifest
+from terra_core.oci.faults import ImageError, shown
+from terra_core.oci.limits import Limits, Tally
+from terra_core.oci.media import LAYERS
+from terra_core.oci.source import Blob, ImageSource
+from terra_core.oci.tar import ByteStream, TarReader
 from terra_core.system.progress import Event, Report, silent
 
 _BETWEEN_REPORTS = 0.2

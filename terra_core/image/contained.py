@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO
 
 from terra_core.errors import TerraError
-from terra_core.image.openat import DIRECTORY, NotRegularError, Resolve, open_below, open_regular
+from terra_core.system.openat import DIRECTORY, NotRegularError, Resolve, open_below, open_regular
 
 _WITHIN = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
 

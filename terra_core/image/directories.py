@@ -11,9 +11,9 @@ from types import TracebackType
 from attrs import define, field
 
 from terra_core.errors import TerraError
-from terra_core.image.faults import ImageError, shown
-from terra_core.image.limits import Tally
-from terra_core.image.openat import DIRECTORY, Resolve, open_below
+from terra_core.oci.faults import ImageError, shown
+from terra_core.oci.limits import Tally
+from terra_core.system.openat import DIRECTORY, Resolve, open_below
 
 Identity = tuple[int, int]
 """Device and inode number."""

@@ -8,14 +8,14 @@ import stat
 from collections.abc import Callable
 
 from terra_core.image.directories import Directories, Directory
-from terra_core.image.faults import ImageError, shown
-from terra_core.image.limits import Tally
 from terra_core.image.metadata import clear_xattrs, set_metadata, set_metadata_at
-from terra_core.image.openat import DIRECTORY
 from terra_core.image.paths import climbs, split_path
 from terra_core.image.removal import remove
-from terra_core.image.tar import Entry, Kind, TarReader
 from terra_core.image.whiteouts import LayerRecord, apply_whiteout, is_whiteout
+from terra_core.oci.faults import ImageError, shown
+from terra_core.oci.limits import Tally
+from terra_core.oci.tar import Entry, Kind, TarReader
+from terra_core.system.openat import DIRECTORY
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPECIAL = {Kind.FIFO: stat.S_IFIFO, Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK}

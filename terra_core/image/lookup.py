@@ -6,13 +6,13 @@ import os
 import posixpath
 from collections.abc import Callable, Iterator
 
-from terra_core.image.compression import uncompressed
-from terra_core.image.documents import Descriptor
-from terra_core.image.faults import ImageError
-from terra_core.image.limits import Limits, Tally
-from terra_core.image.media import LAYERS
-from terra_core.image.source import ImageSource
-from terra_core.image.tar import ByteStream, Entry, Kind, TarReader
+from terra_core.oci.compression import uncompressed
+from terra_core.oci.documents import Descriptor
+from terra_core.oci.faults import ImageError
+from terra_core.oci.limits import Limits, Tally
+from terra_core.oci.media import LAYERS
+from terra_core.oci.source import ImageSource
+from terra_core.oci.tar import ByteStream, Entry, Kind, TarReader
 
 _OPAQUE = b".wh..wh..opq"
 _PREFIX = b".wh."

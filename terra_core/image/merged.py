@@ -10,10 +10,10 @@ from bisect import bisect_right
 
 from attrs import define, field, frozen
 
-from terra_core.image.faults import ImageError, shown
-from terra_core.image.limits import Limits
 from terra_core.image.paths import split_path
-from terra_core.image.tar import Entry, Kind
+from terra_core.oci.faults import ImageError, shown
+from terra_core.oci.limits import Limits
+from terra_core.oci.tar import Entry, Kind
 
 _PREFIX = b".wh."
 _META = b".wh..wh."

@@ -6,9 +6,9 @@ import errno
 import os
 from collections.abc import Iterator
 
-from terra_core.image.faults import ImageError, shown
-from terra_core.image.leftout import LeftOut
-from terra_core.image.tar import Entry, Kind
+from terra_core.oci.faults import ImageError, shown
+from terra_core.oci.leftout import LeftOut
+from terra_core.oci.tar import Entry, Kind
 
 _HOST_OWN = (b"security.selinux", b"security.apparmor", b"security.SMACK64")
 """Labels of the policy of the host that runs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from terra_core.image.faults import ImageError
+from terra_core.oci.faults import ImageError
 
 
 def split_path(name: bytes, most: int) -> tuple[bytes, bytes]:

@@ -11,8 +11,8 @@ import lzma
 import posixpath
 from collections.abc import Callable, Iterator
 
-from terra_core.image.compression import BROKEN, GZIP, ZSTD, Decoder, decoder_of
-from terra_core.image.faults import ImageError
+from terra_core.oci.compression import BROKEN, GZIP, ZSTD, Decoder, decoder_of
+from terra_core.oci.faults import ImageError
 
 _HEADER = 110
 _NAMES = (b"070701", b"070702")

@@ -10,9 +10,9 @@ from enum import Enum, auto
 from attrs import define
 
 from terra_core.image.directories import IMPLIED_MODE, Identity
-from terra_core.image.faults import ImageError
 from terra_core.image.metadata import clear_xattrs
-from terra_core.image.openat import DIRECTORY
+from terra_core.oci.faults import ImageError
+from terra_core.system.openat import DIRECTORY
 
 
 class Fate(Enum):

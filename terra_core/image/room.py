@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from terra_core.image.openat import DIRECTORY
 from terra_core.image.removal import remove
+from terra_core.system.openat import DIRECTORY
 from terra_core.system.undo import Undo
 
 

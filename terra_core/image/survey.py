@@ -9,16 +9,16 @@ from attrs import frozen
 from terra_core.errors import TerraError
 from terra_core.image import ramdisk
 from terra_core.image.apply import read_on
-from terra_core.image.compression import uncompressed
-from terra_core.image.digest import Digest
-from terra_core.image.documents import Descriptor
-from terra_core.image.faults import ImageError, shown
 from terra_core.image.kernels import Kernels, find_kernels
-from terra_core.image.limits import Limits, Tally
-from terra_core.image.media import LAYERS
 from terra_core.image.merged import MergedTree
-from terra_core.image.source import ImageSource
-from terra_core.image.tar import ByteStream, TarReader
+from terra_core.oci.compression import uncompressed
+from terra_core.oci.digest import Digest
+from terra_core.oci.documents import Descriptor
+from terra_core.oci.faults import ImageError, shown
+from terra_core.oci.limits import Limits, Tally
+from terra_core.oci.media import LAYERS
+from terra_core.oci.source import ImageSource
+from terra_core.oci.tar import ByteStream, TarReader
 
 
 @frozen(kw_only=True)

@@ -9,9 +9,9 @@ from hashlib import blake2b
 from attrs import define, field
 
 from terra_core.image.directories import Directories, Directory, Identity
-from terra_core.image.faults import ImageError, shown
-from terra_core.image.openat import DIRECTORY
 from terra_core.image.removal import Fate, empty, remove
+from terra_core.oci.faults import ImageError, shown
+from terra_core.system.openat import DIRECTORY
 
 PREFIX = b".wh."
 _OPAQUE = b".wh..wh..opq"

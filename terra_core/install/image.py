@@ -16,7 +16,7 @@ from attrs import frozen
 from terra_core.config.node import Node
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, pinned
-from terra_core.image.source import ImageSource
+from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.registry import Registry
 from terra_core.system.workspace import roomy, workspace

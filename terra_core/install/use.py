@@ -17,7 +17,6 @@ from terra_core.config.values import Address
 from terra_core.deploy import OpenImage, deploy, filesystem_of
 from terra_core.errors import ConfigError, TerraError
 from terra_core.fitness import SCRIPT, Fit, fit
-from terra_core.image.source import ImageSource
 from terra_core.image.survey import survey
 from terra_core.install.disks import Made, clear, partition
 from terra_core.install.facts import Device, Missing
@@ -26,6 +25,7 @@ from terra_core.install.image import kept, look_up
 from terra_core.install.journal import Journal
 from terra_core.install.plan import Plan, RefusedError, crowded, make_plan
 from terra_core.install.probe import examine
+from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.selection import INSTALLED, check_selection
 from terra_core.system.disks import Signature

@@ -22,8 +22,9 @@ from lab.registry import Registry
 from lab.tiny import write_tiny_root
 from terra_core.config.session import Session
 from terra_core.config.values import parse_image_reference
-from terra_core.image import Layout, apply_layers
-from terra_core.image.source import ImageSource
+from terra_core.image import apply_layers
+from terra_core.oci import Layout
+from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.process import Argument, run
 from terra_core.system.waiting import wait_until

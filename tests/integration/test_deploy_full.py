@@ -16,13 +16,13 @@ from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
 from terra_core.deploy import deploy
 from terra_core.errors import TerraError
-from terra_core.image import Layout
+from terra_core.oci import Layout
 from terra_core.plugins import Plugins
 from terra_core.system.mounts import loop_device, loop_devices, mounted
 from terra_core.system.process import run
 from terra_core.system.progress import Event
 from tests.integration.install.grounds import SYSTEM
-from tests.unit.image.making import LayoutMaker, file, folder, tar
+from tests.unit.oci.making import LayoutMaker, file, folder, tar
 
 _NODE = {
     "hostname": "cm-01",

@@ -18,11 +18,11 @@ from lab.engine import Engine
 from lab.network import Network
 from lab.registry import Registry
 from lab.tiny import write_tiny_root
-from terra_core.image import Layout
+from terra_core.oci import Layout
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
 from tests.integration.image.trees import look
-from tests.unit.image.making import Item, LayoutMaker, file, folder, hardlink, sha256, symlink, tar, whiteout
+from tests.unit.oci.making import Item, LayoutMaker, file, folder, hardlink, sha256, symlink, tar, whiteout
 
 TERRA = Path(sys.executable).with_name("terra")
 NAME = "terra.test/example:6"

@@ -14,10 +14,10 @@ from terra_core.config.session import Session
 from terra_core.deploy import Deployed, deploy, render_fstab
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.hookspecs import Mount
-from terra_core.image.layout import Layout
+from terra_core.oci.layout import Layout
 from terra_core.system.progress import Event
 from tests.unit.controller.fakes import World, fake_plugins, node_table
-from tests.unit.image.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar
+from tests.unit.oci.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar
 
 
 def mount(path: str, *options: str, label: str = "os") -> Mount:

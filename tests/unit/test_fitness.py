@@ -12,10 +12,10 @@ from terra_core.config.loader import make_document
 from terra_core.config.node import Node
 from terra_core.errors import ConfigError, TerraError
 from terra_core.fitness import Fit, Surveys, fit
-from terra_core.image.layout import Layout
+from terra_core.oci.layout import Layout
 from tests.unit.controller.fakes import node_table
-from tests.unit.image.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar, whiteout
 from tests.unit.image.test_ramdisk import WITH, WITHOUT
+from tests.unit.oci.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar, whiteout
 
 BOOT = (folder(b"boot"), file(b"boot/vmlinuz-6.1", b"k"), file(b"boot/initrd.img-6.1", gzip.compress(WITH)))
 

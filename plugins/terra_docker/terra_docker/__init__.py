@@ -13,7 +13,7 @@ from terra_core.config.values import ImageReference
 from terra_core.hookspecs import BuildRequest, BuiltImage, Trial, hookimpl
 
 if TYPE_CHECKING:
-    from terra_core.image.source import ImageDocuments, ImageSource  # slow to import
+    from terra_core.oci.source import ImageDocuments, ImageSource  # slow to import
 
 NAME = "docker"
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from terra_core.image import ImageError
+from terra_core.oci import ImageError
 from terra_core.system.http import read_body
 from terra_docker.transport import Place, TooSlow, failure
 

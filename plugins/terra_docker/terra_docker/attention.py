@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
-from terra_core.image import ImageError
+from terra_core.oci import ImageError
 from terra_core.system.process import interruption
 from terra_core.system.progress import Event, Report
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from attrs import field, frozen
 
 from terra_core.errors import CommandError, TerraError
-from terra_core.image import ImageError
-from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
+from terra_core.oci import ImageError
+from terra_core.oci.structure import DOCUMENT_BYTES, Node, read_document
 from terra_core.system.process import run
 from terra_core.system.reading import decoded, read_regular
 

@@ -13,7 +13,7 @@ import requests
 from attrs import define, field
 
 from terra_core.errors import TerraError
-from terra_core.image import Descriptor, ImageError
+from terra_core.oci import Descriptor, ImageError
 from terra_core.system.deadline import Deadline
 from terra_core.system.http import hang_up
 from terra_docker.answers import check_encoding, translated

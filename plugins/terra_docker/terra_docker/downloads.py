@@ -13,7 +13,7 @@ from typing import Self
 import requests
 
 from terra_core.errors import TerraError
-from terra_core.image import Descriptor, ImageError
+from terra_core.oci import Descriptor, ImageError
 from terra_core.system.http import hang_up
 from terra_docker.attention import POLL_SECONDS, Attention, explained, in_words
 from terra_docker.download import Download, Stopped
@@ -173,7 +173,7 @@ class Downloads:
 
 
 class Reading:
-    """The bytes of a layer, in order, as they come; a :class:`terra_core.image.source.Blob`."""
+    """The bytes of a layer, in order, as they come; a :class:`terra_core.oci.source.Blob`."""
 
     def __init__(self, download: Download, downloads: Downloads) -> None:
         self._download = download

@@ -13,8 +13,8 @@ from urllib.parse import urlencode, urlsplit
 import requests
 
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
-from terra_core.image import ImageError
-from terra_core.image.structure import DOCUMENT_BYTES, read_document
+from terra_core.oci import ImageError
+from terra_core.oci.structure import DOCUMENT_BYTES, read_document
 from terra_docker.answers import short_body
 from terra_docker.challenge import Challenge, read_challenges
 from terra_docker.credentials import Credentials, stored_credentials

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from terra_core.errors import TerraError
-from terra_core.image import Layout, apply_layers
+from terra_core.image import apply_layers
+from terra_core.oci import Layout
 from terra_core.system.progress import Report
 from terra_core.system.undo import Undo, undoing
 

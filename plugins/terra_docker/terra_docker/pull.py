@@ -11,8 +11,8 @@ from attrs import frozen
 from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
 from terra_core.errors import TerraError
-from terra_core.image import Descriptor, Digest, ImageConfig, Manifest
-from terra_core.image.source import Blob, ImageDocuments, ImageSource
+from terra_core.oci import Descriptor, Digest, ImageConfig, Manifest
+from terra_core.oci.source import Blob, ImageDocuments, ImageSource
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
 from terra_docker.attention import Attention, attended, explained

@@ -16,7 +16,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 from terra_core.config.values import ImageReference, parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
-from terra_core.image import Descriptor, Layout, media
+from terra_core.oci import Descriptor, Layout, media
 from terra_core.system.progress import Event, Report
 from terra_core.system.reasons import reason_of
 from terra_docker.attention import explained

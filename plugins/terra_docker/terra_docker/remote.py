@@ -9,7 +9,7 @@ from attrs import frozen
 
 from terra_core.config.values import ImageReference
 from terra_core.errors import NotFoundError, TerraError
-from terra_core.image import (
+from terra_core.oci import (
     Descriptor,
     Digest,
     ImageConfig,
@@ -20,10 +20,10 @@ from terra_core.image import (
     parse_digest,
     this_platform,
 )
-from terra_core.image.documents import read_config, read_index, read_manifest
-from terra_core.image.faults import shown
-from terra_core.image.platforms import for_this_platform, is_for_here, other_platforms
-from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
+from terra_core.oci.documents import read_config, read_index, read_manifest
+from terra_core.oci.faults import shown
+from terra_core.oci.platforms import for_this_platform, is_for_here, other_platforms
+from terra_core.oci.structure import DOCUMENT_BYTES, Node, read_document
 from terra_docker.endpoint import Endpoint
 from terra_docker.settings import Docker
 from terra_docker.transport import Transport, Unreachable

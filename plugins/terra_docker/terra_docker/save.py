@@ -21,10 +21,10 @@ from docker.errors import DockerException
 from isal import isal_zlib
 
 from terra_core.errors import TerraError
-from terra_core.image import Descriptor, Digest, ImageError, Limits, media, this_platform
-from terra_core.image.archive import DockerArchive
-from terra_core.image.compression import uncompressed
-from terra_core.image.documents import REFERENCE_NAME
+from terra_core.oci import Descriptor, Digest, ImageError, Limits, media, this_platform
+from terra_core.oci.archive import DockerArchive
+from terra_core.oci.compression import uncompressed
+from terra_core.oci.documents import REFERENCE_NAME
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
 from terra_docker.context import rfc3339

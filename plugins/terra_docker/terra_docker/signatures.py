@@ -7,14 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from terra_core.errors import NotFoundError, TerraError
-from terra_core.image import Descriptor, Digest, ImageError, media
-from terra_core.image.documents import read_descriptor
-from terra_core.image.signature import ARTIFACT_TYPE, BUNDLE_TYPES, PAYLOAD_TYPE, SIGNATURE_KEY, verify_bundle, verify_payload
-from terra_core.image.structure import Node, read_document
+from terra_core.oci import Descriptor, Digest, ImageError, media
+from terra_core.oci.documents import read_descriptor
+from terra_core.oci.signature import ARTIFACT_TYPE, BUNDLE_TYPES, PAYLOAD_TYPE, SIGNATURE_KEY, verify_bundle, verify_payload
+from terra_core.oci.structure import Node, read_document
 from terra_docker.remote import Document, Remote
 
 if TYPE_CHECKING:
-    from terra_core.image.signature import PublicKey
+    from terra_core.oci.signature import PublicKey
 
 _MOST = 32
 """Signatures of one image that are looked at."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 
-from terra_core.image import ImageError, Limits
-from terra_core.image.tar.header import parse_header
-from terra_core.image.tar.stream import BLOCK, ByteStream
+from terra_core.oci import ImageError, Limits
+from terra_core.oci.tar.header import parse_header
+from terra_core.oci.tar.stream import BLOCK, ByteStream
 
 _ZERO = bytes(BLOCK)
 _MTIME = slice(136, 148)

@@ -13,7 +13,7 @@ from attrs import define, frozen
 
 from terra_core.config.values import ImageReference
 from terra_core.errors import TerraError
-from terra_core.image import Descriptor, Layout, is_digest, parse_digest
+from terra_core.oci import Descriptor, Layout, is_digest, parse_digest
 from terra_core.system.progress import Event, Report
 from terra_docker.endpoint import Endpoint, repeated
 from terra_docker.settings import Docker

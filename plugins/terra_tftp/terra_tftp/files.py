@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from terra_core.errors import TerraError
-from terra_core.image.openat import DIRECTORY, Resolve, open_regular
+from terra_core.system.openat import DIRECTORY, Resolve, open_regular
 from terra_core.system.undo import Undo
 
 _HERE = -100

@@ -10,7 +10,7 @@ import pytest
 
 from lab.site import Site
 from tests.integration.controller.sites import MANY, MUCH, SYSTEM, Ground
-from tests.unit.image.making import layer, tar
+from tests.unit.oci.making import layer, tar
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from terra_core.system.process import Completed, Daemon, run
 from terra_core.system.progress import silent
 from terra_core.system.waiting import wait_until
 from terra_iscsi.service import own_control
-from tests.unit.image.making import Blob, Item, LayoutMaker, file, folder, symlink, tar
+from tests.unit.oci.making import Blob, Item, LayoutMaker, file, folder, symlink, tar
 
 KERNEL = b"vmlinuz-6.1.0-42-amd64"
 INITRD = b"initrd.img-6.1.0-42-amd64"

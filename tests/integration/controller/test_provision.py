@@ -13,7 +13,7 @@ from lab.network import CONTROLLER, GATEWAY, ISCSI
 from terra_core.system.process import Completed, run
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.sites import INITRD, KERNEL, MAC, SYSTEM, Ground
-from tests.unit.image.making import END, file, folder, hardlink, layer, symlink, tar
+from tests.unit.oci.making import END, file, folder, hardlink, layer, symlink, tar
 from tftp_lab.clients import TftpError, fetch
 
 IQN = "iqn.2024.san.terra.example.cm-01:fs"

@@ -7,8 +7,8 @@ import gzip
 import pytest
 
 from tests.integration.controller.sites import INITRD, KERNEL, SYSTEM, Ground
-from tests.unit.image.making import Item, file, folder, whiteout
 from tests.unit.image.test_ramdisk import WITH, WITHOUT
+from tests.unit.oci.making import Item, file, folder, whiteout
 
 
 @pytest.fixture(autouse=True)

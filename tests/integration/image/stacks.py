@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from tests.unit.image.making import MTIME, Item, file, folder, hardlink, symlink, whiteout
+from tests.unit.oci.making import MTIME, Item, file, folder, hardlink, symlink, whiteout
 
 _NAMES = (b"a", b"b", b"c", b"dir", b"etc", b"link", "ä".encode(), b"with space", b"x" * 120, b"-dash")
 _TARGETS = (b"a", b"../b", b"/etc", b"/dir/a", b"nowhere", b"./c", b"../../../out", b"dir/..", b"/", b"x" * 150)

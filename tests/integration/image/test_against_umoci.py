@@ -12,7 +12,7 @@ from terra_core.system.process import run
 from tests.integration.image import test_layers
 from tests.integration.image.test_faithful import RICH, SPARSE
 from tests.integration.image.trees import Seen, apply, look
-from tests.unit.image.making import MTIME, Item, file, folder, hardlink, symlink, tar, whiteout
+from tests.unit.oci.making import MTIME, Item, file, folder, hardlink, symlink, tar, whiteout
 
 LOW = test_layers.LOW
 UNKNOWN_TO_UMOCI = (b"7", b"g")

@@ -13,10 +13,11 @@ import pytest
 from attrs import evolve
 
 from terra_core.errors import InterruptedWork, TerraError
-from terra_core.image import Layout, Limits, apply_layers
+from terra_core.image import apply_layers
+from terra_core.oci import Layout, Limits
 from terra_core.system.progress import Event
 from tests.integration.image.trees import apply, look
-from tests.unit.image.making import Blob, LayoutMaker, file, folder, layer, sha256, tar
+from tests.unit.oci.making import Blob, LayoutMaker, file, folder, layer, sha256, tar
 
 
 def open_files() -> int:

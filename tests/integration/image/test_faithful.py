@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.image import Layout, apply_layers
+from terra_core.image import apply_layers
+from terra_core.oci import Layout
 from terra_core.system.progress import Event
 from tests.integration.image.trees import apply, look
-from tests.unit.image.making import MTIME, Item, LayoutMaker, extension, file, folder, hardlink, layer, record, symlink, tar
+from tests.unit.oci.making import MTIME, Item, LayoutMaker, extension, file, folder, hardlink, layer, record, symlink, tar
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
 """cap_net_bind_service, effective and permitted, as ``security.capability`` holds it."""

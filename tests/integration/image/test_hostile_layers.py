@@ -13,9 +13,9 @@ import pytest
 from attrs import field, frozen
 
 from terra_core.errors import TerraError
-from terra_core.image import Limits
+from terra_core.oci import Limits
 from tests.integration.image.trees import apply, look
-from tests.unit.image.making import END, Item, evolve, extension, file, folder, hardlink, symlink, tar, whiteout
+from tests.unit.oci.making import END, Item, evolve, extension, file, folder, hardlink, symlink, tar, whiteout
 
 Layers = Callable[[bytes], Sequence[Sequence[Item | bytes]]]
 SMALL = Limits(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.image import Layout, apply_layers
+from terra_core.image import apply_layers
+from terra_core.oci import Layout
 from tests.integration.image.trees import apply, look
-from tests.unit.image.making import MTIME, Item, LayoutMaker, file, folder, hardlink, symlink, tar, whiteout
+from tests.unit.oci.making import MTIME, Item, LayoutMaker, file, folder, hardlink, symlink, tar, whiteout
 
 LATER = MTIME + 1000
 LOW = [

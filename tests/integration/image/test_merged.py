@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from terra_core.errors import TerraError
-from terra_core.image import Layout, apply_layers
+from terra_core.image import apply_layers
 from terra_core.image.merged import Folder, Link
 from terra_core.image.survey import survey
+from terra_core.oci import Layout
 from tests.integration.image.stacks import random_stack
-from tests.unit.image.making import LayoutMaker, tar
+from tests.unit.oci.making import LayoutMaker, tar
 
 STACKS = int(os.environ.get("TERRA_STACKS", "200"))
 

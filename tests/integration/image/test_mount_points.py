@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from terra_core.errors import TerraError
-from terra_core.image import Layout, apply_layers
+from terra_core.image import apply_layers
+from terra_core.oci import Layout
 from terra_core.system.mounts import mounted
-from tests.unit.image.making import Item, LayoutMaker, file, folder, symlink, tar, whiteout
+from tests.unit.oci.making import Item, LayoutMaker, file, folder, symlink, tar, whiteout
 
 BELOW = (folder(b"var"), folder(b"var/lib", 0o700, uid=7), folder(b"var/lib/data", 0o711, uid=8), file(b"var/lib/data/x"))
 

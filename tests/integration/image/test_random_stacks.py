@@ -13,11 +13,12 @@ import pytest
 from attrs import asdict, evolve
 
 from terra_core.errors import TerraError
-from terra_core.image import Layout, apply_layers
+from terra_core.image import apply_layers
+from terra_core.oci import Layout
 from terra_core.system.process import run
 from tests.integration.image.stacks import random_stack
 from tests.integration.image.trees import Seen, look
-from tests.unit.image.making import LayoutMaker, tar
+from tests.unit.oci.making import LayoutMaker, tar
 
 STACKS = int(os.environ.get("TERRA_STACKS", "2000"))
 FIRST = int(os.environ.get("TERRA_FIRST_STACK", "0"))

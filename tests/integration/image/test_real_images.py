@@ -10,10 +10,11 @@ import pytest
 from attrs import evolve
 
 from lab.images import build_base_images
-from terra_core.image import Layout, apply_layers
+from terra_core.image import apply_layers
+from terra_core.oci import Layout
 from terra_core.system.process import run
 from tests.integration.image.trees import Seen, look
-from tests.unit.image.making import Blob, LayoutMaker, file, layer, tar, whiteout
+from tests.unit.oci.making import Blob, LayoutMaker, file, layer, tar, whiteout
 
 TAR = ("tar", "-x", "-z", "--numeric-owner", "-p", "--xattrs", "--xattrs-include=*", "-C")
 GONE = {"terraos": b"usr/bin/vdir", "pxe": b"pxelinux.0"}

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-from terra_core.image import Applied, Layout, Limits, apply_layers
-from tests.unit.image.making import Blob, LayoutMaker
+from terra_core.image import Applied, apply_layers
+from terra_core.oci import Layout, Limits
+from tests.unit.oci.making import Blob, LayoutMaker
 
 
 @frozen

@@ -16,7 +16,7 @@ from lab.registry import Registry
 from terra_core.system.disks import signatures_of
 from terra_core.system.mounts import mounted
 from terra_core.system.process import Argument, Completed, run
-from tests.unit.image.making import Item, LayoutMaker, file, folder, tar
+from tests.unit.oci.making import Item, LayoutMaker, file, folder, tar
 
 VERSION = b"6.1.0-42-amd64"
 SYSTEM = (

@@ -18,7 +18,7 @@ from terra_core.install.disks import part_device
 from terra_core.system.mounts import mounted
 from terra_core.system.process import Completed, run
 from tests.integration.install.grounds import Ground, Installed, group, kinds, profiles, push, starts
-from tests.unit.image.making import file, folder
+from tests.unit.oci.making import file, folder
 
 _METADATA = {"raid0": "raid1", "raid5": "raid1", "raid6": "raid1c3"}
 _DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}

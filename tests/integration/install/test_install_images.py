@@ -15,8 +15,8 @@ from lab.registry import Registry
 from terra_core.install.disks import part_device
 from terra_core.system.process import run
 from tests.integration.install.grounds import SYSTEM, VERSION, Ground, Installed, group
-from tests.unit.image.making import Item, LayoutMaker, file, folder, symlink, tar, whiteout
 from tests.unit.image.test_ramdisk import WITHOUT
+from tests.unit.oci.making import Item, LayoutMaker, file, folder, symlink, tar, whiteout
 
 Push = Callable[..., str]
 ID = b"0123456789abcdef0123456789abcdef\n"

@@ -38,11 +38,11 @@ from terra_core.hookspecs import (
     Trial,
     hookimpl,
 )
-from terra_core.image import ImageDocuments, ImageSource, Layout
+from terra_core.oci import ImageDocuments, ImageSource, Layout
 from terra_core.plugins import Installed, Plugins
 from terra_core.service.operations import Operations
 from terra_core.system.progress import Event
-from tests.unit.image.making import LayoutMaker, file, folder, tar
+from tests.unit.oci.making import LayoutMaker, file, folder, tar
 
 ROLES = dict.fromkeys(("registry", "filesystem", "storage", "boot"), PluginName("fake"))
 VERSION = b"6.1.0-42-amd64"

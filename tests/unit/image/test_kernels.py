@@ -10,9 +10,9 @@ import pytest
 
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.kernels import Kernels, find_kernels
-from terra_core.image.layout import Layout
 from terra_core.image.survey import survey
-from tests.unit.image.making import Item, LayoutMaker, file, folder, symlink, tar
+from terra_core.oci.layout import Layout
+from tests.unit.oci.making import Item, LayoutMaker, file, folder, symlink, tar
 
 
 def kernels(tmp_path: Path, *items: Item) -> Kernels:

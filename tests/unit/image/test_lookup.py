@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.image import ImageError, Layout
-from terra_core.image.amend import AmendedImage, File, write_layer
 from terra_core.image.lookup import read_files
-from tests.unit.image.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar
+from terra_core.oci import ImageError, Layout
+from terra_core.oci.amend import AmendedImage, File, write_layer
+from tests.unit.oci.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar
 
 
 def found(tmp_path: Path, *layers: bytes) -> dict[str, bytes]:

@@ -10,8 +10,8 @@ from typing import cast
 import pytest
 
 from terra_core.config.values import parse_image_reference
-from terra_core.image.source import ImageSource
 from terra_core.install.image import FoundImage, kept
+from terra_core.oci.source import ImageSource
 from terra_core.registry import Registry
 
 

@@ -14,8 +14,8 @@ from terra_core.install.finish import subvolume_of, write_resolution
 from terra_core.install.journal import Journal
 from terra_core.install.steps import Stopwatch
 from terra_core.system.progress import Event
-from tests.unit.image.making import make_special
 from tests.unit.install.making import disk
+from tests.unit.oci.making import make_special
 
 
 def test_each_step_lasts_until_another_begins() -> None:

@@ -21,7 +21,7 @@ from lab.daemons import start
 from lab.lying import Asked, Lying, digest, layer, lying
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
-from terra_core.image import ImageError, Layout, this_platform
+from terra_core.oci import ImageError, Layout, this_platform
 from terra_core.system import process
 from terra_core.system.process import interruption, run
 from terra_core.system.progress import Event, Report, silent

@@ -15,7 +15,7 @@ import pytest
 from lab.lying import Asked, Lying, digest, layer, lying
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
-from terra_core.image import ImageError, Layout, media
+from terra_core.oci import ImageError, Layout, media
 from terra_core.system.progress import silent
 from terra_docker import download, endpoint, transport, upload
 from terra_docker.credentials import Credentials, stored_credentials
@@ -23,7 +23,7 @@ from terra_docker.pull import pulled
 from terra_docker.settings import Docker
 from terra_docker.transport import Transport
 from terra_docker.upload import Repository, upload_image
-from tests.unit.image.making import LayoutMaker, file, tar
+from tests.unit.oci.making import LayoutMaker, file, tar
 
 LAYERS = [layer("first", b"first"), layer("last", b"last" * 10_000)]
 BLOB = gzip.compress(LAYERS[1], mtime=0)

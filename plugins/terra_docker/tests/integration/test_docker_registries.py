@@ -19,7 +19,7 @@ from lab.registry import Registry
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
-from terra_core.image import Layout
+from terra_core.oci import Layout
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report, silent
 from terra_docker import plugin

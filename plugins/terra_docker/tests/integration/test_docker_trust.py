@@ -21,7 +21,7 @@ from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
-from terra_core.image import media, this_platform
+from terra_core.oci import media, this_platform
 from terra_docker import plugin
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"

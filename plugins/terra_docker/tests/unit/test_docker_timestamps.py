@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terra_core.image import ImageError
+from terra_core.oci import ImageError
 from terra_docker.context import rfc3339
 from terra_docker.timestamps import clamped
 

@@ -6,7 +6,7 @@ import struct
 
 from attrs import frozen
 
-from terra_core.image.faults import ImageError
+from terra_core.oci.faults import ImageError
 
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 _POSIX = b"ustar\x0000"

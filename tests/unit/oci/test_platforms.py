@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from terra_core.errors import NotFoundError, TerraError
-from terra_core.image import Layout, media, platforms, this_platform
-from terra_core.image.platforms import amd64_level, processor_level
-from tests.unit.image.making import LayoutMaker, file, tar
+from terra_core.oci import Layout, media, platforms, this_platform
+from terra_core.oci.platforms import amd64_level, processor_level
+from tests.unit.oci.making import LayoutMaker, file, tar
 
 V2 = "fpu sse2 cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3"
 V3 = f"{V2} abm avx avx2 bmi1 bmi2 f16c fma movbe xsave"

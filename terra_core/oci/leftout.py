@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from attrs import define, field
 
-from terra_core.image.faults import shown
+from terra_core.oci.faults import shown
 
 _MOST = 20
 """How many kinds are told apart; the names of extended attributes are an image's own."""

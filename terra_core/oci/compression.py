@@ -12,8 +12,8 @@ from typing import Protocol
 
 from isal import igzip_lib
 
-from terra_core.image.faults import ImageError
-from terra_core.image.limits import Limits
+from terra_core.oci.faults import ImageError
+from terra_core.oci.limits import Limits
 
 if sys.version_info >= (3, 14):
     from compression import zstd

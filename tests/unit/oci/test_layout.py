@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from terra_core.errors import NotFoundError, TerraError
-from terra_core.image import ImageError, Layout, Platform, is_digest, media, parse_digest, this_platform
-from terra_core.image.documents import Manifest
-from tests.unit.image.making import LayoutMaker, file, make_special, sha256, tar
+from terra_core.oci import ImageError, Layout, Platform, is_digest, media, parse_digest, this_platform
+from terra_core.oci.documents import Manifest
+from tests.unit.oci.making import LayoutMaker, file, make_special, sha256, tar
 
 LAYER = tar(file(b"f"))
 HERE = {"os": this_platform().os, "architecture": this_platform().architecture}

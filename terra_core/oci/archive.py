@@ -20,17 +20,17 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.errors import NotFoundError, TerraError
-from terra_core.image import media
-from terra_core.image.compression import kind_of, uncompressed
-from terra_core.image.digest import Digest, parse_digest
-from terra_core.image.documents import Descriptor, ImageConfig, Manifest, read_config
-from terra_core.image.faults import ImageError, shown
-from terra_core.image.limits import Limits, Tally
-from terra_core.image.platforms import is_for_here, this_platform
-from terra_core.image.source import Blob
-from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
-from terra_core.image.tar import FileStream, Kind, TarReader
-from terra_core.image.verified import VerifiedBlob
+from terra_core.oci import media
+from terra_core.oci.compression import kind_of, uncompressed
+from terra_core.oci.digest import Digest, parse_digest
+from terra_core.oci.documents import Descriptor, ImageConfig, Manifest, read_config
+from terra_core.oci.faults import ImageError, shown
+from terra_core.oci.limits import Limits, Tally
+from terra_core.oci.platforms import is_for_here, this_platform
+from terra_core.oci.source import Blob
+from terra_core.oci.structure import DOCUMENT_BYTES, Node, read_document
+from terra_core.oci.tar import FileStream, Kind, TarReader
+from terra_core.oci.verified import VerifiedBlob
 
 _MOST_FILES = 100_000
 _MOST_LINKS = 40
@@ -51,7 +51,7 @@ class _Span:
 
 
 class DockerArchive:
-    """An image of such a file, as a :class:`terra_core.image.source.ImageSource`. A context manager.
+    """An image of such a file, as a :class:`terra_core.oci.source.ImageSource`. A context manager.
 
     The archive has no manifest of its own that a registry would know: the digest is that of the configuration, which Docker
     calls the image's id, and which names every layer by the digest of its uncompressed content. ``document`` has the bytes of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from terra_core.errors import TerraError
-from terra_core.image.archive import DockerArchive
+from terra_core.oci.archive import DockerArchive
 
 
 @pytest.mark.parametrize(("program", "compress"), [("xz", lzma.compress), ("bzip2", bz2.compress)])

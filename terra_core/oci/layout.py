@@ -10,9 +10,9 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from terra_core.errors import NotFoundError, TerraError
-from terra_core.image import media
-from terra_core.image.digest import Digest, is_digest, parse_digest
-from terra_core.image.documents import (
+from terra_core.oci import media
+from terra_core.oci.digest import Digest, is_digest, parse_digest
+from terra_core.oci.documents import (
     REFERENCE_NAME,
     Descriptor,
     ImageConfig,
@@ -21,12 +21,12 @@ from terra_core.image.documents import (
     read_index,
     read_manifest,
 )
-from terra_core.image.faults import ImageError
-from terra_core.image.openat import DIRECTORY, NotRegularError, Resolve, open_regular
-from terra_core.image.platforms import for_this_platform, is_for_here, other_platforms, this_platform
-from terra_core.image.source import Blob
-from terra_core.image.structure import DOCUMENT_BYTES, Node, read_document
-from terra_core.image.verified import VerifiedBlob
+from terra_core.oci.faults import ImageError
+from terra_core.oci.platforms import for_this_platform, is_for_here, other_platforms, this_platform
+from terra_core.oci.source import Blob
+from terra_core.oci.structure import DOCUMENT_BYTES, Node, read_document
+from terra_core.oci.verified import VerifiedBlob
+from terra_core.system.openat import DIRECTORY, NotRegularError, Resolve, open_regular
 
 _DEEPEST_INDEX = 4
 _MOST_INDEXES = 64
@@ -36,7 +36,7 @@ _HASHED_AT_ONCE = 1 << 20
 
 @frozen
 class StoredImage:
-    """An image of a layout, as a :class:`terra_core.image.source.ImageSource`.
+    """An image of a layout, as a :class:`terra_core.oci.source.ImageSource`.
 
     :param layout: where it is.
     :param digest: the digest of its manifest.

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import evolve, frozen
 from backports import zstd
 
-from terra_core.image import media, this_platform
+from terra_core.oci import media, this_platform
 
 BLOCK = 512
 END = bytes(2 * BLOCK)

@@ -11,9 +11,9 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
-from terra_core.image.digest import Digest
-from terra_core.image.faults import ImageError
-from terra_core.image.structure import Node, read_document
+from terra_core.oci.digest import Digest
+from terra_core.oci.faults import ImageError
+from terra_core.oci.structure import Node, read_document
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey

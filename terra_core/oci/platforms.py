@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Set
 from pathlib import Path
 
-from terra_core.image import media
-from terra_core.image.documents import Descriptor, Platform
+from terra_core.oci import media
+from terra_core.oci.documents import Descriptor, Platform
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv6l": "arm", "armv7l": "arm", "armv8l": "arm"}
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from terra_core.image.faults import ImageError, shown
+from terra_core.oci.faults import ImageError, shown
 
 if TYPE_CHECKING:
     from hashlib import _Hash

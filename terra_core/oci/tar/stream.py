@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from terra_core.image.faults import ImageError
+from terra_core.oci.faults import ImageError
 
 BLOCK = 512
 _READ_AT_ONCE = 64 << 10

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from attrs import frozen
 
-from terra_core.image.faults import ImageError
+from terra_core.oci.faults import ImageError
 
 DOCUMENT_BYTES = 4 << 20
 """The longest index, manifest or configuration that is read, in bytes."""

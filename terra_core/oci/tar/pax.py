@@ -6,7 +6,7 @@ import re
 
 from attrs import define, field
 
-from terra_core.image.faults import ImageError, shown
+from terra_core.oci.faults import ImageError, shown
 
 _XATTR = b"SCHILY.xattr."
 _TIME = re.compile(rb"(-?)([0-9]{1,18})(?:\.([0-9]*))?\Z")

@@ -3,8 +3,8 @@
 :class:`TarReader` gives :class:`Entry` objects; :mod:`terra_core.image.entries` makes files of them.
 """
 
-from terra_core.image.tar.entry import Entry, Kind
-from terra_core.image.tar.reader import TarReader
-from terra_core.image.tar.stream import ByteStream, FileStream
+from terra_core.oci.tar.entry import Entry, Kind
+from terra_core.oci.tar.reader import TarReader
+from terra_core.oci.tar.stream import ByteStream, FileStream
 
 __all__ = ["ByteStream", "Entry", "FileStream", "Kind", "TarReader"]

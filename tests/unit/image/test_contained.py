@@ -10,7 +10,7 @@ import pytest
 
 from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
-from tests.unit.image.making import make_special
+from tests.unit.oci.making import make_special
 
 SECRET = "a secret of the host"
 LIMIT = 1024

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from terra_core.image.faults import ImageError
-from terra_core.image.limits import Limits
-from terra_core.image.tar.entry import Segments
-from terra_core.image.tar.header import Header, number
-from terra_core.image.tar.pax import Extended, parse_number
-from terra_core.image.tar.stream import BLOCK, ByteStream
+from terra_core.oci.faults import ImageError
+from terra_core.oci.limits import Limits
+from terra_core.oci.tar.entry import Segments
+from terra_core.oci.tar.header import Header, number
+from terra_core.oci.tar.pax import Extended, parse_number
+from terra_core.oci.tar.stream import BLOCK, ByteStream
 
 _OLD_FIRST = (386, 4, 482)
 _OLD_MORE = (0, 21, 504)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from terra_core.image.documents import Descriptor
-from terra_core.image.faults import ImageError
+from terra_core.oci.documents import Descriptor
+from terra_core.oci.faults import ImageError
 
 Read = Callable[[int], bytes | None]
 """Gives at most so many bytes, and nothing at the end."""
@@ -25,7 +25,7 @@ class VerifiedBlob:
         self._left = descriptor.size
 
     def read(self, length: int) -> bytes:
-        """The next bytes; see :meth:`terra_core.image.source.Blob.read`.
+        """The next bytes; see :meth:`terra_core.oci.source.Blob.read`.
 
         :raises ImageError: when the blob is longer or shorter than its descriptor says, or has another digest.
         """

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from terra_core.image import media
-from terra_core.image.digest import Digest, parse_digest
-from terra_core.image.faults import ImageError
-from terra_core.image.structure import Node
+from terra_core.oci import media
+from terra_core.oci.digest import Digest, parse_digest
+from terra_core.oci.faults import ImageError
+from terra_core.oci.structure import Node
 
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 """The annotation that names a manifest in a layout's index."""

@@ -11,8 +11,8 @@ from collections import deque
 import pytest
 from backports import zstd
 
-from terra_core.image import ImageError, Limits
-from terra_core.image.compression import CHUNK, uncompressed
+from terra_core.oci import ImageError, Limits
+from terra_core.oci.compression import CHUNK, uncompressed
 
 TEXT = b"".join(b"line %d\n" % number for number in range(100_000))
 NOISE = os.urandom(3 * CHUNK + 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import define, field, frozen
 
-from terra_core.image.faults import ImageError
-from terra_core.image.leftout import LeftOut
+from terra_core.oci.faults import ImageError
+from terra_core.oci.leftout import LeftOut
 
 _MIB = 1 << 20
 _GIB = 1 << 30

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from attrs import frozen
 
-from terra_core.image.digest import Digest
-from terra_core.image.documents import Descriptor, ImageConfig, Manifest
+from terra_core.oci.digest import Digest
+from terra_core.oci.documents import Descriptor, ImageConfig, Manifest
 
 
 @frozen(kw_only=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 
-from terra_core.image.faults import ImageError
-from terra_core.image.limits import Tally
-from terra_core.image.tar.entry import Entry, Kind, Segments
-from terra_core.image.tar.header import Header, parse_header
-from terra_core.image.tar.pax import Extended, parse_pax
-from terra_core.image.tar.sparse import old_map, pax_map
-from terra_core.image.tar.stream import BLOCK, ByteStream
+from terra_core.oci.faults import ImageError
+from terra_core.oci.limits import Tally
+from terra_core.oci.tar.entry import Entry, Kind, Segments
+from terra_core.oci.tar.header import Header, parse_header
+from terra_core.oci.tar.pax import Extended, parse_pax
+from terra_core.oci.tar.sparse import old_map, pax_map
+from terra_core.oci.tar.stream import BLOCK, ByteStream
 
 _ZERO = bytes(BLOCK)
 _NANO = 1_000_000_000

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 from attrs import evolve, frozen
 
-from terra_core.image.digest import Digest
-from terra_core.image.documents import Descriptor, ImageConfig, Manifest
-from terra_core.image.source import Blob, ImageSource
-from terra_core.image.verified import VerifiedBlob
+from terra_core.oci.digest import Digest
+from terra_core.oci.documents import Descriptor, ImageConfig, Manifest
+from terra_core.oci.source import Blob, ImageSource
+from terra_core.oci.verified import VerifiedBlob
 
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
@@ -34,7 +34,7 @@ class File:
 
 @frozen
 class AmendedImage:
-    """An image with a layer on top that is in memory alone, as a :class:`terra_core.image.source.ImageSource`.
+    """An image with a layer on top that is in memory alone, as a :class:`terra_core.oci.source.ImageSource`.
 
     :param below: the image, which stays as it is.
     :param content: the layer, as :func:`write_layer` gives it.
