@@ -30,10 +30,10 @@ lint: setup ## Style, types and the floors of the house.
 	$(BIN)/lint-imports
 
 test-unit: setup ## The tests that start no program; under a minute.
-	$(PYTEST) -n auto --dist loadfile --durations=20 --durations-min=1 tests/unit plugins/*/tests/unit
+	$(PYTEST) -n auto --dist loadfile --durations=20 --durations-min=1 tests/unit plugins/*/tests/unit apps/*/tests/unit
 
 test-integration: setup ## The tests against a real engine, registry, target, network and disks, WORKERS=3 at a time; TESTS=tests/integration/lab for some.
-	$(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) $(or $(TESTS),tests/integration plugins/*/tests/integration)
+	$(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) $(or $(TESTS),tests/integration plugins/*/tests/integration apps/*/tests/integration)
 
 test-boot: setup ## The tests that boot what was built, but for the longest; MACHINES=2 at a time.
 	$(PYTEST) -n $(MACHINES) $(SIDE_BY_SIDE) tests/vm -m "not long"

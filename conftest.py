@@ -1,3 +1,3 @@
-"""The fixtures of every test, Terra's own and those of its plugins: unit tests start no program, others leave nothing."""
+"""The fixtures of every test, those of plugins and applications included: unit tests start no program, others leave nothing."""
 
 pytest_plugins = ["lab.fixtures", "lab.parts", "lab.schedule"]

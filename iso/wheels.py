@@ -36,11 +36,16 @@ if __name__ == "__main__":
 def sources(tree: Path = TREE) -> Iterator[tuple[str, bytes]]:
     """Name and content of every file that decides what is in the wheels."""
     names = ("pyproject.toml", "constraints.txt", "terra_core", "systemd")
-    for top in [*(tree / name for name in names), *sorted(tree.glob("plugins/*"))]:
+    for top in [*(tree / name for name in names), *_members(tree)]:
         for path in sorted(top.rglob("*") if top.is_dir() else [top]):
             parts = path.relative_to(tree).parts
             if path.is_file() and not _LEFT_OUT & set(parts) and not any(part.endswith(".egg-info") for part in parts):
                 yield "/".join(parts), path.read_bytes()
+
+
+def _members(tree: Path) -> list[Path]:
+    """Return the directories of the packages beside core: plugins and applications."""
+    return [path.parent for top in ("plugins", "apps") for path in sorted(tree.glob(f"{top}/*/pyproject.toml"))]
 
 
 def write_tree(name: str, wanted: Sequence[str], base: Path, tar: Path, work: Path) -> None:
@@ -130,8 +135,8 @@ def _make_environment(home: Path, packages: Path, place: Path) -> None:
 
 def _commands(packages: Path) -> Iterator[tuple[str, str]]:
     """The commands of this checkout's own distributions."""
-    for project in [TREE / "pyproject.toml", *sorted(TREE.glob("plugins/*/pyproject.toml"))]:
-        name = tomllib.loads(project.read_text())["project"]["name"].replace("-", "_")
+    for directory in [TREE, *_members(TREE)]:
+        name = tomllib.loads((directory / "pyproject.toml").read_text())["project"]["name"].replace("-", "_")
         for path in packages.glob(f"{name}-*.dist-info/entry_points.txt"):
             parser = ConfigParser(delimiters=("=",))
             parser.optionxform = str  # type: ignore[assignment, method-assign]  # names of commands may have capitals

@@ -48,7 +48,7 @@ def command(
     except ModuleNotFoundError as error:
         raise TerraError(
             f"the controller needs {error.name}, which is not installed",
-            hint=f"install what it needs with: {sys.executable} -m pip install 'terra-core[controller]'",
+            hint=f"install what it needs with: {sys.executable} -m pip install 'terra-core[service]'",
         ) from error
     places, plugins = Places(root.absolute()), Plugins.discover()
     document = daemon.load_config(source, places, plugins)

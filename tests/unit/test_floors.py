@@ -11,6 +11,7 @@ from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = {path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")}
+APPLICATIONS = {path.parent.name for path in ROOT.glob("apps/*/pyproject.toml")}
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_the_floors_hold(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 
 def test_lines_are_split_in_one_place() -> None:
-    packages = [ROOT / "terra_core", *(ROOT / "plugins" / name / name for name in PLUGINS)]
+    packages = [ROOT / "terra_core", *(path for top in ("plugins", "apps") for path in ROOT.glob(f"{top}/*/terra_*/"))]
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for package in packages
@@ -39,19 +40,18 @@ def test_lines_are_split_in_one_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("contract", "key"),
+    ("contract", "key", "expected"),
     [
-        ("importlinter", "root_packages"),
-        ("importlinter:contract:plugins", "source_modules"),
-        ("importlinter:contract:strangers", "modules"),
-        ("importlinter:contract:core", "forbidden_modules"),
-        ("importlinter:contract:programs", "source_modules"),
+        ("importlinter", "root_packages", PLUGINS | APPLICATIONS),
+        ("importlinter:contract:plugins", "source_modules", PLUGINS),
+        ("importlinter:contract:applications", "source_modules", APPLICATIONS),
+        ("importlinter:contract:strangers", "modules", PLUGINS | APPLICATIONS),
+        ("importlinter:contract:core", "forbidden_modules", PLUGINS | APPLICATIONS),
+        ("importlinter:contract:programs", "source_modules", PLUGINS | APPLICATIONS),
     ],
 )
-def test_every_plugin_is_held_to_them(drawn: ConfigParser, contract: str, key: str) -> None:
-    held = set(drawn[contract][key].split()) - {"terra_core"}
-    applications = set(drawn["importlinter:contract:applications"]["source_modules"].split())
-    assert held | (applications if contract == "importlinter:contract:plugins" else set()) == PLUGINS
+def test_every_plugin_and_application_is_held_to_them(drawn: ConfigParser, contract: str, key: str, expected: set[str]) -> None:
+    assert set(drawn[contract][key].split()) - {"terra_core"} == expected
 
 
 def test_a_plugin_may_import_what_plugins_may_and_nothing_that_comes_later(drawn: ConfigParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PLACES = (ROOT / "terra_core", ROOT / "lab", ROOT / "iso", *ROOT.glob("plugins/*/*/"))
+PLACES = (ROOT / "terra_core", ROOT / "lab", ROOT / "iso", *ROOT.glob("plugins/*/*/"), *ROOT.glob("apps/*/*/"))
 SOURCES = sorted(path for place in PLACES if place.name != "tests" for path in place.rglob("*.py"))
 HARMLESS = frozenset(
     {

@@ -86,7 +86,7 @@ def version_of(pyproject: Path) -> str:
 
 
 def packages() -> list[Path]:
-    return [ROOT, *(path.parent for path in sorted(ROOT.glob("plugins/*/pyproject.toml")))]
+    return [ROOT, *(path.parent for top in ("plugins", "apps") for path in sorted(ROOT.glob(f"{top}/*/pyproject.toml")))]
 
 
 def server_toml(directory: Path, lines: str = '["plug the cable in"]') -> Path:
@@ -130,9 +130,9 @@ def test_the_installer_comes_with_them(terra: Environment) -> None:
 
 
 def test_the_commands_of_plugins_come_with_their_wheels(beside: Environment) -> None:
-    for command, package in (("vab", "terra_docker"), ("ob", "terra_orbit")):
+    for command, package in (("vab", "plugins/terra_docker"), ("ob", "apps/terra_orbit")):
         shown = run([beside.path / "bin" / command, "--version"], cwd=beside.path).text
-        assert shown == f"{command}, version {version_of(ROOT / 'plugins' / package / 'pyproject.toml')}\n"
+        assert shown == f"{command}, version {version_of(ROOT / package / 'pyproject.toml')}\n"
 
 
 def test_somebody_elses_plugin_is_listed_beside_the_default(beside: Environment, tmp_path: Path) -> None:
@@ -174,5 +174,5 @@ def test_where_it_is_not_installed_the_error_says_how_to_get_it(terra: Environme
 def test_the_controller_says_what_it_lacks_where_only_the_commands_are_installed(terra: Environment, tmp_path: Path) -> None:
     errors = terra.terra("controller", "--root", tmp_path / "root", accept=[1]).stderr.decode()
     assert errors.startswith("Error: the controller needs ")
-    assert "-m pip install 'terra-core[controller]'" in errors
+    assert "-m pip install 'terra-core[service]'" in errors
     assert not (tmp_path / "root").exists()

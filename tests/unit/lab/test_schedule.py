@@ -13,5 +13,5 @@ def test_a_long_module_comes_before_the_usual_ones_and_those_keep_to_their_names
 
 
 def test_no_name_is_of_a_module_that_is_gone() -> None:
-    there = {path.name for top in ("tests", "plugins") for path in (_HERE / top).glob("**/test_*.py")}
+    there = {path.name for top in ("tests", "plugins", "apps") for path in (_HERE / top).glob("**/test_*.py")}
     assert set(SECONDS) <= there

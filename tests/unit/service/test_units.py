@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("path", ["systemd/controller.service", "plugins/terra_orbit/systemd/orbit.service"])
+@pytest.mark.parametrize("path", ["systemd/controller.service", "apps/terra_orbit/systemd/orbit.service"])
 def test_a_daemon_may_open_files_for_a_thousand_followers_and_its_work(path: str) -> None:
     unit = ConfigParser(interpolation=None, strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # as the documentation of configparser has it
