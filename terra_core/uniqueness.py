@@ -2,7 +2,8 @@
 
 An image that was a running system once, or whose packages were installed by their own scripts, holds the identity of one
 machine: machine-id(5), ssh host keys, random seeds, names that a storage network knows a host by. See also "Building Images
-Safely" of systemd, https://systemd.io/BUILDING_IMAGES/.
+Safely" of systemd, https://systemd.io/BUILDING_IMAGES/. Which files those are is in identities.toml; what the machine itself
+is known by, machine-id(5) and the keys of sshd(8), is here.
 """
 
 from __future__ import annotations
@@ -12,42 +13,55 @@ import secrets
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+
+import tomli
+from attrs import frozen
 
 from terra_core.image.contained import ContainedRoot
 from terra_core.ssh_keys import KINDS, make_key_pair
 
 _DBUS = "var/lib/dbus/machine-id"
 _MACHINE_ID = "etc/machine-id"
-_DROPPED = (
-    *("var/lib/systemd/random-seed", "var/lib/urandom/random-seed", "var/lib/random-seed", "var/lib/misc/random-seed"),
-    *("boot/loader/random-seed", "boot/efi/loader/random-seed", "efi/loader/random-seed"),
-    *("var/lib/seedrng/seed.credit", "var/lib/seedrng/seed.no-credit"),
-    "var/lib/systemd/credential.secret",
-    *("var/lib/NetworkManager/secret_key", "var/lib/dhcpcd/duid", "var/lib/dhcpcd/secret", "etc/dhcpcd.duid"),
-    *("var/lib/docker/engine-id", "etc/docker/key.json"),
-    *("etc/salt/minion_id", "etc/salt/pki/minion/minion.pem", "etc/salt/pki/minion/minion.pub"),
-    "etc/hostid",
-)
-"""What its owner makes anew where it is missing."""
-_DROPPED_IN = {
-    "var/lib/dhcp": re.compile(r".+\.leases?"),
-    "var/lib/dhclient": re.compile(r".+\.leases?"),
-    "var/lib/dhcpcd": re.compile(r".+\.lease6?"),
-    "var/lib/NetworkManager": re.compile(r".+\.lease"),
-    "etc/udev/rules.d": re.compile(r"70-persistent-(?:net|cd)\.rules"),
-}
-_SHARED = {
-    "etc": re.compile(r"krb5\.keytab"),
-    "etc/ssl/private": re.compile(r"ssl-cert-snakeoil\.key"),
-    "etc/dropbear": re.compile(r"dropbear_[a-z0-9]+_host_key"),
-    "etc/wireguard": re.compile(r".+\.conf"),
-    "var/lib/tailscale": re.compile(r"tailscaled\.state"),
-}
-"""What nobody makes anew: it stays, and is said."""
 _HOST_KEY = re.compile(r"ssh_host_.+")
 _KEY_MAKER = "terra-ssh-keys.service"
 _SMALL = 64 * 1024
-_INITIATOR = re.compile(rb"^([ \t]*InitiatorName[ \t]*=[ \t]*)(\S+)", re.MULTILINE)
+
+
+@frozen(kw_only=True)
+class _Renewal:
+    """A file that is made anew; identities.toml explains the fields."""
+
+    path: str
+    mode: int
+    content: str = ""
+    replace: tuple[tuple[re.Pattern[bytes], str], ...] = ()
+
+
+@frozen(kw_only=True)
+class _Identities:
+    """What identities.toml says."""
+
+    dropped: tuple[str, ...]
+    dropped_in: Mapping[str, re.Pattern[str]]
+    shared: Mapping[str, re.Pattern[str]]
+    renewed: tuple[_Renewal, ...]
+
+
+@cache
+def _identities() -> _Identities:
+    table = tomli.loads(resources.files(__package__).joinpath("identities.toml").read_text())
+    renewals = []
+    for entry in table["renewed"]:
+        replace = tuple((re.compile(pattern.encode(), re.MULTILINE), new) for pattern, new in entry.pop("replace", ()))
+        renewals.append(_Renewal(**entry, replace=replace))
+    return _Identities(
+        dropped=tuple(table["dropped"]),
+        dropped_in={path: re.compile(names) for path, names in table["dropped_in"].items()},
+        shared={path: re.compile(names) for path, names in table["shared"].items()},
+        renewed=tuple(renewals),
+    )
 
 
 def make_unique(inside: ContainedRoot) -> Iterator[str]:
@@ -59,7 +73,7 @@ def make_unique(inside: ContainedRoot) -> Iterator[str]:
     """
     yield from _named("not taken from the image, since each machine makes its own", _drop(inside))
     yield from _named("made anew for this machine", _renew(inside))
-    yield from _named("warning: every machine of this image has the same", _found(inside, _SHARED))
+    yield from _named("warning: every machine of this image has the same", _found(inside, _identities().shared))
 
 
 def _named(what: str, paths: list[str]) -> Iterator[str]:
@@ -68,8 +82,8 @@ def _named(what: str, paths: list[str]) -> Iterator[str]:
 
 
 def _drop(inside: ContainedRoot) -> list[str]:
-    dropped = [path for path in _DROPPED if _is_file(inside, path)]
-    dropped += _found(inside, _DROPPED_IN)
+    dropped = [path for path in _identities().dropped if _is_file(inside, path)]
+    dropped += _found(inside, _identities().dropped_in)
     if _is_file(inside, _DBUS) and inside.target(_DBUS) not in (f"/{_MACHINE_ID}", f"../../../{_MACHINE_ID}"):
         dropped.append(_DBUS)
     if inside.read_small(_MACHINE_ID, limit=_SMALL).strip() not in (b"", b"uninitialized"):
@@ -83,17 +97,27 @@ def _drop(inside: ContainedRoot) -> list[str]:
 
 def _renew(inside: ContainedRoot) -> list[str]:
     renewed = _renew_host_keys(inside)
-    initiator = "etc/iscsi/initiatorname.iscsi"
-    named = inside.read_small(initiator, limit=_SMALL)
-    if _INITIATOR.search(named):
-        inside.write(initiator, _INITIATOR.sub(lambda found: found[1] + _other_initiator(found[2]), named), mode=0o600)
-        renewed.append(initiator)
     identity = str(uuid.uuid4())
-    for path, value in (("etc/nvme/hostnqn", f"nqn.2014-08.org.nvmexpress:uuid:{identity}"), ("etc/nvme/hostid", identity)):
-        if _is_file(inside, path):
-            inside.write(path, f"{value}\n".encode(), mode=0o644)
-            renewed.append(path)
+    for renewal in _identities().renewed:
+        content = _renewed_content(inside, renewal, identity)
+        if content is not None:
+            inside.write(renewal.path, content, mode=renewal.mode)
+            renewed.append(renewal.path)
     return renewed
+
+
+def _renewed_content(inside: ContainedRoot, renewal: _Renewal, identity: str) -> bytes | None:
+    """Return what a file has to hold, or ``None`` when the image has no such file, or nothing in it that has to change."""
+    if renewal.content:
+        return renewal.content.replace("{uuid}", identity).encode() if _is_file(inside, renewal.path) else None
+    former = content = inside.read_small(renewal.path, limit=_SMALL)
+    for pattern, new in renewal.replace:
+
+        def fresh(found: re.Match[bytes], new: str = new) -> bytes:
+            return found.expand(new.replace("{token}", secrets.token_hex(8)).encode())
+
+        content = pattern.sub(fresh, content)
+    return content if content != former else None
 
 
 def _renew_host_keys(inside: ContainedRoot) -> list[str]:
@@ -112,16 +136,6 @@ def _renew_host_keys(inside: ContainedRoot) -> list[str]:
 def _makes_keys(inside: ContainedRoot) -> bool:
     """Whether the image has the unit of terraos, which makes host keys where there are none, and has not masked it."""
     return inside.read_small(f"etc/systemd/system/{_KEY_MAKER}", limit=_SMALL) != b""
-
-
-def _other_initiator(name: bytes) -> bytes:
-    """Another name of the same naming authority; RFC 7143 section 4.2.7."""
-    authority, colon, _ = name.rpartition(b":")
-    if not name.startswith(b"iqn."):
-        authority = b"iqn.2016-04.com.open-iscsi"
-    elif not colon:
-        authority = name
-    return authority + b":" + secrets.token_hex(8).encode()
 
 
 def _found(inside: ContainedRoot, places: Mapping[str, re.Pattern[str]]) -> list[str]:

@@ -76,6 +76,21 @@ def test_names_of_the_storage_network_are_made_anew(tmp_path: Path) -> None:
     assert identity == f"nqn.2014-08.org.nvmexpress:uuid:{uuid}"
 
 
+@pytest.mark.parametrize(
+    ("name", "authority"),
+    [
+        ("iqn.1993-08.org.debian:01:abc", r"iqn\.1993-08\.org\.debian:01"),
+        ("iqn.1993-08.org.debian:", r"iqn\.1993-08\.org\.debian"),
+        ("iqn.2005-03.org.open-iscsi", r"iqn\.2005-03\.org\.open-iscsi"),
+        ("eui.02004567A425678D", r"iqn\.2016-04\.com\.open-iscsi"),
+    ],
+)
+def test_the_naming_authority_of_an_initiator_stays(tmp_path: Path, name: str, authority: str) -> None:
+    made(tmp_path, **{"etc/iscsi/initiatorname.iscsi": f"#InitiatorName=iqn.x:y\n InitiatorName = {name}  # own\n"})
+    written = (tmp_path / "etc/iscsi/initiatorname.iscsi").read_text()
+    assert re.fullmatch(rf"#InitiatorName=iqn\.x:y\n InitiatorName = {authority}:[0-9a-f]{{16}}  # own\n", written)
+
+
 def test_host_keys_are_made_anew_in_their_kinds(tmp_path: Path) -> None:
     kinds = ("rsa", "ecdsa", "ed25519")
     shared = {f"etc/ssh/ssh_host_{kind}_key{end}": "shared" for kind in kinds for end in ("", ".pub", "-cert.pub")}
