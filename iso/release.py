@@ -19,14 +19,14 @@ from pathlib import Path
 import docker
 import requests
 from attrs import asdict, frozen
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import ImageNotFound
 
 from iso.bootstrap import EPOCH
 from iso.build import IMAGES, RECIPES, Say, build, digest
 from iso.command import carried_out, say
+from iso.engine import answers, temporary_engine
 from iso.origin import Origin
 from iso.recipe import Recipe
-from lab.engine import Engine
 from terra_core.config.values import ImageReference, parse_image_reference, parse_repository, parse_tag
 from terra_core.errors import TerraError
 from terra_core.system.process import Argument, run
@@ -225,20 +225,12 @@ def engine_in_reach(say: Say) -> Iterator[str]:
     """The engine that DOCKER_HOST names, or the machine's own, or one that is started for this run and keeps its images."""
     if os.environ.get("DOCKER_HOST"):
         yield os.environ["DOCKER_HOST"]
-    elif _answers(_SOCKET):
+    elif answers(_SOCKET):
         yield _SOCKET
     else:
         say("no Docker Engine answers on this machine; starting one for this run, with its images in build/engine")
-        with Engine(IMAGES.parent / "engine") as engine:
-            yield engine.host
-
-
-def _answers(host: str) -> bool:
-    try:
-        with closing(docker.DockerClient(base_url=host, timeout=10)) as client:
-            return bool(client.ping())
-    except DockerException:
-        return False
+        with temporary_engine(IMAGES.parent / "engine") as engine:
+            yield engine
 
 
 def main(names: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""What every engine of the lab has to do: answer, and leave no container, no process and no mount."""
+"""What every engine of the lab has to do: leave no container, no process and no mount."""
 
 from __future__ import annotations
 
@@ -7,23 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import docker
-from docker.errors import DockerException
 
 from lab.mounts import mounts_below, unmount_below
 from lab.processes import end, mentioning
 from terra_core.errors import TerraError
-
-
-def answers(host: str) -> bool:
-    """Whether an engine answers.
-
-    :param host: what DOCKER_HOST has to be for it.
-    """
-    try:
-        with closing(docker.DockerClient(base_url=host, timeout=5)) as client:
-            return bool(client.ping())
-    except DockerException:
-        return False
 
 
 def expect_no_containers(client: docker.DockerClient, engine: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
@@ -13,8 +12,9 @@ from typing import Self
 import docker
 from docker.errors import ImageNotFound
 
-from lab.containers import answers, expect_no_containers, expect_nothing_left
-from lab.daemons import start, wait_ready
+from iso.daemons import start, wait_ready
+from iso.engine import START_SECONDS, STOP_SECONDS, Programs, answers
+from lab.containers import expect_no_containers, expect_nothing_left
 from lab.mounts import mounts_below, unmount_below
 from lab.network import CONTROLLER, Network
 from lab.place import Place, hold
@@ -23,8 +23,6 @@ from terra_core.system.process import Daemon, run
 from terra_core.system.undo import Undo
 
 _SOURCE = "terra.lab.source"
-_START = 60.0
-_STOP = 30.0
 
 
 class Engine:
@@ -58,12 +56,12 @@ class Engine:
     @property
     def host(self) -> str:
         """What DOCKER_HOST has to be: ``unix:///...``."""
-        return f"unix://{self._socket}"
+        return self._programs.host
 
     @property
     def log(self) -> Path:
         """What dockerd says; containerd's log is beside it."""
-        return self._data / "dockerd.log"
+        return self._programs.dockerd_log
 
     def __enter__(self) -> Self:
         self._data.mkdir(parents=True, exist_ok=True)
@@ -73,8 +71,9 @@ class Engine:
                 raise ConflictError(f"another engine uses {self._data}")
             self._place.claim(self._data)
             resources.callback(self._expect_nothing_left)
-            containerd = self._start(resources, self._containerd(), self._data / "containerd.log")
-            wait_ready(containerd, self._containerd_socket.is_socket, seconds=_START, what="containerd to listen")
+            programs = self._programs
+            containerd = self._start(resources, programs.containerd(), programs.containerd_log)
+            wait_ready(containerd, programs.containerd_socket.is_socket, seconds=START_SECONDS, what="containerd to listen")
             resources.callback(self._stop_daemon)
             self._start_daemon()
             resources.callback(lambda: expect_no_containers(self.client(), "the engine"))
@@ -88,7 +87,7 @@ class Engine:
         """End dockerd as a crash would, and start it again; it ends the containers that it finds."""
         if self._daemon is not None:
             self._daemon.signal(signal.SIGKILL)
-            self._daemon.wait(_STOP)
+            self._daemon.wait(STOP_SECONDS)
             self._crashed = True
         self._start_daemon()
 
@@ -118,56 +117,28 @@ class Engine:
                 raise TerraError(f"the engine made no image {reference} of {tar}; see {self.log}")
         return True
 
-    @property
-    def _socket(self) -> Path:
-        return self._place.path / "docker.sock"
-
-    @property
-    def _root(self) -> Path:
-        return self._data / "docker"
-
-    @property
-    def _containerd_socket(self) -> Path:
-        return self._place.path / "containerd.sock"
-
     def _start_daemon(self) -> None:
-        words = self._dockerd()
+        words = self._programs.dockerd()
         self._daemon = start(self._network.command(words) if self._network else words, log=self.log)
-        wait_ready(self._daemon, lambda: answers(self.host), seconds=_START, what=f"dockerd to answer on {self.host}")
+        wait_ready(self._daemon, lambda: answers(self.host), seconds=START_SECONDS, what=f"dockerd to answer on {self.host}")
 
     def _stop_daemon(self) -> None:
         if self._daemon is not None:
-            self._daemon.stop(_STOP)
+            self._daemon.stop(STOP_SECONDS)
+        root = self._programs.root
         if self._crashed:  # the next one leaves alone what it did not make
             unmount_below(self._data)
-        elif str(self._root) in mounts_below(self._root):  # a newer one (26) mounts its own data and leaves that behind
-            run(["umount", self._root], accept=(0, 32))
+        elif str(root) in mounts_below(root):  # a newer one (26) mounts its own data and leaves that behind
+            run(["umount", root], accept=(0, 32))
 
     def _start(self, resources: ExitStack, args: list[str], log: Path) -> Daemon:
         daemon = start(self._network.command(args) if self._network else args, log=log)
-        resources.callback(daemon.stop, _STOP)
+        resources.callback(daemon.stop, STOP_SECONDS)
         return daemon
 
-    def _containerd(self) -> list[str]:
-        """Started here, because dockerd would take the host's when there is one."""
-        configuration = self._place.path / "containerd.toml"
-        configuration.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
-        return [
-            *("containerd", "--config", str(configuration), "--address", str(self._containerd_socket)),
-            *("--root", str(self._data / "containerd"), "--state", str(self._place.path / "containerd")),
-        ]
-
-    def _dockerd(self) -> list[str]:
-        # Whatever the host's own engine is told by /etc/docker/daemon.json is not for this one.
-        configuration = self._place.path / "daemon.json"
-        configuration.write_text(json.dumps({"experimental": self._experimental}))
-        return [
-            *("dockerd", "--config-file", str(configuration), "--containerd", str(self._containerd_socket)),
-            *("--data-root", str(self._root), "--exec-root", str(self._place.path / "docker")),
-            *("--host", self.host, "--pidfile", str(self._place.path / "docker.pid")),
-            *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
-            *(f"--insecure-registry={address}" for address in self._insecure),
-        ]
+    @property
+    def _programs(self) -> Programs:
+        return Programs(data=self._data, place=self._place.path, insecure=self._insecure, experimental=self._experimental)
 
     def _expect_nothing_left(self) -> None:
         # dockerd itself never unmounts the handle of a namespace that build steps have shared.

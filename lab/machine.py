@@ -11,7 +11,7 @@ from typing import Self
 
 from attrs import frozen
 
-from lab.daemons import start
+from iso.daemons import start
 from lab.hardware import Firmware, HardDisk, Hardware, Medium
 from lab.leases import leased_address
 from lab.network import Network

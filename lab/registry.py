@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from lab.daemons import start, wait_ready
+from iso.daemons import start, wait_ready
 from lab.network import CONTROLLER, Network
 from lab.place import Place, hold
 from terra_core.errors import ConflictError

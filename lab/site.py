@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from lab.daemons import start, wait_ready
+from iso.daemons import start, wait_ready
 from lab.engine import Engine
 from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
 from lab.registry import Registry

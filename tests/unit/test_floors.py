@@ -42,7 +42,7 @@ def test_lines_are_split_in_one_place() -> None:
 @pytest.mark.parametrize(
     ("contract", "key", "expected"),
     [
-        ("importlinter", "root_packages", PLUGINS | APPLICATIONS),
+        ("importlinter", "root_packages", PLUGINS | APPLICATIONS | {"iso", "lab"}),
         ("importlinter:contract:plugins", "source_modules", PLUGINS),
         ("importlinter:contract:applications", "source_modules", APPLICATIONS),
         ("importlinter:contract:strangers", "modules", PLUGINS | APPLICATIONS),

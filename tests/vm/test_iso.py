@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from iso.daemons import start, wait_ready
 from iso.medium import LIMIT, make
-from lab.daemons import start, wait_ready
 from lab.disks import sparse
 from lab.hardware import Bus, Drive, HardDisk, Medium
 from lab.network import CONTROLLER, GATEWAY

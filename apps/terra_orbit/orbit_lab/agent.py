@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from lab.daemons import start, wait_ready
+from iso.daemons import start, wait_ready
 from lab.engine import Engine
 from lab.place import Place
 from orbit_lab.host import Host

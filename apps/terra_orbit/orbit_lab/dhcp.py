@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from lab.daemons import start, wait_ready
+from iso.daemons import start, wait_ready
 from lab.network import BRIDGE, GATEWAY, Network
 from lab.place import Place
 from terra_core.system.process import Daemon

@@ -8,8 +8,9 @@ from typing import Self
 
 import docker
 
-from lab.containers import answers, expect_no_containers, expect_nothing_left
-from lab.daemons import start, wait_ready
+from iso.daemons import start, wait_ready
+from iso.engine import answers
+from lab.containers import expect_no_containers, expect_nothing_left
 from lab.network import CONTROLLER, Network
 from lab.place import Place
 from terra_core.system.process import Argument, run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.daemons import start
+from iso.daemons import start
 from lab.leaks import difference, snapshot
 from lab.network import Network
 from lab.processes import running

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.daemons import start
+from iso.daemons import start
 from lab.leases import leased_address
 from lab.machine import Machine
 from lab.network import Network

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.daemons import start
+from iso.daemons import start
 from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
 from terra_core.errors import CommandError, TerraError
 from terra_core.system.process import run

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.daemons import start
+from iso.daemons import start
 from lab.lying import Asked, Lying, digest, layer, lying
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError

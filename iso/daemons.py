@@ -1,4 +1,4 @@
-"""Daemons of the lab: they end with the process that started them, however that ends."""
+"""Daemons for as long as this process needs them: they end with it, however that ends."""
 
 from __future__ import annotations
 
