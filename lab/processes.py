@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.errors import TerraError
+from terra_core.system.processes import read_stat
 from terra_core.system.waiting import wait_until
 
 WATCHED = ("tgtd", "dnsmasq", "qemu-system", "dockerd", "containerd", "docker-registr", "skopeo", "umoci", "mkfs.btrfs",
@@ -54,7 +55,7 @@ def running(chosen: Callable[[Process], bool] = lambda process: True) -> list[Pr
 
 def zombies(parent: int) -> list[int]:
     """The children of process ``parent`` that have ended and that it has not waited for."""
-    found = ((int(entry), _stat(int(entry))) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208  # twice as fast
+    found = ((int(entry), read_stat(int(entry))) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208  # twice as fast
     return sorted(pid for pid, stat in found if stat is not None and stat.state == "Z" and stat.parent == parent)
 
 
@@ -102,27 +103,8 @@ def _send(pid: int, number: int) -> None:
         return
 
 
-@frozen
-class _Stat:
-    """What :manpage:`proc_pid_stat(5)` holds of a process, as far as it is used here."""
-
-    name: str
-    state: str
-    parent: int
-    started: int
-
-
-def _stat(pid: int) -> _Stat | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(text[text.index("(") + 1 : text.rindex(")")], fields[0], int(fields[1]), int(fields[19]))
-
-
 def _read(pid: int) -> Process | None:
-    stat = _stat(pid)
+    stat = read_stat(pid)
     if stat is None or stat.state in "ZX":
         return None
     try:
@@ -130,4 +112,4 @@ def _read(pid: int) -> Process | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     words = command.decode(errors="replace").replace("\0", " ").strip()
-    return Process(pid, stat.parent, stat.started, stat.name, words) if words else None
+    return Process(pid, stat.parent, int(stat.started), stat.name, words) if words else None

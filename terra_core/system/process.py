@@ -307,6 +307,8 @@ class Daemon:
                 )
         except (OSError, ValueError) as error:
             raise _not_started(self.args, error) from error
+        if outlives:
+            _outliving.append(self)
 
     @property
     def pid(self) -> int:
@@ -344,6 +346,17 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+
+
+_outliving: list[Daemon] = []
+"""The daemons that this process started, and that nobody may wait for; see :mod:`terra_core.system.processes`."""
+
+
+def reap() -> None:
+    """Take note of the end of daemons that outlive their owner (``outlives``): until then they stay as zombies."""
+    for daemon in [one for one in _outliving if not one.alive]:
+        with suppress(ValueError):  # another thread has seen it, too
+            _outliving.remove(daemon)
 
 
 def _not_started(words: tuple[str, ...], error: OSError | ValueError) -> CommandError:

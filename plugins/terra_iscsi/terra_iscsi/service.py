@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
-
 from terra_core.config.controller import Places
 from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.errors import CommandTimeout, ConflictError, TerraError
 from terra_core.system.process import Daemon, uninterrupted
+from terra_core.system.processes import Process, find_daemons
 from terra_core.system.progress import Event
 from terra_core.system.undo import undoing
 from terra_core.system.waiting import wait_until
@@ -30,21 +29,6 @@ _START_SECONDS = 15.0
 _STOP_SECONDS = 15.0
 _SOCKET_LIMIT = 107
 """The longest path of a socket (unix(7)); tgtd cuts a longer one short without a word."""
-
-_children: dict[int, Daemon] = {}
-"""Those that this process started, so that it learns of their end."""
-
-
-@frozen
-class Process:
-    """A running tgtd.
-
-    :param id: its process id.
-    :param started: when it started, in clock ticks since boot; with the id, it names the process for good.
-    """
-
-    id: int
-    started: str
 
 
 def find(session: Session) -> Control | None:
@@ -86,10 +70,11 @@ def start(portal: Address, session: Session) -> bool:
     if system is not None and system.answers():
         _require_portal(system, portal)
         return False
-    for process in _running(own):
+    process = next(_processes(own, session.places), None)
+    if process is not None:
         raise TerraError(
-            f"tgtd (process {process.id}) runs and does not answer on {_socket_file(own)}",
-            hint=f"it serves machines still; when they are off, end it: kill -9 {process.id}",
+            f"tgtd (process {process.pid}) runs and does not answer on {_socket_file(own)}",
+            hint=f"it serves machines still; when they are off, end it: kill -9 {process.pid}",
         )
     _require_free(portal)
     session.report(Event(_STEP, f"starting tgtd on {_written(portal)}"))
@@ -100,13 +85,16 @@ def start(portal: Address, session: Session) -> bool:
 def stop(session: Session) -> bool:
     """End this controller's own tgtd, and with it every target; says whether there was one."""
     own = own_control(session)
-    processes = list(_running(own))
-    with suppress(CommandTimeout, Hangs):  # it is killed below
+    processes = list(_processes(own, session.places))
+    asked = False
+    with suppress(CommandTimeout, Hangs):
         if processes and own.answers():
             own.take_down(*own.targets())
             own.ask("--mode", "system", "--op", "delete", accept=(0, REFUSED))
+            asked = True
     for process in processes:
-        _end(process)
+        if not asked or not process.wait(_STOP_SECONDS):
+            process.kill(_STOP_SECONDS)  # tgtd does not hear SIGTERM as long as it has a target
     for path in (_pid_file(session.places), _socket_file(own), Path(f"{_socket_file(own)}.lock")):
         path.unlink(missing_ok=True)
     return bool(processes)
@@ -115,10 +103,7 @@ def stop(session: Session) -> bool:
 def _start(own: Control, portal: Address, places: Places) -> None:
     _socket_file(own).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     args = ["tgtd", "-f", "-C", str(own.port), "--iscsi", f"portal={_written(portal)}"]
-    for dead in [pid for pid, child in _children.items() if not child.alive]:
-        del _children[dead]  # asking has reaped it: else every tgtd that was killed would stay as a zombie
     daemon = Daemon(args, log=places.run / "tgtd.log", env=own.environment, outlives=True)
-    _children[daemon.pid] = daemon
     try:
         _pid_file(places).write_text(f"{daemon.pid}\n")
         wait_until(lambda: not daemon.alive or own.answers(), seconds=_START_SECONDS, what="tgtd to answer")
@@ -164,43 +149,8 @@ def _require_free(portal: Address) -> None:
             raise TerraError(f"{_written(portal)}: cannot be opened: {error.strerror}") from error
 
 
-def _running(own: Control) -> Iterator[Process]:
-    """Every tgtd that was started with our socket: its pid file may be gone, or name another process by now."""
-    wanted = f"TGT_IPC_SOCKET={own.socket}".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            if (entry / "comm").read_text() == "tgtd\n" and wanted in (entry / "environ").read_bytes().split(b"\0"):
-                yield Process(int(entry.name), _started(entry))
-        except OSError:
-            continue
-
-
-def _started(entry: Path) -> str:
-    return (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-
-
-def _alive(process: Process) -> bool:
-    child = _children.get(process.id)
-    if child is not None and not child.alive:
-        del _children[process.id]
-    entry = Path(f"/proc/{process.id}")
-    try:
-        state = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-        return state != "Z" and _started(entry) == process.started
-    except OSError:
-        return False
-
-
-def _end(process: Process) -> None:
-    """Wait for its end; one that does not answer any more has to be killed, and SIGTERM alone is not heard by tgtd."""
-    try:
-        wait_until(lambda: not _alive(process), seconds=_STOP_SECONDS, what=f"tgtd (process {process.id}) to end")
-    except TerraError:
-        if _alive(process):
-            os.kill(process.id, signal.SIGKILL)
-        wait_until(lambda: not _alive(process), seconds=_STOP_SECONDS, what=f"tgtd (process {process.id}) to end")
+def _processes(own: Control, places: Places) -> Iterator[Process]:
+    return find_daemons("tgtd", f"TGT_IPC_SOCKET={own.socket}", pid_file=_pid_file(places))
 
 
 def _socket_file(control: Control) -> Path:

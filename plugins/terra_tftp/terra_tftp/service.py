@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
@@ -16,6 +17,7 @@ from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot
 from terra_core.system.packages import name_packages
 from terra_core.system.process import Daemon, run
+from terra_core.system.processes import Process, find_daemon
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import undoing
 from terra_core.system.waiting import WaitedInVain, wait_until
@@ -24,7 +26,6 @@ from terra_tftp.configuration import TRANSFERS, ServicePaths, configuration
 from terra_tftp.files import make_directory, make_private_directory, read_file, remove_file, write_file
 from terra_tftp.listening import Listening, find_listening
 from terra_tftp.probe import is_taken, serves
-from terra_tftp.process import RunningDnsmasq
 from terra_tftp.reservations import (
     AddressRange,
     addresses_text,
@@ -59,8 +60,6 @@ class Service:
     def __init__(self, places: Places) -> None:
         self._paths = ServicePaths(places)
         self._tree = BootTree(places.tftp)
-        self._running = RunningDnsmasq(self._paths.configuration, self._paths.pid)
-        self._daemon: Daemon | None = None
         self._own: frozenset[IPv4Address] = frozenset()
         self._nodes: dict[Hostname, Mac] = {}
         self._published: dict[Hostname, Mac] = {}
@@ -84,25 +83,27 @@ class Service:
         self._own = frozenset(IPv4Address(one) for one in (listening.address, network.gateway) if one and ":" not in one)
         self._nodes = {node.hostname: node.mac for node in nodes}
         changed = self._reserve_all(settings)
-        if self._alive() and read_file(self._paths.configuration) == text:
+        if self._process() is not None and read_file(self._paths.configuration) == text:
             if changed:
-                self._running.reload()
+                self._reload()
             self._bound_log()
             if self._answers(listening):
                 return False
             hangs = f"dnsmasq did not answer on {listening.address} for {_SILENCE} s, and is started again"
             report(Event("boot", f"warning: {hangs}"))
         # The configuration file always says what the running process was started with.
-        self._running.stop()
+        self.stop()
         write_file(self._paths.configuration, text)
         self._start(listening)
         return True
 
     def stop(self) -> bool:
         """End dnsmasq if it is this controller's; says whether it ran."""
-        stopped = self._running.stop()
-        self._alive()
-        return stopped
+        process = self._process()
+        if process is not None:
+            process.stop()
+            self._paths.pid.unlink(missing_ok=True)
+        return process is not None
 
     def reserve(self, hostname: Hostname, mac: Mac, settings: Settings) -> bool:
         """Let DHCP tell a machine its name and keep an address for it, from now on; says whether that is new.
@@ -123,7 +124,7 @@ class Service:
         text = reservation(hostname, mac, addresses.get(mac), settings.lease)
         changed = write_file(self._paths.hosts / hostname, text)
         if changed:
-            self._running.reload()
+            self._reload()
         return changed
 
     def unreserve(self, hostname: Hostname) -> bool:
@@ -132,13 +133,17 @@ class Service:
         self._published.pop(hostname, None)
         changed = remove_file(self._paths.hosts / hostname)
         if changed:
-            self._running.reload()
+            self._reload()
         return changed
 
-    def _alive(self) -> bool:
-        if self._daemon is not None and not self._daemon.alive:
-            self._daemon = None
-        return self._running.pid is not None
+    def _process(self) -> Process | None:
+        return find_daemon("dnsmasq", f"--conf-file={self._paths.configuration}", pid_file=self._paths.pid)
+
+    def _reload(self) -> None:
+        """Let it read the reservations again, if it runs."""
+        process = self._process()
+        if process is not None:
+            process.signal(signal.SIGHUP)
 
     def _answers(self, listening: Listening) -> bool:
         """Whether it sends files, or has done so just now; one that has much to do gets time to answer."""
@@ -215,12 +220,13 @@ class Service:
             with undoing(error):
                 daemon.stop()
             raise
-        self._daemon = daemon
         self._answered = time.monotonic()
 
     def _wait(self, daemon: Daemon, listening: Listening) -> None:
         def ready() -> bool:
-            return not daemon.alive or (self._running.pid == daemon.pid and serves(listening.address, seconds=0.5))
+            process = self._process()
+            ours = process is not None and process.pid == daemon.pid
+            return not daemon.alive or (ours and serves(listening.address, seconds=0.5))
 
         wait_until(
             ready, seconds=_PATIENCE, what=f"dnsmasq to serve {self._tree.root} on {listening.address}", interval=0.02

@@ -14,13 +14,13 @@ from attrs import evolve
 
 from terra_core.errors import TerraError
 from terra_core.system.process import uninterrupted
+from terra_core.system.processes import Process, start_time
 from terra_core.system.undo import Undo, undoing
 from terra_orbit.agent import cni, links
 from terra_orbit.agent.conf import Ground, render
 from terra_orbit.agent.dhcp import Dhcp
 from terra_orbit.agent.inform import Names, ask_names
 from terra_orbit.agent.places import OrbitPlaces
-from terra_orbit.agent.processes import alive, network_of, started
 from terra_orbit.agent.records import Attachment, Record
 from terra_orbit.agent.store import Store
 from terra_orbit.networks import IpamType, Network, NetworkType
@@ -74,7 +74,7 @@ class Connections:
         :param pid: its first process.
         :raises TerraError: when one cannot be connected; none is then.
         """
-        since = started(pid)
+        since = start_time(pid)
         first = True
         for at, network in enumerate(record.current.vhost.networks):
             if network.type is NetworkType.HOST:
@@ -93,7 +93,7 @@ class Connections:
         right = {
             one.interface
             for one in attachments
-            if one.revision == record.revision and one.addresses and alive(one.pid, one.started)
+            if one.revision == record.revision and one.addresses and Process(one.pid, one.started).alive
         }
         return wanted == right and len(attachments) == len(wanted)
 
@@ -118,9 +118,9 @@ class Connections:
         """
         attachments = self._store.attachments(record)
         with Undo() as stack:
-            for pid in {one.pid for one in attachments if alive(one.pid, one.started)}:
+            for pid in {one.pid for one in attachments if Process(one.pid, one.started).alive}:
                 with suppress(OSError):
-                    file = stack.enter_context(Path(network_of(pid)).open("rb"))  # noqa: SIM115  # ruff knows no Undo
+                    file = stack.enter_context(Path(links.network_of(pid)).open("rb"))  # noqa: SIM115  # ruff knows no Undo
                     self._held[pid] = f"/proc/{os.getpid()}/fd/{file.fileno()}"
                     stack.callback(self._held.pop, pid, None)
             yield
@@ -157,7 +157,7 @@ class Connections:
         if self._dhcp.start():
             _log.warning("the DHCP daemon was gone and has been started again")
         for record, attachment in needed:
-            if attachment.keeper != self._dhcp.identity and alive(attachment.pid, attachment.started):
+            if attachment.keeper != self._dhcp.identity and Process(attachment.pid, attachment.started).alive:
                 self._renew(record, attachment)
 
     def stop_idle(self) -> None:
@@ -259,15 +259,15 @@ def _leased(attachment: Attachment) -> bool:
 
 
 def _call(record: Record, attachment: Attachment) -> cni.Call:
-    there = alive(attachment.pid, attachment.started)
-    namespace = network_of(attachment.pid) if there else ""
+    there = Process(attachment.pid, attachment.started).alive
+    namespace = links.network_of(attachment.pid) if there else ""
     return cni.Call(container=record.uid, interface=attachment.interface, namespace=namespace)
 
 
 def interface_addresses(attachment: Attachment) -> tuple[str, ...]:
     """The addresses that a connection has right now, as the kernel has them."""
-    if not alive(attachment.pid, attachment.started) or not Path(network_of(attachment.pid)).exists():
+    if not Process(attachment.pid, attachment.started).alive or not Path(links.network_of(attachment.pid)).exists():
         return ()
     with suppress(OSError):
-        return links.addresses(network_of(attachment.pid), attachment.interface)
+        return links.addresses(links.network_of(attachment.pid), attachment.interface)
     return ()

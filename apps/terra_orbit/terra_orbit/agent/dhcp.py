@@ -5,7 +5,6 @@ It is there as long as a container needs it, outlives the agent, and is found ag
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 from pathlib import Path
@@ -13,14 +12,15 @@ from pathlib import Path
 import structlog
 
 from terra_core.errors import TerraError
-from terra_core.system.process import Daemon, run
+from terra_core.system.process import Daemon
+from terra_core.system.processes import Process, find_daemon
 from terra_core.system.waiting import wait_until
 from terra_orbit.agent.cni import program
-from terra_orbit.agent.processes import alive, started
 
 _log = structlog.get_logger(__name__)
 _SOCKET_LIMIT = 107
 _START_SECONDS = 10.0
+_STOP_SECONDS = 10.0
 _PATIENCE = ("-timeout", "5s", "-resendmax", "8s")
 """How long it waits for an answer, and up to which pause it asks again: half a minute in all until it says that nobody does."""
 
@@ -36,7 +36,6 @@ class Dhcp:
         self._path = path
         self._log = log
         self._lock = threading.Lock()
-        self._child: Daemon | None = None
 
     def start(self) -> bool:
         """Start it if it does not run; says whether it had to be.
@@ -52,8 +51,8 @@ class Dhcp:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
             self._path.unlink(missing_ok=True)
             words = [str(program("dhcp")), "daemon", "-socketpath", str(self._path), *_PATIENCE]
-            daemon = self._child = Daemon(words, log=self._log, outlives=True)
-            self._note.write_text(json.dumps({"pid": daemon.pid, "started": started(daemon.pid)}))
+            daemon = Daemon(words, log=self._log, outlives=True)
+            self._pid_file.write_text(f"{daemon.pid}\n")
 
             def listens() -> bool:
                 return not daemon.alive or self._answers()
@@ -65,45 +64,32 @@ class Dhcp:
 
     @property
     def identity(self) -> str:
-        """Names the process that runs: another one knows nothing of its leases."""
-        try:
-            noted = json.loads(self._note.read_text())
-            return f"{noted['pid']}-{noted['started']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
+        """Return a name of the process that runs; another one knows nothing of its leases. Empty when none runs."""
+        process = self._process()
+        return f"{process.pid}-{process.started}" if process is not None else ""
 
     def stop(self) -> bool:
         """End it; says whether it ran. No container may need it any more."""
         with self._lock:
             ended = self._end()
             self._path.unlink(missing_ok=True)
-            self._note.unlink(missing_ok=True)
+            self._pid_file.unlink(missing_ok=True)
             return ended
 
     @property
-    def _note(self) -> Path:
+    def _pid_file(self) -> Path:
         return self._path.with_suffix(".pid")
 
+    def _process(self) -> Process | None:
+        return find_daemon("dhcp", str(self._path), pid_file=self._pid_file)
+
     def _end(self) -> bool:
-        if self._child is not None:
-            ran = self._child.alive
-            self._child.stop(5)
-            self._child = None
-            return ran
-        try:
-            noted = json.loads(self._note.read_text())
-            pid, since = int(noted["pid"]), str(noted["started"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-        if not alive(pid, since):
-            return False
-        run(["kill", "-TERM", str(pid)], accept=(0, 1))
-        wait_until(lambda: not alive(pid, since), seconds=_START_SECONDS, what=f"the DHCP daemon (process {pid}) to end")
-        return True
+        process = self._process()
+        if process is not None:
+            process.stop(_STOP_SECONDS)
+        return process is not None
 
     def _answers(self) -> bool:
-        if self._child is not None and not self._child.alive:
-            self._child = None
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
                 trial.settimeout(2)

@@ -25,9 +25,9 @@ from litestar.params import FromPath
 from terra_core.config.loader import make_document
 from terra_core.errors import TerraError
 from terra_core.service.problems import describe
+from terra_core.system.processes import Process, start_time
 from terra_orbit.agent.containers import Containers
 from terra_orbit.agent.engine import Engine
-from terra_orbit.agent.processes import alive, started
 from terra_orbit.agent.requests import ExecRequest, SizeMessage
 from terra_orbit.agent.wire import Wire, open_wire
 from terra_orbit.frames import frame
@@ -52,7 +52,7 @@ class _Program:
     async def process(self) -> tuple[int, str]:
         """Its process on the host, and when that started."""
         pid = int((await to_thread.run_sync(self.engine.exec_state, self.identity))["Pid"] or 0)
-        return pid, started(pid) if pid else ""
+        return pid, start_time(pid) if pid else ""
 
     async def resize(self, rows: int, columns: int) -> None:
         """Tell it of its terminal's new size."""
@@ -168,7 +168,7 @@ async def _end(program: _Program) -> None:
     """End a program that nobody listens to, with all that it started; the engine would let it run."""
     pid, since = await program.process()
     for number in (signal.SIGHUP, signal.SIGKILL):
-        if not alive(pid, since):
+        if not Process(pid, since).alive:
             return
         with suppress(ProcessLookupError):
             if os.getpgid(pid) == pid:
@@ -176,5 +176,5 @@ async def _end(program: _Program) -> None:
             else:
                 os.kill(pid, number)
         deadline = asyncio.get_running_loop().time() + _HANGUP_SECONDS
-        while alive(pid, since) and asyncio.get_running_loop().time() < deadline:
+        while Process(pid, since).alive and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)

@@ -15,7 +15,8 @@ import structlog
 from attrs import frozen
 
 from terra_core.system.namespaces import in_network
-from terra_orbit.agent.processes import alive, network_of
+from terra_core.system.processes import Process
+from terra_orbit.agent.links import network_of
 from terra_orbit.agent.records import Attachment, Record, State
 from terra_orbit.agent.store import Store
 from terra_orbit.vhost import Check, Service
@@ -119,7 +120,7 @@ class Health:
         """Why a service is not well; empty when it is, and nothing while its container is not connected."""
         if record.current.vhost.on_host:
             return _try(_LOOPBACK, service.port, check)
-        connected = next((one for one in attachments if one.addresses and alive(one.pid, one.started)), None)
+        connected = next((one for one in attachments if one.addresses and Process(one.pid, one.started).alive), None)
         if connected is None:
             return None
         with in_network(Path(network_of(connected.pid))):

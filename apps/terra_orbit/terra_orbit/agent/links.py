@@ -23,6 +23,11 @@ def default_interface() -> str | None:
     return None
 
 
+def network_of(pid: int) -> str:
+    """Return the file of the network namespace of a process."""
+    return f"/proc/{pid}/ns/net"
+
+
 def require_interface(name: str) -> None:
     """Make sure that the host has an interface.
 

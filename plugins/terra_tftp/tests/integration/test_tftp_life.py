@@ -16,10 +16,10 @@ from terra_core.config.values import Address
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork
 from terra_core.system.process import Daemon, run
+from terra_core.system.processes import start_time
 from terra_core.system.progress import Event
 from terra_core.system.waiting import wait_until
 from terra_tftp import TftpPlugin, plugin
-from terra_tftp.process import RunningDnsmasq
 from tftp_lab import BOOT_NETWORK, MakeSession
 from tftp_lab.clients import fetch
 
@@ -66,8 +66,7 @@ def test_killed_it_comes_back_with_what_it_served(tftp_session: MakeSession) -> 
     plugin.start_boot(BOOT_NETWORK, [], session)
     first = pid(session)
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: RunningDnsmasq(session.places.run / "tftp/dnsmasq.conf", session.places.run / "tftp/dnsmasq.pid").pid
-               is None, seconds=5, what="dnsmasq to be gone")  # fmt: skip
+    wait_until(lambda: start_time(first) == "", seconds=5, what="dnsmasq to be gone")
     assert plugin.start_boot(BOOT_NETWORK, [], session)
     assert pid(session) != first
     assert fetch(CONTROLLER, "pxelinux.cfg/default")
