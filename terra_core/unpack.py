@@ -18,10 +18,10 @@ from terra_core.errors import ConfigError, TerraError
 from terra_core.image import apply_layers
 from terra_core.image.removal import Fate, empty
 from terra_core.image.room import room_in
+from terra_core.images import Images
 from terra_core.oci import ImageSource, Layout
 from terra_core.oci.archive import DockerArchive
 from terra_core.plugins import Plugins
-from terra_core.registry import Registry
 from terra_core.system.openat import DIRECTORY
 from terra_core.system.undo import undoing
 
@@ -73,8 +73,8 @@ def unpack(
     if os.geteuid() != 0:
         raise TerraError("only root can give files their owners", hint="run this as root")
 
-    def registry() -> Registry:
-        return Registry(plugin=plugins.fill("registry", chosen or {}, source=session.source), session=session, trust=trust)
+    def registry() -> Images:
+        return Images(plugin=plugins.fill("registry", chosen or {}, source=session.source), session=session, trust=trust)
 
     opened = partial(_opened, image, registry=registry, trusting=bool(trust))
     with _prepared(directory, force=force), room_in(directory) as room, opened(room) as source:
@@ -90,7 +90,7 @@ def unpack(
 
 
 def _opened(
-    image: str, layout: Path, registry: Callable[[], Registry], *, trusting: bool
+    image: str, layout: Path, registry: Callable[[], Images], *, trusting: bool
 ) -> AbstractContextManager[ImageSource]:
     if trusting and image.startswith((_LAYOUT, _ARCHIVE)):
         raise ConfigError(["IMAGE: signatures are kept in registries; name an image of one, or leave the key out"])

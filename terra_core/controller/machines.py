@@ -30,9 +30,9 @@ from terra_core.errors import InterruptedWork, TerraError
 from terra_core.fitness import Fit, Surveys, fit
 from terra_core.hookspecs import BootNetwork, NodeBoot, Target, TargetRequest
 from terra_core.image.apply import apply_layers
+from terra_core.images import Images
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Filled, PluginError, Plugins
-from terra_core.registry import Registry
 from terra_core.selection import PROVISIONED, check_selection
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import uninterrupted
@@ -242,9 +242,7 @@ class Machines:
         disks = {target.label: [Path(lun.path) for lun in target.luns] for target in record.targets}
         of_node = evolve(session, source="node.toml", tables=record.tables)
         plugins = self._services.plugins
-        return deploy(
-            record.node, lambda _: nullcontext(image), disks, plugins=plugins, session=of_node, work=work, fit=fit
-        )
+        return deploy(record.node, lambda _: nullcontext(image), disks, plugins=plugins, session=of_node, work=work, fit=fit)
 
     def _plan(self, record: Record) -> tuple[Target, ...]:
         services, targets, first_lun = self._services, [], 0
@@ -269,7 +267,7 @@ class Machines:
         place = self._image_place(str(reference))
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         wanted = tuple(dict.fromkeys(one for one in (self._services.config.trust, trust) if one is not None))
-        return Registry(plugin=self._services.role("registry"), session=session, trust=wanted).pull(reference, place)
+        return Images(plugin=self._services.role("registry"), session=session, trust=wanted).pull(reference, place)
 
     def _image_place(self, reference: str) -> Path:
         return self._services.session.places.state / "images" / hashlib.sha256(reference.encode()).hexdigest()[:32]

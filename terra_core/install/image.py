@@ -16,9 +16,9 @@ from attrs import frozen
 from terra_core.config.node import Node
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, pinned
+from terra_core.images import Images
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
-from terra_core.registry import Registry
 from terra_core.system.workspace import roomy, workspace
 
 _PREFIX = "terra-image-"
@@ -37,7 +37,7 @@ class FoundImage:
 
     reference: ImageReference
     bytes: int
-    _registry: Registry
+    _registry: Images
 
     def open(self, room: Path) -> AbstractContextManager[ImageSource]:
         """Offer to fetch it into ``room``, to be applied meanwhile."""
@@ -49,7 +49,7 @@ def look_up(node: Node, plugins: Plugins, session: Session) -> FoundImage:
 
     :raises TerraError: as the registry said it, or when nobody whom the node trusts has signed it.
     """
-    registry = Registry(
+    registry = Images(
         plugin=plugins.fill("registry", node.plugins, source=session.source),
         session=session,
         trust=() if node.trust is None else (node.trust,),

@@ -15,8 +15,6 @@ from terra_core.hookspecs import BuildRequest, BuiltImage, Trial, hookimpl
 if TYPE_CHECKING:
     from terra_core.oci.source import ImageDocuments, ImageSource  # slow to import
 
-NAME = "docker"
-
 
 class DockerPlugin:
     """Builds and pushes with a Docker Engine; pulls without one."""
@@ -25,30 +23,32 @@ class DockerPlugin:
     def build_image(self, build: BuildRequest, session: Session) -> BuiltImage:
         """Build with the engine's own builder."""
         from terra_docker.build import build_image  # here and below, so that finding the plugin stays cheap
-        from terra_docker.settings import Docker
+        from terra_docker.settings import NAME, Docker
 
         return build_image(build, session.settings(NAME, Docker), session.report)
 
     @hookimpl
     def push_image(self, reference: ImageReference, session: Session) -> str:
         """Upload an image of the engine, with the credentials of ``docker login``."""
+        from terra_docker.access import access_for
         from terra_docker.push import push_image
-        from terra_docker.settings import settings_for
+        from terra_docker.settings import NAME, Docker
 
-        return push_image(reference, settings_for(reference, session), session.report)
+        settings = session.settings(NAME, Docker)
+        return push_image(reference, settings, access_for(reference, session), session.report)
 
     @hookimpl
     def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource]:
         """Read an image of the engine from what ``docker save`` gives."""
         from terra_docker.save import saved_image
-        from terra_docker.settings import Docker
+        from terra_docker.settings import NAME, Docker
 
         return saved_image(image, work, session.settings(NAME, Docker), session.report)
 
     @hookimpl
     def try_image(self, image: str, seconds: float, session: Session) -> Trial:
         """Start an image's system as a container."""
-        from terra_docker.settings import Docker
+        from terra_docker.settings import NAME, Docker
         from terra_docker.trial import try_image
 
         return try_image(image, seconds, session.settings(NAME, Docker), session.report)
@@ -58,18 +58,18 @@ class DockerPlugin:
         self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
     ) -> AbstractContextManager[ImageSource]:
         """Pull into an OCI image layout, with the credentials of ``docker login``."""
-        from terra_docker.pull import pulled
-        from terra_docker.settings import settings_for
+        from terra_core.registry.pull import pulled
+        from terra_docker.access import access_for
 
-        return pulled(reference, layout, settings_for(reference, session), session.report, trust)
+        return pulled(reference, layout, access_for(reference, session), session.report, trust)
 
     @hookimpl
     def inspect_image(self, reference: ImageReference, session: Session, trust: Sequence[Trust]) -> ImageDocuments:
         """Ask the registry, with the credentials of ``docker login``."""
-        from terra_docker.pull import inspected
-        from terra_docker.settings import settings_for
+        from terra_core.registry.pull import inspected
+        from terra_docker.access import access_for
 
-        return inspected(reference, settings_for(reference, session), session.report, trust)
+        return inspected(reference, access_for(reference, session), session.report, trust)
 
 
 plugin = DockerPlugin()

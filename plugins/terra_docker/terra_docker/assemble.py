@@ -19,6 +19,7 @@ from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest, BuiltImage
 from terra_core.system.progress import Report
 from terra_core.system.undo import Undo
+from terra_docker.access import registry_access
 from terra_docker.build import built_image, dated, dockerfile_of
 from terra_docker.export import archive_file, check_directory, check_file, export_tree, write_archive
 from terra_docker.ignore import IGNORE
@@ -122,15 +123,14 @@ def _push(
     reference = build.reference
     if reference is None:
         return None
+    access = evolve(registry_access(settings), insecure_hint=lambda registry: "say --http")
     if outputs.http:
-        settings = evolve(settings, insecure=(*settings.insecure, reference.registry))
+        access = access.without_tls(reference.registry)
     origin = Origin(epoch=build.epoch, bases=dockerfile_of(build).bases)
-    return push(client, built.id, reference, origin, settings, report, hint="to trust it, say --http")
+    return push(client, built.id, reference, origin, access, report)
 
 
-def _saver(
-    client: APIClient, build: BuildRequest, built: BuiltImage, stack: ExitStack, report: Report
-) -> Callable[[], Path]:
+def _saver(client: APIClient, build: BuildRequest, built: BuiltImage, stack: ExitStack, report: Report) -> Callable[[], Path]:
     """What gives the image's layout, saving it when it is asked for the first time."""
     done: list[Path] = []
 

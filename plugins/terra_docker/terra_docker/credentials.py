@@ -11,11 +11,10 @@ import os
 import re
 from pathlib import Path
 
-from attrs import field, frozen
-
 from terra_core.errors import CommandError, TerraError
 from terra_core.oci import ImageError
 from terra_core.oci.structure import DOCUMENT_BYTES, Node, read_document
+from terra_core.registry import Credentials
 from terra_core.system.process import run
 from terra_core.system.reading import decoded, read_regular
 
@@ -25,27 +24,6 @@ _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_SECONDS = 60
 _TOKEN = re.compile(r"[\x21-\x7e]*")
 _TOKEN_USER = "<token>"  # noqa: S105  # what a helper says instead of a user's name
-
-
-@frozen
-class Credentials:
-    """Who asks.
-
-    :param user: the name; empty where there is a token only.
-    :param password: its password.
-    :param identity_token: is changed for access tokens at the registry's token service.
-    :param registry_token: is an access token itself.
-    """
-
-    user: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
-    registry_token: str = field(default="", repr=False)
-
-    @property
-    def basic(self) -> str:
-        """The value of an ``Authorization`` header (RFC 7617)."""
-        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode(errors="surrogateescape")).decode()
 
 
 def stored_credentials(registry: str) -> Credentials | None:

@@ -17,17 +17,18 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from terra_core.config.values import ImageReference, parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.oci import Descriptor, Layout, media
+from terra_core.registry import RegistryAccess
+from terra_core.registry.progress import explained
+from terra_core.registry.remote import Remote
+from terra_core.registry.transport import Transport
+from terra_core.registry.upload import Repository, upload_image
 from terra_core.system.progress import Event, Report
 from terra_core.system.reasons import reason_of
-from terra_docker.attention import explained
 from terra_docker.build import LABEL, labelled_base, labelled_epoch
 from terra_docker.engine import connected, goes_without_tls
-from terra_docker.remote import Remote
 from terra_docker.save import Saving, save_image
 from terra_docker.scratch import scratch
 from terra_docker.settings import Docker
-from terra_docker.transport import PlainHttp, Transport
-from terra_docker.upload import Repository, upload_image
 
 
 @frozen(kw_only=True)
@@ -42,7 +43,7 @@ class Origin:
     bases: Sequence[str] = ()
 
 
-def push_image(reference: ImageReference, settings: Docker, report: Report) -> str:
+def push_image(reference: ImageReference, settings: Docker, access: RegistryAccess, report: Report) -> str:
     """Push an image of the engine that has its name; an image that was built here says by its labels what it was built from.
 
     :returns: the digest of the manifest that the registry took.
@@ -61,7 +62,7 @@ def push_image(reference: ImageReference, settings: Docker, report: Report) -> s
         if LABEL in labels:
             base = labelled_base(labels)
             origin = Origin(epoch=labelled_epoch(labels), bases=(base,) if base else ())
-        return push(client, found["Id"], reference, origin, settings, report)
+        return push(client, found["Id"], reference, origin, access, report)
 
 
 def check_name(reference: ImageReference) -> None:
@@ -75,35 +76,29 @@ def push(
     image: str,
     reference: ImageReference,
     origin: Origin,
-    settings: Docker,
+    access: RegistryAccess,
     report: Report,
-    *,
-    hint: str = "",
 ) -> str:
     """Push an image of the engine.
 
     :param image: its id.
-    :param settings: which registries go without TLS, beside those that the engine goes to like that.
-    :param hint: how to go without TLS, should the registry have none; by the ``[docker]`` table when left out.
+    :param access: how registries are reached; those that the engine goes to without TLS may do without it here too.
     :returns: the digest of the manifest that the registry took.
     :raises TerraError: as the registry or the engine said it.
     """
     with explained(f"pushing {reference}"), engine_at_hand(), scratch() as work:
         report(Event("ask", f"asking {reference.registry} whether {reference} may come"))
         if goes_without_tls(client, reference.registry):
-            settings = evolve(settings, insecure=(*settings.insecure, reference.registry))
+            access = access.without_tls(reference.registry)
         bases = [base for base in _references(origin.bases) if base.registry == reference.registry]
-        with closing(Transport(settings)) as transport:
-            repository = Repository(reference, {base.path for base in bases}, settings, transport)
-            try:
-                repository.reach()
-            except PlainHttp as error:
-                raise PlainHttp(error.message, hint=hint or error.hint) from error
+        with closing(Transport(access)) as transport:
+            repository = Repository(reference, {base.path for base in bases}, transport)
+            repository.reach()
             kept = layers_of(client, origin.bases)
             known = {
                 diff_id: layer
                 for other in (*bases, reference)  # the latter is the image of that name before this one
-                for diff_id, layer in _layers_there(other, repository, evolve(settings, mirrors={}), transport)
+                for diff_id, layer in _layers_there(other, repository, transport)
                 if diff_id in kept
             }
             saving = Saving(epoch=origin.epoch, kept=kept, known=known, compress=True)
@@ -136,14 +131,12 @@ def _references(names: Iterable[str]) -> Iterator[ImageReference]:
             yield parse_image_reference(name)
 
 
-def _layers_there(
-    other: ImageReference, repository: Repository, settings: Docker, transport: Transport
-) -> Iterator[tuple[str, Descriptor]]:
+def _layers_there(other: ImageReference, repository: Repository, transport: Transport) -> Iterator[tuple[str, Descriptor]]:
     """The layers of another image, as its registry has them, that the repository has or can take over: none of them has to
     be compressed again, and machines find that they have them.
     """
     try:
-        found = Remote(other, settings, transport).find(lambda document: None)
+        found = Remote(other, transport).find(lambda document: None)
         for diff_id, layer in zip(found.config.diff_ids, found.manifest.layers, strict=True):
             is_public = "nondistributable" not in layer.media_type and "foreign" not in layer.media_type
             if is_public and (repository.has(layer) or repository.take_over(layer, other.path)):

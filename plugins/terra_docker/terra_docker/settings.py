@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from attrs import Factory, evolve, frozen
+from attrs import Factory, frozen
 
-from terra_core.config.session import Session
 from terra_core.config.structure import Problem, path_of_key
-from terra_core.config.values import ImageReference, shown
+from terra_core.config.values import shown
+
+NAME = "docker"
+"""Of the plugin, and of its table."""
 
 _REGISTRY = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _ENGINE = re.compile(r"(?:unix|tcp|http|https|ssh)://[\x21-\x7e]+")
@@ -29,10 +31,6 @@ class Docker:
     mirrors: Mapping[str, tuple[str, ...]] = Factory(dict)
     engine: str | None = None
 
-    def trusts(self, registry: str) -> bool:
-        """Whether a registry, as ``host`` or ``host:port``, may be talked to without TLS."""
-        return registry.lower() in {listed.lower() for listed in self.insecure}
-
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values."""
         for path, registry in self._registries():
@@ -47,9 +45,3 @@ class Docker:
             path = f"mirrors.{path_of_key(name)}"
             yield path, name
             yield from ((f"{path}[{at}]", registry) for at, registry in enumerate(others))
-
-
-def settings_for(reference: ImageReference, session: Session) -> Docker:
-    """``[docker]`` of a session that is about ``reference``, whose registry goes without TLS where the session says so."""
-    settings = session.settings("docker", Docker)
-    return evolve(settings, insecure=(*settings.insecure, reference.registry)) if session.plain_http else settings

@@ -10,9 +10,9 @@ from typing import cast
 import pytest
 
 from terra_core.config.values import parse_image_reference
+from terra_core.images import Images
 from terra_core.install.image import FoundImage, kept
 from terra_core.oci.source import ImageSource
-from terra_core.registry import Registry
 
 
 class Offering:
@@ -30,7 +30,7 @@ class Offering:
 
 def found(size: int) -> FoundImage:
     reference = parse_image_reference("r.example/i@sha256:" + "0" * 64)
-    return FoundImage(reference=reference, bytes=size, registry=cast(Registry, Offering()))
+    return FoundImage(reference=reference, bytes=size, registry=cast(Images, Offering()))
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ import pytest
 from docker import DockerClient
 
 from lab.engine import Engine
-from lab.lying import Asked, Lying, lying
+from lab.faulty_registry import Asked, FaultyRegistry, faulty_registry
 from lab.network import CONTROLLER, Network
 from lab.registry import Registry
 from terra_core.config.session import Session
@@ -65,7 +65,7 @@ def test_what_a_killed_push_left_goes_with_the_next_one(
     left = roomy() / f"{PREFIX}killed"
     (left / "blobs").mkdir(parents=True)
     try:
-        with lying() as registry:
+        with faulty_registry() as registry:
             accept(registry)
             push(engine, client, f"{registry.address}/young:1")
             assert left.exists(), "whoever made it may be about to hold it"
@@ -150,7 +150,7 @@ def test_a_registry_with_tls_and_a_password(
         assert push(engine, client, f"{address}/tls:1") == push(engine, client, f"{address}/two:1")
 
 
-def accept(registry: Lying, **bent: object) -> None:
+def accept(registry: FaultyRegistry, **bent: object) -> None:
     """Let a registry take uploads, forgetting them.
 
     :param bent: ``location``, where uploads are sent to.
@@ -168,20 +168,20 @@ def accept(registry: Lying, **bent: object) -> None:
         else:
             asked.say(201)
 
-    registry.lie("/v2/", take)
+    registry.fault("/v2/", take)
 
 
-def requests_of(registry: Lying, method: str) -> list[tuple[str, Mapping[str, str]]]:
+def requests_of(registry: FaultyRegistry, method: str) -> list[tuple[str, Mapping[str, str]]]:
     """Path and headers of the requests of a method."""
     return [(path, headers) for asked, path, headers in registry.requests if asked == method]
 
 
 def test_an_upload_that_breaks_off_is_tried_again(engine: Engine, client: DockerClient) -> None:
-    with lying() as registry:
+    with faulty_registry() as registry:
         accept(registry)
-        registry.lie("session", lambda asked: asked.drop(), times=1)
-        registry.lie("blobs/uploads/?", lambda asked: asked.say(503), times=0)
-        registry.lie("blobs/uploads/", lambda asked: asked.say(503, more={"Retry-After": "0"}), times=1)
+        registry.fault("session", lambda asked: asked.drop(), times=1)
+        registry.fault("blobs/uploads/?", lambda asked: asked.say(503), times=0)
+        registry.fault("blobs/uploads/", lambda asked: asked.say(503, more={"Retry-After": "0"}), times=1)
         events: list[Event] = []
         push(engine, client, f"{registry.address}/again:1", events.append)
         (config, layer) = [path for path, _ in requests_of(registry, "PUT") if "session" in path][-2:]
@@ -194,10 +194,12 @@ def test_an_upload_that_breaks_off_is_tried_again(engine: Engine, client: Docker
 
 def test_a_registry_that_fails_for_good_is_said(engine: Engine, client: DockerClient) -> None:
     before = scratch()
-    with lying() as registry:
+    with faulty_registry() as registry:
         accept(registry)
         body = b'{"errors": [{"code": "DENIED", "message": "quota is used up"}]}'
-        registry.lie("manifests/1", lambda asked: asked.say(404 if asked.command == "HEAD" else 403, body, "application/json"))
+        registry.fault(
+            "manifests/1", lambda asked: asked.say(404 if asked.command == "HEAD" else 403, body, "application/json")
+        )
         with pytest.raises(TerraError, match=r"pushing .*refused it: 403 Forbidden quota is used up"):
             push(engine, client, f"{registry.address}/full:1")
     assert scratch() == before
@@ -207,7 +209,7 @@ def test_credentials_stay_with_the_registry(
     engine: Engine, client: DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    with lying() as registry, lying() as elsewhere:
+    with faulty_registry() as registry, faulty_registry() as elsewhere:
         entry = {"auth": base64.b64encode(b"terra:secret").decode()}
         (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.address: entry}}))
         accept(elsewhere)
@@ -215,7 +217,7 @@ def test_credentials_stay_with_the_registry(
         basic = {"WWW-Authenticate": 'Basic realm="here"'}
 
         def ask_who() -> None:
-            registry.lie("manifests/1", lambda asked: asked.say(401, more=basic), times=1)
+            registry.fault("manifests/1", lambda asked: asked.say(401, more=basic), times=1)
 
         ask_who()
         with pytest.raises(TerraError, match=f"leads to http://{elsewhere.address}, without TLS, which is not followed"):
@@ -231,7 +233,7 @@ def test_credentials_stay_with_the_registry(
 
 @pytest.mark.parametrize("location", ["", "file:///etc/passwd", "http://user:secret@127.0.0.1/", "//[", "ftp://127.0.0.1/x"])
 def test_an_upload_that_is_led_to_no_place(engine: Engine, client: DockerClient, location: str) -> None:
-    with lying() as registry:
+    with faulty_registry() as registry:
         accept(registry, location=location)
         with pytest.raises(TerraError) as caught:
             push(engine, client, f"{registry.address}/odd:1")
@@ -239,15 +241,15 @@ def test_an_upload_that_is_led_to_no_place(engine: Engine, client: DockerClient,
 
 
 def test_a_registry_that_took_something_else(engine: Engine, client: DockerClient) -> None:
-    with lying() as registry:
+    with faulty_registry() as registry:
         accept(registry)
         other = {"Docker-Content-Digest": f"sha256:{'0' * 64}"}
 
-        def lie(asked: Asked) -> None:
+        def answer(asked: Asked) -> None:
             asked.rfile.read(int(asked.headers.get("Content-Length") or 0))
             asked.say(404 if asked.command == "HEAD" else 201, more=other)
 
-        registry.lie("manifests/1", lie)
+        registry.fault("manifests/1", answer)
         with pytest.raises(TerraError, match=r"took sha256:0000.* where sha256:"):
             push(engine, client, f"{registry.address}/other:1")
 
@@ -259,7 +261,7 @@ def test_an_interrupted_upload_leaves_nothing_here(engine: Engine, client: Docke
         if event.step == "push" and event.done:
             raise InterruptedWork("asked to")
 
-    with lying() as registry:
+    with faulty_registry() as registry:
         accept(registry)
         with pytest.raises(InterruptedWork):
             push(engine, client, f"{registry.address}/stopped:1", stop)
@@ -273,7 +275,7 @@ def test_tls_is_spoken_first_and_never_left_silently(engine: Engine, client: Doc
     run(["openssl", "req", *options, "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with lying(tls=context) as registry:
+    with faulty_registry(tls=context) as registry:
         accept(registry, location=f"http://{registry.address}/v2/down?x=1")
         # The engine goes to addresses of the loopback without a check: the certificate is taken, and so is the way down.
         with pytest.raises(TerraError):

@@ -1,4 +1,4 @@
-"""What ``docker login`` left, and what registries ask for."""
+"""What ``docker login`` left."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from terra_core.errors import TerraError
-from terra_docker.challenge import Challenge, read_challenges
-from terra_docker.credentials import Credentials, stored_credentials
+from terra_core.registry import Credentials
+from terra_docker.credentials import stored_credentials
 
 PACKED = base64.b64encode(b"user:pass:word").decode()
 FOUND = Credentials("user", "pass:word")
@@ -138,38 +138,3 @@ def test_a_password_need_not_be_utf8(home: Path) -> None:
     found = stored_credentials("a")
     assert found is not None
     assert found.basic == "Basic " + base64.b64encode(b"user:p\xe4ss").decode()
-
-
-def test_secrets_are_not_shown() -> None:
-    shown = repr(Credentials("user", "secret", "secret", "secret"))
-    assert "secret" not in shown
-    assert "user" in shown
-
-
-@pytest.mark.parametrize(
-    ("header", "challenges"),
-    [
-        ("", []),
-        ('Basic realm="x"', [Challenge("basic", {"realm": "x"})]),
-        ("Negotiate", [Challenge("negotiate", {})]),
-        (
-            'Bearer realm="https://auth/token",service="s, t",scope="a:b:pull,push"',
-            [Challenge("bearer", {"realm": "https://auth/token", "service": "s, t", "scope": "a:b:pull,push"})],
-        ),
-        (
-            'BEARER Realm = "r" , service=plain, Basic realm="a \\"b\\""',
-            [Challenge("bearer", {"realm": "r", "service": "plain"}), Challenge("basic", {"realm": 'a "b"'})],
-        ),
-        ('Negotiate, Basic realm="x"', [Challenge("negotiate", {}), Challenge("basic", {"realm": "x"})]),
-        ('Bearer realm="first", realm="second"', [Challenge("bearer", {"realm": "first"})]),
-        ('Bearer realm="never ends', [Challenge("bearer", {})]),
-        ("\0\1", []),
-    ],
-)
-def test_challenges(header: str, challenges: list[Challenge]) -> None:
-    assert read_challenges(header)[: len(challenges)] == challenges
-
-
-@pytest.mark.parametrize("header", ["a " * 100_000, 'a b="' + "\\" * 100_000, "," * 1_000_000, 'a b="c",' * 100_000])
-def test_a_header_without_end_takes_no_time(header: str) -> None:
-    read_challenges(header)

@@ -6,6 +6,7 @@ import pytest
 
 from terra_core.config.session import Session
 from terra_core.errors import ConfigError
+from terra_docker.access import registry_access
 from terra_docker.settings import Docker
 
 
@@ -32,7 +33,7 @@ def test_nothing_is_insecure_by_default() -> None:
 )
 def test_a_registry_is_trusted_by_its_whole_name(registry: str, trusted: bool) -> None:
     table = settings(insecure=["10.0.10.3:5000", "registry.local"])
-    assert table.trusts(registry) is trusted
+    assert registry_access(table).trusts(registry) is trusted
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import requests
 import urllib3
 
 from terra_core.oci import ImageError
+from terra_core.registry.transport import Place, TooSlow, failure
 from terra_core.system.http import read_body
-from terra_docker.transport import Place, TooSlow, failure
 
 _GZIP = b"\x1f\x8b"
 

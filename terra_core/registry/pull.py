@@ -13,20 +13,20 @@ from terra_core.config.values import ImageReference
 from terra_core.errors import TerraError
 from terra_core.oci import Descriptor, Digest, ImageConfig, Manifest
 from terra_core.oci.source import Blob, ImageDocuments, ImageSource
+from terra_core.registry.access import RegistryAccess
+from terra_core.registry.downloads import Downloads
+from terra_core.registry.progress import Progress, explained, interruptible
+from terra_core.registry.remote import Document, Found, Remote
+from terra_core.registry.signatures import require_signature
+from terra_core.registry.store import held
+from terra_core.registry.transport import Transport
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
-from terra_docker.attention import Attention, attended, explained
-from terra_docker.downloads import Downloads
-from terra_docker.remote import Document, Found, Remote
-from terra_docker.settings import Docker
-from terra_docker.signatures import require_signature
-from terra_docker.store import held
-from terra_docker.transport import Transport
 
 
 @contextmanager
 def pulled(
-    reference: ImageReference, layout: Path, settings: Docker, report: Report, trust: Sequence[Trust] = ()
+    reference: ImageReference, layout: Path, access: RegistryAccess, report: Report, trust: Sequence[Trust] = ()
 ) -> Iterator[ImageSource]:
     """Bring an image into a layout, and let it be read meanwhile.
 
@@ -35,28 +35,28 @@ def pulled(
     for all of them. Leaving with one ends the downloads at once; what has come of them stays, and a later pull goes on there.
 
     :param layout: a directory, made when it is not there; one pull at a time uses it, and others wait.
-    :param settings: mirrors, and which registries go without TLS.
+    :param access: how registries are reached.
     :param trust: whose signatures the image must have, all of them; without, nothing of a layer is fetched.
     :param report: gets events ``pull``, counted in bytes; may end the work by raising InterruptedWork.
     :raises TerraError: as the registry said it, or when what it sent is not what was asked for.
     """
     doing = f"pulling {reference}"
-    attention = Attention(doing, report)
+    progress = Progress(doing, report)
     report(Event("pull", f"asking {reference.registry} for {reference}"))
     with Undo() as stack:
-        transport = stack.enter_context(closing(Transport(settings)))
+        transport = stack.enter_context(closing(Transport(access)))
         with explained(doing):
-            remote = Remote(reference, settings, transport)
-            found = attended(lambda: _find(remote, trust), attention)
-            store = stack.enter_context(held(layout, attention))
+            remote = Remote(reference, transport, access.mirrors(reference))
+            found = interruptible(lambda: _find(remote, trust), progress)
+            store = stack.enter_context(held(layout, progress))
             store.add(found, reference)
-            downloads = stack.enter_context(Downloads(remote.endpoints, found.manifest.layers, store, attention, doing))
+            downloads = stack.enter_context(Downloads(remote.endpoints, found.manifest.layers, store, progress, doing))
         yield _Image(found, downloads)
         downloads.finish()
-        attention.end(f"pulled {reference}", found.size)
+        progress.end(f"pulled {reference}", found.size)
 
 
-def inspected(reference: ImageReference, settings: Docker, report: Report, trust: Sequence[Trust] = ()) -> ImageDocuments:
+def inspected(reference: ImageReference, access: RegistryAccess, report: Report, trust: Sequence[Trust] = ()) -> ImageDocuments:
     """Look an image up, and fetch its documents only.
 
     :param trust: as for :func:`pulled`.
@@ -64,12 +64,10 @@ def inspected(reference: ImageReference, settings: Docker, report: Report, trust
     """
     doing = f"asking for {reference}"
     report(Event("pull", f"asking {reference.registry} for {reference}"))
-    with closing(Transport(settings)) as transport, explained(doing):
-        remote = Remote(reference, settings, transport)
-        found = attended(lambda: _find(remote, trust), Attention(doing, report))
-    return ImageDocuments(
-        named=found.named.digest, digest=found.chosen.digest, manifest=found.manifest, config=found.config
-    )
+    with closing(Transport(access)) as transport, explained(doing):
+        remote = Remote(reference, transport, access.mirrors(reference))
+        found = interruptible(lambda: _find(remote, trust), Progress(doing, report))
+    return ImageDocuments(named=found.named.digest, digest=found.chosen.digest, manifest=found.manifest, config=found.config)
 
 
 def _find(remote: Remote, trust: Sequence[Trust]) -> Found:

@@ -15,11 +15,10 @@ import requests
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.oci import ImageError
 from terra_core.oci.structure import DOCUMENT_BYTES, read_document
-from terra_docker.answers import short_body
-from terra_docker.challenge import Challenge, read_challenges
-from terra_docker.credentials import Credentials, stored_credentials
-from terra_docker.settings import Docker
-from terra_docker.transport import Content, Headers, Place, PlainHttp, TooSlow, Transport, Unreachable
+from terra_core.registry.access import Credentials
+from terra_core.registry.answers import short_body
+from terra_core.registry.challenge import Challenge, read_challenges
+from terra_core.registry.transport import Content, Headers, Place, PlainHttp, TooSlow, Transport, Unreachable
 
 T = TypeVar("T")
 
@@ -39,22 +38,20 @@ class Endpoint:
 
     :param name: the registry or mirror, as ``host`` or ``host:port``.
     :param path: the repository.
-    :param settings: which hosts go without TLS.
     :param transport: sends what is to be sent.
     :param scopes: what a token is asked for, as https://distribution.github.io/distribution/spec/auth/scope/ has it; to pull
         when left out.
     """
 
-    def __init__(
-        self, name: str, path: str, settings: Docker, transport: Transport, scopes: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, name: str, path: str, transport: Transport, scopes: Sequence[str] | None = None) -> None:
         self.name = name
         self._path = path
+        self._access = transport.access
         self._transport = transport
         self._scopes = scopes or [f"repository:{path}:pull"]
         self._host = _HUB_HOST if name == _HUB else name
         # TLS first, whatever is allowed: where it is not spoken, a registry that is listed is asked again without.
-        self._schemes = ("https", "http") if settings.trusts(name) else ("https",)
+        self._schemes = ("https", "http") if self._access.trusts(name) else ("https",)
         self._authorization = ""
         self._hindrance: TerraError | None = None
         self._lock = threading.Lock()
@@ -160,8 +157,7 @@ class Endpoint:
 
     def _without_tls(self, error: TerraError) -> TerraError:
         if isinstance(error, PlainHttp):
-            hint = f'to trust it, name it in the configuration: [docker] insecure = ["{self.name}"]'
-            return PlainHttp(error.message, hint=hint)
+            return PlainHttp(error.message, hint=f"to trust it, {self._access.insecure_hint(self.name)}")
         return error
 
     def _is_own(self, response: requests.Response) -> bool:
@@ -187,9 +183,9 @@ class Endpoint:
         raise self._refused("it asks for a kind of login that is not known")
 
     def _credentials(self) -> Credentials | None:
-        """What is stored for the registry; as with Docker, what hinders that is an error only where it is needed."""
+        """Return what is stored for the registry; a fault there is an error only where the registry refuses us without."""
         try:
-            return stored_credentials(self.name)
+            return self._access.credentials(self.name)
         except InterruptedWork:
             raise
         except TerraError as error:
@@ -243,7 +239,7 @@ class Endpoint:
         if status == 429:
             return Unreachable(
                 f"the registry {self.name} says that there were too many requests",
-                hint=f"wait a while, or log in: docker login {self.name}",
+                hint=f"wait a while, or {self._access.login_hint(self.name)}",
                 after=_retry_after(response.headers.get("Retry-After", "")),
             )
         error = f"the registry {self.name} answered {said}"
@@ -264,7 +260,7 @@ class Endpoint:
         error = f"the registry {self.name} refused it: {why}"
         if self._hindrance is not None:
             return TerraError(f"{error}; {self._hindrance.message}", hint=self._hindrance.hint)
-        return TerraError(error, hint=f"log in: docker login {self.name}")
+        return TerraError(error, hint=self._access.login_hint(self.name))
 
 
 def _content_type(response: requests.Response) -> str:

@@ -21,7 +21,7 @@ POLL_SECONDS = 0.1
 _BETWEEN_REPORTS = 0.2
 
 
-class Attention:
+class Progress:
     """Made in the thread that asked for the work; may be called by any that waits for it.
 
     :param text: what is done, in words.
@@ -56,7 +56,7 @@ class Attention:
         self._report(Event("pull", text, total, total))
 
 
-def attended(work: Callable[[], T], attention: Attention) -> T:
+def interruptible(work: Callable[[], T], progress: Progress) -> T:
     """Do something that cannot be interrupted in a thread of its own, and leave it alone there when it has to end.
 
     :param work: must change nothing but what it returns.
@@ -75,7 +75,7 @@ def attended(work: Callable[[], T], attention: Attention) -> T:
     context = contextvars.copy_context()  # so that programs are interrupted too
     threading.Thread(target=lambda: context.run(body), daemon=True, name="registry").start()
     while not ended.wait(POLL_SECONDS):
-        attention()
+        progress()
     if faults:
         raise faults[0]
     return results[0]

@@ -1,4 +1,4 @@
-"""A registry that lies: a small HTTP server on loopback, whose answers a test bends as it likes."""
+"""A faulty registry: a small HTTP server on loopback, some of whose answers a test replaces by wrong ones."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Asked(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # http.server's name
         self.registry.requests.append((self.command, self.path, {key.lower(): value for key, value in self.headers.items()}))
         with suppress(BrokenPipeError, ConnectionResetError):
-            for answer in self.registry.lies:
+            for answer in self.registry.faults:
                 if answer(self):
                     return
-            self.truth()
+            self.serve()
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  # http.server's names
 
     @property
-    def registry(self) -> Lying:
+    def registry(self) -> FaultyRegistry:
         """The registry that was asked."""
         return self.server.registry
 
-    def truth(self) -> None:
-        """Answer as an honest registry would."""
+    def serve(self) -> None:
+        """Answer as a registry without faults does."""
         content, kind = self.registry.content.get(self.path.partition("?")[0].rpartition("/")[2], (None, ""))
         if content is None:
             self.say(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}', "application/json")
@@ -83,7 +83,7 @@ class Asked(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    registry: Lying
+    registry: FaultyRegistry
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -91,18 +91,18 @@ class _Server(ThreadingHTTPServer):
 
 
 @define
-class Lying:
+class FaultyRegistry:
     """What it has, and how it answers.
 
     :param content: documents and blobs, with their media types, by what is asked for.
-    :param lies: asked before the truth is told.
+    :param faults: asked in turn; the first one that answers a request takes the place of the right answer.
     :param requests: method, path and headers of everything that was asked.
     :param ended: set when the test is over, for answers that would last longer.
     """
 
     address: str = ""
     content: dict[str, tuple[bytes, str]] = field(factory=dict)
-    lies: list[Answer] = field(factory=list)
+    faults: list[Answer] = field(factory=list)
     requests: list[tuple[str, str, dict[str, str]]] = field(factory=list)
     ended: threading.Event = field(factory=threading.Event)
 
@@ -111,18 +111,18 @@ class Lying:
         """The image's name."""
         return f"{self.address}/image:1"
 
-    def lie(self, where: str, answer: Callable[[Asked], None], times: int = 1_000_000) -> None:
-        """Answer otherwise, so often, to requests whose path has ``where`` in it."""
+    def fault(self, where: str, answer: Callable[[Asked], None], times: int = 1_000_000) -> None:
+        """Answer the first ``times`` requests whose path has ``where`` in it by ``answer``."""
         left = [times]
 
-        def lies(asked: Asked) -> bool:
+        def faulty(asked: Asked) -> bool:
             if where not in asked.path or not left[0]:
                 return False
             left[0] -= 1
             answer(asked)
             return True
 
-        self.lies.insert(0, lies)
+        self.faults.insert(0, faulty)
 
     def put(self, content: bytes, kind: str, *names: str) -> dict[str, Any]:
         """Keep something; gives its descriptor."""
@@ -161,12 +161,12 @@ class Lying:
 
 
 @contextmanager
-def lying(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Lying]:
+def faulty_registry(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[FaultyRegistry]:
     """A registry with nothing in it, over plain HTTP or with TLS."""
     with _Server((host, 0), Asked) as server:
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        server.registry = Lying(f"{host}:{server.server_address[1]}")
+        server.registry = FaultyRegistry(f"{host}:{server.server_address[1]}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

@@ -16,11 +16,11 @@ from terra_core.plugins import Filled
 
 
 @frozen(kw_only=True)
-class Registry:
-    """The registries, as one of those who ask them sees them.
+class Images:
+    """The images of registries, for one session.
 
     :param plugin: what fills the role.
-    :param session: of whoever asks.
+    :param session: whose tables say how registries are reached, and who hears of the progress.
     :param trust: whose signatures every image must have, all of them.
     """
 

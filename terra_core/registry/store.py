@@ -17,9 +17,9 @@ from terra_core.errors import NotFoundError
 from terra_core.oci import Descriptor, Digest, ImageError, Layout, media, this_platform
 from terra_core.oci.documents import REFERENCE_NAME, read_index
 from terra_core.oci.structure import DOCUMENT_BYTES, read_document
+from terra_core.registry.remote import Found
 from terra_core.system.undo import undoing
 from terra_core.system.waiting import wait_until
-from terra_docker.remote import Found
 
 _PARTIAL = ".partial"
 _LOCK_SECONDS = 4 * 3600

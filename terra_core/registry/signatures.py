@@ -11,7 +11,7 @@ from terra_core.oci import Descriptor, Digest, ImageError, media
 from terra_core.oci.documents import read_descriptor
 from terra_core.oci.signature import ARTIFACT_TYPE, BUNDLE_TYPES, PAYLOAD_TYPE, SIGNATURE_KEY, verify_bundle, verify_payload
 from terra_core.oci.structure import Node, read_document
-from terra_docker.remote import Document, Remote
+from terra_core.registry.remote import Document, Remote
 
 if TYPE_CHECKING:
     from terra_core.oci.signature import PublicKey

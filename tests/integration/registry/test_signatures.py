@@ -14,15 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lab.lying import Lying, layer, lying
+from lab.faulty_registry import FaultyRegistry, faulty_registry, layer
 from lab.network import Network
 from lab.registry import Registry
-from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.oci import media, this_platform
-from terra_docker import plugin
+from terra_core.registry import RegistryAccess
+from terra_core.registry.pull import pulled
+from terra_core.system.progress import silent
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -167,9 +168,9 @@ def repository(network: Network, registry: Registry, request: pytest.FixtureRequ
 
 def pull(network: Network, registry: Registry, repository: Repository, layout: Path, key: Trust | None = None) -> str:
     """Pull with a key that is trusted."""
-    session = Session(tables={"docker": {"insecure": [registry.address]}})
+    access = RegistryAccess(insecure=(registry.address,))
     reference = parse_image_reference(f"{repository.name}:1")
-    with network.inside(), plugin.pull_image(reference, layout, session, [key or trust()]) as image:
+    with network.inside(), pulled(reference, layout, access, silent, [key or trust()]) as image:
         return str(image.digest)
 
 
@@ -272,9 +273,7 @@ def test_payloads_that_are_none(
     refused(network, registry, repository, tmp_path, "no valid signature")
 
 
-def test_a_payload_of_another_kind(
-    network: Network, registry: Registry, repository: Repository, tmp_path: Path
-) -> None:
+def test_a_payload_of_another_kind(network: Network, registry: Registry, repository: Repository, tmp_path: Path) -> None:
     payload = repository.payload()
     repository.attach((payload, sign(payload)), kind="text/plain")
     refused(network, registry, repository, tmp_path, "of a kind that is not known")
@@ -299,7 +298,7 @@ def test_what_is_no_bundle(network: Network, registry: Registry, repository: Rep
 
 
 def test_a_bundle_that_the_referrers_interface_lists(tmp_path: Path) -> None:
-    with lying() as registry:
+    with faulty_registry() as registry:
         image = registry.image([layer("file", b"content")], "1")["digest"]
         subject = [{"digest": {"sha256": image.removeprefix("sha256:")}}]
         said = {"_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": SIGN}
@@ -307,16 +306,18 @@ def test_a_bundle_that_the_referrers_interface_lists(tmp_path: Path) -> None:
         manifest = {"schemaVersion": 2, "mediaType": media.OCI_MANIFEST, "artifactType": BUNDLE, "layers": [bundle]}
         listed = {**registry.put(json.dumps(manifest).encode(), media.OCI_MANIFEST), "artifactType": BUNDLE}
         index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": [listed]}
-        registry.lie("referrers/", lambda asked: asked.say(200, json.dumps(index).encode(), media.OCI_INDEX))
-        session = Session(tables={"docker": {"insecure": [registry.address]}})
+        registry.fault("referrers/", lambda asked: asked.say(200, json.dumps(index).encode(), media.OCI_INDEX))
+        access = RegistryAccess(insecure=(registry.address,))
         reference = parse_image_reference(registry.name)
-        with plugin.pull_image(reference, tmp_path / "layout", session, [trust()]) as pulled:
-            assert str(pulled.digest) == image
-        with pytest.raises(TerraError, match="not by the key"), plugin.pull_image(reference, tmp_path, session, [trust(OTHER)]):
+        with pulled(reference, tmp_path / "layout", access, silent, [trust()]) as source:
+            assert str(source.digest) == image
+        with pytest.raises(TerraError, match="not by the key"), pulled(reference, tmp_path, access, silent, [trust(OTHER)]):
             pass
 
 
-def referring(registry: Lying, image: str, kind: str, key: PrivateKey, *, typed: bool, number: int = 0) -> dict[str, Any]:
+def referring(
+    registry: FaultyRegistry, image: str, kind: str, key: PrivateKey, *, typed: bool, number: int = 0
+) -> dict[str, Any]:
     """A manifest that refers to an image, with a payload that is signed, as cosign 2 writes it in its mode oci-1-1."""
     critical = {"type": "cosign container image signature", "image": {"docker-manifest-digest": image}, "number": number}
     payload = json.dumps({"critical": critical}).encode()
@@ -334,17 +335,19 @@ def referring(registry: Lying, image: str, kind: str, key: PrivateKey, *, typed:
 COSIGN_2 = "application/vnd.dev.cosign.artifact.sig.v1+json"
 
 
-def told(registry: Lying, tmp_path: Path, *listed: dict[str, Any], interface: list[dict[str, Any]] | None = None) -> str:
+def told(
+    registry: FaultyRegistry, tmp_path: Path, *listed: dict[str, Any], interface: list[dict[str, Any]] | None = None
+) -> str:
     """What a pull says of what is listed under the tag, and by the referrers interface if there is one."""
     image = registry.image([layer("file", b"content")], "1")["digest"]
     index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": list(listed)}
     registry.put(json.dumps(index).encode(), media.OCI_INDEX, image.replace(":", "-"))
     if interface is not None:
         answer = json.dumps({**index, "manifests": interface}).encode()
-        registry.lie("referrers/", lambda asked: asked.say(200, answer, media.OCI_INDEX))
-    session = Session(tables={"docker": {"insecure": [registry.address]}})
+        registry.fault("referrers/", lambda asked: asked.say(200, answer, media.OCI_INDEX))
+    access = RegistryAccess(insecure=(registry.address,))
     try:
-        with plugin.pull_image(parse_image_reference(registry.name), tmp_path / "layout", session, [trust()]):
+        with pulled(parse_image_reference(registry.name), tmp_path / "layout", access, silent, [trust()]):
             return ""
     except TerraError as error:
         return error.message
@@ -353,7 +356,7 @@ def told(registry: Lying, tmp_path: Path, *listed: dict[str, Any], interface: li
 @pytest.mark.parametrize("typed", [True, False])
 @pytest.mark.parametrize("interface", [True, False])
 def test_payloads_in_a_manifest_that_refers_to_the_image(tmp_path: Path, typed: bool, interface: bool) -> None:
-    with lying() as registry:
+    with faulty_registry() as registry:
         image = registry.image([layer("file", b"content")], "1")["digest"]
         ours = referring(registry, image, COSIGN_2, OURS, typed=typed)
         theirs = referring(registry, image, COSIGN_2, OTHER, typed=typed, number=1)
@@ -371,7 +374,7 @@ def test_payloads_in_a_manifest_that_refers_to_the_image(tmp_path: Path, typed: 
 
 
 def test_what_refers_to_an_image_and_is_no_signature(tmp_path: Path) -> None:
-    with lying() as registry:
+    with faulty_registry() as registry:
         image = registry.image([layer("file", b"content")], "1")["digest"]
         other = referring(registry, image, "application/spdx+json", OURS, typed=False)
         assert "is not signed" in told(registry, tmp_path, other)

@@ -14,16 +14,15 @@ from attrs import define, field
 
 from terra_core.errors import TerraError
 from terra_core.oci import Descriptor, ImageError
+from terra_core.registry.answers import check_encoding, translated
+from terra_core.registry.endpoint import Endpoint
+from terra_core.registry.transfer import Stopped, Transfer
+from terra_core.registry.transport import TooSlow, Unreachable
 from terra_core.system.deadline import Deadline
 from terra_core.system.http import hang_up
-from terra_docker.answers import check_encoding, translated
-from terra_docker.endpoint import Endpoint
-from terra_docker.transport import TooSlow, Unreachable
 
 if TYPE_CHECKING:
     from hashlib import _Hash
-
-    from terra_docker.downloads import Downloads
 
 _PIECE = 1 << 20
 _ATTEMPTS = 6
@@ -35,16 +34,12 @@ _LONGEST_PAUSE = 30.0
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:([0-9]{1,19})|\*)")
 
 
-class Stopped(Exception):  # noqa: N818  # no error: nobody wants the rest any more
-    """Ends a thread whose work is not wanted any more."""
-
-
 @define(eq=False)
 class Download:
     """One layer. What has come is in a file; ``available`` bytes of that can be read, and they have been hashed."""
 
     descriptor: Descriptor
-    _pool: Downloads
+    _transfer: Transfer
     available: int = 0
     verified: bool = False
     busy: bool = False
@@ -54,12 +49,12 @@ class Download:
     _hasher: _Hash = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._hosts = deque(self._pool.endpoints)
+        self._hosts = deque(self._transfer.endpoints)
         self._hasher = self.descriptor.digest.hasher()
 
     def read(self, at: int, length: int) -> bytes | None:
         """Bytes that are there, nothing at the verified end, and ``None`` where there may be more later."""
-        with self._pool.changed:
+        with self._transfer.changed:
             count = min(length, self.available - at)
             if count > 0 and self._fd is not None:
                 self._touched = True
@@ -68,24 +63,24 @@ class Download:
 
     def close(self) -> None:
         """Close the file."""
-        with self._pool.changed:
+        with self._transfer.changed:
             if self._fd is not None:
                 os.close(self._fd)
                 self._fd = None
 
     def leave(self) -> None:
         """The thread that fetched it touches it no more."""
-        with self._pool.changed:
+        with self._transfer.changed:
             self.busy = False
-            if self._pool.stopped:
+            if self._transfer.stopped:
                 self.close()
-            self._pool.changed.notify_all()
+            self._transfer.changed.notify_all()
 
     def run(self) -> None:
         """Have the layer complete and verified at the end."""
         if self._take_stored():
             return
-        store = self._pool.store
+        store = self._transfer.store
         self._use(store.open_partial(self.descriptor))
         before = os.fstat(self._file).st_size
         if before > self.descriptor.size:
@@ -102,11 +97,11 @@ class Download:
                 raise ImageError(f"{self._hosts[0].name} sent something else than {self.descriptor.digest}")
             resumed = False
             self._start_over()
-        with self._pool.changed:
-            self._pool.go_on()
+        with self._transfer.changed:
+            self._transfer.go_on()
             store.accept(self.descriptor)
             self.verified = True
-            self._pool.changed.notify_all()
+            self._transfer.changed.notify_all()
 
     @property
     def _file(self) -> int:
@@ -116,23 +111,23 @@ class Download:
 
     def _take_stored(self) -> bool:
         """Whether the layout has the layer already; one that is damaged is removed."""
-        stored = self._pool.store.open_blob(self.descriptor)
+        stored = self._transfer.store.open_blob(self.descriptor)
         if stored is None:
             return False
         self._use(stored)
         self._hash_file()
         if self._is_right():
-            with self._pool.changed:
+            with self._transfer.changed:
                 self.verified = True
-                self._pool.changed.notify_all()
+                self._transfer.changed.notify_all()
             return True
-        self._pool.store.remove_blob(self.descriptor)
+        self._transfer.store.remove_blob(self.descriptor)
         self._forget()
         self.close()
         return False
 
     def _use(self, fd: int) -> None:
-        with self._pool.changed:
+        with self._transfer.changed:
             self._fd = fd
 
     def _is_right(self) -> bool:
@@ -141,15 +136,15 @@ class Download:
     def _hash_file(self) -> int:
         """Hash what an earlier pull has left; gives how much that was."""
         while piece := os.pread(self._file, _PIECE, self.available):
-            self._pool.go_on()
+            self._transfer.go_on()
             self._hasher.update(piece)
             self._publish(len(piece))
         return self.available
 
     def _publish(self, length: int) -> None:
-        with self._pool.changed:
+        with self._transfer.changed:
             self.available += length
-            self._pool.changed.notify_all()
+            self._transfer.changed.notify_all()
 
     def _start_over(self) -> None:
         self._forget()
@@ -161,9 +156,9 @@ class Download:
         :raises ImageError: when somebody has read of it.
         """
         self._hasher = self.descriptor.digest.hasher()
-        with self._pool.changed:
+        with self._transfer.changed:
             if self._touched:
-                self._pool.store.remove_partial(self.descriptor)
+                self._transfer.store.remove_partial(self.descriptor)
                 raise ImageError(
                     f"what an earlier pull had left of {self.descriptor.digest} was damaged, and is removed now",
                     hint="do the same again",
@@ -175,31 +170,31 @@ class Download:
         failures, pause = 0, _FIRST_PAUSE
         while self.available < self.descriptor.size:
             before = self.available
-            while len(self._hosts) > 1 and self._hosts[0] in self._pool.gone:
+            while len(self._hosts) > 1 and self._hosts[0] in self._transfer.gone:
                 self._hosts.popleft()
             try:
                 self._receive(self._hosts[0])
                 continue
             except TerraError as error:
-                self._pool.go_on()
+                self._transfer.go_on()
                 if self.available - before >= _WORTH:
                     failures, pause = 0, _FIRST_PAUSE
                 failures += _ATTEMPTS // 2 if isinstance(error, TooSlow) else 1
                 if len(self._hosts) > 1:
-                    self._pool.gone.update([self._hosts[0]] if isinstance(error, Unreachable) else [])
+                    self._transfer.gone.update([self._hosts[0]] if isinstance(error, Unreachable) else [])
                     self._hosts.popleft()
                     continue
                 if isinstance(error, ImageError):
-                    self._pool.store.remove_partial(self.descriptor)
+                    self._transfer.store.remove_partial(self.descriptor)
                 if not isinstance(error, Unreachable) or failures >= _ATTEMPTS:
                     raise
-                self._pool.pause(min(max(pause, error.after), _LONGEST_PAUSE))
+                self._transfer.pause(min(max(pause, error.after), _LONGEST_PAUSE))
                 pause *= 2
 
     def _receive(self, host: Endpoint) -> None:
         headers = {"Range": f"bytes={self.available}-"} if self.available else {}
         answer = self._ask(host, headers)
-        with self._pool.answering(answer):
+        with self._transfer.answering(answer):
             skipped, end = self._extent(answer, host)
             for piece in _pieces(answer, host.name):
                 dropped = min(skipped, len(piece))
@@ -211,14 +206,14 @@ class Download:
             raise Unreachable(f"{host.name} sent only a part of {self.descriptor.digest}")
 
     def _ask(self, host: Endpoint, headers: Mapping[str, str]) -> requests.Response:
-        with self._pool.changed:
+        with self._transfer.changed:
             self.busy = False
-            self._pool.changed.notify_all()
+            self._transfer.changed.notify_all()
         try:
             return host.open(f"blobs/{self.descriptor.digest}", headers)
         finally:
-            with self._pool.changed:
-                self.busy = not self._pool.stopped
+            with self._transfer.changed:
+                self.busy = not self._transfer.stopped
 
     def _extent(self, answer: requests.Response, host: Endpoint) -> tuple[int, int]:
         """How many bytes to drop, for we have them, and where in the blob the last one of the answer ends."""
@@ -238,7 +233,7 @@ class Download:
     def _take(self, piece: memoryview, host: Endpoint) -> None:
         if self.available + len(piece) > self.descriptor.size:
             raise ImageError(f"{host.name} sent more than {self.descriptor.size} bytes for {self.descriptor.digest}")
-        self._pool.go_on()
+        self._transfer.go_on()
         self._hasher.update(piece)
         at = self.available
         while piece:

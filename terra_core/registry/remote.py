@@ -24,9 +24,9 @@ from terra_core.oci.documents import read_config, read_index, read_manifest
 from terra_core.oci.faults import shown
 from terra_core.oci.platforms import for_this_platform, is_for_here, other_platforms
 from terra_core.oci.structure import DOCUMENT_BYTES, Node, read_document
-from terra_docker.endpoint import Endpoint
-from terra_docker.settings import Docker
-from terra_docker.transport import Transport, Unreachable
+from terra_core.registry.access import Mirror
+from terra_core.registry.endpoint import Endpoint
+from terra_core.registry.transport import Transport, Unreachable
 
 _DEEPEST_INDEX = 4
 _DOCUMENTS = (*sorted(media.INDEXES), *sorted(media.MANIFESTS))
@@ -71,15 +71,16 @@ class Remote:
     """A reference, and the hosts that it can be had from.
 
     :param reference: the image.
-    :param settings: mirrors, and which hosts go without TLS.
     :param transport: sends what is to be sent.
+    :param mirrors: what is asked before the registry itself, in this order.
     """
 
-    def __init__(self, reference: ImageReference, settings: Docker, transport: Transport) -> None:
+    def __init__(self, reference: ImageReference, transport: Transport, mirrors: Sequence[Mirror] = ()) -> None:
         self.reference = reference
-        names = [name for name in settings.mirrors.get(reference.registry, ()) if name != reference.registry]
-        self._registry = Endpoint(reference.registry, reference.path, settings, transport)
-        self.endpoints = [*(Endpoint(name, reference.path, settings, transport) for name in names), self._registry]
+        itself = Mirror(reference.registry, reference.path)
+        self._registry = Endpoint(reference.registry, reference.path, transport)
+        others = [Endpoint(mirror.registry, mirror.path, transport) for mirror in mirrors if mirror != itself]
+        self.endpoints = [*others, self._registry]
 
     def find(self, check: Callable[[Document], None]) -> Found:
         """Look the reference up, and fetch all but the layers.

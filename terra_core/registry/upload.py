@@ -14,10 +14,9 @@ from attrs import define, frozen
 from terra_core.config.values import ImageReference
 from terra_core.errors import TerraError
 from terra_core.oci import Descriptor, Layout, is_digest, parse_digest
+from terra_core.registry.endpoint import Endpoint, repeated
+from terra_core.registry.transport import PlainHttp, Transport, Unreachable, joined
 from terra_core.system.progress import Event, Report
-from terra_docker.endpoint import Endpoint, repeated
-from terra_docker.settings import Docker
-from terra_docker.transport import PlainHttp, Transport, Unreachable, joined
 
 _ATTEMPTS = 4
 _SILENCE_SECONDS = 300.0
@@ -33,17 +32,14 @@ class Repository:
 
     :param reference: the image, by tag.
     :param sources: repositories of the same registry that layers may be taken over from.
-    :param settings: which registries go without TLS.
     :param transport: sends what is to be sent.
     """
 
-    def __init__(
-        self, reference: ImageReference, sources: Collection[str], settings: Docker, transport: Transport
-    ) -> None:
+    def __init__(self, reference: ImageReference, sources: Collection[str], transport: Transport) -> None:
         self.reference = reference
         scopes = [f"repository:{reference.path}:pull,push"]
         scopes += [f"repository:{source}:pull" for source in sorted(sources) if source != reference.path]
-        self._endpoint = Endpoint(reference.registry, reference.path, settings, transport, scopes)
+        self._endpoint = Endpoint(reference.registry, reference.path, transport, scopes)
 
     def reach(self) -> None:
         """See that the registry answers, and lets us in, before anything is made ready for it.

@@ -1,4 +1,4 @@
-"""Pulling from a registry that lies, stalls, breaks off and sends elsewhere."""
+"""Pulling from a registry that sends something else, stalls, breaks off and redirects."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ import signal
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from iso.daemons import start
-from lab.lying import Asked, Lying, digest, layer, lying
+from lab.faulty_registry import Asked, FaultyRegistry, digest, faulty_registry, layer
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.oci import ImageError, Layout, this_platform
-from terra_core.system import process
+from terra_core.registry import Credentials, download, endpoint, transport
+from terra_core.registry.pull import pulled
 from terra_core.system.process import interruption, run
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.waiting import wait_until
-from terra_docker import download, endpoint, transport
-from terra_docker.pull import pulled
-from terra_docker.settings import Docker
+from tests.integration.registry.reach import Reach
 
 BIG = layer("big", hashlib.shake_128(b"big").digest(3_000_000))
+REACH = Reach()
 LAYERS = [layer("first", b"first"), BIG, layer("last", b"last" * 10_000)]
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long, and nobody is logged in."""
+    REACH.logins.clear()
     monkeypatch.setattr(download, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(endpoint, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(endpoint, "_LONGEST_PAUSE", 0.2)
@@ -44,12 +45,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(transport, "SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(endpoint, "_DOCUMENT_SECONDS", 1.0)
     monkeypatch.setattr(download, "_PACE_SECONDS", 1.0)
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
 
 
 @pytest.fixture
-def registry() -> Iterator[Lying]:
-    with lying() as registry:
+def registry() -> Iterator[FaultyRegistry]:
+    with faulty_registry() as registry:
         yield registry
 
 
@@ -59,11 +59,17 @@ def layout(tmp_path: Path) -> Path:
 
 
 def pull(
-    registry: Lying, layout: Path, name: str = "", *, report: Report = silent, insecure: tuple[str, ...] = (), **more: object
+    registry: FaultyRegistry,
+    layout: Path,
+    name: str = "",
+    *,
+    report: Report = silent,
+    insecure: tuple[str, ...] = (),
+    mirrors: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Pull, and give the digest."""
-    settings = Docker(insecure=(registry.address, *insecure), **more)  # type: ignore[arg-type]  # the other tables
-    with pulled(parse_image_reference(name or registry.name), layout, settings, report) as image:
+    access = REACH.access(registry.address, *insecure, mirrors=mirrors)
+    with pulled(parse_image_reference(name or registry.name), layout, access, report) as image:
         return str(image.digest)
 
 
@@ -76,14 +82,14 @@ def expect_complete(layout: Path, found: str) -> None:
     assert not (layout / ".partial").exists()
 
 
-def expect_nothing_good(layout: Path, lie: bytes = b"") -> None:
+def expect_nothing_good(layout: Path) -> None:
     """What a later pull would take as good is good."""
     for blob in layout.glob("blobs/sha256/*"):
         assert digest(blob.read_bytes()) == f"sha256:{blob.name}"
 
 
 @pytest.mark.parametrize("docker", [False, True])
-def test_an_honest_registry(registry: Lying, layout: Path, docker: bool) -> None:
+def test_an_honest_registry(registry: FaultyRegistry, layout: Path, docker: bool) -> None:
     manifest = registry.image(LAYERS, "1", docker=docker)
     events: list[Event] = []
     assert pull(registry, layout, report=events.append) == manifest["digest"]
@@ -95,14 +101,14 @@ def test_an_honest_registry(registry: Lying, layout: Path, docker: bool) -> None
 
 
 @pytest.mark.parametrize("layers", [[], LAYERS * 3, [layer(f"f{number}", b"") for number in range(60)]])
-def test_no_layers_the_same_ones_and_many(registry: Lying, layout: Path, layers: list[bytes]) -> None:
+def test_no_layers_the_same_ones_and_many(registry: FaultyRegistry, layout: Path, layers: list[bytes]) -> None:
     manifest = registry.image(layers, "1")
     pull(registry, layout)
     expect_complete(layout, manifest["digest"])
     assert len(registry.asked_for("/blobs/")) == len(set(layers)) + 1
 
 
-def test_a_pull_that_was_killed(registry: Lying, layout: Path) -> None:
+def test_a_pull_that_was_killed(registry: FaultyRegistry, layout: Path) -> None:
     manifest = registry.image(LAYERS, "1")
 
     def half(asked: Asked) -> None:
@@ -111,15 +117,16 @@ def test_a_pull_that_was_killed(registry: Lying, layout: Path) -> None:
         asked.wfile.flush()
         asked.registry.ended.wait(20)
 
-    registry.lie(digest(BLOB), half, times=1)
+    registry.fault(digest(BLOB), half, times=1)
     script = layout.parent / "pull.py"
     script.write_text(
         "import sys; from pathlib import Path\n"
-        "from terra_core.config.session import Session\n"
         "from terra_core.config.values import parse_image_reference\n"
-        "from terra_docker import plugin\n"
-        "session = Session(tables={'docker': {'insecure': [sys.argv[1]]}})\n"
-        "with plugin.pull_image(parse_image_reference(sys.argv[1] + '/image:1'), Path(sys.argv[2]), session, ()): pass\n"
+        "from terra_core.registry import RegistryAccess\n"
+        "from terra_core.registry.pull import pulled\n"
+        "from terra_core.system.progress import silent\n"
+        "access = RegistryAccess(insecure=(sys.argv[1],))\n"
+        "with pulled(parse_image_reference(sys.argv[1] + '/image:1'), Path(sys.argv[2]), access, silent): pass\n"
     )
     daemon = start([sys.executable, script, registry.address, layout], log=layout.parent / "log")
     try:
@@ -133,7 +140,7 @@ def test_a_pull_that_was_killed(registry: Lying, layout: Path) -> None:
     expect_complete(layout, manifest["digest"])
 
 
-def test_layers_are_read_while_they_come(registry: Lying, layout: Path) -> None:
+def test_layers_are_read_while_they_come(registry: FaultyRegistry, layout: Path) -> None:
     registry.image(LAYERS, "1")
     blob = gzip.compress(BIG, mtime=0)
     half, go_on = len(blob) // 2, threading.Event()
@@ -144,10 +151,10 @@ def test_layers_are_read_while_they_come(registry: Lying, layout: Path) -> None:
         go_on.wait(20)
         asked.wfile.write(blob[half:])
 
-    registry.lie(digest(blob), in_two)
-    settings = Docker(insecure=(registry.address,))
+    registry.fault(digest(blob), in_two)
+    access = REACH.access(registry.address)
     with (
-        pulled(parse_image_reference(registry.name), layout, settings, silent) as image,
+        pulled(parse_image_reference(registry.name), layout, access, silent) as image,
         image.open_layer(image.manifest.layers[1]) as reading,
     ):
         read = b""
@@ -164,35 +171,35 @@ def test_layers_are_read_while_they_come(registry: Lying, layout: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["manifests/", "config", "layer"])
-def test_something_else_than_was_asked_for(registry: Lying, layout: Path, where: str) -> None:
+def test_something_else_than_was_asked_for(registry: FaultyRegistry, layout: Path, where: str) -> None:
     manifest = registry.image(LAYERS, "1")
     index = registry.index({**manifest, "platform": {"os": "linux", "architecture": "amd64"}}, names=["1"])
     document = json.loads(registry.content[manifest["digest"]][0])
     part = {"manifests/": manifest, "config": document["config"], "layer": document["layers"][1]}[where]
     other = registry.content[part["digest"]][0][:-1] + b" "
-    registry.lie(part["digest"], lambda asked: asked.say(200, other))
+    registry.fault(part["digest"], lambda asked: asked.say(200, other))
     with pytest.raises(ImageError, match=f"pulling {registry.name}: .*sent something else than {part['digest']}"):
         pull(registry, layout)
     expect_nothing_good(layout)
-    registry.lies.clear()
+    registry.faults.clear()
     assert pull(registry, layout) == manifest["digest"]
     assert Layout(layout).resolve(index["digest"]).digest == Layout(layout).resolve(manifest["digest"]).digest
     expect_complete(layout, manifest["digest"])
 
 
-def test_a_reader_that_comes_too_late_is_given_no_end(registry: Lying, layout: Path) -> None:
+def test_a_reader_that_comes_too_late_is_given_no_end(registry: FaultyRegistry, layout: Path) -> None:
     registry.image(LAYERS, "1")
-    settings = Docker(insecure=(registry.address,))
-    with pulled(parse_image_reference(registry.name), layout, settings, silent) as image:
+    access = REACH.access(registry.address)
+    with pulled(parse_image_reference(registry.name), layout, access, silent) as image:
         late = image.open_layer(image.manifest.layers[1])
     with late as reading, pytest.raises(TerraError, match="has ended already"):
         reading.read(10)
 
 
-def test_something_else_under_a_digest(registry: Lying, layout: Path) -> None:
+def test_something_else_under_a_digest(registry: FaultyRegistry, layout: Path) -> None:
     registry.image(LAYERS, "1")
     wanted = f"sha256:{'0' * 64}"
-    registry.lie(wanted, lambda asked: asked.say(200, registry.content["1"][0]))
+    registry.fault(wanted, lambda asked: asked.say(200, registry.content["1"][0]))
     with pytest.raises(ImageError, match="something else"):
         pull(registry, layout, f"{registry.address}/image@{wanted}")
     assert not layout.exists()
@@ -231,14 +238,14 @@ BLOB = gzip.compress(BIG, mtime=0)
     ],
 )
 def test_a_blob_that_is_not_as_announced(
-    registry: Lying, layout: Path, answer: Callable[[Asked], None], message: str
+    registry: FaultyRegistry, layout: Path, answer: Callable[[Asked], None], message: str
 ) -> None:
     manifest = registry.image(LAYERS, "1")
-    registry.lie(digest(BLOB), answer)
+    registry.fault(digest(BLOB), answer)
     with pytest.raises(TerraError, match=message):
         pull(registry, layout)
     expect_nothing_good(layout)
-    registry.lies.clear()
+    registry.faults.clear()
     pull(registry, layout)
     expect_complete(layout, manifest["digest"])
 
@@ -262,16 +269,14 @@ def test_a_blob_that_is_not_as_announced(
         (lambda asked: asked.drop(), "does not answer"),
     ],
 )
-def test_a_manifest_that_is_none(
-    registry: Lying, layout: Path, answer: Callable[[Asked], None], message: str
-) -> None:
-    registry.lie("manifests/", answer)
+def test_a_manifest_that_is_none(registry: FaultyRegistry, layout: Path, answer: Callable[[Asked], None], message: str) -> None:
+    registry.fault("manifests/", answer)
     with pytest.raises(TerraError, match=message):
         pull(registry, layout)
     assert not layout.exists()
 
 
-def test_of_variants_the_baseline_is_taken(registry: Lying, layout: Path) -> None:
+def test_of_variants_the_baseline_is_taken(registry: FaultyRegistry, layout: Path) -> None:
     wanted = registry.image(LAYERS[:1])
     variants = [("v4", registry.image(LAYERS[1:2])), ("v3", registry.image(LAYERS[2:])), ("", wanted)]
     platform = {"os": "linux", "architecture": this_platform().architecture}
@@ -287,7 +292,7 @@ def test_of_variants_the_baseline_is_taken(registry: Lying, layout: Path) -> Non
     assert pull(registry, layout.with_name("named"), f"{registry.address}/image@{variants[0][1]['digest']}")
 
 
-def test_indexes_inside_each_other(registry: Lying, layout: Path) -> None:
+def test_indexes_inside_each_other(registry: FaultyRegistry, layout: Path) -> None:
     inner = registry.index({"mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest(b""), "size": 1})
     for _ in range(10):
         inner = registry.index(inner, names=["1"])
@@ -299,7 +304,7 @@ def test_indexes_inside_each_other(registry: Lying, layout: Path) -> None:
     expect_complete(layout, manifest["digest"])
 
 
-def test_other_machines(registry: Lying, layout: Path) -> None:
+def test_other_machines(registry: FaultyRegistry, layout: Path) -> None:
     foreign = registry.image(LAYERS, "1", architecture="s390x")
     with pytest.raises(NotFoundError, match="not built for linux/") as caught:
         pull(registry, layout)
@@ -313,17 +318,17 @@ def test_other_machines(registry: Lying, layout: Path) -> None:
     assert not layout.exists()
 
 
-def test_a_tag_that_moves_during_the_pull(registry: Lying, layout: Path) -> None:
+def test_a_tag_that_moves_during_the_pull(registry: FaultyRegistry, layout: Path) -> None:
     first = registry.image(LAYERS, "1")
-    settings = Docker(insecure=(registry.address,))
-    with pulled(parse_image_reference(registry.name), layout, settings, silent) as image:
+    access = REACH.access(registry.address)
+    with pulled(parse_image_reference(registry.name), layout, access, silent) as image:
         registry.image([layer("moved", b"moved")], "1")
     assert str(image.digest) == first["digest"]
     expect_complete(layout, first["digest"])
     assert len(registry.asked_for("manifests/1")) == 1
 
 
-def test_a_connection_that_breaks_off_is_resumed(registry: Lying, layout: Path) -> None:
+def test_a_connection_that_breaks_off_is_resumed(registry: FaultyRegistry, layout: Path) -> None:
     manifest = registry.image(LAYERS, "1")
 
     def half(asked: Asked) -> None:
@@ -336,7 +341,7 @@ def test_a_connection_that_breaks_off_is_resumed(registry: Lying, layout: Path) 
         asked.wfile.write(BLOB[first : first + 500_000])
         asked.drop()
 
-    registry.lie(digest(BLOB), half, times=4)
+    registry.fault(digest(BLOB), half, times=4)
     pull(registry, layout)
     expect_complete(layout, manifest["digest"])
     ranges = [headers.get("range") for headers in registry.asked_for(digest(BLOB))]
@@ -345,7 +350,7 @@ def test_a_connection_that_breaks_off_is_resumed(registry: Lying, layout: Path) 
     assert int(str(ranges[-1])[6:-1]) > 1_500_000
 
 
-def test_a_registry_that_sends_a_byte_at_a_time(registry: Lying, layout: Path) -> None:
+def test_a_registry_that_sends_a_byte_at_a_time(registry: FaultyRegistry, layout: Path) -> None:
     registry.image(LAYERS, "1")
 
     def byte(asked: Asked) -> None:
@@ -357,13 +362,13 @@ def test_a_registry_that_sends_a_byte_at_a_time(registry: Lying, layout: Path) -
         else:
             asked.say(206, BLOB[first : first + 1], more={"Content-Range": f"bytes {first}-{first}/{len(BLOB)}"})
 
-    registry.lie(digest(BLOB), byte)
+    registry.fault(digest(BLOB), byte)
     with pytest.raises(TerraError, match="sent only a part"):
         pull(registry, layout)
     assert len(registry.asked_for(digest(BLOB))) < 10
 
 
-def test_a_registry_that_ignores_ranges_or_has_none(registry: Lying, layout: Path) -> None:
+def test_a_registry_that_ignores_ranges_or_has_none(registry: FaultyRegistry, layout: Path) -> None:
     manifest = registry.image(LAYERS, "1")
 
     def half(asked: Asked) -> None:
@@ -371,21 +376,21 @@ def test_a_registry_that_ignores_ranges_or_has_none(registry: Lying, layout: Pat
         asked.wfile.write(BLOB[:1_000_000])
         asked.drop()
 
-    registry.lie(digest(BLOB), lambda asked: asked.say(200, BLOB))
-    registry.lie(digest(BLOB), half, times=1)
+    registry.fault(digest(BLOB), lambda asked: asked.say(200, BLOB))
+    registry.fault(digest(BLOB), half, times=1)
     pull(registry, layout)
     expect_complete(layout, manifest["digest"])
     (layout / "blobs/sha256" / digest(BLOB)[7:]).unlink()
-    registry.lie(digest(BLOB), lambda asked: asked.say(416))
-    registry.lie(digest(BLOB), half, times=1)
+    registry.fault(digest(BLOB), lambda asked: asked.say(416))
+    registry.fault(digest(BLOB), half, times=1)
     with pytest.raises(ImageError, match="has no rest"):
         pull(registry, layout)
-    registry.lies.clear()
+    registry.faults.clear()
     pull(registry, layout)
     expect_complete(layout, manifest["digest"])
 
 
-def test_what_an_interrupted_pull_left_is_used_and_checked(registry: Lying, layout: Path) -> None:
+def test_what_an_interrupted_pull_left_is_used_and_checked(registry: FaultyRegistry, layout: Path) -> None:
     manifest = registry.image(LAYERS, "1")
 
     def stall(asked: Asked) -> None:
@@ -398,7 +403,7 @@ def test_what_an_interrupted_pull_left_is_used_and_checked(registry: Lying, layo
         if (event.done or 0) > 900_000:
             raise InterruptedWork("asked to")
 
-    registry.lie(digest(BLOB), stall, times=1)
+    registry.fault(digest(BLOB), stall, times=1)
     with pytest.raises(InterruptedWork):
         pull(registry, layout, report=stop)
     (partial,) = [path for path in layout.glob(".partial/*") if path.name.endswith(digest(BLOB)[7:])]
@@ -411,7 +416,7 @@ def test_what_an_interrupted_pull_left_is_used_and_checked(registry: Lying, layo
     assert registry.asked_for(digest(BLOB))[0]["range"] == f"bytes={kept}-"
 
 
-def test_a_partial_file_that_was_damaged_is_never_trusted(registry: Lying, layout: Path) -> None:
+def test_a_partial_file_that_was_damaged_is_never_trusted(registry: FaultyRegistry, layout: Path) -> None:
     manifest = registry.image(LAYERS, "1")
     (layout / ".partial").mkdir(parents=True)
     partial = layout / ".partial" / digest(BLOB).replace(":", "-")
@@ -423,7 +428,7 @@ def test_a_partial_file_that_was_damaged_is_never_trusted(registry: Lying, layou
         (layout / "blobs/sha256" / digest(BLOB)[7:]).unlink()
 
 
-def test_a_blob_in_the_layout_that_was_damaged_is_fetched_again(registry: Lying, layout: Path) -> None:
+def test_a_blob_in_the_layout_that_was_damaged_is_fetched_again(registry: FaultyRegistry, layout: Path) -> None:
     manifest = registry.image(LAYERS, "1")
     pull(registry, layout)
     registry.requests.clear()
@@ -436,7 +441,7 @@ def test_a_blob_in_the_layout_that_was_damaged_is_fetched_again(registry: Lying,
         expect_complete(layout, manifest["digest"])
 
 
-def test_a_reader_of_damaged_bytes_is_told(registry: Lying, layout: Path) -> None:
+def test_a_reader_of_damaged_bytes_is_told(registry: FaultyRegistry, layout: Path) -> None:
     registry.image(LAYERS, "1")
     pull(registry, layout)
     blob = layout / "blobs/sha256" / digest(BLOB)[7:]
@@ -444,9 +449,9 @@ def test_a_reader_of_damaged_bytes_is_told(registry: Lying, layout: Path) -> Non
     read: list[bytes] = []
 
     def read_all() -> None:
-        settings = Docker(insecure=(registry.address,))
+        access = REACH.access(registry.address)
         with (
-            pulled(parse_image_reference(registry.name), layout, settings, silent) as image,
+            pulled(parse_image_reference(registry.name), layout, access, silent) as image,
             image.open_layer(image.manifest.layers[1]) as reading,
         ):
             while piece := reading.read(1 << 20):
@@ -462,7 +467,7 @@ def test_a_reader_of_damaged_bytes_is_told(registry: Lying, layout: Path) -> Non
 
 
 @pytest.mark.parametrize("rate", [0, 100])
-def test_a_body_that_stalls(registry: Lying, layout: Path, rate: int) -> None:
+def test_a_body_that_stalls(registry: FaultyRegistry, layout: Path, rate: int) -> None:
     registry.image(LAYERS, "1")
 
     def drip(asked: Asked) -> None:
@@ -470,27 +475,27 @@ def test_a_body_that_stalls(registry: Lying, layout: Path, rate: int) -> None:
         while not asked.registry.ended.wait(0.1):
             asked.wfile.write(bytes(rate))
 
-    registry.lie(digest(BLOB), drip)
+    registry.fault(digest(BLOB), drip)
     with pytest.raises(TerraError, match=r"nothing for 1 seconds|sends less than"):
         pull(registry, layout)
     expect_nothing_good(layout)
 
 
-def test_a_manifest_that_drips(registry: Lying, layout: Path) -> None:
+def test_a_manifest_that_drips(registry: FaultyRegistry, layout: Path) -> None:
     def drip(asked: Asked) -> None:
         asked.begin(200, {"Content-Length": "1000000"})
         while not asked.registry.ended.wait(0.1):
             asked.wfile.write(b" ")
 
-    registry.lie("manifests/", drip)
+    registry.fault("manifests/", drip)
     with pytest.raises(TerraError, match="took longer than"):
         pull(registry, layout)
 
 
-def test_a_registry_that_is_busy_for_a_while(registry: Lying, layout: Path) -> None:
+def test_a_registry_that_is_busy_for_a_while(registry: FaultyRegistry, layout: Path) -> None:
     manifest = registry.image(LAYERS, "1")
-    registry.lie("manifests/", lambda asked: asked.say(503), times=2)
-    registry.lie("blobs/", lambda asked: asked.say(429, more={"Retry-After": "0"}), times=2)
+    registry.fault("manifests/", lambda asked: asked.say(503), times=2)
+    registry.fault("blobs/", lambda asked: asked.say(429, more={"Retry-After": "0"}), times=2)
     assert pull(registry, layout) == manifest["digest"]
     expect_complete(layout, manifest["digest"])
 
@@ -500,9 +505,9 @@ def silence(asked: Asked) -> None:
     asked.registry.ended.wait(20)
 
 
-def test_interruption_while_nothing_answers(registry: Lying, layout: Path) -> None:
+def test_interruption_while_nothing_answers(registry: FaultyRegistry, layout: Path) -> None:
     registry.image(LAYERS, "1")
-    registry.lie("manifests/", silence)
+    registry.fault("manifests/", silence)
 
     def work() -> None:
         interruption.set(lambda: bool(registry.requests))
@@ -513,9 +518,9 @@ def test_interruption_while_nothing_answers(registry: Lying, layout: Path) -> No
     assert not layout.exists()
 
 
-def test_interruption_ends_downloads_at_once(registry: Lying, layout: Path) -> None:
+def test_interruption_ends_downloads_at_once(registry: FaultyRegistry, layout: Path) -> None:
     registry.image(LAYERS, "1")
-    registry.lie(digest(BLOB), silence)
+    registry.fault(digest(BLOB), silence)
 
     def work() -> None:
         interruption.set(lambda: bool(registry.asked_for(digest(BLOB))))
@@ -525,32 +530,26 @@ def test_interruption_ends_downloads_at_once(registry: Lying, layout: Path) -> N
         contextvars.copy_context().run(work)
 
 
-def test_an_error_of_the_caller_comes_through_as_it_is(registry: Lying, layout: Path) -> None:
+def test_an_error_of_the_caller_comes_through_as_it_is(registry: FaultyRegistry, layout: Path) -> None:
     registry.image(LAYERS, "1")
-    settings = Docker(insecure=(registry.address,))
+    access = REACH.access(registry.address)
     with (
         pytest.raises(TerraError, match=r"^the disk is on fire$"),
-        pulled(parse_image_reference(registry.name), layout, settings, silent),
+        pulled(parse_image_reference(registry.name), layout, access, silent),
     ):
         raise TerraError("the disk is on fire")
-
-
-def log_in(directory: Path, *names: str) -> None:
-    """Write what ``docker login`` would."""
-    packed = base64.b64encode(b"terra:secret").decode()
-    (directory / "config.json").write_text(json.dumps({"auths": {name: {"auth": packed} for name in names}}))
 
 
 BASIC = "Basic " + base64.b64encode(b"terra:secret").decode()
 
 
-def to(registry: Lying) -> Callable[[Asked], None]:
+def to(registry: FaultyRegistry) -> Callable[[Asked], None]:
     """Send a request on to another server."""
     return lambda asked: asked.say(307, more={"Location": f"http://{registry.address}{asked.path}"})
 
 
-def test_credentials_stay_with_the_registry_when_it_sends_elsewhere(registry: Lying, layout: Path, tmp_path: Path) -> None:
-    log_in(tmp_path, registry.address)
+def test_credentials_stay_with_the_registry_when_it_sends_elsewhere(registry: FaultyRegistry, layout: Path) -> None:
+    REACH.log_in(registry.address)
     manifest = registry.image(LAYERS, "1")
 
     def guard(asked: Asked) -> bool:
@@ -559,10 +558,10 @@ def test_credentials_stay_with_the_registry_when_it_sends_elsewhere(registry: Ly
         asked.say(401, more={"WWW-Authenticate": 'Basic realm="terra"'})
         return True
 
-    with lying("127.0.0.2") as store:
+    with faulty_registry("127.0.0.2") as store:
         store.content = registry.content
-        registry.lie("blobs/", to(store))
-        registry.lies.insert(0, guard)
+        registry.fault("blobs/", to(store))
+        registry.faults.insert(0, guard)
         pull(registry, layout, insecure=(store.address,))
         expect_complete(layout, manifest["digest"])
         assert store.requests
@@ -570,34 +569,34 @@ def test_credentials_stay_with_the_registry_when_it_sends_elsewhere(registry: Ly
         assert any("authorization" in headers for _, _, headers in registry.requests)
 
 
-def test_a_redirect_to_plain_http_that_nobody_allowed(registry: Lying, layout: Path) -> None:
+def test_a_redirect_to_plain_http_that_nobody_allowed(registry: FaultyRegistry, layout: Path) -> None:
     registry.image(LAYERS, "1")
-    with lying("127.0.0.2") as store:
+    with faulty_registry("127.0.0.2") as store:
         store.content = registry.content
-        registry.lie("blobs/", to(store))
+        registry.fault("blobs/", to(store))
         with pytest.raises(TerraError, match="redirects to plain HTTP") as caught:
             pull(registry, layout)
-        assert f'[docker] insecure = ["{store.address}"]' in caught.value.hint
+        assert f"list {store.address} among the registries that may do without TLS" in caught.value.hint
         assert store.requests == []
 
 
 @pytest.mark.parametrize(
     "target", ["file:///etc/passwd", "ftp://127.0.0.1/", "http://user:word@127.0.0.1/", "http://[::1", "gopher:x"]
 )
-def test_redirects_to_nowhere_good(registry: Lying, layout: Path, target: str) -> None:
-    registry.lie("manifests/", lambda asked: asked.say(302, more={"Location": target}))
+def test_redirects_to_nowhere_good(registry: FaultyRegistry, layout: Path, target: str) -> None:
+    registry.fault("manifests/", lambda asked: asked.say(302, more={"Location": target}))
     with pytest.raises(TerraError, match=r"pulling .*(not followed|no URL)") as caught:
         pull(registry, layout)
     assert "word" not in str(caught.value).replace("password", "")
 
 
-def test_a_redirect_with_an_endless_body(registry: Lying, layout: Path) -> None:
+def test_a_redirect_with_an_endless_body(registry: FaultyRegistry, layout: Path) -> None:
     def send(asked: Asked) -> None:
         asked.begin(302, {"Location": "/elsewhere", "Transfer-Encoding": "chunked"})
         for piece in endless(asked):
             asked.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
 
-    registry.lie("manifests/", send)
+    registry.fault("manifests/", send)
     with pytest.raises(NotFoundError):
         pull(registry, layout)
 
@@ -614,10 +613,9 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     return context
 
 
-def secure_pull(registry: Lying, layout: Path, report: Report = silent, **more: object) -> str:
+def secure_pull(registry: FaultyRegistry, layout: Path, report: Report = silent, insecure: tuple[str, ...] = ()) -> str:
     """Pull with TLS."""
-    settings = Docker(**more)  # type: ignore[arg-type]  # the whole table
-    with pulled(parse_image_reference(registry.name), layout, settings, report) as image:
+    with pulled(parse_image_reference(registry.name), layout, REACH.access(*insecure), report) as image:
         return str(image.digest)
 
 
@@ -632,9 +630,9 @@ def test_tls_and_its_interruption(tls: ssl.SSLContext, layout: Path) -> None:
         if (event.done or 0) > 500_000:
             raise InterruptedWork("asked to")
 
-    with lying(tls=tls) as registry:
+    with faulty_registry(tls=tls) as registry:
         manifest = registry.image(LAYERS, "1")
-        registry.lie(digest(BLOB), half, times=1)
+        registry.fault(digest(BLOB), half, times=1)
         with pytest.raises(InterruptedWork):
             secure_pull(registry, layout, stop)
         assert secure_pull(registry, layout) == manifest["digest"]
@@ -642,29 +640,27 @@ def test_tls_and_its_interruption(tls: ssl.SSLContext, layout: Path) -> None:
 
 
 def test_https_never_leads_to_http(tls: ssl.SSLContext, layout: Path) -> None:
-    with lying(tls=tls) as registry, lying("127.0.0.2") as store:
+    with faulty_registry(tls=tls) as registry, faulty_registry("127.0.0.2") as store:
         registry.image(LAYERS, "1")
         store.content = registry.content
-        registry.lie("blobs/", to(store))
+        registry.fault("blobs/", to(store))
         with pytest.raises(TerraError, match="redirects to plain HTTP"):
             secure_pull(registry, layout, insecure=(store.address,))
         assert store.requests == []
 
 
-def test_a_token_service_with_tls_may_know_who_asks(
-    tls: ssl.SSLContext, registry: Lying, layout: Path, tmp_path: Path
-) -> None:
-    log_in(tmp_path, registry.address)
+def test_a_token_service_with_tls_may_know_who_asks(tls: ssl.SSLContext, registry: FaultyRegistry, layout: Path) -> None:
+    REACH.log_in(registry.address)
     registry.image(LAYERS, "1")
-    with lying(tls=tls) as service:
-        service.lie("/token", lambda asked: asked.say(200, b'{"token": "good"}'))
-        registry.lies.append(token_guard(f"https://{service.address}/token"))
+    with faulty_registry(tls=tls) as service:
+        service.fault("/token", lambda asked: asked.say(200, b'{"token": "good"}'))
+        registry.faults.append(token_guard(f"https://{service.address}/token"))
         pull(registry, layout)
         assert [headers.get("authorization") for headers in service.asked_for("/token")] == [BASIC]
 
 
-def test_redirects_in_a_circle(registry: Lying, layout: Path) -> None:
-    registry.lie("manifests/", lambda asked: asked.say(302, more={"Location": asked.path}))
+def test_redirects_in_a_circle(registry: FaultyRegistry, layout: Path) -> None:
+    registry.fault("manifests/", lambda asked: asked.say(302, more={"Location": asked.path}))
     with pytest.raises(TerraError, match="redirects more than"):
         pull(registry, layout)
 
@@ -679,11 +675,11 @@ def token_guard(realm: str) -> Callable[[Asked], bool]:
     return guard
 
 
-def test_a_token_service(registry: Lying, layout: Path, tmp_path: Path) -> None:
-    log_in(tmp_path, f"http://{registry.address}/v1/")
+def test_a_token_service(registry: FaultyRegistry, layout: Path) -> None:
+    REACH.log_in(registry.address)
     manifest = registry.image(LAYERS, "1")
-    registry.lies.append(token_guard(f"http://{registry.address}/token?kind=x"))
-    registry.lie("/token", lambda asked: asked.say(200, b'{"token": "good"}'))
+    registry.faults.append(token_guard(f"http://{registry.address}/token?kind=x"))
+    registry.fault("/token", lambda asked: asked.say(200, b'{"token": "good"}'))
     assert pull(registry, layout) == manifest["digest"]
     asked = [(path, headers) for _, path, headers in registry.requests if path.startswith("/token")]
     assert len(asked) == 1
@@ -691,30 +687,28 @@ def test_a_token_service(registry: Lying, layout: Path, tmp_path: Path) -> None:
     assert asked[0][1]["authorization"] == BASIC
 
 
-def test_an_identity_token_goes_in_the_body(registry: Lying, layout: Path, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.address: {"identitytoken": "identity"}}}))
+def test_an_identity_token_goes_in_the_body(registry: FaultyRegistry, layout: Path) -> None:
+    REACH.logins[registry.address] = Credentials(identity_token="identity")
     registry.image(LAYERS, "1")
-    registry.lies.append(token_guard(f"http://{registry.address}/token"))
+    registry.faults.append(token_guard(f"http://{registry.address}/token"))
     bodies: list[bytes] = []
 
     def token(asked: Asked) -> None:
         bodies.append(asked.rfile.read(int(asked.headers["Content-Length"])))
         asked.say(200, b'{"access_token": "good"}')
 
-    registry.lie("/token", token)
+    registry.fault("/token", token)
     pull(registry, layout)
     assert b"refresh_token=identity" in bodies[0]
     assert b"grant_type=refresh_token" in bodies[0]
 
 
-def test_credentials_do_not_go_to_another_token_service_without_tls(
-    registry: Lying, layout: Path, tmp_path: Path
-) -> None:
-    log_in(tmp_path, registry.address)
+def test_credentials_do_not_go_to_another_token_service_without_tls(registry: FaultyRegistry, layout: Path) -> None:
+    REACH.log_in(registry.address)
     registry.image(LAYERS, "1")
-    with lying("127.0.0.2") as service:
-        service.lie("/token", lambda asked: asked.say(200, b'{"token": "good"}'))
-        registry.lies.append(token_guard(f"http://{service.address}/token"))
+    with faulty_registry("127.0.0.2") as service:
+        service.fault("/token", lambda asked: asked.say(200, b'{"token": "good"}'))
+        registry.faults.append(token_guard(f"http://{service.address}/token"))
         with pytest.raises(TerraError, match="token service without TLS"):
             pull(registry, layout)
         assert service.requests == []
@@ -723,8 +717,8 @@ def test_credentials_do_not_go_to_another_token_service_without_tls(
 
 
 @pytest.mark.parametrize("realm", ["file:///etc/passwd", "", "/token", "http://u:p@127.0.0.1/"])
-def test_a_token_service_that_is_none(registry: Lying, layout: Path, realm: str) -> None:
-    registry.lies.append(token_guard(realm))
+def test_a_token_service_that_is_none(registry: FaultyRegistry, layout: Path, realm: str) -> None:
+    registry.faults.append(token_guard(realm))
     with pytest.raises(TerraError, match="not followed"):
         pull(registry, layout)
 
@@ -739,15 +733,15 @@ def test_a_token_service_that_is_none(registry: Lying, layout: Path, realm: str)
         (b" " * 2_000_000, "more than"),
     ],
 )
-def test_a_token_service_that_says_something_else(registry: Lying, layout: Path, answer: bytes, message: str) -> None:
+def test_a_token_service_that_says_something_else(registry: FaultyRegistry, layout: Path, answer: bytes, message: str) -> None:
     registry.image(LAYERS, "1")
-    registry.lies.append(token_guard(f"http://{registry.address}/token"))
-    registry.lie("/token", lambda asked: asked.say(200, answer))
+    registry.faults.append(token_guard(f"http://{registry.address}/token"))
+    registry.fault("/token", lambda asked: asked.say(200, answer))
     with pytest.raises(TerraError, match=message):
         pull(registry, layout)
 
 
-def test_a_token_that_ends_during_the_pull(registry: Lying, layout: Path) -> None:
+def test_a_token_that_ends_during_the_pull(registry: FaultyRegistry, layout: Path) -> None:
     manifest = registry.image(LAYERS, "1")
     tokens = iter(f"t{number}" for number in range(100))
     valid = {"Bearer none"}
@@ -766,73 +760,40 @@ def test_a_token_that_ends_during_the_pull(registry: Lying, layout: Path) -> Non
         asked.say(401, more={"WWW-Authenticate": f'Bearer realm="http://{registry.address}/token"'})
         return True
 
-    registry.lies.append(guard)
+    registry.faults.append(guard)
     pull(registry, layout)
     expect_complete(layout, manifest["digest"])
 
 
-def test_a_credential_helper(
-    registry: Lying, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry.image(LAYERS, "1")
-    helper = tmp_path / "docker-credential-lab"
-    helper.write_text(f"""#!/bin/sh
-[ "$1" = get ] && [ "$(cat)" = {registry.address} ] || {{ echo "credentials not found in native keychain"; exit 1; }}
-echo '{{"ServerURL": "x", "Username": "terra", "Secret": "secret"}}'
-""")
-    helper.chmod(0o755)
-    monkeypatch.setattr(process, "_SEARCH_PATH", f"{tmp_path}:{process._SEARCH_PATH}")
-
-    def guard(asked: Asked) -> bool:
-        if asked.headers.get("Authorization") == BASIC:
-            return False
-        asked.say(401, more={"WWW-Authenticate": 'Basic realm="terra"'})
-        return True
-
-    registry.lies.append(guard)
-    for config in ({"credsStore": "lab"}, {"credHelpers": {registry.address: "lab"}}):
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        pull(registry, layout)
-    (tmp_path / "config.json").write_text(json.dumps({"credsStore": "nowhere"}))
-    with pytest.raises(TerraError, match="docker-credential-nowhere"):
-        pull(registry, layout)
-    (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {"other": "lab"}}))
-    with pytest.raises(TerraError, match="asks for a user and a password") as caught:
-        pull(registry, layout)
-    assert caught.value.hint == f"log in: docker login {registry.address}"
-
-
-def test_mirrors_are_asked_first_and_the_registry_has_the_last_word(registry: Lying, layout: Path) -> None:
+def test_mirrors_are_asked_first_and_the_registry_has_the_last_word(registry: FaultyRegistry, layout: Path) -> None:
     manifest = registry.image(LAYERS, "1")
     mirrors = {registry.address: ("127.0.0.1:9", "127.0.0.2:1")}
-    with lying("127.0.0.2") as mirror:
+    with faulty_registry("127.0.0.2") as mirror:
         mirror.content = dict(registry.content)
         mirror.image([layer("stale", b"stale")], "1")
         mirrors[registry.address] = ("127.0.0.1:9", mirror.address)
-        more = {"mirrors": mirrors, "insecure": (mirror.address,)}
-        assert pull(registry, layout, **more) == manifest["digest"]  # type: ignore[arg-type]  # see pull
+        insecure = (mirror.address,)
+        assert pull(registry, layout, mirrors=mirrors, insecure=insecure) == manifest["digest"]
         assert mirror.asked_for("blobs/")
         assert not registry.asked_for("blobs/")
         expect_complete(layout, manifest["digest"])
         for path in layout.glob("blobs/sha256/*"):
             path.unlink()
-        mirror.lie("blobs/", lambda asked: asked.say(200, bytes(len(BLOB))))
-        assert pull(registry, layout, **more) == manifest["digest"]  # type: ignore[arg-type]  # see pull
+        mirror.fault("blobs/", lambda asked: asked.say(200, bytes(len(BLOB))))
+        assert pull(registry, layout, mirrors=mirrors, insecure=insecure) == manifest["digest"]
         expect_complete(layout, manifest["digest"])
 
 
-def test_a_password_of_the_registry_is_none_of_a_mirror(registry: Lying, layout: Path, tmp_path: Path) -> None:
-    log_in(tmp_path, registry.address)
+def test_a_password_of_the_registry_is_none_of_a_mirror(registry: FaultyRegistry, layout: Path) -> None:
+    REACH.log_in(registry.address)
     registry.image(LAYERS, "1")
-    with lying("127.0.0.2") as mirror:
-        mirror.lie("/", lambda asked: asked.say(401, more={"WWW-Authenticate": 'Basic realm="x"'}))
+    with faulty_registry("127.0.0.2") as mirror:
+        mirror.fault("/", lambda asked: asked.say(401, more={"WWW-Authenticate": 'Basic realm="x"'}))
         pull(registry, layout, mirrors={registry.address: (mirror.address,)}, insecure=(mirror.address,))
         assert not any("authorization" in headers for _, _, headers in mirror.requests)
 
 
-def test_a_proxy_of_the_environment(
-    registry: Lying, layout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_of_the_environment(registry: FaultyRegistry, layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = registry.image(LAYERS, "1")
     for scheme in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(scheme, f"http://{registry.address}")
@@ -848,19 +809,19 @@ def test_a_proxy_of_the_environment(
 
 
 def test_cookies_and_netrc_stay_at_home(
-    registry: Lying, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: FaultyRegistry, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.image(LAYERS, "1")
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password mine\n")
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     original = registry.content["1"]
-    registry.lie("manifests/", lambda asked: asked.say(200, *original, more={"Set-Cookie": "track=1"}))
+    registry.fault("manifests/", lambda asked: asked.say(200, *original, more={"Set-Cookie": "track=1"}))
     pull(registry, layout)
     assert not any({"cookie", "authorization"} & set(headers) for _, _, headers in registry.requests)
 
 
-def test_a_full_disk_is_said_as_such(registry: Lying, layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_as_such(registry: FaultyRegistry, layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.image(LAYERS, "1")
 
     def full(*_: object) -> int:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-import requests
-
 from terra_core.errors import TerraError
 from terra_core.oci import Descriptor, ImageError
-from terra_core.system.http import hang_up
-from terra_docker.attention import POLL_SECONDS, Attention, explained, in_words
-from terra_docker.download import Download, Stopped
-from terra_docker.endpoint import Endpoint
-from terra_docker.store import Store
+from terra_core.registry.download import Download
+from terra_core.registry.endpoint import Endpoint
+from terra_core.registry.progress import POLL_SECONDS, Progress, explained, in_words
+from terra_core.registry.store import Store
+from terra_core.registry.transfer import Stopped, Transfer
 
 _AT_ONCE = 4
 _LAST_MOMENTS = 10.0
@@ -30,28 +27,22 @@ class Downloads:
     :param endpoints: the hosts to ask, in order; the last one is the registry itself.
     :param layers: what to fetch, the most urgent first.
     :param store: where it goes.
-    :param attention: called by whoever waits.
+    :param progress: is told by whoever waits how much has come.
     :param doing: what to say in front of an error.
     """
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], layers: Sequence[Descriptor], store: Store, attention: Attention, doing: str
+        self, endpoints: Sequence[Endpoint], layers: Sequence[Descriptor], store: Store, progress: Progress, doing: str
     ) -> None:
-        self.endpoints = endpoints
-        self.store = store
-        self.changed = threading.Condition()
-        self._attention = attention
+        self._transfer = Transfer(endpoints, store)
+        self._progress = progress
         self._doing = doing
-        self._all = {layer.digest: Download(layer, self) for layer in layers}
+        self._all = {layer.digest: Download(layer, self._transfer) for layer in layers}
         for layer in layers:
             if self._all[layer.digest].descriptor.size != layer.size:
                 raise ImageError(f"{layer.digest}: listed twice, with {layer.size} bytes and with another size")
         self._waiting = deque(self._all.values())
         self._total = sum(download.descriptor.size for download in self._all.values())
-        self.gone: set[Endpoint] = set()
-        self._answers: set[requests.Response] = set()
-        self._fault: BaseException | None = None
-        self.stopped = False
         self._complete = False
         self._threads = [
             threading.Thread(target=self._work, daemon=True, name=f"layer-{number}")
@@ -64,15 +55,10 @@ class Downloads:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self.changed:
-            self.stopped = True
-            answers = list(self._answers)
-            self.changed.notify_all()
-        for answer in answers:
-            hang_up(answer)
-        with self.changed:
+        self._transfer.stop()
+        with self._transfer.changed:
             # A thread that still waits for an answer finds out when it comes, and then touches nothing any more.
-            self.changed.wait_for(lambda: not any(download.busy for download in self._all.values()), _LAST_MOMENTS)
+            self._transfer.changed.wait_for(lambda: not any(download.busy for download in self._all.values()), _LAST_MOMENTS)
             for download in self._all.values():
                 if not download.busy:
                     download.close()
@@ -93,68 +79,39 @@ class Downloads:
         self.wait(lambda: all(download.verified for download in self._all.values()))
         with explained(self._doing):
             self._give_up_the_layout()
-        self._attention(self._total, self._total)
+        self._progress(self._total, self._total)
 
     def wait(self, ready: Callable[[], bool]) -> None:
-        """Wait for a state of a download, and call the attention meanwhile."""
+        """Wait for a state of a download, and tell the progress meanwhile."""
         while True:
-            with self.changed:
-                if self._fault is not None:
-                    raise in_words(self._doing, self._fault)
-                if self.stopped:
+            with self._transfer.changed:
+                if self._transfer.fault is not None:
+                    raise in_words(self._doing, self._transfer.fault)
+                if self._transfer.stopped:
                     raise TerraError(f"{self._doing}: it has ended already")
                 if ready():
                     return
-                self.changed.wait(POLL_SECONDS)
+                self._transfer.changed.wait(POLL_SECONDS)
             self.tell()
 
     def tell(self) -> None:
-        """Call the attention, with how many bytes have come."""
-        self._attention(sum(download.available for download in self._all.values()), self._total)
-
-    def pause(self, seconds: float) -> None:
-        """Wait in a thread of a download."""
-        deadline = time.monotonic() + seconds
-        with self.changed:
-            while (left := deadline - time.monotonic()) > 0 and not self.stopped:
-                self.changed.wait(left)
-        self.go_on()
-
-    def go_on(self) -> None:
-        """Ask in a thread of a download whether anybody wants the rest.
-
-        :raises Stopped: when not.
-        """
-        if self.stopped or self._fault is not None:
-            raise Stopped
-
-    @contextmanager
-    def answering(self, answer: requests.Response) -> Iterator[None]:
-        """While a body is read, leaving can end that at once."""
-        with answer:
-            with self.changed:
-                self.go_on()
-                self._answers.add(answer)
-            try:
-                yield
-            finally:
-                with self.changed:
-                    self._answers.discard(answer)
+        """Tell the progress how many bytes have come."""
+        self._progress(sum(download.available for download in self._all.values()), self._total)
 
     def _give_up_the_layout(self) -> None:
         """Let another pull use the layout once all is there, however long this one is still read."""
-        with self.changed:  # leaving waits for this lock, and so does not let another pull in between
-            if self.stopped or self._complete or not all(download.verified for download in self._all.values()):
+        with self._transfer.changed:  # leaving waits for this lock, and so does not let another pull in between
+            if self._transfer.stopped or self._complete or not all(download.verified for download in self._all.values()):
                 return
             self._complete = True
-            self.store.tidy()
-            self.store.release()
+            self._transfer.store.tidy()
+            self._transfer.store.release()
 
     def _work(self) -> None:
         try:
             while True:
-                with self.changed:
-                    self.go_on()
+                with self._transfer.changed:
+                    self._transfer.go_on()
                     if not self._waiting:
                         return
                     download = self._waiting.popleft()
@@ -167,9 +124,7 @@ class Downloads:
         except Stopped:
             return
         except BaseException as error:  # noqa: BLE001, RUF100  # raised again in the threads that wait
-            with self.changed:
-                self._fault = self._fault or error
-                self.changed.notify_all()
+            self._transfer.fail(error)
 
 
 class Reading:

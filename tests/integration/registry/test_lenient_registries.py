@@ -12,17 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from lab.lying import Asked, Lying, digest, layer, lying
+from lab.faulty_registry import Asked, FaultyRegistry, digest, faulty_registry, layer
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.oci import ImageError, Layout, media
+from terra_core.registry import RegistryAccess, download, endpoint, transport, upload
+from terra_core.registry.pull import pulled
+from terra_core.registry.transport import Transport
+from terra_core.registry.upload import Repository, upload_image
 from terra_core.system.progress import silent
-from terra_docker import download, endpoint, transport, upload
-from terra_docker.credentials import Credentials, stored_credentials
-from terra_docker.pull import pulled
-from terra_docker.settings import Docker
-from terra_docker.transport import Transport
-from terra_docker.upload import Repository, upload_image
+from tests.integration.registry.reach import Reach
 from tests.unit.oci.making import LayoutMaker, file, tar
 
 LAYERS = [layer("first", b"first"), layer("last", b"last" * 10_000)]
@@ -30,8 +29,8 @@ BLOB = gzip.compress(LAYERS[1], mtime=0)
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nobody waits long, and nobody is logged in."""
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long."""
     for module in (download, endpoint):
         monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
         monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.1)
@@ -40,19 +39,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.5)
     monkeypatch.setattr(endpoint, "_DOCUMENT_SECONDS", 0.5)
     monkeypatch.setattr(download, "_PACE_SECONDS", 0.5)
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
 
 
 @pytest.fixture
-def registry() -> Iterator[Lying]:
-    with lying() as registry:
+def registry() -> Iterator[FaultyRegistry]:
+    with faulty_registry() as registry:
         yield registry
 
 
-def pull(registry: Lying, layout: Path, **more: object) -> None:
+def pull(registry: FaultyRegistry, layout: Path, access: RegistryAccess | None = None) -> None:
     """Pull, and see that all of it is there."""
-    settings = Docker(insecure=(registry.address, "127.0.0.1:1"), **more)  # type: ignore[arg-type]  # the other tables
-    with pulled(parse_image_reference(registry.name), layout, settings, silent):
+    access = access or Reach().access(registry.address)
+    with pulled(parse_image_reference(registry.name), layout, access, silent):
         pass
     there = Layout(layout)
     manifest = there.manifest(there.resolve())
@@ -60,10 +58,16 @@ def pull(registry: Lying, layout: Path, **more: object) -> None:
         there.verify(blob)
 
 
+def behind_a_mirror(registry: FaultyRegistry) -> RegistryAccess:
+    """A mirror that does not answer goes before the registry."""
+    gone = "127.0.0.1:1"
+    return Reach().access(registry.address, gone, mirrors={registry.address: [gone]})
+
+
 # Authorization along a redirect on the same host
 
 
-def guarded(registry: Lying, *open_paths: str) -> None:
+def guarded(registry: FaultyRegistry, *open_paths: str) -> None:
     """Ask for a token everywhere but at these paths, which refuse one, as S3 does beside the signature in its URL."""
 
     def guard(asked: Asked) -> bool:
@@ -78,14 +82,14 @@ def guarded(registry: Lying, *open_paths: str) -> None:
             return False
         return True
 
-    registry.lies.append(guard)
+    registry.faults.append(guard)
 
 
 @pytest.mark.parametrize("storage", ["/storage/", "/v2/_storage/"])
 @pytest.mark.parametrize("what", ["blobs/", "manifests/"])
 @pytest.mark.parametrize("relative", [True, False])
 def test_storage_at_the_same_host_gets_no_token(
-    registry: Lying, tmp_path: Path, storage: str, what: str, relative: bool
+    registry: FaultyRegistry, tmp_path: Path, storage: str, what: str, relative: bool
 ) -> None:
     registry.image(LAYERS, "1")
     guarded(registry, storage)
@@ -97,13 +101,13 @@ def test_storage_at_the_same_host_gets_no_token(
         asked.say(307, more={"Location": f"{base}{storage}{asked.path.rpartition('/')[2]}?X-Amz-Signature=a%2Fb"})
         return True
 
-    registry.lies.append(lead)
+    registry.faults.append(lead)
     pull(registry, tmp_path / "layout")
     assert not any("authorization" in headers for headers in registry.asked_for("/storage/"))
 
 
 @pytest.mark.parametrize("elsewhere", ["/v2/group/", "/artifactory/api/docker/v2/", "/interface/"])
-def test_another_path_of_the_interface_gets_the_token(registry: Lying, tmp_path: Path, elsewhere: str) -> None:
+def test_another_path_of_the_interface_gets_the_token(registry: FaultyRegistry, tmp_path: Path, elsewhere: str) -> None:
     registry.image(LAYERS, "1")
     guarded(registry, "/nowhere/")
 
@@ -113,7 +117,7 @@ def test_another_path_of_the_interface_gets_the_token(registry: Lying, tmp_path:
         asked.say(302, more={"Location": f"{elsewhere}{asked.path.removeprefix('/v2/')}"})
         return True
 
-    registry.lies.append(lead)
+    registry.faults.append(lead)
     pull(registry, tmp_path / "layout")
 
 
@@ -121,7 +125,7 @@ def test_another_path_of_the_interface_gets_the_token(registry: Lying, tmp_path:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 500, 501, 503])
-def test_a_registry_that_knows_no_head(registry: Lying, tmp_path: Path, status: int) -> None:
+def test_a_registry_that_knows_no_head(registry: FaultyRegistry, tmp_path: Path, status: int) -> None:
     registry.image(LAYERS, "1")
 
     def refuse(asked: Asked) -> bool:
@@ -129,13 +133,13 @@ def test_a_registry_that_knows_no_head(registry: Lying, tmp_path: Path, status: 
             asked.say(status)
         return asked.command == "HEAD"
 
-    registry.lies.append(refuse)
-    pull(registry, tmp_path / "layout", mirrors={registry.address: ("127.0.0.1:1",)})
+    registry.faults.append(refuse)
+    pull(registry, tmp_path / "layout", behind_a_mirror(registry))
     assert ("HEAD", "/v2/image/manifests/1") in [(method, path) for method, path, _ in registry.requests]
 
 
 @pytest.mark.parametrize("docker", [False, True])
-def test_a_registry_that_compares_each_line_of_accept(registry: Lying, tmp_path: Path, docker: bool) -> None:
+def test_a_registry_that_compares_each_line_of_accept(registry: FaultyRegistry, tmp_path: Path, docker: bool) -> None:
     registry.image(LAYERS, "1", docker=docker)
     wanted = media.DOCKER_MANIFEST if docker else media.OCI_MANIFEST
 
@@ -145,11 +149,11 @@ def test_a_registry_that_compares_each_line_of_accept(registry: Lying, tmp_path:
         asked.say(200, b'{"schemaVersion": 1}', "application/vnd.docker.distribution.manifest.v1+prettyjws")
         return True
 
-    registry.lies.append(old)
-    pull(registry, tmp_path / "layout", mirrors={registry.address: ("127.0.0.1:1",)})
+    registry.faults.append(old)
+    pull(registry, tmp_path / "layout", behind_a_mirror(registry))
 
 
-def test_no_field_is_sent_twice_but_accept(registry: Lying, tmp_path: Path) -> None:
+def test_no_field_is_sent_twice_but_accept(registry: FaultyRegistry, tmp_path: Path) -> None:
     registry.image(LAYERS, "1")
     seen: list[list[str]] = []
 
@@ -157,7 +161,7 @@ def test_no_field_is_sent_twice_but_accept(registry: Lying, tmp_path: Path) -> N
         seen.append([name.lower() for name in asked.headers.keys()])  # noqa: SIM118  # a message gives each line
         return False
 
-    registry.lies.append(look)
+    registry.faults.append(look)
     pull(registry, tmp_path / "layout")
     for names in seen:
         assert {name for name in names if names.count(name) > 1} <= {"accept"}
@@ -169,48 +173,25 @@ def encoded(body: bytes, kind: str) -> Callable[[Asked], None]:
     return lambda asked: asked.say(200, body, kind, more={"Content-Encoding": "gzip"})
 
 
-def test_encodings_that_nobody_asked_for(registry: Lying, tmp_path: Path) -> None:
+def test_encodings_that_nobody_asked_for(registry: FaultyRegistry, tmp_path: Path) -> None:
     registry.image(LAYERS, "1")
     content, kind = registry.content["1"]
-    registry.lie(digest(BLOB), encoded(BLOB, "application/octet-stream"))
+    registry.fault(digest(BLOB), encoded(BLOB, "application/octet-stream"))
     for number, body in enumerate((gzip.compress(content), content)):
-        registry.lie("manifests/", encoded(body, kind))
+        registry.fault("manifests/", encoded(body, kind))
         pull(registry, tmp_path / f"layout{number}")
     for body, said in ((gzip.compress(bytes(5 << 20)), "more than"), (gzip.compress(content)[:-9], "broke it")):
-        registry.lie("manifests/", encoded(body, kind))
+        registry.fault("manifests/", encoded(body, kind))
         with pytest.raises(ImageError, match=said):
             pull(registry, tmp_path / "bomb")
 
 
 @pytest.mark.parametrize("answer", [{"token": "", "access_token": "good"}, {"token": None, "access_token": "good"}])
-def test_a_token_by_its_other_name(registry: Lying, tmp_path: Path, answer: object) -> None:
+def test_a_token_by_its_other_name(registry: FaultyRegistry, tmp_path: Path, answer: object) -> None:
     registry.image(LAYERS, "1")
     guarded(registry, "/nowhere/")
-    registry.lie("/token", lambda asked: asked.say(200, json.dumps(answer).encode(), "text/plain"))
+    registry.fault("/token", lambda asked: asked.say(200, json.dumps(answer).encode(), "text/plain"))
     pull(registry, tmp_path / "layout")
-
-
-@pytest.mark.parametrize("config", ['{"credsStore": "desktop"}', "{", '{"auths": []}'], ids=["helper", "cut-off", "list"])
-def test_credentials_that_cannot_be_had_are_needed_or_not(registry: Lying, tmp_path: Path, config: str) -> None:
-    (tmp_path / "config.json").write_text(config)
-    registry.image(LAYERS, "1")
-    guarded(registry, "/nowhere/")
-    pull(registry, tmp_path / "layout")
-    registry.lie("/token", lambda asked: asked.say(401))
-    with pytest.raises(TerraError, match=r"refused it: its token service .* answered 401; .*config\.json"):
-        pull(registry, tmp_path / "refused")
-
-
-def test_a_registry_without_a_helper_of_its_own(tmp_path: Path) -> None:
-    """An empty name is that of no helper, and goes before the one for all."""
-    config = {"auths": {"a": {"username": "u", "password": "p"}}, "credHelpers": {"a": ""}, "credsStore": "nowhere"}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert stored_credentials("a") == Credentials("u", "p")
-    with pytest.raises(TerraError, match="docker-credential-nowhere"):
-        stored_credentials("b")
-    (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {"https://index.docker.io/v1/": "hub"}}))
-    with pytest.raises(TerraError, match="docker-credential-hub"):
-        stored_credentials("docker.io")
 
 
 # answers that never end
@@ -245,11 +226,11 @@ NAMES = ["status", "continue", "header", "body", "chunk-size", "chunks", "traile
 
 @pytest.mark.parametrize("pieces", DRIPS, ids=NAMES)
 @pytest.mark.parametrize("where", ["manifests/", "config", "layer", "/token"])
-def test_a_registry_that_drips(registry: Lying, tmp_path: Path, where: str, pieces: list[bytes]) -> None:
+def test_a_registry_that_drips(registry: FaultyRegistry, tmp_path: Path, where: str, pieces: list[bytes]) -> None:
     manifest = registry.image(LAYERS, "1")
     config = json.loads(registry.content[manifest["digest"]][0])["config"]["digest"]
     guarded(registry, "/nowhere/")
-    registry.lie({"config": config, "layer": digest(BLOB)}.get(where, where), drip(*pieces))
+    registry.fault({"config": config, "layer": digest(BLOB)}.get(where, where), drip(*pieces))
     before = time.monotonic()
     with pytest.raises(TerraError, match=r"does not answer|took longer than|is too slow"):
         pull(registry, tmp_path / "layout")
@@ -257,9 +238,9 @@ def test_a_registry_that_drips(registry: Lying, tmp_path: Path, where: str, piec
     assert len(registry.asked_for(where if where.startswith(("m", "/")) else "blobs/")) < 12
 
 
-def test_a_slow_layer_is_given_up_with_words(registry: Lying, tmp_path: Path) -> None:
+def test_a_slow_layer_is_given_up_with_words(registry: FaultyRegistry, tmp_path: Path) -> None:
     registry.image(LAYERS, "1")
-    registry.lie(digest(BLOB), drip(LONG, b"#"))
+    registry.fault(digest(BLOB), drip(LONG, b"#"))
     with pytest.raises(TerraError, match=rf"{registry.address} is too slow: it sends less than 64 KiB in 0\.5 seconds"):
         pull(registry, tmp_path / "layout")
     assert len(registry.asked_for(digest(BLOB))) == 2
@@ -274,10 +255,10 @@ class Writable:
     :param codes: what it answers, by method and kind: ``PUT blob``, ``PUT manifest``, ``POST``, ``HEAD blob``, ``mount``.
     """
 
-    def __init__(self, registry: Lying, **codes: int) -> None:
+    def __init__(self, registry: FaultyRegistry, **codes: int) -> None:
         self.registry = registry
         self.codes = {name.replace("_", " "): code for name, code in codes.items()}
-        registry.lies.append(self.answer)
+        registry.faults.append(self.answer)
 
     def answer(self, asked: Asked) -> bool:
         """Answer what is no GET."""
@@ -298,13 +279,12 @@ class Writable:
         return asked.command != "GET"
 
 
-def push(registry: Lying, tmp_path: Path) -> Repository:
+def push(registry: FaultyRegistry, tmp_path: Path) -> Repository:
     """Push an image, as pushing one of the engine does."""
     maker = LayoutMaker(tmp_path / "pushed")
     maker.image([tar(file(b"a")), tar(file(b"b"))])
-    settings = Docker(insecure=(registry.address,))
-    with closing(Transport(settings)) as sending:
-        repository = Repository(parse_image_reference(registry.name), {"base"}, settings, sending)
+    with closing(Transport(Reach().access(registry.address))) as sending:
+        repository = Repository(parse_image_reference(registry.name), {"base"}, sending)
         repository.reach()
         upload_image(Layout(maker.path), repository, (), silent)
         image = Layout(maker.path)
@@ -335,14 +315,14 @@ def push(registry: Lying, tmp_path: Path) -> Repository:
     ],
     ids=str,
 )
-def test_codes_that_other_clients_take_for_success(registry: Lying, tmp_path: Path, codes: dict[str, int]) -> None:
+def test_codes_that_other_clients_take_for_success(registry: FaultyRegistry, tmp_path: Path, codes: dict[str, int]) -> None:
     Writable(registry, **codes)
     push(registry, tmp_path)
     pull(registry, tmp_path / "layout")
 
 
 @pytest.mark.parametrize("codes", [{"PUT_manifest": 403}, {"PUT_blob": 400}, {"HEAD_manifest": 403, "POST_blob": 403}], ids=str)
-def test_a_push_that_is_refused_is_refused(registry: Lying, tmp_path: Path, codes: dict[str, int]) -> None:
+def test_a_push_that_is_refused_is_refused(registry: FaultyRegistry, tmp_path: Path, codes: dict[str, int]) -> None:
     Writable(registry, **codes)
     with pytest.raises(TerraError, match=r"refused it|answered 400"):
         push(registry, tmp_path)

@@ -1,6 +1,6 @@
 """HTTP as a registry's client needs it: which host may be told what, over which scheme, and what its failures mean.
 
-Every redirect is looked at here: to https:// always, to http:// only where ``[docker] insecure`` lists the host, and with the
+Every redirect is checked here: to https:// always, to http:// only where the host may do without TLS, and with the
 ``Authorization`` header only to the interface of the registry that it was made for. Storage at the same host has an
 authorization of its own in the URL, and refuses two.
 """
@@ -13,7 +13,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -23,9 +22,9 @@ from attrs import frozen
 from requests.utils import get_environ_proxies
 
 from terra_core.errors import TerraError
+from terra_core.registry.access import RegistryAccess
 from terra_core.system.certificates import explain
 from terra_core.system.http import BoundedAdapter, BoundedSession
-from terra_docker.settings import Docker
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
@@ -33,7 +32,6 @@ SILENCE_SECONDS = 30.0
 _REDIRECTS = 5
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _CONNECTIONS = 8
-_CERTIFICATES = Path("/etc/docker/certs.d")
 _PLACE = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]+)?|\[[0-9a-fA-F:.]+\](?::[0-9]+)?")
 _PORTS = {"http": 80, "https": 443}
 _INTERFACE = "/v2/"
@@ -99,11 +97,11 @@ class Place:
 class Transport:
     """Sends requests; may be used by several threads.
 
-    :param settings: which hosts go without TLS.
+    :param access: how registries are reached.
     """
 
-    def __init__(self, settings: Docker) -> None:
-        self._settings = settings
+    def __init__(self, access: RegistryAccess) -> None:
+        self.access = access
         self._sessions: dict[str, requests.Session] = {}
         self._lock = threading.Lock()
 
@@ -115,7 +113,7 @@ class Transport:
 
     def trusts(self, place: Place) -> bool:
         """Whether a place may be reached by plain HTTP or without a check of its certificate."""
-        return self._settings.trusts(place.netloc) or self._settings.trusts(f"{place.netloc}:{_PORTS[place.scheme]}")
+        return self.access.trusts(place.netloc) or self.access.trusts(f"{place.netloc}:{_PORTS[place.scheme]}")
 
     def send(
         self,
@@ -172,7 +170,7 @@ class Transport:
     def _next_place(self, before: Place, url: str) -> Place:
         place = self.place_of(url)
         if place.scheme == "http" and (before.scheme == "https" or not self.trusts(place)):
-            hint = "" if before.scheme == "https" else f'if that is right, [docker] insecure = ["{place.netloc}"]'
+            hint = "" if before.scheme == "https" else f"if that is right, {self.access.insecure_hint(place.netloc)}"
             raise TerraError(f"{before}: redirects to plain HTTP at {place.netloc}, which is not followed", hint=hint)
         return place
 
@@ -206,7 +204,7 @@ class Transport:
                 proxies=get_environ_proxies(url),
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise failure(place, error) from error
+            raise failure(place, error, self.access.certificate_hint(place.netloc)) from error
 
     def _session(self, place: Place) -> requests.Session:
         with self._lock:
@@ -220,10 +218,25 @@ class Transport:
         session.trust_env = False  # ~/.netrc holds credentials for others
         session.headers["User-Agent"] = "terra"
         session.cookies.set_policy(_NoCookies())
-        adapter = _Adapter(_context(place, checked=not self.trusts(place)))
+        adapter = _Adapter(self._context(place))
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
+
+    def _context(self, place: Place) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self.trusts(place):
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the configuration asks for it
+            return context
+        for directory in self.access.certificates:
+            for authority in sorted((directory / place.netloc).glob("*.crt")):
+                try:
+                    context.load_verify_locations(authority)
+                except OSError as error:
+                    raise TerraError(f"{authority}: is no certificate: {error}") from error
+        return context
 
 
 class _NoCookies(DefaultCookiePolicy):
@@ -248,26 +261,14 @@ class _Adapter(BoundedAdapter):
         """Leave the connection to its context."""
 
 
-def _context(place: Place, *, checked: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not checked:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the configuration asks for it
-        return context
-    for authority in sorted((_CERTIFICATES / place.netloc).glob("*.crt")):
-        try:
-            context.load_verify_locations(authority)
-        except OSError as error:
-            raise TerraError(f"{authority}: is no certificate: {error}") from error
-    return context
+def failure(place: Place, error: Exception, certificate_hint: str = "") -> TerraError:
+    """Return the error that says what went wrong on the way to a place.
 
-
-def failure(place: Place, error: Exception) -> TerraError:
-    """The error that says what went wrong on the way to a place."""
+    :param certificate_hint: what to do where its certificate is not trusted.
+    """
     cause = _innermost(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        said, hint = explain(cause, f"put its authority's certificate into {_CERTIFICATES}/{place.netloc}/ca.crt")
+        said, hint = explain(cause, certificate_hint)
         return TerraError(f"the certificate of {place.netloc} {said}", hint=hint)
     if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
         return PlainHttp(f"the registry {place.netloc} speaks plain HTTP, not HTTPS")

@@ -1,0 +1,36 @@
+"""How registries are reached, as ``docker login`` and the ``[docker]`` table say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from terra_core.config.session import Session
+from terra_core.config.values import ImageReference
+from terra_core.registry import Mirror, RegistryAccess
+from terra_docker.credentials import stored_credentials
+from terra_docker.settings import NAME, Docker
+
+_CERTIFICATES = Path("/etc/docker/certs.d")
+
+
+def registry_access(settings: Docker) -> RegistryAccess:
+    """Return how registries are reached, with the credentials of ``docker login``."""
+
+    def mirrors(reference: ImageReference) -> Sequence[Mirror]:
+        return [Mirror(name, reference.path) for name in settings.mirrors.get(reference.registry, ())]
+
+    return RegistryAccess(
+        credentials=stored_credentials,
+        mirrors=mirrors,
+        insecure=settings.insecure,
+        certificates=(_CERTIFICATES,),
+        login_hint=lambda registry: f"log in: docker login {registry}",
+        insecure_hint=lambda registry: f'name it in the configuration: [docker] insecure = ["{registry}"]',
+    )
+
+
+def access_for(reference: ImageReference, session: Session) -> RegistryAccess:
+    """Return how registries are reached in a session, the one of ``reference`` without TLS where the session says so."""
+    access = registry_access(session.settings(NAME, Docker))
+    return access.without_tls(reference.registry) if session.plain_http else access
