@@ -27,7 +27,7 @@ SECONDS = {
     "test_unpack.py": 60,
     "test_orbit_faults.py": 95,
     "test_install_killed.py": 170,
-    "test_docker_lies.py": 45,
+    "test_faulty_registries.py": 45,
     "test_install_refusals.py": 40,
     "test_install_disks.py": 150,
     "test_install_layouts.py": 33,
