@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lab.network import ISCSI, Network
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
@@ -30,7 +30,7 @@ def main() -> None:
     """Measure each count, and print a line for each way."""
     for count in [int(word) for word in sys.argv[1:]] or [100, 500]:
         with tempfile.TemporaryDirectory(prefix="terra-bench-") as directory, Network("bench") as network, network.inside():
-            _measure(count, Session(places=Places(Path(directory))))
+            _measure(count, Session(paths=Paths(Path(directory))))
 
 
 def _measure(count: int, session: Session) -> None:

@@ -14,7 +14,7 @@ from lab.engine import Engine
 from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
 from lab.registry import Registry
 from lab.shelf import Shelf
-from terra_core.config.controller import API_PORT, Places
+from terra_core.config.controller import API_PORT, Paths
 from terra_core.errors import TerraError
 from terra_core.service.tokens import read_token
 from terra_core.system.mounts import sweep
@@ -74,14 +74,14 @@ class Site:
         return self._shelf.path
 
     @property
-    def places(self) -> Places:
+    def paths(self) -> Paths:
         """Where the controller keeps what it owns."""
-        return Places(self.root)
+        return Paths(self.root)
 
     @property
     def leases(self) -> Path:
         """What the boot service's DHCP server has given out."""
-        return self.places.state / "dnsmasq.leases"
+        return self.paths.state / "dnsmasq.leases"
 
     @property
     def log(self) -> Path:
@@ -92,8 +92,8 @@ class Site:
         with Undo() as resources:
             resources.enter_context(self.network)
             self._root = self._make_root(resources)
-            self.places.etc.mkdir(parents=True)
-            (self.places.etc / "controller.toml").write_text(self._config)
+            self.paths.etc.mkdir(parents=True)
+            (self.paths.etc / "controller.toml").write_text(self._config)
             resources.enter_context(self._shelf)
             self.engine = resources.enter_context(Engine(self.directory / "engine", self.network))
             self.registry = resources.enter_context(Registry(self.network, self.directory / "registry"))
@@ -123,7 +123,7 @@ class Site:
 
     def environment(self) -> dict[str, str]:
         """What a shell needs so that ``terra`` there speaks to this site."""
-        return {"TERRA_CONTROLLER": CONTROLLER, "TERRA_TOKEN": read_token(self.places.token), "DOCKER_HOST": self.engine.host}
+        return {"TERRA_CONTROLLER": CONTROLLER, "TERRA_TOKEN": read_token(self.paths.token), "DOCKER_HOST": self.engine.host}
 
     def command(
         self, words: Sequence[Argument], *, timeout: float = 900, accept: Sequence[int] = (0,), shown: bool = False

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from terra_core.config.controller import API_PORT, Places
+from terra_core.config.controller import API_PORT, Paths
 from terra_core.config.structure import StructureError, structure
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
 from terra_core.service.events import parse_events
@@ -282,7 +282,7 @@ def bearer_token(token: str | None = None) -> str:
 
     :raises TerraError: when there is none.
     """
-    token = token or os.environ.get("TERRA_TOKEN") or read_token(Places().token)
+    token = token or os.environ.get("TERRA_TOKEN") or read_token(Paths().token)
     if not token.isascii() or not token.isprintable():
         raise TerraError("TERRA_TOKEN holds no token: a token has neither line breaks nor special characters")
     return token

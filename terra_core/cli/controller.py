@@ -37,7 +37,7 @@ def command(
     The storage and boot services go on when the controller ends, so that no machine notices; --stop ends them.
     """
     from terra_core.cli.values import option_value
-    from terra_core.config.controller import Places
+    from terra_core.config.controller import Paths
     from terra_core.config.values import parse_address, parse_host_address
     from terra_core.errors import TerraError
     from terra_core.plugins import Plugins
@@ -50,8 +50,8 @@ def command(
             f"the controller needs {error.name}, which is not installed",
             hint=f"install what it needs with: {sys.executable} -m pip install 'terra-core[service]'",
         ) from error
-    places, plugins = Places(root.absolute()), Plugins.discover()
-    document = daemon.load_config(source, places, plugins)
+    paths, plugins = Paths(root.absolute()), Plugins.discover()
+    document = daemon.load_config(source, paths, plugins)
     config = document.value.overridden(
         address=option_value("--controller", options["address"], parse_address),
         gateway=option_value("--gateway", gateway, parse_host_address),
@@ -59,7 +59,7 @@ def command(
     )
     configure_logging(bool(options["debug"]))
     if stop:
-        stopped = daemon.stop_services(document, config, places, plugins)
+        stopped = daemon.stop_services(document, config, paths, plugins)
         echo(f"stopped: {', '.join(stopped) or 'nothing ran'}", err=True)
     else:
-        daemon.run_controller(document, config, places, plugins)
+        daemon.run_controller(document, config, paths, plugins)

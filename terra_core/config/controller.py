@@ -69,7 +69,7 @@ class Controller:
 
 
 @frozen
-class Places:
+class Paths:
     """Where a controller keeps what it owns; ``--root`` moves all of it.
 
     :param root: ``/`` for the one controller of a machine, any directory for another.

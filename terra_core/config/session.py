@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from attrs import Factory, evolve, frozen
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.loader import config_error
 from terra_core.config.structure import StructureError, structure
 from terra_core.system.progress import Report, silent
@@ -21,14 +21,14 @@ class Session:
 
     :param source: the name of the file that the tables come from, for errors.
     :param tables: the plugins' top-level tables of that file, as parsed.
-    :param places: where a controller keeps what it owns.
+    :param paths: where a controller keeps what it owns.
     :param plain_http: whether the registry of the image that this run is about may be talked to without TLS.
     :param report: takes progress events, and may raise to end the work.
     """
 
     source: str = "configuration"
     tables: Mapping[str, object] = Factory(dict)
-    places: Places = Places()
+    paths: Paths = Paths()
     plain_http: bool = False
     report: Report = silent
 

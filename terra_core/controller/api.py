@@ -134,7 +134,7 @@ def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
         "port": services.config.port,
         "gateway": services.config.gateway,
         "portal": services.config.portal,
-        "root": str(services.session.places.root),
+        "root": str(services.session.paths.root),
         "nodes": {state: states.count(state) for state in sorted(set(states))},
         "plugins": {name: services.role(name).installed.name for name in ("registry", "filesystem", "storage", "boot")},
         **({"problems": dict(troubles)} if troubles else {}),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from terra_core.config.controller import Controller, Places
+from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import Document, load, make_document
 from terra_core.config.session import Session
 from terra_core.controller.api import Context, make_api
@@ -36,42 +36,42 @@ _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 5.0
 
 
-def load_config(source: Path | None, places: Places, plugins: Plugins) -> Document[Controller]:
-    """controller.toml, or its defaults where the file of ``places`` is not there.
+def load_config(source: Path | None, paths: Paths, plugins: Plugins) -> Document[Controller]:
+    """controller.toml, or its defaults where the file of ``paths`` is not there.
 
     :param source: the file that was asked for; it has to be there.
     """
-    standard = places.etc / "controller.toml"
+    standard = paths.etc / "controller.toml"
     if source is None and not standard.exists():
         return make_document({}, Controller, source=str(standard), owners=plugins.names)
     return load(source or standard, Controller, owners=plugins.names)
 
 
-def make_services(document: Document[Controller], config: Controller, places: Places, plugins: Plugins) -> Services:
+def make_services(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> Services:
     """A controller's parts; opens the database.
 
     :param document: the file.
     :param config: what it says, with the options of the command line.
     """
     check_selection(CONTROLLER, config.plugins, document.tables, source=document.source)
-    session = Session(source=document.source, tables=document.tables, places=places)
-    store = open_store(config, places)
+    session = Session(source=document.source, tables=document.tables, paths=paths)
+    store = open_store(config, paths)
     services = Services(config=config, session=session, plugins=plugins, store=store)
     for role in ("registry", "filesystem", "storage", "boot"):
         services.role(role)
     return services
 
 
-def open_store(config: Controller, places: Places) -> Store:
+def open_store(config: Controller, paths: Paths) -> Store:
     """The records, in the database that knows the machines whose volumes are here.
 
     :raises TerraError: when the database cannot be used, or is not that one.
     """
-    make_private(places.state)
-    url = config.database or default_url(places.state)
+    make_private(paths.state)
+    url = config.database or default_url(paths.state)
     file = file_of(url)
     if file is not None and not file.exists():
-        check_mark(places.iscsi, str(file), "", used=False)
+        check_mark(paths.iscsi, str(file), "", used=False)
     ballast = Ballast(file.with_name(f"{file.name}.ballast") if file is not None else None)
     try:
         engine = open_database(url)
@@ -82,13 +82,13 @@ def open_store(config: Controller, places: Places) -> Store:
     with Undo() as undo:
         undo.callback(engine.dispose)
         identity, used = identity_of(engine)
-        check_mark(places.iscsi, str(file or shown_url(url)), identity, used=used)
-        set_mark(places.iscsi, identity)
+        check_mark(paths.iscsi, str(file or shown_url(url)), identity, used=used)
+        set_mark(paths.iscsi, identity)
         undo.pop_all()
     return Store(engine, ballast)
 
 
-def run_controller(document: Document[Controller], config: Controller, places: Places, plugins: Plugins) -> None:
+def run_controller(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> None:
     """Run until SIGINT or SIGTERM. The storage and boot services go on without it.
 
     :raises TerraError: when it can't start: another one runs on this root, a port is taken, the database is not usable.
@@ -96,14 +96,14 @@ def run_controller(document: Document[Controller], config: Controller, places: P
     _require_root()
     with suppress(InterruptedWork), terminating(), _explaining_the_machine(), Undo() as stack:
         check_tls(config.tls)
-        stack.enter_context(only_one(places, "controller"))
+        stack.enter_context(only_one(paths, "controller"))
         listener = stack.enter_context(bind(config.address, config.port))
-        services = make_services(document, config, places, plugins)
+        services = make_services(document, config, paths, plugins)
         stack.callback(services.store.close)
         machines, operations = Machines(services), Operations(config.jobs)
-        token = read_or_make_token(places.token)
-        for directory in (places.run, places.work):
-            sweep(directory, places.iscsi)
+        token = read_or_make_token(paths.token)
+        for directory in (paths.run, paths.work):
+            sweep(directory, paths.iscsi)
         keeper = Keeper(machines)
         keeper.begin()
         stack.callback(operations.stop)
@@ -111,19 +111,19 @@ def run_controller(document: Document[Controller], config: Controller, places: P
         stack.callback(keeper.end)
         keeper.wait(_PATIENCE_SECONDS)
         application = make_api(Context(services=services, machines=machines, operations=operations), token)
-        serve(application, listener, tls=config.tls, ready=lambda: _say_ready(config, places), ending=operations.cancel_all)
+        serve(application, listener, tls=config.tls, ready=lambda: _say_ready(config, paths), ending=operations.cancel_all)
     _log.info("ended; storage and boot services go on")
 
 
-def stop_services(document: Document[Controller], config: Controller, places: Places, plugins: Plugins) -> tuple[str, ...]:
+def stop_services(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> tuple[str, ...]:
     """Stop the storage and boot services that outlived a controller; every machine loses its disk.
 
     :returns: which ones were stopped.
     :raises TerraError: while a controller runs on this root.
     """
     _require_root()
-    with _explaining_the_machine(), only_one(places, "controller"):
-        session = Session(source=document.source, tables=document.tables, places=places)
+    with _explaining_the_machine(), only_one(paths, "controller"):
+        session = Session(source=document.source, tables=document.tables, paths=paths)
         stopped = []
         for role, hook in (("boot", "stop_boot"), ("storage", "stop_storage")):
             if plugins.fill(role, config.plugins, source=document.source).call(hook, bool, session=session):
@@ -149,12 +149,12 @@ def _explaining_the_machine() -> Iterator[None]:
         raise error_of_machine(error) from error
 
 
-def _say_ready(config: Controller, places: Places) -> None:
+def _say_ready(config: Controller, paths: Paths) -> None:
     scheme = "https" if config.tls else "http"
     _log.info(
         "ready",
         api=f"{scheme}://{config.address}:{config.port}",
         portal=config.portal,
-        root=str(places.root),
-        token=str(places.token),
+        root=str(paths.root),
+        token=str(paths.token),
     )

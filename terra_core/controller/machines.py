@@ -53,7 +53,7 @@ class Services:
     """What a controller works with.
 
     :param config: controller.toml, with the options of the command line.
-    :param session: its plugins' tables and its places.
+    :param session: its plugins' tables and its paths.
     :param plugins: what is installed.
     :param store: the records.
     """
@@ -270,7 +270,7 @@ class Machines:
         return Images(plugin=self._services.role("registry"), session=session, trust=wanted).pull(reference, place)
 
     def _image_place(self, reference: str) -> Path:
-        return self._services.session.places.state / "images" / hashlib.sha256(reference.encode()).hexdigest()[:32]
+        return self._services.session.paths.state / "images" / hashlib.sha256(reference.encode()).hexdigest()[:32]
 
     def _hand_over(self, record: Record, boot: NodeBoot, session: Session) -> Record:
         with self._targets:
@@ -374,19 +374,19 @@ class Machines:
 
     def _clean_up(self) -> None:
         """Remove what a controller that was killed had pulled and copied for work that is not there any more."""
-        places = self.session.places
-        for workspaces in (places.work, places.run / "work"):  # the second one is that of former versions
+        paths = self.session.paths
+        for workspaces in (paths.work, paths.run / "work"):  # the second one is that of former versions
             if any(workspaces in point.path.parents for point in mount_points()):
                 _log.error("something is mounted here, and left alone", path=str(workspaces))
             else:
                 shutil.rmtree(workspaces, ignore_errors=True)
         kept = {self._image_place(reference) for reference in self._wanted_images()}
-        for place in (self.session.places.state / "images").glob("*"):
+        for place in (self.session.paths.state / "images").glob("*"):
             if place not in kept:
                 shutil.rmtree(place, ignore_errors=True)
 
     def _workspace(self, name: str) -> AbstractContextManager[Path]:
-        place = self.session.places.work
+        place = self.session.paths.work
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         return workspace(f"{name}-", place=place, grace=_YOUNG_SECONDS)
 

@@ -110,7 +110,7 @@ def installation(
     groups = [group.filesystem for group in node.groups if group.filesystem]
     check_selection(INSTALLED, node.plugins, document.tables, source=document.source, beside=groups)
     told = evolve(session, source=document.source, tables=document.tables)
-    place = session.places.run / "install"
+    place = session.paths.run / "install"
     with _alone(place, told.report) as work, Undo() as stack:
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.errors import TerraError, error_of_machine
 from terra_core.service.repeats import Repeats
 from terra_core.system.text import one_line, printable
@@ -82,15 +82,15 @@ def watching(look: Callable[[], None], *, seconds: float = _WATCH_SECONDS, at_on
 
 
 @contextmanager
-def only_one(places: Places, what: str) -> Iterator[None]:
+def only_one(paths: Paths, what: str) -> Iterator[None]:
     """Hold the lock of the one daemon of a kind that a root has.
 
     :param what: the daemon in a word, such as ``controller``.
     :raises TerraError: when another one runs on this root; and what the operating system refuses within the block.
     """
-    path = places.run / f"{what}.lock"
+    path = paths.run / f"{what}.lock"
     try:
-        places.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+        paths.run.mkdir(parents=True, exist_ok=True, mode=0o755)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         hint = f"run the {what} as root" if isinstance(error, PermissionError) else ""
@@ -101,7 +101,7 @@ def only_one(places: Places, what: str) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise TerraError(
-                f"{places.root}: {_article(what)} runs here already (process {holder})",
+                f"{paths.root}: {_article(what)} runs here already (process {holder})",
                 hint="stop it first, or give this one a root of its own: --root DIR",
             ) from None
         with suppress(OSError):  # a full disk; the number is for a message only, and the lock is held

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.config.controller import Controller, Places
+from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import make_document
 from terra_core.config.node import Node
 from terra_core.config.server import Server
@@ -104,7 +104,7 @@ def test_installing_refuses_it_before_it_looks_at_any_disk(more: dict[str, objec
     document = make_document({**NODE, **more}, Node, source="node.toml", owners=plugins.names)
     with (
         pytest.raises(ConfigError, match=r"node\.toml: (plugins\.storage|plugins\.boot|netplan): "),
-        installation(document, plugins=plugins, session=Session(places=Places(tmp_path))),
+        installation(document, plugins=plugins, session=Session(paths=Paths(tmp_path))),
     ):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -115,5 +115,5 @@ def test_the_controller_refuses_it_before_its_database_is_made(more: dict[str, o
     plugins = Plugins.discover()
     document = make_document(more, Controller, source="controller.toml", owners=plugins.names)
     with pytest.raises(ConfigError, match=r"controller\.toml: (plugins\.network|plugins\.bootloader|btrfs): "):
-        make_services(document, document.value, Places(tmp_path), plugins)
+        make_services(document, document.value, Paths(tmp_path), plugins)
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from lab.hardware import HardDisk
 from lab.machine import Machine
 from lab.network import CONTROLLER, Network
 from lab.shelf import Shelf
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import Address, parse_hostname
@@ -77,11 +77,11 @@ def stranger_network() -> Iterator[Network]:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="terra-stranger-")))
         root.chmod(0o755)
         settings = {"dhcp": "server", "range": ["10.0.10.50", "10.0.10.99"]}
-        session = Session(tables={"tftp": settings}, places=Places(root))
+        session = Session(tables={"tftp": settings}, paths=Paths(root))
         boot = Plugins.discover().fill("boot", {}, source="test")
-        session.places.tftp.mkdir(mode=0o755)
-        shutil.copy("/usr/lib/shim/shimx64.efi.signed", session.places.tftp / "shimx64.efi")
-        shutil.copy("/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", session.places.tftp / "grubx64.efi")
+        session.paths.tftp.mkdir(mode=0o755)
+        shutil.copy("/usr/lib/shim/shimx64.efi.signed", session.paths.tftp / "shimx64.efi")
+        shutil.copy("/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", session.paths.tftp / "grubx64.efi")
         with network.inside():
             stack.callback(boot.call, "stop_boot", bool, session=session)
             boot.call("start_boot", bool, network=BootNetwork(address=Address(CONTROLLER)), nodes=[], session=session)

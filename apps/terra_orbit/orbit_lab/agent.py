@@ -15,7 +15,7 @@ from lab.place import Place
 from orbit_lab.host import Host
 from orbit_lab.podman import Podman
 from terra_core.client import Client
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.service.tokens import read_token
 from terra_core.system.process import Argument, Completed, Daemon, run
 from terra_core.system.undo import Undo
@@ -55,7 +55,7 @@ class Agent:
     @property
     def token(self) -> str:
         """The token of its API."""
-        return read_token(Places(self.root).token)
+        return read_token(Paths(self.root).token)
 
     def __enter__(self) -> Self:
         with Undo() as resources:

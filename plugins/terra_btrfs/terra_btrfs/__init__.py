@@ -47,7 +47,7 @@ class BtrfsPlugin:
         """Give copied disks a file system identity of their own; see :class:`terra_core.hookspecs.Filesystem`."""
         from terra_btrfs.identity import renew
 
-        return renew(devices, session.places.run)
+        return renew(devices, session.paths.run)
 
 
 plugin = BtrfsPlugin()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.values import Hostname
 from terra_core.errors import ConflictError, TerraError
 from terra_core.hookspecs import Lun
@@ -24,12 +24,12 @@ _PATH = re.compile(r"(?:/[A-Za-z0-9._@+:=~-]+)+")
 _NUMBERED = re.compile(r"[0-9]{1,9}\.lun")
 
 
-def lun_path(places: Places, hostname: Hostname, number: int) -> Path:
+def lun_path(paths: Paths, hostname: Hostname, number: int) -> Path:
     """Where LUN file ``number`` of a host belongs.
 
     :raises TerraError: when the directory has a name that tgtd can't be told of.
     """
-    path = _store(places) / hostname / f"{number}.lun"
+    path = _store(paths) / hostname / f"{number}.lun"
     if not _PATH.fullmatch(str(path)):
         raise TerraError(f"{path}: LUN files need a path of letters, digits and ._@+:=~- only", hint="choose another --root")
     return path
@@ -45,15 +45,15 @@ def require_absent(lun: Lun) -> None:
         raise ConflictError(message, hint="look at it, and move it away")
 
 
-def allocate(lun: Lun, places: Places) -> None:
+def allocate(lun: Lun, paths: Paths) -> None:
     """Make the file of a logical unit: sparse, of exactly its size, and for root alone.
 
     :raises ConflictError: when there is one of this name already.
     :raises TerraError: when the disk is full, or the directory is a link.
     """
     path = Path(lun.path)
-    _store(places).mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _host_directory(path, places, make=True) as directory:
+    _store(paths).mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _host_directory(path, paths, make=True) as directory:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             file = os.open(path.name, flags, 0o600, dir_fd=directory)
@@ -76,7 +76,7 @@ def allocate(lun: Lun, places: Places) -> None:
             os.close(file)
 
 
-def verify(lun: Lun, places: Places) -> None:
+def verify(lun: Lun, paths: Paths) -> None:
     """Check that the file of a logical unit is what :func:`allocate` made.
 
     :raises TerraError: when it is missing, is no regular file, or has another size.
@@ -84,7 +84,7 @@ def verify(lun: Lun, places: Places) -> None:
     path = Path(lun.path)
     hint = "it is never made anew: bring the file back, or delete the machine and provision it again"
     try:
-        with _host_directory(path, places) as directory:
+        with _host_directory(path, paths) as directory:
             status = os.stat(path.name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         raise TerraError(f"{path}: the LUN file is missing", hint=hint) from None
@@ -97,14 +97,14 @@ def verify(lun: Lun, places: Places) -> None:
         raise TerraError(message, hint=hint)
 
 
-def remove(lun: Lun, places: Places) -> bool:
+def remove(lun: Lun, paths: Paths) -> bool:
     """Remove the file of a logical unit, and the host's directory with its last one; says whether there was anything.
 
     :raises TerraError: when it is outside the iSCSI directory, or can't be removed.
     """
     path = Path(lun.path)
     try:
-        with _host_directory(path, places) as directory:
+        with _host_directory(path, paths) as directory:
             os.unlink(path.name, dir_fd=directory)
             os.fsync(directory)
         found = True
@@ -120,35 +120,35 @@ def remove(lun: Lun, places: Places) -> bool:
     return found
 
 
-def luns_of(places: Places, hostname: Hostname) -> tuple[Lun, ...]:
+def luns_of(paths: Paths, hostname: Hostname) -> tuple[Lun, ...]:
     """What lies in a host's directory under the names of LUN files, whatever it is."""
     try:
-        with _host_directory(lun_path(places, hostname, 0), places) as directory, os.scandir(directory) as found:
+        with _host_directory(lun_path(paths, hostname, 0), paths) as directory, os.scandir(directory) as found:
             names = sorted(entry.name for entry in found if _NUMBERED.fullmatch(entry.name))
     except FileNotFoundError:
         return ()
-    return tuple(Lun(id=at + 1, path=str(_store(places) / hostname / name), size=0) for at, name in enumerate(names))
+    return tuple(Lun(id=at + 1, path=str(_store(paths) / hostname / name), size=0) for at, name in enumerate(names))
 
 
-def free_bytes(places: Places) -> int:
+def free_bytes(paths: Paths) -> int:
     """What can still be written below the iSCSI directory, in bytes."""
-    place = _store(places)
+    place = _store(paths)
     while not place.is_dir():
         place = place.parent
     found = os.statvfs(place)
     return found.f_bavail * found.f_frsize
 
 
-def _store(places: Places) -> Path:
-    return places.iscsi.absolute()
+def _store(paths: Paths) -> Path:
+    return paths.iscsi.absolute()
 
 
 @contextmanager
-def _host_directory(path: Path, places: Places, *, make: bool = False) -> Iterator[int]:
+def _host_directory(path: Path, paths: Paths, *, make: bool = False) -> Iterator[int]:
     """The opened directory of a LUN file; the iSCSI directory itself may be a link, nothing below it."""
-    if path.parent.parent != _store(places) or path.name in ("", ".", ".."):
-        raise TerraError(f"{path}: is no LUN file of {_store(places)}", hint="was the controller started with another --root?")
-    store = os.open(_store(places), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if path.parent.parent != _store(paths) or path.name in ("", ".", ".."):
+        raise TerraError(f"{path}: is no LUN file of {_store(paths)}", hint="was the controller started with another --root?")
+    store = os.open(_store(paths), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if make:
             _make_directory(path.parent, store)

@@ -23,14 +23,14 @@ _STEP = "allocate"
 def provision(target: Target, session: Session) -> Iterator[Target]:
     """Allocate the LUN files of a planned target; they stay, unless the work that follows fails."""
     size = sum(lun.size for lun in target.luns)
-    free = free_bytes(session.places) // MB
+    free = free_bytes(session.paths) // MB
     if free < size:
         session.report(Event(_STEP, f"warning: {size} MB are promised to {target.iqn}, and {free} MB are free"))
     session.report(Event(_STEP, f"allocating {size} MB for {target.iqn}"))
     with Undo() as undo:
         for lun in target.luns:
-            allocate(lun, session.places)
-            undo.callback(remove, lun, session.places)
+            allocate(lun, session.paths)
+            undo.callback(remove, lun, session.paths)
         yield target
         undo.pop_all()
 
@@ -59,7 +59,7 @@ def _luns(request: TargetRequest, session: Session) -> Iterator[Lun]:
     for at, disk in enumerate(request.group.disk):
         if disk.size is None:
             raise TerraError(f'group "{request.group.label}": disk {at} has no size', hint="size says it in MB")
-        path = lun_path(session.places, request.hostname, request.first_lun + at)
+        path = lun_path(session.paths, request.hostname, request.first_lun + at)
         # LUN 0 is the controller of every target of tgtd.
         lun = Lun(id=at + 1, path=str(path), size=disk.size)
         require_absent(lun)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.errors import CommandTimeout, ConflictError, TerraError
@@ -45,7 +45,7 @@ def own_control(session: Session) -> Control:
 
     :raises TerraError: when its path gets too long.
     """
-    control = Control(session.settings(NAME, Settings).control_port, session.places.run.absolute() / "tgtd/socket")
+    control = Control(session.settings(NAME, Settings).control_port, session.paths.run.absolute() / "tgtd/socket")
     if len(os.fsencode(_socket_file(control))) > _SOCKET_LIMIT:
         raise TerraError(
             f"{_socket_file(control)}: is too long for a socket, which can have {_SOCKET_LIMIT} characters",
@@ -70,7 +70,7 @@ def start(portal: Address, session: Session) -> bool:
     if system is not None and system.answers():
         _require_portal(system, portal)
         return False
-    process = next(_processes(own, session.places), None)
+    process = next(_processes(own, session.paths), None)
     if process is not None:
         raise TerraError(
             f"tgtd (process {process.pid}) runs and does not answer on {_socket_file(own)}",
@@ -78,14 +78,14 @@ def start(portal: Address, session: Session) -> bool:
         )
     _require_free(portal)
     session.report(Event(_STEP, f"starting tgtd on {_written(portal)}"))
-    _start(own, portal, session.places)
+    _start(own, portal, session.paths)
     return True
 
 
 def stop(session: Session) -> bool:
     """End this controller's own tgtd, and with it every target; says whether there was one."""
     own = own_control(session)
-    processes = list(_processes(own, session.places))
+    processes = list(_processes(own, session.paths))
     asked = False
     with suppress(CommandTimeout, Hangs):
         if processes and own.answers():
@@ -95,17 +95,17 @@ def stop(session: Session) -> bool:
     for process in processes:
         if not asked or not process.wait(_STOP_SECONDS):
             process.kill(_STOP_SECONDS)  # tgtd does not hear SIGTERM as long as it has a target
-    for path in (_pid_file(session.places), _socket_file(own), Path(f"{_socket_file(own)}.lock")):
+    for path in (_pid_file(session.paths), _socket_file(own), Path(f"{_socket_file(own)}.lock")):
         path.unlink(missing_ok=True)
     return bool(processes)
 
 
-def _start(own: Control, portal: Address, places: Places) -> None:
+def _start(own: Control, portal: Address, paths: Paths) -> None:
     _socket_file(own).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     args = ["tgtd", "-f", "-C", str(own.port), "--iscsi", f"portal={_written(portal)}"]
-    daemon = Daemon(args, log=places.run / "tgtd.log", env=own.environment, outlives=True)
+    daemon = Daemon(args, log=paths.run / "tgtd.log", env=own.environment, outlives=True)
     try:
-        _pid_file(places).write_text(f"{daemon.pid}\n")
+        _pid_file(paths).write_text(f"{daemon.pid}\n")
         wait_until(lambda: not daemon.alive or own.answers(), seconds=_START_SECONDS, what="tgtd to answer")
         # tgtd that can't have its portal goes on, and opens every address of the machine instead.
         if not daemon.alive or own.portals() != {(portal, PORT)}:
@@ -114,12 +114,12 @@ def _start(own: Control, portal: Address, places: Places) -> None:
         with undoing(error), uninterrupted():
             daemon.signal(signal.SIGKILL)
             daemon.wait(_STOP_SECONDS)
-            _pid_file(places).unlink(missing_ok=True)
+            _pid_file(paths).unlink(missing_ok=True)
         raise
 
 
 def _system_control(session: Session) -> Control | None:
-    if session.places.root.absolute() != Path("/"):
+    if session.paths.root.absolute() != Path("/"):
         return None
     return Control(session.settings(NAME, Settings).control_port)
 
@@ -149,16 +149,16 @@ def _require_free(portal: Address) -> None:
             raise TerraError(f"{_written(portal)}: cannot be opened: {error.strerror}") from error
 
 
-def _processes(own: Control, places: Places) -> Iterator[Process]:
-    return find_daemons("tgtd", f"TGT_IPC_SOCKET={own.socket}", pid_file=_pid_file(places))
+def _processes(own: Control, paths: Paths) -> Iterator[Process]:
+    return find_daemons("tgtd", f"TGT_IPC_SOCKET={own.socket}", pid_file=_pid_file(paths))
 
 
 def _socket_file(control: Control) -> Path:
     return Path(f"{control.socket}.{control.port}")
 
 
-def _pid_file(places: Places) -> Path:
-    return places.run / "tgtd.pid"
+def _pid_file(paths: Paths) -> Path:
+    return paths.run / "tgtd.pid"
 
 
 def _written(portal: Address) -> str:

@@ -65,7 +65,7 @@ def _restore_each(targets: Sequence[Target], session: Session) -> list[bool | Te
     for target in targets:
         try:
             for lun in target.luns:
-                verify(lun, session.places)
+                verify(lun, session.paths)
             if control is None:
                 raise TerraError("no tgtd answers, so nothing can be exported", hint="the controller starts one when it starts")
             look = look or Look(control.targets())
@@ -110,7 +110,7 @@ def release(target: Target, session: Session) -> bool:
     exported = [one for one in control.targets() if one.iqn == target.iqn] if control else []
     if control:
         control.take_down(*exported)
-    removed = [remove(lun, session.places) for lun in target.luns]
+    removed = [remove(lun, session.paths) for lun in target.luns]
     return bool(exported) or any(removed)
 
 
@@ -119,13 +119,13 @@ def release_host(hostname: Hostname, session: Session) -> bool:
 
     :raises TerraError: when tgtd keeps a target, or a file can't be removed.
     """
-    directory = lun_path(session.places, hostname, 0).parent
+    directory = lun_path(session.paths, hostname, 0).parent
     control = find(session)
     everything = control.targets() if control else ()
     exported = [one for one in everything if any(Path(path).parent == directory for path in one.luns.values())]
     if control:
         control.take_down(*exported)
-    removed = [remove(lun, session.places) for lun in luns_of(session.places, hostname)]
+    removed = [remove(lun, session.paths) for lun in luns_of(session.paths, hostname)]
     return bool(exported) or any(removed)
 
 

@@ -32,7 +32,7 @@ class TftpPlugin:
 
         settings = session.settings(NAME, Settings)
         with self._lock:
-            changed = BootTree(session.places.tftp).publish(boot, settings.kernel_arguments, session.report)
+            changed = BootTree(session.paths.tftp).publish(boot, settings.kernel_arguments, session.report)
             return self._service(session).reserve(boot.hostname, boot.mac, settings) or changed
 
     @hookimpl
@@ -40,7 +40,7 @@ class TftpPlugin:
         from terra_tftp.tree import BootTree
 
         with self._lock:
-            changed = BootTree(session.places.tftp).withdraw(hostname, mac)
+            changed = BootTree(session.paths.tftp).withdraw(hostname, mac)
             return self._service(session).unreserve(hostname) or changed
 
     @hookimpl
@@ -49,8 +49,8 @@ class TftpPlugin:
         from terra_tftp.tree import BootTree
 
         with self._lock:
-            BootTree(session.places.tftp).prepare()
-            return install(tree, session.places, session.report)
+            BootTree(session.paths.tftp).prepare()
+            return install(tree, session.paths, session.report)
 
     @hookimpl
     def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool:
@@ -68,7 +68,7 @@ class TftpPlugin:
     def _service(self, session: Session) -> Service:
         from terra_tftp.service import Service
 
-        return self._services.setdefault(session.places.root, Service(session.places))
+        return self._services.setdefault(session.paths.root, Service(session.paths))
 
 
 plugin = TftpPlugin()

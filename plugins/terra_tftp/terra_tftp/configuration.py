@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.values import Address
 from terra_core.errors import TerraError
 from terra_tftp.listening import Listening
@@ -26,15 +26,15 @@ _TITLE = "Terra"
 class ServicePaths:
     """Where the service keeps what is its own.
 
-    :param places: the controller's places.
+    :param base: the controller's.
     """
 
-    places: Places
+    base: Paths
 
     @property
     def directory(self) -> Path:
         """What is of the moment."""
-        return self.places.run / "tftp"
+        return self.base.run / "tftp"
 
     @property
     def configuration(self) -> Path:
@@ -64,12 +64,12 @@ class ServicePaths:
     @property
     def leases(self) -> Path:
         """The addresses that were given out."""
-        return self.places.state / "dnsmasq.leases"
+        return self.base.state / "dnsmasq.leases"
 
     @property
     def addresses(self) -> Path:
         """The addresses that are reserved for machines, by MAC address (JSON)."""
-        return self.places.state / "dnsmasq.addresses"
+        return self.base.state / "dnsmasq.addresses"
 
 
 def configuration(
@@ -93,7 +93,7 @@ def configuration(
         "bind-interfaces",
         f"listen-address={listening.address}",
         "enable-tftp",
-        f"tftp-root={_plain(paths.places.tftp)}",
+        f"tftp-root={_plain(paths.base.tftp)}",
         f"tftp-max={TRANSFERS}",
     ]
     if settings.dhcp is Dhcp.PROXY:

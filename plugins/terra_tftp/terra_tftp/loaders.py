@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import BinaryIO
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.errors import TerraError
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
@@ -31,7 +31,7 @@ _MANIFEST = "tftp-loaders.json"
 """Which files the installed pxe image brought, so that the next one takes away those that it does not have."""
 
 
-def install(tree: Path, places: Places, report: Report) -> list[str]:
+def install(tree: Path, paths: Paths, report: Report) -> list[str]:
     """Copy the boot loaders, and the kernel for images that have none, from the unpacked pxe image at ``tree``.
 
     Nothing is replaced before all of it has been found right, and what the image has besides is left alone.
@@ -43,14 +43,14 @@ def install(tree: Path, places: Places, report: Report) -> list[str]:
         files = {name: opened.enter_context(open_inside(tree, name)) for name in (*_REQUIRED, *_PAIR)}
         found = {name: file for name, file in files.items() if file is not None}
         _check(found)
-        make_private_directory(places.state)
-        manifest = places.state / _MANIFEST
+        make_private_directory(paths.state)
+        manifest = paths.state / _MANIFEST
         former = _names(read_file(manifest))
         # The manifest names what is about to come before it comes: a killed run leaves nothing that no manifest knows.
         write_file(manifest, json.dumps(sorted(former | set(found))))
-        _copy(found, places.tftp, report)
+        _copy(found, paths.tftp, report)
         for name in former - set(found):
-            remove_file(places.tftp / name)
+            remove_file(paths.tftp / name)
         write_file(manifest, json.dumps(sorted(found)))
     return sorted(found)
 

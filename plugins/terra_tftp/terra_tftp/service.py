@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from math import inf
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot
@@ -54,12 +54,12 @@ _FILES = TRANSFERS + 64
 class Service:
     """The service of one controller.
 
-    :param places: the controller's places.
+    :param paths: the controller's paths.
     """
 
-    def __init__(self, places: Places) -> None:
-        self._paths = ServicePaths(places)
-        self._tree = BootTree(places.tftp)
+    def __init__(self, paths: Paths) -> None:
+        self._paths = ServicePaths(paths)
+        self._tree = BootTree(paths.tftp)
         self._own: frozenset[IPv4Address] = frozenset()
         self._nodes: dict[Hostname, Mac] = {}
         self._published: dict[Hostname, Mac] = {}

@@ -1,4 +1,4 @@
-"""A controller's places that dnsmasq's user can reach, in a network of their own."""
+"""A controller's paths that dnsmasq's user can reach, in a network of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.network import BRIDGE, Network
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.system.process import run
 from terra_tftp import plugin
@@ -29,19 +29,19 @@ def tftp_network() -> Iterator[Network]:
 
 
 @pytest.fixture
-def tftp_places() -> Iterator[Places]:
+def tftp_paths() -> Iterator[Paths]:
     root = Path(tempfile.mkdtemp(prefix="terra-tftp-"))
     root.chmod(0o755)
-    yield Places(root)
+    yield Paths(root)
     shutil.rmtree(root)
 
 
 @pytest.fixture
-def tftp_session(tftp_network: Network, tftp_places: Places) -> Iterator[MakeSession]:
+def tftp_session(tftp_network: Network, tftp_paths: Paths) -> Iterator[MakeSession]:
     """Makes a session with the table ``[tftp]`` that it is given; the service is stopped at the end."""
 
     def make(**table: object) -> Session:
-        return Session(source="controller.toml", tables={"tftp": table}, places=tftp_places)
+        return Session(source="controller.toml", tables={"tftp": table}, paths=tftp_paths)
 
     yield make
     plugin.stop_boot(make())

@@ -111,7 +111,7 @@ class Ground:
 
     def targets(self) -> dict[str, tuple[str, ...]]:
         """Who may reach each target that tgtd has, by its name."""
-        control = own_control(Session(places=self.site.places))
+        control = own_control(Session(paths=self.site.paths))
         return {target.iqn: tuple(target.rules) for target in control.targets()}
 
     def reachable(self, initiator: str) -> list[str]:
@@ -126,11 +126,11 @@ class Ground:
 
     def left(self) -> list[str]:
         """Everything that machines have here, a line each; empty when there is none."""
-        places, root = self.site.places, self.site.root
-        found = [str(path) for path in places.iscsi.rglob("*")]
-        found += [str(path) for pattern in ("nodes/*", "pxelinux.cfg/01-*", "grub/*:*") for path in places.tftp.glob(pattern)]
-        found += [str(path) for place in (places.work, places.run / "work") for path in place.glob("*")]
-        found += [str(path) for path in (places.state / "images").glob("*")]
+        paths, root = self.site.paths, self.site.root
+        found = [str(path) for path in paths.iscsi.rglob("*")]
+        found += [str(path) for pattern in ("nodes/*", "pxelinux.cfg/01-*", "grub/*:*") for path in paths.tftp.glob(pattern)]
+        found += [str(path) for place in (paths.work, paths.run / "work") for path in place.glob("*")]
+        found += [str(path) for path in (paths.state / "images").glob("*")]
         found += [f"mount {path}" for path in self.mounted() if root in path.parents]
         found += [f"{device.path} of {device.file}" for device in loop_devices() if root in device.file.parents]
         return [*found, *self.targets()]

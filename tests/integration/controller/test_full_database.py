@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.config.controller import Controller, Places
+from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import make_document
 from terra_core.config.values import PluginName
 from terra_core.controller import daemon
@@ -23,28 +23,28 @@ MB = 1024 * 1024
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Iterator[Places]:
+def paths(tmp_path: Path) -> Iterator[Paths]:
     """A root on a small disk."""
     small = tmp_path / "small"
     small.mkdir()
     with mounted(Path("tmpfs"), small, filesystem="tmpfs", options=("size=40m",)):
-        yield Places(small)
+        yield Paths(small)
 
 
-def site_of(places: Places) -> Site:
+def site_of(paths: Paths) -> Site:
     """A controller's parts, with the store as the daemon opens it."""
-    site = make_site(places.root, World())
+    site = make_site(paths.root, World())
     site.store.close()
-    store = daemon.open_store(Controller(), places)
+    store = daemon.open_store(Controller(), paths)
     services = Services(
         config=site.services.config, session=site.services.session, plugins=fake_plugins(site.world), store=store
     )
-    return Site(site.world, places, services, Machines(services), site.operations)
+    return Site(site.world, paths, services, Machines(services), site.operations)
 
 
-def fill(places: Places) -> None:
+def fill(paths: Paths) -> None:
     """Leave not a byte."""
-    descriptor = os.open(places.root / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    descriptor = os.open(paths.root / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for size in (MB, 4096, 1):
         try:
             while True:
@@ -59,13 +59,13 @@ def provide_many(site: Site) -> None:
         site.begin(hostname=f"more-{at}", mac=f"02:00:00:00:01:{at:02x}")
 
 
-def test_machines_can_be_deleted(places: Places) -> None:
-    site = site_of(places)
+def test_machines_can_be_deleted(paths: Paths) -> None:
+    site = site_of(paths)
     names = [f"node-{at}" for at in range(COUNT)]
     for at, name in enumerate(names):
         site.provision(hostname=name, mac=f"02:00:00:00:00:{at:02x}")
     site.store.keep_room()
-    fill(places)
+    fill(paths)
     with pytest.raises(TerraError, match="the database cannot be used: database or disk is full"):
         provide_many(site)
     for name in names:
@@ -75,52 +75,52 @@ def test_machines_can_be_deleted(places: Places) -> None:
     site.store.close()
 
 
-def test_the_room_is_taken_again_when_there_is_enough(places: Places) -> None:
-    site = site_of(places)
+def test_the_room_is_taken_again_when_there_is_enough(paths: Paths) -> None:
+    site = site_of(paths)
     site.store.keep_room()
-    ballast = places.state / "terra.db.ballast"
+    ballast = paths.state / "terra.db.ballast"
     assert ballast.stat().st_blocks * 512 >= 2 * MB
     ballast.unlink()
-    fill(places)
+    fill(paths)
     site.store.keep_room()
     assert not ballast.exists(), "the last bytes are left to others"
-    (places.root / "filler").unlink()
+    (paths.root / "filler").unlink()
     site.store.keep_room()
     assert ballast.stat().st_blocks * 512 >= 2 * MB
     site.operations.stop()
     site.store.close()
 
 
-def test_a_controller_starts(places: Places) -> None:
-    site = site_of(places)
+def test_a_controller_starts(paths: Paths) -> None:
+    site = site_of(paths)
     site.provision()
     site.store.keep_room()
     site.operations.stop()
     site.store.close()
-    fill(places)
-    again = daemon.open_store(Controller(), places)
+    fill(paths)
+    again = daemon.open_store(Controller(), paths)
     assert [record.hostname for record in again.all()] == ["cm-01"]
     again.close()
-    with only_one(places, "controller"):
+    with only_one(paths, "controller"):
         pass
 
 
-def test_what_cannot_be_written_is_no_defect(places: Places) -> None:
-    fill(places)
+def test_what_cannot_be_written_is_no_defect(paths: Paths) -> None:
+    fill(paths)
     plugins = fake_plugins(World())
-    document = daemon.load_config(None, places, plugins)
+    document = daemon.load_config(None, paths, plugins)
     with pytest.raises(TerraError, match=r"No space left on device|disk is full|disk I/O error|unable to open"):
-        daemon.run_controller(document, document.value, places, plugins)
+        daemon.run_controller(document, document.value, paths, plugins)
 
 
-def test_services_can_be_stopped(places: Places) -> None:
-    site = site_of(places)
+def test_services_can_be_stopped(paths: Paths) -> None:
+    site = site_of(paths)
     site.machines.start_storage()
     site.operations.stop()
     site.store.close()
-    places.run.mkdir(parents=True)
-    (places.run / "controller.lock").touch()
-    fill(places)
+    paths.run.mkdir(parents=True)
+    (paths.run / "controller.lock").touch()
+    fill(paths)
     config = Controller(plugins=dict.fromkeys(("storage", "boot"), PluginName("fake")))
     document = make_document({}, Controller, source="controller.toml")
-    assert daemon.stop_services(document, config, places, fake_plugins(site.world)) == ("storage",)
+    assert daemon.stop_services(document, config, paths, fake_plugins(site.world)) == ("storage",)

@@ -51,7 +51,7 @@ def refused(ground: Ground, *words: str | Path, code: int = 1) -> str:
 def test_a_machine_gets_all_that_it_needs(ground: Ground, small: str, machine: Completed) -> None:
     shown = json.loads(machine.text)
     number = shown["disk_groups"][0]["target"]["id"]
-    lun = str(ground.site.places.iscsi / "cm-01/0.lun")
+    lun = str(ground.site.paths.iscsi / "cm-01/0.lun")
     assert shown == {
         "hostname": "cm-01",
         "mac": MAC,
@@ -260,7 +260,7 @@ def test_a_kernel_that_is_a_link_within_the_image_is_the_images(ground: Ground) 
     links = [symlink(b"boot/" + name, b"/etc/shadow") for name in (KERNEL, INITRD)]
     image = ground.push("inner", [folder(b"boot"), folder(b"etc"), shadow, *links])
     ground.provision(image)
-    assert (ground.site.places.tftp / "nodes/cm-01/vmlinuz").read_bytes() == b"the image's own\n"
+    assert (ground.site.paths.tftp / "nodes/cm-01/vmlinuz").read_bytes() == b"the image's own\n"
 
 
 def test_an_image_without_a_kernel_needs_a_pxe_image_with_one(ground: Ground) -> None:
@@ -333,7 +333,7 @@ def test_the_api_refuses_50_mb_from_a_client_that_just_sends(ground: Ground) -> 
 
 
 def test_nobody_but_root_reads_the_token(ground: Ground) -> None:
-    token = ground.site.places.token
+    token = ground.site.paths.token
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat"]
     assert b"Permission denied" in run([*words, token], accept=(1,)).stderr

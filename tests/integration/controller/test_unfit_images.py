@@ -38,6 +38,6 @@ def test_the_pair_is_found_by_other_names_and_a_removed_directory_is_a_subvolume
     below = [folder(b"var/lib/containerd"), file(b"var/lib/containerd/x")]
     image = ground.push("alpine", [*SYSTEM, *below], [*gone, *pair, whiteout(b"var/lib/.wh.containerd")])
     shown = ground.provision(image)
-    assert (ground.site.places.tftp / "nodes/cm-01/vmlinuz").read_bytes() == b"the kernel"
+    assert (ground.site.paths.tftp / "nodes/cm-01/vmlinuz").read_bytes() == b"the kernel"
     with ground.opened(shown["disk_groups"][0]["disks"][0]["device"], "containerd") as place:
         assert list(place.iterdir()) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.disks import Disk, blank
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.errors import CommandError
 from terra_core.install.disks import part_device
 from terra_core.install.steps import ALL
@@ -57,7 +57,7 @@ def test_killed_and_run_again_it_completes(step: str, ground: Ground, tmp_path: 
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait(10)
         assert not [point for point in mount_points() if Path(point.source) in {disk.device for disk in disks}]
-        assert not list(Places().run.glob("install/work/deploy/root/*")), "what it had mounted was its own"
+        assert not list(Paths().run.glob("install/work/deploy/root/*")), "what it had mounted was its own"
         ground.install(node)
         expect_installed(tmp_path / "top", disks)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.disks import Disk, blank
 from lab.network import Network
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.loader import load
 from terra_core.config.node import Node, Profile
 from terra_core.config.session import Session
@@ -39,7 +39,7 @@ def test_disks_that_the_plan_does_not_name_stay_as_they_are(ground: Ground, netw
             node = ground.node(text)
             others = [disk for disk in disks if disk not in named]
             before = [disk.content() for disk in others]
-            session = Session(places=Places(tmp_path), plain_http=True)
+            session = Session(paths=Paths(tmp_path), plain_http=True)
             with installation(load(node, Node, owners=plugins.names), plugins=plugins, session=session, wipe=True) as found:
                 found.carry_out()
             assert [disk.content() for disk in others] == before, f"layout {number}:\n{text}"

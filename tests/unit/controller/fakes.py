@@ -15,7 +15,7 @@ from typing import Any, cast
 import importlib_metadata as metadata
 from attrs import define, field, frozen
 
-from terra_core.config.controller import Controller, Places
+from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import Document, make_document
 from terra_core.config.node import DiskGroup, Node
 from terra_core.config.session import Session
@@ -155,7 +155,7 @@ class FakePlugin:
     def plan_target(self, request: TargetRequest, session: Session) -> Target:
         self.world.asked("plan_target")
         suffix = "" if request.generation == 1 else f".{request.generation}"
-        directory = session.places.iscsi / request.hostname
+        directory = session.paths.iscsi / request.hostname
         return Target(
             label=request.group.label,
             iqn=f"iqn.2024.san.example.{request.hostname}{suffix}:{'fs' if request.boot else request.group.label}",
@@ -205,7 +205,7 @@ class FakePlugin:
     @hookimpl
     def release_host(self, hostname: Hostname, session: Session) -> bool:
         self.world.asked("release_host")
-        shutil.rmtree(session.places.iscsi / hostname, ignore_errors=True)
+        shutil.rmtree(session.paths.iscsi / hostname, ignore_errors=True)
         own = [iqn for iqn, target in self.world.exported.items() if f"/{hostname}/" in target.luns[0].path]
         return [self.world.exported.pop(iqn) for iqn in own] != []
 
@@ -258,7 +258,7 @@ class Site:
     """A controller's parts around the fake plugin."""
 
     world: World
-    places: Places
+    paths: Paths
     services: Services
     machines: Machines
     operations: Operations
@@ -287,20 +287,20 @@ class Site:
 
     def left(self) -> list[str]:
         """Everything that machines have: files, targets, boot files, records."""
-        found = [str(path) for part in (self.places.iscsi, self.places.work) for path in part.rglob("*.*")]
-        found += [str(path) for path in (self.places.state / "images").glob("*")]
+        found = [str(path) for part in (self.paths.iscsi, self.paths.work) for path in part.rglob("*.*")]
+        found += [str(path) for path in (self.paths.state / "images").glob("*")]
         return [*found, *self.world.exported, *self.world.published, *(record.hostname for record in self.store.every())]
 
 
 def make_site(root: Path, world: World, *, jobs: int = 2) -> Site:
     """A controller's parts below ``root``."""
-    places = Places(root)
-    places.state.mkdir(parents=True, exist_ok=True)
+    paths = Paths(root)
+    paths.state.mkdir(parents=True, exist_ok=True)
     config = Controller(plugins=ROLES, jobs=jobs)
     plugins = fake_plugins(world)
-    store = Store(open_database(default_url(places.state)))
-    services = Services(config=config, session=Session(source="controller.toml", places=places), plugins=plugins, store=store)
-    return Site(world, places, services, Machines(services), Operations(jobs))
+    store = Store(open_database(default_url(paths.state)))
+    services = Services(config=config, session=Session(source="controller.toml", paths=paths), plugins=plugins, store=store)
+    return Site(world, paths, services, Machines(services), Operations(jobs))
 
 
 def fake_plugins(world: World) -> Plugins:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.config.controller import Places, Tls
+from terra_core.config.controller import Paths, Tls
 from terra_core.controller import daemon
 from terra_core.controller.keeping import Keeper
 from terra_core.errors import ConfigError, TerraError
@@ -17,68 +17,68 @@ from tests.unit.controller.fakes import Site, World, fake_plugins
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
+def paths(tmp_path: Path) -> Paths:
     """A root with a place for configuration."""
-    places = Places(tmp_path)
-    places.etc.mkdir(parents=True)
-    return places
+    paths = Paths(tmp_path)
+    paths.etc.mkdir(parents=True)
+    return paths
 
 
-def test_without_a_file_the_defaults_count(places: Places, world: World) -> None:
-    config = daemon.load_config(None, places, fake_plugins(world)).value
+def test_without_a_file_the_defaults_count(paths: Paths, world: World) -> None:
+    config = daemon.load_config(None, paths, fake_plugins(world)).value
     assert (config.address, config.port, config.portal, config.jobs) == ("127.0.0.1", 9000, "127.0.0.1", 2)
 
 
-def test_the_file_of_the_root_counts_and_the_one_that_is_asked_for_before_it(places: Places, world: World) -> None:
-    (places.etc / "controller.toml").write_text("port = 9001\n[fake]\na = 1\n")
-    document = daemon.load_config(None, places, fake_plugins(world))
+def test_the_file_of_the_root_counts_and_the_one_that_is_asked_for_before_it(paths: Paths, world: World) -> None:
+    (paths.etc / "controller.toml").write_text("port = 9001\n[fake]\na = 1\n")
+    document = daemon.load_config(None, paths, fake_plugins(world))
     assert (document.value.port, document.tables) == (9001, {"fake": {"a": 1}})
-    other = places.root / "other.toml"
+    other = paths.root / "other.toml"
     other.write_text("port = 9002\n")
-    assert daemon.load_config(other, places, fake_plugins(world)).value.port == 9002
+    assert daemon.load_config(other, paths, fake_plugins(world)).value.port == 9002
 
 
-def test_a_file_that_is_asked_for_has_to_be_there(places: Places, world: World) -> None:
+def test_a_file_that_is_asked_for_has_to_be_there(paths: Paths, world: World) -> None:
     with pytest.raises(ConfigError, match="no such file"):
-        daemon.load_config(places.root / "other.toml", places, fake_plugins(world))
+        daemon.load_config(paths.root / "other.toml", paths, fake_plugins(world))
 
 
-def test_a_plugin_that_is_not_installed_is_named_before_anything_is_begun(places: Places, world: World) -> None:
-    (places.etc / "controller.toml").write_text('[plugins]\nregistry = "fake"\nfilesystem = "fake"\n')
-    document = daemon.load_config(None, places, fake_plugins(world))
+def test_a_plugin_that_is_not_installed_is_named_before_anything_is_begun(paths: Paths, world: World) -> None:
+    (paths.etc / "controller.toml").write_text('[plugins]\nregistry = "fake"\nfilesystem = "fake"\n')
+    document = daemon.load_config(None, paths, fake_plugins(world))
     with pytest.raises(ConfigError, match=r"plugins\.storage: 'iscsi', the plugin for the role storage, is not installed"):
-        daemon.make_services(document, document.value, places, fake_plugins(world))
+        daemon.make_services(document, document.value, paths, fake_plugins(world))
     assert world.calls == []
 
 
-def test_one_controller_a_root(places: Places) -> None:
-    with only_one(places, "controller"), pytest.raises(TerraError) as caught, only_one(places, "controller"):
+def test_one_controller_a_root(paths: Paths) -> None:
+    with only_one(paths, "controller"), pytest.raises(TerraError) as caught, only_one(paths, "controller"):
         pass
-    assert caught.value.message == f"{places.root}: a controller runs here already (process {os.getpid()})"
+    assert caught.value.message == f"{paths.root}: a controller runs here already (process {os.getpid()})"
     assert "--root" in caught.value.hint
-    with only_one(places, "controller"):
+    with only_one(paths, "controller"):
         pass
 
 
-def test_the_lock_is_no_way_to_write_elsewhere(places: Places, tmp_path: Path) -> None:
-    places.run.mkdir(parents=True)
+def test_the_lock_is_no_way_to_write_elsewhere(paths: Paths, tmp_path: Path) -> None:
+    paths.run.mkdir(parents=True)
     (tmp_path / "elsewhere").write_text("precious")
-    (places.run / "controller.lock").symlink_to(tmp_path / "elsewhere")
+    (paths.run / "controller.lock").symlink_to(tmp_path / "elsewhere")
     refusal = pytest.raises(TerraError, match="cannot be written: Too many levels of symbolic links")
-    with refusal, only_one(places, "controller"):
+    with refusal, only_one(paths, "controller"):
         pass
     assert (tmp_path / "elsewhere").read_text() == "precious"
 
 
 def test_another_user_starts_nothing(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    places, plugins = Places(tmp_path / "root"), fake_plugins(world)
-    document = daemon.load_config(None, places, plugins)
+    paths, plugins = Paths(tmp_path / "root"), fake_plugins(world)
+    document = daemon.load_config(None, paths, plugins)
     for work in (daemon.run_controller, daemon.stop_services):
         with pytest.raises(TerraError, match="root alone may do"):
-            work(document, document.value, places, plugins)
+            work(document, document.value, paths, plugins)
     assert world.calls == []
-    assert not places.root.exists()
+    assert not paths.root.exists()
 
 
 @pytest.mark.parametrize("hook", ["start_storage", "start_boot"])

@@ -49,7 +49,7 @@ def at_step(world: World, wanted: str, action: Any) -> None:  # whatever is to h
 
 def test_a_machine_gets_its_disk_its_target_and_its_boot_files(site: Site, world: World) -> None:
     shown = site.provision()
-    assert shown["disk_groups"][0]["disks"] == [{"id": 1, "device": str(site.places.iscsi / "cm-01/0.lun"), "fs_size": 128000}]
+    assert shown["disk_groups"][0]["disks"] == [{"id": 1, "device": str(site.paths.iscsi / "cm-01/0.lun"), "fs_size": 128000}]
     assert shown["disk_groups"][0]["target"] == {"iqn": IQN, "id": 1}
     assert shown["initiator_iqn"] == "iqn.2024.node.example:cm-01"
     assert list(world.exported) == [IQN]
@@ -63,7 +63,7 @@ def test_a_machine_gets_its_disk_its_target_and_its_boot_files(site: Site, world
 
 def test_nothing_of_the_work_is_left_beside_the_machine(site: Site) -> None:
     site.provision()
-    assert list((site.places.work).iterdir()) == []
+    assert list((site.paths.work).iterdir()) == []
 
 
 def test_groups_are_shown_in_the_order_of_the_file_and_the_system_comes_first_on_the_disks(site: Site) -> None:
@@ -215,9 +215,9 @@ def test_provisioning_during_a_delete_is_a_conflict_and_the_delete_goes_on(site:
 def test_two_machines_of_one_image_share_what_was_pulled_until_the_last_one_goes(site: Site) -> None:
     site.provision()
     site.provision(hostname="cm-02", mac="02:00:00:00:00:02")
-    assert len(list((site.places.state / "images").iterdir())) == 1
+    assert len(list((site.paths.state / "images").iterdir())) == 1
     site.delete()
-    assert len(list((site.places.state / "images").iterdir())) == 1
+    assert len(list((site.paths.state / "images").iterdir())) == 1
     site.delete("cm-02")
     assert site.left() == []
 
@@ -275,7 +275,7 @@ def _kill_at(site: Site, world: World, step: str) -> None:
         pass
 
     def kill() -> None:
-        for path in site.places.root.rglob("*"):
+        for path in site.paths.root.rglob("*"):
             if path.is_file():
                 kept[path] = path.read_bytes()
         kept_exports.update(world.exported)
@@ -317,7 +317,7 @@ def test_a_machine_that_cannot_be_recovered_keeps_no_other_one_down(site: Site, 
 def test_a_start_leaves_healthy_machines_alone_and_exports_them_again(site: Site, world: World) -> None:
     site.provision()
     before = site.store.get("cm-01")
-    lun = site.places.iscsi / "cm-01/0.lun"
+    lun = site.paths.iscsi / "cm-01/0.lun"
     inode = lun.stat().st_ino
     world.exported.clear()
     world.storage_runs = False
@@ -332,7 +332,7 @@ def test_a_start_leaves_healthy_machines_alone_and_exports_them_again(site: Site
 def test_a_machine_whose_lun_is_missing_is_quarantined_and_its_lun_not_made_anew(site: Site, world: World) -> None:
     site.provision()
     site.provision(hostname="cm-02", mac="02:00:00:00:00:02")
-    lun = site.places.iscsi / "cm-01/0.lun"
+    lun = site.paths.iscsi / "cm-01/0.lun"
     lun.rename(lun.with_suffix(".away"))
     world.exported.clear()
     site.machines.restore()
@@ -356,13 +356,13 @@ def test_a_machine_whose_boot_files_are_lost_is_quarantined(site: Site, world: W
 
 def test_what_work_that_was_killed_had_copied_and_pulled_is_removed(site: Site) -> None:
     site.provision()
-    (site.places.run / "work/cm-07-x/root").mkdir(parents=True)
-    (site.places.run / "work/cm-07-x/vmlinuz").write_bytes(b"kernel")
-    (site.places.state / "images/0123/blobs").mkdir(parents=True)
+    (site.paths.run / "work/cm-07-x/root").mkdir(parents=True)
+    (site.paths.run / "work/cm-07-x/vmlinuz").write_bytes(b"kernel")
+    (site.paths.state / "images/0123/blobs").mkdir(parents=True)
     site.machines.recover()
-    assert not (site.places.work).exists()
-    assert len(list((site.places.state / "images").iterdir())) == 1
-    assert not (site.places.state / "images/0123").exists()
+    assert not (site.paths.work).exists()
+    assert len(list((site.paths.state / "images").iterdir())) == 1
+    assert not (site.paths.state / "images/0123").exists()
 
 
 def test_the_boot_loaders_of_an_image_are_installed_and_the_image_is_not_kept(site: Site, world: World) -> None:

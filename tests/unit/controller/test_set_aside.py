@@ -64,7 +64,7 @@ def site(tmp_path: Path, world: World) -> Iterator[Site]:
 
 def spoil(site: Site, change: str) -> str:
     """Change the row of the second machine as nobody should; gives the name that it has then."""
-    connection = sqlite3.connect(site.places.state / "terra.db")
+    connection = sqlite3.connect(site.paths.state / "terra.db")
     connection.execute(f"update nodes set {change} where hostname = 'cm-02'")  # noqa: S608  # no text from outside
     connection.commit()
     connection.close()
@@ -129,7 +129,7 @@ def test_what_cannot_be_read_is_not_touched(site: Site, world: World) -> None:
     start(site)
     assert BAD in world.exported
     assert "release_target" not in world.calls
-    assert (site.places.iscsi / "cm-02/0.lun").exists()
+    assert (site.paths.iscsi / "cm-02/0.lun").exists()
 
 
 def test_a_delete_of_it_that_fails_is_noted_and_can_be_repeated(site: Site, world: World) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, MetaData, String, Table, text
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.errors import TerraError
 from terra_core.service.database import about_table, open_database, shown_url
 from terra_core.service.private import make_private
@@ -100,11 +100,11 @@ def test_a_full_disk_under_the_lock_does_not_keep_a_daemon_from_starting(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "pwrite", full)
-    with only_one(Places(tmp_path), "controller"):
+    with only_one(Paths(tmp_path), "controller"):
         pass
 
 
 def test_what_the_machine_refuses_is_no_defect(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/lib/terra/x")
-    with pytest.raises(TerraError, match="/var/lib/terra/x: No space left on device"), only_one(Places(tmp_path), "controller"):
+    with pytest.raises(TerraError, match="/var/lib/terra/x: No space left on device"), only_one(Paths(tmp_path), "controller"):
         raise full

@@ -36,17 +36,17 @@ def command(debug: bool, address: str | None, port: int | None, engine: str | No
     They go on when this ends, so that no service notices.
     """
     from terra_core.cli.values import option_value
-    from terra_core.config.controller import Places
+    from terra_core.config.controller import Paths
     from terra_core.config.values import parse_address
     from terra_core.service.running import configure_logging
     from terra_orbit.agent.daemon import load_settings, run_agent
 
-    places = Places(root.absolute())
-    settings = load_settings(source, places).overridden(
+    paths = Paths(root.absolute())
+    settings = load_settings(source, paths).overridden(
         address=option_value("--address", address, parse_address), port=port, engine=engine
     )
     configure_logging(debug)
-    run_agent(settings, places)
+    run_agent(settings, paths)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,7 +20,7 @@ from terra_orbit.agent import cni, links
 from terra_orbit.agent.conf import Ground, render
 from terra_orbit.agent.dhcp import Dhcp
 from terra_orbit.agent.inform import Names, ask_names
-from terra_orbit.agent.places import OrbitPlaces
+from terra_orbit.agent.paths import OrbitPaths
 from terra_orbit.agent.records import Attachment, Record
 from terra_orbit.agent.store import Store
 from terra_orbit.networks import IpamType, Network, NetworkType
@@ -44,13 +44,13 @@ class Connections:
     """The connections of one agent's containers.
 
     :param store: where they are noted.
-    :param places: where the pools and sockets are.
+    :param paths: where the pools and sockets are.
     """
 
-    def __init__(self, store: Store, places: OrbitPlaces) -> None:
+    def __init__(self, store: Store, paths: OrbitPaths) -> None:
         self._store = store
-        self._places = places
-        self._dhcp = Dhcp(places.dhcp, places.state / "dhcp.log")
+        self._paths = paths
+        self._dhcp = Dhcp(paths.dhcp, paths.state / "dhcp.log")
         self._bridges = threading.Lock()
         self._users = 0
         self._held: dict[int, str] = {}
@@ -145,7 +145,7 @@ class Connections:
 
         :raises TerraError: when that fails; to be called again then.
         """
-        for made in self._places.bridges.iterdir() if self._places.bridges.exists() else ():
+        for made in self._paths.bridges.iterdir() if self._paths.bridges.exists() else ():
             self._remove_idle(made.name)
         attachments = self._store.all_attachments()
         leased = {uid: [one for one in ones if _leased(one) and one.addresses] for uid, ones in attachments.items()}
@@ -230,17 +230,17 @@ class Connections:
     def _ground(self, network: Network) -> Ground:
         asked = network.type in (NetworkType.MACVLAN, NetworkType.IPVLAN) and network.master is None
         master = links.default_interface() if asked else None
-        return Ground(pools=self._places.pools, dhcp=self._places.dhcp, master=master)
+        return Ground(pools=self._paths.pools, dhcp=self._paths.dhcp, master=master)
 
     def _note_bridge(self, network: Network) -> None:
         """The plugin makes a bridge that is not there, and never takes it away; one that was there before Orbit stays."""
         if network.type is NetworkType.BRIDGE and network.name and not links.exists(network.name):
-            self._places.bridges.mkdir(parents=True, exist_ok=True)
-            (self._places.bridges / network.name).touch()
+            self._paths.bridges.mkdir(parents=True, exist_ok=True)
+            (self._paths.bridges / network.name).touch()
 
     def _remove_idle(self, bridge: str) -> None:
         with self._bridges:
-            made = self._places.bridges / bridge
+            made = self._paths.bridges / bridge
             if not self._users and made.exists() and (links.remove_idle_bridge(bridge) or not links.exists(bridge)):
                 made.unlink(missing_ok=True)
 

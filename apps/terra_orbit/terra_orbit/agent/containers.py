@@ -22,7 +22,7 @@ from terra_orbit.agent.connections import Connections, fresh_macs
 from terra_orbit.agent.convergence import STOP_SECONDS, Convergence
 from terra_orbit.agent.engine import Engine
 from terra_orbit.agent.images import Images
-from terra_orbit.agent.places import OrbitPlaces
+from terra_orbit.agent.paths import OrbitPaths
 from terra_orbit.agent.records import Record, State
 from terra_orbit.agent.rendering import LABEL_VHOST, label_of
 from terra_orbit.agent.store import Store
@@ -36,16 +36,16 @@ class Containers:
 
     :param engine: what runs the containers.
     :param store: the records.
-    :param places: where the agent keeps things.
+    :param paths: where the agent keeps things.
     """
 
-    def __init__(self, engine: Engine, store: Store, places: OrbitPlaces) -> None:
+    def __init__(self, engine: Engine, store: Store, paths: OrbitPaths) -> None:
         self.engine = engine
         self.store = store
-        self.connections = Connections(store, places)
+        self.connections = Connections(store, paths)
         self.images = Images(engine)
-        self.checkpoints = Checkpoints(engine, self.images, places.state / "memory")
-        self.convergence = Convergence(engine, store, self.connections, self.images, self.checkpoints, places)
+        self.checkpoints = Checkpoints(engine, self.images, paths.state / "memory")
+        self.convergence = Convergence(engine, store, self.connections, self.images, self.checkpoints, paths)
         self._busy: set[str] = set()
         self._lock = threading.Lock()
 

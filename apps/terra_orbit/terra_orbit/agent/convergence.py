@@ -15,7 +15,7 @@ from terra_orbit.agent.configs import check_sources, remove_configs, write_confi
 from terra_orbit.agent.connections import Connections
 from terra_orbit.agent.engine import Engine, Found, Process
 from terra_orbit.agent.images import Images
-from terra_orbit.agent.places import OrbitPlaces
+from terra_orbit.agent.paths import OrbitPaths
 from terra_orbit.agent.records import Record, State
 from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID, render
 from terra_orbit.agent.store import Store
@@ -36,7 +36,7 @@ class Convergence:
     :param connections: their networks.
     :param images: what their images are.
     :param checkpoints: their memory.
-    :param places: where their files are.
+    :param paths: where their files are.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Convergence:
         connections: Connections,
         images: Images,
         checkpoints: Checkpoints,
-        places: OrbitPlaces,
+        paths: OrbitPaths,
     ) -> None:
         self._engine = engine
         self._store = store
         self._connections = connections
         self._images = images
         self._checkpoints = checkpoints
-        self._places = places
+        self._paths = paths
 
     def bring(
         self,
@@ -95,7 +95,7 @@ class Convergence:
         for found in self._engine.of(record.uid):
             if found.revision not in kept:
                 self._engine.remove(found.engine_id)
-        directory = self._places.configs / record.uid
+        directory = self._paths.configs / record.uid
         for entry in directory.iterdir() if directory.exists() else ():
             if entry.name not in {str(number) for number in kept}:
                 remove_configs(entry)
@@ -206,7 +206,7 @@ class Convergence:
     def _forget(self, record: Record) -> None:
         for one in self._engine.of(record.uid):
             self._engine.remove(one.engine_id)
-        remove_configs(self._places.configs / record.uid)
+        remove_configs(self._paths.configs / record.uid)
         self._store.forget(record)
 
     def _make(self, record: Record) -> str:
@@ -259,4 +259,4 @@ class Convergence:
         return TerraError(f"{record.id} ended at once, {how}" + (f"; it said:\n{said}" if said else ""), hint=hint)
 
     def _config_directory(self, record: Record) -> Path:
-        return self._places.configs / record.uid / str(record.revision)
+        return self._paths.configs / record.uid / str(record.revision)

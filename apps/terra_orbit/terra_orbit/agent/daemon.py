@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.loader import load, make_document
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.service.operations import Operations
@@ -24,7 +24,7 @@ from terra_orbit.agent.engine import Engine
 from terra_orbit.agent.health import Health
 from terra_orbit.agent.moves import Moves
 from terra_orbit.agent.overview import Overview
-from terra_orbit.agent.places import OrbitPlaces, Settings
+from terra_orbit.agent.paths import OrbitPaths, Settings
 from terra_orbit.agent.store import Store
 from terra_orbit.agent.supervision import Supervision
 
@@ -33,28 +33,28 @@ _HEALTH_SECONDS = 1.0
 _SIZE_SECONDS = 30.0
 
 
-def load_settings(source: Path | None, places: Places) -> Settings:
-    """orbit.toml, or its defaults where the file of ``places`` is not there.
+def load_settings(source: Path | None, paths: Paths) -> Settings:
+    """orbit.toml, or its defaults where the file of ``paths`` is not there.
 
     :param source: the file that was asked for; it has to be there.
     """
-    standard = places.etc / "orbit.toml"
+    standard = paths.etc / "orbit.toml"
     if source is None and not standard.exists():
         return make_document({}, Settings, source=str(standard)).value
     return load(source or standard, Settings).value
 
 
-def run_agent(settings: Settings, places: Places) -> None:
+def run_agent(settings: Settings, paths: Paths) -> None:
     """Run until SIGINT or SIGTERM. The containers go on without it.
 
     :raises TerraError: when it can't start: another one runs on this root, the port is taken, the database is not usable.
     """
-    own = OrbitPlaces(places)
+    own = OrbitPaths(paths)
     with suppress(InterruptedWork), terminating(), Undo() as stack:
         check_tls(settings.tls)
-        stack.enter_context(only_one(places, "agent"))
+        stack.enter_context(only_one(paths, "agent"))
         listener = stack.enter_context(bind(settings.address, settings.port))
-        for directory in (places.state, own.state, own.run):  # the first is the controller's, too
+        for directory in (paths.state, own.state, own.run):  # the first is the controller's, too
             make_private(directory)
         store = Store(own.database)
         stack.callback(store.close)
@@ -62,7 +62,7 @@ def run_agent(settings: Settings, places: Places) -> None:
         stack.callback(engine.close)
         containers, operations = Containers(engine, store, own), Operations(settings.jobs)
         containers.checkpoints.clear({revision.image for record in store.all() for revision in record.revisions})
-        token = read_or_make_token(places.token)
+        token = read_or_make_token(paths.token)
         moves = Moves(containers)
         supervision, health = Supervision(containers, moves), Health(store)
         overview = Overview(containers, supervision, health)
@@ -78,7 +78,7 @@ def run_agent(settings: Settings, places: Places) -> None:
             listener,
             tls=settings.tls,
             websockets=True,
-            ready=lambda: _say_ready(settings, places),
+            ready=lambda: _say_ready(settings, paths),
             ending=operations.cancel_all,
         )
     _log.info("ended; the containers go on")
@@ -98,6 +98,6 @@ def _careful(look: Callable[[], None]) -> Callable[[], None]:
     return careful
 
 
-def _say_ready(settings: Settings, places: Places) -> None:
+def _say_ready(settings: Settings, paths: Paths) -> None:
     scheme = "https" if settings.tls else "http"
-    _log.info("ready", api=f"{scheme}://{settings.address}:{settings.port}", root=str(places.root), token=str(places.token))
+    _log.info("ready", api=f"{scheme}://{settings.address}:{settings.port}", root=str(paths.root), token=str(paths.token))

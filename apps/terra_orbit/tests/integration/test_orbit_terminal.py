@@ -15,7 +15,7 @@ import pytest
 from lab.network import Network
 from orbit_lab.agent import Agent
 from terra_core.client import Client
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.service.tokens import read_token
 from terra_core.system.process import Daemon, clean_environment, run
 from terra_core.system.waiting import wait_until
@@ -106,7 +106,7 @@ def secure_agent(work: Path) -> Iterator[tuple[str, str, Path]]:
     daemon = Daemon([server, "--config", config, "--root", work / "root"], log=work / "log")
     try:
         wait_until(lambda: "ready" in daemon.tail() or not daemon.alive, seconds=30, what="the agent to be ready")
-        yield "https://localhost:19100", read_token(Places(work / "root").token), certificate
+        yield "https://localhost:19100", read_token(Paths(work / "root").token), certificate
     finally:
         daemon.stop()
 

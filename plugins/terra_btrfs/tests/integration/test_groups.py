@@ -16,7 +16,7 @@ from terra_btrfs import plugin
 from terra_btrfs.disks import examine
 from terra_btrfs.groups import attached
 from terra_btrfs.superblock import Identity, parse_superblock
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
@@ -272,7 +272,7 @@ def test_an_interruption_while_reporting(work: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "number"), [("single", 1), ("raid10", 4)])
 def test_a_copy_is_mounted_beside_its_original(kind: str, number: int, work: Path, tmp_path: Path) -> None:
-    session = Session(places=Places(tmp_path / "root"))
+    session = Session(paths=Paths(tmp_path / "root"))
     originals = images(tmp_path, number)
     with (
         plugin.prepare_disks(group("os", kind, number), originals, work, session) as prepared,
@@ -302,7 +302,7 @@ def test_a_copy_is_mounted_beside_its_original(kind: str, number: int, work: Pat
 
 
 def test_disks_that_do_not_belong_together_get_no_identity(work: Path, tmp_path: Path) -> None:
-    session = Session(places=Places(tmp_path / "root"))
+    session = Session(paths=Paths(tmp_path / "root"))
     pair = images(tmp_path, 2)
     with plugin.prepare_disks(group("os", "raid1", 2), pair, work, session):
         pass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
@@ -25,7 +25,7 @@ MB = 1024 * 1024
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    return Session(places=Places(tmp_path / "root"))
+    return Session(paths=Paths(tmp_path / "root"))
 
 
 def plan(session: Session, *sizes: int) -> Target:
@@ -49,7 +49,7 @@ def enter(target: Target, session: Session, failure: BaseException | None = None
 
 
 def everything(session: Session) -> list[str]:
-    return sorted(str(path.relative_to(session.places.root)) for path in session.places.root.rglob("*"))
+    return sorted(str(path.relative_to(session.paths.root)) for path in session.paths.root.rglob("*"))
 
 
 def test_files_are_sparse_of_exact_size_and_for_root_alone(session: Session) -> None:
@@ -66,8 +66,8 @@ def test_files_are_sparse_of_exact_size_and_for_root_alone(session: Session) -> 
         assert stat.S_IMODE(status.st_mode) == 0o600
         assert status.st_size == lun.size * MB
         assert status.st_blocks == 0
-    assert stat.S_IMODE((session.places.iscsi / "cm-01").stat().st_mode) == 0o700
-    assert [Path(lun.path) for lun in target.luns] == [session.places.iscsi / f"cm-01/{at}.lun" for at in (0, 1)]
+    assert stat.S_IMODE((session.paths.iscsi / "cm-01").stat().st_mode) == 0o700
+    assert [Path(lun.path) for lun in target.luns] == [session.paths.iscsi / f"cm-01/{at}.lun" for at in (0, 1)]
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), InterruptedWork("enough"), RuntimeError()])
@@ -87,7 +87,7 @@ def test_an_interruption_while_reporting(session: Session) -> None:
 
 
 def test_somebody_elses_file_is_refused_before_anything_is_planned(session: Session) -> None:
-    file = session.places.iscsi / "cm-01/1.lun"
+    file = session.paths.iscsi / "cm-01/1.lun"
     file.parent.mkdir(parents=True)
     file.write_text("precious")
     with pytest.raises(ConflictError, match=f"{file}: is there already"):
@@ -109,9 +109,9 @@ def test_a_file_that_came_since_the_plan_is_kept(session: Session) -> None:
 def test_links_are_not_followed(session: Session, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    session.places.iscsi.mkdir(parents=True)
+    session.paths.iscsi.mkdir(parents=True)
     target = plan(session, 16)
-    host = session.places.iscsi / "cm-01"
+    host = session.paths.iscsi / "cm-01"
     host.symlink_to(elsewhere)
     with pytest.raises(TerraError, match=f"{host}: is a link"):
         enter(target, session)
@@ -140,8 +140,8 @@ def test_releasing_removes_a_link_and_not_what_it_leads_to(session: Session, tmp
 
 def test_the_iscsi_directory_itself_may_be_elsewhere(session: Session, tmp_path: Path) -> None:
     (tmp_path / "big").mkdir()
-    session.places.root.mkdir()
-    session.places.iscsi.symlink_to(tmp_path / "big")
+    session.paths.root.mkdir()
+    session.paths.iscsi.symlink_to(tmp_path / "big")
     target = plan(session, 16)
     enter(target, session)
     assert (tmp_path / "big/cm-01/0.lun").stat().st_size == 16 * MB
@@ -151,8 +151,8 @@ def test_the_iscsi_directory_itself_may_be_elsewhere(session: Session, tmp_path:
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "{iscsi}/0.lun", "{iscsi}/cm-01/../../0.lun", "{iscsi}/a/b/0.lun", "relative"])
 def test_nothing_outside_is_removed(path: str, session: Session) -> None:
-    session.places.iscsi.mkdir(parents=True)
-    lun = Lun(id=1, path=path.format(iscsi=session.places.iscsi), size=16)
+    session.paths.iscsi.mkdir(parents=True)
+    lun = Lun(id=1, path=path.format(iscsi=session.paths.iscsi), size=16)
     stray = Target(label="os", iqn="iqn.2024.x:y", id=1, initiator="iqn.2024.x:z", portal=Address("10.0.10.4"), luns=(lun,))
     with pytest.raises(TerraError, match="is no LUN file of"):
         plugin.release_target(stray, session)
@@ -162,7 +162,7 @@ def test_nothing_outside_is_removed(path: str, session: Session) -> None:
 def test_the_directory_stays_while_something_is_in_it(session: Session) -> None:
     target = plan(session, 16)
     enter(target, session)
-    note = session.places.iscsi / "cm-01/note"
+    note = session.paths.iscsi / "cm-01/note"
     note.write_text("kept")
     assert plugin.release_target(target, session) is True
     assert note.read_text() == "kept"
@@ -171,9 +171,9 @@ def test_the_directory_stays_while_something_is_in_it(session: Session) -> None:
 @pytest.fixture
 def tiny(session: Session) -> Iterator[Path]:
     """A file system with room for hardly any file."""
-    session.places.iscsi.mkdir(parents=True)
+    session.paths.iscsi.mkdir(parents=True)
     options = ("size=8m", "nr_inodes=3")
-    with mounted(Path("none"), session.places.iscsi, filesystem="tmpfs", options=options) as place:
+    with mounted(Path("none"), session.paths.iscsi, filesystem="tmpfs", options=options) as place:
         yield place
 
 

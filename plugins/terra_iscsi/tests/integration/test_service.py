@@ -15,7 +15,7 @@ import pytest
 
 from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
 from lab.processes import Process
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.errors import ConflictError, TerraError
@@ -44,7 +44,7 @@ def _inside(network: Network) -> Iterator[None]:
 
 @contextmanager
 def controller(root: Path, **settings: object) -> Iterator[Session]:
-    session = Session(tables={"iscsi": settings}, places=Places(root))
+    session = Session(tables={"iscsi": settings}, paths=Paths(root))
     try:
         yield session
     finally:
@@ -52,7 +52,7 @@ def controller(root: Path, **settings: object) -> Iterator[Session]:
 
 
 def pid(session: Session) -> int:
-    return int((session.places.run / "tgtd.pid").read_text())
+    return int((session.paths.run / "tgtd.pid").read_text())
 
 
 def tgtds(network: Network) -> list[Process]:
@@ -106,8 +106,8 @@ def test_it_is_started_once_and_ended_once(tmp_path: Path, network: Network) -> 
         assert plugin.stop_storage(session) is True
         assert tgtds(network) == []
         assert plugin.stop_storage(session) is False
-        assert sorted(path.name for path in session.places.run.iterdir()) == ["tgtd", "tgtd.log"]
-        assert not list((session.places.run / "tgtd").iterdir())
+        assert sorted(path.name for path in session.paths.run.iterdir()) == ["tgtd", "tgtd.log"]
+        assert not list((session.paths.run / "tgtd").iterdir())
 
 
 def test_it_ends_although_it_has_targets(tmp_path: Path, network: Network) -> None:
@@ -121,8 +121,8 @@ def test_it_ends_although_it_has_targets(tmp_path: Path, network: Network) -> No
 def test_it_outlives_whoever_started_it(tmp_path: Path, network: Network) -> None:
     script = (
         "import os, signal; from pathlib import Path; from terra_iscsi import plugin\n"
-        "from terra_core.config.controller import Places; from terra_core.config.session import Session\n"
-        f"plugin.start_storage({ISCSI!r}, Session(places=Places(Path({str(tmp_path)!r}))))\n"
+        "from terra_core.config.controller import Paths; from terra_core.config.session import Session\n"
+        f"plugin.start_storage({ISCSI!r}, Session(paths=Paths(Path({str(tmp_path)!r}))))\n"
         "os.killpg(0, signal.SIGKILL)\n"
     )
     with controller(tmp_path) as session:
@@ -151,7 +151,7 @@ def test_a_pid_file_that_names_somebody_else_harms_nobody(tmp_path: Path, networ
         plugin.start_storage(PORTAL, session)
         bystander = Daemon(["sleep", "60"], log=tmp_path / "log")
         try:
-            (session.places.run / "tgtd.pid").write_text(f"{bystander.pid}\n")
+            (session.paths.run / "tgtd.pid").write_text(f"{bystander.pid}\n")
             assert plugin.stop_storage(session) is True
             assert tgtds(network) == []
             assert bystander.alive
@@ -205,14 +205,14 @@ def test_a_portal_of_ipv6(tmp_path: Path) -> None:
 def test_the_number_of_the_control_socket(tmp_path: Path, network: Network) -> None:
     with controller(tmp_path, control_port=7) as session:
         plugin.start_storage(PORTAL, session)
-        assert (session.places.run / "tgtd/socket.7").is_socket()
+        assert (session.paths.run / "tgtd/socket.7").is_socket()
         (process,) = tgtds(network)
         assert "-C 7" in process.command
 
 
 def test_a_root_that_is_too_deep_for_a_socket(tmp_path: Path, network: Network) -> None:
     with pytest.raises(TerraError, match="too long for a socket, which can have 107 characters") as refused:
-        plugin.start_storage(PORTAL, Session(places=Places(tmp_path / ("x" * 80))))
+        plugin.start_storage(PORTAL, Session(paths=Paths(tmp_path / ("x" * 80))))
     assert "--root" in refused.value.hint
     assert tgtds(network) == []
 
@@ -221,7 +221,7 @@ def test_a_tgtd_that_lost_its_socket_is_not_doubled(tmp_path: Path, network: Net
     with controller(tmp_path) as session:
         plugin.start_storage(PORTAL, session)
         process = tgtds(network)
-        (session.places.run / "tgtd/socket.0").unlink()
+        (session.paths.run / "tgtd/socket.0").unlink()
         with pytest.raises(TerraError, match=rf"tgtd \(process {pid(session)}\) runs and does not answer"):
             plugin.start_storage(PORTAL, session)
         assert tgtds(network) == process

@@ -13,7 +13,7 @@ import pytest
 
 from lab.network import ISCSI, Network
 from lab.processes import running
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
@@ -40,7 +40,7 @@ def network() -> Iterator[Network]:
 @pytest.fixture
 def session(network: Network, tmp_path: Path) -> Iterator[Session]:
     """A controller's session; its storage service runs in the network."""
-    made = Session(tables={"iscsi": {"domain": "crosbymichael.com"}}, places=Places(tmp_path / "root"))
+    made = Session(tables={"iscsi": {"domain": "crosbymichael.com"}}, paths=Paths(tmp_path / "root"))
     with network.inside():
         plugin.start_storage(PORTAL, made)
         try:
@@ -105,7 +105,7 @@ def logged_in(target: Target, initiator: str, log: Path) -> Iterator[Daemon]:
 
 
 def tgtd(session: Session) -> int:
-    return int((session.places.run / "tgtd.pid").read_text())
+    return int((session.paths.run / "tgtd.pid").read_text())
 
 
 def test_the_bound_initiator_reaches_its_disk_and_nobody_else_does(session: Session) -> None:
@@ -252,10 +252,10 @@ def test_a_lun_file_that_is_not_what_it_was_is_never_made_anew(
             file.symlink_to(tmp_path / "moved")
         elif fault == "directory":
             file.mkdir()
-    before = sorted(path.lstat().st_mode for path in session.places.iscsi.rglob("*"))
+    before = sorted(path.lstat().st_mode for path in session.paths.iscsi.rglob("*"))
     with pytest.raises(TerraError, match=r"LUN file|is a link"):
         plugin.restore_target(target, session)
-    assert sorted(path.lstat().st_mode for path in session.places.iscsi.rglob("*")) == before
+    assert sorted(path.lstat().st_mode for path in session.paths.iscsi.rglob("*")) == before
     assert control.targets() == ()
 
 
@@ -264,7 +264,7 @@ def test_a_target_is_released_while_its_initiator_reads(session: Session, contro
     with logged_in(target, target.initiator, tmp_path / "log"):
         assert plugin.release_target(target, session) is True
         assert control.targets() == ()
-        assert not list(session.places.iscsi.iterdir())
+        assert not list(session.paths.iscsi.iterdir())
         assert DENIED in inquiry(target.initiator, target)
     assert plugin.release_target(target, session) is False
 
@@ -380,7 +380,7 @@ def test_two_at_once(session: Session, control: Control, network: Network) -> No
 
 
 def test_every_tgtd_is_gone_in_the_end(network: Network, tmp_path: Path) -> None:
-    session = Session(places=Places(tmp_path / "root"))
+    session = Session(paths=Paths(tmp_path / "root"))
     with network.inside():
         plugin.start_storage(PORTAL, session)
         provide(session, request())

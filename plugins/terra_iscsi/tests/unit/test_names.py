@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
@@ -37,7 +37,7 @@ def request(label: str = "os", *, generation: int = 1, first_lun: int = 0, hostn
 
 
 def session(root: Path, **table: object) -> Session:
-    return Session(source="controller.toml", tables={"iscsi": table}, places=Places(root))
+    return Session(source="controller.toml", tables={"iscsi": table}, paths=Paths(root))
 
 
 def test_names_as_the_document_has_them() -> None:

@@ -49,15 +49,15 @@ def test_a_server_gives_an_address_and_the_boot_file_of_the_firmware(tftp_sessio
 
 def test_a_lease_outlives_the_service_in_a_directory_that_only_root_enters(tftp_session: MakeSession) -> None:
     session = tftp_session(**SERVER)
-    session.places.state.mkdir(mode=0o700, parents=True)
+    session.paths.state.mkdir(mode=0o700, parents=True)
     plugin.start_boot(BOOT_NETWORK, [], session)
     taken = accept(CLIENT, MAC, discover(CLIENT, MAC, architecture=BIOS))
-    leases = session.places.state / "dnsmasq.leases"
+    leases = session.paths.state / "dnsmasq.leases"
     assert leased_address(leases, MAC) == taken.address
     plugin.stop_boot(session)
     plugin.start_boot(BOOT_NETWORK, [], session)
     assert leased_address(leases, MAC) == taken.address
-    assert session.places.state.stat().st_mode & 0o777 == 0o700
+    assert session.paths.state.stat().st_mode & 0o777 == 0o700
 
 
 def test_what_is_not_set_is_not_named(tftp_session: MakeSession) -> None:
@@ -124,7 +124,7 @@ def test_a_machine_keeps_the_address_that_it_has_when_it_is_provisioned(tftp_ses
     wait_until(lambda: named() == b"cm-01", seconds=5, what="the machine to be told its name")
     assert discover(CLIENT, MAC, architecture=BIOS).address == before
     plugin.stop_boot(session)
-    shutil.rmtree(session.places.run)
+    shutil.rmtree(session.paths.run)
     TftpPlugin().start_boot(BOOT_NETWORK, [NODE], session)
     assert discover(CLIENT, MAC, architecture=BIOS).address == before
 
@@ -166,8 +166,8 @@ def test_off_is_no_dhcp_at_all(tftp_session: MakeSession) -> None:
 def provide_kernel(session: Session) -> None:
     """What machines boot whose image has no kernel."""
     for name in ("pxelinux.0", "kernel/vmlinuz", "kernel/initrd.img"):
-        (session.places.tftp / name).parent.mkdir(exist_ok=True)
-        (session.places.tftp / name).write_text(name)
+        (session.paths.tftp / name).parent.mkdir(exist_ok=True)
+        (session.paths.tftp / name).write_text(name)
 
 
 def named(mac: str = MAC) -> bytes | None:
@@ -175,4 +175,4 @@ def named(mac: str = MAC) -> bytes | None:
 
 
 def pid(session: Session) -> int:
-    return int((session.places.run / "tftp/dnsmasq.pid").read_text())
+    return int((session.paths.run / "tftp/dnsmasq.pid").read_text())

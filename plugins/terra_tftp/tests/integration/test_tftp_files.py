@@ -74,7 +74,7 @@ def test_an_unknown_machine_is_offered_no_kernel(tftp_session: MakeSession, tftp
 )  # fmt: skip
 def test_a_path_out_of_the_tree_is_refused(tftp_session: MakeSession, path: str) -> None:
     session = tftp_session()
-    root, tftp = session.places.root, session.places.tftp
+    root, tftp = session.paths.root, session.paths.tftp
     plugin.start_boot(BOOT_NETWORK, [], session)
     for directory in (root, root / "tftp-beside"):
         directory.mkdir(exist_ok=True)
@@ -89,12 +89,12 @@ def test_writing_is_refused(tftp_session: MakeSession, tftp_kernel: Path, path: 
     session = tftp_session()
     publish(session, tftp_kernel)
     plugin.start_boot(BOOT_NETWORK, [], session)
-    before = {file: file.read_bytes() for file in session.places.root.rglob("*") if file.is_file()}
+    before = {file: file.read_bytes() for file in session.paths.root.rglob("*") if file.is_file()}
     with pytest.raises(TftpError):
         store(CONTROLLER, path)
-    after = {file: file.read_bytes() for file in session.places.root.rglob("*") if file.is_file()}
+    after = {file: file.read_bytes() for file in session.paths.root.rglob("*") if file.is_file()}
     assert {file for file in {*before, *after} if before.get(file) != after.get(file)} <= {
-        session.places.run / "tftp/dnsmasq.log"
+        session.paths.run / "tftp/dnsmasq.log"
     }
 
 
@@ -102,7 +102,7 @@ def test_a_full_file_system_fails_that_machine_alone_and_leaves_nothing_of_it(
     tftp_session: MakeSession, tftp_kernel: Path
 ) -> None:
     session = tftp_session()
-    tree = session.places.tftp
+    tree = session.paths.tftp
     tree.mkdir()
     run(["mount", "-t", "tmpfs", "-o", "size=192k", "terra-tftp", tree])
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.network import CONTROLLER, GATEWAY, Network
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.errors import TerraError
@@ -29,7 +29,7 @@ SERVER = {"dhcp": "server", "range": ["10.0.10.50", "10.0.10.99"]}
 
 
 def pid(session: Session) -> int:
-    return int((session.places.run / "tftp/dnsmasq.pid").read_text())
+    return int((session.paths.run / "tftp/dnsmasq.pid").read_text())
 
 
 def test_it_is_started_once(tftp_session: MakeSession) -> None:
@@ -94,7 +94,7 @@ def test_its_log_is_bounded(tftp_session: MakeSession, monkeypatch: pytest.Monke
     plugin.start_boot(BOOT_NETWORK, [], session)
     for _ in range(10):
         assert not plugin.start_boot(BOOT_NETWORK, [], session)
-    log, former = (session.places.run / "tftp" / name for name in ("dnsmasq.log", "dnsmasq.log.1"))
+    log, former = (session.paths.run / "tftp" / name for name in ("dnsmasq.log", "dnsmasq.log.1"))
     assert 0 < log.stat().st_size <= 400
     assert "sent" in former.read_text()
 
@@ -104,7 +104,7 @@ def test_stopped_it_is_gone_and_stopping_again_is_nothing_to_do(tftp_session: Ma
     plugin.start_boot(BOOT_NETWORK, [], session)
     assert plugin.stop_boot(session)
     assert not plugin.stop_boot(session)
-    assert not (session.places.run / "tftp/dnsmasq.pid").exists()
+    assert not (session.paths.run / "tftp/dnsmasq.pid").exists()
 
 
 def test_another_process_that_has_got_its_number_is_left_alone(tftp_session: MakeSession, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_another_process_that_has_got_its_number_is_left_alone(tftp_session: Mak
     plugin.stop_boot(session)
     other = Daemon(["cat", "/dev/zero"], log=Path("/dev/null"))
     try:
-        (session.places.run / "tftp/dnsmasq.pid").write_text(f"{other.pid}\n")
+        (session.paths.run / "tftp/dnsmasq.pid").write_text(f"{other.pid}\n")
         assert not plugin.stop_boot(session)
         assert plugin.start_boot(BOOT_NETWORK, [], session)
         assert other.alive
@@ -121,9 +121,9 @@ def test_another_process_that_has_got_its_number_is_left_alone(tftp_session: Mak
         other.stop()
 
 
-def test_a_second_controller_has_its_own(tftp_session: MakeSession, tftp_places: Places) -> None:
+def test_a_second_controller_has_its_own(tftp_session: MakeSession, tftp_paths: Paths) -> None:
     session = tftp_session()
-    second = Session(places=Places(tftp_places.root / "second"))
+    second = Session(paths=Paths(tftp_paths.root / "second"))
     plugin.start_boot(BOOT_NETWORK, [], session)
     try:
         assert plugin.start_boot(BootNetwork(address=Address(GATEWAY)), [], second)
@@ -154,9 +154,9 @@ def test_an_address_of_another_machine_is_refused(tftp_session: MakeSession) -> 
         plugin.start_boot(BootNetwork(address=Address("10.0.10.9")), [], tftp_session())
 
 
-def test_a_tree_that_dnsmasq_cannot_reach_is_named(tftp_session: MakeSession, tftp_places: Places) -> None:
-    tftp_places.root.chmod(0o700)
-    with pytest.raises(TerraError, match=f"cannot reach .*/tftp: {tftp_places.root} has mode 0700"):
+def test_a_tree_that_dnsmasq_cannot_reach_is_named(tftp_session: MakeSession, tftp_paths: Paths) -> None:
+    tftp_paths.root.chmod(0o700)
+    with pytest.raises(TerraError, match=f"cannot reach .*/tftp: {tftp_paths.root} has mode 0700"):
         plugin.start_boot(BOOT_NETWORK, [], tftp_session())
 
 
@@ -174,5 +174,5 @@ def test_dnsmasq_finds_no_fault_in_any_configuration(tftp_session: MakeSession) 
     for table in ({}, {"dhcp": "proxy"}, SERVER, {**SERVER, "dns": ["9.9.9.9"], "lease": "30m"}):
         session = tftp_session(**table)
         assert plugin.start_boot(BOOT_NETWORK, [], session)
-        tested = run(["dnsmasq", "--test", f"--conf-file={session.places.run / 'tftp/dnsmasq.conf'}"])
+        tested = run(["dnsmasq", "--test", f"--conf-file={session.paths.run / 'tftp/dnsmasq.conf'}"])
         assert b"syntax check OK" in tested.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.values import Address
 from terra_core.errors import TerraError
 from terra_tftp.configuration import ServicePaths, configuration
@@ -15,7 +15,7 @@ from terra_tftp.listening import Listening
 from terra_tftp.settings import Dhcp, Settings
 
 LISTENING = Listening(Address("10.0.10.3"), "eth0", IPv4Network("10.0.10.0/24"))
-PATHS = ServicePaths(Places())
+PATHS = ServicePaths(Paths())
 RANGE = (Address("10.0.10.50"), Address("10.0.10.99"))
 
 
@@ -64,4 +64,4 @@ def test_a_server_names_neither_itself_as_gateway_nor_as_name_server() -> None:
 @pytest.mark.parametrize("root", ["/srv/a b", "/srv/a,lo", "/srv/a\nuser=root", '/srv/"a"', "/srv/#a"])
 def test_a_root_that_the_file_cannot_hold_is_refused(root: str) -> None:
     with pytest.raises(TerraError, match="dnsmasq cannot be given a path"):
-        configuration(Settings(), LISTENING, None, ServicePaths(Places(Path(root))), None)
+        configuration(Settings(), LISTENING, None, ServicePaths(Paths(Path(root))), None)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.system.progress import Event
@@ -22,7 +22,7 @@ PAIR = ["kernel/initrd.img", "kernel/vmlinuz"]
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
     former = os.umask(0o077)
-    yield Session(places=Places(tmp_path / "root"))
+    yield Session(paths=Paths(tmp_path / "root"))
     os.umask(former)
 
 
@@ -36,7 +36,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def installed(session: Session) -> dict[str, str]:
-    root = session.places.tftp
+    root = session.paths.tftp
     return {
         str(path.relative_to(root)): path.read_text()
         for path in sorted(root.rglob("*"))
@@ -47,20 +47,20 @@ def installed(session: Session) -> dict[str, str]:
 def test_the_files_are_installed_readable_for_all(session: Session, image: Path) -> None:
     assert plugin.install_boot_image(image, session) == sorted([*LOADERS, *PAIR])
     assert installed(session) == {name: f"first {name}" for name in sorted([*LOADERS, *PAIR])}
-    for path in (session.places.tftp, *session.places.tftp.rglob("*")):
+    for path in (session.paths.tftp, *session.paths.tftp.rglob("*")):
         assert path.stat().st_mode & 0o7777 == (0o755 if path.is_dir() else 0o644), path
 
 
 def test_the_controllers_state_stays_closed_to_others(session: Session, image: Path) -> None:
-    session.places.state.mkdir(parents=True)
-    session.places.state.chmod(0o700)
+    session.paths.state.mkdir(parents=True)
+    session.paths.state.chmod(0o700)
     plugin.install_boot_image(image, session)
-    assert session.places.state.stat().st_mode & 0o777 == 0o700
+    assert session.paths.state.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_later_image_replaces_them_and_takes_away_what_it_does_not_have(session: Session, image: Path) -> None:
     plugin.install_boot_image(image, session)
-    (session.places.tftp / "own.txt").write_text("put there by somebody")
+    (session.paths.tftp / "own.txt").write_text("put there by somebody")
     for name in PAIR:
         (image / name).unlink()
     (image / "pxelinux.0").write_text("second")
@@ -75,7 +75,7 @@ def test_nothing_else_of_the_image_is_installed(session: Session, image: Path) -
         (image / name).parent.mkdir(parents=True, exist_ok=True)
         (image / name).write_text("evil")
     plugin.install_boot_image(image, session)
-    assert "evil" not in "".join(path.read_text() for path in session.places.tftp.rglob("*") if path.is_file())
+    assert "evil" not in "".join(path.read_text() for path in session.paths.tftp.rglob("*") if path.is_file())
 
 
 def make_link(path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_run_that_was_interrupted_is_completed_by_the_next(session: Session, i
 
     with pytest.raises(InterruptedWork):
         plugin.install_boot_image(image, session.reporting_to(interrupt))
-    assert not list(session.places.tftp.rglob(".*"))
+    assert not list(session.paths.tftp.rglob(".*"))
     for name in PAIR:
         (image / name).unlink()
     plugin.install_boot_image(image, session)

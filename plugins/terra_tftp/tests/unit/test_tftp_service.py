@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
 from terra_tftp import files
@@ -63,7 +63,7 @@ def test_a_user_that_does_not_exist_is_named() -> None:
 
 
 def test_the_files_of_all_machines_are_not_read_for_each_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    service, settings = Service(Places(tmp_path)), Settings()
+    service, settings = Service(Paths(tmp_path)), Settings()
     names = [Hostname(f"node-{at}") for at in range(50)]
     macs = [Mac(f"02:00:00:00:00:{at:02x}") for at in range(50)]
     for name, mac in zip(names, macs, strict=True):

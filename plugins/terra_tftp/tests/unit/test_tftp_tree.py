@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.config.controller import Places
+from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
@@ -24,7 +24,7 @@ DIGEST, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
     former = os.umask(0o077)
-    yield Session(places=Places(tmp_path / "root"))
+    yield Session(paths=Paths(tmp_path / "root"))
     os.umask(former)
 
 
@@ -47,15 +47,15 @@ def node(
 
 
 def bios(session: Session, mac: Mac = MAC) -> Path:
-    return session.places.tftp / "pxelinux.cfg" / f"01-{mac.replace(':', '-')}"
+    return session.paths.tftp / "pxelinux.cfg" / f"01-{mac.replace(':', '-')}"
 
 
 def uefi(session: Session, mac: Mac = MAC) -> Path:
-    return session.places.tftp / "grub" / f"{mac}.cfg"
+    return session.paths.tftp / "grub" / f"{mac}.cfg"
 
 
 def files(session: Session) -> list[str]:
-    root = session.places.root
+    root = session.paths.root
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
@@ -68,13 +68,13 @@ def install_pxe(session: Session, tmp_path: Path) -> None:
 
 def test_a_machine_gets_its_kernel_and_both_menus_readable_for_all(session: Session, kernel: Path) -> None:
     assert plugin.publish_boot(node(kernel=kernel), session)
-    own = session.places.tftp / "nodes/cm-01"
+    own = session.paths.tftp / "nodes/cm-01"
     assert ((own / "vmlinuz").read_text(), (own / "initrd.img").read_text()) == ("kernel", "initrd")
     assert (own / "image").read_text().strip() == DIGEST
     line = "ip=dhcp BOOTIF=01-54-b2-03-07-f1-d1 boot=terra net.ifnames=0 console=tty0 console=ttyS0,115200\n"
     assert f"LINUX nodes/cm-01/vmlinuz\n  INITRD nodes/cm-01/initrd.img\n  APPEND {line}" in bios(session).read_text()
     assert f"linux /nodes/cm-01/vmlinuz {line}initrd /nodes/cm-01/initrd.img\nboot\n" in uefi(session).read_text()
-    for path in (session.places.tftp, *session.places.tftp.rglob("*")):
+    for path in (session.paths.tftp, *session.paths.tftp.rglob("*")):
         assert path.stat().st_mode & 0o7777 == (0o755 if path.is_dir() else 0o644), path
 
 
@@ -86,10 +86,10 @@ def test_copying_is_said_to_its_end(session: Session, kernel: Path) -> None:
 
 def test_the_second_identical_run_changes_nothing(session: Session, kernel: Path) -> None:
     plugin.publish_boot(node(kernel=kernel), session)
-    before = {name: (session.places.root / name).stat().st_mtime_ns for name in files(session)}
+    before = {name: (session.paths.root / name).stat().st_mtime_ns for name in files(session)}
     assert not plugin.publish_boot(node(kernel=kernel), session)
     assert not plugin.publish_boot(node(), session)
-    assert {name: (session.places.root / name).stat().st_mtime_ns for name in files(session)} == before
+    assert {name: (session.paths.root / name).stat().st_mtime_ns for name in files(session)} == before
 
 
 def test_other_arguments_change_the_menus_and_leave_the_kernel(session: Session, kernel: Path) -> None:
@@ -110,11 +110,11 @@ def test_a_withdrawn_machine_leaves_nothing(session: Session, kernel: Path) -> N
 
 def test_withdrawing_from_a_tree_that_is_not_there_is_nothing_to_do(session: Session) -> None:
     assert not plugin.withdraw_boot(ONE, MAC, session)
-    assert not session.places.root.exists()
+    assert not session.paths.root.exists()
 
 
 def test_machines_of_one_image_share_one_kernel_until_the_last_has_gone(session: Session, kernel: Path, tmp_path: Path) -> None:
-    nodes = session.places.tftp / "nodes"
+    nodes = session.paths.tftp / "nodes"
     plugin.publish_boot(node(kernel=kernel), session)
     plugin.publish_boot(node(TWO, MAC_TWO, DIGEST, kernel), session)
     assert (nodes / "cm-01/vmlinuz").samefile(nodes / "cm-02/vmlinuz")
@@ -130,7 +130,7 @@ def test_a_new_image_brings_its_kernel_without_touching_that_of_others(session: 
     plugin.publish_boot(node(TWO, MAC_TWO, DIGEST, kernel), session)
     kernel.write_text("newer kernel")
     assert plugin.publish_boot(node(image=OTHER, kernel=kernel), session)
-    nodes = session.places.tftp / "nodes"
+    nodes = session.paths.tftp / "nodes"
     assert (nodes / "cm-01/vmlinuz").read_text() == "newer kernel"
     assert (nodes / "cm-02/vmlinuz").read_text() == "kernel"
     assert "nodes/cm-01/vmlinuz" in bios(session).read_text()
@@ -173,11 +173,11 @@ def test_a_kernel_that_is_not_whole_is_never_replaced_by_another(
 ) -> None:
     install_pxe(session, tmp_path)
     plugin.publish_boot(node(kernel=kernel), session)
-    (session.places.tftp / "nodes/cm-01" / lost).unlink()
+    (session.paths.tftp / "nodes/cm-01" / lost).unlink()
     with pytest.raises(NotFoundError, match="the kernel that cm-01 boots is not whole any more"):
         plugin.publish_boot(node(), session)
     assert plugin.publish_boot(node(kernel=kernel), session)
-    assert (session.places.tftp / "nodes/cm-01/vmlinuz").read_text() == "kernel"
+    assert (session.paths.tftp / "nodes/cm-01/vmlinuz").read_text() == "kernel"
 
 
 def test_missing_boot_loaders_are_a_warning(session: Session, kernel: Path, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_kernel_that_is_a_link_is_refused(session: Session, kernel: Path) -> N
     kernel.symlink_to("/etc/shadow")
     with pytest.raises(TerraError, match="is not a regular file"):
         plugin.publish_boot(node(kernel=kernel), session)
-    assert not (session.places.tftp / "nodes/cm-01").exists()
+    assert not (session.paths.tftp / "nodes/cm-01").exists()
 
 
 @pytest.mark.parametrize(
@@ -240,12 +240,12 @@ def test_text_that_does_not_belong_into_a_path_or_menu_is_refused(
 ) -> None:
     with pytest.raises(TerraError):
         plugin.publish_boot(node(kernel=kernel, **wrong), session)  # type: ignore[arg-type]  # what core would never send
-    assert not session.places.root.exists()
+    assert not session.paths.root.exists()
 
 
 def test_a_tree_that_cannot_be_written_is_an_error_that_names_the_path(session: Session, kernel: Path) -> None:
-    (session.places.tftp).mkdir(parents=True)
-    (session.places.tftp / "nodes").write_text("a file where a directory has to be")
+    (session.paths.tftp).mkdir(parents=True)
+    (session.paths.tftp / "nodes").write_text("a file where a directory has to be")
     with pytest.raises(TerraError, match="nodes: cannot be written"):
         plugin.publish_boot(node(kernel=kernel), session)
 
@@ -254,7 +254,7 @@ def test_a_tree_that_cannot_be_written_is_an_error_that_names_the_path(session: 
 def test_what_a_killed_run_left_is_completed_or_removed(session: Session, kernel: Path, again: bool) -> None:
     plugin.publish_boot(node(TWO, MAC_TWO, OTHER, kernel), session)
     before = files(session)
-    own = session.places.tftp / "nodes/cm-01"
+    own = session.paths.tftp / "nodes/cm-01"
     own.mkdir()
     half_menus = [menu.with_name(f".{menu.name}.new") for menu in (bios(session), uefi(session))]
     for path in (own / ".vmlinuz.new", own / "initrd.img", *half_menus):
@@ -262,6 +262,6 @@ def test_what_a_killed_run_left_is_completed_or_removed(session: Session, kernel
     if again:
         assert plugin.publish_boot(node(kernel=kernel), session)
         assert (own / "initrd.img").read_text() == "initrd"
-        assert not list(session.places.tftp.rglob(".*"))
+        assert not list(session.paths.tftp.rglob(".*"))
     plugin.withdraw_boot(ONE, MAC, session)
     assert [name for name in files(session) if name not in before] == []

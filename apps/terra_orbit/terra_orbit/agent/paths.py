@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from terra_core.config.controller import Places, Tls
+from terra_core.config.controller import Paths, Tls
 from terra_core.config.loader import config_error
 from terra_core.config.structure import Problem, has
 from terra_core.config.values import Address
@@ -15,23 +15,23 @@ from terra_orbit import API_PORT
 
 
 @frozen
-class OrbitPlaces:
-    """The agent's part of Terra's places.
+class OrbitPaths:
+    """The paths of what the agent owns.
 
-    :param places: those of the root; the token is the machine's, and the controller's too.
+    :param paths: those of the whole root; the token below it is the machine's, and the controller's too.
     """
 
-    places: Places
+    paths: Paths
 
     @property
     def state(self) -> Path:
         """What must survive a restart."""
-        return self.places.state / "orbit"
+        return self.paths.state / "orbit"
 
     @property
     def run(self) -> Path:
         """Sockets, gone after a reboot."""
-        return self.places.run / "orbit"
+        return self.paths.run / "orbit"
 
     @property
     def database(self) -> str:
