@@ -1,19 +1,58 @@
-"""The Docker Engine that ``[docker]`` or the environment name."""
+"""Reaching a Docker Engine, or a Podman socket that speaks as one, and saying what is wrong when that fails.
+
+Terra's applications and its lab import this too: :func:`connect` is the one way to an engine.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from docker import APIClient
+from docker.errors import DockerException, InvalidVersion
+from docker.utils import kwargs_from_env, version_lt
 
-from terra_core.system.engine import connect
+from terra_core.errors import TerraError
+from terra_core.system.reasons import reason_of
 from terra_docker.settings import Docker
 
+USUAL_PLACE = "unix:///var/run/docker.sock"
+"""Where an engine listens unless it is told otherwise."""
+
+_OLDEST_API = "1.32"
+_OLDEST_RELEASE = "17.09"
+"""The first one that knows COPY --chown."""
+_ANSWER_SECONDS = 30
 _SILENCE_SECONDS = 1800
 """How long the engine may say nothing: a registry can take its time over the last layer of a push."""
+
+
+def connect(engine: str | None, *, setting: str) -> APIClient:
+    """A client of an engine; the caller closes it.
+
+    :param engine: where it is, as DOCKER_HOST has it; that of the environment, or the usual place, when left out.
+    :param setting: how a file names another one, for the hint.
+    :raises TerraError: when no engine answers there, when it may not be asked, or when it is too old.
+    """
+    where = engine or os.environ.get("DOCKER_HOST") or USUAL_PLACE
+    _check(where)
+    try:
+        options = kwargs_from_env()
+        if engine:
+            options["base_url"] = engine
+        client = APIClient(version="auto", timeout=_ANSWER_SECONDS, **options)
+    except InvalidVersion as error:
+        raise _too_old(where) from error
+    except DockerException as error:
+        raise _unreachable(where, setting, error) from error
+    if version_lt(client.api_version, _OLDEST_API):
+        client.close()
+        raise _too_old(where)
+    return client
 
 
 @contextmanager
@@ -45,3 +84,57 @@ def goes_without_tls(client: APIClient, registry: str) -> bool:
     except ValueError:
         return False
     return any(address in ip_network(network) for network in configured.get("InsecureRegistryCIDRs") or ())
+
+
+def _check(where: str) -> None:
+    """Refuse what the SDK would answer with a word of its own source, or with the address as it stands."""
+    scheme, _, rest = where.partition("://")
+    if scheme != "ssh" and "@" in rest.partition("/")[0]:
+        raise TerraError(
+            "the address of the Docker Engine has a user name or a password in it, which no engine asks for",
+            hint="leave it out; an engine that is reached over a network knows its users by their certificates",
+        )
+    if scheme == "ssh" and find_spec("paramiko") is None:
+        raise TerraError(
+            f"the Docker Engine at {where} is reached by ssh, for which Python's package paramiko is missing",
+            hint="install it beside Terra, or forward the socket: ssh -nNT -L /run/engine.sock:/var/run/docker.sock HOST, "
+            "and DOCKER_HOST=unix:///run/engine.sock",
+        )
+
+
+def _too_old(where: str) -> TerraError:
+    return TerraError(
+        f"the Docker Engine at {where} is older than {_OLDEST_RELEASE}, which Terra needs",
+        hint="upgrade it, on Debian and Ubuntu: apt-get install docker.io",
+    )
+
+
+def _unreachable(where: str, setting: str, error: DockerException) -> TerraError:
+    reason = _system_error(error)
+    if isinstance(reason, PermissionError):
+        return TerraError(
+            f"the Docker Engine at {where} may not be used by this user: permission denied",
+            hint="run the command as root, or let the user in: adduser USER docker, and log in again",
+        )
+    if isinstance(reason, FileNotFoundError | ConnectionRefusedError):
+        return TerraError(
+            f"no Docker Engine answers at {where}: {reason.strerror}",
+            hint="start it: systemctl start docker (install it: apt-get install docker.io); "
+            f"or name another one, by DOCKER_HOST or by {setting}",
+        )
+    return TerraError(f"the Docker Engine at {where} cannot be used: {reason_of(error)}")
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """The operating system's own error, which requests and urllib3 wrap several times over."""
+    seen: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending:
+        candidate = pending.pop(0)
+        if not isinstance(candidate, BaseException) or candidate in seen:
+            continue
+        if isinstance(candidate, OSError) and candidate.errno is not None:
+            return candidate
+        seen.append(candidate)
+        pending += [candidate.__cause__, candidate.__context__, *candidate.args]
+    return None

@@ -16,8 +16,8 @@ from docker import APIClient
 from docker.errors import APIError, DockerException, NotFound
 
 from terra_core.errors import NotFoundError, TerraError
-from terra_core.system.engine import USUAL_PLACE, connect
 from terra_core.system.reasons import reason_of
+from terra_docker.engine import USUAL_PLACE, connect
 from terra_orbit.agent.rendering import LABEL_AGENT, LABEL_REVISION, LABEL_UID
 
 _SETTING = 'engine = "unix:///..." in orbit.toml'

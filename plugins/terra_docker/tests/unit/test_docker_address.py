@@ -25,7 +25,7 @@ def test_a_password_is_not_shown(address: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_ssh_without_paramiko_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("terra_core.system.engine.find_spec", lambda name: None)
+    monkeypatch.setattr("terra_docker.engine.find_spec", lambda name: None)
     error = refusal(Docker(engine="ssh://build.example"))
     assert error.message == (
         "the Docker Engine at ssh://build.example is reached by ssh, for which Python's package paramiko is missing"
