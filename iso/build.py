@@ -7,8 +7,8 @@ where the packages come from instead of the host's own apt configuration.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import math
 import os
 import platform
 import shutil
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from iso.bootstrap import EPOCH, bootstrap, programs
@@ -25,6 +26,7 @@ from iso.origin import Origin, host_options
 from iso.recipe import Recipe
 from iso.wheels import sources, write_tree
 from terra_core.errors import TerraError
+from terra_core.system.locks import locked
 from terra_core.system.process import run
 
 __all__ = ["IMAGES", "Recipe", "build", "digest", "main"]
@@ -91,12 +93,12 @@ def build(recipe: Recipe, *, images: Path = IMAGES, say: Say = _silent, shown: b
 @contextmanager
 def _alone(images: Path, say: Say) -> Iterator[None]:
     """One build at a time, which takes away what a killed one left."""
-    with (images / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another build to end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+
+    @cache  # said once
+    def waiting() -> None:
+        say("waiting for another build to end")
+
+    with locked(images / ".lock", seconds=math.inf, waiting=waiting):
         for left in images.glob(".work-*"):
             shutil.rmtree(left)
         yield

@@ -13,9 +13,10 @@ from docker.errors import DockerException
 
 from iso.daemons import start, wait_ready
 from terra_core.errors import ConflictError
+from terra_core.system.locks import try_lock
 from terra_core.system.mounts import sweep
 from terra_core.system.undo import Undo
-from terra_core.system.workspace import discard, locked, workspace
+from terra_core.system.workspace import discard, workspace
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -99,7 +100,7 @@ def temporary_engine(data: Path) -> Iterator[str]:
     data.mkdir(parents=True, exist_ok=True)
     with Undo() as undo:
         lock = undo.enter_context((data / ".lock").open("ab"))
-        if not locked(lock.fileno()):
+        if not try_lock(lock.fileno()):
             raise ConflictError(f"another engine uses {data}", hint="wait until the other run has ended")
         undo.callback(sweep, data, data)
         programs = Programs(data=data, place=undo.enter_context(workspace("terra-engine-", place=_PLACE, remove=_take_down)))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
+import math
 import os
 import re
 import shutil
@@ -20,6 +20,7 @@ from iso.build import IMAGES, RECIPES, Say, build
 from iso.command import carried_out, say
 from iso.recipe import Recipe
 from terra_core.errors import TerraError
+from terra_core.system.locks import locked
 from terra_core.system.process import Argument, run
 
 LABEL = "TERRA"
@@ -76,8 +77,7 @@ def _quoted(arguments: Sequence[str]) -> str:
 def _squash(layer: Path, images: Path, say: Say) -> Path:
     """A root tar as a squashfs, without its kernel: that stands on the medium by itself."""
     found = layer.with_suffix(".squashfs")
-    with (images / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(images / ".lock", seconds=math.inf):
         if not found.exists():
             say(f"{layer.stem}: compressing it for the medium")
             with tempfile.TemporaryDirectory(prefix=".work-", dir=images) as directory:

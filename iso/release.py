@@ -29,6 +29,7 @@ from iso.origin import Origin
 from iso.recipe import Recipe
 from terra_core.config.values import ImageReference, parse_image_reference, parse_repository, parse_tag
 from terra_core.errors import TerraError
+from terra_core.system.files import write_file
 from terra_core.system.process import Argument, run
 
 MANIFEST = IMAGES.parent / "release.json"
@@ -215,9 +216,7 @@ def _read(manifest: Path) -> Iterator[Released]:
 
 def _write(manifest: Path, entries: Sequence[Released]) -> None:
     manifest.parent.mkdir(parents=True, exist_ok=True)
-    new = manifest.with_name(f".{manifest.name}.new")
-    new.write_text(json.dumps({"images": [asdict(entry) for entry in entries]}, indent=1) + "\n")
-    new.replace(manifest)
+    write_file(manifest, (json.dumps({"images": [asdict(entry) for entry in entries]}, indent=1) + "\n").encode())
 
 
 @contextmanager

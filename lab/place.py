@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from typing import IO, Self
 
 from lab.mounts import unmount_below
 from lab.processes import end, in_namespace, mentioning
+from terra_core.system.locks import locked, try_lock
 from terra_core.system.process import run
 from terra_core.system.undo import Undo
 
@@ -80,11 +81,7 @@ def take_down(path: Path) -> None:
 def hold(resources: ExitStack, path: Path) -> bool:
     """Lock the file at ``path`` until ``resources`` closes; says whether nobody else had it locked."""
     file: IO[bytes] = resources.enter_context(path.open("ab"))
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return try_lock(file.fileno())
 
 
 def _dead() -> list[Path]:
@@ -100,8 +97,7 @@ def _dead() -> list[Path]:
 def alone() -> Iterator[None]:
     """Let one process at a time look for what dead ones left, or make a directory: a new one has no lock for a moment."""
     ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (ROOT / _LOCK).open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(ROOT / _LOCK, seconds=math.inf):
         yield
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 import structlog
 
 from terra_core.errors import TerraError
+from terra_core.system.files import write_file
 
 _log = structlog.get_logger(__name__)
 _ATTRIBUTE = "user.terra.database"
@@ -57,22 +57,9 @@ def set_mark(volumes: Path, identity: str) -> None:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
-            _write(volumes, identity)
+            write_file(volumes / _NAME, f"{identity}\n".encode(), mode=0o600)
     except (OSError, TerraError) as error:
         _log.warning("the volumes cannot be marked as those of this database", path=str(volumes), reason=str(error))
-
-
-def _write(volumes: Path, identity: str) -> None:
-    descriptor, staged = tempfile.mkstemp(prefix=f"{_NAME}-", dir=volumes)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{identity}\n")
-            file.flush()
-            os.fsync(descriptor)
-        Path(staged).replace(volumes / _NAME)
-    except BaseException:
-        Path(staged).unlink(missing_ok=True)
-        raise
 
 
 def _read(volumes: Path) -> str:

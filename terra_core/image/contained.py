@@ -8,12 +8,13 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from terra_core.errors import TerraError
+from terra_core.system.files import replacing_in
 from terra_core.system.openat import DIRECTORY, NotRegularError, Resolve, open_below, open_regular
 
 _WITHIN = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
@@ -59,17 +60,11 @@ class ContainedRoot:
         :raises TerraError: when it cannot be written.
         """
         directory, _, name = path.rpartition("/")
-        fresh = f".{name}.terra"
         try:
             parent = self._make_directory(directory)
             try:
-                with suppress(FileNotFoundError):
-                    os.unlink(fresh, dir_fd=parent)
-                descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=parent)
-                with os.fdopen(descriptor, "wb") as file:
-                    os.fchmod(descriptor, mode)
+                with replacing_in(parent, name, mode=mode) as file:
                     file.write(content)
-                os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
             finally:
                 os.close(parent)
         except OSError as error:

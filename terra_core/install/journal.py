@@ -7,7 +7,6 @@ gets as long as the kernel runs. After a reboot, what a killed installation has 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from attrs import asdict
 
 from terra_core.install.facts import Device
 from terra_core.system.disks import Signature
+from terra_core.system.files import write_file
 
 
 class Journal:
@@ -31,12 +31,7 @@ class Journal:
         signatures = list(dict.fromkeys((*self.begun(device, hostname), *device.signatures)))
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._path(device)
-        fresh = path.with_suffix(".new")
-        with fresh.open("w") as file:
-            json.dump({"hostname": hostname, "signatures": [asdict(one) for one in signatures]}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_file(path, json.dumps({"hostname": hostname, "signatures": [asdict(one) for one in signatures]}).encode())
 
     def begun(self, device: Device, hostname: str) -> tuple[Signature, ...]:
         """What was on a disk before it was written to; see :meth:`has_begun`."""

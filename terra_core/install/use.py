@@ -29,11 +29,11 @@ from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.selection import INSTALLED, check_selection
 from terra_core.system.disks import Signature
+from terra_core.system.locks import try_lock, wait_for_lock
 from terra_core.system.mounts import sweep
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
-from terra_core.system.waiting import wait_until
-from terra_core.system.workspace import locked, roomy
+from terra_core.system.workspace import roomy
 
 _OTHER_SECONDS = 1800
 _NOTHING_WRITTEN = "nothing was written to any disk"
@@ -181,9 +181,9 @@ def _alone(place: Path, report: Report) -> Iterator[Path]:
     except OSError as error:
         raise TerraError(f"{place}: cannot be used: {error.strerror}", hint="run terra-install as root") from error
     try:
-        if not locked(lock):
+        if not try_lock(lock):
             report(Event("wait", "wait for another terra-install on this machine to end"))
-            wait_until(lambda: locked(lock), seconds=_OTHER_SECONDS, what="another terra-install to end")
+            wait_for_lock(lock, seconds=_OTHER_SECONDS, what="another terra-install to end")
         work = place / "work"
         if work.exists():
             sweep(work, work)

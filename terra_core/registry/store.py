@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,10 +16,11 @@ from terra_core.oci import Descriptor, Digest, ImageError, Layout, media, this_p
 from terra_core.oci.documents import REFERENCE_NAME, read_index
 from terra_core.oci.structure import DOCUMENT_BYTES, read_document
 from terra_core.registry.remote import Found
-from terra_core.system.undo import undoing
-from terra_core.system.waiting import wait_until
+from terra_core.system.files import write_file
+from terra_core.system.locks import unlock, wait_for_lock
 
 _PARTIAL = ".partial"
+_MODE = 0o644
 _LOCK_SECONDS = 4 * 3600
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 
@@ -38,7 +37,7 @@ class Store:
         self._lock = lock
         for name, content in (("index.json", _index([])), ("oci-layout", _VERSION)):
             if not (path / name).exists():
-                _write(path / name, content)
+                write_file(path / name, content, mode=_MODE)
         self._layout = Layout(path)
 
     def add(self, found: Found, reference: ImageReference) -> None:
@@ -82,7 +81,7 @@ class Store:
 
     def release(self) -> None:
         """Let another pull write to the layout; this one has nothing more to write."""
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        unlock(self._lock)
 
     def tidy(self) -> None:
         """Remove what pulls of other images have left half-way."""
@@ -103,7 +102,7 @@ class Store:
             if place.stat().st_size == len(content) and digest.matches(place.read_bytes()):
                 return
         place.parent.mkdir(parents=True, exist_ok=True)
-        _write(place, content)
+        write_file(place, content, mode=_MODE)
 
     def _list(self, found: Found, name: str) -> None:
         """Both what the reference names and the manifest for this machine, so that either digest finds it."""
@@ -119,7 +118,7 @@ class Store:
             entries.append(_entry(evolve(found.chosen, platform=found.chosen.platform or this_platform()), ""))
         content = _index([*kept, *entries])
         if content != before:
-            _write(path, content)
+            write_file(path, content, mode=_MODE)
 
 
 @contextmanager
@@ -131,17 +130,8 @@ def held(path: Path, attend: Callable[[], None]) -> Iterator[Store]:
     """
     path.mkdir(parents=True, exist_ok=True)
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def locked() -> bool:
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            attend()
-            return False
-        return True
-
     try:
-        wait_until(locked, seconds=_LOCK_SECONDS, what=f"another pull into {path} to end")
+        wait_for_lock(directory, seconds=_LOCK_SECONDS, what=f"another pull into {path} to end", waiting=attend)
         yield Store(path, directory)
     finally:
         os.close(directory)
@@ -172,17 +162,3 @@ def _without_name(entry: dict[str, object], name: str) -> dict[str, object]:
 
 def _index(entries: list[dict[str, object]]) -> bytes:
     return json.dumps({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries}).encode()
-
-
-def _write(place: Path, content: bytes) -> None:
-    """Write a file that is there in full or not at all."""
-    fd, name = tempfile.mkstemp(prefix=".new-", dir=place.parent)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), 0o644)
-        Path(name).replace(place)
-    except BaseException as error:
-        with undoing(error):
-            Path(name).unlink(missing_ok=True)
-        raise

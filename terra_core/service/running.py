@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ import structlog
 from terra_core.config.controller import Paths
 from terra_core.errors import TerraError, error_of_machine
 from terra_core.service.repeats import Repeats
+from terra_core.system.locks import try_lock
 from terra_core.system.text import one_line, printable
 
 _WATCH_SECONDS = 3.0
@@ -96,14 +96,12 @@ def only_one(paths: Paths, what: str) -> Iterator[None]:
         hint = f"run the {what} as root" if isinstance(error, PermissionError) else ""
         raise TerraError(f"{path}: cannot be written: {error.strerror}", hint=hint) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(descriptor):
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise TerraError(
                 f"{paths.root}: {_article(what)} runs here already (process {holder})",
                 hint="stop it first, or give this one a root of its own: --root DIR",
-            ) from None
+            )
         with suppress(OSError):  # a full disk; the number is for a message only, and the lock is held
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
 
 from terra_core.errors import TerraError
 from terra_core.service.private import may_be_read_by_others
+from terra_core.system.files import write_file
 from terra_core.system.reading import read_regular, salvaged
 
 _LONGEST = 4096
@@ -29,21 +29,12 @@ def read_or_make_token(path: Path) -> str:
             log = structlog.get_logger(__name__)
             log.warning("others may read the token, and do with it what root may", path=str(path), remedy=f"chmod 600 {path}")
         return token
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{secrets.token_urlsafe(32)}\n")
-            file.flush()
-            os.fsync(file.fileno())
         with suppress(FileExistsError):  # of two that start at once, the first one's token counts
-            os.link(fresh, path)
+            write_file(path, f"{secrets.token_urlsafe(32)}\n".encode(), mode=0o600, new=True)
     except OSError as error:
         raise TerraError(f"{path}: the token cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            fresh.unlink()
     return read_token(path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
 import shutil
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from terra_core.system.locks import try_lock
 from terra_core.system.undo import Undo
 
 _ROOMY = "/var/tmp"  # noqa: S108  # disks and images are too large for a /tmp that may be in memory; names in it are made by mkdtemp
@@ -20,15 +20,6 @@ _ROOMY = "/var/tmp"  # noqa: S108  # disks and images are too large for a /tmp t
 def roomy() -> Path:
     """Where large work goes that has no disk of its own to go to: TMPDIR where the user has set it, or /var/tmp."""
     return Path(os.environ.get("TMPDIR") or _ROOMY)
-
-
-def locked(descriptor: int) -> bool:
-    """Lock an open file (flock(2)) until it is closed; says whether nobody else had it locked."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def discard(directory: Path) -> None:
@@ -68,6 +59,6 @@ def _held(directory: Path, grace: float) -> Iterator[bool]:
         return
     try:
         status = os.fstat(descriptor)
-        yield status.st_uid == os.geteuid() and time.time() - status.st_ctime >= grace and locked(descriptor)
+        yield status.st_uid == os.geteuid() and time.time() - status.st_ctime >= grace and try_lock(descriptor)
     finally:
         os.close(descriptor)

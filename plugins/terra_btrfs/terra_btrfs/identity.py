@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +10,8 @@ from terra_btrfs.disks import Disk, examine
 from terra_btrfs.groups import attached
 from terra_btrfs.superblock import Identity, identity_of
 from terra_core.errors import TerraError
+from terra_core.system.locks import locked
 from terra_core.system.process import run
-from terra_core.system.waiting import wait_until
 
 _TUNE_SECONDS = 120
 _LOCK_SECONDS = 300
@@ -52,15 +51,5 @@ def _common_identity(disks: Sequence[Disk]) -> Identity:
 @contextmanager
 def _alone(run_directory: Path) -> Iterator[None]:
     run_directory.mkdir(parents=True, exist_ok=True)
-    path = run_directory / "btrfs.lock"
-    with path.open("ab") as lock:
-
-        def locked() -> bool:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
-
-        wait_until(locked, seconds=_LOCK_SECONDS, what=f"the lock {path}")
+    with locked(run_directory / "btrfs.lock", seconds=_LOCK_SECONDS):
         yield

@@ -13,8 +13,9 @@ from typing import BinaryIO
 from terra_core.errors import TerraError
 from terra_core.image import apply_layers
 from terra_core.oci import Layout
+from terra_core.system.files import output_file
 from terra_core.system.progress import Report
-from terra_core.system.undo import Undo, undoing
+from terra_core.system.undo import undoing
 
 
 def write_archive(layout: Path, out: BinaryIO) -> None:
@@ -46,21 +47,12 @@ def _write(layout: Path, out: BinaryIO) -> None:
 
 @contextmanager
 def archive_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that has its name when all of it is written, and not before; a device or a named pipe is written to as it is."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        with _written(path), path.open("wb") as file:
-            yield file
-        return
-    partial = path.with_name(f".{path.name}.part")
-    with Undo() as undo:
-        undo.callback(partial.unlink, missing_ok=True)
-        with _written(path):
-            with partial.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(path)
+    """Give a file that has its name when all of it is written, and not before; a device or pipe is written to as it is.
+
+    :raises TerraError: when it cannot be written.
+    """
+    with _written(path), output_file(path) as file:
+        yield file
 
 
 @contextmanager

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from terra_core.errors import TerraError
+from terra_core.system import files
 from terra_core.system.openat import DIRECTORY, Resolve, open_regular
 from terra_core.system.undo import Undo
 
 _HERE = -100
 """AT_FDCWD of openat2(2)."""
 _INSIDE = Resolve.BENEATH | Resolve.NO_SYMLINKS
+_MODE = 0o644
 _BLOCK = 1024 * 1024
 _LIMIT = 1024 * _BLOCK
 """No kernel, initial RAM disk or boot loader has a gigabyte; what has is no such file."""
@@ -40,8 +42,8 @@ def write_file(path: Path, text: str) -> bool:
     """Make a file hold ``text``, at once and for good; says whether it did not before."""
     if read_file(path) == text:
         return False
-    with _replacing(path) as file:
-        file.write(text.encode())
+    with _naming(path):
+        files.write_file(path, text.encode(), mode=_MODE)
     return True
 
 
@@ -61,7 +63,7 @@ def read_file(path: Path) -> str | None:
 
 def copy_file(source: BinaryIO, path: Path) -> None:
     """Copy an open file to ``path``, at once and for good."""
-    with _replacing(path) as file:
+    with _naming(path), files.replacing(path, mode=_MODE) as file:
         while block := source.read(_BLOCK):
             file.write(block)
 
@@ -90,7 +92,7 @@ def remove_file(path: Path) -> bool:
 def remove_staged(path: Path) -> None:
     """Remove what a killed run left of a new file, and leave the file."""
     with _naming(path, "removed"):
-        _staged(path).unlink(missing_ok=True)
+        files.remove_unfinished(path)
 
 
 @contextmanager
@@ -116,38 +118,6 @@ def open_inside(root: Path, name: str) -> Iterator[BinaryIO | None]:
         if not 0 < size <= _LIMIT:
             raise TerraError(f"{root / name}: has {size} bytes, which no boot file has")
         yield file
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of ``path`` when the block ends well."""
-    staged = _staged(path)
-    with _naming(path), Undo() as undo:
-        staged.unlink(missing_ok=True)
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        undo.callback(staged.unlink, missing_ok=True)
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        staged.rename(path)
-        undo.pop_all()
-        sync_directory(path.parent)
-
-
-def _staged(path: Path) -> Path:
-    """One fixed name for each file, so that the next run clears up after one that was killed."""
-    return path.with_name(f".{path.name}.new")
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.oci import Layout
+from terra_core.system.locks import try_lock
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report, silent
 from terra_docker import plugin
@@ -262,7 +262,7 @@ def test_a_pull_that_waits_for_another_can_be_interrupted(
 
     holder = os.open(layout, os.O_RDONLY)
     try:
-        fcntl.flock(holder, fcntl.LOCK_EX)
+        assert try_lock(holder)
         with pytest.raises(InterruptedWork):
             pull(network, name, layout, insecure=(registry.address,), report=stop)
     finally:
