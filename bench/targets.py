@@ -2,7 +2,8 @@
 
     python bench/targets.py [COUNT...]
 
-In a network of its own; the LUN files are sparse. After each way, the same is done again while all of it is exported.
+In a network of its own; the files behind the LUNs are sparse. After each way, the same is done again while all of it is
+exported.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from pathlib import Path
 
 from lab.network import ISCSI, Network
 from terra_core.config.controller import Paths
-from terra_core.config.node import DiskGroup
+from terra_core.config.node import OS_LABEL
 from terra_core.config.session import Session
-from terra_core.config.structure import structure
 from terra_core.config.values import Address, Hostname
-from terra_core.hookspecs import Target, TargetRequest
+from terra_core.hookspecs import Backing, Export, TargetRequest, Volume
 from terra_iscsi import plugin
 
-_GROUP = structure({"label": "os", "disk": [{"device": "/dev/sda", "size": 16}]}, DiskGroup)
+_MB = 1024 * 1024
+_SIZE = 16
 _BATCH = 200
 
 
@@ -34,11 +35,11 @@ def main() -> None:
 
 
 def _measure(count: int, session: Session) -> None:
-    targets = [_target(at + 1, session) for at in range(count)]
+    exports = [_export(at + 1, session) for at in range(count)]
     ways: dict[str, Callable[[], object]] = {
-        "one after another": lambda: [plugin.restore_target(target, session) for target in targets],
+        "one after another": lambda: [plugin.restore_target(export, session) for export in exports],
         "with one look": lambda: [
-            plugin.restore_targets(targets[at : at + _BATCH], session) for at in range(0, count, _BATCH)
+            plugin.restore_targets(exports[at : at + _BATCH], session) for at in range(0, count, _BATCH)
         ],
     }
     for name, way in ways.items():
@@ -52,13 +53,21 @@ def _measure(count: int, session: Session) -> None:
         plugin.stop_storage(session)
 
 
-def _target(number: int, session: Session) -> Target:
+def _export(number: int, session: Session) -> Export:
     name = Hostname(f"node-{number}")
+    file = session.paths.root / f"{name}.lun"
+    with file.open("wb") as made:
+        made.truncate(_MB * _SIZE)
     request = TargetRequest(
-        hostname=name, number=number, generation=1, group=_GROUP, first_lun=0, boot=True, portal=Address(ISCSI)
+        hostname=name,
+        number=number,
+        generation=1,
+        label=OS_LABEL,
+        volumes=(Volume(name=str(file), size=_SIZE),),
+        boot=True,
+        portal=Address(ISCSI),
     )
-    with plugin.provision_target(plugin.plan_target(request, session), session) as target:
-        return target
+    return Export(target=plugin.plan_target(request, session), backings=(Backing(kind="file", address=str(file)),))
 
 
 if __name__ == "__main__":

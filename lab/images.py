@@ -10,6 +10,7 @@ from iso.build import Recipe, build
 from lab.engine import Engine
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, parse_image_reference
+from terra_core.hookspecs import Registry
 from terra_core.plugins import Plugins
 from terra_core.system.progress import Report, silent
 
@@ -54,5 +55,5 @@ def offer(image: BaseImage, engine: Engine, registry: str, *, push: bool, report
     if push:
         session = Session(tables={"docker": {"engine": engine.host}}, report=report)
         with engine.inside():
-            Plugins.discover().fill("registry", {}, source="lab").call("push_image", str, reference=reference, session=session)
+            Plugins.discover().fill(Registry, {}, source="lab").push_image(reference, session)
     return reference

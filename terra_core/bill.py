@@ -12,7 +12,6 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
@@ -22,8 +21,8 @@ from attrs import frozen
 from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.errors import ConfigError, TerraError
+from terra_core.hookspecs import Registry
 from terra_core.image.lookup import read_files
-from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.reading import lines_of, salvaged
 from terra_core.system.workspace import workspace
@@ -197,11 +196,9 @@ def make_bill(image: str, server: Server, *, plugins: Plugins, session: Session)
     :param server: what it was built from.
     :raises TerraError: when it has no dpkg database.
     """
-    registry = plugins.fill("registry", server.plugins, source=session.source)
+    registry = plugins.fill(Registry, server.plugins, source=session.source)
     with workspace("terra-sbom-", grace=_YOUNG_SECONDS) as work:
-        offer: AbstractContextManager[ImageSource] = registry.call(
-            "save_image", AbstractContextManager, image=image, work=work, session=session
-        )
+        offer = registry.save_image(image, work, session)
         with offer as source:
             created = source.config.labels.get("org.opencontainers.image.created", _EPOCH)
             files = read_files(source, _is_wanted)

@@ -29,9 +29,9 @@ from terra_core.dockerfile import (
     wrong_with,
 )
 from terra_core.errors import TerraError
-from terra_core.hookspecs import Builder, BuildRequest, BuiltImage, RenderedFile
+from terra_core.hookspecs import Builder, BuildRequest, Network, Registry, RenderedFile
 from terra_core.identity import render_identity
-from terra_core.plugins import Filled, PluginError, Plugins
+from terra_core.plugins import PluginError, Plugins
 from terra_core.selection import SERVER, check_selection
 from terra_core.system.reading import read_regular
 
@@ -104,7 +104,7 @@ def create(
     :raises TerraError: nothing is pushed then, and what a failed build made is gone.
     """
     check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
-    registry = plugins.fill("registry", document.value.plugins, source=document.source)
+    registry = plugins.fill(Registry, document.value.plugins, source=document.source)
     told = _of_document(session, document)
     rendered = render(document, plugins=plugins, session=session, context=context, userland=userland)
     check_rendered(document, rendered, plugins=plugins, session=session)
@@ -124,7 +124,7 @@ def create(
             components=document.value.components,
             builder=builder,
         )
-        built = registry.call("build_image", BuiltImage, build=build, session=told)
+        built = registry.build_image(build, told)
     created = Created(reference=document.value.image, id=built.id, size=built.size)
     return push_created(document, created, plugins=plugins, session=session) if push else created
 
@@ -135,8 +135,8 @@ def push_created(document: Document[Server], created: Created, *, plugins: Plugi
     :returns: the same, with the digest of its manifest in the registry.
     :raises TerraError: as the registry said it.
     """
-    registry = plugins.fill("registry", document.value.plugins, source=document.source)
-    digest = registry.call("push_image", str, reference=created.reference, session=_of_document(session, document))
+    registry = plugins.fill(Registry, document.value.plugins, source=document.source)
+    digest = registry.push_image(created.reference, _of_document(session, document))
     return evolve(created, digest=digest)
 
 
@@ -171,9 +171,9 @@ def render(
     """
     check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
     server = _with_userland(document, userland)
-    network = plugins.fill("network", server.plugins, source=document.source)
+    network = plugins.fill(Network, server.plugins, source=document.source)
     told = _of_document(session, document)
-    answer: Sequence[object] = network.call("render_network", (list, tuple), server=server, session=told)
+    answer = network.render_network(server, told)
     files = [*render_identity(server), *_checked(answer, network)]
     _check_distinct(files, network)
     if context is not None:
@@ -189,9 +189,8 @@ def check_rendered(document: Document[Server], rendered: Rendered, *, plugins: P
 
     :raises TerraError: with what it said.
     """
-    network = plugins.fill("network", document.value.plugins, source=document.source)
-    if network.has("check_network"):
-        network.call("check_network", bool, files=rendered.files, session=_of_document(session, document))
+    network = plugins.fill(Network, document.value.plugins, source=document.source)
+    network.check_network(rendered.files, _of_document(session, document))
 
 
 def _of_document(session: Session, document: Document[Server]) -> Session:
@@ -209,23 +208,23 @@ def _with_userland(document: Document[Server], userland: str | None) -> Server:
     return server
 
 
-def _checked(answer: Sequence[object], network: Filled) -> Iterator[RenderedFile]:
+def _checked(answer: Sequence[object], network: Network) -> Iterator[RenderedFile]:
     for file in answer:
         fault = wrong_with(file) if isinstance(file, RenderedFile) else f"it returned {type(file).__name__} among the files"
         if fault or not isinstance(file, RenderedFile):
-            raise PluginError(f"plugin {network.installed.name!r} rendered what no image can have: {fault}")
+            raise PluginError(f"plugin {network.plugin!r} rendered what no image can have: {fault}")
         yield file
 
 
-def _check_distinct(files: Sequence[RenderedFile], network: Filled) -> None:
+def _check_distinct(files: Sequence[RenderedFile], network: Network) -> None:
     paths: set[str] = set()
     for file in files:
         if file.path in paths:
-            raise PluginError(f"plugin {network.installed.name!r} rendered /{file.path}, which is rendered already")
+            raise PluginError(f"plugin {network.plugin!r} rendered /{file.path}, which is rendered already")
         paths.add(file.path)
     directories = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
     if both := sorted(paths & directories):
-        raise PluginError(f"plugin {network.installed.name!r} rendered /{both[0]}, which is the directory of a rendered file")
+        raise PluginError(f"plugin {network.plugin!r} rendered /{both[0]}, which is the directory of a rendered file")
 
 
 def _from_context(file: RenderedFile, context: Path) -> RenderedFile:

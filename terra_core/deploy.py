@@ -9,19 +9,19 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from terra_core.config.node import DiskGroup, Node
+from terra_core.config.node import OS_LABEL, DiskGroup, Node
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import CommandError, ConfigError, InterruptedWork, TerraError
 from terra_core.fitness import BOOT, Fit, fit_of_root
-from terra_core.hookspecs import Mount, PreparedGroup
+from terra_core.hookspecs import Filesystem, Mount, PreparedGroup
 from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.room import room_in
 from terra_core.oci.faults import shown
 from terra_core.oci.source import ImageSource
-from terra_core.plugins import Filled, Plugins
+from terra_core.plugins import Plugins
 from terra_core.system.disks import cannot_grow, file_behind
 from terra_core.system.mounts import mounted
 from terra_core.system.namespaces import private_mounts
@@ -68,7 +68,7 @@ class _Group:
     """
 
     group: DiskGroup
-    filesystem: Filled
+    filesystem: Filesystem
     prepared: PreparedGroup
 
     def moved(self, places: Mapping[str, str]) -> _Group:
@@ -87,6 +87,7 @@ class Standing:
     :param kernel: the path of its kernel in the root; empty when it has none.
     :param initrd: the path of the initial RAM disk that belongs to it.
     :param kernel_arguments: what the kernel line needs to find the root.
+    :param place: the path of the root within its file system, without a leading slash.
     """
 
     root: Path
@@ -95,6 +96,7 @@ class Standing:
     kernel: str
     initrd: str
     kernel_arguments: tuple[str, ...]
+    place: str
     _groups: tuple[_Group, ...]
     _session: Session
 
@@ -107,7 +109,7 @@ class Standing:
             for mount in one.prepared.mounts[:1]:
                 place = self.root / mount.path.lstrip("/")
                 _sync(place, mount)
-                one.filesystem.call("verify_disks", bool, group=one.group, place=place, session=self._session)
+                one.filesystem.verify_disks(one.group, place, self._session)
 
 
 def deploy(
@@ -156,6 +158,7 @@ def deploy(
                 kernel=boots.kernel,
                 initrd=boots.initrd,
                 kernel_arguments=(f"boot={BOOT}", *(argument for one in groups for argument in one.prepared.kernel_arguments)),
+                place="".join(one.prepared.root for one in groups if one.group.label == OS_LABEL),
                 groups=tuple(groups),
                 session=session,
             )
@@ -167,14 +170,14 @@ def deploy(
     return Deployed(applied=applied, kernel_arguments=standing.kernel_arguments, kernel=copies[0], initrd=copies[1])
 
 
-def filesystem_of(group: DiskGroup, node: Node, plugins: Plugins, *, source: str) -> Filled:
+def filesystem_of(group: DiskGroup, node: Node, plugins: Plugins, *, source: str) -> Filesystem:
     """The filesystem plugin of a group: its own, or the one of the file.
 
     :param source: the file, for errors.
     :raises TerraError: as :meth:`Plugins.fill` does.
     """
     chosen = {**node.plugins, "filesystem": group.filesystem} if group.filesystem else node.plugins
-    return plugins.fill("filesystem", chosen, source=source)
+    return plugins.fill(Filesystem, chosen, source=source)
 
 
 def _prepare(
@@ -186,14 +189,7 @@ def _prepare(
         own = work / f"group-{group.label}"
         own.mkdir()
         session.report(Event("format", f"format {group.label}: {group.type.value} on {len(group.disk)} disk(s)"))
-        offer: AbstractContextManager[object] = filesystem.call(
-            "prepare_disks", AbstractContextManager, group=group, devices=disks[group.label], work=own, session=session
-        )
-        answer = stack.enter_context(offer)
-        if not isinstance(answer, PreparedGroup):
-            raise TerraError(
-                f"plugin {filesystem.installed.name!r} prepared a {type(answer).__name__} instead of a PreparedGroup"
-            )
+        answer = stack.enter_context(filesystem.prepare_disks(group, disks[group.label], own, session))
         prepared.append(_Group(group=group, filesystem=filesystem, prepared=answer))
     return prepared
 

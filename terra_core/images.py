@@ -11,8 +11,8 @@ from attrs import frozen
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
+from terra_core.hookspecs import Registry
 from terra_core.oci.source import ImageDocuments, ImageSource
-from terra_core.plugins import Filled
 
 
 @frozen(kw_only=True)
@@ -24,7 +24,7 @@ class Images:
     :param trust: whose signatures every image must have, all of them.
     """
 
-    plugin: Filled
+    plugin: Registry
     session: Session
     trust: Sequence[Trust] = ()
 
@@ -33,14 +33,11 @@ class Images:
 
         :raises TerraError: as :meth:`terra_core.hookspecs.Registry.pull_image` does.
         """
-        offer: AbstractContextManager[ImageSource] = self.plugin.call(
-            "pull_image", AbstractContextManager, reference=reference, layout=layout, session=self.session, trust=self.trust
-        )
-        return offer
+        return self.plugin.pull_image(reference, layout, self.session, self.trust)
 
     def inspect(self, reference: ImageReference) -> ImageDocuments:
         """Look an image up, and fetch its documents only.
 
         :raises TerraError: as :meth:`terra_core.hookspecs.Registry.inspect_image` does.
         """
-        return self.plugin.call("inspect_image", ImageDocuments, reference=reference, session=self.session, trust=self.trust)
+        return self.plugin.inspect_image(reference, self.session, self.trust)

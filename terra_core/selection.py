@@ -14,6 +14,7 @@ _DECIDED = {
     "network": "server.toml decides it",
     "registry": "server.toml decides it for building, node.toml for terra-install, and controller.toml for provisioning",
     "filesystem": "node.toml decides it, and controller.toml what counts where node.toml says nothing",
+    "store": "controller.toml decides it",
     "storage": "controller.toml decides it",
     "boot": "controller.toml decides it",
     "bootloader": "node.toml decides it, for terra-install",
@@ -45,7 +46,8 @@ INSTALLED = Use(
 PROVISIONED = Use(file="node.toml, for provisioning,", roles=("filesystem",), tables=("filesystem",))
 """node.toml, as the controller reads it."""
 CONTROLLER = Use(
-    file="controller.toml", roles=("registry", "filesystem", "storage", "boot"), tables=("registry", "storage", "boot")
+    file="controller.toml", roles=("registry", "filesystem", "store", "storage", "boot"),
+    tables=("registry", "store", "storage", "boot"),
 )
 """controller.toml; a filesystem plugin's table is that of each machine."""
 

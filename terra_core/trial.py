@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 from attrs import define
@@ -20,7 +20,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import DevicePath, Label
 from terra_core.deploy import Deployed, deploy
 from terra_core.errors import TerraError
-from terra_core.hookspecs import Trial
+from terra_core.hookspecs import Registry, Trial
 from terra_core.oci.amend import AmendedImage, File, write_layer
 from terra_core.oci.platforms import this_platform
 from terra_core.oci.source import ImageSource
@@ -87,9 +87,8 @@ def try_in_container(image: str, server: Server, *, plugins: Plugins, session: S
     :param seconds: how long it may take.
     :raises TerraError: when it can't be started.
     """
-    registry = plugins.fill("registry", server.plugins, source=session.source)
-    trial: Trial = registry.call("try_image", Trial, image=image, seconds=seconds, session=session)
-    return trial
+    registry = plugins.fill(Registry, server.plugins, source=session.source)
+    return registry.try_image(image, seconds, session)
 
 
 def try_in_machine(image: str, server: Server, *, plugins: Plugins, session: Session, seconds: float) -> Trial:
@@ -102,11 +101,9 @@ def try_in_machine(image: str, server: Server, *, plugins: Plugins, session: Ses
     :raises TerraError: when it can't be started.
     """
     qemu = program(this_platform().architecture)
-    registry = plugins.fill("registry", server.plugins, source=session.source)
+    registry = plugins.fill(Registry, server.plugins, source=session.source)
     with workspace(_PREFIX, remove=_remove) as work:
-        offer: AbstractContextManager[ImageSource] = registry.call(
-            "save_image", AbstractContextManager, image=image, work=work, session=session
-        )
+        offer = registry.save_image(image, work, session)
         disk, place = work / "disk", work / "deploy"
         place.mkdir()
         with offer as source:

@@ -15,10 +15,11 @@ from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import ConfigError, TerraError
+from terra_core.hookspecs import Registry
+from terra_core.images import Images
 from terra_core.image import apply_layers
 from terra_core.image.removal import Fate, empty
 from terra_core.image.room import room_in
-from terra_core.images import Images
 from terra_core.oci import ImageSource, Layout
 from terra_core.oci.archive import DockerArchive
 from terra_core.plugins import Plugins
@@ -74,7 +75,8 @@ def unpack(
         raise TerraError("only root can give files their owners", hint="run this as root")
 
     def registry() -> Images:
-        return Images(plugin=plugins.fill("registry", chosen or {}, source=session.source), session=session, trust=trust)
+        plugin = plugins.fill(Registry, chosen or {}, source=session.source)
+        return Images(plugin=plugin, session=session, trust=trust)
 
     opened = partial(_opened, image, registry=registry, trusting=bool(trust))
     with _prepared(directory, force=force), room_in(directory) as room, opened(room) as source:

@@ -55,7 +55,7 @@ def command(
     config = document.value.overridden(
         address=option_value("--controller", options["address"], parse_address),
         gateway=option_value("--gateway", gateway, parse_host_address),
-        iscsi_address=option_value("--iscsi", iscsi, parse_host_address),
+        storage_address=option_value("--iscsi", iscsi, parse_host_address),
     )
     configure_logging(bool(options["debug"]))
     if stop:

@@ -16,9 +16,10 @@ def command(as_json: bool, source: str | None) -> None:
     """List the installed plugins, their roles, and which are selected."""
     import json
 
+    from terra_core.candidates import candidates
     from terra_core.cli.tables import print_table
     from terra_core.config.loader import selected_plugins
-    from terra_core.plugins import Plugins, candidates
+    from terra_core.plugins import Plugins
 
     rows = candidates(Plugins.discover(), selected_plugins(source) if source else {}, source=source or "")
     if as_json:

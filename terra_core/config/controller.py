@@ -33,7 +33,7 @@ class Controller:
     :param address: the address that the API and the network boot service answer on.
     :param port: the port of the API.
     :param gateway: the gateway that machines are told of.
-    :param iscsi_address: the portal's address; ``address`` when left out.
+    :param storage_address: the address of the storage service; ``address`` when left out.
     :param database: where the state is kept, as a URL; a SQLite file of the controller's own when left out.
     :param jobs: how many machines are provisioned at once.
     :param tls: certificate and key of the API.
@@ -44,7 +44,7 @@ class Controller:
     address: Address = Address("127.0.0.1")
     port: int = API_PORT
     gateway: HostAddress | None = None
-    iscsi_address: HostAddress | None = None
+    storage_address: HostAddress | None = None
     database: str | None = None
     jobs: int = 2
     tls: Tls | None = None
@@ -53,8 +53,8 @@ class Controller:
 
     @property
     def portal(self) -> Address:
-        """The address that the iSCSI portal answers on."""
-        return self.iscsi_address or self.address
+        """The address that the storage service answers on."""
+        return self.storage_address or self.address
 
     def overridden(self, **options: object) -> Controller:
         """The same configuration, with every option that is not ``None`` in place of its key."""
@@ -76,11 +76,6 @@ class Paths:
     """
 
     root: Path = Path("/")
-
-    @property
-    def iscsi(self) -> Path:
-        """The LUN files."""
-        return self.root / "iscsi"
 
     @property
     def tftp(self) -> Path:

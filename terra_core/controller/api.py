@@ -18,6 +18,8 @@ from terra_core.controller.machines import Machines, Services
 from terra_core.controller.metrics import Metrics
 from terra_core.controller.shown import InfoShown, NodeShown
 from terra_core.controller.store import Record, SetAside, State
+from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
+from terra_core.hookspecs import Store as StoreRole
 from terra_core.service.application import make_application
 from terra_core.service.description import Begun, described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
@@ -136,7 +138,7 @@ def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
         "portal": services.config.portal,
         "root": str(services.session.paths.root),
         "nodes": {state: states.count(state) for state in sorted(set(states))},
-        "plugins": {name: services.role(name).installed.name for name in ("registry", "filesystem", "storage", "boot")},
+        "plugins": {role.role: services.role(role).plugin for role in (Registry, Filesystem, StoreRole, Storage, Boot)},
         **({"problems": dict(troubles)} if troubles else {}),
     }
 

@@ -20,7 +20,9 @@ from terra_core.controller.machines import Machines, Services
 from terra_core.controller.mark import check_mark, set_mark
 from terra_core.controller.store import Store
 from terra_core.errors import InterruptedWork, TerraError, error_of_machine
-from terra_core.plugins import Plugins
+from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
+from terra_core.hookspecs import Store as StoreRole
+from terra_core.plugins import PluginError, Plugins
 from terra_core.selection import CONTROLLER, check_selection
 from terra_core.service.database import DatabaseFull, shown_url
 from terra_core.service.operations import Operations
@@ -53,25 +55,39 @@ def make_services(document: Document[Controller], config: Controller, paths: Pat
     :param document: the file.
     :param config: what it says, with the options of the command line.
     """
-    check_selection(CONTROLLER, config.plugins, document.tables, source=document.source)
+    check_selection(CONTROLLER, config.plugins, () if _has_records(config, paths) else document.tables, source=document.source)
     session = Session(source=document.source, tables=document.tables, paths=paths)
-    store = open_store(config, paths)
-    services = Services(config=config, session=session, plugins=plugins, store=store)
-    for role in ("registry", "filesystem", "storage", "boot"):
-        services.role(role)
-    return services
+    for role in (Registry, Filesystem, StoreRole, Storage, Boot):
+        plugins.fill(role, config.plugins, source=document.source)
+    volumes = plugins.fill(StoreRole, config.plugins, source=document.source).volume_directory(session)
+    store = open_store(config, paths, volumes)
+    with Undo() as undo:
+        undo.callback(store.close)
+        # A plugin that nobody selects any more is still asked about what it made, as its table says.
+        made_by = {name for record in store.every() for kept in record.targets for name in (kept.storage, kept.store)}
+        check_selection(CONTROLLER, config.plugins, document.tables, source=document.source, beside=made_by)
+        undo.pop_all()
+    return Services(config=config, session=session, plugins=plugins, store=store)
 
 
-def open_store(config: Controller, paths: Paths) -> Store:
-    """The records, in the database that knows the machines whose volumes are here.
+def _has_records(config: Controller, paths: Paths) -> bool:
+    """Whether a database is there, whose machines may have been made by plugins that are not selected any more."""
+    file = file_of(config.database or default_url(paths.state))
+    return file is None or file.exists()
+
+
+def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
+    """Open the records, in the database that knows the machines whose volumes are here.
+
+    :param volumes: the directory of the volumes, which carries the mark of its database; ``None`` when there is none.
 
     :raises TerraError: when the database cannot be used, or is not that one.
     """
     make_private(paths.state)
     url = config.database or default_url(paths.state)
     file = file_of(url)
-    if file is not None and not file.exists():
-        check_mark(paths.iscsi, str(file), "", used=False)
+    if volumes is not None and file is not None and not file.exists():
+        check_mark(volumes, str(file), "", used=False)
     ballast = Ballast(file.with_name(f"{file.name}.ballast") if file is not None else None)
     try:
         engine = open_database(url)
@@ -82,8 +98,9 @@ def open_store(config: Controller, paths: Paths) -> Store:
     with Undo() as undo:
         undo.callback(engine.dispose)
         identity, used = identity_of(engine)
-        check_mark(paths.iscsi, str(file or shown_url(url)), identity, used=used)
-        set_mark(paths.iscsi, identity)
+        if volumes is not None:
+            check_mark(volumes, str(file or shown_url(url)), identity, used=used)
+            set_mark(volumes, identity)
         undo.pop_all()
     return Store(engine, ballast)
 
@@ -102,8 +119,9 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         stack.callback(services.store.close)
         machines, operations = Machines(services), Operations(config.jobs)
         token = read_or_make_token(paths.token)
+        volumes = services.role(StoreRole).volume_directory(services.session)
         for directory in (paths.run, paths.work):
-            sweep(directory, paths.iscsi)
+            sweep(directory, volumes or paths.work)
         keeper = Keeper(machines)
         keeper.begin()
         stack.callback(operations.stop)
@@ -124,11 +142,20 @@ def stop_services(document: Document[Controller], config: Controller, paths: Pat
     _require_root()
     with _explaining_the_machine(), only_one(paths, "controller"):
         session = Session(source=document.source, tables=document.tables, paths=paths)
-        stopped = []
-        for role, hook in (("boot", "stop_boot"), ("storage", "stop_storage")):
-            if plugins.fill(role, config.plugins, source=document.source).call(hook, bool, session=session):
-                stopped.append(role)
+        selected = plugins.fill(Boot, config.plugins, source=document.source)
+        stopped = ["boot"] if selected.stop_boot(session) else []
+        storages = [plugins.fill(Storage, config.plugins, source=document.source), *_other_storages(plugins, config)]
+        if True in [storage.stop_storage(session) for storage in storages]:
+            stopped.append("storage")
     return tuple(stopped)
+
+
+def _other_storages(plugins: Plugins, config: Controller) -> Iterator[Storage]:
+    """Find the installed storage plugins that are not selected: machines may have their disks from one all the same."""
+    selected = config.plugins.get(Storage.role, Storage.default)
+    for name in plugins.names - {selected}:
+        with suppress(PluginError):  # one that is broken has given no disk
+            yield plugins.named(Storage, name, source="")
 
 
 def _require_root() -> None:

@@ -8,10 +8,10 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from attrs import evolve, frozen
@@ -21,18 +21,19 @@ from terra_core.config.loader import Document
 from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust, with_key
-from terra_core.config.values import Hostname, ImageReference, parse_mac
-from terra_core.controller.answers import checked_target
+from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
+from terra_core.controller.disks import Disks
 from terra_core.controller.store import Record, SetAside, State, Store
 from terra_core.controller.troubles import Troubles
 from terra_core.deploy import Deployed, deploy, filesystem_of
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.fitness import Fit, Surveys, fit
-from terra_core.hookspecs import BootNetwork, NodeBoot, Target, TargetRequest
-from terra_core.image.apply import apply_layers
+from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Role, Storage
+from terra_core.hookspecs import Registry
 from terra_core.images import Images
+from terra_core.image.apply import apply_layers
 from terra_core.oci.source import ImageSource
-from terra_core.plugins import Filled, PluginError, Plugins
+from terra_core.plugins import Plugins
 from terra_core.selection import PROVISIONED, check_selection
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import uninterrupted
@@ -40,7 +41,9 @@ from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo, undoing
 from terra_core.system.workspace import workspace
 
+MB = 1024 * 1024
 _YOUNG_SECONDS = 60.0
+R = TypeVar("R", bound=Role)
 _log = structlog.get_logger(__name__)
 _BATCH = 200
 """So many machines are restored in one go: the storage plugin looks once for all of them, and others wait meanwhile."""
@@ -63,9 +66,9 @@ class Services:
     plugins: Plugins
     store: Store
 
-    def role(self, name: str) -> Filled:
-        """The plugin that controller.toml selects for a role."""
-        return self.plugins.fill(name, self.config.plugins, source=self.session.source)
+    def role(self, role: type[R]) -> R:
+        """Return the plugin that controller.toml selects for a role."""
+        return self.plugins.fill(role, self.config.plugins, source=self.session.source)
 
 
 class Machines:
@@ -77,6 +80,8 @@ class Machines:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
+        self._disks = Disks(config=services.config, session=services.session, plugins=services.plugins)
+        self._others: tuple[str, ...] = ()
         self._images = threading.Lock()  # held while one is dropped, and no longer
         self._pulling: Counter[str] = Counter()  # images that must not be dropped, beside those of machines
         self._surveys = Surveys()
@@ -119,7 +124,7 @@ class Machines:
 
         :returns: the machine as ``terra provision`` prints it.
         """
-        services, session = self._services, self._services.session.reporting_to(report)
+        session = self._services.session.reporting_to(report)
         hostname = record.node.hostname
         with Undo() as stack:
             stack.push(_when_failing(lambda: self._undo(hostname)))
@@ -127,17 +132,15 @@ class Machines:
             report(Event("pull", f"pull {record.node.image}"))
             with self._pulled(record.node.image, record.node.trust, session) as image:
                 fit = self._fit(record, image, session)
-                record = self._store.save(evolve(record, digest=str(image.digest), targets=self._plan(record)))
-                for target in record.targets:
-                    offer: AbstractContextManager[object] = services.role("storage").call(
-                        "provision_target", AbstractContextManager, target=target, session=session
-                    )
-                    stack.enter_context(offer)
+                self._check_disks(record, image, session)
+                targets = self._disks.plan(record, self._store.number)
+                record = self._store.save(evolve(record, digest=str(image.digest), targets=targets))
+                self._disks.make(record, stack, session)
                 deployed = self._lay_down(record, image, fit, work, session)
-            arguments = tuple(argument for target in record.targets for argument in target.kernel_arguments)
+            arguments = tuple(argument for kept in record.targets for argument in kept.target.kernel_arguments)
             record = evolve(record, kernel_arguments=(*deployed.kernel_arguments, *arguments))
             boot = evolve(record.boot, kernel=deployed.kernel, initrd=deployed.initrd)
-            record = self._hand_over(record, boot, session)
+            record = self._hand_over(record, boot, stack, session)
             self.start_boot(session)
         return record.as_json()
 
@@ -159,6 +162,7 @@ class Machines:
         What such work had pulled and copied is removed.
         """
         records = self._store.every()
+        self._others = self._other_storages(records)
         for record in records:
             if isinstance(record, SetAside):
                 _log.error("a record cannot be read and is set aside", hostname=record.hostname, reason=record.reason)
@@ -199,12 +203,11 @@ class Machines:
         with self._boot_service:
             nodes = self._store.bootable()
             network = BootNetwork(address=config.address, gateway=config.gateway)
-            return self._services.role("boot").call("start_boot", bool, network=network, nodes=nodes, session=session)
+            return self._services.role(Boot).start_boot(network, nodes, session)
 
     def start_storage(self) -> bool:
-        """Make sure that the storage service answers; tells whether it had to be started."""
-        services = self._services
-        return services.role("storage").call("start_storage", bool, portal=services.config.portal, session=services.session)
+        """Make sure that the storage services answer; tells whether one had to be started."""
+        return self._disks.start(self._others)
 
     def keep_room(self) -> None:
         """Keep what a delete on a full disk needs."""
@@ -213,7 +216,7 @@ class Machines:
     def stop_unused_storage(self) -> None:
         """Stop the storage service, unless there is a machine that may have its disks on it."""
         if not self._store.every():
-            self._services.role("storage").call("stop_storage", bool, session=self.session)
+            self._disks.stop(self._others)
 
     def install_boot_image(self, reference: ImageReference, report: Report) -> Mapping[str, Any]:
         """Install the network boot loaders of a pxe image."""
@@ -224,9 +227,7 @@ class Machines:
             tree = work / "tree"
             tree.mkdir()
             apply_layers(image, tree, report=report)
-            files: Sequence[str] = self._services.role("boot").call(
-                "install_boot_image", (list, tuple), tree=tree, session=session
-            )
+            files = self._services.role(Boot).install_boot_image(tree, session)
         self.start_boot(session)
         return {"image": str(reference), "digest": str(image.digest), "files": sorted(files)}
 
@@ -238,54 +239,79 @@ class Machines:
             session.report(Event("check", note))
         return found
 
-    def _lay_down(self, record: Record, image: ImageSource, fit: Fit, work: Path, session: Session) -> Deployed:
-        disks = {target.label: [Path(lun.path) for lun in target.luns] for target in record.targets}
-        of_node = evolve(session, source="node.toml", tables=record.tables)
-        plugins = self._services.plugins
-        return deploy(record.node, lambda _: nullcontext(image), disks, plugins=plugins, session=of_node, work=work, fit=fit)
+    def _check_disks(self, record: Record, image: ImageSource, session: Session) -> None:
+        """Ask the filesystem plugins before anything is made; what a user should know is told."""
+        node, of_node = record.node, self._of_node(record, session)
+        for group in node.groups:
+            sizes = [disk.size * MB for disk in group.disk if disk.size is not None]
+            filesystem = filesystem_of(group, node, self._services.plugins, source=of_node.source)
+            checked = filesystem.check_disks(group, sizes, of_node)
+            for note in checked.notes:
+                session.report(Event("check", f"{group.label}: {note}"))
+            needed = sum(layer.size for layer in image.manifest.layers)
+            if group.label == OS_LABEL and checked.capacity < needed:
+                raise TerraError(
+                    f"the group {OS_LABEL!r} has room for {checked.capacity // MB} MB, and the image {node.image} has "
+                    f"{needed // MB} MB before it is unpacked",
+                    hint="give its disks a larger size in node.toml",
+                )
 
-    def _plan(self, record: Record) -> tuple[Target, ...]:
-        services, targets, first_lun = self._services, [], 0
-        for group in sorted(record.node.groups, key=lambda group: group.label != OS_LABEL):
-            request = TargetRequest(
-                hostname=record.node.hostname,
-                number=self._store.number(record.node.hostname, group.label),
-                generation=record.generation,
-                group=group,
-                first_lun=first_lun,
-                boot=group.label == OS_LABEL,
-                portal=services.config.portal,
+    def _lay_down(self, record: Record, image: ImageSource, fit: Fit, work: Path, session: Session) -> Deployed:
+        of_node, plugins = self._of_node(record, session), self._services.plugins
+        with self._disks.opened(record, session) as disks:
+            return deploy(
+                record.node, lambda _: nullcontext(image), disks, plugins=plugins, session=of_node, work=work, fit=fit
             )
-            storage = services.role("storage")
-            answer = storage.call("plan_target", Target, request=request, session=services.session)
-            targets.append(checked_target(answer, request, storage.installed))
-            first_lun += len(group.disk)
-        return tuple(targets)
+
+    def _of_node(self, record: Record, session: Session) -> Session:
+        return evolve(session, source="node.toml", tables=record.tables)
+
+    def _other_storages(self, records: Sequence[Record | SetAside]) -> tuple[str, ...]:
+        """Return the storage plugins that machines have their targets from, beside the selected one."""
+        selected = self._services.role(Storage).plugin
+        return tuple(sorted({kept.storage for record in records for kept in record.targets} - {selected}))
 
     def _pulled(self, reference: ImageReference, trust: Trust | None, session: Session) -> AbstractContextManager[ImageSource]:
         """An image that may still be on its way; signed as the controller wants it, and as whoever asks for it does."""
         place = self._image_place(str(reference))
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         wanted = tuple(dict.fromkeys(one for one in (self._services.config.trust, trust) if one is not None))
-        return Images(plugin=self._services.role("registry"), session=session, trust=wanted).pull(reference, place)
+        return Images(plugin=self._services.role(Registry), session=session, trust=wanted).pull(reference, place)
 
     def _image_place(self, reference: str) -> Path:
         return self._services.session.paths.state / "images" / hashlib.sha256(reference.encode()).hexdigest()[:32]
 
-    def _hand_over(self, record: Record, boot: NodeBoot, session: Session) -> Record:
+    def _hand_over(self, record: Record, boot: NodeBoot, stack: Undo, session: Session) -> Record:
         with self._targets:
-            session.report(Event("export", f"export {', '.join(target.iqn for target in record.targets)}"))
-            for target in record.targets:
-                self._services.role("storage").call("restore_target", bool, target=target, session=session)
+            session.report(Event("export", f"export {', '.join(kept.target.name for kept in record.targets)}"))
+            stack.enter_context(self._provisioned(record, session))
             session.report(Event("publish", f"publish the boot files of {record.node.hostname}"))
-            self._services.role("boot").call("publish_boot", bool, boot=boot, session=session)
+            self._services.role(Boot).publish_boot(boot, session)
             return self._store.save(evolve(record, state=State.READY))
+
+    @contextmanager
+    def _provisioned(self, record: Record, session: Session) -> Iterator[None]:
+        """Offer to give a machine its targets; entered by who holds the lock on targets, and undone by who does not."""
+        with Undo() as given:
+            for kept in record.targets:
+                self._disks.provision(kept, given, session)
+            own = given.pop_all()
+        with Undo() as outer:
+            outer.push(self._under_lock(own))
+            yield
+
+    def _under_lock(self, own: ExitStack) -> Callable[[Any, Any, Any], bool | None]:
+        def leave(kind: Any, error: Any, trace: Any) -> bool | None:  # the signature of __exit__
+            with self._targets:
+                return own.__exit__(kind, error, trace)
+
+        return leave
 
     def _restore(self, records: Sequence[Record | SetAside]) -> None:
         """Machines that are set aside keep what of them can be read."""
         ready = [record for record in records if _state(record) == State.READY.value]
-        targets = [target for record in ready for target in record.targets]
-        reasons = iter(self._export(targets))
+        targets = [kept for record in ready for kept in record.targets]
+        reasons = iter(self._disks.restore(targets))
         for record in ready:
             own = [next(reasons) for _ in record.targets]
             problem = next(filter(None, own), "") or self._publish(record)
@@ -294,26 +320,12 @@ class Machines:
             if isinstance(record, Record) and problem != record.problem:
                 self._store.set_problem(record, problem)
 
-    def _export(self, targets: Sequence[Target]) -> Sequence[str]:
-        """Gives for each target why it cannot be exported, or nothing."""
-        storage = self._services.role("storage")
-        if not storage.has("restore_targets"):
-            restore = partial(storage.call, "restore_target", bool, session=self.session)
-            return [_reason_of(partial(restore, target=target)) for target in targets]
-        try:
-            reasons: Sequence[str] = storage.call("restore_targets", (list, tuple), targets=targets, session=self.session)
-        except TerraError as error:
-            return [str(error)] * len(targets)
-        if [type(reason) for reason in reasons] != [str] * len(targets):
-            raise PluginError(f"plugin {storage.installed.name!r} did not give a reason for each target from restore_targets")
-        return reasons
-
     def _publish(self, record: Record | SetAside) -> str:
         """Gives why the boot files of a machine are not as they should be, or nothing."""
         if record.boot is None:
             return ""
-        boot = self._services.role("boot")
-        return _reason_of(partial(boot.call, "publish_boot", bool, boot=record.boot, session=self.session))
+        publish = partial(self._services.role(Boot).publish_boot, record.boot, self.session)
+        return _reason_of(publish)
 
     def _undo(self, hostname: str) -> None:
         with suppress(TerraError):  # it is in the log and in the record; the client is told why the work failed
@@ -322,17 +334,16 @@ class Machines:
     def _take_away(self, record: Record | SetAside) -> None:
         """Remove all that a machine has, and then its record; what fails is noted there, so that it can be tried again."""
         session = self.session
-        hostname, storage = record.hostname, self._services.role("storage")
+        hostname = record.hostname
         try:
             with self._targets:
                 if not self._store.holds(record):
                     return
                 if isinstance(record, Record) or _is_name(record):
-                    self._services.role("boot").call("withdraw_boot", bool, hostname=hostname, mac=record.mac, session=session)
-                for target in reversed(record.targets):
-                    storage.call("release_target", bool, target=target, session=session)
+                    self._services.role(Boot).withdraw_boot(Hostname(hostname), Mac(record.mac), session)
+                self._disks.release(record)
                 if isinstance(record, SetAside) and not record.whole:
-                    self._release_unknown(record, storage)
+                    self._release_unknown(record)
                 self._store.forget(record)
         except TerraError as error:
             _log.error("cannot be taken away", hostname=hostname, reason=str(error))
@@ -342,10 +353,9 @@ class Machines:
         self._drop_image(str(record.node.image) if isinstance(record, Record) else record.image)
         self.start_boot(session)
 
-    def _release_unknown(self, record: SetAside, storage: Filled) -> None:
-        """Take away what a machine has beside the targets that its record still names, where the plugin can tell."""
-        if _is_name(record) and storage.has("release_host"):
-            storage.call("release_host", bool, hostname=Hostname(record.hostname), session=self.session)
+    def _release_unknown(self, record: SetAside) -> None:
+        if _is_name(record):
+            self._disks.release_unknown(Hostname(record.hostname))
         else:
             _log.warning("its record does not say which targets it had: they may be left", hostname=record.hostname)
 

@@ -41,7 +41,7 @@ def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> No
     if marked:
         what = "is another one" if used else "is empty"
         raise TerraError(f"{database}: the database {what}, and {volumes} is of machines that it does not know", hint=hint)
-    if not used and (found := next(volumes.glob("*/*.lun"), None)):
+    if not used and (found := next(volumes.glob("*/*"), None)):
         unknown = f"{found} is the disk of a machine that it does not know"
         raise TerraError(f"{database}: the database is empty, and {unknown}", hint=hint)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
 from attrs import frozen
 
 from terra_core.config.node import DiskGroup, Node
-from terra_core.config.values import Mac
-from terra_core.hookspecs import NodeBoot, Target
+from terra_core.config.structure import Problem, has
+from terra_core.config.values import Mac, PluginName
+from terra_core.hookspecs import CONTRACT, NodeBoot, Target
 
 SET_ASIDE = "set-aside"
 """What the API gives as the state of a machine whose record cannot be read."""
@@ -22,6 +23,27 @@ class State(Enum):
     PROVISIONING = "provisioning"
     READY = "ready"
     DELETING = "deleting"
+
+
+@frozen(kw_only=True)
+class KeptTarget:
+    """A target in the database, and who made it: these plugins are asked about it, whatever controller.toml selects by now.
+
+    :param storage: the plugin that gives it to the machine.
+    :param store: the plugin that has its volumes.
+    :param contract: the number of the contract that the plugins had.
+    :param target: what the storage plugin planned.
+    """
+
+    storage: PluginName
+    store: PluginName
+    contract: int
+    target: Target
+
+    def problems(self) -> Iterator[Problem]:
+        """Refuse what plugins of this contract cannot be asked about."""
+        if has(self, "contract") and self.contract != CONTRACT:
+            yield Problem("contract", f"it was made for contract {self.contract}, and this Terra has contract {CONTRACT}")
 
 
 @frozen(kw_only=True)
@@ -46,7 +68,7 @@ class Record:
     mac: Mac
     state: State
     generation: int
-    targets: tuple[Target, ...] = ()
+    targets: tuple[KeptTarget, ...] = ()
     digest: str = ""
     kernel_arguments: tuple[str, ...] = ()
     problem: str = ""
@@ -63,13 +85,13 @@ class Record:
 
     def as_json(self) -> dict[str, Any]:
         """The machine as the API and ``terra provision`` give it."""
-        by_label = {target.label: target for target in self.targets}
+        by_label = {kept.target.label: kept.target for kept in self.targets}
         return {
             "hostname": self.node.hostname,
             "mac": self.mac,
             "image": str(self.node.image),
             "disk_groups": [_group_json(group, by_label[group.label]) for group in self.node.groups if group.label in by_label],
-            "initiator_iqn": self.targets[0].initiator if self.targets else "",
+            "initiator_iqn": self.targets[0].target.client if self.targets else "",
         }
 
     def as_row(self) -> dict[str, Any]:
@@ -98,7 +120,7 @@ class SetAside:
     generation: Any  # whatever the row holds: it names the row
     state: str
     image: str
-    targets: tuple[Target, ...]
+    targets: tuple[KeptTarget, ...]
     boot: NodeBoot | None
     whole: bool
     reason: str
@@ -117,7 +139,7 @@ class SetAside:
             "mac": self.mac,
             "image": self.image,
             "disk_groups": [],
-            "initiator_iqn": self.targets[0].initiator if self.targets else "",
+            "initiator_iqn": self.targets[0].target.client if self.targets else "",
         }
 
     def as_row(self) -> dict[str, Any]:
@@ -129,7 +151,7 @@ def _group_json(group: DiskGroup, target: Target) -> dict[str, Any]:
     return {
         "label": group.label,
         "stage": group.stage.number,
-        "disks": [{"id": lun.id, "device": lun.path, "fs_size": lun.size} for lun in target.luns],
+        "disks": [{"id": at, "device": one.name, "fs_size": one.size} for at, one in enumerate(target.volumes, 1)],
         "subvolumes": [{"name": subvolume.name, "path": subvolume.path} for subvolume in group.subvolumes],
-        "target": {"iqn": target.iqn, "id": target.id},
+        "target": {"iqn": target.name, "id": target.id},
     }

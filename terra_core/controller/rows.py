@@ -13,9 +13,9 @@ from terra_core.config.node import Node
 from terra_core.config.structure import structure
 from terra_core.config.values import Hostname, Mac, shown
 from terra_core.controller.database import Unreadable
-from terra_core.controller.records import Record, SetAside, State
+from terra_core.controller.records import KeptTarget, Record, SetAside, State
 from terra_core.errors import ConfigError, TerraError
-from terra_core.hookspecs import NodeBoot, Target
+from terra_core.hookspecs import NodeBoot
 
 _WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What reading a row may raise: whatever it holds, it was written by something else than this version of Terra."""
@@ -72,7 +72,7 @@ def _record(values: Mapping[str, Any]) -> Record:
         mac=structure(values["mac"], Mac),
         state=structure(values["state"], State),
         generation=structure(values["generation"], int),
-        targets=structure(values["targets"], tuple[Target, ...]),
+        targets=structure(values["targets"], tuple[KeptTarget, ...]),
         digest=structure(values["digest"], str),
         kernel_arguments=structure(values["kernel_arguments"], tuple[str, ...]),
         problem=structure(values["problem"], str),
@@ -108,13 +108,13 @@ def _set_aside(values: Mapping[str, Any], reason: str) -> SetAside:
     )
 
 
-def _targets(raw: object) -> tuple[tuple[Target, ...], bool]:
+def _targets(raw: object) -> tuple[tuple[KeptTarget, ...], bool]:
     if not isinstance(raw, list):
         return (), False
     found = []
     for one in raw:
         try:
-            found.append(structure(one, Target))
+            found.append(structure(one, KeptTarget))
         except _WRONG:
             continue
     return tuple(found), len(found) == len(raw)

@@ -1,46 +1,59 @@
-"""What core may ask of a plugin.
+"""What core may ask of a plugin: the contract, of the number :data:`CONTRACT`.
 
-A plugin fills a role by implementing every hook of it, on the instance that its entry point in the group ``terra.plugins``
-loads. Only the plugin that TOML selects for a role is called, and it gets the arguments that it names. All hooks raise
-:class:`terra_core.errors.TerraError` for what a user can act upon.
+A plugin is the instance that its entry point in the group ``terra.plugins`` loads. It fills a role by implementing every hook
+of it that is not optional, each with all of its parameters, by the names that they have here. It says ``contract = 2``: the
+number of the contract that it was made for. Only the plugin that TOML selects for a role is called, and a record of the
+controller goes back to the plugin that made it. All hooks raise :class:`terra_core.errors.TerraError` for what a user can act
+upon; whatever they return is checked to its last field.
 
-A hook that acquires something returns an unentered context manager. Core enters it on a stack of its own, and leaves it
-with the exception when a later step fails.
+A hook that acquires something returns an unentered context manager. Core enters it on a stack of its own, and leaves it with
+the exception when a later step fails. Commands call hooks from their main thread; the controller from several, which each
+role describes. A hook never prints, never reads standard input, never changes the working directory, the environment, the
+umask or signal handlers: progress goes to ``session.report``, which may raise to end the work.
 """
 
 from terra_core.hookspecs.boot import Boot, BootNetwork, NodeBoot
-from terra_core.hookspecs.bootloader import BootDisk, BootLoader, Bootloader
-from terra_core.hookspecs.files import RenderedFile
-from terra_core.hookspecs.filesystem import Filesystem, Mount, PreparedGroup
-from terra_core.hookspecs.markers import hookimpl, hookspec
+from terra_core.hookspecs.bootloader import BootDisk, Bootloader, LocalBoot
+from terra_core.hookspecs.files import RenderedFile, RenderedLink
+from terra_core.hookspecs.filesystem import CheckedGroup, Filesystem, Mount, PreparedGroup
+from terra_core.hookspecs.markers import CONTRACT, Role, hookimpl
 from terra_core.hookspecs.network import Network
 from terra_core.hookspecs.registry import Builder, BuildRequest, BuiltImage, Registry, Trial
-from terra_core.hookspecs.roles import ROLES, Role
-from terra_core.hookspecs.storage import Lun, Storage, Target, TargetRequest
+from terra_core.hookspecs.storage import Export, Storage, Target, TargetRequest
+from terra_core.hookspecs.store import Backing, Store, Volume, VolumeRequest
+
+ROLES: dict[str, type[Role]] = {role.role: role for role in (Network, Registry, Filesystem, Store, Storage, Boot, Bootloader)}
+"""Every role by its key under ``[plugins]``."""
 
 __all__ = [
+    "CONTRACT",
     "ROLES",
+    "Backing",
     "Boot",
     "BootDisk",
-    "BootLoader",
     "BootNetwork",
     "Bootloader",
     "BuildRequest",
     "Builder",
     "BuiltImage",
+    "CheckedGroup",
+    "Export",
     "Filesystem",
-    "Lun",
+    "LocalBoot",
     "Mount",
     "Network",
     "NodeBoot",
     "PreparedGroup",
     "Registry",
     "RenderedFile",
+    "RenderedLink",
     "Role",
     "Storage",
+    "Store",
     "Target",
     "TargetRequest",
     "Trial",
+    "Volume",
+    "VolumeRequest",
     "hookimpl",
-    "hookspec",
 ]

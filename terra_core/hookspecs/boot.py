@@ -9,7 +9,7 @@ from attrs import frozen
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Mac
-from terra_core.hookspecs.markers import hookspec
+from terra_core.hookspecs.markers import Role, hook
 
 
 @frozen(kw_only=True)
@@ -31,7 +31,7 @@ class NodeBoot:
     :param hostname: the machine.
     :param mac: the interface it boots from.
     :param image: the digest of the manifest that kernel and initrd came from.
-    :param kernel_arguments: the kernel line, beyond what the boot plugin adds for itself.
+    :param kernel_arguments: the kernel line; a boot plugin may add to it.
     :param kernel: the kernel as a file here; ``None`` when it was published before, or when the image has none.
     :param initrd: the initial RAM disk that belongs to it; given whenever ``kernel`` is.
     """
@@ -44,41 +44,44 @@ class NodeBoot:
     initrd: Path | None = None
 
 
-class Boot:
+class Boot(Role):
     """Role ``boot``: the network boot service. All hooks are idempotent."""
 
-    @hookspec(firstresult=True)
-    def publish_boot(self, boot: NodeBoot, session: Session) -> bool | None:
+    role = "boot"
+    default = "tftp"
+
+    @hook
+    def publish_boot(self, boot: NodeBoot, session: Session) -> bool:
         """Let a machine boot; every file is complete before the first one refers to it.
 
         :returns: whether anything was changed.
         """
 
-    @hookspec(firstresult=True)
-    def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool | None:
+    @hook
+    def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
         """Let a machine boot no longer, and remove its files.
 
         :returns: whether there was anything.
         """
 
-    @hookspec(firstresult=True)
-    def install_boot_image(self, tree: Path, session: Session) -> Sequence[str] | None:
+    @hook
+    def install_boot_image(self, tree: Path, session: Session) -> Sequence[str]:
         """Install the boot loaders from an unpacked pxe image.
 
         :param tree: the root of the image; not to be trusted to hold regular files where they are expected.
         :returns: the installed files, relative to the boot tree.
         """
 
-    @hookspec(firstresult=True)
-    def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool | None:
+    @hook
+    def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool:
         """Start the network boot service if it does not answer as configured; it outlives the controller.
 
         :param nodes: every machine that is provisioned.
         :returns: whether it was started.
         """
 
-    @hookspec(firstresult=True)
-    def stop_boot(self, session: Session) -> bool | None:
+    @hook
+    def stop_boot(self, session: Session) -> bool:
         """Stop the network boot service if it is one that :meth:`start_boot` started.
 
         :returns: whether it was stopped.

@@ -11,7 +11,7 @@ from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.hookspecs.files import RenderedFile
-from terra_core.hookspecs.markers import hookspec
+from terra_core.hookspecs.markers import Role, hook
 
 
 @frozen(kw_only=True)
@@ -35,14 +35,15 @@ class BootDisk:
 
 
 @frozen(kw_only=True)
-class BootLoader:
-    """The boot loader of an installed machine.
+class LocalBoot:
+    """What an installed machine boots from its own disks.
 
     :param hostname: the machine.
     :param disks: the disks that it starts from; each must be able to start it alone.
     :param firmware: what starts the boot loader.
     :param filesystem: the UUID of the file system that the root is on; empty while there is none yet.
-    :param subvolume: the path of the root within that file system; empty when it is the file system's own.
+    :param type: the type of that file system, as mount(8) has it.
+    :param root: the path of the machine's root within that file system, without a leading slash; empty when it is the whole.
     :param kernel: the path of the kernel in the root, such as ``boot/vmlinuz-6.1.0``; empty while it is not known.
     :param initrd: the path of its initial RAM disk.
     :param kernel_arguments: the kernel line, beyond what the boot loader adds for the consoles.
@@ -52,26 +53,30 @@ class BootLoader:
     disks: tuple[BootDisk, ...]
     firmware: Firmware
     filesystem: str = ""
-    subvolume: str = ""
+    type: str = ""
+    root: str = ""
     kernel: str = ""
     initrd: str = ""
     kernel_arguments: tuple[str, ...] = ()
 
 
-class Bootloader:
+class Bootloader(Role):
     """Role ``bootloader``: what starts a machine from its own disks."""
 
-    @hookspec(firstresult=True)
-    def check_bootloader(self, boot: BootLoader, session: Session) -> Sequence[str] | None:
+    role = "bootloader"
+    default = "grub"
+
+    @hook
+    def check_bootloader(self, boot: LocalBoot, session: Session) -> Sequence[str]:
         """Say whether :meth:`install_bootloader` can do what ``boot`` says, before anything is written to any disk.
 
-        :param boot: without the file system and the kernel, and without block devices that are yet to be made.
+        :param boot: without the file system's UUID and the kernel, and without block devices that are yet to be made.
         :returns: what will be done, a line each.
         :raises TerraError: when an area is too small, or a program or file is missing on this machine.
         """
 
-    @hookspec(firstresult=True)
-    def install_bootloader(self, boot: BootLoader, work: Path, session: Session) -> Sequence[RenderedFile] | None:
+    @hook
+    def install_bootloader(self, boot: LocalBoot, work: Path, session: Session) -> Sequence[RenderedFile]:
         """Write the boot loader to the disks, so that it starts nothing yet.
 
         Idempotent. Nothing but the areas and partitions that ``boot`` names may change on any disk.

@@ -7,7 +7,7 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class RenderedFile:
-    """A file of a machine, rendered from its TOML.
+    """A file of a machine.
 
     :param path: where it stands in the machine, without the leading slash.
     :param content: its bytes.
@@ -19,3 +19,15 @@ class RenderedFile:
     content: bytes
     mode: int = 0o644
     owner: str = "root:root"
+
+
+@frozen(kw_only=True)
+class RenderedLink:
+    """A symbolic link of a machine, such as the one that enables a unit of systemd.
+
+    :param path: where it stands in the machine, without the leading slash.
+    :param target: what it points to, as symlink(7) has it.
+    """
+
+    path: str
+    target: str

@@ -10,7 +10,19 @@ from attrs import frozen
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
-from terra_core.hookspecs.markers import hookspec
+from terra_core.hookspecs.markers import Role, hook
+
+
+@frozen(kw_only=True)
+class CheckedGroup:
+    """What a filesystem plugin makes of a group, before anything is written.
+
+    :param capacity: how many bytes of files fit, before the file system takes its share.
+    :param notes: what a user should know.
+    """
+
+    capacity: int
+    notes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -27,7 +39,7 @@ class Mount:
     path: str
     device: Path
     filesystem: str
-    options: tuple[str, ...]
+    options: tuple[str, ...] = ()
     source: str
 
 
@@ -36,42 +48,47 @@ class PreparedGroup:
     """A formatted group.
 
     :param mounts: all of its mounts; core makes them, parents before children.
-    :param kernel_arguments: what the kernel line needs to find the root, for the group of the operating system.
+    :param kernel_arguments: what the kernel line needs in order to find the root, for the group of the operating system.
+    :param root: the path of the machine's root within its file system, for a boot loader, without a leading slash.
     """
 
     mounts: tuple[Mount, ...]
     kernel_arguments: tuple[str, ...] = ()
+    root: str = ""
 
 
-class Filesystem:
-    """Role ``filesystem``: disk groups."""
+class Filesystem(Role):
+    """Role ``filesystem``: disk groups. Hooks are called from several threads at once, each for a group of its own."""
 
-    @hookspec(firstresult=True)
-    def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> Sequence[str] | None:
-        """Say whether :meth:`prepare_disks` can do what ``group`` says, before anything is written to any disk.
+    role = "filesystem"
+    default = "btrfs"
 
+    @hook
+    def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:
+        """Check that :meth:`prepare_disks` can do what ``group`` says, before anything is written to any disk.
+
+        :param group: the validated ``[[groups]]`` entry.
         :param sizes: the disks' sizes in bytes, in the order of ``group.disk``.
-        :returns: what a user should know before; nothing is fine.
-        :raises TerraError: when a disk is too small, or a program is missing on this machine.
+        :raises TerraError: when a disk is too small, a program is missing on this machine, or the plugin cannot do what the
+            group asks for, such as a RAID profile.
         """
 
-    @hookspec(firstresult=True)
+    @hook
     def prepare_disks(
         self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
-    ) -> AbstractContextManager[PreparedGroup] | None:
+    ) -> AbstractContextManager[PreparedGroup]:
         """Offer to format ``devices`` as ``group`` says.
 
         Called once a group, after every check and before the image is applied. Touch no device here: the work starts when core
         enters the context, and leaving it must leave nothing mounted and no loop device attached.
 
-        :param group: the validated ``[[groups]]`` entry.
         :param devices: block devices or image files, in the order of ``group.disk``.
         :param work: an empty directory for mounts of the plugin's own; it is gone when the context has been left.
         :raises TerraError: naming the device, with the tool's own message.
         """
 
-    @hookspec(firstresult=True)
-    def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool | None:
+    @hook
+    def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
         """Make sure that every disk of a prepared group has taken what was written to it.
 
         Called while the group is mounted, when all of it has been synchronised (syncfs(2)), which says nothing of a disk that
@@ -80,12 +97,4 @@ class Filesystem:
         :param place: where one of the group's mounts is.
         :returns: ``True``.
         :raises TerraError: naming the disk.
-        """
-
-    @hookspec(firstresult=True)
-    def renew_disk(self, devices: Sequence[Path], session: Session) -> bool | None:
-        """Give the file system on copies of another group's disks an identity of its own, so that both can be mounted at once.
-
-        :param devices: image files, in the order of the group's disks; none is mounted.
-        :returns: whether anything was changed.
         """

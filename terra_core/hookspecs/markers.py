@@ -1,8 +1,50 @@
-"""What marks a hook, and what marks what answers it."""
+"""How the hooks of a role, and a plugin's implementations of them, are marked."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
 import pluggy
 
-hookspec = pluggy.HookspecMarker("terra")
+CONTRACT = 2
+"""The number of this contract. A plugin says which one it was made for: ``contract = 2`` on its instance."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
 hookimpl = pluggy.HookimplMarker("terra")
+_hookspec = pluggy.HookspecMarker("terra")
+
+
+def hook(method: F) -> F:
+    """Mark a method of a role as a hook that a plugin has to implement."""
+    return _hookspec(method, firstresult=True)
+
+
+def optional(method: F) -> F:
+    """Mark a method of a role as a hook that a plugin may leave away: its body serves in its place then."""
+    vars(method)["optional"] = True
+    return _hookspec(method, firstresult=True)
+
+
+class Role:
+    """A role that a plugin fills. Each subclass declares the hooks of one role, and core calls the plugin through it.
+
+    :cvar role: the key under ``[plugins]``.
+    :cvar default: the plugin that fills the role where TOML says nothing.
+    :param plugin: the name of the plugin that fills it.
+    """
+
+    role: ClassVar[str]
+    default: ClassVar[str]
+    plugin: str
+
+    @classmethod
+    def hooks(cls) -> dict[str, Callable[..., Any]]:
+        """Return the hooks of the role by name."""
+        return {name: value for name, value in vars(cls).items() if hasattr(value, "terra_spec")}
+
+    @classmethod
+    def needed(cls) -> frozenset[str]:
+        """Return the names of the hooks that a plugin has to implement."""
+        return frozenset(name for name, value in cls.hooks().items() if not hasattr(value, "optional"))

@@ -6,25 +6,28 @@ from collections.abc import Sequence
 
 from terra_core.config.server import Server
 from terra_core.config.session import Session
-from terra_core.hookspecs.files import RenderedFile
-from terra_core.hookspecs.markers import hookspec
+from terra_core.hookspecs.files import RenderedFile, RenderedLink
+from terra_core.hookspecs.markers import Role, hook, optional
 
 
-class Network:
+class Network(Role):
     """Role ``network``: the network configuration of an image."""
 
-    @hookspec(firstresult=True)
-    def render_network(self, server: Server, session: Session) -> Sequence[RenderedFile] | None:
-        """Render the files that configure the machine's network.
+    role = "network"
+    default = "netplan"
+
+    @hook
+    def render_network(self, server: Server, session: Session) -> Sequence[RenderedFile | RenderedLink]:
+        """Return the files that configure the machine's network, and the links that enable its units.
 
         Called once a build. Write nothing; the plugin's own table is ``session.settings(NAME, Model)``.
 
         :param server: the whole server.toml.
         """
 
-    @hookspec(firstresult=True)
-    def check_network(self, files: Sequence[RenderedFile], session: Session) -> bool | None:
-        """Have the program that will read the files read them, where this machine has it; a plugin may do without this hook.
+    @optional
+    def check_network(self, files: Sequence[RenderedFile], session: Session) -> bool:
+        """Have the program that will read the files read them, where this machine has it.
 
         Called once a build, after :meth:`render_network` and before anything is built. Change nothing outside a temporary
         directory, and end within a minute.
@@ -33,3 +36,4 @@ class Network:
         :returns: whether they were read.
         :raises TerraError: with what the program said, and the key of server.toml that it is about.
         """
+        return False

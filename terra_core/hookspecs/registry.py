@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
-from terra_core.hookspecs.markers import hookspec
-
-if TYPE_CHECKING:
-    from terra_core.oci.source import ImageDocuments, ImageSource  # slow to import
+from terra_core.hookspecs.markers import Role, hook
+from terra_core.oci.source import ImageDocuments, ImageSource
 
 
 class Builder(StrEnum):
@@ -95,11 +92,14 @@ class Trial:
         return self.state == "running"
 
 
-class Registry:
+class Registry(Role):
     """Role ``registry``: building images, and moving them to and from registries."""
 
-    @hookspec(firstresult=True)
-    def build_image(self, build: BuildRequest, session: Session) -> BuiltImage | None:
+    role = "registry"
+    default = "docker"
+
+    @hook
+    def build_image(self, build: BuildRequest, session: Session) -> BuiltImage:
         """Build an image and give it its name.
 
         A step that fails leaves no container and no image of this build behind, and neither does an interruption.
@@ -107,23 +107,23 @@ class Registry:
         :raises TerraError: with the failed step and the output of the engine.
         """
 
-    @hookspec(firstresult=True)
-    def push_image(self, reference: ImageReference, session: Session) -> str | None:
+    @hook
+    def push_image(self, reference: ImageReference, session: Session) -> str:
         """Push an image that :meth:`build_image` made.
 
         :returns: the digest of the manifest that the registry took.
         """
 
-    @hookspec(firstresult=True)
-    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource] | None:
+    @hook
+    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource]:
         """Offer an image that :meth:`build_image` made, to be read; no program of it is run.
 
         :param image: its id.
         :param work: an existing directory with room for all of it, for what has to be written; the plugin leaves it as it was.
         """
 
-    @hookspec(firstresult=True)
-    def try_image(self, image: str, seconds: float, session: Session) -> Trial | None:
+    @hook
+    def try_image(self, image: str, seconds: float, session: Session) -> Trial:
         """Start an image that :meth:`build_image` made as a container, its own init first, and see how the system does.
 
         The image stays as it is, and the container is gone afterwards, whatever happens.
@@ -132,10 +132,10 @@ class Registry:
         :param seconds: how long it may take to come up.
         """
 
-    @hookspec(firstresult=True)
+    @hook
     def pull_image(
         self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
-    ) -> AbstractContextManager[ImageSource] | None:
+    ) -> AbstractContextManager[ImageSource]:
         """Offer to bring an image of a registry into an OCI image layout on disk, readable while it comes.
 
         Entering looks the reference up, once, and ends when the manifest for this machine's platform and the configuration are
@@ -152,8 +152,8 @@ class Registry:
         :raises TerraError: as the registry said it, or because the image is not what it has to be or not signed.
         """
 
-    @hookspec(firstresult=True)
-    def inspect_image(self, reference: ImageReference, session: Session, trust: Sequence[Trust]) -> ImageDocuments | None:
+    @hook
+    def inspect_image(self, reference: ImageReference, session: Session, trust: Sequence[Trust]) -> ImageDocuments:
         """Look an image up in its registry, and fetch its documents only.
 
         :param trust: as for :meth:`pull_image`.

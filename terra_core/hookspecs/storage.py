@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from attrs import frozen
+from attrs import Factory, frozen
 
-from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
-from terra_core.config.values import Address, Hostname
-from terra_core.hookspecs.markers import hookspec
+from terra_core.config.values import Address, Hostname, Label
+from terra_core.errors import TerraError
+from terra_core.hookspecs.markers import Role, hook, optional
+from terra_core.hookspecs.store import Backing, Volume
 
 
 @frozen(kw_only=True)
@@ -20,8 +21,8 @@ class TargetRequest:
     :param hostname: the machine.
     :param number: the target's number, never given twice by one controller.
     :param generation: how often this host name has been provisioned, from 1; it keeps names from being used twice.
-    :param group: the disk group.
-    :param first_lun: how many LUN files the machine's groups before this one have.
+    :param label: the label of the disk group.
+    :param volumes: its volumes, in the order of the group's disks.
     :param boot: whether the machine boots from it.
     :param portal: the address that the storage service answers on.
     """
@@ -29,110 +30,120 @@ class TargetRequest:
     hostname: Hostname
     number: int
     generation: int
-    group: DiskGroup
-    first_lun: int
+    label: Label
+    volumes: tuple[Volume, ...]
     boot: bool
     portal: Address
 
 
 @frozen(kw_only=True)
-class Lun:
-    """A logical unit of a target.
+class Target:
+    """A target as the controller keeps it in its database: enough to make it again after a restart.
 
-    :param id: its number within the target.
-    :param path: the file behind it.
-    :param size: its size in MB.
+    :param label: the label of the disk group.
+    :param name: the name that a machine asks for it by.
+    :param id: its number.
+    :param client: the name of the only machine that may reach it, where the transport has such names.
+    :param portal: the address it is reached at.
+    :param volumes: its volumes, in the order of the group's disks.
+    :param kernel_arguments: what the machine's kernel line needs in order to reach it.
+    :param data: what else the plugin wants to be given back.
     """
 
+    label: Label
+    name: str
     id: int
-    path: str
-    size: int
+    client: str = ""
+    portal: Address
+    volumes: tuple[Volume, ...]
+    kernel_arguments: tuple[str, ...] = ()
+    data: Mapping[str, str] = Factory(dict)
 
 
 @frozen(kw_only=True)
-class Target:
-    """A target as the controller stores it; enough to make it again after a restart.
+class Export:
+    """A target, and how its volumes are reached.
 
-    :param label: the label of the disk group.
-    :param iqn: its iSCSI qualified name (RFC 7143 section 4.2.7).
-    :param id: its number.
-    :param initiator: the only initiator that may reach it, by qualified name.
-    :param portal: the address it is reached at.
-    :param luns: its logical units, in the order of the group's disks.
-    :param kernel_arguments: what a machine's kernel line needs to reach it.
+    :param target: the target.
+    :param backings: those of its volumes, in their order.
     """
 
-    label: str
-    iqn: str
-    id: int
-    initiator: str
-    portal: Address
-    luns: tuple[Lun, ...]
-    kernel_arguments: tuple[str, ...] = ()
+    target: Target
+    backings: tuple[Backing, ...]
 
 
-class Storage:
-    """Role ``storage``: disks that machines reach over the network. The hooks from :meth:`restore_target` on are
-    idempotent. :meth:`restore_targets` and :meth:`release_host` may be left away."""
+class Storage(Role):
+    """Role ``storage``: gives volumes to machines over the network. Hooks are called from several threads; those that change
+    targets, one at a time. All but :meth:`provision_target` are idempotent."""
 
-    @hookspec(firstresult=True)
-    def plan_target(self, request: TargetRequest, session: Session) -> Target | None:
-        """Say what the target of a group will be: its names, its number and its files.
+    role = "storage"
+    default = "iscsi"
 
-        Touch nothing: core stores the answer first, so that whatever follows can be undone after any fault.
+    @hook
+    def plan_target(self, request: TargetRequest, session: Session) -> Target:
+        """Return the target that :meth:`provision_target` would make.
+
+        Change nothing: core stores the answer first, so that whatever follows can be undone after any fault.
         """
 
-    @hookspec(firstresult=True)
-    def provision_target(self, target: Target, session: Session) -> AbstractContextManager[Target] | None:
-        """Offer to allocate the disks of a planned target.
+    @hook
+    def provision_target(self, export: Export, session: Session) -> AbstractContextManager[None]:
+        """Offer to give a planned target to its machine and to nobody else, for the first time.
 
-        Entering makes the files; nothing is exported before :meth:`restore_target`. Leaving with an exception removes
-        whatever entering made, leaving without one keeps it.
+        Entering does it, when all is on the volumes. Leaving with an exception takes the target away, leaving without one keeps
+        it.
+
+        :raises TerraError: when it cannot be exported, such as for a kind of backing that the transport does not know.
         """
 
-    @hookspec(firstresult=True)
-    def restore_target(self, target: Target, session: Session) -> bool | None:
-        """Export a target to its initiator and to nobody else, if it is not exported so already.
+    @hook
+    def restore_target(self, export: Export, session: Session) -> bool:
+        """Give a target to its machine and to nobody else again, if that is not so already.
 
         :returns: whether anything was changed.
-        :raises TerraError: when a file behind it is missing or is not what it was: it is never made anew.
         """
 
-    @hookspec(firstresult=True)
-    def release_target(self, target: Target, session: Session) -> bool | None:
-        """Take a target away, its initiator logged in or not, and remove the files behind it.
+    @hook
+    def release_target(self, target: Target, session: Session) -> bool:
+        """Take a target away, its machine connected or not. Its volumes stay, and nobody can reach them any more.
 
         :returns: whether there was anything.
         """
 
-    @hookspec(firstresult=True)
-    def restore_targets(self, targets: Sequence[Target], session: Session) -> Sequence[str] | None:
-        """Export many targets as :meth:`restore_target` does for one, looking once at what is exported already.
-
-        May be left away: core asks for one after another then. What is wrong with one target keeps no other one down.
+    @optional
+    def restore_targets(self, exports: Sequence[Export], session: Session) -> Sequence[str]:
+        """Restore many targets, looking once at what is exported already. What is wrong with one keeps no other one down.
 
         :returns: for each target, in their order, why it cannot be exported; empty where it is.
         :raises TerraError: when none can be exported, such as when the service does not answer.
         """
+        reasons = []
+        for export in exports:
+            try:
+                self.restore_target(export, session)
+            except TerraError as error:
+                reasons.append(str(error) or type(error).__name__)
+            else:
+                reasons.append("")
+        return reasons
 
-    @hookspec(firstresult=True)
-    def release_host(self, hostname: Hostname, session: Session) -> bool | None:
-        """Take away every target and file of a machine whose record does not say any more which these are.
+    @optional
+    def release_host(self, hostname: Hostname, session: Session) -> bool:
+        """Take away every target of a machine whose record does not say any more which these are.
 
-        May be left away: they stay where they are then, and the log says so.
-
-        :returns: whether there was anything.
+        :returns: whether there was any; ``False`` without this hook.
         """
+        return False
 
-    @hookspec(firstresult=True)
-    def start_storage(self, portal: Address, session: Session) -> bool | None:
-        """Start the storage service if it does not answer; it outlives the controller.
+    @hook
+    def start_storage(self, portal: Address, session: Session) -> bool:
+        """Start the storage service if it does not answer; it outlives the controller. Called at start and every few seconds.
 
         :returns: whether it was started.
         """
 
-    @hookspec(firstresult=True)
-    def stop_storage(self, session: Session) -> bool | None:
+    @hook
+    def stop_storage(self, session: Session) -> bool:
         """Stop the storage service if it is one that :meth:`start_storage` started.
 
         :returns: whether it was stopped.

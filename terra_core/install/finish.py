@@ -13,7 +13,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.deploy import Standing
 from terra_core.errors import TerraError
-from terra_core.hookspecs import BootDisk, BootLoader, RenderedFile
+from terra_core.hookspecs import BootDisk, Bootloader, LocalBoot, RenderedFile
 from terra_core.image.contained import ContainedRoot
 from terra_core.install.disks import Made, flush
 from terra_core.install.plan import Plan
@@ -62,14 +62,11 @@ class Finish:
         self.session.report(Event("boot", f"write the boot loader: {boot.firmware.value}"))
         own = self.work / "boot"
         own.mkdir()
-        plugin = self.plugins.fill("bootloader", self.plan.node.plugins, source=self.session.source)
+        plugin = self.plugins.fill(Bootloader, self.plan.node.plugins, source=self.session.source)
         complete = self._completed(boot, standing)
-        files: Sequence[RenderedFile] = plugin.call(
-            "install_bootloader", (list, tuple), boot=complete, work=own, session=self.session
-        )
-        return files
+        return plugin.install_bootloader(complete, own, self.session)
 
-    def _completed(self, boot: BootLoader, standing: Standing) -> BootLoader:
+    def _completed(self, boot: LocalBoot, standing: Standing) -> LocalBoot:
         root = next(mount for mount in standing.mounts if mount.path == "/")
         esps = {one.target.device.path: one.esp for one in self.made if one.target.group == OS_LABEL}
         disks: list[BootDisk] = [evolve(disk, esp=esps.get(disk.device)) for disk in boot.disks]
@@ -77,16 +74,12 @@ class Finish:
             boot,
             disks=tuple(disks),
             filesystem=_filesystem_uuid(root.device),
-            subvolume=subvolume_of(root.options),
+            type=root.filesystem,
+            root=standing.place,
             kernel=standing.kernel,
             initrd=standing.initrd,
             kernel_arguments=standing.kernel_arguments,
         )
-
-
-def subvolume_of(options: Sequence[str]) -> str:
-    """The subvolume that mount options name, without a leading slash; empty when they name none."""
-    return next((option.partition("=")[2].strip("/") for option in options if option.startswith("subvol=")), "")
 
 
 def write_resolution(inside: ContainedRoot, gateway: Address) -> None:

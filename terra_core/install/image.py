@@ -16,6 +16,7 @@ from attrs import frozen
 from terra_core.config.node import Node
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, pinned
+from terra_core.hookspecs import Registry
 from terra_core.images import Images
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
@@ -50,7 +51,7 @@ def look_up(node: Node, plugins: Plugins, session: Session) -> FoundImage:
     :raises TerraError: as the registry said it, or when nobody whom the node trusts has signed it.
     """
     registry = Images(
-        plugin=plugins.fill("registry", node.plugins, source=session.source),
+        plugin=plugins.fill(Registry, node.plugins, source=session.source),
         session=session,
         trust=() if node.trust is None else (node.trust,),
     )

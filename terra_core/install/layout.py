@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from terra_core.config.node import Firmware, Profile
+from terra_core.config.node import Firmware
 from terra_core.install.facts import BIOS_BOOT
 
 MB = 1024 * 1024
@@ -20,8 +20,6 @@ _ESP_MB_OF_LARGE_SECTORS = 260
 _LARGE_SECTOR = 4096
 _EDGE_MB = 1
 """What stays free at both ends: the table and its copy, and partitions begin where disks like them to."""
-
-_COPIES = {Profile.RAID1: 2, Profile.RAID1C3: 3, Profile.RAID1C4: 4}
 
 
 @frozen(kw_only=True)
@@ -72,17 +70,3 @@ def render_script(partitions: Sequence[Partition], sector_size: int) -> str:
         for part in partitions
     ]
     return "\n".join(["label: gpt", "unit: sectors", "", *lines, ""])
-
-
-def capacity(profile: Profile, sizes: Sequence[int]) -> int:
-    """What fits on disks of these sizes, in the unit of the sizes, before the file system takes its share."""
-    total, largest, count = sum(sizes), max(sizes), len(sizes)
-    if profile is Profile.RAID10:
-        return min(total // 2, total - largest)
-    if profile in _COPIES:
-        copies = _COPIES[profile]
-        return min(total // copies, (total - largest) // (copies - 1))
-    if profile in (Profile.RAID5, Profile.RAID6):
-        parity = 1 if profile is Profile.RAID5 else 2
-        return min(sizes) * (count - parity)
-    return total if profile is Profile.SINGLE else min(sizes) * count

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import Factory, evolve, frozen
 
 from terra_core.config.node import OS_LABEL, DiskGroup, Firmware, Node
 from terra_core.errors import TerraError
-from terra_core.hookspecs import BootDisk, BootLoader
+from terra_core.hookspecs import BootDisk, LocalBoot
 from terra_core.install.facts import Device, Missing, Parent
-from terra_core.install.layout import ESP, LINUX, MB, Partition, capacity, divide
+from terra_core.install.layout import ESP, LINUX, MB, Partition, divide
 from terra_core.system.disks import Signature, in_words
 
 _PARTITIONABLE = frozenset({"disk", "loop"})
 _LEAST_MB = 64
 _UNPACKED = 4
 """How much room an image takes for each byte in the registry, as a rule: packed while it comes, and unpacked."""
+
+
+NOTHING_WRITTEN = "nothing was written to any disk"
 
 
 class RefusedError(TerraError):
@@ -81,6 +84,7 @@ class Plan:
     :param targets: every disk, in the order of node.toml.
     :param firmware: what starts the machine; ``None`` when the group of the operating system gets no boot loader.
     :param notes: what a user should know.
+    :param capacities: what fits in each group, in bytes, by its label; empty before the filesystem plugins were asked.
     """
 
     node: Node
@@ -88,17 +92,37 @@ class Plan:
     targets: tuple[Target, ...]
     firmware: Firmware | None
     notes: tuple[str, ...] = ()
+    capacities: Mapping[str, int] = Factory(dict)
 
     def of_group(self, label: str) -> tuple[Target, ...]:
         """The disks of a group, in its order."""
         return tuple(target for target in self.targets if target.group == label)
 
-    def boot_loader(self) -> BootLoader | None:
+    def boot_loader(self) -> LocalBoot | None:
         """What the boot loader's plugin is asked for; nothing when there is to be none."""
         if self.firmware is None:
             return None
         disks = {disk.device: disk for target in self.of_group(OS_LABEL) if (disk := target.boot_disk)}
-        return BootLoader(hostname=self.node.hostname, disks=tuple(disks.values()), firmware=self.firmware)
+        return LocalBoot(hostname=self.node.hostname, disks=tuple(disks.values()), firmware=self.firmware)
+
+    def measured(self, capacities: Mapping[str, int], notes: Sequence[str] = ()) -> Plan:
+        """Return the plan with what the filesystem plugins make of the groups.
+
+        :param capacities: what fits in each group, in bytes, by its label.
+        :param notes: what a user should know besides.
+        :raises RefusedError: when the image has no room.
+        """
+        room = capacities[OS_LABEL]
+        if room < self.image_bytes:
+            names = ", ".join(target.device.name for target in self.of_group(OS_LABEL))
+            problem = (
+                f"{names}: the group {OS_LABEL!r} has room for {room / MB:.0f} MB, and the image {self.node.image} has "
+                f"{self.image_bytes / MB:.0f} MB before it is unpacked"
+            )
+            raise RefusedError(f"{problem}\n{NOTHING_WRITTEN}")
+        crowded = room < _UNPACKED * self.image_bytes
+        warning = [f"the image has {self.image_bytes // MB} MB before it is unpacked: it may not fit"] if crowded else []
+        return evolve(self, capacities=capacities, notes=(*self.notes, *notes, *warning))
 
     def as_json(self) -> dict[str, Any]:
         """The plan as ``terra-install --plan --json`` prints it."""
@@ -117,7 +141,7 @@ class Plan:
         return {
             "label": group.label,
             "type": group.type.value,
-            "capacity": capacity(group.type, [target.capacity for target in self.of_group(group.label)]),
+            "capacity": self.capacities.get(group.label),
             "compression": group.compression,
             "options": list(group.options),
             "mounts": mounts + [{"subvolume": one.name, "path": one.path} for one in group.subvolumes],
@@ -159,7 +183,7 @@ def make_plan(
         problems += _too_small(plan)
     if problems or foreign:
         hint = "if nothing on it is needed, let it go with --wipe" if foreign and not problems else ""
-        raise RefusedError("\n".join([*problems, *foreign, "nothing was written to any disk"]), hint=hint)
+        raise RefusedError("\n".join([*problems, *foreign, NOTHING_WRITTEN]), hint=hint)
     return plan
 
 
@@ -253,14 +277,6 @@ def _too_small(plan: Plan) -> Iterator[str]:
         if target.capacity < _LEAST_MB * MB:
             yield f"{target.device.name}: has {target.device.size / MB:g} MB, and too little of it would be left for data"
             return
-    group = plan.node.os_group
-    room = capacity(group.type, [target.capacity for target in plan.of_group(OS_LABEL)])
-    if room < plan.image_bytes:
-        names = ", ".join(target.device.name for target in plan.of_group(OS_LABEL))
-        yield (
-            f"{names}: the group {OS_LABEL!r} has room for {room / MB:.0f} MB, and the image {plan.node.image} has "
-            f"{plan.image_bytes / MB:.0f} MB before it is unpacked"
-        )
 
 
 def _notes(node: Node, firmware: Firmware | None) -> tuple[str, ...]:
@@ -271,12 +287,6 @@ def _notes(node: Node, firmware: Firmware | None) -> tuple[str, ...]:
     if ignored:
         notes.append(f"mbr = true has no meaning for {', '.join(ignored)}: a machine starts from the group {OS_LABEL!r}")
     return tuple(notes)
-
-
-def crowded(plan: Plan) -> bool:
-    """Whether the image may not fit once it is unpacked; how far it grows is known only then."""
-    sizes = [target.capacity for target in plan.of_group(OS_LABEL)]
-    return capacity(plan.node.os_group.type, sizes) < _UNPACKED * plan.image_bytes
 
 
 def _target_json(target: Target) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from terra_core.config.values import Address
 from terra_core.deploy import OpenImage, deploy, filesystem_of
 from terra_core.errors import ConfigError, TerraError
 from terra_core.fitness import SCRIPT, Fit, fit
+from terra_core.hookspecs import Bootloader
 from terra_core.image.survey import survey
 from terra_core.install.disks import Made, clear, partition
 from terra_core.install.facts import Device, Missing
 from terra_core.install.finish import Finish
 from terra_core.install.image import kept, look_up
 from terra_core.install.journal import Journal
-from terra_core.install.plan import Plan, RefusedError, crowded, make_plan
+from terra_core.install.plan import NOTHING_WRITTEN, Plan, RefusedError, make_plan
 from terra_core.install.probe import examine
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
@@ -36,7 +37,6 @@ from terra_core.system.undo import Undo
 from terra_core.system.workspace import roomy
 
 _OTHER_SECONDS = 1800
-_NOTHING_WRITTEN = "nothing was written to any disk"
 _UNSEEN = "warning: whether the image can boot shows only when it is laid down"
 
 
@@ -118,12 +118,13 @@ def installation(
         image = look_up(node, plugins, told)
         told.report(Event("plan", f"plan the disks of {node.hostname}"))
         plan = make_plan(node, found, image.bytes, wipe=wipe, begun=_begun(found, journal, node))
-        notes = [*plan.notes, *_checked(plan, plugins, told)]
+        plan = _checked(plan, plugins, told)
         source = stack.enter_context(kept(image))
         found_fit = _fit(source, plan, told)
-        notes += found_fit.notes if found_fit else [f"{_UNSEEN}: {roomy()} has no room for its {image.bytes // 1024**2} MB"]
+        unseen = f"{_UNSEEN}: {roomy()} has no room for its {image.bytes // 1024**2} MB"
+        notes = (*plan.notes, *(found_fit.notes if found_fit else (unseen,)))
         yield Installation(
-            plan=evolve(plan, notes=tuple(notes)),
+            plan=evolve(plan, notes=notes),
             open=image.open if source is None else lambda _: nullcontext(source),
             fit=found_fit,
             gateway=gateway,
@@ -143,9 +144,9 @@ def _fit(source: ImageSource | None, plan: Plan, session: Session) -> Fit | None
     try:
         found = fit(seen, plan.node, source=session.source, boot_loader=boot_loader, own_kernel=boot_loader)
     except ConfigError as error:
-        raise ConfigError([*error.problems, _NOTHING_WRITTEN]) from error
+        raise ConfigError([*error.problems, NOTHING_WRITTEN]) from error
     except TerraError as error:
-        raise RefusedError(f"{error.message}\n{_NOTHING_WRITTEN}") from error
+        raise RefusedError(f"{error.message}\n{NOTHING_WRITTEN}") from error
     for note in found.notes:
         session.report(Event("plan", note))
     return found
@@ -156,20 +157,19 @@ def _begun(found: Mapping[str, Device | Missing], journal: Journal, node: Node) 
     return {one.number: journal.begun(one, node.hostname) for one in devices if journal.has_begun(one, node.hostname)}
 
 
-def _checked(plan: Plan, plugins: Plugins, session: Session) -> Iterator[str]:
-    """Ask every plugin that will have to do with a disk whether it can, and what a user should know."""
+def _checked(plan: Plan, plugins: Plugins, session: Session) -> Plan:
+    """Ask every plugin that will have to do with a disk whether it can; returns the plan with what a user should know."""
+    notes: list[str] = []
+    capacities: dict[str, int] = {}
     for group in plan.node.groups:
         sizes = [target.capacity for target in plan.of_group(group.label)]
-        filesystem = filesystem_of(group, plan.node, plugins, source=session.source)
-        said: Sequence[str] = filesystem.call("check_disks", (list, tuple), group=group, sizes=sizes, session=session)
-        yield from (f"{group.label}: {text}" for text in said)
+        checked = filesystem_of(group, plan.node, plugins, source=session.source).check_disks(group, sizes, session)
+        capacities[group.label] = checked.capacity
+        notes += [f"{group.label}: {text}" for text in checked.notes]
     boot = plan.boot_loader()
     if boot is not None:
-        plugin = plugins.fill("bootloader", plan.node.plugins, source=session.source)
-        done: Sequence[str] = plugin.call("check_bootloader", (list, tuple), boot=boot, session=session)
-        yield from done
-    if crowded(plan):
-        yield f"the image has {plan.image_bytes // 1024**2} MB before it is unpacked: it may not fit"
+        notes += plugins.fill(Bootloader, plan.node.plugins, source=session.source).check_bootloader(boot, session)
+    return plan.measured(capacities, notes)
 
 
 @contextmanager

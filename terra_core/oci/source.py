@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -46,6 +46,7 @@ class Blob(Protocol):
         """
 
 
+@runtime_checkable
 class ImageSource(Protocol):
     """An image whose manifest and configuration are there and verified, and whose layers can be read."""
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,9 @@ from lab.registry import Registry
 from lab.tiny import write_tiny_root
 from terra_core.config.session import Session
 from terra_core.config.values import parse_image_reference
+from terra_core.hookspecs import Registry as RegistryRole
 from terra_core.image import apply_layers
 from terra_core.oci import Layout
-from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.process import Argument, run
 from terra_core.system.waiting import wait_until
@@ -137,15 +137,12 @@ def nothing_left(client: DockerClient) -> Iterator[None]:
 def unpacked(registry: Registry, network: Network, reference: str, tmp_path: Path) -> Path:
     """The root of an image in the registry."""
     session = Session(tables={"docker": {"insecure": [registry.address]}})
-    role = Plugins.discover().fill("registry", {}, source="test")
+    role = Plugins.discover().fill(RegistryRole, {}, source="test")
     layout, root = tmp_path / "layout", tmp_path / "root"
     root.mkdir()
     with network.inside():
         name = parse_image_reference(reference)
-        offer: AbstractContextManager[ImageSource] = role.call(
-            "pull_image", AbstractContextManager, reference=name, layout=layout, session=session, trust=()
-        )
-        with offer as source:
+        with role.pull_image(name, layout, session, ()) as source:
             digest = str(source.digest)
     image = Layout(layout)
     apply_layers(image.image(digest), root)

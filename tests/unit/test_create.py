@@ -242,7 +242,7 @@ def through(answer: Sequence[object], monkeypatch: pytest.MonkeyPatch) -> Render
 def _hook(function: Callable[[Session], object]) -> object:
     from terra_core.hookspecs import hookimpl
 
-    def render_network(self: object, session: Session) -> object:
+    def render_network(self: object, server: Server, session: Session) -> object:
         return function(session)
 
     return hookimpl(render_network)
@@ -251,8 +251,8 @@ def _hook(function: Callable[[Session], object]) -> object:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (["etc/hosts"], "returned str"),
-        ([None], "returned NoneType"),
+        (["etc/hosts"], "[0]: expected a RenderedFile"),
+        ([None], "[0]: expected a RenderedFile"),
         ([RenderedFile(path="/etc/x", content=b"")], "its path is"),
         ([RenderedFile(path="../x", content=b"")], "its path is"),
         ([RenderedFile(path="etc/./x", content=b"")], "its path is"),
@@ -261,16 +261,16 @@ def _hook(function: Callable[[Session], object]) -> object:
         ([RenderedFile(path="etc/*", content=b"")], "its path is"),
         ([RenderedFile(path="etc/x", content=b"", owner="root root")], "owner"),
         ([RenderedFile(path="etc/x", content=b"", mode=0o100644)], "mode"),
-        ([RenderedFile(path=Path("etc/x"), content=b"")], "the path of a file is PosixPath, where str is expected"),  # type: ignore[arg-type]
-        ([RenderedFile(path="etc/x", content="text")], "the content of a file is str, where bytes is expected"),  # type: ignore[arg-type]
-        ([RenderedFile(path="etc/x", content=b"", mode="0644")], "the mode of a file is str"),  # type: ignore[arg-type]
-        ([RenderedFile(path="etc/x", content=b"", owner=None)], "the owner of a file is NoneType"),  # type: ignore[arg-type]
+        ([RenderedFile(path=Path("etc/x"), content=b"")], "[0].path: expected a str"),  # type: ignore[arg-type]
+        ([RenderedFile(path="etc/x", content="text")], "[0].content: expected a bytes"),  # type: ignore[arg-type]
+        ([RenderedFile(path="etc/x", content=b"", mode="0644")], "[0].mode: expected an int"),  # type: ignore[arg-type]
+        ([RenderedFile(path="etc/x", content=b"", owner=None)], "[0].owner: expected a str"),  # type: ignore[arg-type]
         ([RenderedFile(path="etc", content=b"")], "the directory of a rendered file"),
         ([RenderedFile(path="etc/hosts", content=b"")], "rendered already"),
         ([RenderedFile(path="etc/x", content=b""), RenderedFile(path="etc/x", content=b"")], "rendered already"),
-        (None, "returned NoneType"),
-        ("etc/x", "returned str"),
-        (7, "returned int"),
+        (None, "expected a list, got null"),
+        ("etc/x", "expected a list"),
+        (7, "expected a list"),
     ],
 )
 def test_a_network_plugin_that_gives_nonsense(

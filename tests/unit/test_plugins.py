@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from terra_core.candidates import candidates
 from terra_core.cli import run, terra
-from terra_core.config.server import Server
 from terra_core.config.session import Session
-from terra_core.config.values import Hostname, Repository, Tag, parse_image_reference
 from terra_core.errors import ConfigError, NotFoundError, TerraError
-from terra_core.hookspecs import ROLES, RenderedFile
-from terra_core.plugins import PluginError, Plugins, candidates
+from terra_core.hookspecs import ROLES, Network, RenderedFile
+from terra_core.plugins import PluginError, Plugins
+from tests.unit.servers import SERVER
 
-SERVER = Server(hostname=Hostname("a"), version=Tag("6"), os=parse_image_reference("terraos"), repo=Repository("docker.io/b"))
 HEAD = "from terra_core.errors import NotFoundError\nfrom terra_core.hookspecs import RenderedFile, hookimpl\ncalled = []\n"
 RENDER = (
     "class Plugin:\n"
+    "    contract = 2\n"
     "    @hookimpl\n"
     "    def render_network(self, server, session):\n"
     "        called.append(server.hostname)\n"
@@ -51,12 +51,11 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
 
 def fill(name: str) -> object:
-    return Plugins.discover().fill("network", {"network": name}, source="server.toml")
+    return Plugins.discover().fill(Network, {"network": name}, source="server.toml")
 
 
-def render(name: str) -> list[RenderedFile]:
-    filled = Plugins.discover().fill("network", {"network": name}, source="server.toml")
-    return filled.call("render_network", list, server=SERVER, session=Session())
+def render(name: str) -> object:
+    return Plugins.discover().fill(Network, {"network": name}, source="server.toml").render_network(SERVER, Session())
 
 
 def refusal(name: str, do: Callable[[str], object] = fill) -> str:
@@ -71,13 +70,15 @@ def test_the_selected_plugin_is_asked_and_no_other(make: Make) -> None:
     make("paper", RENDER.format(body="return [RenderedFile(path='etc/paper', content=b'paper')]"))
     make("stone", RENDER.format(body="return [RenderedFile(path='etc/stone', content=b'stone')]"))
     plugins = Plugins.discover()
-    stone = plugins.fill("network", {"network": "stone"}, source="server.toml")
-    paper = plugins.fill("network", {"network": "paper"}, source="server.toml")
-    (file,) = paper.call("render_network", list, server=SERVER, session=Session())
+    stone = plugins.fill(Network, {"network": "stone"}, source="server.toml")
+    paper = plugins.fill(Network, {"network": "paper"}, source="server.toml")
+    (file,) = paper.render_network(SERVER, Session())
+    assert isinstance(file, RenderedFile)
     assert file.path == "etc/paper"
     assert sys.modules["fake_paper"].called == ["a"]
     assert sys.modules["fake_stone"].called == []
-    (file,) = stone.call("render_network", list, server=SERVER, session=Session())
+    (file,) = stone.render_network(SERVER, Session())
+    assert isinstance(file, RenderedFile)
     assert file.path == "etc/stone"
     assert sys.modules["fake_paper"].called == ["a"]
 
@@ -95,7 +96,7 @@ def test_a_missing_plugin_is_named_with_its_role_what_is_installed_and_how_to_ge
         {name: installed for name, installed in Plugins.discover().installed.items() if name == "paper"},
     )
     with pytest.raises(ConfigError) as caught:
-        plugins.fill("network", {"network": "stone"}, source="server.toml")
+        plugins.fill(Network, {"network": "stone"}, source="server.toml")
     assert caught.value.problems == (
         "server.toml: plugins.network: 'stone', the plugin for the role network, is not installed (installed: paper); "
         "install what brings it, or choose another",
@@ -103,12 +104,12 @@ def test_a_missing_plugin_is_named_with_its_role_what_is_installed_and_how_to_ge
     assert caught.value.exit_code == 2
     own = r"plugins.network: 'netplan', .* \(installed: none\); install it with: pip install terra-netplan"
     with pytest.raises(ConfigError, match=own):
-        Plugins({}).fill("network", {}, source="server.toml")
+        Plugins({}).fill(Network, {}, source="server.toml")
 
 
 def test_a_role_that_does_not_exist_is_a_problem_of_the_file() -> None:
     with pytest.raises(ConfigError) as caught:
-        Plugins({}).fill("network", {"netwrok": "paper"}, source="server.toml")
+        Plugins({}).fill(Network, {"netwrok": "paper"}, source="server.toml")
     assert caught.value.problems == (f"server.toml: plugins.netwrok: is no role (roles: {', '.join(ROLES)})",)
 
 
@@ -139,9 +140,20 @@ def test_a_plugin_whose_module_is_not_there(make: Make) -> None:
         (RENDER.format(body="").replace("plugin = Plugin()", "plugin = Plugin"), "1.2.3 is the class Plugin: its entry point"),
         ("plugin = []", "1.2.3 is a list, which has no hash"),
         ("import types\nplugin = types", "1.2.3 is the module types: its entry point must name an instance"),
-        ("plugin = None", "'paper' does not fill the role network: it has no render_network"),
-        ("plugin = 1", "'paper' does not fill the role network: it has no render_network"),
-        ("class Plugin: pass\nplugin = Plugin()", "'paper' does not fill the role network: it has no render_network"),
+        ("plugin = None", "does not say which contract it was made for, and this Terra has contract 2"),
+        ("plugin = 1", "does not say which contract it was made for"),
+        (
+            RENDER.format(body="").replace("contract = 2", "contract = 1"),
+            "was made for contract 1, and this Terra has contract 2",
+        ),
+        (RENDER.format(body="").replace("contract = 2", "contract = '2'"), "was made for contract '2'"),
+        (RENDER.format(body="").replace("contract = 2", "contract = True"), "was made for contract True"),
+        (RENDER.format(body="").replace("server, ", ""), "does not fit: render_network has to take server: what a plugin does"),
+        (
+            RENDER.format(body="").replace("self, server, session", "self, *, server, session"),
+            "render_network has to take server, session",
+        ),
+        ("class Plugin: contract = 2\nplugin = Plugin()", "'paper' does not fill the role network: it has no render_network"),
         (RENDER.format(body="").replace("    @hookimpl\n", ""), "does not fill the role network: it has no render_network"),
         (RENDER.format(body="").replace("render_network", "render_netwrok"), "a hook that Terra does not know: render_netwrok"),
         (RENDER.format(body="").replace("session", "sessoin"), "render_network takes sessoin, which Terra"),
@@ -164,9 +176,9 @@ def test_an_unknown_hook_is_refused_beside_a_known_one_too(make: Make) -> None:
 def test_one_object_under_two_names_is_refused(make: Make) -> None:
     make("paper", RENDER.format(body="return []"), entries="paper = fake_paper:plugin\nstone = fake_paper:plugin")
     plugins = Plugins.discover()
-    plugins.fill("network", {"network": "paper"}, source="server.toml")
+    plugins.fill(Network, {"network": "paper"}, source="server.toml")
     with pytest.raises(PluginError, match=r"plugin 'stone' of terra-paper 1\.2\.3 is the same object as the plugin 'paper'"):
-        plugins.fill("network", {"network": "stone"}, source="server.toml")
+        plugins.fill(Network, {"network": "stone"}, source="server.toml")
 
 
 @pytest.mark.parametrize(
@@ -174,8 +186,8 @@ def test_one_object_under_two_names_is_refused(make: Make) -> None:
     [
         ("raise KeyError('x')", "plugin 'paper' failed in render_network: KeyError: 'x'\nreport it to the authors"),
         ("raise SystemExit(3)", "plugin 'paper' failed in render_network: SystemExit: 3\nreport it"),
-        ("return 'etc/paper'", "plugin 'paper' returned str from render_network"),
-        ("return None", "plugin 'paper' returned NoneType from render_network"),
+        ("return 'etc/paper'", "plugin 'paper' gave an answer from render_network that cannot be used: expected a list, got"),
+        ("return None", "plugin 'paper' gave an answer from render_network that cannot be used: expected a list, got null"),
     ],
 )
 def test_a_plugin_that_fails_or_returns_the_wrong_thing_is_named(make: Make, body: str, expected: str) -> None:
@@ -205,7 +217,7 @@ def test_candidates_lists_every_role_with_all_that_fill_it_and_what_is_selected(
     assert rows == [
         ("network", "netplan", "", "not installed", True),
         ("network", "paper", "terra-paper", "4.5", False),
-        *((role.name, role.default, "", "not installed", True) for role in ROLES.values() if role.name != "network"),
+        *((role.role, role.default, "", "not installed", True) for role in ROLES.values() if role.role != "network"),
     ]
     chosen = [row for row in candidates(Plugins(found), {"network": "paper"}) if row.role == "network"]
     assert [(row.name, row.selected) for row in chosen] == [("paper", True)]
@@ -226,9 +238,10 @@ def found(*names: str) -> Plugins:
         ("import sys\nsys.exit(3)", "cannot be loaded: SystemExit: 3"),
         ("import nothing_of_this_name", "cannot be loaded: ModuleNotFoundError"),
         (RENDER.format(body="").replace("render_network", "render_netwrok"), "has a hook that Terra does not know"),
-        ("class Plugin: pass\nplugin = Plugin()", "fills no role: it has no hook of any"),
+        ("class Plugin: contract = 2\nplugin = Plugin()", "fills no role: it has no hook of any"),
         (
-            "class Plugin:\n    @hookimpl\n    def pull_image(self): pass\nplugin = Plugin()\n",
+            "class Plugin:\n    contract = 2\n    @hookimpl\n"
+            "    def pull_image(self, reference, layout, session, trust): pass\nplugin = Plugin()\n",
             "fills no role: registry without build_image, inspect_image, push_image, save_image, try_image",
         ),
     ],

@@ -25,7 +25,7 @@ ALLOWED = {
     "server": {"network", "registry"},
     "install": {"registry", "filesystem", "bootloader"},
     "provision": {"filesystem"},
-    "controller": {"registry", "filesystem", "storage", "boot"},
+    "controller": {"registry", "filesystem", "store", "storage", "boot"},
 }
 ALL = frozenset(role.default for role in ROLES.values())
 
@@ -60,7 +60,7 @@ def test_a_role_is_taken_where_it_is_decided_and_refused_elsewhere(use: str, rol
         ("server", {"netplan", "docker"}),
         ("install", {"docker", "btrfs", "grub"}),
         ("provision", {"btrfs"}),
-        ("controller", {"docker", "iscsi", "tftp"}),
+        ("controller", {"docker", "file", "iscsi", "tftp"}),
     ],
 )
 def test_a_table_is_taken_where_its_plugin_has_a_part(use: str, read: set[str]) -> None:

@@ -19,7 +19,7 @@ from terra_core.config.controller import Paths
 from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import Address, parse_hostname
-from terra_core.hookspecs import BootDisk, BootLoader, BootNetwork
+from terra_core.hookspecs import Boot, BootDisk, Bootloader, BootNetwork, LocalBoot
 from terra_core.install.disks import part_device
 from terra_core.install.layout import divide, render_script
 from terra_core.plugins import Plugins
@@ -36,7 +36,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
     with blank(directory, [600]) as (disk,):
         parts = divide(600 * MB, Firmware.BOTH, "os")
         run(["sfdisk", "--quiet", disk.device], stdin=render_script(parts, 512).encode())
-        boot = BootLoader(
+        boot = LocalBoot(
             hostname=parse_hostname("half-01"),
             disks=(
                 BootDisk(
@@ -45,14 +45,14 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
             ),
             firmware=Firmware.BOTH,
             filesystem="e8e6a073-0f1c-4260-8285-efce25e59373",
-            subvolume="os",
+            root="os",
             kernel="boot/vmlinuz-6.1",
             initrd="boot/initrd.img-6.1",
         )
         work = directory / "work"
         work.mkdir()
-        grub = Plugins.discover().fill("bootloader", {}, source="test")
-        grub.call("install_bootloader", (list, tuple), boot=boot, work=work, session=Session())
+        grub = Plugins.discover().fill(Bootloader, {}, source="test")
+        grub.install_bootloader(boot, work, Session())
         yield disk
 
 
@@ -78,13 +78,13 @@ def stranger_network() -> Iterator[Network]:
         root.chmod(0o755)
         settings = {"dhcp": "server", "range": ["10.0.10.50", "10.0.10.99"]}
         session = Session(tables={"tftp": settings}, paths=Paths(root))
-        boot = Plugins.discover().fill("boot", {}, source="test")
+        boot = Plugins.discover().fill(Boot, {}, source="test")
         session.paths.tftp.mkdir(mode=0o755)
         shutil.copy("/usr/lib/shim/shimx64.efi.signed", session.paths.tftp / "shimx64.efi")
         shutil.copy("/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", session.paths.tftp / "grubx64.efi")
         with network.inside():
-            stack.callback(boot.call, "stop_boot", bool, session=session)
-            boot.call("start_boot", bool, network=BootNetwork(address=Address(CONTROLLER)), nodes=[], session=session)
+            stack.callback(boot.stop_boot, session)
+            boot.start_boot(BootNetwork(address=Address(CONTROLLER)), [], session)
         yield network
 
 

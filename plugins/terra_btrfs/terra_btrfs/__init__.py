@@ -8,7 +8,7 @@ from pathlib import Path
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
-from terra_core.hookspecs import PreparedGroup, hookimpl
+from terra_core.hookspecs import CONTRACT, CheckedGroup, PreparedGroup, hookimpl
 
 __all__ = ["plugin"]
 
@@ -16,8 +16,10 @@ __all__ = ["plugin"]
 class BtrfsPlugin:
     """What core calls; the work is done in the modules beside this one."""
 
+    contract = CONTRACT
+
     @hookimpl
-    def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> Sequence[str]:
+    def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:
         """Check what can be known before ``group`` is formatted; see :class:`terra_core.hookspecs.Filesystem`."""
         from terra_btrfs.groups import check
         from terra_btrfs.settings import Settings
@@ -36,18 +38,11 @@ class BtrfsPlugin:
         return prepare(group, devices, work, session.settings("btrfs", Settings), session.report)
 
     @hookimpl
-    def verify_disks(self, group: DiskGroup, place: Path) -> bool:
+    def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
         """Make sure that no disk of a mounted group had an error; see :class:`terra_core.hookspecs.Filesystem`."""
         from terra_btrfs.statistics import verify
 
         return verify(group, place)
-
-    @hookimpl
-    def renew_disk(self, devices: Sequence[Path], session: Session) -> bool:
-        """Give copied disks a file system identity of their own; see :class:`terra_core.hookspecs.Filesystem`."""
-        from terra_btrfs.identity import renew
-
-        return renew(devices, session.paths.run)
 
 
 plugin = BtrfsPlugin()

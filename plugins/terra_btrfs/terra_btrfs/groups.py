@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from terra_btrfs.disks import Disk, examine, require_blank, require_bytes, require_size
-from terra_btrfs.profiles import least_bytes, metadata_profile, warning
+from terra_btrfs.profiles import capacity, least_bytes, metadata_profile, warning
 from terra_btrfs.settings import Settings
 from terra_btrfs.superblock import Identity, identity_of
 from terra_core.config.node import OS_LABEL, DiskGroup
 from terra_core.errors import CommandError, TerraError
-from terra_core.hookspecs import Mount, PreparedGroup
+from terra_core.hookspecs import CheckedGroup, Mount, PreparedGroup
 from terra_core.system.mounts import loop_device, mounted
 from terra_core.system.packages import name_packages
 from terra_core.system.process import run, uninterrupted
@@ -26,8 +26,8 @@ _MKFS_SECONDS = 1800  # a large disk that is slow to discard
 _ROOT_MODE = 0o755
 
 
-def check(group: DiskGroup, sizes: Sequence[int]) -> list[str]:
-    """Check what can be known before anything is written; gives what a user should know.
+def check(group: DiskGroup, sizes: Sequence[int]) -> CheckedGroup:
+    """Check what can be known before anything is written; gives what fits, and what a user should know.
 
     :param sizes: the disks' sizes in bytes, in the order of ``group.disk``.
     :raises TerraError: when a disk is too small, or mkfs.btrfs(8) is not installed.
@@ -37,7 +37,8 @@ def check(group: DiskGroup, sizes: Sequence[int]) -> list[str]:
         require_bytes(disk.device, size, least)
     for program in ("mkfs.btrfs", "btrfs"):
         run([program, "--version"])
-    return [text for text in [warning(group.type)] if text]
+    notes = tuple(text for text in [warning(group.type)] if text)
+    return CheckedGroup(capacity=capacity(group.type, sizes), notes=notes)
 
 
 @contextmanager
@@ -60,7 +61,11 @@ def prepare(
         _make_subvolumes(group, nodes[0], work)
         identity = identity_of(nodes[0], disks[0].name)
         arguments = identity.kernel_arguments if group.label == OS_LABEL else ()
-        yield PreparedGroup(mounts=mounts_of(group, nodes[0], identity, settings), kernel_arguments=arguments)
+        yield PreparedGroup(
+            mounts=mounts_of(group, nodes[0], identity, settings),
+            kernel_arguments=arguments,
+            root=OS_LABEL if group.label == OS_LABEL else "",
+        )
 
 
 @contextmanager

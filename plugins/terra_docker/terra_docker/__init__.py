@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
-from terra_core.hookspecs import BuildRequest, BuiltImage, Trial, hookimpl
+from terra_core.hookspecs import CONTRACT, BuildRequest, BuiltImage, Trial, hookimpl
 
 if TYPE_CHECKING:
     from terra_core.oci.source import ImageDocuments, ImageSource  # slow to import
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class DockerPlugin:
     """Builds and pushes with a Docker Engine; pulls without one."""
+
+    contract = CONTRACT
 
     @hookimpl
     def build_image(self, build: BuildRequest, session: Session) -> BuiltImage:

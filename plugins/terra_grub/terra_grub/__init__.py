@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from terra_core.config.session import Session
-from terra_core.hookspecs import BootLoader, RenderedFile, hookimpl
+from terra_core.hookspecs import CONTRACT, LocalBoot, RenderedFile, hookimpl
 
 __all__ = ["plugin"]
 
@@ -14,8 +14,10 @@ __all__ = ["plugin"]
 class GrubPlugin:
     """What core calls; the work is done in the modules beside this one."""
 
+    contract = CONTRACT
+
     @hookimpl
-    def check_bootloader(self, boot: BootLoader, session: Session) -> Sequence[str]:
+    def check_bootloader(self, boot: LocalBoot, session: Session) -> Sequence[str]:
         """Say what will be done, and that it can be; see :class:`terra_core.hookspecs.Bootloader`."""
         from terra_grub.install import check
         from terra_grub.settings import Settings
@@ -23,7 +25,7 @@ class GrubPlugin:
         return check(boot, session.settings("grub", Settings))
 
     @hookimpl
-    def install_bootloader(self, boot: BootLoader, work: Path, session: Session) -> Sequence[RenderedFile]:
+    def install_bootloader(self, boot: LocalBoot, work: Path, session: Session) -> Sequence[RenderedFile]:
         """Write GRUB to every disk, and give the menu; see :class:`terra_core.hookspecs.Bootloader`."""
         from terra_grub.install import install
         from terra_grub.settings import Settings

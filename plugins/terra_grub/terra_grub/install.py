@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import evolve
 
 from terra_core.errors import TerraError
-from terra_core.hookspecs import BootLoader, RenderedFile
+from terra_core.hookspecs import LocalBoot, RenderedFile
 from terra_core.system.packages import name_packages
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report
@@ -24,12 +24,12 @@ name_packages({
 _UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
 
-def check(boot: BootLoader, settings: Settings) -> list[str]:
+def check(boot: LocalBoot, settings: Settings) -> list[str]:
     """Say what :func:`install` will do, after making sure that it can; nothing is written to any disk.
 
     :raises TerraError: when a file or program is missing, or an area is too small.
     """
-    trial = evolve(boot, filesystem=_UNKNOWN, subvolume="os", kernel="boot/vmlinuz", initrd="boot/initrd.img")
+    trial = evolve(boot, filesystem=_UNKNOWN, root="os", kernel="boot/vmlinuz", initrd="boot/initrd.img")
     boot_menu(trial, settings)
     if boot.firmware.uefi:
         esp.require_files()
@@ -50,7 +50,7 @@ def check(boot: BootLoader, settings: Settings) -> list[str]:
     return said + [f"{disk.device}: signed shim and GRUB for UEFI" for disk in boot.disks if boot.firmware.uefi]
 
 
-def install(boot: BootLoader, work: Path, settings: Settings, report: Report) -> Sequence[RenderedFile]:
+def install(boot: LocalBoot, work: Path, settings: Settings, report: Report) -> Sequence[RenderedFile]:
     """Write GRUB to every disk; it starts nothing before the menu that is returned is in the machine's root.
 
     :param work: an empty directory.

@@ -7,7 +7,7 @@ import re
 from terra_core.config.kernel_line import join_arguments
 from terra_core.config.values import shown
 from terra_core.errors import TerraError
-from terra_core.hookspecs import BootLoader
+from terra_core.hookspecs import LocalBoot
 from terra_grub.settings import Settings
 
 MENU = "boot/grub/grub.cfg"
@@ -82,7 +82,7 @@ _WHOLE = "terra"
 """The entry of a machine whose root is all of its file system, which holds no other version of it."""
 
 
-def start_menu(boot: BootLoader) -> str:
+def start_menu(boot: LocalBoot) -> str:
     """What GRUB runs first, from an EFI system partition or from its own core image.
 
     :raises TerraError: for a value that could be taken for something else.
@@ -96,16 +96,16 @@ def start_menu(boot: BootLoader) -> str:
     )
 
 
-def boot_menu(boot: BootLoader, settings: Settings) -> str:
+def boot_menu(boot: LocalBoot, settings: Settings) -> str:
     """The menu itself, with an entry for each subvolume that holds a system.
 
     :raises TerraError: for a value that could be taken for something else, or a kernel line that is too long.
     """
     root = _root(boot)
     found = f"terra.uuid={_checked(boot.filesystem, _UUID, 'the UUID of a file system')}"
-    entry = boot.subvolume or _WHOLE
+    entry = boot.root or _WHOLE
     arguments = [word for word in boot.kernel_arguments if word != found]  # the plugin that made the file system may say it too
-    template = _MENU + _VERSIONS if boot.subvolume else _MENU
+    template = _MENU + _VERSIONS if boot.root else _MENU
     return template.format(
         timeout=settings.timeout,
         terminal=_terminal(settings),
@@ -113,18 +113,18 @@ def boot_menu(boot: BootLoader, settings: Settings) -> str:
         line=join_arguments([*arguments, *settings.kernel_arguments]),
         hostname=boot.hostname,
         root=root,
-        subvolume=boot.subvolume,
+        subvolume=boot.root,
         entry=entry,
         default="0" if entry[0].isdigit() else entry,  # GRUB takes what begins with a number for the place of an entry
-        version=" version=$2" if boot.subvolume else "",
+        version=" version=$2" if boot.root else "",
         kernel=_checked(boot.kernel, _PATH, "the path of a kernel"),
         initrd=_checked(boot.initrd, _PATH, "the path of an initial RAM disk"),
     )
 
 
-def _root(boot: BootLoader) -> str:
+def _root(boot: LocalBoot) -> str:
     """Where the machine's root is in its file system; nothing when it is all of it."""
-    return f"/{_checked(boot.subvolume, _SUBVOLUME, 'a subvolume')}" if boot.subvolume else ""
+    return f"/{_checked(boot.root, _SUBVOLUME, 'a subvolume')}" if boot.root else ""
 
 
 def _terminal(settings: Settings) -> str:

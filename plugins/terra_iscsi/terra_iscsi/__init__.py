@@ -7,13 +7,15 @@ from contextlib import AbstractContextManager
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname
-from terra_core.hookspecs import Target, TargetRequest, hookimpl
+from terra_core.hookspecs import CONTRACT, Export, Target, TargetRequest, hookimpl
 
 __all__ = ["plugin"]
 
 
 class IscsiPlugin:
     """What core calls; the work is done in the modules beside this one. See :class:`terra_core.hookspecs.Storage`."""
+
+    contract = CONTRACT
 
     @hookimpl
     def plan_target(self, request: TargetRequest, session: Session) -> Target:
@@ -23,36 +25,36 @@ class IscsiPlugin:
         return plan(request, session)
 
     @hookimpl
-    def provision_target(self, target: Target, session: Session) -> AbstractContextManager[Target]:
-        """Offer to allocate the LUN files of a planned target."""
+    def provision_target(self, export: Export, session: Session) -> AbstractContextManager[None]:
+        """Offer to export a planned target."""
         from terra_iscsi.provision import provision
 
-        return provision(target, session)
+        return provision(export, session)
 
     @hookimpl
-    def restore_target(self, target: Target, session: Session) -> bool:
+    def restore_target(self, export: Export, session: Session) -> bool:
         """Export a target to its initiator and to nobody else."""
         from terra_iscsi.targets import restore
 
-        return restore(target, session)
+        return restore(export, session)
 
     @hookimpl
-    def restore_targets(self, targets: Sequence[Target], session: Session) -> Sequence[str]:
+    def restore_targets(self, exports: Sequence[Export], session: Session) -> Sequence[str]:
         """Export many targets with one look at what is exported."""
         from terra_iscsi.targets import restore_many
 
-        return restore_many(targets, session)
+        return restore_many(exports, session)
 
     @hookimpl
     def release_target(self, target: Target, session: Session) -> bool:
-        """Take a target and its LUN files away."""
+        """Take a target away."""
         from terra_iscsi.targets import release
 
         return release(target, session)
 
     @hookimpl
     def release_host(self, hostname: Hostname, session: Session) -> bool:
-        """Take every target and LUN file of a machine away."""
+        """Take every target of a machine away."""
         from terra_iscsi.targets import release_host
 
         return release_host(hostname, session)

@@ -36,19 +36,21 @@ class Look:
         for path in exported.luns.values():
             self._by_file[path] = [one for one in self._by_file.get(path, ()) if one.id != exported.id]
 
-    def of(self, target: Target) -> Exported | None:
-        """The target as it is exported now, if it is.
+    def of(self, target: Target, files: Iterable[str]) -> Exported | None:
+        """Return the target as it is exported now, if it is.
+
+        :param files: the files behind it.
 
         :raises ConflictError: when its number, name or a file belongs to another one.
         """
-        for one in (self._by_id.get(target.id), self._by_iqn.get(target.iqn)):
-            if one is not None and (one.id == target.id) != (one.iqn == target.iqn):
+        for one in (self._by_id.get(target.id), self._by_iqn.get(target.name)):
+            if one is not None and (one.id == target.id) != (one.iqn == target.name):
                 raise ConflictError(
-                    f"{target.iqn} cannot be exported as target {target.id}: tgtd has {one.iqn} as target {one.id}",
+                    f"{target.name} cannot be exported as target {target.id}: tgtd has {one.iqn} as target {one.id}",
                     hint=f"if nobody needs that one: tgtadm --lld iscsi --mode target --op delete --force --tid {one.id}",
                 )
-        for lun in target.luns:
-            for one in self._by_file.get(lun.path, ()):
+        for path in files:
+            for one in self._by_file.get(path, ()):
                 if one.id != target.id:
-                    raise ConflictError(f"{lun.path}: is exported by {one.iqn} as well, and two writers destroy it")
+                    raise ConflictError(f"{path}: is exported by {one.iqn} as well, and two writers destroy it")
         return self._by_id.get(target.id)

@@ -24,7 +24,7 @@ def target_name(settings: Settings, hostname: Hostname, label: Label, *, boot: b
             f'group "{label}": its target would be named like the disk that {hostname} boots from', hint="choose another label"
         )
     disk = BOOT_DISK if boot else label
-    return _checked(f"iqn.{settings.year}.san.{settings.domain}.{hostname}:{disk}{_suffix(generation)}", f'group "{label}"')
+    return _checked(f"{host_prefix(settings, hostname)}{disk}{_suffix(generation)}", f'group "{label}"')
 
 
 def initiator_name(settings: Settings, hostname: Hostname, *, generation: int) -> str:
@@ -33,6 +33,11 @@ def initiator_name(settings: Settings, hostname: Hostname, *, generation: int) -
     :raises TerraError: when it gets too long.
     """
     return _checked(f"iqn.{settings.year}.node.{settings.domain}:{hostname}{_suffix(generation)}", hostname)
+
+
+def host_prefix(settings: Settings, hostname: Hostname) -> str:
+    """Return what the names of all targets of a machine begin with, of any generation."""
+    return f"iqn.{settings.year}.san.{settings.domain}.{hostname}:"
 
 
 def _suffix(generation: int) -> str:

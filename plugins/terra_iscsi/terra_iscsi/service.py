@@ -21,8 +21,7 @@ from terra_core.system.progress import Event
 from terra_core.system.undo import undoing
 from terra_core.system.waiting import wait_until
 from terra_iscsi.control import REFUSED, Control, Hangs
-from terra_iscsi.provision import PORT
-from terra_iscsi.settings import NAME, Settings
+from terra_iscsi.settings import NAME, PORT, Settings
 
 _STEP = "storage"
 _START_SECONDS = 15.0
@@ -145,7 +144,8 @@ def _require_free(portal: Address) -> None:
             if error.errno == errno.EADDRINUSE:
                 raise ConflictError(f"{_written(portal)}: another iSCSI service answers there already") from None
             if error.errno == errno.EADDRNOTAVAIL:
-                raise TerraError(f"{portal}: is not an address of this machine", hint="see --iscsi and iscsi_address") from None
+                hint = "see --iscsi and storage_address"
+                raise TerraError(f"{portal}: is not an address of this machine", hint=hint) from None
             raise TerraError(f"{_written(portal)}: cannot be opened: {error.strerror}") from error
 
 

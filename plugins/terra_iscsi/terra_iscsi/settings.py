@@ -10,6 +10,8 @@ from terra_core.config.structure import Problem
 from terra_core.config.values import Domain
 
 NAME = "iscsi"
+PORT = 3260
+"""The port of every portal (RFC 7143 section 4.2.7.1)."""
 _CONTROL_PORTS = 32768
 
 

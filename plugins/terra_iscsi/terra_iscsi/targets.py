@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import InterruptedWork, TerraError
-from terra_core.hookspecs import Target
+from terra_core.hookspecs import Export, Target
 from terra_core.system.process import uninterrupted
 from terra_core.system.undo import Undo
 from terra_iscsi.control import BY_ADDRESS, REFUSED, Control
 from terra_iscsi.look import Look
-from terra_iscsi.luns import lun_path, luns_of, remove, verify
+from terra_iscsi.names import host_prefix
 from terra_iscsi.service import find
+from terra_iscsi.settings import NAME, Settings
 from terra_iscsi.shown import Exported
 
 
-def restore(target: Target, session: Session) -> bool:
-    """Export ``target`` to its initiator alone; says whether anything was changed.
+def restore(export: Export, session: Session) -> bool:
+    """Export a target to its initiator alone; says whether anything was changed.
 
     A target that is exported as it should be is not touched, so its machine notices nothing.
 
     :raises ConflictError: when its number, name or a file belongs to another target.
-    :raises TerraError: when a LUN file is not what it was, or tgtd does not answer.
+    :raises TerraError: when a backing is none that tgtd can have, or tgtd does not answer.
     """
-    (done,) = _restore_each([target], session)
+    (done,) = _restore_each([export], session)
     if isinstance(done, TerraError):
         raise done
     return done
 
 
-def restore_many(targets: Sequence[Target], session: Session) -> list[str]:
+def restore_many(exports: Sequence[Export], session: Session) -> list[str]:
     """Export many targets as :func:`restore` does one, with one look at what is there before and one after.
 
     :returns: for each target, why it cannot be exported; empty where it is.
     :raises TerraError: when tgtd does not answer.
     """
-    return [str(done) if isinstance(done, TerraError) else "" for done in _restore_each(targets, session)]
+    return [str(done) if isinstance(done, TerraError) else "" for done in _restore_each(exports, session)]
 
 
 @frozen
@@ -57,19 +57,18 @@ class _Done:
     expelled: bool = False
 
 
-def _restore_each(targets: Sequence[Target], session: Session) -> list[bool | TerraError]:
+def _restore_each(exports: Sequence[Export], session: Session) -> list[bool | TerraError]:
     """For each target whether anything was changed, or what is wrong with it."""
     control = find(session)
     look: Look | None = None
     found: list[_Done | TerraError] = []
-    for target in targets:
+    for export in exports:
         try:
-            for lun in target.luns:
-                verify(lun, session.paths)
+            files = _files(export)
             if control is None:
                 raise TerraError("no tgtd answers, so nothing can be exported", hint="the controller starts one when it starts")
             look = look or Look(control.targets())
-            found.append(_restore(control, target, look))
+            found.append(_restore(control, export.target, files, look))
         except InterruptedWork:
             raise
         except TerraError as error:
@@ -79,7 +78,7 @@ def _restore_each(targets: Sequence[Target], session: Session) -> list[bool | Te
         after = Look(control.targets())
         for at in unsure:
             try:
-                _require_alone(control, targets[at], after, made=found[at] == _Done(made=True, bound=True))
+                _require_alone(control, exports[at], after, made=found[at] == _Done(made=True, bound=True))
             except InterruptedWork:
                 raise
             except TerraError as error:
@@ -87,62 +86,66 @@ def _restore_each(targets: Sequence[Target], session: Session) -> list[bool | Te
     return [done if isinstance(done, TerraError) else done != _Done() for done in found]
 
 
-def _restore(control: Control, target: Target, look: Look) -> _Done:
-    exported = look.of(target)
-    if exported is not None and dict(exported.luns) != _files(target):
+def _restore(control: Control, target: Target, files: Mapping[int, str], look: Look) -> _Done:
+    exported = look.of(target, files.values())
+    if exported is not None and dict(exported.luns) != files:
         control.take_down(exported)
         look.drop(exported)
         exported = None
     if exported is None:
-        _export(control, target)
-        look.add(Exported(target.id, target.iqn, luns=_files(target), rules=(target.initiator,)))
+        _export(control, target, files)
+        look.add(Exported(target.id, target.name, luns=files, rules=(target.client,)))
         return _Done(made=True, bound=True)
     expelled = _expel(control, target, exported)
     return _Done(bound=_bind(control, target, exported.rules), expelled=expelled)
 
 
 def release(target: Target, session: Session) -> bool:
-    """Take ``target`` away, whoever is logged in, then its LUN files; says whether there was anything.
+    """Take ``target`` away, whoever is logged in; says whether it was there.
 
-    :raises TerraError: when tgtd keeps it, or a file can't be removed.
+    :raises TerraError: when tgtd keeps it.
     """
-    control = find(session)
-    exported = [one for one in control.targets() if one.iqn == target.iqn] if control else []
-    if control:
-        control.take_down(*exported)
-    removed = [remove(lun, session.paths) for lun in target.luns]
-    return bool(exported) or any(removed)
+    return _release(session, lambda one: one.iqn == target.name)
 
 
 def release_host(hostname: Hostname, session: Session) -> bool:
-    """Take away whatever is exported from the directory of a host, then its LUN files; says whether there was anything.
+    """Take away whatever is exported for a host; says whether there was anything.
 
-    :raises TerraError: when tgtd keeps a target, or a file can't be removed.
+    :raises TerraError: when tgtd keeps a target.
     """
-    directory = lun_path(session.paths, hostname, 0).parent
+    prefix = host_prefix(session.settings(NAME, Settings), hostname)
+    return _release(session, lambda one: one.iqn.startswith(prefix))
+
+
+def _release(session: Session, meant: Callable[[Exported], bool]) -> bool:
     control = find(session)
-    everything = control.targets() if control else ()
-    exported = [one for one in everything if any(Path(path).parent == directory for path in one.luns.values())]
+    exported = [one for one in control.targets() if meant(one)] if control else []
     if control:
         control.take_down(*exported)
-    removed = [remove(lun, session.paths) for lun in luns_of(session.paths, hostname)]
-    return bool(exported) or any(removed)
+    return bool(exported)
 
 
-def _files(target: Target) -> dict[int, str]:
-    return {lun.id: lun.path for lun in target.luns}
+def _files(export: Export) -> dict[int, str]:
+    """Return the file behind each LUN; LUN 0 is the controller of every target of tgtd."""
+    strange = {backing.kind for backing in export.backings} - {"file"}
+    if strange:
+        raise TerraError(
+            f"{export.target.name}: tgtd is asked for volumes of the kind {', '.join(sorted(strange))}, and gives files alone",
+            hint="choose a store whose volumes are files, such as store = \"file\", or another storage plugin",
+        )
+    return {at: backing.address for at, backing in enumerate(export.backings, 1)}
 
 
-def _export(control: Control, target: Target) -> None:
+def _export(control: Control, target: Target, files: Mapping[int, str]) -> None:
     number = str(target.id)
     with Undo() as undo:
-        control.ask("--mode", "target", "--op", "new", "--tid", number, "--targetname", target.iqn)
-        undo.callback(_take_down_whatever_happens, control, Exported(target.id, target.iqn))
-        for lun in target.luns:
-            words = ("--tid", number, "--lun", str(lun.id), "--backing-store", lun.path)
+        control.ask("--mode", "target", "--op", "new", "--tid", number, "--targetname", target.name)
+        undo.callback(_take_down_whatever_happens, control, Exported(target.id, target.name))
+        for lun, path in files.items():
+            words = ("--tid", number, "--lun", str(lun), "--backing-store", path)
             control.ask("--mode", "logicalunit", "--op", "new", *words)
         # Last, so that nobody logs in to a part of it.
-        control.allow(target.id, target.initiator)
+        control.allow(target.id, target.client)
         undo.pop_all()
 
 
@@ -157,32 +160,33 @@ def _bind(control: Control, target: Target, rules: Sequence[str]) -> bool:
     :param rules: who may log in so far.
     :returns: whether anything was changed.
     """
-    if not control.allow(target.id, target.initiator) and tuple(rules) == (target.initiator,):
+    if not control.allow(target.id, target.client) and tuple(rules) == (target.client,):
         return False
-    control.disallow(target.id, target.initiator, (BY_ADDRESS,))
+    control.disallow(target.id, target.client, (BY_ADDRESS,))
     return True
 
 
-def _require_alone(control: Control, target: Target, look: Look, *, made: bool) -> None:
+def _require_alone(control: Control, export: Export, look: Look, *, made: bool) -> None:
     """Make sure that the initiator may log in, and nobody else.
 
     :param made: whether the target is a new one, which is taken down then: no machine has it yet.
     :raises TerraError: when it is not so.
     """
-    shown = look.of(target)
-    if shown is not None and shown.rules == (target.initiator,):
+    target = export.target
+    shown = look.of(target, _files(export).values())
+    if shown is not None and shown.rules == (target.client,):
         return
     if shown is not None and made:
         _take_down_whatever_happens(control, shown)
-    raise TerraError(f"{target.iqn}: tgtd lets in {shown.rules if shown else 'nobody'} instead of {target.initiator} alone")
+    raise TerraError(f"{target.name}: tgtd lets in {shown.rules if shown else 'nobody'} instead of {target.client} alone")
 
 
 def _expel(control: Control, target: Target, exported: Exported) -> bool:
     """Take everybody else's permission away, and close their sessions."""
-    strangers = set(exported.rules) - {target.initiator}
+    strangers = set(exported.rules) - {target.client}
     for rule in strangers:
         control.disallow(target.id, rule)
-    sessions = [one for one in exported.sessions if one.initiator != target.initiator]
+    sessions = [one for one in exported.sessions if one.initiator != target.client]
     for session in sessions:
         for connection in session.connections:
             words = ("--tid", str(target.id), "--sid", str(session.id), "--cid", str(connection))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from terra_core.config.server import Server
 from terra_core.config.session import Session
-from terra_core.hookspecs import RenderedFile, hookimpl
+from terra_core.hookspecs import CONTRACT, RenderedFile, hookimpl
 
 NAME = "netplan"
 
@@ -13,8 +14,10 @@ NAME = "netplan"
 class NetplanPlugin:
     """Renders the ``[netplan]`` table of server.toml."""
 
+    contract = CONTRACT
+
     @hookimpl
-    def render_network(self, session: Session) -> Sequence[RenderedFile]:
+    def render_network(self, server: Server, session: Session) -> Sequence[RenderedFile]:
         """Render ``/etc/netplan/50-terra.yaml``, and what has to be read after it."""
         from terra_netplan.render import render  # here, so that finding the plugin stays cheap
         from terra_netplan.settings import Netplan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
-from terra_core.hookspecs import BootNetwork, NodeBoot, hookimpl
+from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, hookimpl
 
 if TYPE_CHECKING:
     from terra_tftp.service import Service
@@ -20,6 +20,8 @@ NAME = "tftp"
 
 class TftpPlugin:
     """The plugin. One hook works at a time: they share a tree, and a machine's kernel may be a link to another's."""
+
+    contract = CONTRACT
 
     def __init__(self) -> None:
         self._lock = Lock()

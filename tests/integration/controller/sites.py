@@ -127,7 +127,7 @@ class Ground:
     def left(self) -> list[str]:
         """Everything that machines have here, a line each; empty when there is none."""
         paths, root = self.site.paths, self.site.root
-        found = [str(path) for path in paths.iscsi.rglob("*")]
+        found = [str(path) for path in (paths.root / "iscsi").rglob("*")]
         found += [str(path) for pattern in ("nodes/*", "pxelinux.cfg/01-*", "grub/*:*") for path in paths.tftp.glob(pattern)]
         found += [str(path) for place in (paths.work, paths.run / "work") for path in place.glob("*")]
         found += [str(path) for path in (paths.state / "images").glob("*")]

@@ -121,7 +121,7 @@ def test_sigterm_while_provisioning_undoes_it_and_ends_well(ground: Ground, slow
     assert provision.wait(5) == 130
     assert "provision of cm-01 was interrupted" in provision.log.read_text()
     assert (services(ground), ground.targets()) == before
-    assert not (ground.site.paths.iscsi / "cm-01").exists()
+    assert not (ground.site.paths.root / "iscsi" / "cm-01").exists()
     assert "Traceback" not in controller.log.read_text()
     assert "ended; storage and boot services go on" in controller.log.read_text()
     ground.site.start_controller()
@@ -184,7 +184,7 @@ def _quiet(ask: Callable[[], str]) -> str:
 def test_a_disk_that_was_tampered_with_is_quarantined_and_the_others_go_on(ground: Ground, small: str) -> None:
     ground.provision(small)
     ground.provision(small, "cm-02", OTHER)
-    lun = ground.site.paths.iscsi / "cm-01/0.lun"
+    lun = ground.site.paths.root / "iscsi" / "cm-01/0.lun"
     lun.rename(lun.with_suffix(".away"))
     secret = ground.path("secret")
     secret.write_text("of the host")
@@ -327,7 +327,7 @@ def test_stop_takes_the_services_down_and_a_start_brings_all_of_it_back(ground: 
     done = ground.terra("controller", "--stop", "--root", ground.site.root)
     assert "stopped: boot, storage" in done.stderr.decode()
     assert [one.name for one in ground.site.network.processes() if one.name in ("tgtd", "dnsmasq")] == []
-    assert (ground.site.paths.iscsi / "cm-01/0.lun").is_file()
+    assert (ground.site.paths.root / "iscsi" / "cm-01/0.lun").is_file()
     again = ground.terra("controller", "--stop", "--root", ground.site.root)
     assert "stopped: nothing ran" in again.stderr.decode()
     ground.site.start_controller()
@@ -338,7 +338,7 @@ def test_stop_takes_the_services_down_and_a_start_brings_all_of_it_back(ground: 
 def test_a_full_disk_fails_one_machine_and_no_other(ground: Ground, small: str, big: str) -> None:
     ground.site.stop_controller()
     ground.terra("controller", "--stop", "--root", ground.site.root)
-    store = ground.site.paths.iscsi
+    store = ground.site.paths.root / "iscsi"
     store.mkdir(exist_ok=True)
     run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", store])
     try:
@@ -376,7 +376,7 @@ def test_somebody_makes_a_namespace_while_it_lays_down(ground: Ground, slow: str
 def test_what_somebody_holds_of_a_killed_controller_is_set_aside(ground: Ground, small: str) -> None:
     kill_controller(ground)
     paths = ground.site.paths
-    place, lun = paths.run / "work/cm-09-x/root", paths.iscsi / "cm-09/0.lun"
+    place, lun = paths.run / "work/cm-09-x/root", paths.root / "iscsi" / "cm-09/0.lun"
     for directory in (place, lun.parent):
         directory.mkdir(parents=True)
     with lun.open("xb") as file:

@@ -35,7 +35,7 @@ def site_of(paths: Paths) -> Site:
     """A controller's parts, with the store as the daemon opens it."""
     site = make_site(paths.root, World())
     site.store.close()
-    store = daemon.open_store(Controller(), paths)
+    store = daemon.open_store(Controller(), paths, paths.root / "iscsi")
     services = Services(
         config=site.services.config, session=site.services.session, plugins=fake_plugins(site.world), store=store
     )
@@ -98,7 +98,7 @@ def test_a_controller_starts(paths: Paths) -> None:
     site.operations.stop()
     site.store.close()
     fill(paths)
-    again = daemon.open_store(Controller(), paths)
+    again = daemon.open_store(Controller(), paths, paths.root / "iscsi")
     assert [record.hostname for record in again.all()] == ["cm-01"]
     again.close()
     with only_one(paths, "controller"):

@@ -51,7 +51,7 @@ def refused(ground: Ground, *words: str | Path, code: int = 1) -> str:
 def test_a_machine_gets_all_that_it_needs(ground: Ground, small: str, machine: Completed) -> None:
     shown = json.loads(machine.text)
     number = shown["disk_groups"][0]["target"]["id"]
-    lun = str(ground.site.paths.iscsi / "cm-01/0.lun")
+    lun = str(ground.site.paths.root / "iscsi" / "cm-01/0.lun")
     assert shown == {
         "hostname": "cm-01",
         "mac": MAC,

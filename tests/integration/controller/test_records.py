@@ -53,7 +53,7 @@ def test_a_record_that_cannot_be_read_is_named_and_can_be_deleted(ground: Ground
     ground.terra("delete", "cm-01")
     assert [node["hostname"] for node in ground.nodes()] == ["cm-02"]
     assert list(ground.targets()) == [shown["disk_groups"][0]["target"]["iqn"]]
-    assert not (ground.site.paths.iscsi / "cm-01").exists()
+    assert not (ground.site.paths.root / "iscsi" / "cm-01").exists()
     later = ground.provision(small)
     assert later["initiator_iqn"] != former["initiator_iqn"], "no name is used twice"
 
@@ -67,7 +67,8 @@ def test_a_database_that_is_lost_is_not_replaced_by_an_empty_one(ground: Ground,
     words = ("--controller", CONTROLLER, "controller", "--root", ground.site.root)
     for _ in range(2):
         said = ground.terra(*words, accept=(1,)).stderr.decode()
-        assert f"{database}: the database is empty, and {ground.site.paths.iscsi} is of machines that it does not know" in said
+        volumes = ground.site.paths.root / "iscsi"
+        assert f"{database}: the database is empty, and {volumes} is of machines that it does not know" in said
         assert "put the database back" in said
         assert not database.exists()
     assert ground.targets() == targets, "machines go on"

@@ -104,7 +104,7 @@ def test_the_wheels_alone_list_every_role_with_its_plugin(terra: Environment) ->
     rows = json.loads(terra.terra("plugins", "--json").text)
     assert rows == [
         {
-            "role": role.name,
+            "role": role.role,
             "name": role.default,
             "distribution": f"terra-{role.default}",
             "version": version_of(ROOT / f"plugins/terra_{role.default}/pyproject.toml"),
@@ -117,7 +117,7 @@ def test_the_wheels_alone_list_every_role_with_its_plugin(terra: Environment) ->
 def test_the_table_for_people_says_the_same(terra: Environment) -> None:
     head, *rows = (line.split() for line in terra.terra("plugins").text.splitlines())
     assert head == ["ROLE", "NAME", "DISTRIBUTION", "VERSION", "SELECTED"]
-    assert [(row[0], row[1], row[4]) for row in rows] == [(role.name, role.default, "yes") for role in ROLES.values()]
+    assert [(row[0], row[1], row[4]) for row in rows] == [(role.role, role.default, "yes") for role in ROLES.values()]
 
 
 def test_the_version_is_the_wheels(terra: Environment) -> None:

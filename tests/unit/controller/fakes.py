@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,15 +27,20 @@ from terra_core.controller.machines import Machines, Services
 from terra_core.controller.store import Record, Store
 from terra_core.errors import TerraError
 from terra_core.hookspecs import (
+    CONTRACT,
+    Backing,
     BootNetwork,
     BuildRequest,
     BuiltImage,
-    Lun,
+    CheckedGroup,
+    Export,
     NodeBoot,
     PreparedGroup,
     Target,
     TargetRequest,
     Trial,
+    Volume,
+    VolumeRequest,
     hookimpl,
 )
 from terra_core.oci import ImageDocuments, ImageSource, Layout
@@ -44,7 +49,7 @@ from terra_core.service.operations import Operations
 from terra_core.system.progress import Event
 from tests.unit.oci.making import LayoutMaker, file, folder, tar
 
-ROLES = dict.fromkeys(("registry", "filesystem", "storage", "boot"), PluginName("fake"))
+ROLES = dict.fromkeys(("registry", "filesystem", "store", "storage", "boot"), PluginName("fake"))
 VERSION = b"6.1.0-42-amd64"
 CONTENT = tar(
     folder(b"boot"),
@@ -87,21 +92,22 @@ class FakePlugin:
     """The plugin."""
 
     world: World
+    contract = CONTRACT
 
     @hookimpl
-    def build_image(self, build: BuildRequest) -> BuiltImage:
+    def build_image(self, build: BuildRequest, session: Session) -> BuiltImage:
         raise NotImplementedError
 
     @hookimpl
-    def push_image(self, reference: ImageReference) -> str:
+    def push_image(self, reference: ImageReference, session: Session) -> str:
         raise NotImplementedError
 
     @hookimpl
-    def save_image(self, image: str, work: Path) -> AbstractContextManager[ImageSource]:
+    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource]:
         raise NotImplementedError
 
     @hookimpl
-    def try_image(self, image: str, seconds: float) -> Trial:
+    def try_image(self, image: str, seconds: float, session: Session) -> Trial:
         raise NotImplementedError
 
     @hookimpl
@@ -112,7 +118,7 @@ class FakePlugin:
         return self._pulled(reference, layout, session)
 
     @hookimpl
-    def inspect_image(self) -> ImageDocuments:
+    def inspect_image(self, reference: ImageReference, session: Session, trust: Sequence[Trust]) -> ImageDocuments:
         raise NotImplementedError
 
     @contextmanager
@@ -125,8 +131,9 @@ class FakePlugin:
         session.report(Event("pull", f"pulled {reference}", 1, 1))
 
     @hookimpl
-    def check_disks(self) -> list[str]:
-        raise NotImplementedError
+    def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:
+        self.world.asked("check_disks")
+        return CheckedGroup(capacity=sum(sizes), notes=("it is a fake",))
 
     @hookimpl
     def prepare_disks(
@@ -144,73 +151,112 @@ class FakePlugin:
         self.world.asked("prepare_disks left")
 
     @hookimpl
-    def verify_disks(self) -> bool:
+    def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
         return True
 
     @hookimpl
-    def renew_disk(self) -> bool:
-        return False
+    def plan_volume(self, request: VolumeRequest, session: Session) -> Volume:
+        self.world.asked("plan_volume")
+        path = session.paths.root / "iscsi" / request.hostname / f"{request.number}.lun"
+        return Volume(name=str(path), size=request.size)
+
+    @hookimpl
+    def make_volume(self, volume: Volume, session: Session) -> AbstractContextManager[None]:
+        self.world.asked("make_volume")
+        return self._made(volume)
+
+    @contextmanager
+    def _made(self, volume: Volume) -> Iterator[None]:
+        self.world.asked("make_volume entered")
+        Path(volume.name).parent.mkdir(parents=True, exist_ok=True)
+        Path(volume.name).touch()
+        try:
+            yield
+        except BaseException:
+            _remove_file(volume)
+            raise
+
+    @hookimpl
+    def clone_volume(self, origin: Volume, volume: Volume, session: Session) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    @hookimpl
+    def open_volume(self, volume: Volume, session: Session) -> AbstractContextManager[Path]:
+        self.world.asked("open_volume")
+        return nullcontext(Path(volume.name))
+
+    @hookimpl
+    def reach_volume(self, volume: Volume, session: Session) -> Backing:
+        if not Path(volume.name).is_file():
+            raise TerraError(f"{volume.name}: is missing")
+        return Backing(kind="file", address=volume.name)
+
+    @hookimpl
+    def remove_volume(self, volume: Volume, session: Session) -> bool:
+        self.world.asked("remove_volume")
+        return _remove_file(volume)
+
+    @hookimpl
+    def remove_volumes(self, hostname: Hostname, session: Session) -> bool:
+        self.world.asked("remove_volumes")
+        place = session.paths.root / "iscsi" / hostname
+        found = place.exists()
+        shutil.rmtree(place, ignore_errors=True)
+        return found
+
+    @hookimpl
+    def volume_directory(self, session: Session) -> Path:
+        return session.paths.root / "iscsi"
 
     @hookimpl
     def plan_target(self, request: TargetRequest, session: Session) -> Target:
         self.world.asked("plan_target")
         suffix = "" if request.generation == 1 else f".{request.generation}"
-        directory = session.paths.iscsi / request.hostname
         return Target(
-            label=request.group.label,
-            iqn=f"iqn.2024.san.example.{request.hostname}{suffix}:{'fs' if request.boot else request.group.label}",
+            label=request.label,
+            name=f"iqn.2024.san.example.{request.hostname}{suffix}:{'fs' if request.boot else request.label}",
             id=request.number,
-            initiator=f"iqn.2024.node.example:{request.hostname}{suffix}",
+            client=f"iqn.2024.node.example:{request.hostname}{suffix}",
             portal=request.portal,
-            luns=tuple(
-                Lun(id=at + 1, path=str(directory / f"{request.first_lun + at}.lun"), size=disk.size or 0)
-                for at, disk in enumerate(request.group.disk)
-            ),
+            volumes=request.volumes,
             kernel_arguments=(f"ISCSI_TARGET_NAME={request.hostname}",) if request.boot else (),
         )
 
     @hookimpl
-    def provision_target(self, target: Target, session: Session) -> AbstractContextManager[Target]:
+    def provision_target(self, export: Export, session: Session) -> AbstractContextManager[None]:
         self.world.asked("provision_target")
-        return self._provisioned(target)
+        return self._provisioned(export)
 
     @contextmanager
-    def _provisioned(self, target: Target) -> Iterator[Target]:
+    def _provisioned(self, export: Export) -> Iterator[None]:
         self.world.asked("provision_target entered")
-        for lun in target.luns:
-            Path(lun.path).parent.mkdir(parents=True, exist_ok=True)
-            Path(lun.path).touch()
+        self.world.exported[export.target.name] = export.target
         try:
-            yield target
+            yield
         except BaseException:
-            _remove_files(target)
+            self.world.exported.pop(export.target.name, None)
             raise
 
     @hookimpl
-    def restore_target(self, target: Target) -> bool:
+    def restore_target(self, export: Export, session: Session) -> bool:
         self.world.asked("restore_target")
-        for lun in target.luns:
-            if not Path(lun.path).is_file():
-                raise TerraError(f"{lun.path}: is missing")
-        changed = target.iqn not in self.world.exported
-        self.world.exported[target.iqn] = target
+        changed = export.target.name not in self.world.exported
+        self.world.exported[export.target.name] = export.target
         return changed
 
     @hookimpl
-    def release_target(self, target: Target) -> bool:
+    def release_target(self, target: Target, session: Session) -> bool:
         self.world.asked("release_target")
-        _remove_files(target)
-        return self.world.exported.pop(target.iqn, None) is not None
+        return self.world.exported.pop(target.name, None) is not None
 
     @hookimpl
     def release_host(self, hostname: Hostname, session: Session) -> bool:
         self.world.asked("release_host")
-        shutil.rmtree(session.paths.iscsi / hostname, ignore_errors=True)
-        own = [iqn for iqn, target in self.world.exported.items() if f"/{hostname}/" in target.luns[0].path]
-        return [self.world.exported.pop(iqn) for iqn in own] != []
+        own = [name for name, target in self.world.exported.items() if f"/{hostname}/" in target.volumes[0].name]
+        return [self.world.exported.pop(name) for name in own] != []
 
     @hookimpl
-    def start_storage(self, portal: Address) -> bool:
+    def start_storage(self, portal: Address, session: Session) -> bool:
         self.world.asked("start_storage")
         started = not self.world.storage_runs
         if started:
@@ -219,37 +265,37 @@ class FakePlugin:
         return started
 
     @hookimpl
-    def stop_storage(self) -> bool:
+    def stop_storage(self, session: Session) -> bool:
         self.world.asked("stop_storage")
         stopped = self.world.storage_runs
         self.world.storage_runs = False
         return stopped
 
     @hookimpl
-    def publish_boot(self, boot: NodeBoot) -> bool:
+    def publish_boot(self, boot: NodeBoot, session: Session) -> bool:
         self.world.asked("publish_boot")
         content = boot.kernel.read_text() if boot.kernel else self.world.published[boot.hostname][1]
         self.world.published[boot.hostname] = (boot.mac, content)
         return True
 
     @hookimpl
-    def withdraw_boot(self, hostname: Hostname, mac: Mac) -> bool:
+    def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
         self.world.asked("withdraw_boot")
         return self.world.published.pop(hostname, None) is not None
 
     @hookimpl
-    def install_boot_image(self, tree: Path) -> Sequence[str]:
+    def install_boot_image(self, tree: Path, session: Session) -> Sequence[str]:
         self.world.asked("install_boot_image")
         return sorted(path.name for path in (tree / "boot").iterdir())
 
     @hookimpl
-    def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot]) -> bool:
+    def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool:
         self.world.asked("start_boot")
         self.world.known = tuple(node.hostname for node in nodes)
         return False
 
     @hookimpl
-    def stop_boot(self) -> bool:
+    def stop_boot(self, session: Session) -> bool:
         return False
 
 
@@ -287,7 +333,7 @@ class Site:
 
     def left(self) -> list[str]:
         """Everything that machines have: files, targets, boot files, records."""
-        found = [str(path) for part in (self.paths.iscsi, self.paths.work) for path in part.rglob("*.*")]
+        found = [str(path) for part in (self.paths.root / "iscsi", self.paths.work) for path in part.rglob("*.*")]
         found += [str(path) for path in (self.paths.state / "images").glob("*")]
         return [*found, *self.world.exported, *self.world.published, *(record.hostname for record in self.store.every())]
 
@@ -340,8 +386,10 @@ def node_document(**more: object) -> Document[Node]:
     return make_document(node_table(**more), Node, source="node.toml")  # type: ignore[arg-type]  # its parameters are checked there
 
 
-def _remove_files(target: Target) -> None:
-    for lun in target.luns:
-        Path(lun.path).unlink(missing_ok=True)
-        if Path(lun.path).parent.exists() and not any(Path(lun.path).parent.iterdir()):
-            shutil.rmtree(Path(lun.path).parent)
+def _remove_file(volume: Volume) -> bool:
+    path = Path(volume.name)
+    found = path.exists()
+    path.unlink(missing_ok=True)
+    if path.parent.exists() and not any(path.parent.iterdir()):
+        shutil.rmtree(path.parent)
+    return found

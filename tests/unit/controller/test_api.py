@@ -325,7 +325,7 @@ def test_the_controller_says_what_it_is(client: TestClient[Any], site: Site) -> 
         "portal": "127.0.0.1",
         "root": str(site.paths.root),
         "nodes": {"ready": 1},
-        "plugins": {"registry": "fake", "filesystem": "fake", "storage": "fake", "boot": "fake"},
+        "plugins": {"registry": "fake", "filesystem": "fake", "store": "fake", "storage": "fake", "boot": "fake"},
     }
 
 

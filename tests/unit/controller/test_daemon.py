@@ -46,7 +46,7 @@ def test_a_file_that_is_asked_for_has_to_be_there(paths: Paths, world: World) ->
 def test_a_plugin_that_is_not_installed_is_named_before_anything_is_begun(paths: Paths, world: World) -> None:
     (paths.etc / "controller.toml").write_text('[plugins]\nregistry = "fake"\nfilesystem = "fake"\n')
     document = daemon.load_config(None, paths, fake_plugins(world))
-    with pytest.raises(ConfigError, match=r"plugins\.storage: 'iscsi', the plugin for the role storage, is not installed"):
+    with pytest.raises(ConfigError, match=r"plugins\.store: 'file', the plugin for the role store, is not installed"):
         daemon.make_services(document, document.value, paths, fake_plugins(world))
     assert world.calls == []
 

@@ -31,7 +31,7 @@ def paths(tmp_path: Path) -> Paths:
 
 def start(paths: Paths, database: str | None = None) -> None:
     """Open the records as a controller does at its start."""
-    open_store(Controller(database=database), paths).close()
+    open_store(Controller(database=database), paths, paths.root / "iscsi").close()
 
 
 def refused(paths: Paths, database: str | None = None) -> str:
@@ -46,7 +46,7 @@ def refused(paths: Paths, database: str | None = None) -> str:
 
 
 def unmark(paths: Paths) -> None:
-    os.removexattr(paths.iscsi, "user.terra.database")
+    os.removexattr(paths.root / "iscsi", "user.terra.database")
 
 
 def remove_database(paths: Paths) -> None:
@@ -57,13 +57,13 @@ def remove_database(paths: Paths) -> None:
 def test_its_own_is_opened_again(paths: Paths) -> None:
     for _ in range(2):
         start(paths)
-    assert [path.name for path in paths.iscsi.iterdir()] == ["cm-01"]
+    assert [path.name for path in (paths.root / "iscsi").iterdir()] == ["cm-01"]
 
 
 def test_one_that_is_lost_is_not_replaced_by_an_empty_one(paths: Paths) -> None:
     remove_database(paths)
     message = refused(paths)
-    of_others = f"{paths.iscsi} is of machines that it does not know"
+    of_others = f"{paths.root}/iscsi is of machines that it does not know"
     assert message == f"{paths.state / 'terra.db'}: the database is empty, and {of_others}"
     assert not (paths.state / "terra.db").exists()
     assert refused(paths) == message, "the second time, too"
@@ -100,7 +100,7 @@ def test_names_do_not_repeat_after_the_last_machine_has_gone(paths: Paths) -> No
 def test_machines_of_a_time_without_marks_are_found_by_their_disks(paths: Paths) -> None:
     unmark(paths)
     remove_database(paths)
-    disk = paths.iscsi / "cm-01/0.lun"
+    disk = paths.root / "iscsi" / "cm-01/0.lun"
     assert f"{disk} is the disk of a machine that it does not know" in refused(paths)
 
 
@@ -123,7 +123,7 @@ def test_going_on_as_the_hint_says(paths: Paths, tmp_path: Path) -> None:
         (paths.state / name).write_bytes(content)
     start(paths)
     remove_database(paths)
-    paths.iscsi.rename(tmp_path / "given up")
+    (paths.root / "iscsi").rename(tmp_path / "given up")
     start(paths)
     start(paths)
 
@@ -139,7 +139,7 @@ def plain(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("getxattr", "setxattr"):
         monkeypatch.setattr(os, name, unsupported)
     start(paths)
-    return paths.iscsi / ".terra-database"
+    return paths.root / "iscsi" / ".terra-database"
 
 
 def test_without_attributes_it_is_a_file(paths: Paths, plain: Path) -> None:
@@ -166,6 +166,6 @@ def test_a_mark_that_is_none_is_refused_and_not_waited_for(paths: Paths, plain: 
 
 def test_volumes_that_cannot_be_marked_keep_no_controller_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = Paths(tmp_path)
-    paths.iscsi.write_text("a file in the place of the directory")
+    (paths.root / "iscsi").write_text("a file in the place of the directory")
     start(paths)
     assert "cannot be marked" in capsys.readouterr().out

@@ -39,9 +39,11 @@ ROWS = [
     ("tables = 'x'", "tables: is no JSON"),
     ("targets = '{'", "targets: is no JSON"),
     ("targets = '7'", "expected a list, got 7"),
-    ("targets = '[{}]'", "[0].label: is required and missing"),
-    ("targets = replace(targets, '\"label\"', '\"colour\": 1, \"label\"')", "[0].colour: no such key"),
-    ("targets = replace(targets, '\"portal\": \"127', '\"portal\": \"x127')", "[0].portal: expected"),
+    ("targets = '[{}]'", "[0].target: is required and missing"),
+    ("targets = replace(targets, '\"label\"', '\"colour\": 1, \"label\"')", "[0].target.colour: no such key"),
+    ("targets = replace(targets, '\"portal\": \"127', '\"portal\": \"x127')", "[0].target.portal: expected"),
+    ("targets = replace(targets, '\"contract\": 2', '\"contract\": 3')", "[0].contract: it was made for contract 3"),
+    ("targets = replace(targets, '\"contract\": 2', '\"contract\": \"2\"')", "[0].contract: expected a whole number"),
     ("kernel_arguments = '\"boot=terra\"'", "expected a list"),
     ("kernel_arguments = '[1]'", "[0]: expected a string, got 1"),
     ("digest = x'00'", "expected a string"),
@@ -129,7 +131,7 @@ def test_what_cannot_be_read_is_not_touched(site: Site, world: World) -> None:
     start(site)
     assert BAD in world.exported
     assert "release_target" not in world.calls
-    assert (site.paths.iscsi / "cm-02/0.lun").exists()
+    assert (site.paths.root / "iscsi" / "cm-02/0.lun").exists()
 
 
 def test_a_delete_of_it_that_fails_is_noted_and_can_be_repeated(site: Site, world: World) -> None:
@@ -188,9 +190,9 @@ def test_what_would_not_read_back_is_not_written(site: Site, change: dict[str, A
 
 def test_a_target_of_a_wrong_kind_is_not_written(site: Site) -> None:
     before = site.store.get("cm-02")
-    (target,) = before.targets
-    wrong: Any = Path(target.iqn)
-    with pytest.raises(TerraError, match=r"cm-02: its record cannot be kept: \[0\]\.iqn: expected a string"):
-        site.store.save(evolve(before, targets=(evolve(target, iqn=wrong),)))
+    (kept,) = before.targets
+    wrong: Any = Path(kept.target.name)
+    with pytest.raises(TerraError, match=r"cm-02: its record cannot be kept: \[0\]\.target\.name: expected a string"):
+        site.store.save(evolve(before, targets=(evolve(kept, target=evolve(kept.target, name=wrong)),)))
     assert isinstance(site.store.get("cm-02"), Record)
     assert site.store.get("cm-02").state is State.READY

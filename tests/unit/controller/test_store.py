@@ -10,22 +10,29 @@ import pytest
 from attrs import evolve
 
 from terra_core.config.loader import make_document
-from terra_core.config.node import Node
-from terra_core.config.values import Address
+from terra_core.config.node import OS_LABEL, Node
+from terra_core.config.values import Address, PluginName
 from terra_core.controller.database import open_database
+from terra_core.controller.records import KeptTarget
 from terra_core.controller.store import Record, State, Store
 from terra_core.errors import ConflictError, NotFoundError, TerraError
-from terra_core.hookspecs import Lun, Target
+from terra_core.hookspecs import CONTRACT, Target, Volume
 from tests.unit.controller.fakes import node_document, node_table
 
-TARGET = Target(
-    label="os",
-    iqn="iqn.2024.san.crosbymichael.com.cm-01:fs",
-    id=2,
-    initiator="iqn.2024.node.crosbymichael.com:cm-01",
-    portal=Address("10.0.10.4"),
-    luns=(Lun(id=1, path="/iscsi/cm-01/0.lun", size=128000),),
-    kernel_arguments=("ISCSI_TARGET_IP=10.0.10.4",),
+TARGET = KeptTarget(
+    storage=PluginName("iscsi"),
+    store=PluginName("file"),
+    contract=CONTRACT,
+    target=Target(
+        label=OS_LABEL,
+        name="iqn.2024.san.crosbymichael.com.cm-01:fs",
+        id=2,
+        client="iqn.2024.node.crosbymichael.com:cm-01",
+        portal=Address("10.0.10.4"),
+        volumes=(Volume(name="/iscsi/cm-01/0.lun", size=128000),),
+        kernel_arguments=("ISCSI_TARGET_IP=10.0.10.4",),
+        data={"secret": "s"},
+    ),
 )
 SEED = """\
 {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from terra_core.config.node import Firmware, Profile
 from terra_core.install.facts import parse_table
-from terra_core.install.layout import ESP, MB, capacity, divide, render_script
+from terra_core.install.layout import ESP, MB, divide, render_script
 from terra_core.install.plan import make_plan
 from tests.unit.install.making import disk, found, group, node
 
@@ -24,20 +24,6 @@ def test_partitions_lie_in_the_disk_and_never_overlap(size: int, firmware: Firmw
     data = parts[-1]
     assert data.size == 0 or end * MB <= size - MB, "the copy of the table keeps its place at the end"
     assert all(len(part.name) <= 36 for part in parts)
-
-
-@given(
-    profile=st.sampled_from(Profile),
-    sizes=st.lists(st.integers(min_value=1, max_value=10**13), min_size=4, max_size=12),
-)
-def test_no_group_holds_more_than_its_disks(profile: Profile, sizes: list[int]) -> None:
-    room = capacity(profile, sizes)
-    assert 0 <= room <= sum(sizes)
-    if profile is Profile.SINGLE:
-        assert room == sum(sizes)
-    even = capacity(profile, [1000] * 4)
-    copies = {"single": 4000, "raid0": 4000, "raid1": 2000, "raid1c3": 1333, "raid1c4": 1000, "raid5": 3000, "raid6": 2000}
-    assert even == copies.get(profile.value, 2000)
 
 
 @settings(max_examples=500)

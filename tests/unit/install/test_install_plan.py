@@ -8,7 +8,7 @@ from attrs import evolve
 from terra_core.config.node import Firmware
 from terra_core.install.facts import BIOS_BOOT, Missing, Slice
 from terra_core.install.layout import MB
-from terra_core.install.plan import Plan, RefusedError, crowded, make_plan
+from terra_core.install.plan import Plan, RefusedError, make_plan
 from terra_core.system.disks import Signature
 from tests.unit.install.making import disk, found, group, node, part
 
@@ -112,15 +112,18 @@ def test_partitions_and_whole_disks_do_not_mix_in_the_system() -> None:
 
 
 def test_too_small_for_the_image() -> None:
-    said = refusal(SIMPLE, found(disk("/dev/sda", 1024)), 900 * MB)
-    assert "room for 765 MB" in said
-    assert "900 MB before it is unpacked" in said
+    with pytest.raises(RefusedError) as caught:
+        make_plan(SIMPLE, found(disk("/dev/sda", 1024)), 900 * MB).measured({"os": 765 * MB})
+    assert "room for 765 MB" in caught.value.message
+    assert "900 MB before it is unpacked" in caught.value.message
+    assert "nothing was written" in caught.value.message
     assert "would be left for data" in refusal(SIMPLE, found(disk("/dev/sda", 300)), 0)
 
 
 def test_an_image_that_may_not_fit_unpacked() -> None:
-    assert crowded(make_plan(SIMPLE, found(disk("/dev/sda", 1024)), 300 * MB))
-    assert not crowded(make_plan(SIMPLE, found(disk("/dev/sda", 4096)), 300 * MB))
+    plan = make_plan(SIMPLE, found(disk("/dev/sda", 1024)), 300 * MB)
+    assert [note for note in plan.measured({"os": 765 * MB}, ["slow"]).notes if "may not fit" in note]
+    assert plan.measured({"os": 4000 * MB}, ["slow"]).notes == (*plan.notes, "slow")
 
 
 def test_sectors_that_no_bios_knows() -> None:

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from terra_core.config.values import parse_address
 from terra_core.image.contained import ContainedRoot
-from terra_core.install.finish import subvolume_of, write_resolution
+from terra_core.install.finish import write_resolution
 from terra_core.install.journal import Journal
 from terra_core.install.steps import Stopwatch
 from terra_core.system.progress import Event
@@ -98,8 +98,3 @@ def test_what_is_no_such_file_is_left(tmp_path: Path, kind: str) -> None:
     with ContainedRoot(tmp_path) as inside:
         write_resolution(inside, parse_address("10.0.10.1"))
     assert (place.lstat().st_mode, place.lstat().st_size) == (before.st_mode, before.st_size)
-
-
-def test_the_subvolume_of_the_root() -> None:
-    assert subvolume_of(["subvol=/os", "compress=zstd:3"]) == "os"
-    assert subvolume_of(["noatime"]) == ""

@@ -6,17 +6,12 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 
 from terra_btrfs import plugin
-from terra_btrfs.disks import examine
-from terra_btrfs.groups import attached
 from terra_btrfs.superblock import Identity, parse_superblock
-from terra_core.config.controller import Paths
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
@@ -268,60 +263,6 @@ def test_an_interruption_while_reporting(work: Path, tmp_path: Path) -> None:
     ):
         raise AssertionError("not reached")
     assert identity(image) is None
-
-
-@pytest.mark.parametrize(("kind", "number"), [("single", 1), ("raid10", 4)])
-def test_a_copy_is_mounted_beside_its_original(kind: str, number: int, work: Path, tmp_path: Path) -> None:
-    session = Session(paths=Paths(tmp_path / "root"))
-    originals = images(tmp_path, number)
-    with (
-        plugin.prepare_disks(group("os", kind, number), originals, work, session) as prepared,
-        mounted(prepared.mounts[0].device, work, filesystem="btrfs", options=prepared.mounts[0].options),
-    ):
-        (work / "word").write_text("original")
-    copies = [tmp_path / f"copy-{at}.lun" for at in range(number)]
-    for original, copy in zip(originals, copies, strict=True):
-        run(["cp", "--sparse=always", original, copy])
-    before = beginning(originals[0])
-    assert plugin.renew_disk(copies, session) is True
-    assert beginning(originals[0]) == before
-    fsids = {found.fsid for found in map(identity, copies) if found}
-    assert len(fsids) == 1
-    assert not fsids & {found.fsid for found in map(identity, originals) if found}
-    for place in ("a", "b"):
-        (tmp_path / place).mkdir()
-    with ExitStack() as undo:
-        for disks, place in ((originals, "a"), (copies, "b")):
-            devices = undo.enter_context(attached(examine(disks)))
-            run(["btrfs", "device", "scan", *devices])
-            undo.enter_context(mounted(devices[0], tmp_path / place, filesystem="btrfs", options=("subvol=/os",)))
-            assert (tmp_path / place / "word").read_text() == "original"
-        (tmp_path / "b/word").write_text("copy")
-        assert (tmp_path / "a/word").read_text() == "original"
-    assert nothing_left(tmp_path)
-
-
-def test_disks_that_do_not_belong_together_get_no_identity(work: Path, tmp_path: Path) -> None:
-    session = Session(paths=Paths(tmp_path / "root"))
-    pair = images(tmp_path, 2)
-    with plugin.prepare_disks(group("os", "raid1", 2), pair, work, session):
-        pass
-    (tmp_path / "other").mkdir()
-    (stranger,) = images(tmp_path / "other", 1)
-    before = [identity(disk) for disk in pair]
-    with pytest.raises(TerraError, match="its file system has 2 disks, and 1 were named"):
-        plugin.renew_disk(pair[:1], session)
-    with pytest.raises(TerraError, match="holds no btrfs file system"):
-        plugin.renew_disk([pair[0], stranger], session)
-    with (
-        plugin.prepare_disks(group("os", "single", 1), [stranger], work, session),
-        pytest.raises(ConflictError, match="is attached to"),
-    ):
-        plugin.renew_disk([stranger], session)
-    with pytest.raises(TerraError, match="does not belong to the file system of"):
-        plugin.renew_disk([pair[0], stranger], session)
-    assert [identity(disk) for disk in pair] == before
-    assert isinstance(before[0] and before[0].fsid, UUID)
 
 
 def test_groups_of_several_machines_at_once(work: Path, tmp_path: Path) -> None:

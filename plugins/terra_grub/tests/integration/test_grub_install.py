@@ -11,7 +11,7 @@ from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import parse_hostname
 from terra_core.errors import TerraError
-from terra_core.hookspecs import BootDisk, BootLoader
+from terra_core.hookspecs import BootDisk, LocalBoot
 from terra_core.system.process import run
 from terra_grub import plugin
 from terra_grub.core import SECTOR, make_core, sectors_of
@@ -23,13 +23,13 @@ MB = 1024 * 1024
 UUID = "e8e6a073-0f1c-4260-8285-efce25e59373"
 
 
-def boot(disk: Path, esp: Path | None, firmware: Firmware, *, sectors: int = 2048) -> BootLoader:
-    return BootLoader(
+def boot(disk: Path, esp: Path | None, firmware: Firmware, *, sectors: int = 2048) -> LocalBoot:
+    return LocalBoot(
         hostname=parse_hostname("mt-01"),
         disks=(BootDisk(device=disk, core_sector=2048, core_sectors=sectors, esp=esp, esp_number=2),),
         firmware=firmware,
         filesystem=UUID,
-        subvolume="os",
+        root="os",
         kernel="boot/vmlinuz-6.1",
         initrd="boot/initrd.img-6.1",
         kernel_arguments=("boot=terra",),
@@ -101,7 +101,7 @@ def test_what_will_be_done_is_said(disk: Path, esp: Path) -> None:
 
 
 def test_an_image_without_a_kernel(disk: Path, tmp_path: Path) -> None:
-    wanted = BootLoader(hostname=parse_hostname("mt-01"), disks=(), firmware=Firmware.BIOS, filesystem=UUID, subvolume="os")
+    wanted = LocalBoot(hostname=parse_hostname("mt-01"), disks=(), firmware=Firmware.BIOS, filesystem=UUID, root="os")
     with pytest.raises(TerraError, match="no kernel"):
         plugin.install_bootloader(wanted, tmp_path, Session())
 
@@ -109,7 +109,7 @@ def test_an_image_without_a_kernel(disk: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("subvolume", ["os", "", "systems/@os"])
 @pytest.mark.parametrize("menu", ["start", "boot"])
 def test_grub_finds_the_menus_well_formed(menu: str, subvolume: str, tmp_path: Path) -> None:
-    wanted = evolve(boot(tmp_path, None, Firmware.BOTH), subvolume=subvolume)
+    wanted = evolve(boot(tmp_path, None, Firmware.BOTH), root=subvolume)
     path = tmp_path / "grub.cfg"
     path.write_text(start_menu(wanted) if menu == "start" else boot_menu(wanted, Settings()))
     run(["grub-script-check", path])

@@ -11,7 +11,7 @@ from terra_core.config.node import Firmware
 from terra_core.config.structure import structure
 from terra_core.config.values import parse_hostname
 from terra_core.errors import TerraError
-from terra_core.hookspecs import BootDisk, BootLoader
+from terra_core.hookspecs import BootDisk, LocalBoot
 from terra_grub.core import SECTOR, first_sector, lay_out, require_room, sectors_of
 from terra_grub.esp import configuration_directory
 from terra_grub.firmware import parse_entries
@@ -19,12 +19,12 @@ from terra_grub.menus import boot_menu, start_menu
 from terra_grub.settings import Settings
 
 UUID = "e8e6a073-0f1c-4260-8285-efce25e59373"
-BOOT = BootLoader(
+BOOT = LocalBoot(
     hostname=parse_hostname("mt-01"),
     disks=(BootDisk(device=Path("/dev/sda"), core_sector=2048, core_sectors=2048),),
     firmware=Firmware.BOTH,
     filesystem=UUID,
-    subvolume="os",
+    root="os",
     kernel="boot/vmlinuz-6.1.0-42-amd64",
     initrd="boot/initrd.img-6.1.0-42-amd64",
     kernel_arguments=("boot=terra",),
@@ -48,7 +48,7 @@ def test_the_file_system_is_named_once_whoever_names_it() -> None:
 
 def test_a_root_that_is_all_of_its_file_system() -> None:
     """As ext4 and xfs have it: there are no subvolumes, and so no other versions."""
-    whole = evolve(BOOT, subvolume="", kernel_arguments=("boot=local", f"root=UUID={UUID}"))
+    whole = evolve(BOOT, root="", kernel_arguments=("boot=local", f"root=UUID={UUID}"))
     menu, first = boot_menu(whole, Settings()), start_menu(whole)
     assert 'configfile "/boot/grub/grub.cfg"' in first
     assert 'set prefix="($root)/boot/grub"' in first
@@ -62,16 +62,16 @@ def test_a_root_that_is_all_of_its_file_system() -> None:
 @pytest.mark.parametrize(("name", "default"), [("os", "os"), ("1", "0"), ("2026-11", "0"), ("0x1", "0"), ("v2", "v2")])
 def test_a_subvolume_is_not_taken_for_the_place_of_an_entry(name: str, default: str) -> None:
     """GRUB's second entry, 1, is the one for repairs."""
-    menu = boot_menu(evolve(BOOT, subvolume=name), Settings())
+    menu = boot_menu(evolve(BOOT, root=name), Settings())
     assert f'set default="{default}"\n' in menu
     assert f'menuentry "Terra: {BOOT.hostname}" --id "{name}" {{' in menu
 
 
 @pytest.mark.parametrize("name", ["@", "@rootfs", "systems/os-2", "_a/@b"])
 def test_subvolumes_as_others_name_them(name: str) -> None:
-    menu = boot_menu(evolve(BOOT, subvolume=name), Settings())
+    menu = boot_menu(evolve(BOOT, root=name), Settings())
     assert f'terra_linux "/{name}" "{name}"\n' in menu
-    assert f'configfile "/{name}/boot/grub/grub.cfg"' in start_menu(evolve(BOOT, subvolume=name))
+    assert f'configfile "/{name}/boot/grub/grub.cfg"' in start_menu(evolve(BOOT, root=name))
 
 
 def test_the_first_menu_finds_the_second_and_says_when_it_is_not_there() -> None:
@@ -85,8 +85,8 @@ def test_the_first_menu_finds_the_second_and_says_when_it_is_not_there() -> None
     "change",
     [
         {"filesystem": "x; reboot"}, {"filesystem": ""},
-        {"subvolume": 'os"; reboot'}, {"subvolume": "$os"}, {"subvolume": "-os"},
-        {"subvolume": "a/../b"}, {"subvolume": "a/"}, {"subvolume": "a//b"}, {"subvolume": "."},
+        {"root": 'os"; reboot'}, {"root": "$os"}, {"root": "-os"},
+        {"root": "a/../b"}, {"root": "a/"}, {"root": "a//b"}, {"root": "."},
         {"kernel": "boot/vmlinuz }"}, {"kernel": "boot/../x"}, {"kernel": "etc/shadow"}, {"initrd": "boot/initrd\nreboot"},
         {"kernel_arguments": ("boot=terra", "a;b")}, {"kernel_arguments": ("$(x)",)}, {"kernel_arguments": ("a b",)},
         {"kernel_arguments": ("{{x",)}, {"kernel_arguments": ("-x",)}, {"kernel_arguments": ("x" * 600,)},

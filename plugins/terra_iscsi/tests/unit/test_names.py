@@ -9,12 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terra_core.config.controller import Paths
-from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
-from terra_core.config.structure import structure
 from terra_core.config.values import Address, Domain, Hostname, Label, parse_hostname, parse_label
 from terra_core.errors import ConfigError, TerraError
-from terra_core.hookspecs import Lun, TargetRequest
+from terra_core.hookspecs import TargetRequest, Volume
 from terra_iscsi import plugin
 from terra_iscsi.names import initiator_name, target_name
 from terra_iscsi.settings import Settings
@@ -23,14 +21,16 @@ SETTINGS = Settings(domain=Domain("crosbymichael.com"))
 HOST = Hostname("cm-01")
 
 
-def request(label: str = "os", *, generation: int = 1, first_lun: int = 0, hostname: str = "cm-01") -> TargetRequest:
-    disks = [{"device": "/dev/sda", "size": 128000}, {"device": "/dev/sdb", "size": "1GiB"}]
+VOLUMES = (Volume(name="/iscsi/cm-01/0.lun", size=128000), Volume(name="/iscsi/cm-01/1.lun", size=1024))
+
+
+def request(label: str = "os", *, generation: int = 1) -> TargetRequest:
     return TargetRequest(
-        hostname=Hostname(hostname),
+        hostname=HOST,
         number=2,
         generation=generation,
-        group=structure({"label": label, "type": "raid1", "disk": disks}, DiskGroup),
-        first_lun=first_lun,
+        label=Label(label),
+        volumes=VOLUMES,
         boot=label == "os",
         portal=Address("10.0.10.4"),
     )
@@ -87,18 +87,10 @@ def test_a_name_that_gets_too_long() -> None:
         initiator_name(long, HOST, generation=1)
 
 
-def test_what_is_planned_on_a_whole_machine() -> None:
-    target = plugin.plan_target(request(hostname="terra-test-no-such-host"), session(Path("/"), domain="crosbymichael.com"))
-    assert target.luns[0].path == "/iscsi/terra-test-no-such-host/0.lun"
-
-
 def test_what_is_planned_for_the_boot_disk(tmp_path: Path) -> None:
     target = plugin.plan_target(request(), session(tmp_path, domain="crosbymichael.com"))
     assert (target.label, target.id, target.portal) == ("os", 2, "10.0.10.4")
-    assert target.luns == (
-        Lun(id=1, path=f"{tmp_path}/iscsi/cm-01/0.lun", size=128000),
-        Lun(id=2, path=f"{tmp_path}/iscsi/cm-01/1.lun", size=1024),
-    )
+    assert target.volumes == VOLUMES
     assert target.kernel_arguments == (
         "ISCSI_INITIATOR=iqn.2024.node.crosbymichael.com:cm-01",
         "ISCSI_TARGET_NAME=iqn.2024.san.crosbymichael.com.cm-01:fs",
@@ -109,26 +101,10 @@ def test_what_is_planned_for_the_boot_disk(tmp_path: Path) -> None:
 
 
 def test_what_is_planned_for_another_group(tmp_path: Path) -> None:
-    target = plugin.plan_target(request("storage", first_lun=1, generation=3), session(tmp_path, year=2026))
-    assert target.iqn == "iqn.2026.san.terra.internal.cm-01:storage:3"
-    assert target.initiator == "iqn.2026.node.terra.internal:cm-01:3"
-    assert [Path(lun.path).name for lun in target.luns] == ["1.lun", "2.lun"]
-    assert target.kernel_arguments == (f"terra.target={target.iqn}",)
-
-
-@pytest.mark.parametrize("name", ["a,b", "a b", "a\nb", "$(x)", "a;b"])
-def test_a_root_that_tgtd_cannot_be_told_of(name: str, tmp_path: Path) -> None:
-    with pytest.raises(TerraError, match="LUN files need a path of letters, digits"):
-        plugin.plan_target(request(), session(tmp_path / name))
-
-
-def test_a_disk_without_a_size(tmp_path: Path) -> None:
-    bare = structure({"label": "os", "disk": [{"device": "/dev/sda"}]}, DiskGroup)
-    wanted = TargetRequest(
-        hostname=HOST, number=1, generation=1, group=bare, first_lun=0, boot=True, portal=Address("10.0.10.4")
-    )
-    with pytest.raises(TerraError, match='group "os": disk 0 has no size'):
-        plugin.plan_target(wanted, session(tmp_path))
+    target = plugin.plan_target(request("storage", generation=3), session(tmp_path, year=2026))
+    assert target.name == "iqn.2026.san.terra.internal.cm-01:storage:3"
+    assert target.client == "iqn.2026.node.terra.internal:cm-01:3"
+    assert target.kernel_arguments == (f"terra.target={target.name}",)
 
 
 def test_settings_that_are_wrong_are_reported_together(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from terra_core.hookspecs import RenderedFile
 from terra_core.system.process import run
 from terra_core.system.progress import Event
 from terra_netplan import plugin
+from tests.unit.servers import SERVER
 
 TABLE: dict[str, object] = {
     "interfaces": [{"name": "eth0"}, {"name": "eth1", "addresses": ["10.0.0.2/24"], "gateway": "10.0.0.1"}],
@@ -30,7 +31,7 @@ def session(table: dict[str, object]) -> Session:
 
 def altered(table: dict[str, object], pattern: str, text: str) -> list[RenderedFile]:
     """What a table becomes, with one thing put wrong."""
-    (file,) = plugin.render_network(session(table))
+    (file,) = plugin.render_network(SERVER, session(table))
     content, count = re.subn(pattern, text, file.content.decode(), count=1, flags=re.DOTALL)
     assert count == 1
     return [evolve(file, content=content.encode())]
@@ -69,7 +70,7 @@ def test_what_it_says_of_a_device_is_said_with_the_device() -> None:
 def test_files_of_others_are_none_of_its_business() -> None:
     other = RenderedFile(path="etc/hostname", content=b"x: [", mode=0o644)
     assert not plugin.check_network([other], session({}))
-    assert plugin.check_network([other, *plugin.render_network(session(TABLE))], session(TABLE))
+    assert plugin.check_network([other, *plugin.render_network(SERVER, session(TABLE))], session(TABLE))
 
 
 def test_what_it_warns_of_is_passed_on() -> None:
@@ -121,4 +122,4 @@ def stacks(draw: st.DrawFn) -> dict[str, object]:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stacks())
 def test_the_order_of_definitions_does_not_matter(table: dict[str, object]) -> None:
-    assert plugin.check_network(plugin.render_network(session(table)), session(table))
+    assert plugin.check_network(plugin.render_network(SERVER, session(table)), session(table))

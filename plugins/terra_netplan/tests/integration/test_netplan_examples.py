@@ -11,6 +11,7 @@ import tomli
 from terra_core.config.session import Session
 from terra_core.errors import ConfigError
 from terra_netplan import plugin
+from tests.unit.servers import SERVER
 
 TAKEN = {
     "bonding": """
@@ -278,7 +279,7 @@ def session(text: str) -> Session:
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_netplan_takes_what_an_example_becomes(name: str) -> None:
-    files = plugin.render_network(session(TAKEN[name]))
+    files = plugin.render_network(SERVER, session(TAKEN[name]))
     assert plugin.check_network(files, session(TAKEN[name]))
 
 
@@ -286,5 +287,5 @@ def test_netplan_takes_what_an_example_becomes(name: str) -> None:
 def test_an_example_with_what_terra_has_not_is_refused_with_the_key(name: str) -> None:
     text, key = REFUSED[name]
     with pytest.raises(ConfigError) as caught:
-        plugin.render_network(session(text))
+        plugin.render_network(SERVER, session(text))
     assert [problem.startswith(f"server.toml: netplan.{key}: ") for problem in caught.value.problems] == [True]

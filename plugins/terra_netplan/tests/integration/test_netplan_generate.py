@@ -16,6 +16,7 @@ from terra_core.config.session import Session
 from terra_core.errors import ConfigError
 from terra_core.system.process import run
 from terra_netplan import plugin
+from tests.unit.servers import SERVER
 
 TABLES: dict[str, dict[str, object]] = {
     "nothing said": {},
@@ -180,7 +181,7 @@ TABLES: dict[str, dict[str, object]] = {
 def generated(tmp_path: Path, table: dict[str, object]) -> dict[str, str]:
     """What netplan makes of a table, by file name."""
     tmp_path.mkdir(exist_ok=True)
-    for file in plugin.render_network(Session(tables={"netplan": table})):
+    for file in plugin.render_network(SERVER, Session(tables={"netplan": table})):
         path = tmp_path / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.content)

@@ -9,11 +9,12 @@ from terra_core.config.session import Session
 from terra_core.errors import ConfigError
 from terra_core.hookspecs import RenderedFile
 from terra_netplan import plugin
+from tests.unit.servers import SERVER
 
 
 def rendered(**table: object) -> RenderedFile:
     """The one file that the plugin renders from a table."""
-    (file,) = plugin.render_network(Session(source="server.toml", tables={"netplan": table}))
+    (file,) = plugin.render_network(SERVER, Session(source="server.toml", tables={"netplan": table}))
     return file
 
 

@@ -11,13 +11,14 @@ from terra_core.config.session import Session
 from terra_core.errors import ConfigError
 from terra_core.hookspecs import RenderedFile
 from terra_netplan import plugin
+from tests.unit.servers import SERVER
 
 Table = dict[str, object]
 
 
 def rendered(**table: object) -> Sequence[RenderedFile]:
     """The rendered files."""
-    return plugin.render_network(Session(tables={"netplan": table}))
+    return plugin.render_network(SERVER, Session(tables={"netplan": table}))
 
 
 def network(**table: object) -> dict[str, dict[str, Table]]:
@@ -30,7 +31,7 @@ def network(**table: object) -> dict[str, dict[str, Table]]:
 def problems(**table: object) -> tuple[str, ...]:
     """What is said of a table that is refused."""
     with pytest.raises(ConfigError) as caught:
-        plugin.render_network(Session(source="server.toml", tables={"netplan": table}))
+        plugin.render_network(SERVER, Session(source="server.toml", tables={"netplan": table}))
     return caught.value.problems
 
 

@@ -1,0 +1,78 @@
+"""The store role: volumes as sparse files."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname
+from terra_core.hookspecs import CONTRACT, Backing, Volume, VolumeRequest, hookimpl
+
+__all__ = ["plugin"]
+
+
+class FilePlugin:
+    """What core calls; the work is done in the modules beside this one. See :class:`terra_core.hookspecs.Store`."""
+
+    contract = CONTRACT
+
+    @hookimpl
+    def plan_volume(self, request: VolumeRequest, session: Session) -> Volume:
+        """Say where the file of a volume will be."""
+        from terra_file.files import Files
+
+        return Files.of(session).plan(request)
+
+    @hookimpl
+    def make_volume(self, volume: Volume, session: Session) -> AbstractContextManager[None]:
+        """Offer to make the file of a volume."""
+        from terra_file.files import Files
+
+        return Files.of(session).made(volume)
+
+    @hookimpl
+    def clone_volume(self, origin: Volume, volume: Volume, session: Session) -> AbstractContextManager[None]:
+        """Offer to make the file of a volume with the content of another's."""
+        from terra_file.files import Files
+
+        return Files.of(session).made(volume, origin)
+
+    @hookimpl
+    def open_volume(self, volume: Volume, session: Session) -> AbstractContextManager[Path]:
+        """Offer the file of a volume to be written to."""
+        from terra_file.files import Files
+
+        return Files.of(session).opened(volume)
+
+    @hookimpl
+    def reach_volume(self, volume: Volume, session: Session) -> Backing:
+        """Return the file of a volume, if it is what was made."""
+        from terra_file.files import Files
+
+        Files.of(session).verify(volume)
+        return Backing(kind="file", address=volume.name)
+
+    @hookimpl
+    def remove_volume(self, volume: Volume, session: Session) -> bool:
+        """Remove the file of a volume."""
+        from terra_file.files import Files
+
+        return Files.of(session).remove(volume)
+
+    @hookimpl
+    def remove_volumes(self, hostname: Hostname, session: Session) -> bool:
+        """Remove every volume file of a machine."""
+        from terra_file.files import Files
+
+        return Files.of(session).remove_all(hostname)
+
+    @hookimpl
+    def volume_directory(self, session: Session) -> Path:
+        """Return the directory of the files."""
+        from terra_file.settings import directory_of
+
+        return directory_of(session)
+
+
+plugin = FilePlugin()

@@ -1,0 +1,273 @@
+"""The files of volumes: ``HOST/N.lun`` in the store's directory, never reached through a link."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname
+from terra_core.errors import ConflictError, TerraError
+from terra_core.hookspecs import Volume, VolumeRequest
+from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo, undoing
+from terra_file.settings import directory_of
+
+_MB = 1024 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_CLONE = (errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOTTY, errno.ENOSYS)
+_FICLONE = 0x40049409
+"""ioctl_ficlonerange(2)."""
+_CHUNK = 1 << 20
+# What programs that are told of the path take and show again as it was: tgtadm splits at commas, and its output into lines.
+_PATH = re.compile(r"(?:/[A-Za-z0-9._@+:=~-]+)+")
+_NUMBERED = re.compile(r"[0-9]{1,9}\.lun")
+_MISSING = "it is never made anew: bring the file back, or delete the machine and provision it again"
+_STEP = "allocate"
+
+
+@frozen
+class Files:
+    """The volumes below a directory.
+
+    :param directory: an absolute path. It may be a link itself; nothing below it may be one.
+    :param report: who listens.
+    """
+
+    directory: Path
+    report: Report
+
+    @classmethod
+    def of(cls, session: Session) -> Files:
+        """Return the volumes of a controller.
+
+        :raises ConfigError: when the table ``[file]`` is wrong.
+        """
+        return cls(directory_of(session), session.report)
+
+    def plan(self, request: VolumeRequest) -> Volume:
+        """Return the volume of a machine's disk; nothing is touched.
+
+        :raises TerraError: when the directory has a name that a transport can't be told of.
+        :raises ConflictError: when there is something of that name. Here, because once core has stored the plan, undoing it
+            removes the files of these names, and they must not be somebody else's.
+        """
+        path = self.directory / request.hostname / f"{request.number}.lun"
+        if not _PATH.fullmatch(str(path)):
+            message = f"{path}: volumes need a path of letters, digits and ._@+:=~- only"
+            raise TerraError(message, hint="choose another --root, or another directory in [file]")
+        volume = Volume(name=str(path), size=request.size)
+        _require_absent(volume)
+        return volume
+
+    @contextmanager
+    def made(self, volume: Volume, origin: Volume | None = None) -> Iterator[None]:
+        """Make the file of a volume; it stays, unless the work that follows fails.
+
+        :param origin: the volume whose content it gets; none for an empty one.
+        """
+        free = self._free_bytes() // _MB
+        if free < volume.size:
+            self.report(Event(_STEP, f"warning: {volume.size} MB are promised to {volume.name}, and {free} MB are free"))
+        self.report(Event(_STEP, f"allocating {volume.size} MB at {volume.name}"))
+        with Undo() as undo:
+            self._allocate(volume, origin)
+            undo.callback(self.remove, volume)
+            yield
+            undo.pop_all()
+
+    @contextmanager
+    def opened(self, volume: Volume) -> Iterator[Path]:
+        """Offer the file of a volume, and have all that was written to it on the disk in the end.
+
+        :raises TerraError: when it is not what was made.
+        """
+        self.verify(volume)
+        yield Path(volume.name)
+        with self._host_directory(Path(volume.name)) as directory:
+            file = os.open(Path(volume.name).name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                os.fsync(file)
+            except OSError as error:
+                raise _unwritable(Path(volume.name), volume.size, error) from error
+            finally:
+                os.close(file)
+
+    def verify(self, volume: Volume) -> None:
+        """Check that the file of a volume is what was made.
+
+        :raises TerraError: when it is missing, is no regular file, or has another size.
+        """
+        path = Path(volume.name)
+        try:
+            with self._host_directory(path) as directory:
+                status = os.stat(path.name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            raise TerraError(f"{path}: the LUN file is missing", hint=_MISSING) from None
+        if stat.S_ISLNK(status.st_mode):
+            raise TerraError(f"{path}: a symbolic link stands in place of the LUN file", hint=_MISSING)
+        if not stat.S_ISREG(status.st_mode):
+            raise TerraError(f"{path}: the LUN file is no regular file", hint=_MISSING)
+        if status.st_size != volume.size * _MB:
+            message = f"{path}: the LUN file has {status.st_size} bytes instead of {volume.size * _MB}"
+            raise TerraError(message, hint=_MISSING)
+
+    def remove(self, volume: Volume) -> bool:
+        """Remove the file of a volume, and the host's directory with its last one; says whether there was anything.
+
+        :raises TerraError: when it is outside the store's directory, or can't be removed.
+        """
+        path = Path(volume.name)
+        try:
+            with self._host_directory(path) as directory:
+                os.unlink(path.name, dir_fd=directory)
+                os.fsync(directory)
+            found = True
+        except FileNotFoundError:
+            found = False
+        except OSError as error:
+            raise TerraError(f"{path}: cannot be removed: {error.strerror}") from error
+        try:
+            path.parent.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise TerraError(f"{path.parent}: cannot be removed: {error.strerror}") from error
+        return found
+
+    def remove_all(self, hostname: Hostname) -> bool:
+        """Remove whatever lies in a host's directory under the names of volumes; says whether there was anything."""
+        directory = self.directory / hostname
+        try:
+            with self._host_directory(directory / "0.lun") as opened, os.scandir(opened) as found:
+                names = sorted(entry.name for entry in found if _NUMBERED.fullmatch(entry.name))
+        except FileNotFoundError:
+            return False
+        removed = [self.remove(Volume(name=str(directory / name), size=0)) for name in names]
+        return any(removed)
+
+    def _allocate(self, volume: Volume, origin: Volume | None) -> None:
+        """Make a file: sparse, of exactly its size, and for root alone."""
+        path = Path(volume.name)
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self.directory, 0, error) from error
+        with self._host_directory(path, make=True) as directory:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                file = os.open(path.name, flags, 0o600, dir_fd=directory)
+            except FileExistsError:
+                _require_absent(volume)
+                raise
+            except OSError as error:
+                raise _unwritable(path, volume.size, error) from error
+            try:
+                if origin is not None:
+                    self._copy(origin, file)
+                os.ftruncate(file, volume.size * _MB)
+                os.fsync(file)
+                os.fsync(directory)
+            except BaseException as error:
+                with undoing(error):
+                    os.unlink(path.name, dir_fd=directory)
+                if isinstance(error, OSError):
+                    raise _unwritable(path, volume.size, error) from error
+                raise
+            finally:
+                os.close(file)
+
+    def _copy(self, origin: Volume, file: int) -> None:
+        """Share the blocks of another volume's file, or copy them where the file system shares none; holes stay holes."""
+        self.verify(origin)
+        with self._host_directory(Path(origin.name)) as directory:
+            source = os.open(Path(origin.name).name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            try:
+                fcntl.ioctl(file, _FICLONE, source)
+            except OSError as error:
+                if error.errno not in _NO_CLONE:
+                    raise
+                message = f"{self.directory}: its file system shares no blocks between files, so {origin.name} is copied"
+                self.report(Event(_STEP, message))
+                self._copy_data(source, file, origin.size * _MB)
+        finally:
+            os.close(source)
+
+    def _copy_data(self, source: int, file: int, size: int) -> None:
+        at = 0
+        while at < size:
+            try:
+                begin = os.lseek(source, at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # only a hole is left
+                    return
+                raise
+            at = os.lseek(source, begin, os.SEEK_HOLE)
+            os.lseek(source, begin, os.SEEK_SET)
+            os.lseek(file, begin, os.SEEK_SET)
+            while begin < at:
+                copied = os.sendfile(file, source, None, min(_CHUNK, at - begin))
+                if not copied:
+                    return
+                begin += copied
+                self.report(Event(_STEP, "copying", begin // _MB, size // _MB, "MB"))
+
+    def _free_bytes(self) -> int:
+        place = self.directory
+        while not place.is_dir():
+            place = place.parent
+        found = os.statvfs(place)
+        return found.f_bavail * found.f_frsize
+
+    @contextmanager
+    def _host_directory(self, path: Path, *, make: bool = False) -> Iterator[int]:
+        """Offer the opened directory of a volume's file, also of one that was made when the table named another directory."""
+        if not (path.is_absolute() and _NUMBERED.fullmatch(path.name) and ".." not in path.parts):
+            raise TerraError(f"{path}: is no volume of this store, whose volumes are files DIRECTORY/HOST/N.lun")
+        store = os.open(path.parent.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if make:
+                _make_directory(path.parent, store)
+            try:
+                directory = os.open(path.parent.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=store)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                    raise TerraError(f"{path.parent}: is a link or a file where a directory belongs") from None
+                raise
+        finally:
+            os.close(store)
+        try:
+            yield directory
+        finally:
+            os.close(directory)
+
+
+def _require_absent(volume: Volume) -> None:
+    if os.path.lexists(volume.name):
+        message = f"{volume.name}: is there already, and may hold somebody's data"
+        raise ConflictError(message, hint="look at it, and move it away")
+
+
+def _make_directory(path: Path, store: int) -> None:
+    try:
+        os.mkdir(path.name, 0o700, dir_fd=store)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise _unwritable(path, 0, error) from error
+
+
+def _unwritable(path: Path, size: int, error: OSError) -> TerraError:
+    if error.errno in _FULL:
+        return TerraError(f"{path}: the disk is full", hint="free some space, or move volumes to another disk")
+    if error.errno == errno.EFBIG:
+        return TerraError(f"{path}: the file system it is on holds no file of {size} MB")
+    return TerraError(f"{path}: cannot be made: {error.strerror}")

@@ -1,0 +1,139 @@
+"""What plugins answer, checked to the last field before it is used or stored."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from types import TracebackType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import attrs
+from cattrs import BaseValidationError
+
+from terra_core.config.structure import Problem, path_of_key, structure
+from terra_core.config.values import shown
+
+T = TypeVar("T")
+
+Failed = Callable[[Exception | SystemExit], BaseException]
+"""Makes the error for what a plugin raised."""
+Refused = Callable[[Sequence[Problem]], BaseException]
+"""Makes the error for an answer with problems."""
+
+
+@cache
+def answer_of(hook: Callable[..., Any]) -> Any:
+    """Return the type that the answer of a hook has, from its annotations."""
+    return get_type_hints(hook)["return"]
+
+
+def problems_of(value: object, kind: Any) -> Iterator[Problem]:
+    """Find what keeps a value from being of a type, in all of its fields and items.
+
+    :param kind: a type, such as annotations give it.
+    """
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        each = [list(problems_of(value, part)) for part in get_args(kind)]
+        yield from min(each, key=len) if all(each) else ()
+    elif kind in (None, type(None)):
+        yield from () if value is None else (Problem("", f"expected nothing, got {shown(value)}"),)
+    elif origin in (tuple, Sequence):
+        yield from _in_sequence(value, get_args(kind)[0], (tuple,) if origin is tuple else (list, tuple))
+    elif origin is Mapping:
+        yield from _in_mapping(value, *get_args(kind))
+    elif isinstance(origin, type):  # a context manager, whose value is checked when it is entered
+        yield from _is_one(value, origin)
+    elif attrs.has(kind):
+        yield from _in_fields(value, kind)
+    elif isinstance(kind, type):
+        yield from _is_one(value, kind)
+    else:  # a type of terra_core.config.values: what it may be is for its reader to say
+        yield from _readable(value, kind)
+
+
+def _is_one(value: object, kind: type) -> Iterator[Problem]:
+    exact = kind in (bool, bytes, float, int, str)
+    if not (type(value) is kind if exact else isinstance(value, kind)):
+        yield Problem("", f"expected {_named(kind)}, got {shown(value)}")
+
+
+def _in_sequence(value: object, kind: Any, allowed: tuple[type, ...]) -> Iterator[Problem]:
+    if type(value) not in allowed:
+        yield Problem("", f"expected a {allowed[0].__name__}, got {shown(value)}")
+        return
+    for at, item in enumerate(value):  # type: ignore[arg-type, var-annotated]  # one of the types above
+        yield from (problem.below(f"[{at}]") for problem in problems_of(item, kind))
+
+
+def _in_mapping(value: object, key_kind: Any, kind: Any) -> Iterator[Problem]:
+    if not isinstance(value, Mapping):
+        yield Problem("", f"expected a mapping, got {shown(value)}")
+        return
+    for key, item in value.items():
+        yield from (problem.below("a key") for problem in problems_of(key, key_kind))
+        yield from (problem.below(path_of_key(str(key))) for problem in problems_of(item, kind))
+
+
+def _in_fields(value: object, kind: type) -> Iterator[Problem]:
+    if type(value) is not kind:
+        yield Problem("", f"expected {_named(kind)}, got {shown(value)}")
+        return
+    for field in attrs.fields(attrs.resolve_types(kind)):  # type: ignore[arg-type,type-var]  # a class of attrs
+        if not hasattr(value, field.name):
+            yield Problem(field.name, "is missing")
+            continue
+        yield from (problem.below(field.name) for problem in problems_of(getattr(value, field.name), field.type))
+
+
+def _readable(value: object, kind: Any) -> Iterator[Problem]:
+    try:
+        read = structure(value, kind)
+    except (BaseValidationError, ValueError, TypeError, AttributeError) as error:
+        yield Problem("", str(error))
+        return
+    if type(read) is not type(value) or read != value:
+        yield Problem("", f"expected {shown(read)} in its normal spelling, got {shown(value)}")
+
+
+def _named(kind: type) -> str:
+    article = "an" if kind.__name__[0] in "AEIOUaeiou" else "a"
+    return f"{article} {kind.__name__}"
+
+
+class CheckedContext(AbstractContextManager[T], Generic[T]):
+    """A context manager of a plugin; what entering it gives is checked, and left again where it is wrong.
+
+    :param offer: the plugin's own.
+    :param kind: the type of what entering gives.
+    """
+
+    def __init__(self, offer: AbstractContextManager[T], kind: Any, failed: Failed, refused: Refused) -> None:
+        self._offer = offer
+        self._kind = kind
+        self._failed = failed
+        self._refused = refused
+
+    def __enter__(self) -> T:
+        try:
+            value = self._offer.__enter__()
+        except (Exception, SystemExit) as error:
+            raise self._failed(error) from error
+        problems = list(problems_of(value, self._kind))
+        if problems:
+            wrong = self._refused(problems)
+            self.__exit__(type(wrong), wrong, None)
+            raise wrong
+        return value
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            return self._offer.__exit__(kind, error, trace)
+        except (Exception, SystemExit) as raised:
+            if raised is error:
+                raise
+            raise self._failed(raised) from raised

@@ -1,0 +1,75 @@
+"""What ``terra plugins`` lists: every role with the plugins that fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from terra_core.hookspecs import ROLES
+from terra_core.plugins import PluginError, Plugins, check_roles
+
+
+@frozen
+class Candidate:
+    """A plugin for a role, as ``terra plugins`` lists it.
+
+    :param role: the role.
+    :param name: the plugin's name.
+    :param distribution: what brings it; empty when it is selected and not installed.
+    :param version: that distribution's version.
+    :param selected: whether it is the one that is asked.
+    :param problem: why it cannot be used, if so.
+    """
+
+    role: str
+    name: str
+    distribution: str
+    version: str
+    selected: bool
+    problem: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """The candidate as ``terra plugins --json`` gives it; with ``problem`` where there is one."""
+        names = ("role", "name", "distribution", "version", "selected", *(["problem"] if self.problem else []))
+        return {name: getattr(self, name) for name in names}
+
+
+def candidates(plugins: Plugins, chosen: Mapping[str, str], *, source: str = "configuration") -> list[Candidate]:
+    """Every role with every plugin that fills it, and the selected one even if it is not installed or does not fill it.
+
+    A plugin that fills no role, or that cannot be loaded, comes last, without a role and with the reason.
+
+    :param chosen: the ``[plugins]`` table of a file.
+    :param source: the file, for errors.
+    :raises ConfigError: when ``chosen`` names a role that does not exist.
+    """
+    check_roles(chosen, source=source)
+    fills, problems = dict[str, tuple[str, ...]](), dict[str, str]()
+    for name in plugins.installed:
+        try:
+            fills[name] = plugins.roles_of(name)
+            problems[name] = "" if fills[name] else plugins.lacks(name)
+        except PluginError as error:  # it keeps no other one from being shown
+            fills[name], problems[name] = (), str(error)
+    rows = []
+    for role in ROLES.values():
+        selected = chosen.get(role.role, role.default)
+        names = [name for name in plugins.installed if role.role in fills[name]]
+        for name in sorted({*names, selected}):
+            installed = plugins.installed.get(name)
+            rows.append(
+                Candidate(
+                    role.role,
+                    name,
+                    installed.distribution if installed else "",
+                    installed.version if installed else "not installed",
+                    name == selected,
+                    "" if installed is None or role.role in fills[name] else problems[name] or f"does not fill {role.role}",
+                )
+            )
+    shown = {row.name for row in rows}
+    for name, installed in plugins.installed.items():
+        if name not in shown:
+            rows.append(Candidate("", name, installed.distribution, installed.version, False, problems[name]))
+    return rows

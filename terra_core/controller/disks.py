@@ -1,0 +1,191 @@
+"""The volumes and targets of machines, by the plugins that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from attrs import frozen
+
+from terra_core.config.controller import Controller
+from terra_core.config.node import OS_LABEL, Disk, DiskGroup
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname, PluginName
+from terra_core.controller.records import KeptTarget, Record, SetAside
+from terra_core.errors import TerraError
+from terra_core.hookspecs import CONTRACT, Export, Role, Storage, Store, Target, TargetRequest, Volume, VolumeRequest
+from terra_core.plugins import PluginError, Plugins
+from terra_core.system.undo import Undo
+
+_log = structlog.get_logger(__name__)
+R = TypeVar("R", bound=Role)
+
+
+@frozen(kw_only=True)
+class Disks:
+    """What gives machines their disks.
+
+    :param config: controller.toml.
+    :param session: its plugins' tables and its paths.
+    :param plugins: what is installed.
+    """
+
+    config: Controller
+    session: Session
+    plugins: Plugins
+
+    def plan(self, record: Record, number: Callable[[Hostname, str], int]) -> tuple[KeptTarget, ...]:
+        """Return what a machine's targets will be, by the plugins that controller.toml selects; nothing is touched.
+
+        :param number: gives a target a number that no other one ever had.
+        """
+        storage = self._selected(Storage)
+        store = self._selected(Store)
+        kept, disks = [], 0
+        for group in sorted(record.node.groups, key=lambda group: group.label != OS_LABEL):
+            request = TargetRequest(
+                hostname=record.node.hostname,
+                number=number(record.node.hostname, group.label),
+                generation=record.generation,
+                label=group.label,
+                volumes=tuple(self._planned(store, record.node.hostname, group, disks)),
+                boot=group.label == OS_LABEL,
+                portal=self.config.portal,
+            )
+            target = storage.plan_target(request, self.session)
+            _require_as_asked(storage, request, target)
+            kept.append(
+                KeptTarget(
+                    storage=PluginName(storage.plugin), store=PluginName(store.plugin), contract=CONTRACT, target=target
+                )
+            )
+            disks += len(group.disk)
+        return tuple(kept)
+
+    def make(self, record: Record, stack: Undo, session: Session) -> None:
+        """Make the volumes of a machine; they go again when the stack is left with an exception."""
+        for kept in record.targets:
+            store = self._store(kept)
+            for volume in kept.target.volumes:
+                stack.enter_context(store.make_volume(volume, session))
+
+    @contextmanager
+    def opened(self, record: Record, session: Session) -> Iterator[Mapping[str, Sequence[Path]]]:
+        """Offer the volumes of a machine as local disks, by the label of their group."""
+        with Undo() as stack:
+            disks: dict[str, list[Path]] = {}
+            for kept in record.targets:
+                store = self._store(kept)
+                opened = [stack.enter_context(store.open_volume(volume, session)) for volume in kept.target.volumes]
+                disks[kept.target.label] = opened
+            yield disks
+
+    def provision(self, kept: KeptTarget, stack: Undo, session: Session) -> None:
+        """Give a target to its machine for the first time; it is taken away when the stack is left with an exception."""
+        stack.enter_context(self._storage(kept).provision_target(self._export(kept), session))
+
+    def restore(self, targets: Sequence[KeptTarget]) -> list[str]:
+        """Give targets to their machines again.
+
+        :returns: for each target, in their order, why it cannot be exported; empty where it is.
+        """
+        reasons = dict.fromkeys(range(len(targets)), "")
+        exports: dict[str, list[tuple[int, Export]]] = {}
+        for at, kept in enumerate(targets):
+            try:
+                exports.setdefault(kept.storage, []).append((at, self._export(kept)))
+            except TerraError as error:
+                reasons[at] = str(error)
+        for name, found in exports.items():
+            said = self._restored(name, [export for _, export in found])
+            reasons.update(zip((at for at, _ in found), said, strict=True))
+        return list(reasons.values())
+
+    def release(self, record: Record | SetAside) -> None:
+        """Take the targets of a machine away, and then its volumes."""
+        for kept in reversed(record.targets):
+            self._storage(kept).release_target(kept.target, self.session)
+            store = self._store(kept)
+            for volume in kept.target.volumes:
+                store.remove_volume(volume, self.session)
+
+    def release_unknown(self, hostname: Hostname) -> None:
+        """Take away what else a machine has whose record does not name all of its targets, where the plugins can tell."""
+        targets = self._selected(Storage).release_host(hostname, self.session)
+        volumes = self._selected(Store).remove_volumes(hostname, self.session)
+        if not (targets or volumes):
+            _log.warning("its record does not say which targets it had: they may be left", hostname=hostname)
+
+    def start(self, others: Sequence[str]) -> bool:
+        """Make sure that the storage services answer; tells whether one had to be started.
+
+        :param others: storage plugins beside the selected one that machines have their targets from.
+        :raises TerraError: when the selected one's service cannot be started.
+        """
+        started = self._selected(Storage).start_storage(self.config.portal, self.session)
+        for name in others:
+            try:
+                storage = self.plugins.named(Storage, name, source=self.session.source)
+                started |= storage.start_storage(self.config.portal, self.session)
+            except TerraError as error:  # its machines say so themselves, and no other one is kept waiting
+                _log.error("a storage service cannot be started", plugin=name, reason=str(error))
+        return started
+
+    def stop(self, others: Sequence[str]) -> None:
+        """Stop the storage services that were started here."""
+        self._selected(Storage).stop_storage(self.session)
+        for name in others:
+            with suppress(TerraError):
+                self.plugins.named(Storage, name, source=self.session.source).stop_storage(self.session)
+
+    def _planned(self, store: Store, hostname: Hostname, group: DiskGroup, first: int) -> Iterator[Volume]:
+        for at, disk in enumerate(group.disk):
+            request = VolumeRequest(hostname=hostname, number=first + at, size=_size(group, at, disk))
+            volume = store.plan_volume(request, self.session)
+            if volume.size != request.size:
+                raise PluginError(f"plugin {store.plugin!r} planned a volume of {volume.size} MB in place of {request.size} MB")
+            yield volume
+
+    def _restored(self, name: str, exports: Sequence[Export]) -> Sequence[str]:
+        try:
+            storage = self.plugins.named(Storage, name, source=self.session.source)
+            reasons = storage.restore_targets(exports, self.session)
+            if len(reasons) != len(exports):
+                raise PluginError(f"plugin {name!r} did not give a reason for each target from restore_targets")
+        except TerraError as error:
+            return [str(error)] * len(exports)
+        return reasons
+
+    def _export(self, kept: KeptTarget) -> Export:
+        store = self._store(kept)
+        backings = tuple(store.reach_volume(volume, self.session) for volume in kept.target.volumes)
+        return Export(target=kept.target, backings=backings)
+
+    def _storage(self, kept: KeptTarget) -> Storage:
+        return self.plugins.named(Storage, kept.storage, source=self.session.source)
+
+    def _store(self, kept: KeptTarget) -> Store:
+        return self.plugins.named(Store, kept.store, source=self.session.source)
+
+    def _selected(self, role: type[R]) -> R:
+        return self.plugins.fill(role, self.config.plugins, source=self.session.source)
+
+
+def _size(group: DiskGroup, at: int, disk: Disk) -> int:
+    if disk.size is None:
+        raise TerraError(f'group "{group.label}": disk {at} has no size', hint="size says it in MB")
+    return disk.size
+
+
+def _require_as_asked(storage: Storage, request: TargetRequest, target: Target) -> None:
+    for name, wanted, found in (
+        ("label", request.label, target.label),
+        ("id", request.number, target.id),
+        ("volumes", request.volumes, target.volumes),
+        ("portal", request.portal, target.portal),
+    ):
+        if found != wanted:
+            raise PluginError(f"plugin {storage.plugin!r} planned a target whose {name} is {found!r} in place of {wanted!r}")
