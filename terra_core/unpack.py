@@ -16,10 +16,10 @@ from terra_core.config.trust import Trust
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import Registry
-from terra_core.images import Images
 from terra_core.image import apply_layers
 from terra_core.image.removal import Fate, empty
 from terra_core.image.room import room_in
+from terra_core.images import Images
 from terra_core.oci import ImageSource, Layout
 from terra_core.oci.archive import DockerArchive
 from terra_core.plugins import Plugins

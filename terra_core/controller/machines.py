@@ -28,10 +28,9 @@ from terra_core.controller.troubles import Troubles
 from terra_core.deploy import Deployed, deploy, filesystem_of
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.fitness import Fit, Surveys, fit
-from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Role, Storage
-from terra_core.hookspecs import Registry
-from terra_core.images import Images
+from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Registry, Role, Storage
 from terra_core.image.apply import apply_layers
+from terra_core.images import Images
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.selection import PROVISIONED, check_selection

@@ -349,15 +349,20 @@ def make_site(root: Path, world: World, *, jobs: int = 2) -> Site:
     return Site(world, paths, services, Machines(services), Operations(jobs))
 
 
-def fake_plugins(world: World) -> Plugins:
-    """The fake plugin as the only one that is installed."""
-    plugin = FakePlugin(world)
+def fake_plugins(world: World, **others: World) -> Plugins:
+    """The fake plugin as the only one that is installed, or beside others of its kind."""
 
     class Entry:
-        def load(self) -> object:
-            return plugin
+        def __init__(self, world: World) -> None:
+            self.plugin = FakePlugin(world)
 
-    return Plugins({"fake": Installed("fake", "terra-fake", "1", cast(metadata.EntryPoint, Entry()))})
+        def load(self) -> object:
+            return self.plugin
+
+    found = {"fake": world, **others}
+    return Plugins(
+        {name: Installed(name, f"terra-{name}", "1", cast(metadata.EntryPoint, Entry(of))) for name, of in found.items()}
+    )
 
 
 def node_table(
