@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from pathlib import Path
 
 import structlog
 
 from terra_core.errors import TerraError
 from terra_core.system.files import write_file
+from terra_core.system.reading import NotRegularError, read_regular, salvaged
 
 _log = structlog.get_logger(__name__)
 _ATTRIBUTE = "user.terra.database"
@@ -74,14 +74,10 @@ def _read(volumes: Path) -> str:
 
 def _read_file(path: Path) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return salvaged(read_regular(path, _LONGEST, follow=False)).strip() or "nothing"
     except (FileNotFoundError, NotADirectoryError):
         return ""
+    except NotRegularError as error:
+        raise TerraError(f"{path}: is no regular file", hint=_PURPOSE) from error
     except OSError as error:
         raise TerraError(f"{path}: cannot be read: {error.strerror}", hint=_PURPOSE) from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise TerraError(f"{path}: is no regular file", hint=_PURPOSE)
-        return os.read(descriptor, _LONGEST).decode(errors="replace").strip() or "nothing"
-    finally:
-        os.close(descriptor)

@@ -15,7 +15,8 @@ from typing import IO
 
 from terra_core.errors import TerraError
 from terra_core.system.files import replacing_in
-from terra_core.system.openat import DIRECTORY, NotRegularError, Resolve, open_below, open_regular
+from terra_core.system.openat import DIRECTORY, Resolve, open_below, open_directory, open_regular
+from terra_core.system.reading import NotRegularError
 
 _WITHIN = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
 
@@ -61,7 +62,7 @@ class ContainedRoot:
         """
         directory, _, name = path.rpartition("/")
         try:
-            parent = self._make_directory(directory)
+            parent = open_directory(self._root, os.fsencode(directory), _WITHIN, make=0o755)
             try:
                 with replacing_in(parent, name, mode=mode) as file:
                     file.write(content)
@@ -78,7 +79,7 @@ class ContainedRoot:
         """
         directory, _, name = path.rpartition("/")
         try:
-            parent = open_below(self._root, os.fsencode(directory or "."), DIRECTORY, _WITHIN)
+            parent = open_directory(self._root, os.fsencode(directory), _WITHIN)
             try:
                 os.unlink(name, dir_fd=parent)
             finally:
@@ -159,7 +160,7 @@ class ContainedRoot:
         :raises TerraError: when it cannot be read.
         """
         try:
-            descriptor = open_below(self._root, os.fsencode(path), DIRECTORY, _WITHIN)
+            descriptor = open_directory(self._root, os.fsencode(path), _WITHIN)
         except (FileNotFoundError, NotADirectoryError):
             return frozenset()
         except OSError as error:
@@ -201,18 +202,4 @@ class ContainedRoot:
             raise TerraError(f"/{path} of the image's tree has {size} bytes, the limit is {limit}")
         with os.fdopen(descriptor, "rb") as file:
             yield file
-
-    def _make_directory(self, path: str) -> int:
-        try:
-            return open_below(self._root, os.fsencode(path), DIRECTORY, _WITHIN)
-        except FileNotFoundError:
-            above, _, name = path.rpartition("/")
-            if not name:
-                raise OSError(errno.ENOENT, "the tree has no root") from None
-        parent = self._make_directory(above)
-        try:
-            os.mkdir(name, 0o755, dir_fd=parent)
-        finally:
-            os.close(parent)
-        return open_below(self._root, os.fsencode(path), DIRECTORY, _WITHIN)
 

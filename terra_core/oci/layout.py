@@ -26,7 +26,8 @@ from terra_core.oci.platforms import for_this_platform, is_for_here, other_platf
 from terra_core.oci.source import Blob
 from terra_core.oci.structure import DOCUMENT_BYTES, Node, read_document
 from terra_core.oci.verified import VerifiedBlob
-from terra_core.system.openat import DIRECTORY, NotRegularError, Resolve, open_regular
+from terra_core.system.openat import DIRECTORY, Resolve, open_regular
+from terra_core.system.reading import NotRegularError
 
 _DEEPEST_INDEX = 4
 _MOST_INDEXES = 64

@@ -1,14 +1,18 @@
-"""``openat2(2)``: paths that the kernel itself keeps below a directory."""
+"""Paths that the kernel itself keeps below a directory (openat2(2)): what lies below may be anybody's."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
-import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import IntFlag
+from pathlib import Path
+from typing import BinaryIO
 
 from terra_core.errors import TerraError
+from terra_core.system.reading import open_found
 
 _OPENAT2 = 437
 _ATTEMPTS = 100
@@ -26,12 +30,12 @@ class Resolve(IntFlag):
     IN_ROOT = 0x10
 
 
+WITHOUT_LINKS = Resolve.BENEATH | Resolve.NO_SYMLINKS
+"""A path that goes down only, and through no symbolic link."""
+
+
 class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-class NotRegularError(OSError):
-    """Something else than a regular file stands where one is expected; it was looked at, and not opened."""
 
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
@@ -65,11 +69,33 @@ def open_below(directory: int, path: bytes, flags: int, resolve: Resolve) -> int
     raise OSError(code, os.strerror(code))
 
 
-def open_regular(directory: int, path: bytes, resolve: Resolve) -> int:
-    """Open an existing regular file below a directory for reading.
+def open_directory(directory: int, path: bytes, resolve: Resolve, *, make: int | None = None) -> int:
+    """Open a directory below a directory.
 
-    It is looked at before it is opened: opening a device makes its driver do something (a loop device comes to be, a watchdog
-    starts), and opening a FIFO waits for a writer.
+    :param directory: the descriptor of the directory that bounds the path.
+    :param path: relative to it.
+    :param resolve: what the path may hold.
+    :param make: the mode of directories that are missing, which are made then; when left out, a missing one is an error.
+    :returns: a descriptor, for the caller to close.
+    :raises OSError: as ``openat2(2)`` and ``mkdirat(2)`` say.
+    """
+    try:
+        return open_below(directory, path, DIRECTORY, resolve)
+    except FileNotFoundError:
+        above, _, name = path.rpartition(b"/")
+        if make is None or not name:
+            raise
+    parent = open_directory(directory, above, resolve, make=make)
+    try:
+        with suppress(FileExistsError):  # another one has made it just now
+            os.mkdir(name, make, dir_fd=parent)
+    finally:
+        os.close(parent)
+    return open_below(directory, path, DIRECTORY, resolve)
+
+
+def open_regular(directory: int, path: bytes, resolve: Resolve) -> int:
+    """Open an existing regular file below a directory for reading, see :func:`terra_core.system.reading.open_found`.
 
     :param directory: the descriptor of the directory that bounds the path.
     :param path: relative to it.
@@ -78,10 +104,52 @@ def open_regular(directory: int, path: bytes, resolve: Resolve) -> int:
     :raises NotRegularError: when something else stands there.
     :raises OSError: as ``openat2(2)`` says.
     """
-    seen = open_below(directory, path, os.O_PATH, resolve)
+    found = open_below(directory, path, os.O_PATH, resolve)
     try:
-        if not stat.S_ISREG(os.fstat(seen).st_mode):
-            raise NotRegularError(errno.EINVAL, "no regular file")
-        return os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_CLOEXEC)
+        return open_found(found, os.fsdecode(path))
     finally:
-        os.close(seen)
+        os.close(found)
+
+
+@contextmanager
+def directory_below(root: Path, path: str, *, make: int | None = None) -> Iterator[int]:
+    """Open a directory below ``root`` for the time of a block, and give its descriptor; no link is followed below ``root``.
+
+    :param root: a directory; the caller vouches for the path to it.
+    :param path: relative to it.
+    :param make: as for :func:`open_directory`.
+    :raises OSError: ``ELOOP`` for a link, ``ENOTDIR`` for a file, and what else ``openat2(2)`` says; all of them name the path.
+    """
+    with _root(root, path) as top:
+        directory = open_directory(top, os.fsencode(path), WITHOUT_LINKS, make=make)
+    try:
+        yield directory
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def file_below(root: Path, path: str) -> Iterator[BinaryIO]:
+    """Open a regular file below ``root`` for reading, for the time of a block; no link is followed below ``root``.
+
+    :param root: a directory; the caller vouches for the path to it.
+    :param path: relative to it.
+    :raises NotRegularError: when something else stands there.
+    :raises OSError: as for :func:`directory_below`.
+    """
+    with _root(root, path) as top:
+        file = os.fdopen(open_regular(top, os.fsencode(path), WITHOUT_LINKS), "rb")
+    with file:
+        yield file
+
+
+@contextmanager
+def _root(root: Path, path: str) -> Iterator[int]:
+    descriptor = os.open(root, DIRECTORY)
+    try:
+        yield descriptor
+    except OSError as error:
+        error.filename = str(root / path)
+        raise
+    finally:
+        os.close(descriptor)

@@ -58,32 +58,50 @@ def unescaped(field: str) -> str:
     return _OCTAL.sub(lambda found: chr(int(found[1], 8)), field)
 
 
+class NotRegularError(OSError):
+    """Something else than a regular file stands where one is expected; it was looked at, and not opened."""
+
+
 def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
-    """Open a regular file for reading.
+    """Open a regular file for reading, see :func:`open_found`.
 
-    What it is, is looked at before it is opened: a FIFO would wait for a writer, and to open a device can load a module or
-    start a watchdog.
-
-    :param follow: whether a symbolic link is followed.
-    :raises OSError: when it is no regular file, or cannot be opened.
+    :param follow: whether a symbolic link at ``path`` itself is followed.
+    :raises NotRegularError: when something else stands there.
+    :raises OSError: when it cannot be opened.
     """
     found = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
-        kind = stat.S_IFMT(os.fstat(found).st_mode)
-        if kind != stat.S_IFREG:
-            raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}, and no file", str(path))
-        return os.fdopen(os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC), "rb")
+        return os.fdopen(open_found(found, str(path)), "rb")
     finally:
         os.close(found)
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """Return the content of a regular file; a symbolic link to one is followed.
+def open_found(found: int, name: str) -> int:
+    """Open a regular file for reading that was looked up with ``O_PATH``, see open(2).
+
+    What it is, is looked at before it is opened: a FIFO would wait for a writer, and to open a device can load a module, make a
+    loop device or start a watchdog.
+
+    :param found: the descriptor that it was looked up with; it stays open.
+    :param name: what errors call it.
+    :returns: a descriptor, for the caller to close.
+    :raises NotRegularError: when it is something else.
+    """
+    kind = stat.S_IFMT(os.fstat(found).st_mode)
+    if kind != stat.S_IFREG:
+        raise NotRegularError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}, and no file", name)
+    return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def read_regular(path: Path, most: int, *, follow: bool = True) -> bytes:
+    """Return the content of a regular file.
 
     :param most: the most bytes that it may have.
-    :raises OSError: when it is no regular file, has more, or cannot be read.
+    :param follow: whether a symbolic link at ``path`` itself is followed.
+    :raises NotRegularError: when it is something else.
+    :raises OSError: when it has more, or cannot be read.
     """
-    with open_regular(path) as file:
+    with open_regular(path, follow=follow) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most // 1024} KiB", str(path))

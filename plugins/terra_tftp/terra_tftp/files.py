@@ -11,12 +11,10 @@ from typing import BinaryIO
 
 from terra_core.errors import TerraError
 from terra_core.system import files
-from terra_core.system.openat import DIRECTORY, Resolve, open_regular
+from terra_core.system.openat import file_below
+from terra_core.system.reading import open_regular
 from terra_core.system.undo import Undo
 
-_HERE = -100
-"""AT_FDCWD of openat2(2)."""
-_INSIDE = Resolve.BENEATH | Resolve.NO_SYMLINKS
 _MODE = 0o644
 _BLOCK = 1024 * 1024
 _LIMIT = 1024 * _BLOCK
@@ -53,8 +51,8 @@ def read_file(path: Path) -> str | None:
     :raises TerraError: when it is something else than a file, which is looked at and not opened.
     """
     try:
-        with _naming(path, "read"), os.fdopen(open_regular(_HERE, os.fsencode(path), Resolve(0)), errors="replace") as file:
-            return file.read()
+        with _naming(path, "read"), open_regular(path) as file:
+            return file.read().decode(errors="replace")
     except TerraError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             return None
@@ -105,16 +103,13 @@ def open_inside(root: Path, name: str) -> Iterator[BinaryIO | None]:
     """
     with Undo() as opened:
         try:
-            here = os.open(root, DIRECTORY)
-            opened.callback(os.close, here)
-            descriptor = open_regular(here, os.fsencode(name), _INSIDE)
+            file = opened.enter_context(file_below(root, name))
         except FileNotFoundError:
             yield None
             return
         except OSError as error:
             raise TerraError(f"{root / name}: is not a regular file in regular directories ({error.strerror})") from error
-        file = opened.enter_context(os.fdopen(descriptor, "rb"))
-        size = os.fstat(descriptor).st_size
+        size = os.fstat(file.fileno()).st_size
         if not 0 < size <= _LIMIT:
             raise TerraError(f"{root / name}: has {size} bytes, which no boot file has")
         yield file
