@@ -1,9 +1,9 @@
-"""What every engine of the lab has to do: leave no container, no process and no mount."""
+"""What every engine of the lab has to do: leave no container, no process and no mount; and what must leave no image either."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import docker
@@ -11,6 +11,21 @@ import docker
 from lab.mounts import mounts_below, unmount_below
 from lab.processes import end, mentioning
 from terra_core.errors import TerraError
+
+
+@contextmanager
+def nothing_left(client: docker.DockerClient) -> Iterator[None]:
+    """Expect the engine to have the same images and containers afterwards."""
+
+    def everything() -> tuple[set[str], set[str]]:
+        images = {image["Id"] for image in client.api.images(all=True)}
+        return images, {container["Id"] for container in client.api.containers(all=True)}
+
+    before = everything()
+    yield
+    after = everything()
+    if after != before:
+        raise TerraError(f"images and containers of the engine before: {before}, and after: {after}")
 
 
 def expect_no_containers(client: docker.DockerClient, engine: str) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from docker import DockerClient
 
+from lab.containers import nothing_left
 from lab.engine import Engine
 from terra_core.config.session import Session
 from terra_core.config.values import parse_image_reference
@@ -35,19 +34,6 @@ def build(engine: Engine, context: Path, *lines: str, listen: list[Event] | None
     session = Session(tables={"docker": {"engine": engine.host}}, report=report)
     request = BuildRequest(context=context, dockerfile="Dockerfile", reference=REFERENCE, no_cache=True)
     return plugin.build_image(request, session)
-
-
-@contextmanager
-def nothing_left(client: DockerClient) -> Iterator[None]:
-    """Expect the engine to have the same images and containers afterwards."""
-
-    def everything() -> tuple[set[str], set[str]]:
-        images = {image["Id"] for image in client.api.images(all=True)}
-        return images, {container["Id"] for container in client.api.containers(all=True)}
-
-    before = everything()
-    yield
-    assert everything() == before
 
 
 def test_progress_is_told_step_by_step(engine: Engine, client: DockerClient, context: Path) -> None:

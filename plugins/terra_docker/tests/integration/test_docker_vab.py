@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from docker import DockerClient
 
+from lab.containers import nothing_left
 from lab.engine import Engine
 from lab.network import Network
 from lab.registry import Registry
@@ -63,19 +62,6 @@ class Vab:
 def vab(context: Path, engine: Engine, network: Network) -> Vab:
     (context / "data").write_text("data\n")
     return Vab(context, engine, network)
-
-
-@contextmanager
-def nothing_left(client: DockerClient) -> Iterator[None]:
-    """Expect the engine to have the same images and containers afterwards."""
-
-    def everything() -> tuple[set[str], set[str]]:
-        images = {image["Id"] for image in client.api.images(all=True)}
-        return images, {container["Id"] for container in client.api.containers(all=True)}
-
-    before = everything()
-    yield
-    assert everything() == before
 
 
 def layers(archive: Path) -> list[str]:
