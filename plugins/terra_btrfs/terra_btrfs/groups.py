@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from terra_btrfs.disks import Disk, examine, require_blank, require_bytes, require_size
 from terra_btrfs.profiles import capacity, least_bytes, metadata_profile, warning
 from terra_btrfs.settings import Settings
 from terra_btrfs.superblock import Identity, identity_of
 from terra_core.config.node import OS_LABEL, DiskGroup
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import CheckedGroup, Mount, PreparedGroup
-from terra_core.system.mounts import loop_device, mounted
+from terra_core.system.formatting import Disk, attached, examine, require_blank, require_bytes, require_size
+from terra_core.system.mounts import mounted
 from terra_core.system.packages import name_packages
 from terra_core.system.process import run, uninterrupted
 from terra_core.system.progress import Event, Report
@@ -21,6 +21,7 @@ from terra_core.system.undo import Undo
 
 name_packages({"btrfs": "btrfs-progs", "btrfstune": "btrfs-progs", "mkfs.btrfs": "btrfs-progs"})
 
+_KIND = "btrfs"
 _STEP = "format"
 _MKFS_SECONDS = 1800  # a large disk that is slow to discard
 _ROOT_MODE = 0o755
@@ -34,7 +35,7 @@ def check(group: DiskGroup, sizes: Sequence[int]) -> CheckedGroup:
     """
     least = least_bytes(group.type, len(sizes))
     for disk, size in zip(group.disk, sizes, strict=True):
-        require_bytes(disk.device, size, least)
+        require_bytes(disk.device, size, least, _KIND)
     for program in ("mkfs.btrfs", "btrfs"):
         run([program, "--version"])
     notes = tuple(text for text in [warning(group.type)] if text)
@@ -51,12 +52,12 @@ def prepare(
     :raises TerraError: when a disk may not be written to, or the tools fail.
     """
     disks = examine(devices)
-    require_size(disks, least_bytes(group.type, len(disks)))
+    require_size(disks, least_bytes(group.type, len(disks)), _KIND)
     require_blank(disks)
     for text in filter(None, [warning(group.type)]):
         report(Event(_STEP, f'warning: group "{group.label}": {text}'))
     report(Event(_STEP, f'formatting group "{group.label}": btrfs, {group.type.value}, {_counted(len(disks))}'))
-    with attached(disks) as nodes:
+    with scanned(disks) as nodes:
         _make(group, nodes, disks)
         _make_subvolumes(group, nodes[0], work)
         identity = identity_of(nodes[0], disks[0].name)
@@ -69,13 +70,12 @@ def prepare(
 
 
 @contextmanager
-def attached(disks: Sequence[Disk]) -> Iterator[tuple[Path, ...]]:
-    """The block device of each disk: a loop device for an image, the device itself otherwise.
+def scanned(disks: Sequence[Disk]) -> Iterator[tuple[Path, ...]]:
+    """Offer the block device of each disk, and have the kernel forget their file systems at the end.
 
-    The kernel's memory of their file systems goes with them; it would take the next user of a loop device for this one.
+    It would take the next user of a loop device for this one.
     """
-    with Undo() as undo:
-        nodes = tuple(undo.enter_context(loop_device(disk.path)) if disk.image else disk.path for disk in disks)
+    with attached(disks) as nodes, Undo() as undo:
         undo.callback(_forget, nodes)
         yield nodes
 

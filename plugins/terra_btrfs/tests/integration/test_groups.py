@@ -15,7 +15,7 @@ from terra_btrfs.superblock import Identity, parse_superblock
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
-from terra_core.errors import ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import ConflictError, InterruptedWork, TerraError
 from terra_core.hookspecs import PreparedGroup
 from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted, sweep
 from terra_core.system.process import run
@@ -175,42 +175,6 @@ def refused(devices: list[Path], work: Path, error: type[TerraError], match: str
     assert before == [beginning(device) for device in devices if device.is_file()]
 
 
-def test_disks_that_are_none(work: Path, tmp_path: Path) -> None:
-    good = images(tmp_path, 1)
-    dangling = tmp_path / "dangling"
-    dangling.symlink_to(tmp_path / "gone")
-    loop = tmp_path / "loop"
-    loop.symlink_to(loop)
-    refused([*good, tmp_path / "none"], work, NotFoundError, "none: there is no such device or file")
-    refused([*good, dangling], work, NotFoundError, "dangling: there is no such device or file")
-    refused([*good, loop], work, TerraError, "loop: ")
-    refused([*good, tmp_path], work, TerraError, "is neither a block device nor an image file")
-    refused([*good, Path("/dev/null")], work, TerraError, "is neither a block device nor an image file")
-
-
-def test_one_disk_with_two_names(work: Path, tmp_path: Path) -> None:
-    (image,) = images(tmp_path, 1)
-    soft, hard = tmp_path / "soft", tmp_path / "hard"
-    soft.symlink_to(image)
-    hard.hardlink_to(image)
-    refused([image, soft], work, ConflictError, f"{soft}: is the same disk as {image}")
-    refused([hard, image], work, ConflictError, f"{image}: is the same disk as {hard}")
-    with loop_device(image) as device:
-        node = tmp_path / "node"
-        os.mknod(node, 0o060600, device.stat().st_rdev)
-        refused([device, node], work, ConflictError, f"{node}: is the same disk as {device}")
-
-
-def test_a_mounted_disk(work: Path, tmp_path: Path) -> None:
-    image, other = images(tmp_path, 2)
-    place = tmp_path / "place"
-    place.mkdir()
-    run(["mkfs.ext4", "-q", image])
-    with loop_device(image) as device, mounted(device, place, filesystem="ext4"):
-        refused([device], work, ConflictError, f"{device}: is in use, mounted at {place}")
-        refused([other, image], work, ConflictError, f"{image}: is attached to {device}, mounted at {place}")
-
-
 def test_the_second_disk_of_a_mounted_group(work: Path, tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
@@ -218,19 +182,6 @@ def test_the_second_disk_of_a_mounted_group(work: Path, tmp_path: Path) -> None:
         second = next(device.path for device in loop_devices() if device.file == tmp_path / "1.lun")
         with mounted(prepared.mounts[0].device, place, filesystem="btrfs", options=prepared.mounts[0].options):
             refused([second], work, ConflictError, f"{second}: is in use, part of the mounted btrfs file system")
-
-
-def test_swap(work: Path, tmp_path: Path) -> None:
-    (image,) = images(tmp_path, 1)
-    image.write_bytes(bytes(200 * MB))
-    image.chmod(0o600)
-    run(["mkswap", image])
-    with loop_device(image) as device:
-        run(["swapon", device])
-        try:
-            refused([device], work, ConflictError, f"{device}: is used as swap")
-        finally:
-            run(["swapoff", device])
 
 
 @pytest.mark.parametrize("tool", [["mkfs.ext4", "-q"], ["mkfs.btrfs", "-q", "-L", "os"], ["mkswap"]])
@@ -241,15 +192,6 @@ def test_a_disk_that_is_not_blank(tool: list[str], work: Path, tmp_path: Path) -
     run(["wipefs", "--quiet", "--all", bad])
     with plugin.prepare_disks(group("os", "single", 2), [good, bad], work, Session()):
         pass
-
-
-def test_a_partition_table(work: Path, tmp_path: Path) -> None:
-    (image,) = images(tmp_path, 1)
-    linux_from_1_mb = bytes([0, 0, 2, 0, 0x83, 0, 2, 0]) + (2048).to_bytes(4, "little") + (4096).to_bytes(4, "little")
-    with image.open("r+b") as file:
-        file.seek(446)
-        file.write(linux_from_1_mb + bytes(48) + b"\x55\xaa")
-    refused([image], work, ConflictError, "it holds dos")
 
 
 def test_an_interruption_while_reporting(work: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from uuid import UUID
 import pytest
 
 from terra_btrfs import plugin
-from terra_btrfs.disks import Disk, require_size
 from terra_btrfs.groups import mkfs_arguments, mounts_of
 from terra_btrfs.profiles import metadata_profile, warning
 from terra_btrfs.settings import Settings
@@ -16,7 +15,7 @@ from terra_btrfs.superblock import Identity, parse_superblock
 from terra_core.config.node import DiskGroup, Profile
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
-from terra_core.errors import ConfigError, TerraError
+from terra_core.errors import ConfigError
 from terra_core.hookspecs import Mount
 
 FSID = UUID("82a1032c-a1d4-4ae5-ab07-eb4e9dbb2198")
@@ -94,12 +93,6 @@ def test_other_compression_is_refused(compression: object) -> None:
 
 def test_offering_touches_nothing() -> None:
     plugin.prepare_disks(group(), [Path("/dev/there-is-none")], Path("/nowhere"), Session())
-
-
-def test_a_small_disk_is_refused_with_both_sizes() -> None:
-    disk = Disk(Path("/iscsi/cm-01/0.lun"), Path("/iscsi/cm-01/0.lun"), 64 * 1024 * 1024, True)
-    with pytest.raises(TerraError, match=r"0\.lun: has 64 MB, and btrfs needs at least 109 MB on each disk here"):
-        require_size([disk], 109 * 1024 * 1024)
 
 
 def test_a_file_system_is_named_by_what_no_other_one_is() -> None:

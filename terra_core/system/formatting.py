@@ -1,17 +1,19 @@
-"""What a disk is before anything is written to it, and why it may not be written to."""
+"""Disks that are about to be formatted: what they are, and why they may not be written to."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
 
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.system.disks import held, in_words, is_swap, signatures_of, user_of
-from terra_core.system.mounts import loop_devices
+from terra_core.system.mounts import loop_device, loop_devices
+from terra_core.system.undo import Undo
 
 _MB = 1024 * 1024
 
@@ -54,23 +56,25 @@ def examine(devices: Sequence[Path]) -> tuple[Disk, ...]:
     return tuple(disks)
 
 
-def require_size(disks: Sequence[Disk], least: int) -> None:
+def require_size(disks: Sequence[Disk], least: int, filesystem: str) -> None:
     """Refuse a disk below ``least`` bytes.
 
+    :param filesystem: what needs them, for the error.
     :raises TerraError: naming the disk, its size, and the least.
     """
     for disk in disks:
-        require_bytes(disk.name, disk.size, least)
+        require_bytes(disk.name, disk.size, least, filesystem)
 
 
-def require_bytes(name: str | Path, size: int, least: int) -> None:
+def require_bytes(name: str | Path, size: int, least: int, filesystem: str) -> None:
     """Refuse ``size`` below ``least``, both in bytes.
 
     :param name: the disk, for the error.
+    :param filesystem: what needs them, for the error.
     :raises TerraError: naming the disk, its size, and the least.
     """
     if size < least:
-        raise TerraError(f"{name}: has {size / _MB:g} MB, and btrfs needs at least {least // _MB} MB on each disk here")
+        raise TerraError(f"{name}: has {size / _MB:g} MB, and {filesystem} needs at least {least // _MB} MB on each disk here")
 
 
 def require_blank(disks: Sequence[Disk]) -> None:
@@ -85,6 +89,16 @@ def require_blank(disks: Sequence[Disk]) -> None:
                 f"{disk.name}: is not blank: it holds {in_words(found)}",
                 hint=f"if nothing on it is needed, clear it with: wipefs --all {disk.path}",
             )
+
+
+@contextmanager
+def attached(disks: Sequence[Disk]) -> Iterator[tuple[Path, ...]]:
+    """Offer the block device of each disk: a loop device for an image until the end, the device itself otherwise.
+
+    :raises ConflictError: when an image is attached already.
+    """
+    with Undo() as undo:
+        yield tuple(undo.enter_context(loop_device(disk.path)) if disk.image else disk.path for disk in disks)
 
 
 def _status(device: Path) -> os.stat_result:
