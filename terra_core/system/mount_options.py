@@ -1,0 +1,62 @@
+"""What the kernel says of mount options before there is anything to mount (``fsopen(2)``, ``fsconfig(2)``)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Sequence
+
+_FSOPEN, _FSCONFIG = 430, 431
+_FSOPEN_CLOEXEC = 1
+_SET_FLAG, _SET_STRING = 0, 1
+_MESSAGE = 4096
+_MOUNTS = frozenset({
+    "async", "atime", "auto", "comment", "context", "defaults", "dev", "diratime", "exec", "group", "iversion", "lazytime",
+    "loud", "mand", "noatime", "nodev", "nodiratime", "noexec", "noiversion", "nolazytime", "nomand", "norelatime",
+    "nostrictatime", "nosuid", "nosymfollow", "owner", "relatime", "silent", "strictatime", "suid", "sync", "user", "users",
+})  # fmt: skip
+"""Those of mount(8) for every file system: of the mount, or not the kernel's at all."""
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+
+
+def refused_options(filesystem: str, options: Sequence[str]) -> tuple[str, ...]:
+    """Return what stands against mount options of a type of file system, a reason for each that this kernel does not take.
+
+    Where the kernel tells nothing, before Linux 5.2 or in a container, nothing stands against them: mount(8) will say it.
+
+    :param filesystem: the type, such as ``ext4``.
+    :param options: such as ``noatime`` or ``commit=60``.
+    """
+    own = [option for option in options if option.partition("=")[0] not in _MOUNTS]
+    if not own:
+        return ()
+    context, code = _called(_FSOPEN, filesystem.encode(), _FSOPEN_CLOEXEC)
+    if code == errno.ENODEV:
+        return (f"the kernel of this machine knows no {filesystem}",)
+    if code:
+        return ()
+    try:
+        return tuple(f'"{option}": {reason}' for option in own if (reason := _refused(context, option)))
+    finally:
+        os.close(context)
+
+
+def _refused(context: int, option: str) -> str:
+    name, equals, value = option.partition("=")
+    said = value.encode() if equals else None
+    _, code = _called(_FSCONFIG, context, _SET_STRING if equals else _SET_FLAG, name.encode(), said, 0)
+    if not code:
+        return ""
+    try:  # the kernel's own words, such as: e ext4: Unknown parameter 'ssd'
+        return os.read(context, _MESSAGE).decode(errors="replace").partition(" ")[2].strip() or os.strerror(code)
+    except OSError:
+        return os.strerror(code)
+
+
+def _called(number: int, *arguments: bytes | int | None) -> tuple[int, int]:
+    """Give what a system call returned, and its error or zero."""
+    answer = int(_syscall(number, *arguments))
+    return answer, ctypes.get_errno() if answer < 0 else 0
