@@ -19,11 +19,11 @@ from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.room import room_in
+from terra_core.mounting import in_order, make_mounts, render_fstab
 from terra_core.oci.faults import shown
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.disks import cannot_grow, file_behind
-from terra_core.system.mounts import mounted
 from terra_core.system.namespaces import private_mounts
 from terra_core.system.process import run
 from terra_core.system.progress import Event
@@ -139,11 +139,8 @@ def deploy(
     root.mkdir()
     with _naming_a_full_disk(disks), private_mounts(), Undo() as stack:
         groups = [one.moved(fit.places if fit else {}) for one in _prepare(node, disks, stack, plugins, session, work)]
-        mounts = _ordered([mount for one in groups for mount in one.prepared.mounts])
-        for mount in mounts:
-            place = root / mount.path.lstrip("/")
-            place.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(mounted(mount.device, place, filesystem=mount.filesystem, options=mount.options))
+        mounts = in_order([mount for one in groups for mount in one.prepared.mounts])
+        make_mounts(mounts, root, stack)
         with room_in(root) as room, image(room) as source:
             applied = apply_layers(source, root, report=session.report, spared=room.name)
         session.report(Event("identity", f"write the identity of {node.hostname}"))
@@ -194,10 +191,6 @@ def _prepare(
     return prepared
 
 
-def _ordered(mounts: Sequence[Mount]) -> list[Mount]:
-    return sorted(mounts, key=lambda mount: [part for part in mount.path.split("/") if part])
-
-
 @contextmanager
 def _naming_a_full_disk(disks: Mapping[str, Sequence[Path]]) -> Iterator[None]:
     """Say it when the disk is full that a machine's disk is a file on; else the errors of its file system are all there is.
@@ -226,16 +219,6 @@ def _sync(place: Path, mount: Mount) -> None:
             f"{mount.device}: not all could be written to it: {lines_of(error.message)[-1]}",
             hint="it is broken, or the disk that its file is on is full",
         ) from error
-
-
-def render_fstab(mounts: Sequence[Mount]) -> str:
-    """fstab(5) for a machine's mounts; a file system other than its root's may be missing without holding up its boot."""
-    lines = ["# Written by Terra when the image was laid down."]
-    needed = [mount.source for mount in mounts if mount.path == "/"]
-    for mount in mounts:
-        options = mount.options if mount.source in needed else (*mount.options, "nofail")
-        lines.append(f"{mount.source} {mount.path} {mount.filesystem} {','.join(options) or 'defaults'} 0 0")
-    return "\n".join(lines) + "\n"
 
 
 def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[Mount]) -> Iterator[str]:

@@ -34,6 +34,8 @@ class Mount:
     :param filesystem: the type, for mount(8).
     :param options: mount options, for both here and the machine.
     :param source: what the machine's fstab(5) names as its source.
+    :param bound: the path in the machine of a directory that is mounted at ``path`` in place of a device, with its options
+        (``mount --bind``); it is made where it is not there. Empty for a mount of the device.
     """
 
     path: str
@@ -41,13 +43,14 @@ class Mount:
     filesystem: str
     options: tuple[str, ...] = ()
     source: str
+    bound: str = ""
 
 
 @frozen(kw_only=True)
 class PreparedGroup:
     """A formatted group.
 
-    :param mounts: all of its mounts; core makes them, parents before children.
+    :param mounts: all of its mounts; core makes them, parents before children, and a directory's before it is bound.
     :param kernel_arguments: what the kernel line needs in order to find the root, for the group of the operating system.
     :param root: the path of the machine's root within its file system, for a boot loader, without a leading slash.
     """

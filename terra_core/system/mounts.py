@@ -14,7 +14,7 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.errors import ConflictError, NotFoundError, TerraError
-from terra_core.system.process import run, uninterrupted
+from terra_core.system.process import Argument, run, uninterrupted
 from terra_core.system.reading import lines_of, unescaped
 from terra_core.system.undo import Undo
 from terra_core.system.waiting import WaitedInVain, wait_until
@@ -119,15 +119,34 @@ def mounted(device: Path, target: Path, *, filesystem: str, options: Sequence[st
     :raises ConflictError: when something is mounted there already.
     :raises TerraError: when it can't be mounted, or is still used at the end.
     """
+    chosen = ["--options", ",".join((*options, *_HARMLESS))]
+    with _undone(target, ["--types", filesystem, *chosen, device]):
+        yield target
+
+
+@contextmanager
+def bound(directory: Path, target: Path) -> Iterator[Path]:
+    """Mount a directory at a second place (mount(8), ``--bind``), and unmount it there at the end.
+
+    :param target: a directory that nothing is mounted at.
+    :returns: ``target``.
+    :raises ConflictError: when something is mounted there already.
+    :raises TerraError: when it can't be mounted, or is still used at the end.
+    """
+    with _undone(target, ["--bind", directory.resolve()]):
+        yield target
+
+
+@contextmanager
+def _undone(target: Path, words: Sequence[Argument]) -> Iterator[None]:
     place = target.resolve()
     if _mounted_at(place):
         raise ConflictError(f"{place}: something is mounted there already")
-    chosen = ["--options", ",".join((*options, *_HARMLESS))]
     with Undo() as undo:
         # Before the step: an interruption between the mount and the next line would find nothing to undo.
         undo.callback(_unmount, place)
-        run(["mount", "--types", filesystem, *chosen, "--source", device, "--target", place], timeout=_MOUNT_SECONDS)
-        yield target
+        run(["mount", *words, place], timeout=_MOUNT_SECONDS)
+        yield
 
 
 @contextmanager

@@ -11,32 +11,12 @@ import pytest
 from terra_core.config.loader import make_document
 from terra_core.config.node import Node
 from terra_core.config.session import Session
-from terra_core.deploy import Deployed, deploy, render_fstab
+from terra_core.deploy import Deployed, deploy
 from terra_core.errors import InterruptedWork, TerraError
-from terra_core.hookspecs import Mount
 from terra_core.oci.layout import Layout
 from terra_core.system.progress import Event
 from tests.unit.controller.fakes import World, fake_plugins, node_table
 from tests.unit.oci.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar
-
-
-def mount(path: str, *options: str, label: str = "os") -> Mount:
-    return Mount(path=path, device=Path("/dev/loop0"), filesystem="btrfs", options=options, source=f"LABEL={label}")
-
-
-def test_fstab_names_every_mount_and_only_the_file_system_of_the_root_has_to_be_there() -> None:
-    mounts = [mount("/", "subvol=/os"), mount("/home", "subvol=/home"), mount("/data", label="data")]
-    assert render_fstab(mounts) == (
-        "# Written by Terra when the image was laid down.\n"
-        "LABEL=os / btrfs subvol=/os 0 0\n"
-        "LABEL=os /home btrfs subvol=/home 0 0\n"
-        "LABEL=data /data btrfs nofail 0 0\n"
-    )
-
-
-def test_fstab_without_options_has_the_defaults() -> None:
-    assert render_fstab([mount("/")]).splitlines()[1:] == ["LABEL=os / btrfs defaults 0 0"]
-    assert render_fstab([]).splitlines() == ["# Written by Terra when the image was laid down."]
 
 
 class Ground:

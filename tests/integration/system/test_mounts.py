@@ -16,7 +16,7 @@ import pytest
 
 from terra_core.errors import CommandError, ConflictError, InterruptedWork, NotFoundError, TerraError
 from terra_core.system import mounts
-from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted, sweep
+from terra_core.system.mounts import bound, loop_device, loop_devices, mount_points, mounted, sweep
 from terra_core.system.namespaces import private_mounts
 from terra_core.system.process import Completed, interruption, run
 from terra_core.system.waiting import wait_until
@@ -344,3 +344,18 @@ def test_threads_that_go_on_do_not_keep_one_in_a_namespace(target: Path) -> None
             run(["mount", "-t", "tmpfs", "none", target])
             assert pool.submit(points_below, target.parent).result() == [target]
         assert points_below(target.parent) == []
+
+
+def test_a_directory_is_mounted_at_a_second_place(image: Path, target: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    with loop_device(image) as device, mounted(device, target, filesystem="ext4", options=("noatime",)):
+        (target / "directory").mkdir()
+        with bound(target / "directory", second):
+            (second / "word").write_text("kept")
+            assert os.statvfs(second).f_flag & os.ST_NOATIME
+            with pytest.raises(ConflictError, match="something is mounted there already"), bound(target, second):
+                raise AssertionError("not reached")
+        assert points_below(tmp_path) == [target]
+        assert (target / "directory/word").read_text() == "kept"
+        assert not list(second.iterdir())

@@ -1,0 +1,82 @@
+"""The mounts of a machine: made here in order, and named in its fstab(5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from terra_core.hookspecs import Mount
+from terra_core.plugins import PluginError
+from terra_core.system.mounts import bound, mounted
+
+
+def in_order(mounts: Sequence[Mount]) -> list[Mount]:
+    """Return mounts so that each comes after those that its place and its directory are on, by path otherwise.
+
+    :raises PluginError: when two have the same place, or some need each other in a circle.
+    """
+    by_path: dict[str, Mount] = {}
+    for mount in sorted(mounts, key=_parts):
+        if by_path.setdefault(mount.path, mount) is not mount:
+            raise PluginError(f"{mount.path}: two plugins want to mount something there")
+    made: dict[str, Mount] = {}
+    begun: set[str] = set()
+
+    def make(mount: Mount) -> None:
+        if mount.path in made:
+            return
+        if mount.path in begun:
+            raise PluginError(f"{mount.path}: is mounted from a directory that only it leads to")
+        begun.add(mount.path)
+        for path in (*_above(mount.path), *([mount.bound, *_above(mount.bound)] if mount.bound else [])):
+            if path in by_path:
+                make(by_path[path])
+        made[mount.path] = mount
+
+    for mount in by_path.values():
+        make(mount)
+    return list(made.values())
+
+
+def make_mounts(mounts: Sequence[Mount], root: Path, stack: ExitStack) -> None:
+    """Mount all of a machine below a directory, before anything of an image is there.
+
+    :param mounts: in order.
+    :param stack: unmounts them.
+    :raises TerraError: when one can't be mounted.
+    """
+    for mount in mounts:
+        place = root / mount.path.lstrip("/")
+        place.mkdir(parents=True, exist_ok=True)
+        if mount.bound:
+            directory = root / mount.bound.lstrip("/")
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(bound(directory, place))
+        else:
+            stack.enter_context(mounted(mount.device, place, filesystem=mount.filesystem, options=mount.options))
+
+
+def render_fstab(mounts: Sequence[Mount]) -> str:
+    """Render fstab(5) for a machine; a file system other than its root's may be missing without holding up its boot.
+
+    :param mounts: in order.
+    """
+    lines = ["# Written by Terra when the image was laid down."]
+    needed = [mount.source for mount in mounts if mount.path == "/"]
+    for mount in mounts:
+        source, kind = (mount.bound, "none") if mount.bound else (mount.source, mount.filesystem)
+        options = (*(["bind"] if mount.bound else []), *mount.options, *([] if mount.source in needed else ["nofail"]))
+        lines.append(f"{source} {mount.path} {kind} {','.join(options) or 'defaults'} 0 0")
+    return "\n".join(lines) + "\n"
+
+
+def _parts(mount: Mount) -> list[str]:
+    return [part for part in mount.path.split("/") if part]
+
+
+def _above(path: str) -> Iterator[str]:
+    """Give the directories that a path is in, the last one ``/``."""
+    while path != "/":
+        path = path.rpartition("/")[0] or "/"
+        yield path
