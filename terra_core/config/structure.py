@@ -134,7 +134,8 @@ def _attrs_hook(model: Any) -> Callable[[object, object], object]:  # any attrs 
 
 def _strangers(raw: Mapping[str, object], names: Sequence[str]) -> list[Problem]:
     strangers = [key for key in raw if key not in names]
-    return [Problem(path_of_key(key), f"no such key here (known: {', '.join(sorted(names))})") for key in sorted(strangers)]
+    known = f"known: {', '.join(sorted(names))}" if names else "this table has none"
+    return [Problem(path_of_key(key), f"no such key here ({known})") for key in sorted(strangers)]
 
 
 def _partial(model: type, fields: Sequence[Any], right: Mapping[str, object]) -> object:  # attrs.Attribute of any

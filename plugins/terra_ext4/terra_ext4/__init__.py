@@ -1,0 +1,55 @@
+"""The filesystem role: disk groups of one disk as ext4 (ext4(5)) or xfs (xfs(5)), with directories in place of subvolumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from terra_core.config.node import DiskGroup
+from terra_core.config.session import Session
+from terra_core.hookspecs import CONTRACT, CheckedGroup, PreparedGroup, hookimpl
+
+__all__ = ["plugin", "xfs"]
+
+
+class DiskPlugin:
+    """What core calls; the work is done in the modules beside this one.
+
+    :param name: the plugin's name, which is the type of its file systems.
+    """
+
+    contract = CONTRACT
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @hookimpl
+    def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:
+        """Check what can be known before ``group`` is formatted; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_ext4.groups import check
+        from terra_ext4.kinds import KINDS
+
+        return check(KINDS[self.name], group, sizes, session)
+
+    @hookimpl
+    def prepare_disks(
+        self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
+    ) -> AbstractContextManager[PreparedGroup]:
+        """Offer to format the disk as ``group`` says; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_ext4.groups import prepare, refuse
+        from terra_ext4.kinds import KINDS
+
+        refuse(KINDS[self.name], group, session)
+        return prepare(KINDS[self.name], group, devices, work, session.report)
+
+    @hookimpl
+    def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
+        """Make sure that a mounted file system has met no error; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_ext4.faults import verify
+
+        return verify(group, place)
+
+
+plugin = DiskPlugin("ext4")
+xfs = DiskPlugin("xfs")

@@ -1,0 +1,162 @@
+"""Formatting the disk of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from terra_core.config.node import OS_LABEL, DiskGroup, Profile
+from terra_core.config.session import Session
+from terra_core.errors import CommandError, ConfigError, TerraError, error_of_machine
+from terra_core.hookspecs import CheckedGroup, Mount, PreparedGroup
+from terra_core.system.formatting import attached, examine, require_blank, require_bytes, require_size
+from terra_core.system.mount_options import refused_options
+from terra_core.system.mounts import mounted
+from terra_core.system.process import run
+from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo
+from terra_ext4.kinds import Kind
+from terra_ext4.settings import Settings
+
+GROUPS = "/run/terra/groups"
+"""Where a machine mounts file systems whose directories it mounts elsewhere: on no disk, so that no subvolume can hide it."""
+
+_STEP = "format"
+_MKFS_SECONDS = 1800  # a large disk that is slow to discard
+_MODE = 0o755
+_OF_MOUNT = frozenset({"auto", "comment", "defaults", "group", "owner", "user", "users"})
+"""Options of mount(8) that the kernel does not know."""
+
+
+def check(kind: Kind, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:
+    """Check what can be known before anything is written; gives what fits, and what a user should know.
+
+    :param sizes: the disk's size in bytes.
+    :raises ConfigError: for what the group asks for and such a file system has not.
+    :raises TerraError: when the disk is too small, or a program is not installed.
+    """
+    refuse(kind, group, session)
+    for disk, size in zip(group.disk, sizes, strict=True):
+        require_bytes(disk.device, size, kind.least_bytes, kind.name)
+    for program in (kind.mkfs, *kind.programs):
+        run([program, "-V"])
+    names = ", ".join(subvolume.name for subvolume in group.subvolumes)
+    notes = (f"{kind.name} has no subvolumes: {names} will be directories of one file system",) if names else ()
+    return CheckedGroup(capacity=sum(sizes), notes=notes)
+
+
+def refuse(kind: Kind, group: DiskGroup, session: Session) -> None:
+    """Refuse what the group asks for and such a file system has not, saying what to use in its place.
+
+    :raises ConfigError: with all of it.
+    """
+    session.settings(kind.name, Settings)
+    problems = [f'{session.source}: group "{group.label}": {text}' for text in _problems(kind, group)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _problems(kind: Kind, group: DiskGroup) -> Iterator[str]:
+    instead = 'filesystem = "btrfs" for this group'
+    if group.type is not Profile.SINGLE:
+        yield f'type: {kind.name} has no {group.type.value}: say {instead}, or name one disk and type = "single"'
+    elif len(group.disk) > 1:
+        yield f"disk: {kind.name} is on one disk, and {len(group.disk)} are named: name one, or say {instead}"
+    if group.compression:
+        yield f"compression: {kind.name} compresses nothing: leave it out, or say {instead}"
+    if len(group.label) > kind.longest_label:
+        long, most = len(group.label), kind.longest_label
+        yield f"label: {kind.name} takes at most {most} characters, and this has {long}: choose a shorter one"
+    yield from (f"options: {reason}" for reason in refused_options(kind.name, group.options))
+
+
+@contextmanager
+def prepare(kind: Kind, group: DiskGroup, devices: Sequence[Path], work: Path, report: Report) -> Iterator[PreparedGroup]:
+    """Format the disk as ``group`` says, make its directories, and keep the disk attached until the end.
+
+    :param devices: the one disk.
+    :param work: an empty directory to mount in.
+    :raises TerraError: when the disk may not be written to, or the tools fail.
+    """
+    disks = examine(devices)
+    require_size(disks, kind.least_bytes, kind.name)
+    require_blank(disks)
+    report(Event(_STEP, f'formatting group "{group.label}": {kind.name}'))
+    uuid = uuid4()
+    with attached(disks) as (device,):
+        _make(kind, group, uuid, device, disks[0].name)
+        _make_directories(kind, group, device, work)
+        yield PreparedGroup(
+            mounts=mounts_of(kind, group, device, uuid),
+            kernel_arguments=kernel_arguments_of(group, uuid) if group.label == OS_LABEL else (),
+        )
+
+
+def mounts_of(kind: Kind, group: DiskGroup, device: Path, uuid: UUID) -> tuple[Mount, ...]:
+    """Return every mount of a group.
+
+    The group of the operating system is the machine's root, and its subvolumes are directories of it. Another one is mounted
+    at a place of its own, and its directories from there at their paths; without subvolumes it is mounted nowhere.
+
+    :param uuid: of its file system.
+    """
+    source = f"UUID={uuid}"
+    if group.label == OS_LABEL:
+        return (Mount(path="/", device=device, filesystem=kind.name, options=group.options, source=source),)
+    if not group.subvolumes:
+        return ()
+    place = f"{GROUPS}/{group.label}"
+    # /run is empty when a machine starts, and not every init makes the directories of its mounts.
+    options = (*group.options, "X-mount.mkdir")
+    whole = Mount(path=place, device=device, filesystem=kind.name, options=options, source=source)
+    directories = [(subvolume.path, f"{place}/{subvolume.name}") for subvolume in group.subvolumes]
+    return (
+        whole,
+        *(
+            Mount(path=path, device=device, filesystem="none", source=directory, bound=directory)
+            for path, directory in directories
+        ),
+    )
+
+
+def kernel_arguments_of(group: DiskGroup, uuid: UUID) -> tuple[str, ...]:
+    """Return what a machine finds its root by; some options, such as quotas of xfs, count from the first mount on only."""
+    options = [option for option in group.options if option.partition("=")[0] not in _OF_MOUNT]
+    return (f"terra.uuid={uuid}", *([f"rootflags={','.join(options)}"] if options else []))
+
+
+def _make(kind: Kind, group: DiskGroup, uuid: UUID, device: Path, name: Path) -> None:
+    try:
+        run(kind.command(group.label, uuid, device), timeout=_MKFS_SECONDS)
+    except CommandError as error:
+        raise TerraError(f'group "{group.label}" cannot be made on {name}: {error.message}', hint=error.hint) from error
+
+
+def _make_directories(kind: Kind, group: DiskGroup, device: Path, work: Path) -> None:
+    of_system = group.label == OS_LABEL
+    paths = [subvolume.path.strip("/") if of_system else subvolume.name for subvolume in group.subvolumes]
+    if not paths:
+        return
+    top = work / "top"
+    top.mkdir()
+    with Undo() as undo:
+        undo.callback(top.rmdir)
+        undo.enter_context(mounted(device, top, filesystem=kind.name, options=group.options))
+        for path in paths:
+            _make_directory(top, path)
+
+
+def _make_directory(top: Path, path: str) -> None:
+    place = top
+    for name in path.split("/"):
+        place /= name
+        try:
+            place.mkdir()
+            # Whatever the umask of whoever called is, the machine's other users have to get through.
+            place.chmod(_MODE)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise error_of_machine(error) from error
