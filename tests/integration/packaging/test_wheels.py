@@ -100,24 +100,26 @@ def test_every_package_builds_a_wheel(wheels: list[Path]) -> None:
     assert {wheel.name.partition("-")[0] for wheel in wheels} == names
 
 
-def test_the_wheels_alone_list_every_role_with_its_plugin(terra: Environment) -> None:
+def brought(package: Path) -> dict[str, tuple[str, str]]:
+    """The distribution and version of every plugin that a package brings, by the plugin's name."""
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    return dict.fromkeys(project.get("entry-points", {}).get("terra.plugins", {}), (project["name"], project["version"]))
+
+
+def test_the_wheels_alone_list_every_role_with_its_plugins(terra: Environment) -> None:
     rows = json.loads(terra.terra("plugins", "--json").text)
-    assert rows == [
-        {
-            "role": role.role,
-            "name": role.default,
-            "distribution": f"terra-{role.default}",
-            "version": version_of(ROOT / f"plugins/terra_{role.default}/pyproject.toml"),
-            "selected": True,
-        }
-        for role in ROLES.values()
-    ]
+    assert list(dict.fromkeys(row["role"] for row in rows)) == list(ROLES)
+    assert [(row["role"], row["name"]) for row in rows if row["selected"]] == [(r.role, r.default) for r in ROLES.values()]
+    found = {row["name"]: (row["distribution"], row["version"]) for row in rows}
+    assert found == {name: by for package in packages() for name, by in brought(package).items()}
 
 
 def test_the_table_for_people_says_the_same(terra: Environment) -> None:
-    head, *rows = (line.split() for line in terra.terra("plugins").text.splitlines())
+    rows = json.loads(terra.terra("plugins", "--json").text)
+    head, *lines = (line.split() for line in terra.terra("plugins").text.splitlines())
     assert head == ["ROLE", "NAME", "DISTRIBUTION", "VERSION", "SELECTED"]
-    assert [(row[0], row[1], row[4]) for row in rows] == [(role.role, role.default, "yes") for role in ROLES.values()]
+    words = [[row["role"], row["name"], row["distribution"], row["version"]] for row in rows]
+    assert lines == [[*word, *(["yes"] if row["selected"] else [])] for word, row in zip(words, rows, strict=True)]
 
 
 def test_the_version_is_the_wheels(terra: Environment) -> None:

@@ -24,6 +24,8 @@ class Paper:
 class PaperPlugin:
     """Writes the note."""
 
+    contract = 2
+
     @hookimpl
     def render_network(self, server: Server, session: Session) -> Sequence[RenderedFile]:
         """Render ``/etc/paper.note``: the host's name, and the lines of the table ``[paper]``."""
