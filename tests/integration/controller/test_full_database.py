@@ -16,7 +16,7 @@ from terra_core.controller.machines import Machines, Services
 from terra_core.errors import TerraError
 from terra_core.service.running import only_one
 from terra_core.system.mounts import mounted
-from tests.unit.controller.fakes import Site, World, fake_plugins, make_site
+from tests.unit.controller.fakes import ROLES, Site, World, fake_plugins, make_site
 
 COUNT = 20
 MB = 1024 * 1024
@@ -110,7 +110,7 @@ def test_what_cannot_be_written_is_no_defect(paths: Paths) -> None:
     plugins = fake_plugins(World())
     document = daemon.load_config(None, paths, plugins)
     with pytest.raises(TerraError, match=r"No space left on device|disk is full|disk I/O error|unable to open"):
-        daemon.run_controller(document, document.value, paths, plugins)
+        daemon.run_controller(document, Controller(plugins=ROLES), paths, plugins)
 
 
 def test_services_can_be_stopped(paths: Paths) -> None:

@@ -337,9 +337,9 @@ def test_a_killed_tgtd_comes_back_with_the_same_targets(session: Session, contro
 def test_a_target_is_released_when_no_tgtd_runs(session: Session) -> None:
     target = provide(session, request())
     assert plugin.stop_storage(session) is True
-    assert plugin.release_target(target.target, session) is True
-    assert not Path(target.backings[0].address).exists()
     assert plugin.release_target(target.target, session) is False
+    assert plugin.start_storage(PORTAL, session) is True
+    assert own_control(session).targets() == (), "and it does not come back with the service"
 
 
 def test_two_at_once(session: Session, control: Control, network: Network) -> None:
