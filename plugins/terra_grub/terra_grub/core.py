@@ -22,10 +22,12 @@ SECTOR = 512
 """What a BIOS counts in, in bytes."""
 
 _NEEDED = (
-    "biosdisk", "part_gpt", "part_msdos", "btrfs", "ext2", "xfs", "memdisk", "tar", "search", "search_fs_uuid", "configfile",
+    "biosdisk", "part_gpt", "part_msdos", "memdisk", "tar", "search", "search_fs_uuid", "configfile",
     "normal", "linux", "test", "echo", "sleep", "reboot", "halt", "serial", "terminal", "regexp", "true", "ls", "cat",
     "minicmd",
 )  # fmt: skip
+_DRIVERS = {"btrfs": "btrfs", "ext2": "ext2", "ext3": "ext2", "ext4": "ext2", "xfs": "xfs"}
+"""The module that reads a type of file system, where the signed GRUB for UEFI has it built in too."""
 _FIRST = "normal (memdisk)/grub.cfg\n"
 _PARAMETERS = slice(0x03, 0x5A)
 """The BIOS parameter block, which belongs to the disk."""
@@ -39,17 +41,33 @@ _LOADED_AT = 0x820
 """The segment that the second sector of the core image goes to."""
 
 
-def make_core(menu: str, work: Path) -> bytes:
+def drivers_of(filesystem: str) -> tuple[str, ...]:
+    """Return the modules that read a file system.
+
+    :param filesystem: its type, as mount(8) has it; empty while it is not known, which gives all of them.
+    :raises TerraError: when there is none.
+    """
+    if not filesystem:
+        return tuple(dict.fromkeys(_DRIVERS.values()))
+    if filesystem not in _DRIVERS:
+        raise TerraError(
+            f"GRUB cannot read the machine's root, which is on {filesystem}", hint=f"use one of {', '.join(sorted(_DRIVERS))}"
+        )
+    return (_DRIVERS[filesystem],)
+
+
+def make_core(menu: str, work: Path, filesystem: str = "") -> bytes:
     """Make a core image (grub-mkimage(1)) that runs ``menu`` and needs no other file of GRUB's.
 
     :param work: a directory for its files.
+    :param filesystem: the type of the file system that the menu searches for.
     :raises TerraError: when GRUB's tools or modules are not installed.
     """
     first, memory, core = work / "first.cfg", work / "memory.tar", work / "core.img"
     first.write_text(_FIRST)
     memory.write_bytes(_archive(menu.encode()))
     run(["grub-mkimage", "--directory", MODULES, "--format", "i386-pc", "--prefix", "(memdisk)", "--config", first,
-         "--memdisk", memory, "--output", core, *_NEEDED])  # fmt: skip
+         "--memdisk", memory, "--output", core, *_NEEDED, *drivers_of(filesystem)])  # fmt: skip
     return core.read_bytes()
 
 

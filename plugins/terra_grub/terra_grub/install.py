@@ -43,7 +43,7 @@ def check(boot: LocalBoot, settings: Settings) -> list[str]:
                 f"{core.MODULES}: GRUB for a BIOS is not there", hint="install the packages grub-pc-bin and grub-common"
             )
         with tempfile.TemporaryDirectory(prefix="terra-grub-") as work:
-            image = core.make_core(start_menu(trial), Path(work))
+            image = core.make_core(start_menu(trial), Path(work), boot.type)
         for disk in boot.disks:
             core.require_room(disk.device, image, disk.core_sectors)
             said.append(f"{disk.device}: GRUB for a BIOS: sector 0 and {core.sectors_of(image)} from {disk.core_sector}")
@@ -62,7 +62,7 @@ def install(boot: LocalBoot, work: Path, settings: Settings, report: Report) -> 
             hint="build it on a base such as terraos, or install a kernel package in its userland",
         )
     menu, first = boot_menu(boot, settings), start_menu(boot)
-    image = core.make_core(first, work) if boot.firmware.bios else b""
+    image = core.make_core(first, work, boot.type) if boot.firmware.bios else b""
     tree = esp.make_tree(first, work) if boot.firmware.uefi else work  # once for all disks: this may be in memory
     for at, disk in enumerate(boot.disks):
         report(Event("boot", f"write the boot loader to {disk.device}", at, len(boot.disks), "disks"))

@@ -8,6 +8,7 @@ from terra_core.config.kernel_line import join_arguments
 from terra_core.config.values import shown
 from terra_core.errors import TerraError
 from terra_core.hookspecs import LocalBoot
+from terra_grub.core import drivers_of
 from terra_grub.settings import Settings
 
 MENU = "boot/grub/grub.cfg"
@@ -36,8 +37,7 @@ _MENU = """\
 # Written by Terra when everything else was on the disks.
 set default="{default}"
 set timeout={timeout}
-insmod btrfs
-insmod regexp
+{drivers}insmod regexp
 {terminal}
 # A kernel that the machine has installed since is what its links name; what came with the image is what is left otherwise.
 function terra_linux {{
@@ -108,6 +108,7 @@ def boot_menu(boot: LocalBoot, settings: Settings) -> str:
     template = _MENU + _VERSIONS if boot.root else _MENU
     return template.format(
         timeout=settings.timeout,
+        drivers="".join(f"insmod {name}\n" for name in drivers_of(boot.type)),
         terminal=_terminal(settings),
         found=found,
         line=join_arguments([*arguments, *settings.kernel_arguments]),

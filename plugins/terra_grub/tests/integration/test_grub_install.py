@@ -100,6 +100,12 @@ def test_what_will_be_done_is_said(disk: Path, esp: Path) -> None:
     assert second == f"{disk}: signed shim and GRUB for UEFI"
 
 
+@pytest.mark.parametrize("kind", ["btrfs", "ext4", "xfs"])
+def test_the_core_image_reads_one_kind_of_file_system(kind: str, tmp_path: Path) -> None:
+    menu = start_menu(boot(tmp_path, None, Firmware.BIOS))
+    assert len(make_core(menu, tmp_path, kind)) < len(make_core(menu, tmp_path))
+
+
 def test_an_image_without_a_kernel(disk: Path, tmp_path: Path) -> None:
     wanted = LocalBoot(hostname=parse_hostname("mt-01"), disks=(), firmware=Firmware.BIOS, filesystem=UUID, root="os")
     with pytest.raises(TerraError, match="no kernel"):

@@ -12,7 +12,7 @@ from terra_core.config.structure import structure
 from terra_core.config.values import parse_hostname
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootDisk, LocalBoot
-from terra_grub.core import SECTOR, first_sector, lay_out, require_room, sectors_of
+from terra_grub.core import SECTOR, drivers_of, first_sector, lay_out, require_room, sectors_of
 from terra_grub.esp import configuration_directory
 from terra_grub.firmware import parse_entries
 from terra_grub.menus import boot_menu, start_menu
@@ -57,6 +57,19 @@ def test_a_root_that_is_all_of_its_file_system() -> None:
     assert 'terra_linux "" ""\n' in menu
     assert f"root=UUID={UUID}" in menu
     assert "version" not in menu
+
+
+@pytest.mark.parametrize(("kind", "drivers"), [("btrfs", "btrfs"), ("ext4", "ext2"), ("xfs", "xfs"), ("", "btrfs ext2 xfs")])
+def test_the_menu_loads_what_reads_the_file_system(kind: str, drivers: str) -> None:
+    menu = boot_menu(evolve(BOOT, type=kind), Settings())
+    assert drivers_of(kind) == tuple(drivers.split())
+    assert [line.split()[1] for line in menu.splitlines() if line.startswith("insmod ")] == [*drivers.split(), "regexp"]
+
+
+def test_a_file_system_that_grub_cannot_read() -> None:
+    with pytest.raises(TerraError, match="GRUB cannot read the machine's root, which is on paperfs") as told:
+        boot_menu(evolve(BOOT, type="paperfs"), Settings())
+    assert told.value.hint == "use one of btrfs, ext2, ext3, ext4, xfs"
 
 
 @pytest.mark.parametrize(("name", "default"), [("os", "os"), ("1", "0"), ("2026-11", "0"), ("0x1", "0"), ("v2", "v2")])
