@@ -13,6 +13,7 @@ from terra_core.config.node import OS_LABEL, DiskGroup
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import CheckedGroup, Mount, PreparedGroup
 from terra_core.system.formatting import Disk, attached, examine, require_blank, require_bytes, require_size
+from terra_core.system.mount_options import refused_options
 from terra_core.system.mounts import mounted
 from terra_core.system.packages import name_packages
 from terra_core.system.process import run, uninterrupted
@@ -31,11 +32,13 @@ def check(group: DiskGroup, sizes: Sequence[int]) -> CheckedGroup:
     """Check what can be known before anything is written; gives what fits, and what a user should know.
 
     :param sizes: the disks' sizes in bytes, in the order of ``group.disk``.
-    :raises TerraError: when a disk is too small, or mkfs.btrfs(8) is not installed.
+    :raises TerraError: when a disk is too small, a mount option is none of btrfs's, or mkfs.btrfs(8) is not installed.
     """
     least = least_bytes(group.type, len(sizes))
     for disk, size in zip(group.disk, sizes, strict=True):
         require_bytes(disk.device, size, least, _KIND)
+    for reason in refused_options(_KIND, group.options):
+        raise TerraError(f'group "{group.label}": options: {reason}')
     for program in ("mkfs.btrfs", "btrfs"):
         run([program, "--version"])
     notes = tuple(text for text in [warning(group.type)] if text)

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from terra_btrfs import plugin
 from terra_btrfs.superblock import Identity, parse_superblock
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
+from terra_core.config.values import parse_mount_option
 from terra_core.errors import ConflictError, InterruptedWork, TerraError
 from terra_core.hookspecs import PreparedGroup
 from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted, sweep
@@ -137,6 +139,12 @@ def test_the_least_size_is_what_mkfs_takes(kind: str, number: int, least: int, w
         plugin.prepare_disks(group("os", kind, number), disks, work, Session()),
     ):
         raise AssertionError("not reached")
+
+
+def test_mount_options_are_tried_before_anything_is_written() -> None:
+    wanted = evolve(group("os", "single", 1), options=tuple(map(parse_mount_option, ("noatime", "data=journal"))))
+    with pytest.raises(TerraError, match=r"""^group "os": options: "data=journal": btrfs: Unknown parameter 'data'"""):
+        plugin.check_disks(wanted, [200 * MB], Session())
 
 
 def test_block_devices_are_used_as_they_are(work: Path, tmp_path: Path) -> None:
