@@ -20,10 +20,8 @@ from terra_core.hookspecs import Registry
 from terra_core.images import Images
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
-from terra_core.system.workspace import roomy, workspace
+from terra_core.system.workspace import image_workspace, roomy
 
-_PREFIX = "terra-image-"
-_YOUNG_SECONDS = 60
 _SPARE_BYTES = 64 << 20
 """What is left to others of a file system that an image is kept on."""
 
@@ -66,5 +64,5 @@ def kept(image: FoundImage) -> Iterator[ImageSource | None]:
     if found.f_bavail * found.f_frsize < image.bytes + _SPARE_BYTES:
         yield None
         return
-    with workspace(_PREFIX, grace=_YOUNG_SECONDS) as work, image.open(work / "layout") as source:
+    with image_workspace() as work, image.open(work / "layout") as source:
         yield source

@@ -51,11 +51,11 @@ class _Span:
 
 
 class DockerArchive:
-    """An image of such a file, as a :class:`terra_core.oci.source.ImageSource`. A context manager.
+    """An image of such a file, as a :class:`terra_core.oci.source.PortableImage`. A context manager.
 
     The archive has no manifest of its own that a registry would know: the digest is that of the configuration, which Docker
-    calls the image's id, and which names every layer by the digest of its uncompressed content. ``document`` has the bytes of
-    the configuration.
+    calls the image's id, and which names every layer by the digest of its uncompressed content. ``config_document`` has
+    the bytes of that.
 
     :param path: the file.
     :param reference: the name of the image, such as ``example:6``; the only image there when left out.
@@ -74,7 +74,7 @@ class DockerArchive:
             self._inflate()
             self._spans, self._links = self._index()
             listed = self._choose(reference)
-            self.digest, self.config, self.document = self._config(listed["Config"].text())
+            self.digest, self.config, self.config_document = self._config(listed["Config"].text())
             self._layers: dict[Descriptor, _Span] = {}
             self.manifest = self._manifest(listed["Layers"])
         except BaseException:

@@ -37,7 +37,7 @@ _HASHED_AT_ONCE = 1 << 20
 
 @frozen
 class StoredImage:
-    """An image of a layout, as a :class:`terra_core.oci.source.ImageSource`.
+    """An image of a layout, as a :class:`terra_core.oci.source.PortableImage`.
 
     :param layout: where it is.
     :param digest: the digest of its manifest.
@@ -49,6 +49,11 @@ class StoredImage:
     digest: Digest
     manifest: Manifest
     config: ImageConfig
+
+    @property
+    def config_document(self) -> bytes:
+        """The bytes of the configuration."""
+        return self.layout.read(self.manifest.config)
 
     @contextmanager
     def open_layer(self, layer: Descriptor) -> Iterator[Blob]:
@@ -150,6 +155,20 @@ class Layout:
             raise ImageError(f"blob {digest}: {size} bytes, where its descriptor says {descriptor.size}")
         return fd
 
+    def read(self, descriptor: Descriptor) -> bytes:
+        """Return the bytes of a document.
+
+        :raises TerraError: when it is missing, too long, or not what its descriptor says.
+        """
+        where = f"{descriptor.digest}"
+        if descriptor.size > DOCUMENT_BYTES:
+            raise ImageError(f"{where}: {descriptor.size} bytes; more than {DOCUMENT_BYTES} are refused")
+        with os.fdopen(self.open_blob(descriptor), "rb", buffering=0) as blob:
+            content = _all_of(blob.read, descriptor.size)
+        if len(content) != descriptor.size or not descriptor.digest.matches(content):
+            raise ImageError(f"blob {where}: its content has another digest")
+        return content
+
     def verify(self, descriptor: Descriptor, progress: Callable[[int], None] = lambda length: None) -> None:
         """Read a whole blob and compare its digest.
 
@@ -181,14 +200,7 @@ class Layout:
         return read_document(content, f"{self.path}: {name}")
 
     def _read(self, descriptor: Descriptor) -> Node:
-        where = f"{descriptor.digest}"
-        if descriptor.size > DOCUMENT_BYTES:
-            raise ImageError(f"{where}: {descriptor.size} bytes; more than {DOCUMENT_BYTES} are refused")
-        with os.fdopen(self.open_blob(descriptor), "rb", buffering=0) as blob:
-            content = _all_of(blob.read, descriptor.size)
-        if len(content) != descriptor.size or not descriptor.digest.matches(content):
-            raise ImageError(f"blob {where}: its content has another digest")
-        return read_document(content, where)
+        return read_document(self.read(descriptor), str(descriptor.digest))
 
     def _choose(self, candidates: tuple[Descriptor, ...], what: str, depth: int) -> Descriptor:
         if depth > _DEEPEST_INDEX:

@@ -67,3 +67,11 @@ class ImageSource(Protocol):
 
         :raises TerraError: when it is missing.
         """
+
+
+class PortableImage(ImageSource, Protocol):
+    """An image that can be written elsewhere, into a registry or a layout: it has the bytes of its configuration too."""
+
+    @property
+    def config_document(self) -> bytes:
+        """The bytes of the configuration."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection
-from contextlib import suppress
-from typing import BinaryIO
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from urllib.parse import quote, urlencode, urlsplit
 
 import requests
@@ -13,7 +11,8 @@ from attrs import define, frozen
 
 from terra_core.config.values import ImageReference
 from terra_core.errors import TerraError
-from terra_core.oci import Descriptor, Layout, is_digest, parse_digest
+from terra_core.oci import Descriptor, is_digest, parse_digest
+from terra_core.oci.source import Blob
 from terra_core.registry.endpoint import Endpoint, repeated
 from terra_core.registry.transport import PlainHttp, Transport, Unreachable, joined
 from terra_core.system.progress import Event, Report
@@ -133,33 +132,45 @@ class Repository:
         return joined(answer.url, location)
 
 
-def upload_image(image: Layout, repository: Repository, there: Collection[str], report: Report) -> str:
-    """Push the only image of a layout: what the registry does not have yet, and the manifest last.
+@frozen
+class Part:
+    """Something to send: a blob, or the manifest.
 
-    :param there: digests of blobs that the repository has; the layout need not have them.
+    :param descriptor: what it is.
+    :param open: offers its bytes, from their beginning; may be asked for again after a fault.
+    """
+
+    descriptor: Descriptor
+    open: Callable[[], AbstractContextManager[Blob]]
+
+
+def upload(
+    repository: Repository, blobs: Iterable[Part], manifest: Part, there: Collection[str], report: Report
+) -> str:
+    """Push an image: what the registry does not have yet, and the manifest last.
+
+    :param there: digests of blobs that the repository has.
     :param report: gets events ``push``, counted in bytes of what is sent.
     :returns: the digest of the manifest.
     :raises TerraError: as the registry said it.
     """
-    descriptor = image.resolve()
-    manifest = image.manifest(descriptor)
-    blobs = {str(blob.digest): blob for blob in (manifest.config, *manifest.layers)}
-    missing = [blob for digest, blob in blobs.items() if digest not in there and not repository.has(blob)]
-    count = _Count(f"pushing {repository.reference}", sum(blob.size for blob in missing), report)
-    for blob in missing:
-        with os.fdopen(image.open_blob(blob), "rb") as file:
-            repository.upload(blob, count.body(file, blob.size))
-    with os.fdopen(image.open_blob(descriptor), "rb") as file:
-        repository.tag(descriptor, _Count("", 0, lambda event: None).body(file, descriptor.size))
+    parts = {str(part.descriptor.digest): part for part in blobs}
+    missing = [part for digest, part in parts.items() if digest not in there and not repository.has(part.descriptor)]
+    count = _Count(f"pushing {repository.reference}", sum(part.descriptor.size for part in missing), report)
+    for part in missing:
+        with ExitStack() as stack:
+            repository.upload(part.descriptor, count.body(part, stack))
+    with ExitStack() as stack:
+        repository.tag(manifest.descriptor, _Count("", 0, lambda event: None).body(manifest, stack))
     report(Event("push", f"pushed {repository.reference}", count.total, count.total))
-    return str(descriptor.digest)
+    return str(manifest.descriptor.digest)
 
 
 @frozen
 class Body:
-    """What is sent: the bytes of a file, of which the length is known."""
+    """What is sent: bytes of which the length is known."""
 
-    file: BinaryIO
+    blob: Blob
     size: int
     count: Callable[[int], None]
 
@@ -168,7 +179,7 @@ class Body:
 
     def read(self, length: int, /) -> bytes:
         """The next bytes."""
-        piece = self.file.read(length)
+        piece = self.blob.read(length)
         self.count(len(piece))
         return piece
 
@@ -183,14 +194,17 @@ class _Count:
     done: int = 0
     _reported: int = 0
 
-    def body(self, file: BinaryIO, size: int) -> Callable[[], Body]:
-        """What gives a file from its beginning, and takes back what was counted of it before."""
+    def body(self, part: Part, stack: ExitStack) -> Callable[[], Body]:
+        """Return what gives a part from its beginning, and takes back what was counted of it before.
+
+        :param stack: closes what was opened.
+        """
         before = self.done
 
         def begin() -> Body:
-            file.seek(0)
+            stack.close()
             self.done = self._reported = before
-            return Body(file, size, self._sent)
+            return Body(stack.enter_context(part.open()), part.descriptor.size, self._sent)
 
         return begin
 

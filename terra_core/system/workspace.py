@@ -8,13 +8,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from terra_core.system.locks import try_lock
 from terra_core.system.undo import Undo
 
 _ROOMY = "/var/tmp"  # noqa: S108  # disks and images are too large for a /tmp that may be in memory; names in it are made by mkdtemp
+
+IMAGE_PREFIX = "terra-image-"
+"""What the names of directories for images begin with."""
+_YOUNG_SECONDS = 60
 
 
 def roomy() -> Path:
@@ -47,6 +51,11 @@ def workspace(
     with _held(work, 0), Undo() as undo:
         undo.callback(remove, work)
         yield work
+
+
+def image_workspace() -> AbstractContextManager[Path]:
+    """Room for an image in the making, or on its way; see :func:`workspace`."""
+    return workspace(IMAGE_PREFIX, grace=_YOUNG_SECONDS)
 
 
 @contextmanager

@@ -33,11 +33,11 @@ class DockerPlugin:
     def push_image(self, reference: ImageReference, session: Session) -> str:
         """Upload an image of the engine, with the credentials of ``docker login``."""
         from terra_docker.access import access_for
-        from terra_docker.push import push_image
+        from terra_docker.push import push_named
         from terra_docker.settings import NAME, Docker
 
         settings = session.settings(NAME, Docker)
-        return push_image(reference, settings, access_for(reference, session), session.report)
+        return push_named(reference, settings, access_for(reference, session), session.report)
 
     @hookimpl
     def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource]:

@@ -17,15 +17,17 @@ from docker import APIClient
 
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest, BuiltImage
+from terra_core.oci.repacking import Repacking, repack
+from terra_core.registry.push import check_name
 from terra_core.system.progress import Report
 from terra_core.system.undo import Undo
+from terra_core.system.workspace import image_workspace
 from terra_docker.access import registry_access
 from terra_docker.build import built_image, dated, dockerfile_of
 from terra_docker.export import archive_file, check_directory, check_file, export_tree, write_archive
 from terra_docker.ignore import IGNORE
-from terra_docker.push import Origin, check_name, layers_of, push
-from terra_docker.save import Saving, save_image
-from terra_docker.scratch import scratch
+from terra_docker.push import Origin, layers_of, push
+from terra_docker.save import saved
 from terra_docker.settings import Docker
 
 _NAME = "Dockerfile"
@@ -136,12 +138,13 @@ def _saver(client: APIClient, build: BuildRequest, built: BuiltImage, stack: Exi
 
     def save() -> Path:
         if not done:
-            layout = stack.enter_context(scratch())
+            work = stack.enter_context(image_workspace())
             name = build.reference.tag if build.reference else None
             # Their times are not of this build's making.
             kept = layers_of(client, dockerfile_of(build).bases)
-            save_image(client, built.id, layout, Saving(name=name, epoch=build.epoch, kept=kept), report)
-            done.append(layout)
+            with saved(client, built.id, work, report) as archive:
+                repack(archive, work / "layout", Repacking(name=name, epoch=build.epoch, kept=kept, whole=True), report)
+            done.append(work / "layout")
         return done[0]
 
     return save

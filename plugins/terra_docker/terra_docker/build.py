@@ -16,12 +16,13 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from terra_core.config.values import ImageReference, shown
 from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import Builder, BuildRequest, BuiltImage
+from terra_core.oci.timestamps import rfc3339
 from terra_core.system.progress import Event, Report
 from terra_core.system.reasons import reason_of
 from terra_core.system.undo import undoing
 from terra_docker.buildkit import BuildKit, find_buildkit
 from terra_docker.classic import ClassicProgress, build_by_classic, refused
-from terra_docker.context import dockerfile_text, newest_time, rfc3339
+from terra_docker.context import dockerfile_text, newest_time
 from terra_docker.engine import connected
 from terra_docker.failures import ENGINE_LIST, registry_failure
 from terra_docker.instructions import Dockerfile, read_dockerfile

@@ -6,7 +6,6 @@ import re
 import stat
 import tarfile
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import evolve, field, frozen
@@ -66,11 +65,6 @@ def newest_time(build: BuildRequest) -> int:
     """The time of the newest file of the user's context that is sent, in seconds since 1970."""
     entries = _entries(evolve(build, overlay=None, epoch=None))
     return max((int(entry.status.mtime) for entry in entries if not entry.status.isdir()), default=0)
-
-
-def rfc3339(epoch: int) -> str:
-    """Seconds since 1970 as RFC 3339 writes them."""
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def dockerfile_text(build: BuildRequest) -> str | None:

@@ -18,8 +18,9 @@ from terra_core.errors import TerraError
 from terra_core.oci import ImageError, Layout, media
 from terra_core.registry import RegistryAccess, download, endpoint, transport, upload
 from terra_core.registry.pull import pulled
+from terra_core.registry.push import push_image
 from terra_core.registry.transport import Transport
-from terra_core.registry.upload import Repository, upload_image
+from terra_core.registry.upload import Repository
 from terra_core.system.progress import silent
 from tests.integration.registry.reach import Reach
 from tests.unit.oci.making import LayoutMaker, file, tar
@@ -279,18 +280,17 @@ class Writable:
         return asked.command != "GET"
 
 
-def push(registry: FaultyRegistry, tmp_path: Path) -> Repository:
-    """Push an image, as pushing one of the engine does."""
+def push(registry: FaultyRegistry, tmp_path: Path) -> None:
+    """Push an image."""
     maker = LayoutMaker(tmp_path / "pushed")
     maker.image([tar(file(b"a")), tar(file(b"b"))])
+    image = Layout(maker.path).image()
+    reference = parse_image_reference(registry.name)
+    push_image(reference, image, Reach().access(registry.address), silent)
     with closing(Transport(Reach().access(registry.address))) as sending:
-        repository = Repository(parse_image_reference(registry.name), {"base"}, sending)
-        repository.reach()
-        upload_image(Layout(maker.path), repository, (), silent)
-        image = Layout(maker.path)
-        for blob in image.manifest(image.resolve()).layers:
+        repository = Repository(reference, {"base"}, sending)
+        for blob in image.manifest.layers:
             repository.take_over(blob, "base")
-    return repository
 
 
 @pytest.mark.parametrize(

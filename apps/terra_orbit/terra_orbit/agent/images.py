@@ -16,6 +16,7 @@ from terra_core.config.values import ImageReference
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
+from terra_docker.push import push_as_it_is
 from terra_orbit.agent.engine import PROBE, Engine, explained
 from terra_orbit.agent.rendering import (
     LABEL_AGENT,
@@ -91,14 +92,11 @@ class Images:
     def push(self, reference: ImageReference, report: Report) -> None:
         """Give an image to its registry.
 
-        :raises TerraError: as the engine says it.
+        :raises TerraError: as the registry or the engine says it.
         """
-        doing = f"pushing {reference}"
-        report(Event("push", doing))
-        with explained(doing):
-            name = f"{reference.registry}/{reference.path}"
-            for record in self._engine.client.push(name, tag=reference.tag, stream=True, decode=True):
-                _take(record, "push", doing, report)
+        report(Event("push", f"pushing {reference}"))
+        with self._engine.streaming() as client:
+            push_as_it_is(client, reference, report)
 
     @contextmanager
     def archive(self, image: str, path: str) -> Iterator[Iterator[bytes]]:

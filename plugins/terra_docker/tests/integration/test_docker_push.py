@@ -24,9 +24,8 @@ from terra_core.config.values import parse_image_reference
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report, silent
-from terra_core.system.workspace import roomy
+from terra_core.system.workspace import IMAGE_PREFIX, roomy
 from terra_docker import plugin
-from terra_docker.scratch import PREFIX
 
 BASE = "terra.test/base:1"
 VAB = Path(sys.executable).with_name("vab")
@@ -56,20 +55,20 @@ def push(engine: Engine, client: DockerClient, name: str, report: Report = silen
 
 def scratch() -> set[str]:
     """What pushes write to."""
-    return {path.name for path in roomy().glob(f"{PREFIX}*")}
+    return {path.name for path in roomy().glob(f"{IMAGE_PREFIX}*")}
 
 
 def test_what_a_killed_push_left_goes_with_the_next_one(
     engine: Engine, client: DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = roomy() / f"{PREFIX}killed"
+    left = roomy() / f"{IMAGE_PREFIX}killed"
     (left / "blobs").mkdir(parents=True)
     try:
         with faulty_registry() as registry:
             accept(registry)
             push(engine, client, f"{registry.address}/young:1")
             assert left.exists(), "whoever made it may be about to hold it"
-            monkeypatch.setattr("terra_docker.scratch._YOUNG_SECONDS", -1)
+            monkeypatch.setattr("terra_core.system.workspace._YOUNG_SECONDS", -1)
             push(engine, client, f"{registry.address}/old:1")
         assert not left.exists()
     finally:

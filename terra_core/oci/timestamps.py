@@ -7,6 +7,7 @@ one time, the same files are the same layer.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from math import ceil
 
 from terra_core.oci import ImageError, Limits
@@ -21,8 +22,13 @@ _TIMES = (b"mtime", b"atime", b"ctime")
 _EXTENDED_AT, _EXTENDED_MORE_AT = 482, 504
 
 
+def rfc3339(epoch: int) -> str:
+    """Return seconds since 1970 as RFC 3339 writes them."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def clamped(pieces: Iterator[bytes], epoch: int) -> Iterator[bytes]:
-    """Give a layer's tar with every time that is later than ``epoch`` set to it, and nothing else changed.
+    """Return a layer's tar with every time that is later than ``epoch`` set to it, and nothing else changed.
 
     :param pieces: the uncompressed layer.
     :param epoch: seconds since 1970.

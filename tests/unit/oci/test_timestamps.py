@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from terra_core.oci import ImageError
-from terra_docker.context import rfc3339
-from terra_docker.timestamps import clamped
+from terra_core.oci.timestamps import clamped, rfc3339
 
 EPOCH = 1_000_000_000
 
