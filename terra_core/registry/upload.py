@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from urllib.parse import quote, urlencode, urlsplit
 
 import requests
@@ -16,6 +16,7 @@ from terra_core.oci.source import Blob
 from terra_core.registry.endpoint import Endpoint, repeated
 from terra_core.registry.transport import PlainHttp, Transport, Unreachable, joined
 from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo
 
 _ATTEMPTS = 4
 _SILENCE_SECONDS = 300.0
@@ -158,9 +159,9 @@ def upload(
     missing = [part for digest, part in parts.items() if digest not in there and not repository.has(part.descriptor)]
     count = _Count(f"pushing {repository.reference}", sum(part.descriptor.size for part in missing), report)
     for part in missing:
-        with ExitStack() as stack:
+        with Undo() as stack:
             repository.upload(part.descriptor, count.body(part, stack))
-    with ExitStack() as stack:
+    with Undo() as stack:
         repository.tag(manifest.descriptor, _Count("", 0, lambda event: None).body(manifest, stack))
     report(Event("push", f"pushed {repository.reference}", count.total, count.total))
     return str(manifest.descriptor.digest)
@@ -194,7 +195,7 @@ class _Count:
     done: int = 0
     _reported: int = 0
 
-    def body(self, part: Part, stack: ExitStack) -> Callable[[], Body]:
+    def body(self, part: Part, stack: Undo) -> Callable[[], Body]:
         """Return what gives a part from its beginning, and takes back what was counted of it before.
 
         :param stack: closes what was opened.
