@@ -7,15 +7,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from docker import DockerClient
 
+from lab.containers import nothing_left
 from lab.engine import Engine
 from lab.network import Network
 from lab.registry import Registry
@@ -26,15 +25,14 @@ from terra_core.hookspecs import Registry as RegistryRole
 from terra_core.image import apply_layers
 from terra_core.oci import Layout
 from terra_core.plugins import Plugins
-from terra_core.system.process import Argument, run
+from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
+from tests.integration.creating import BASE, Create
 
-BASE = "terra.test/base:1"
 SYSTEM = "terra.test/system:1"
 DAEMON, EXTRAS = "terra.test/daemon:1", "terra.test/extras:1"
 _SERVICE = "[Service]\nExecStart=/bin/true\n"
 _INSTALLED = f"{_SERVICE}\n[Install]\nWantedBy=multi-user.target\n"
-TERRA = Path(sys.executable).parent / "terra"
 
 
 @pytest.fixture(scope="module")
@@ -83,55 +81,9 @@ def add_files(tar: Path, files: Mapping[str, str]) -> None:
             archive.addfile(info, io.BytesIO(text.encode()))
 
 
-class Create:
-    """Runs ``terra create`` as a user does.
-
-    :param directory: holds server.toml and what else the build sees.
-    """
-
-    def __init__(self, directory: Path, engine: Engine, registry: Registry, network: Network) -> None:
-        self.directory = directory
-        self._engine = engine
-        self._registry = registry
-        self._network = network
-
-    def write(self, userland: str, more: str = "", **changes: str) -> None:
-        """Write server.toml."""
-        keys = {"hostname": "example", "version": "6", "os": BASE, "repo": f"{self._registry.address}/terra"} | changes
-        lines = [f'{key} = "{value}"' for key, value in keys.items()]
-        self.directory.joinpath("server.toml").write_text("\n".join([*lines, f"userland = '''\n{userland}'''", more]))
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The environment of the command."""
-        return {"DOCKER_HOST": self._engine.host}
-
-    def __call__(self, *options: str, accept: int = 0) -> tuple[str, str]:
-        """Run it; gives standard output and standard error."""
-        words: list[Argument] = [TERRA, "create", *options, self.directory / "server.toml"]
-        done = run(self._network.command(words), env=self.environment, accept=(accept,), timeout=300)
-        return done.text, done.stderr.decode()
-
-
 @pytest.fixture
 def create(tmp_path: Path, engine: Engine, registry: Registry, network: Network) -> Create:
-    directory = tmp_path / "server"
-    directory.mkdir()
-    return Create(directory, engine, registry, network)
-
-
-def everything(client: DockerClient) -> tuple[set[str], set[str]]:
-    """The ids of all images and all containers of the engine."""
-    images = {image["Id"] for image in client.api.images(all=True)}
-    return images, {container["Id"] for container in client.api.containers(all=True)}
-
-
-@contextmanager
-def nothing_left(client: DockerClient) -> Iterator[None]:
-    """Expect that the engine has no image and no container afterwards that it had not before."""
-    before = everything(client)
-    yield
-    assert everything(client) == before
+    return Create(tmp_path / "server", engine, registry, network)
 
 
 def unpacked(registry: Registry, network: Network, reference: str, tmp_path: Path) -> Path:
@@ -320,7 +272,7 @@ def test_a_base_that_no_registry_has(create: Create, client: DockerClient, regis
 def test_an_interrupted_build_leaves_nothing(create: Create, client: DockerClient, number: signal.Signals) -> None:
     create.write("RUN echo made > /made\nRUN sleep 600\n")
     with nothing_left(client):
-        words: list[Argument] = [TERRA, "create", "--no-cache", create.directory / "server.toml"]
+        words = create.words("--no-cache")
         child = subprocess.Popen(words, env={**os.environ, **create.environment}, stderr=subprocess.PIPE, text=True)
         wait_until(lambda: client.containers.list(), seconds=60, what="the build to sleep")
         child.send_signal(number)

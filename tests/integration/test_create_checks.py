@@ -8,8 +8,7 @@ import os
 import re
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,12 @@ from lab.engine import Engine
 from lab.network import Network
 from lab.registry import Registry
 from lab.tiny import write_tiny_root
-from terra_core.system.process import Argument, clean_environment, run
+from terra_core.system.process import clean_environment
 from terra_core.system.waiting import wait_until
 from terra_core.system.workspace import roomy
+from tests.integration.creating import BASE, Create
 
-BASE = "terra.test/base:1"
-TERRA = Path(sys.executable).parent / "terra"
+DATED = {"SOURCE_DATE_EPOCH": "1700000000"}
 STATUS = (
     "RUN mkdir -p /var/lib/dpkg && echo 'Package: first\\nStatus: install ok installed\\nVersion: 1\\nArchitecture: all' "
     "> /var/lib/dpkg/status && echo ID=debian > /etc/os-release\n"
@@ -41,39 +40,9 @@ def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield engine
 
 
-class Create:
-    """Runs ``terra create`` as a user does.
-
-    :param directory: holds server.toml.
-    """
-
-    def __init__(self, directory: Path, engine: Engine, registry: Registry, network: Network) -> None:
-        self.directory = directory
-        self.environment: Mapping[str, str] = {"DOCKER_HOST": engine.host, "SOURCE_DATE_EPOCH": "1700000000"}
-        self._registry = registry
-        self._network = network
-
-    def write(self, userland: str, **changes: str) -> None:
-        """Write server.toml."""
-        keys = {"hostname": "example", "version": "6", "os": BASE, "repo": f"{self._registry.address}/checks"} | changes
-        lines = [f'{key} = "{value}"' for key, value in keys.items()]
-        (self.directory / "server.toml").write_text("\n".join([*lines, f"userland = '''\n{userland}'''\n"]))
-
-    def words(self, *options: Argument) -> list[Argument]:
-        """The command line."""
-        return [TERRA, "create", *options, self.directory / "server.toml"]
-
-    def __call__(self, *options: Argument, accept: int = 0) -> tuple[str, str]:
-        """Run it; gives standard output and standard error."""
-        done = run(self._network.command(self.words(*options)), env=self.environment, accept=(accept,), timeout=300)
-        return done.text, done.stderr.decode()
-
-
 @pytest.fixture
 def create(tmp_path: Path, engine: Engine, registry: Registry, network: Network) -> Create:
-    directory = tmp_path / "server"
-    directory.mkdir()
-    return Create(directory, engine, registry, network)
+    return Create(tmp_path / "server", engine, registry, network, repository="checks", variables=DATED)
 
 
 @pytest.fixture
@@ -126,8 +95,7 @@ def test_one_machine_from_two_directories_is_one_manifest(
 ) -> None:
     pushed = set()
     for number, name in enumerate(("one", "two")):
-        (tmp_path / name).mkdir()
-        create = Create(tmp_path / name, engine, registry, network)
+        create = Create(tmp_path / name, engine, registry, network, variables=DATED)
         create.write("COPY motd /etc/motd\nRUN echo made > /made\n", repo=f"{registry.address}/same")
         (create.directory / "motd").write_text("welcome\n")
         os.utime(create.directory / "motd", (1_750_000_000 + number, 1_750_000_000 + number))
