@@ -411,7 +411,7 @@ def trickling() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def without_netplan(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that lacks what reads the rendered files: whether that is asked is a matter of the integration tests."""
-    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("terra_netplan.generator.GENERATORS", ())
 
 
 def terra(*words: str, text: str | None = None) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,15 +12,16 @@ import yaml
 from terra_core.config.loader import config_error
 from terra_core.config.structure import Problem
 from terra_core.hookspecs import RenderedFile
-from terra_core.system.process import clean_environment, run
 from terra_core.system.progress import Event, Report
 from terra_core.system.reading import lines_of, salvaged
+from terra_netplan.generator import NOT_RUN, find_generator, generate
 from terra_netplan.render import DIRECTORY, SECTIONS
 from terra_netplan.settings import Netplan
 
-_SECONDS = 45
 _PLACED = re.compile(r".*?(?P<path>etc/netplan/[^\s:]+):(?P<line>[0-9]+):(?P<column>[0-9]+): (?P<text>.*)")
 _OF_DEVICE = re.compile(r"(?:ERROR: )?(?P<device>[A-Za-z0-9][A-Za-z0-9._-]*): (?P<text>.*)")
+_LOGGED = re.compile(r"^\*\* \([^()]*\): WARNING \*\*: [0-9:.]+: ")
+"""What GLib writes before a warning: program, process and time of day."""
 _HEAD = "Error in network definition: "
 _KINDS = {section: kind for kind, section in SECTIONS.items()}
 Key = tuple[int, int, tuple[str, ...]]
@@ -29,7 +29,7 @@ Key = tuple[int, int, tuple[str, ...]]
 
 
 def check(files: Sequence[RenderedFile], netplan: Netplan, *, source: str, report: Report) -> bool:
-    """Let ``netplan generate`` read the files, in a temporary root.
+    """Let netplan's generator read the files, in a temporary root.
 
     :param files: rendered files; those that are not netplan's are passed over.
     :param netplan: what they were rendered from.
@@ -39,8 +39,8 @@ def check(files: Sequence[RenderedFile], netplan: Netplan, *, source: str, repor
     :raises CommandError: when it does not end in time.
     """
     own = {file.path: file for file in files if file.path.startswith(f"{DIRECTORY}/")}
-    program = shutil.which("netplan", path=clean_environment()["PATH"])
-    if program is None or not own:
+    generator = find_generator()
+    if generator is None or not own:
         return False
     with tempfile.TemporaryDirectory(prefix="terra-netplan-") as root:
         for path, file in own.items():
@@ -48,11 +48,14 @@ def check(files: Sequence[RenderedFile], netplan: Netplan, *, source: str, repor
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(file.content)
             place.chmod(0o600)
-        done = run([program, "generate", "--root-dir", root], timeout=_SECONDS, accept=range(256))
+        done = generate(generator, Path(root))
+    if done.code == NOT_RUN:
+        report(Event("network", f"warning: not checked by netplan: {salvaged(done.stderr).strip()}"))
+        return False
     said = [line for line in lines_of(salvaged(done.stderr).replace(f"{root}/", "")) if line.strip()]
     if done.code == 0:
         for line in said:
-            report(Event("network", f"warning: netplan: {line.strip()}"))
+            report(Event("network", f"warning: netplan: {_LOGGED.sub('', line).strip()}"))
         return True
     raise config_error(source, [_problem(said, {path: file.content.decode() for path, file in own.items()}, netplan)])
 

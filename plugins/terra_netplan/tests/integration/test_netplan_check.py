@@ -16,7 +16,8 @@ from terra_core.errors import ConfigError
 from terra_core.hookspecs import RenderedFile
 from terra_core.system.process import run
 from terra_core.system.progress import Event
-from terra_netplan import plugin
+from terra_netplan import alone, plugin
+from terra_netplan.generator import find_generator
 from tests.unit.servers import SERVER
 
 TABLE: dict[str, object] = {
@@ -77,7 +78,7 @@ def test_what_it_warns_of_is_passed_on() -> None:
     told: list[Event] = []
     files = altered(TABLE, r"routes:\n( *)- to: default\n *via: 10.0.0.1\n", r"gateway4: 10.0.0.1\n")
     assert plugin.check_network(files, session(TABLE).reporting_to(told.append))
-    assert any("gateway4" in event.text and event.text.startswith("warning: netplan: ") for event in told)
+    assert told[0].text.startswith("warning: netplan: `gateway4` has been deprecated"), told
 
 
 def test_terra_create_refuses_what_netplan_refuses_also_of_the_context(tmp_path: Path) -> None:
@@ -90,6 +91,43 @@ def test_terra_create_refuses_what_netplan_refuses_also_of_the_context(tmp_path:
     own.write_text("network:\n  version: 2\n  vlans:\n    v5: {id: 5, link: nowhere}\n")
     done = run(command, accept=(2,))
     assert b"server.toml: netplan: netplan refuses what this becomes: v5: interface 'nowhere' is not defined" in done.stderr
+
+
+def test_no_program_is_run_beside_the_generator(tmp_path: Path) -> None:
+    """netplan would reload systemd and udev of the machine that builds, found by PATH and by absolute paths."""
+    source, trace = tmp_path / "server.toml", tmp_path / "trace"
+    source.write_text('hostname = "s"\nversion = "1"\nos = "r.example/os:1"\nrepo = "r.example/t"\n[netplan]\n')
+    terra = Path(sys.executable).parent / "terra"
+    run(["strace", "-f", "-e", "trace=execve,execveat", "-o", trace, terra, "create", "--dry", source])
+    tried = re.findall(r'execve(?:at)?\([^"]*"([^"]+)"', trace.read_text())
+    assert str(find_generator()) == tried[-1]
+    assert {Path(path).name for path in tried} & {"systemctl", "udevadm", "networkctl", "netplan"} == set()
+
+
+def test_a_program_that_may_start_none_has_threads_and_no_children() -> None:
+    script = """
+import os, subprocess, threading
+threads = [threading.Thread(target=print, args=("thread",)) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+for start in (os.fork, lambda: subprocess.run(["true"]), lambda: os.posix_spawn("/bin/true", ["true"], {})):
+    try:
+        start()
+        print("started")
+    except BlockingIOError:
+        print("refused")
+"""
+    done = run([sys.executable, "-I", alone.__file__, sys.executable, "-c", script])
+    assert done.text.split() == ["thread"] * 3 + ["refused"] * 3
+
+
+def test_what_cannot_be_confined_is_not_run_and_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "generate"
+    program.write_text("no program")
+    monkeypatch.setattr("terra_netplan.generator.GENERATORS", (program,))
+    told: list[Event] = []
+    assert not plugin.check_network(plugin.render_network(SERVER, session(TABLE)), session(TABLE).reporting_to(told.append))
+    assert [event.text for event in told] == [f"warning: not checked by netplan: {program} was not run: Permission denied"]
 
 
 @st.composite

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from terra_core.config.session import Session
 from terra_core.errors import ConfigError
-from terra_core.system.process import run
 from terra_netplan import plugin
+from terra_netplan.generator import find_generator, generate
 from tests.unit.servers import SERVER
 
 TABLES: dict[str, dict[str, object]] = {
@@ -113,7 +113,9 @@ TABLES: dict[str, dict[str, object]] = {
             },
             {"name": "eth1", "link_local": [], "dhcp4_overrides": {"use_domains": True, "send_hostname": False}},
         ],
-        "vrfs": [{"name": "red", "table": 7, "interfaces": ["eth1"], "routing_policy": [{"from": "10.0.0.0/8"}]}],
+        "vrfs": [
+            {"name": "red", "table": 7, "interfaces": ["eth1"], "routing_policy": [{"from": "10.0.0.0/8", "priority": 9}]},
+        ],
     },
     "tunnels of every kind": {
         "interfaces": [{"name": "eth0"}],
@@ -186,8 +188,10 @@ def generated(tmp_path: Path, table: dict[str, object]) -> dict[str, str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.content)
         path.chmod(file.mode)
-    done = run(["netplan", "generate", "--root-dir", tmp_path])
-    assert done.stderr == b"", "netplan has something to say of the file"
+    generator = find_generator()
+    assert generator is not None
+    done = generate(generator, tmp_path)
+    assert (done.code, done.stderr) == (0, b""), "netplan has something to say of the file"
     return {path.name: path.read_text() for path in (tmp_path / "run/systemd/network").iterdir()}
 
 
