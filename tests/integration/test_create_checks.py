@@ -191,7 +191,6 @@ def _listening() -> None:
         ("RUN echo one \\\n  # between\n  two > /joined\n", ""),
         ("ONBUILD RUN echo later > /later\n", ""),
         ("RUN --mount=type=tmpfs,target=/x echo mounted > /mounted\n", ""),
-        ("RUN <<END\necho here\nEND\n", "BuildKit of an engine before 23 knows no here-documents"),
         ("COPY --from=terra.test/base:1 /not/there /copied\n", "file does not exist"),
         ("RUN echo never ended \\\n", "userland"),
     ],
@@ -207,6 +206,16 @@ def test_userlands_of_every_shape(create: Create, client: DockerClient, userland
     image = client.images.get(stdout.split()[0])
     assert image.attrs["Config"]["Cmd"] == ["/sbin/init"], "what Terra adds is in the last stage"
     assert image.labels["terra.hostname"] == "example"
+
+
+def test_a_here_document_is_for_an_engine_that_knows_it(create: Create, client: DockerClient) -> None:
+    create.write("RUN <<END\necho here > /here\nEND\nRUN test -s /here\n")
+    if int(client.version()["Version"].partition(".")[0]) >= 23:
+        stdout, _ = create()
+        assert client.images.get(stdout.split()[0])
+    else:
+        _, stderr = create(accept=1)
+        assert "BuildKit of an engine before 23 knows no here-documents" in stderr
 
 
 @pytest.mark.parametrize(("length", "code"), [(63, 0), (64, 2), (65, 2)])
