@@ -17,7 +17,7 @@ from attrs import field, frozen
 from terra_core.answers import CheckedContext, answer_of, problems_of
 from terra_core.config.loader import config_error
 from terra_core.config.structure import Problem, path_of_key
-from terra_core.errors import TerraError
+from terra_core.errors import InterruptedWork, TerraError
 from terra_core.hookspecs import CONTRACT, ROLES, Role
 
 GROUP = "terra.plugins"
@@ -134,6 +134,8 @@ class Plugins:
     def _load_once(self, installed: Installed) -> object:
         try:
             plugin = installed.entry.load()
+        except InterruptedWork:
+            raise
         except (Exception, SystemExit) as error:  # a plugin is others' code: whatever its import raises, the error names it
             raise PluginError(f"{installed} cannot be loaded: {type(error).__name__}: {error}") from error
         wrong = next(self._misfits(plugin), "")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from terra_core.errors import InterruptedWork
+from terra_core.system.undo import Undo
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN_SECONDS = 0.01
 
 
 @contextmanager
@@ -22,7 +25,8 @@ def terminating() -> Iterator[None]:
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        with _raised_again_where_ignored():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -44,10 +48,42 @@ def interruptible() -> Iterator[None]:
 
     former = {number: signal.signal(number, interrupt) for number in _ENDING}
     try:
-        yield
+        with _raised_again_where_ignored():
+            yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _raised_again_where_ignored() -> Iterator[None]:
+    """Raise an interruption again a moment later when it came where Python ignores exceptions.
+
+    These are destructors and callbacks of weak references; an import has some of them (sys.unraisablehook(), signal(7)).
+    """
+    ignored: list[BaseException] = []
+    former_hook = sys.unraisablehook
+
+    def hook(what: sys.UnraisableHookArgs) -> None:
+        if isinstance(what.exc_value, (InterruptedWork, KeyboardInterrupt)) and _in_main_thread():
+            ignored.append(what.exc_value)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)  # takes no lock, unlike a thread
+        else:
+            former_hook(what)
+
+    def again(number: int, frame: FrameType | None) -> None:
+        raise ignored[-1].with_traceback(None)
+
+    with Undo() as undo:
+        undo.callback(signal.signal, signal.SIGALRM, signal.signal(signal.SIGALRM, again))
+        undo.callback(signal.setitimer, signal.ITIMER_REAL, 0)
+        undo.callback(setattr, sys, "unraisablehook", former_hook)
+        sys.unraisablehook = hook
+        yield
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
@@ -57,7 +93,7 @@ def deferred() -> Iterator[Callable[[], None]]:
     :returns: raises what was held back, if anything was; to be called when the step's outcome is in safe hands.
     """
     held: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
+    if not _in_main_thread():
         yield lambda: None
         return
 

@@ -11,7 +11,7 @@ import pytest
 from terra_core.candidates import candidates
 from terra_core.cli import run, terra
 from terra_core.config.session import Session
-from terra_core.errors import ConfigError, NotFoundError, TerraError
+from terra_core.errors import ConfigError, InterruptedWork, NotFoundError, TerraError
 from terra_core.hookspecs import ROLES, Network, RenderedFile
 from terra_core.plugins import PluginError, Plugins
 from tests.unit.servers import SERVER
@@ -128,6 +128,12 @@ def test_a_plugin_whose_module_is_not_there(make: Make) -> None:
     assert refusal("paper").startswith(
         "plugin 'paper' of terra-paper 1.2.3 cannot be loaded: ModuleNotFoundError: No module named 'fake_elsewhere'"
     )
+
+
+def test_an_interruption_while_a_plugin_is_loaded_is_no_fault_of_the_plugin(make: Make) -> None:
+    make("paper", "from terra_core.errors import InterruptedWork\nraise InterruptedWork('ended by SIGTERM')")
+    with pytest.raises(InterruptedWork, match="ended by SIGTERM"):
+        found("paper").fill(Network, {"network": "paper"}, source="server.toml")
 
 
 @pytest.mark.parametrize(
