@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lab.place import NAMESPACES, alone, hold
-from lab.processes import Process, end, running
+from lab.processes import Process, end, mount_namespace, running
 from terra_core.errors import TerraError
 from terra_core.system.mounts import mount_points, sweep
 from terra_core.system.namespaces import keep_mounts_private
@@ -43,7 +43,7 @@ class Isolation:
     def __init__(self, directory: Path, others: Sequence[Path]) -> None:
         self.directory = directory
         self.directories = (directory, *others)
-        self._namespace = _mount_namespace("self")
+        self._namespace = mount_namespace("self")
 
     def owns_file(self, path: str) -> bool:
         """Whether a file is below one of the run's directories, be it deleted meanwhile."""
@@ -54,7 +54,7 @@ class Isolation:
         if process.pid == os.getpid():
             return False
         return (
-            _mount_namespace(str(process.pid)) == self._namespace
+            mount_namespace(str(process.pid)) == self._namespace
             or _started_by(process, self.directories)
             or any(f"{directory}/" in process.command for directory in self.directories)
         )
@@ -126,10 +126,3 @@ def _started_by(process: Process, directories: Sequence[Path]) -> bool:
         return False
     values = [word.removeprefix(_MARK) for word in environment.split(b"\0") if word.startswith(_MARK)]
     return any(Path(os.fsdecode(value)).is_relative_to(directory) for value in values for directory in directories)
-
-
-def _mount_namespace(process: str) -> str:
-    try:
-        return str(Path(f"/proc/{process}/ns/mnt").readlink())
-    except OSError:
-        return ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from lab.mounts import unmount_below
-from lab.processes import end, in_namespace, mentioning
+from lab.processes import Process, end, in_namespace, mentioning, mount_namespace, running
 from terra_core.system.locks import locked, try_lock
 from terra_core.system.process import run
 from terra_core.system.undo import Undo
@@ -21,6 +21,7 @@ ROOT = Path("/run/terra-lab")
 """Short, because a socket's path has 107 characters at most."""
 NAMESPACES = Path("/run/netns")
 _LOCK = ".lock"
+_MOUNTS = "mount-namespace"
 
 
 class Place:
@@ -28,6 +29,7 @@ class Place:
 
     Its name holds the process id, so that labs live side by side. Entering takes down every place whose owner was
     killed: processes, mounts, the network namespace of the same name, the directory. Leaving removes the directory.
+    A place in a mount namespace (mount_namespaces(7)) that others still use is left to them: its mounts are seen there only.
 
     :param label: what it is for, a word such as ``network``.
     """
@@ -59,6 +61,7 @@ class Place:
                 take_down(dead)
             self._path = _new_directory(self._label)
             self._resources.callback(_forget, self._path)
+            (self._path / _MOUNTS).write_text(mount_namespace("self"))
             hold(self._resources, self._path / _LOCK)
         return self
 
@@ -68,14 +71,23 @@ class Place:
 
 def take_down(path: Path) -> None:
     """End the processes, mounts and network namespace of the place at ``path``, then remove its directory."""
-    claimed = [path, *(link.resolve() for link in path.glob("claim-*"))]
     namespace = NAMESPACES / path.name
-    end([*(in_namespace(namespace) if namespace.exists() else []), *mentioning(claimed)])
-    for directory in claimed:
+    end(_processes(path))
+    for directory in _directories(path):
         unmount_below(directory)
     if namespace.exists():
         run(["ip", "netns", "delete", path.name])
     shutil.rmtree(path)
+
+
+def _directories(path: Path) -> list[Path]:
+    """The directory of a place, and those that it claims."""
+    return [path, *(link.resolve() for link in path.glob("claim-*"))]
+
+
+def _processes(path: Path) -> list[Process]:
+    namespace = NAMESPACES / path.name
+    return [*(in_namespace(namespace) if namespace.exists() else []), *mentioning(_directories(path))]
 
 
 def hold(resources: ExitStack, path: Path) -> bool:
@@ -88,9 +100,19 @@ def _dead() -> list[Path]:
     found = []
     for path in sorted(ROOT.iterdir()):
         with Undo() as resources:
-            if path.is_dir() and hold(resources, path / _LOCK):
+            if path.is_dir() and hold(resources, path / _LOCK) and not _left_to_others(path):
                 found.append(path)
     return found
+
+
+def _left_to_others(path: Path) -> bool:
+    """Whether a place's mounts are in a namespace that is not this process's, and that more than the place's processes use."""
+    mounts = path / _MOUNTS
+    namespace = mounts.read_text() if mounts.exists() else mount_namespace("self")
+    if namespace == mount_namespace("self"):
+        return False
+    own = _processes(path)
+    return bool(running(lambda process: mount_namespace(str(process.pid)) == namespace and process not in own))
 
 
 @contextmanager

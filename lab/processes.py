@@ -72,6 +72,17 @@ def in_namespace(path: Path) -> list[Process]:
     return running(inside)
 
 
+def mount_namespace(process: str) -> str:
+    """What names the mount namespace of a process; empty when there is no such process.
+
+    :param process: its id, or ``self``.
+    """
+    try:
+        return str(Path(f"/proc/{process}/ns/mnt").readlink())
+    except OSError:
+        return ""
+
+
 def mentioning(paths: Sequence[Path]) -> list[Process]:
     """The watched programs that have one of ``paths``, or something below it, among their arguments."""
     return running(lambda process: process.watched and any(str(path) in process.command for path in paths))

@@ -10,9 +10,9 @@ import pytest
 
 from lab.leaks import Leaks, difference, snapshot
 from lab.network import Network
-from lab.place import ROOT
-from lab.processes import gone, mentioning
-from terra_core.system.process import Daemon
+from lab.place import ROOT, Place
+from lab.processes import gone, mentioning, mount_namespace
+from terra_core.system.process import Daemon, run
 from terra_core.system.waiting import wait_until
 
 SCRIPT = """
@@ -74,6 +74,48 @@ def test_ended_by_a_signal_it_takes_everything_down_itself(tmp_path: Path, numbe
         assert f"interrupted by {number.name}" in daemon.tail()
     assert left_by(daemon, tmp_path, before) == []
     assert set(ROOT.glob(f"*-{daemon.pid}*")) == set()
+
+
+HOLDER = """
+import sys, threading
+from pathlib import Path
+from lab.place import Place
+from terra_core.system.process import run
+
+with Place("holder") as place:
+    place.claim(Path(sys.argv[1]))
+    run(["mount", "-t", "tmpfs", "victim", sys.argv[1]])
+    print("mounted", flush=True)
+    threading.Event().wait()
+"""
+
+
+def test_what_is_mounted_where_others_work_is_left_to_them(tmp_path: Path) -> None:
+    """Each worker of a test run has mounts of its own: whoever takes down another's place leaves the mounts of it."""
+    claimed = tmp_path / "claimed"
+    claimed.mkdir()
+    environment = {"PYTHONPATH": str(Path.cwd())}
+    worker = Daemon(["unshare", "--mount", "--propagation=private", "sleep", "1000"], log=tmp_path / "worker.log")
+    try:
+        wait_until(lambda: mount_namespace(str(worker.pid)) != mount_namespace("self"), seconds=10, what="its own mounts")
+        there = ["nsenter", f"--mount=/proc/{worker.pid}/ns/mnt", f"--wdns={Path.cwd()}", "--", sys.executable, "-c"]
+        holder = Daemon([*there, HOLDER, claimed], log=tmp_path / "holder.log", env=environment)
+        wait_until(lambda: not holder.alive or "mounted" in holder.tail(), seconds=20, what="the mount")
+        place = ROOT / f"holder-{holder.pid}"
+        holder.signal(signal.SIGKILL)
+        holder.wait(10)
+        with Place("elsewhere"):
+            assert place.is_dir()
+            assert mounted(worker, claimed)
+        run([*there, "from lab.place import Place\nwith Place('there'): pass"], env=environment)
+        assert not place.exists()
+        assert not mounted(worker, claimed)
+    finally:
+        worker.stop()
+
+
+def mounted(process: Daemon, directory: Path) -> bool:
+    return f" {directory} " in Path(f"/proc/{process.pid}/mountinfo").read_text()
 
 
 def left_by(daemon: Daemon, base: Path, before: Leaks) -> list[str]:
