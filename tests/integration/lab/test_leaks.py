@@ -29,6 +29,8 @@ def test_mounts_loops_namespaces_and_daemons_are_seen(tmp_path: Path) -> None:
         run(["mount", "-t", "tmpfs", "none", point])
         daemon = start(network.command(["dnsmasq", "--keep-in-foreground", "--port=0"]), log=tmp_path / "log")
         try:
+            began = Path(f"/proc/{daemon.pid}/comm")
+            wait_until(lambda: began.read_text().strip() == "dnsmasq", seconds=10, what="dnsmasq to be executed")
             assert difference(before, snapshot()) == [
                 f"loop device {loop} ({file})",
                 f"mount {point} (none)",

@@ -8,7 +8,8 @@ import pytest
 from iso.daemons import start
 from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
 from terra_core.errors import CommandError, TerraError
-from terra_core.system.process import run
+from terra_core.system.process import Daemon, run
+from terra_core.system.waiting import wait_until
 
 
 def test_it_has_the_documented_addresses_and_the_host_has_not() -> None:
@@ -55,10 +56,17 @@ def test_a_tap_is_on_the_bridge_and_gone_afterwards() -> None:
             run(["ip", "-n", network.name, "link", "show", "tap0"])
 
 
+def start_sleeping(network: Network, directory: Path) -> Daemon:
+    """A program that is in the network, once this returns."""
+    sleeper = start(network.command(["sleep", "3600"]), log=directory / "log")
+    wait_until(lambda: any(one.name == "sleep" for one in network.processes()), seconds=10, what="it to be in the network")
+    return sleeper
+
+
 def test_a_program_that_is_left_in_it_is_ended_and_reported(tmp_path: Path) -> None:
     network = Network("busy")
     with pytest.raises(TerraError, match=r"still running when the network .*\(sleep 3600\)"), network:
-        sleeper = start(network.command(["sleep", "3600"]), log=tmp_path / "log")
+        sleeper = start_sleeping(network, tmp_path)
     assert not sleeper.alive
     assert not network.path.exists()
 
