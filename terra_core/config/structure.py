@@ -94,6 +94,22 @@ def too_many(path: str, items: Sized, most: int) -> Iterator[Problem]:
         yield Problem(path, f"expected at most {most}, got {len(items)}")
 
 
+def out_of_range(made: object, ranges: Mapping[str, range]) -> Iterator[Problem]:
+    """Find the numbers of a model that are not in their range; those that are left out are right.
+
+    :param ranges: the range of each field.
+    """
+    for name, allowed in ranges.items():
+        value = getattr(made, name, None)
+        if value is not None and (wrong := not_in(allowed, value)):
+            yield Problem(key_of(name), wrong)
+
+
+def not_in(allowed: range, value: int) -> str:
+    """What is wrong with a number that has to be in a range; empty when nothing is."""
+    return "" if value in allowed else f"expected from {allowed.start} to {allowed.stop - 1}, got {shown(value)}"
+
+
 def path_of_key(key: str) -> str:
     """A key as the path of a problem shows it: as it stands when it is a plain word, quoted otherwise."""
     return key if key.isidentifier() and key.isascii() and len(key) <= 64 else shown(key)

@@ -8,9 +8,9 @@ from typing import Literal
 
 from attrs import frozen
 
+from terra_core.config.addresses import is_reached, no_address, no_router, not_of_one, problems_of_name
 from terra_core.config.structure import Problem, has
 from terra_core.config.values import Address, Domain, Mac, shown
-from terra_netplan.addresses import no_address, not_of_one, problems_of_name
 from terra_netplan.routes import Overrides, Route, Rule
 
 _MTU = range(68, 65536)
@@ -95,40 +95,22 @@ class Device:
     def _problems_of_ways(self) -> Iterator[Problem]:
         networks = [ipaddress.ip_interface(raw).network for raw in self.addresses]
         shown_networks = ", ".join(map(str, networks)) or "there is none"
-        if has(self, "gateway") and self.gateway is not None and not self._reaches(self.gateway):
+        if has(self, "gateway") and self.gateway is not None and not is_reached(self.gateway, self.addresses):
             yield Problem("gateway", f"{shown(self.gateway)} is in no network of this interface's addresses ({shown_networks})")
-        if has(self, "gateway") and self.gateway is not None and (text := self._no_router(self.gateway)):
+        if has(self, "gateway") and self.gateway is not None and (text := no_router(self.gateway, self.addresses)):
             yield Problem("gateway", text)
         for at, route in enumerate(self.routes):
             if not has(route, "to", "via", "on_link") or route.via is None or not_of_one(route.via) or route.on_link:
                 continue
-            if text := self._no_router(route.via):
+            if text := no_router(route.via, self.addresses):
                 yield Problem(f"routes[{at}].via", text)
             elif not self._may_reach(route.via):
                 text = f"{shown(route.via)} is in no network of this interface's addresses ({shown_networks})"
                 yield Problem(f"routes[{at}].via", f"{text}; with on_link = true it is taken to be reached all the same")
 
-    def _no_router(self, gateway: Address) -> str:
-        """Why nothing gets anywhere by way of this address."""
-        address = ipaddress.ip_address(gateway)
-        for interface in map(ipaddress.ip_interface, self.addresses):
-            if address == interface.ip:
-                return f"{shown(gateway)} is the address of this interface itself"
-            network = interface.network
-            if network.version == 4 and network.num_addresses > 2 and address == network.broadcast_address:
-                return f"{shown(gateway)} is the broadcast address of {network}"
-        return ""
-
-    def _reaches(self, gateway: Address) -> bool:
-        """A link-local gateway (RFC 4291 section 2.5.6) is on every link that has IPv6."""
-        address = ipaddress.ip_address(gateway)
-        interfaces = [ipaddress.ip_interface(raw) for raw in self.addresses]
-        local = address.version == 6 and address.is_link_local and any(interface.version == 6 for interface in interfaces)
-        return local or any(address in interface.network for interface in interfaces)
-
     def _may_reach(self, gateway: Address) -> bool:
         asks = self.asks_for_ipv4 if ":" not in gateway else self.dhcp6 or bool(self.accept_ra)
-        return asks or self._reaches(gateway)
+        return asks or is_reached(gateway, self.addresses)
 
     def _problems_of_mtu(self, mtu: int) -> Iterator[Problem]:
         if mtu not in _MTU:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from attrs import Factory, frozen
 
-from terra_core.config.structure import Problem, path_of_key
+from terra_core.config.structure import Problem, not_in, out_of_range, path_of_key
 from terra_core.config.values import Address, shown
 
 Mode = Literal["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"]
@@ -85,7 +85,7 @@ class BondParameters:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values, and between them."""
-        yield from _out_of_range(self, _BOND_RANGES)
+        yield from out_of_range(self, _BOND_RANGES)
         mode = self.mode or "balance-rr"
         for key, modes in _ONLY_IN.items():
             if getattr(self, key) and mode not in modes:
@@ -136,10 +136,11 @@ class BridgeParameters:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values, and between them."""
-        yield from _out_of_range(self, self._ranges())
+        yield from out_of_range(self, self._ranges())
         for key, allowed in _PORT_RANGES.items():
             for name, value in getattr(self, key).items():
-                yield from _unless_in(allowed, f"{key}.{path_of_key(name)}", value)
+                if wrong := not_in(allowed, value):
+                    yield Problem(f"{key}.{path_of_key(name)}", wrong)
         yield from self._problems_of_times()
 
     def _ranges(self) -> Mapping[str, range]:
@@ -160,15 +161,3 @@ class BridgeParameters:
             yield Problem("max_age", f"{age} s are more than a forward_delay of {delay} s allows: {2 * (delay - 1)} s")
         if age < 2 * (hello + 1) and {self.max_age, self.hello_time} != {None}:
             yield Problem("max_age", f"{age} s are less than a hello_time of {hello} s needs: {2 * (hello + 1)} s")
-
-
-def _out_of_range(parameters: object, ranges: Mapping[str, range]) -> Iterator[Problem]:
-    for key, allowed in ranges.items():
-        value = getattr(parameters, key, None)
-        if value is not None:
-            yield from _unless_in(allowed, key, value)
-
-
-def _unless_in(allowed: range, path: str, value: int) -> Iterator[Problem]:
-    if value not in allowed:
-        yield Problem(path, f"expected from {allowed.start} to {allowed.stop - 1}, got {shown(value)}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal
 
 from attrs import frozen
 
-from terra_core.config.structure import Problem, has
+from terra_core.config.addresses import no_network, not_of_one
+from terra_core.config.structure import Problem, has, out_of_range
 from terra_core.config.values import Address, Hostname, shown
-from terra_netplan.addresses import no_network, not_of_one
 
 NUMBERS = range(2**32)
 TABLES = range(1, 2**32)
@@ -60,7 +60,7 @@ class Route:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values, and between them."""
-        yield from out_of_range(self)
+        yield from out_of_range(self, _RANGES)
         needs_gateway = has(self, "type", "scope") and self.type in (None, "unicast") and self.scope in (None, "global")
         if has(self, "via") and self.via is None and needs_gateway:
             yield Problem("via", "is required and missing")
@@ -105,7 +105,7 @@ class Rule:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values, and between them."""
-        yield from out_of_range(self)
+        yield from out_of_range(self, _RANGES)
         given = {key.removesuffix("_"): raw for key in ("from_", "to") if (raw := getattr(self, key, None)) is not None}
         wrong = {key: no_rule for key, raw in given.items() if (no_rule := _no_range(raw))}
         yield from (Problem(key, text) for key, text in wrong.items())
@@ -155,14 +155,6 @@ class Overrides:
         for key in ("use_domains", "hostname", "route_metric"):
             if getattr(self, key, None) != getattr(other, key, None):
                 yield key
-
-
-def out_of_range(model: object, ranges: Mapping[str, range] = _RANGES) -> Iterator[Problem]:
-    """The numbers of a model that are not in their range."""
-    for key, allowed in ranges.items():
-        value = getattr(model, key, None)
-        if value is not None and value not in allowed:
-            yield Problem(key, f"expected from {allowed.start} to {allowed.stop - 1}, got {shown(value)}")
 
 
 def _no_range(raw: str) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
+from terra_core.config.addresses import problems_of_name
 from terra_core.config.structure import Problem, has
 from terra_core.config.values import Mac, shown
-from terra_netplan.addresses import problems_of_name
 from terra_netplan.devices import Device
 from terra_netplan.parameters import BondParameters, BridgeParameters
 from terra_netplan.routes import TABLES, Route, Rule

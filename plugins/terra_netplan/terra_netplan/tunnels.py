@@ -9,18 +9,15 @@ from typing import Literal
 
 from attrs import frozen
 
-from terra_core.config.structure import Problem, has
+from terra_core.config.addresses import PORTS, is_wireguard_key, no_endpoint, not_cidr
+from terra_core.config.structure import Problem, has, out_of_range
 from terra_core.config.values import Address, shown
-from terra_netplan.addresses import not_cidr
 from terra_netplan.devices import Device
-from terra_netplan.routes import NUMBERS, out_of_range
+from terra_netplan.routes import NUMBERS
 
-_WIREGUARD_KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 _KEY_FILE = re.compile(r"/[A-Za-z0-9._/+-]+")
-_ENDPOINT = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
-_PORTS = range(1, 65536)
 _RANGES = {
-    "port": _PORTS,
+    "port": PORTS,
     "ttl": range(256),
     "mark": NUMBERS,
     "id": range(1, 2**24),
@@ -51,7 +48,7 @@ class PeerKeys:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values."""
-        if has(self, "public") and not _WIREGUARD_KEY.fullmatch(self.public):
+        if has(self, "public") and not is_wireguard_key(self.public):
             yield Problem("public", "expected the public key of a WireGuard peer, 44 characters of base64")
         if getattr(self, "shared", None) is not None:
             yield from _no_secret("shared", str(self.shared))
@@ -79,9 +76,8 @@ class Peer:
                 expected = 'a network with its prefix length, such as "10.0.0.0/8"'
                 yield Problem(f"allowed_ips[{at}]", f"expected {expected}, got {wrong}")
         endpoint = getattr(self, "endpoint", None)
-        found = _ENDPOINT.fullmatch(endpoint) if endpoint is not None else None
-        if endpoint is not None and not (found and int(found[1]) in _PORTS):
-            yield Problem("endpoint", f'expected a host and its port, such as "vpn.example.com:51820", got {shown(endpoint)}')
+        if endpoint is not None and (wrong := no_endpoint(endpoint)):
+            yield Problem("endpoint", wrong)
         yield from out_of_range(self, {"keepalive": range(65536)})
 
 
@@ -204,7 +200,7 @@ class Tunnel(Device):
 
 def _no_secret(key: str, raw: str) -> Iterator[Problem]:
     """What is wrong with a secret, which is not shown."""
-    if not _WIREGUARD_KEY.fullmatch(raw) and not _KEY_FILE.fullmatch(raw):
+    if not is_wireguard_key(raw) and not _KEY_FILE.fullmatch(raw):
         expected = "a key of WireGuard's, 44 characters of base64, or the absolute path of a file that holds it"
         yield Problem(key, f"expected {expected}")
 
