@@ -32,7 +32,7 @@ def write_tiny_root(tar: Path, *more: str) -> None:
         _link(archive, "sbin/init", "../bin/true")
         _link(archive, "etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")
         _file(archive, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nterra:x:1000:1000::/home/terra:/bin/sh\n")
-        _file(archive, "etc/group", "root:x:0:\nterra:x:1000:\n")
+        _file(archive, "etc/group", "root:x:0:\nterra:x:1000:\nsystemd-network:x:998:\n")
 
 
 def _directory(archive: tarfile.TarFile, name: str, mode: int, owner: int = 0) -> None:

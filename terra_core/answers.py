@@ -37,7 +37,8 @@ def problems_of(value: object, kind: Any) -> Iterator[Problem]:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         each = [list(problems_of(value, part)) for part in get_args(kind)]
-        yield from min(each, key=len) if all(each) else ()
+        meant = [found for part, found in zip(get_args(kind), each, strict=True) if type(value) is part]
+        yield from min(meant or each, key=len) if all(each) else ()
     elif kind in (None, type(None)):
         yield from () if value is None else (Problem("", f"expected nothing, got {shown(value)}"),)
     elif origin in (tuple, Sequence):

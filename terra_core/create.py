@@ -29,7 +29,7 @@ from terra_core.dockerfile import (
     wrong_with,
 )
 from terra_core.errors import TerraError
-from terra_core.hookspecs import Builder, BuildRequest, Network, Registry, RenderedFile
+from terra_core.hookspecs import Builder, BuildRequest, Network, Registry, RenderedFile, RenderedLink
 from terra_core.identity import render_identity
 from terra_core.plugins import PluginError, Plugins
 from terra_core.selection import SERVER, check_selection
@@ -45,6 +45,7 @@ class Rendered:
 
     :param dockerfile: the Dockerfile.
     :param files: the files of the machine.
+    :param links: the symbolic links of the machine.
     :param directory: the directory of the context that the Dockerfile finds them in, which the user's context does not have.
     :param tools: what only the build itself uses.
     """
@@ -53,11 +54,12 @@ class Rendered:
     files: tuple[RenderedFile, ...]
     directory: str
     tools: tuple[CopyStep, ...] = ()
+    links: tuple[RenderedLink, ...] = ()
 
     @property
     def steps(self) -> list[CopyStep]:
         """The COPY instructions of the build."""
-        return [*self.tools, *copy_steps(self.files, self.directory)]
+        return [*self.tools, *copy_steps([*self.files, *self.links], self.directory)]
 
 
 @frozen(kw_only=True)
@@ -174,14 +176,16 @@ def render(
     network = plugins.fill(Network, server.plugins, source=document.source)
     told = _of_document(session, document)
     answer = network.render_network(server, told)
-    files = [*render_identity(server), *_checked(answer, network)]
-    _check_distinct(files, network)
+    rendered = [*render_identity(server), *_checked(answer, network)]
+    _check_distinct(rendered, network)
+    files = [piece for piece in rendered if isinstance(piece, RenderedFile)]
+    links = [piece for piece in rendered if isinstance(piece, RenderedLink)]
     if context is not None:
         files = [_from_context(file, context) for file in files]
     directory = _free_name(context)
     tools = component_tools(server, directory)
-    dockerfile = write_dockerfile(server, copy_steps(files, directory), tools)
-    return Rendered(dockerfile=dockerfile, files=tuple(files), directory=directory, tools=tuple(tools))
+    dockerfile = write_dockerfile(server, copy_steps([*files, *links], directory), tools)
+    return Rendered(dockerfile=dockerfile, files=tuple(files), links=tuple(links), directory=directory, tools=tuple(tools))
 
 
 def check_rendered(document: Document[Server], rendered: Rendered, *, plugins: Plugins, session: Session) -> None:
@@ -208,15 +212,14 @@ def _with_userland(document: Document[Server], userland: str | None) -> Server:
     return server
 
 
-def _checked(answer: Sequence[object], network: Network) -> Iterator[RenderedFile]:
-    for file in answer:
-        fault = wrong_with(file) if isinstance(file, RenderedFile) else f"it returned {type(file).__name__} among the files"
-        if fault or not isinstance(file, RenderedFile):
+def _checked(answer: Sequence[RenderedFile | RenderedLink], network: Network) -> Iterator[RenderedFile | RenderedLink]:
+    for piece in answer:
+        if fault := wrong_with(piece):
             raise PluginError(f"plugin {network.plugin!r} rendered what no image can have: {fault}")
-        yield file
+        yield piece
 
 
-def _check_distinct(files: Sequence[RenderedFile], network: Network) -> None:
+def _check_distinct(files: Sequence[RenderedFile | RenderedLink], network: Network) -> None:
     paths: set[str] = set()
     for file in files:
         if file.path in paths:

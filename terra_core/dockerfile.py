@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
+import attrs
 from attrs import frozen
 
 from terra_core.config.server import Server
 from terra_core.config.values import shown
-from terra_core.hookspecs import RenderedFile
+from terra_core.hookspecs import RenderedFile, RenderedLink
 from terra_core.system.reading import lines_of
 
 NAME = "Dockerfile"
@@ -20,14 +21,19 @@ _ROOT = "root:root"
 _TOOLS = ".terra-components"
 _PATH = re.compile(r"(?:[A-Za-z0-9._@+-]+/)*[A-Za-z0-9._@+-]+")
 _OWNER = re.compile(r"[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}")
-_KINDS = {"path": str, "content": bytes, "mode": int, "owner": str}
-"""What the attributes of a rendered file have to be; a plugin, which others write, may give anything."""
+_TARGET = re.compile(r"[A-Za-z0-9._@+:/-]{1,4095}")
+"""What a link may point to: text of the machine's, which nothing here follows, so that it may lead anywhere (symlink(7))."""
+_KINDS = {"path": str, "content": bytes, "mode": int, "owner": str, "target": str}
+"""What the attributes of a rendered file or link have to be; a plugin, which others write, may give anything."""
 _CONTINUED = re.compile(r"\\\s*\Z")
+
+
+Rendered = RenderedFile | RenderedLink
 
 
 @frozen
 class CopyStep:
-    """Rendered files that one COPY instruction brings into the image.
+    """Rendered files and links that one COPY instruction brings into the image.
 
     A directory is copied, not single files: that way a file takes the place of a symbolic link of its name, instead of being
     written to where the link points, and the directory that is there already keeps its owner and mode.
@@ -35,47 +41,51 @@ class CopyStep:
     :param source: a directory of the build's context.
     :param target: the directory in the image, with slashes at both ends.
     :param owner: whom the files belong to.
-    :param files: the files, by their path below ``source``.
+    :param files: the files and links, by their path below ``source``.
     """
 
     source: str
     target: str
     owner: str
-    files: tuple[tuple[str, RenderedFile], ...]
+    files: tuple[tuple[str, Rendered], ...]
 
     def __str__(self) -> str:
         chown = "" if self.owner == _ROOT else f"--chown={self.owner} "
         return f"COPY {chown}{self.source}/ {self.target}"
 
 
-def wrong_with(file: RenderedFile) -> str:
-    """Why a rendered file can't be a part of an image, or nothing: no text but what is allowed reaches the Dockerfile."""
-    for name, kind in _KINDS.items():
-        if not isinstance(value := getattr(file, name), kind) or isinstance(value, bool):
-            return f"the {name} of a file is {type(value).__name__}, where {kind.__name__} is expected"
-    if not _PATH.fullmatch(file.path) or {".", ".."} & set(file.path.split("/")):
-        return f"its path is {shown(file.path)}, where a relative one of plain characters is expected"
-    if not _OWNER.fullmatch(file.owner):
-        return f'the owner of {file.path} is {shown(file.owner)}, where "user:group" is expected'
-    if file.mode & ~0o7777:
-        return f"the mode of {file.path} is {file.mode:#o}, where permission bits are expected"
+def wrong_with(piece: Rendered) -> str:
+    """Why a rendered file or link can't be a part of an image, or nothing: only what is allowed reaches the Dockerfile."""
+    for field in attrs.fields(type(piece)):
+        value, kind = getattr(piece, field.name), _KINDS[field.name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            return f"the {field.name} of a file is {type(value).__name__}, where {kind.__name__} is expected"
+    if not _PATH.fullmatch(piece.path) or {".", ".."} & set(piece.path.split("/")):
+        return f"its path is {shown(piece.path)}, where a relative one of plain characters is expected"
+    if isinstance(piece, RenderedLink):
+        expected = "a path of plain characters is expected"
+        return "" if _TARGET.fullmatch(piece.target) else f"{piece.path} points to {shown(piece.target)}, where {expected}"
+    if not _OWNER.fullmatch(piece.owner):
+        return f'the owner of {piece.path} is {shown(piece.owner)}, where "user:group" is expected'
+    if piece.mode & ~0o7777:
+        return f"the mode of {piece.path} is {piece.mode:#o}, where permission bits are expected"
     return ""
 
 
-def copy_steps(files: Sequence[RenderedFile], directory: str) -> list[CopyStep]:
+def copy_steps(files: Sequence[Rendered], directory: str) -> list[CopyStep]:
     """Arrange files into as few COPY instructions as their directories and owners allow.
 
-    What belongs to root goes into its directory. What belongs to a user goes there together with its directory, which becomes
-    that user's own, as ``.ssh`` has to be.
+    What belongs to root, whatever its group, goes into its directory. What belongs to a user goes there together with its
+    directory, which becomes that user's own, as ``.ssh`` has to be.
 
-    :param files: files without faults.
+    :param files: files and links without faults; a link belongs to root.
     :param directory: the directory of the context that holds them.
     """
-    groups: dict[tuple[str, str], list[tuple[str, RenderedFile]]] = {}
+    groups: dict[tuple[str, str], list[tuple[str, Rendered]]] = {}
     for file in files:
-        path = PurePosixPath(file.path)
-        base = path.parent if file.owner == _ROOT else path.parent.parent
-        groups.setdefault((str(base), file.owner), []).append((str(path.relative_to(base)), file))
+        path, owner = PurePosixPath(file.path), _owner_of(file)
+        base = path.parent if _is_roots(owner) else path.parent.parent
+        groups.setdefault((str(base), owner), []).append((str(path.relative_to(base)), file))
     return [
         CopyStep(f"{directory}/{number}", "/" if base == "." else f"/{base}/", owner, tuple(members))
         for number, ((base, owner), members) in enumerate(groups.items())
@@ -131,21 +141,32 @@ def is_continued(userland: str) -> bool:
 
 
 def write_overlay(overlay: Path, directory: str, dockerfile: str, steps: Sequence[CopyStep]) -> None:
-    """Write the Dockerfile and the rendered files, as they are to lie over the user's context.
+    """Write the Dockerfile and the rendered files and links, as they are to lie over the user's context.
 
     :param overlay: an empty directory.
     :param directory: the directory in it that they go to.
     """
     (overlay / directory).mkdir(mode=0o755)
     (overlay / directory / NAME).write_text(dockerfile)
-    for path, file in _placed(overlay, steps):
+    for path, piece in _placed(overlay, steps):
         for parent in reversed(path.relative_to(overlay).parents):
-            (overlay / parent).mkdir(mode=0o755 if file.owner == _ROOT else 0o700, exist_ok=True)
-        path.write_bytes(file.content)
-        path.chmod(file.mode)
+            (overlay / parent).mkdir(mode=0o755 if _is_roots(_owner_of(piece)) else 0o700, exist_ok=True)
+        if isinstance(piece, RenderedLink):
+            path.symlink_to(piece.target)
+        else:
+            path.write_bytes(piece.content)
+            path.chmod(piece.mode)
 
 
-def _placed(overlay: Path, steps: Sequence[CopyStep]) -> Iterator[tuple[Path, RenderedFile]]:
+def _placed(overlay: Path, steps: Sequence[CopyStep]) -> Iterator[tuple[Path, Rendered]]:
     for step in steps:
-        for name, file in step.files:
-            yield overlay / step.source / name, file
+        for name, piece in step.files:
+            yield overlay / step.source / name, piece
+
+
+def _owner_of(piece: Rendered) -> str:
+    return piece.owner if isinstance(piece, RenderedFile) else _ROOT
+
+
+def _is_roots(owner: str) -> bool:
+    return owner.partition(":")[0] == "root"

@@ -85,7 +85,7 @@ class _Create(click.Command):
     help="A file of Dockerfile lines, in place of the userland of server.toml.",
 )
 @click.option("--push", is_flag=True, help="Push the image when it is built.")
-@click.option("-n", "--dry", is_flag=True, help="Print the Dockerfile and every rendered file, and build nothing.")
+@click.option("-n", "--dry", is_flag=True, help="Print the Dockerfile and every rendered file and link, and build nothing.")
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option(
     "--builder",
@@ -240,6 +240,8 @@ def _print_rendered(rendered: Rendered) -> None:
         text = file.content.decode(errors="replace")
         echo(f"--- /{file.path} ({file.mode:04o} {file.owner})")
         echo(text, nl=not text.endswith("\n"))
+    for link in rendered.links:
+        echo(f"--- /{link.path} -> {link.target}")
 
 
 def _print_created(created: Created) -> None:

@@ -21,9 +21,9 @@ from terra_core.config.server import Server, Ssh
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.create import Rendered, render
-from terra_core.dockerfile import copy_steps, is_continued
+from terra_core.dockerfile import copy_steps, is_continued, write_overlay
 from terra_core.errors import ConfigError, NotFoundError, TerraError
-from terra_core.hookspecs import RenderedFile
+from terra_core.hookspecs import RenderedFile, RenderedLink
 from terra_core.identity import render_hosts, render_identity
 from terra_core.plugins import Plugins
 
@@ -268,6 +268,14 @@ def _hook(function: Callable[[Session], object]) -> object:
         ([RenderedFile(path="etc", content=b"")], "the directory of a rendered file"),
         ([RenderedFile(path="etc/hosts", content=b"")], "rendered already"),
         ([RenderedFile(path="etc/x", content=b""), RenderedFile(path="etc/x", content=b"")], "rendered already"),
+        ([RenderedLink(path="../x", target="y")], "its path is"),
+        ([RenderedLink(path="etc/x", target="")], 'etc/x points to ""'),
+        ([RenderedLink(path="etc/x", target="y\nz")], "where a path of plain characters is expected"),
+        ([RenderedLink(path="etc/x", target="y z")], "where a path of plain characters is expected"),
+        ([RenderedLink(path="etc/x", target="y" * 4096)], "where a path of plain characters is expected"),
+        ([RenderedLink(path="etc/x", target=Path("y"))], "[0].target: expected a str"),  # type: ignore[arg-type]
+        ([RenderedLink(path="etc", target="usr/etc")], "the directory of a rendered file"),
+        ([RenderedLink(path="etc/x", target="y"), RenderedFile(path="etc/x", content=b"")], "rendered already"),
         (None, "expected a list, got null"),
         ("etc/x", "expected a list"),
         (7, "expected a list"),
@@ -304,6 +312,38 @@ def test_files_are_copied_by_directory_and_owner() -> None:
         "COPY .terra/2/ /etc/deep/",
         "COPY --chown=terra:terra .terra/3/ /home/terra/",
     ]
+
+
+def test_a_file_of_roots_that_a_group_may_read_leaves_its_directory_as_it_is(tmp_path: Path) -> None:
+    secret = RenderedFile(path="etc/daemon/key", content=b"k", mode=0o640, owner="root:daemon")
+    (step,) = copy_steps([secret], ".terra")
+    assert str(step) == "COPY --chown=root:daemon .terra/0/ /etc/daemon/"
+    write_overlay(tmp_path, ".terra", "FROM x\n", [step])
+    assert (tmp_path / ".terra/0").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / ".terra/0/key").stat().st_mode & 0o777 == 0o640
+
+
+def test_links_go_with_the_files_of_their_directory_and_are_never_followed(tmp_path: Path) -> None:
+    pieces: list[RenderedFile | RenderedLink] = [
+        RenderedFile(path="etc/a", content=b"a"),
+        RenderedLink(path="etc/b", target="/does/not/exist"),
+        RenderedLink(path="etc/c", target="../../../.."),
+        RenderedLink(path="etc/d/e", target=str(tmp_path)),
+    ]
+    steps = copy_steps(pieces, ".terra")
+    assert [str(step) for step in steps] == ["COPY .terra/0/ /etc/", "COPY .terra/1/ /etc/d/"]
+    write_overlay(tmp_path, ".terra", "FROM x\n", steps)
+    overlay = tmp_path / ".terra"
+    assert [str(path.readlink()) for path in (overlay / "0/b", overlay / "0/c", overlay / "1/e")] == [
+        "/does/not/exist", "../../../..", str(tmp_path),
+    ]  # fmt: skip
+
+
+def test_a_link_of_the_network_plugin_is_a_part_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = RenderedLink(path="etc/systemd/system/multi-user.target.wants/a.service", target="/usr/lib/systemd/system/a.service")
+    result = through([link], monkeypatch)
+    assert result.links == (link,)
+    assert "COPY .terra/1/ /etc/systemd/system/multi-user.target.wants/\n" in result.dockerfile
 
 
 @contextmanager
