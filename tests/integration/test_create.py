@@ -146,6 +146,44 @@ def test_the_image_is_in_the_registry_with_all_that_server_toml_says(
     assert sorted(path.name for path in create.directory.iterdir()) == ["server.toml", "sshd_config"]
 
 
+def test_systemd_networkd_has_its_files_and_units_and_the_second_build_has_the_same_bytes(
+    create: Create, engine: Engine, registry: Registry, network: Network, tmp_path: Path, client: DockerClient
+) -> None:
+    key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+    create.write(
+        "RUN true\n",
+        f"""
+        [plugins]
+        network = "networkd"
+        [networkd]
+          resolved = true
+          [[networkd.netdevs]]
+            file = "10-wg0"
+            netdev = {{ name = "wg0", kind = "wireguard" }}
+            wireguard.private_key = "{key}"
+          [[networkd.networks]]
+            file = "20-eth0"
+            match.name = ["eth0"]
+            network.dhcp = "ipv4"
+        """,
+    )
+    stdout, _ = create("--push")
+    root = unpacked(registry, network, stdout.strip(), tmp_path)
+    own = root / "etc/systemd/network"
+    assert "DHCP=ipv4\n" in (own / "20-eth0.network").read_text()
+    assert f"PrivateKey={key}\n" in (own / "10-wg0.netdev").read_text()
+    assert [modes(path) for path in (own / "10-wg0.netdev", own / "20-eth0.network", own)] == [
+        (0o640, 0, 998), (0o644, 0, 0), (0o755, 0, 0),
+    ]  # fmt: skip
+    unit = root / "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
+    assert str(unit.readlink()) == "/usr/lib/systemd/system/systemd-networkd.service", "as systemctl enable has it"
+    assert str((root / "etc/systemd/system-generators/netplan").readlink()) == "/dev/null"
+    assert str((root / "etc/resolv.conf").readlink()) == "../run/systemd/resolve/stub-resolv.conf"
+    assert not (root / "etc/netplan").exists()
+    again, _ = create("--push", "--no-cache")
+    assert again == stdout, "the times of links are not those of the build"
+
+
 def test_components_are_laid_over_the_system_in_order_and_their_units_are_enabled(
     create: Create, registry: Registry, network: Network, tmp_path: Path
 ) -> None:

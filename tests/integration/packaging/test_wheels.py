@@ -142,10 +142,18 @@ def test_somebody_elses_plugin_is_listed_beside_the_default(beside: Environment,
         rows = json.loads(beside.terra("plugins", "--json", *more).text)
         return [(row["name"], row["distribution"], row["version"], row["selected"]) for row in rows if row["role"] == "network"]
 
-    netplan = version_of(ROOT / "plugins/terra_netplan/pyproject.toml")
-    assert network() == [("netplan", "terra-netplan", netplan, True), ("paper", "terra-paper", "2.5.0", False)]
+    version = {name: version_of(ROOT / f"plugins/terra_{name}/pyproject.toml") for name in ("netplan", "networkd")}
+    assert network() == [
+        ("netplan", "terra-netplan", version["netplan"], True),
+        ("networkd", "terra-networkd", version["networkd"], False),
+        ("paper", "terra-paper", "2.5.0", False),
+    ]
     chosen = network("--config", server_toml(tmp_path))
-    assert chosen == [("netplan", "terra-netplan", netplan, False), ("paper", "terra-paper", "2.5.0", True)]
+    assert chosen == [
+        ("netplan", "terra-netplan", version["netplan"], False),
+        ("networkd", "terra-networkd", version["networkd"], False),
+        ("paper", "terra-paper", "2.5.0", True),
+    ]
 
 
 def test_somebody_elses_plugin_renders_when_toml_selects_it(beside: Environment, tmp_path: Path) -> None:
