@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
+from sqlalchemy import Connection
 
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import Document, load, make_document
@@ -24,9 +25,10 @@ from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
 from terra_core.plugins import PluginError, Plugins
 from terra_core.selection import CONTROLLER, check_selection
-from terra_core.service.database import DatabaseFull, shown_url
+from terra_core.service.database import explained, shown_url
 from terra_core.service.operations import Operations
 from terra_core.service.private import make_private
+from terra_core.service.room import DatabaseFull
 from terra_core.service.running import only_one, watching
 from terra_core.service.serving import bind, check_tls, serve
 from terra_core.service.tokens import read_or_make_token
@@ -89,17 +91,23 @@ def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
     if volumes is not None and file is not None and not file.exists():
         check_mark(volumes, str(file), "", used=False)
     ballast = Ballast(file.with_name(f"{file.name}.ballast") if file is not None else None)
+
+    def check(connection: Connection) -> None:
+        if volumes is not None:
+            identity, used = identity_of(connection)
+            check_mark(volumes, str(file or shown_url(url)), identity, used=used)
+
     try:
-        engine = open_database(url)
+        engine = open_database(url, check)
     except DatabaseFull:
         if not ballast.drop():
             raise
-        engine = open_database(url)
+        engine = open_database(url, check)
     with Undo() as undo:
         undo.callback(engine.dispose)
-        identity, used = identity_of(engine)
         if volumes is not None:
-            check_mark(volumes, str(file or shown_url(url)), identity, used=used)
+            with explained(engine), engine.begin() as connection:
+                identity, _ = identity_of(connection)
             set_mark(volumes, identity)
         undo.pop_all()
     return Store(engine, ballast)

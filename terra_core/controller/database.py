@@ -11,6 +11,7 @@ from attrs import frozen
 from sqlalchemy import (
     JSON,
     Column,
+    Connection,
     Dialect,
     Engine,
     Integer,
@@ -25,9 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from terra_core.service import database
-
-SCHEMA = 1
-"""The version of the tables; a controller opens no database of a later one."""
+from terra_core.service.schema import Check, Schema, about_table
 
 metadata = MetaData()
 
@@ -61,14 +60,14 @@ class KeptJson(TypeDecorator[Any]):
         return lenient
 
 
-about = database.about_table(metadata)
+about = about_table(metadata)
 
 hosts = Table(
     "hosts",
     metadata,
     Column("hostname", String, primary_key=True),
     Column("generation", Integer, nullable=False),
-    comment="every host name ever provisioned, so that no IQN is used twice",
+    comment="every host name ever provisioned, so that none of its names is given twice",
 )
 
 target_numbers = Table(
@@ -96,10 +95,12 @@ nodes = Table(
     Column("problem", String, nullable=False),
 )
 
+SCHEMA = Schema(metadata, "terra_core.controller:migrations")
 
-def open_database(url: str) -> Engine:
+
+def open_database(url: str, check: Check = database.take_any) -> Engine:
     """Open the controller's database; see :func:`terra_core.service.database.open_database`."""
-    return database.open_database(url, metadata, SCHEMA)
+    return database.open_database(url, SCHEMA, check)
 
 
 def file_of(url: str) -> Path | None:
@@ -112,14 +113,13 @@ def file_of(url: str) -> Path | None:
     return Path(str(parsed.database)) if plain else None
 
 
-def identity_of(engine: Engine) -> tuple[str, bool]:
-    """What a database says it is, for good, and whether a machine was ever provisioned with it."""
-    with database.explained(engine), engine.begin() as connection:
-        identity = connection.scalar(select(about.c.value).where(about.c.key == "identity"))
-        if identity is None:
-            identity = secrets.token_hex(16)
-            connection.execute(insert(about).values(key="identity", value=identity))
-        return str(identity), connection.execute(select(hosts.c.hostname).limit(1)).first() is not None
+def identity_of(connection: Connection) -> tuple[str, bool]:
+    """Return what a database says it is, for good, and whether a machine was ever provisioned with it; of any schema."""
+    identity = connection.scalar(select(about.c.value).where(about.c.key == "identity"))
+    if identity is None:
+        identity = secrets.token_hex(16)
+        connection.execute(insert(about).values(key="identity", value=identity))
+    return str(identity), connection.execute(select(hosts.c.hostname).limit(1)).first() is not None
 
 
 def default_url(state: Path) -> str:

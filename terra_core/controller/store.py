@@ -16,7 +16,8 @@ from terra_core.controller.records import Record, SetAside, State
 from terra_core.controller.rows import boot_of, read_values, row_of
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
-from terra_core.service.database import DatabaseFull, explained
+from terra_core.service.database import explained
+from terra_core.service.room import DatabaseFull
 
 __all__ = ["Record", "SetAside", "State", "Store"]
 

@@ -8,37 +8,35 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, create_engine, event, inspect, select
+import structlog
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from terra_core.errors import TerraError
 from terra_core.service.private import keep_private
+from terra_core.service.room import DatabaseFull, is_full
+from terra_core.service.schema import Check, Schema, accept, migrate
 from terra_core.system.undo import Undo
 
+_log = structlog.get_logger(__name__)
 _BUSY_MS = 10_000
 
 
-_NO_ROOM = {10, 13, 14}
-"""SQLITE_IOERR, SQLITE_FULL and SQLITE_CANTOPEN: what SQLite says, file by file, when there is no room on the disk."""
+def take_any(_: Connection) -> None:
+    """Have no objection to a database."""
 
 
-class DatabaseFull(TerraError):  # noqa: N818  # a state of the disk
-    """The database cannot be written, most likely because its disk is full."""
+def open_database(url: str, schema: Schema, check: Check = take_any) -> Engine:
+    """Open the database. An empty one gets its tables, and one of an earlier version of Terra is migrated.
 
-
-def about_table(metadata: MetaData) -> Table:
-    """The table that every database of Terra's has: what it is, by keys of which ``schema`` is one."""
-    return Table("about", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
-
-
-def open_database(url: str, tables: MetaData, schema: int) -> Engine:
-    """Open the database, and make its tables in an empty one.
+    A migration is one transaction: whatever fails, the database is as it was. A SQLite file is copied before.
 
     :param url: as SQLAlchemy has it, such as ``sqlite:////var/lib/terra/terra.db``.
-    :param tables: all of them, that of :func:`about_table` among them.
-    :param schema: their version; a database of another one is not opened.
-    :raises TerraError: when it can't be opened, is corrupt, or belongs to a later version of Terra; nothing is replaced.
+    :param schema: what it is to hold.
+    :param check: raises :class:`TerraError` to refuse the database before it is migrated; otherwise, what it writes is kept.
+    :raises TerraError: when it can't be opened, is corrupt or refused, or belongs to a later version of Terra; nothing is
+        replaced.
     """
     name = shown_url(url)
     _check_url(url, name)
@@ -50,12 +48,12 @@ def open_database(url: str, tables: MetaData, schema: int) -> Engine:
         raise TerraError(f"{name}: is no database that Terra can open: the URL has no valid port") from None
     with Undo() as undo:
         undo.callback(engine.dispose)
-        _prepare(engine, name, tables, schema)
+        _prepare(engine, name, schema, check)
         undo.pop_all()
     return engine
 
 
-def _prepare(engine: Engine, name: str, tables: MetaData, schema: int) -> None:
+def _prepare(engine: Engine, name: str, schema: Schema, check: Check) -> None:
     try:
         if engine.dialect.name == "sqlite":
             if _is_file(engine):
@@ -65,9 +63,14 @@ def _prepare(engine: Engine, name: str, tables: MetaData, schema: int) -> None:
         with explained(engine), engine.begin() as connection:
             if engine.dialect.name == "sqlite":
                 _check_sqlite(str(connection.exec_driver_sql("pragma quick_check").scalar()), name)
-            _check_schema(connection, name, tables, schema)
+            accept(connection, name, schema, check)
+        with explained(engine), engine.begin() as connection:
+            migrated = migrate(connection, name, schema)
     except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:
         raise TerraError(f"{name}: is no database that Terra can open: {error}") from error
+    if migrated is not None:
+        copy = {} if migrated.copy is None else {"copy": str(migrated.copy)}
+        _log.info("the database was migrated", database=name, former=migrated.former, schema=migrated.present, **copy)
 
 
 def shown_url(url: str) -> str:
@@ -108,7 +111,7 @@ def explained(engine: Engine) -> Iterator[None]:
         yield
     except DBAPIError as error:
         said = f"{shown_url(engine.url.render_as_string())}: the database cannot be used: {error.orig}"
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM:
+        if is_full(error.orig):
             raise DatabaseFull(said, hint="make room on its disk, or let it be written there") from error
         hint = "mend it, or put a good copy in its place; Terra does not replace it by an empty one"
         raise TerraError(said, hint=hint) from error
@@ -134,20 +137,3 @@ def _begin_sqlite(connection: Connection) -> None:
 def _check_sqlite(answer: str, name: str) -> None:
     if answer != "ok":
         raise TerraError(f"{name}: the database is damaged: {answer}", hint="put a good copy in its place")
-
-
-def _check_schema(connection: Connection, name: str, tables: MetaData, schema: int) -> None:
-    about = tables.tables["about"]
-    present = inspect(connection).get_table_names()
-    if not present:
-        tables.create_all(connection)
-        connection.execute(about.insert().values(key="schema", value=str(schema)))
-        return
-    found = connection.scalar(select(about.c.value).where(about.c.key == "schema")) if about.name in present else None
-    if found is None:
-        raise TerraError(f"{name}: the database is not Terra's", hint="give Terra a database of its own")
-    if found != str(schema):
-        raise TerraError(
-            f"{name}: the database has schema {found}, this version of Terra knows {schema}",
-            hint="run the version of Terra that made it",
-        )

@@ -13,9 +13,10 @@ from sqlalchemy import Column, MetaData, String, Table, text
 
 from terra_core.config.controller import Paths
 from terra_core.errors import TerraError
-from terra_core.service.database import about_table, open_database, shown_url
+from terra_core.service.database import open_database, shown_url
 from terra_core.service.private import make_private
 from terra_core.service.running import only_one
+from terra_core.service.schema import Schema, about_table
 
 
 @pytest.fixture(params=[0o022, 0o000, 0o077], ids=oct)
@@ -56,7 +57,7 @@ def test_a_database_and_its_log_are_for_their_owner(tmp_path: Path) -> None:
     Table("things", metadata, Column("name", String))
     path = tmp_path / "terra.db"
     for _ in range(2):
-        engine = open_database(f"sqlite:///{path}", metadata, 1)
+        engine = open_database(f"sqlite:///{path}", Schema(metadata, "terra_core.controller:migrations"))
         with engine.begin() as connection:
             connection.execute(text("insert into things values ('a')"))
             assert {entry.name: mode(entry) for entry in tmp_path.iterdir()} == dict.fromkeys(
@@ -74,7 +75,7 @@ def test_a_database_and_its_log_are_for_their_owner(tmp_path: Path) -> None:
 def test_no_password_of_a_database_is_shown(scheme: str, password: str, rest: str) -> None:
     url = f"{scheme}://terra:{password}@{rest}"
     with pytest.raises(TerraError) as caught:
-        open_database(url, MetaData(), 1)
+        open_database(url, Schema(MetaData(), ""))
     said = f"{caught.value} {shown_url(url)}"
     for part in ("secret", "sec/", "sec@", "ret@", "a/sec", "sec?", "sec#", "cret"):
         assert part not in said, said
@@ -89,7 +90,7 @@ def test_a_url_without_a_password_is_shown() -> None:
 
 def test_a_password_that_is_escaped_is_taken_for_what_it_is() -> None:
     with pytest.raises(TerraError) as caught:
-        open_database("postgresql+psycopg://terra:a%2Fb%40c@127.0.0.1:1/terra?connect_timeout=1", MetaData(), 1)
+        open_database("postgresql+psycopg://terra:a%2Fb%40c@127.0.0.1:1/terra?connect_timeout=1", Schema(MetaData(), ""))
     assert "postgresql+psycopg://***@127.0.0.1:1/terra: " in str(caught.value)
 
 

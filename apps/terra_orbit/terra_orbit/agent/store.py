@@ -19,7 +19,6 @@ from terra_orbit.agent.tables import (
     ADDRESSES,
     ATTACHMENTS,
     CONTAINERS,
-    METADATA,
     REVISIONS,
     SCHEMA,
     attachment_of,
@@ -43,7 +42,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine: Engine = open_database(url, METADATA, SCHEMA)
+        self._engine: Engine = open_database(url, SCHEMA)
         self.agent = self._identity()
 
     def close(self) -> None:

@@ -11,11 +11,10 @@ from sqlalchemy import JSON, Column, Connection, Float, Integer, MetaData, Row, 
 
 from terra_core.config.loader import make_document
 from terra_core.errors import NotFoundError
-from terra_core.service.database import about_table
+from terra_core.service.schema import Schema, about_table
 from terra_orbit.agent.records import Attachment, Move, Record, Revision, State
 from terra_orbit.vhost import Vhost
 
-SCHEMA = 2
 METADATA = MetaData()
 ABOUT = about_table(METADATA)
 CONTAINERS = Table(
@@ -62,6 +61,7 @@ ADDRESSES = Table(
     Column("addresses", JSON, nullable=False),
     comment="what each connection had last, to be asked for again",
 )
+SCHEMA = Schema(METADATA, "terra_orbit.agent:migrations")
 
 
 def is_attachment(record: Record, interface: str) -> Any:  # SQLAlchemy's expressions of several kinds

@@ -1,0 +1,72 @@
+"""Databases of earlier versions of Terra, and how two databases are compared."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Engine, MetaData, inspect
+
+DUMPED_ROOT = "/srv/terra"
+"""The root of the daemons whose databases were dumped."""
+
+
+def restore(dump: Path, database: Path, root: Path | str = DUMPED_ROOT) -> None:
+    """Make a SQLite database of a dump.
+
+    :param dump: the SQL text.
+    :param root: the root of the daemon that shall take the database.
+    """
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript(dump.read_text().replace(DUMPED_ROOT, str(root)))
+
+
+def contents(database: Path) -> list[str]:
+    """The SQL text of a SQLite database, by which it could be made again."""
+    with closing(sqlite3.connect(database)) as connection:
+        return list(connection.iterdump())
+
+
+def differences(engine: Engine, tables: MetaData, fresh: Engine) -> list[object]:
+    """What a database has otherwise than its tables say, and than a database that was made of them; comments do not count.
+
+    :param engine: the database.
+    :param fresh: one that was empty when this version of Terra opened it.
+    """
+    with engine.connect() as connection, fresh.connect() as other:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        found = [change for change in compare_metadata(context, tables) if "comment" not in str(change[0])]
+        mine, its = _shape(connection), _shape(other)
+    return [
+        *found,
+        *(f"{name}: {mine.get(name)} and {its.get(name)}" for name in mine | its if mine.get(name) != its.get(name)),
+    ]
+
+
+def _shape(connection: Connection) -> dict[str, object]:
+    looked = inspect(connection)
+    return {
+        name: {
+            "columns": sorted(str(column) for column in map(_plain, looked.get_columns(name))),
+            "primary key": looked.get_pk_constraint(name)["constrained_columns"],
+            "unique": sorted(sorted(one["column_names"]) for one in looked.get_unique_constraints(name)),
+            "indexes": sorted(str(one) for one in looked.get_indexes(name)),
+            "autoincrement": "autoincrement" in _text(connection, name).lower(),
+        }
+        for name in looked.get_table_names()
+    }
+
+
+def _plain(column: Any) -> dict[str, str]:  # SQLAlchemy's reflected column
+    return {key: str(value) for key, value in column.items() if key != "comment"}
+
+
+def _text(connection: Connection, table: str) -> str:
+    if connection.dialect.name != "sqlite":
+        return ""
+    return str(connection.exec_driver_sql("select sql from sqlite_master where name = ?", (table,)).scalar())

@@ -1,0 +1,5 @@
+"""The schemas of the controller's database; :mod:`terra_core.service.migration` says how to add one.
+
+1. The tables of the first controllers. The earliest have no ``identity`` in ``about``, which is added at start.
+2. A target names the plugins that made it (decision 0043). Its keys are those of any transport.
+"""
