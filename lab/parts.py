@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the fixtures import them when they are asked for: most runs
 
     from lab.engine import Engine
     from lab.network import Network
+    from lab.postgresql import Postgresql
     from lab.registry import Registry
 
 
@@ -35,6 +36,15 @@ def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
     with Registry(network, tmp_path_factory.mktemp("registry")) as registry:
         yield registry
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server without databases."""
+    from lab.postgresql import Postgresql
+
+    with Postgresql() as server:
+        yield server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from terra_core.system.process import run
 
 HEAVY = {
-    "attrs", "cattrs", "docker", "importlib_metadata", "litestar", "pathlib", "pluggy", "prometheus_client",
+    "alembic", "attrs", "cattrs", "docker", "importlib_metadata", "litestar", "pathlib", "pluggy", "prometheus_client",
     "requests", "rich", "sqlalchemy", "structlog", "tomli", "urllib3", "uvicorn", "yaml",
 }  # fmt: skip
 PROGRAM = """

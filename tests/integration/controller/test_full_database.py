@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from lab.databases import restore
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import make_document
 from terra_core.config.values import PluginName
 from terra_core.controller import daemon
+from terra_core.controller.ballast import Ballast
 from terra_core.controller.machines import Machines, Services
 from terra_core.errors import TerraError
 from terra_core.service.running import only_one
 from terra_core.system.mounts import mounted
+from tests.unit.controller.dumped import DUMPS
 from tests.unit.controller.fakes import ROLES, Site, World, fake_plugins, make_site
 
 COUNT = 20
@@ -103,6 +106,15 @@ def test_a_controller_starts(paths: Paths) -> None:
     again.close()
     with only_one(paths, "controller"):
         pass
+
+
+def test_a_controller_starts_with_the_database_of_an_earlier_one(paths: Paths) -> None:
+    restore(DUMPS / "schema-1-first.sql", paths.state / "terra.db", paths.root)
+    Ballast(paths.state / "terra.db.ballast").take()
+    fill(paths)
+    store = daemon.open_store(Controller(), paths, paths.root / "iscsi")
+    assert [record.hostname for record in store.all()] == ["cm-01", "cm-02"]
+    store.close()
 
 
 def test_what_cannot_be_written_is_no_defect(paths: Paths) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+from lab.databases import contents, restore
 from terra_core.hookspecs import ROLES
 from terra_core.system.process import Completed, run
 
@@ -135,6 +136,20 @@ def test_the_commands_of_plugins_come_with_their_wheels(beside: Environment) -> 
     for command, package in (("vab", "plugins/terra_docker"), ("ob", "apps/terra_orbit")):
         shown = run([beside.path / "bin" / command, "--version"], cwd=beside.path).text
         assert shown == f"{command}, version {version_of(ROOT / package / 'pyproject.toml')}\n"
+
+
+@pytest.mark.parametrize(
+    ("dump", "program"),
+    [
+        ("tests/unit/controller", "from terra_core.controller.database import open_database as open_it"),
+        ("apps/terra_orbit/tests/unit", "from terra_orbit.agent.store import Store as open_it"),
+    ],
+)
+def test_the_wheels_migrate_databases_of_their_daemons(beside: Environment, tmp_path: Path, dump: str, program: str) -> None:
+    database = tmp_path / "former.db"
+    restore(ROOT / dump / "dumps/schema-1.sql", database)
+    run([beside.path / "bin/python", "-c", f"{program}\nopen_it('sqlite:///{database}')"], cwd=beside.path)
+    assert any("alembic_version" in statement for statement in contents(database))
 
 
 def test_somebody_elses_plugin_is_listed_beside_the_default(beside: Environment, tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""The controller's records in PostgreSQL: as in SQLite, those of an earlier controller, and a migration that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+from sqlalchemy import select
+
+from lab.databases import differences, restore
+from lab.postgresql import Postgresql
+from terra_core.config.loader import make_document
+from terra_core.config.node import Node
+from terra_core.controller.database import SCHEMA, about, metadata, nodes, open_database
+from terra_core.controller.store import Record, State, Store
+from terra_core.errors import ConflictError, TerraError
+from terra_core.service import database
+from terra_core.service.migration import Migrations
+from terra_core.service.schema import Schema
+from tests.unit.controller.dumped import DUMPS
+from tests.unit.controller.fakes import node_document, node_table
+
+DUMP = DUMPS / "schema-1-first.postgresql.sql"
+
+
+def reserve(store: Store, **more: str) -> Record:
+    document = node_document(**more)
+    assert document.value.mac is not None
+    return store.reserve(document.value, document.value.mac, document.raw, document.tables)
+
+
+def test_a_machine_reads_back_as_it_was_written(postgresql: Postgresql) -> None:
+    store = Store(open_database(postgresql.make("new")))
+    record = reserve(store)
+    with pytest.raises(ConflictError, match="the host name cm-01 belongs to cm-01"):
+        reserve(store, mac="02:00:00:00:00:02")
+    changed = store.save(evolve(record, state=State.READY, digest="sha256:1", kernel_arguments=("quiet",)))
+    assert list(store.every()) == [changed]
+    assert [boot.hostname for boot in store.bootable()] == ["cm-01"]
+    assert [store.number(record.node.hostname, "os") for _ in range(2)] == [1, 2]
+    store.forget(store.begin_delete("cm-01"))
+    assert reserve(store).generation == 2
+    store.close()
+
+
+def test_machines_of_an_earlier_controller_are_as_they_were(postgresql: Postgresql, tmp_path: Path) -> None:
+    engine, fresh = open_database(postgresql.make("former", DUMP.read_text())), open_database(postgresql.make("fresh"))
+    assert differences(engine, metadata, fresh) == []
+    fresh.dispose()
+    restore(DUMPS / "schema-1-first.sql", tmp_path / "terra.db")
+    here, there = Store(open_database(f"sqlite:///{tmp_path / 'terra.db'}")), Store(engine)
+    assert list(there.every()) == list(here.every())
+    assert all(isinstance(record, Record) for record in there.every())
+    there.forget(there.begin_delete("cm-01"))
+    document = make_document(node_table("gone"), Node, source="node.toml")
+    assert document.value.mac is not None
+    assert there.reserve(document.value, document.value.mac, document.raw, document.tables).generation == 2
+    assert there.number(document.value.hostname, "os") == 6
+    here.close()
+    there.close()
+
+
+def test_a_migration_that_fails_changes_nothing(postgresql: Postgresql, tmp_path: Path) -> None:
+    head = int(Migrations(SCHEMA.migrations).head)
+    for number in range(1, head + 1):
+        former = None if number == 1 else str(number - 1)
+        (tmp_path / f"schema_{number}.py").write_text(
+            f"revision = '{number}'\ndown_revision = {former!r}\ndef upgrade(): pass\n"
+        )
+    last = tmp_path / f"schema_{head + 1}.py"
+    last.write_text(
+        f"from alembic import op\nrevision = '{head + 1}'\ndown_revision = '{head}'\n"
+        "def upgrade():\n    op.drop_column('nodes', 'mac')\n    op.drop_table('nowhere')\n"
+    )
+    where = postgresql.make("failing", DUMP.read_text())
+    with pytest.raises(TerraError, match='table "nowhere" does not exist'):
+        database.open_database(where, Schema(metadata, str(tmp_path)))
+    engine = open_database(where)
+    with engine.connect() as connection:
+        assert connection.scalars(select(nodes.c.mac).order_by(nodes.c.mac)).all() == ["52:54:00:00:00:01", "52:54:00:00:00:02"]
+        assert connection.scalar(select(about.c.value).where(about.c.key == "schema")) == str(head)
+    engine.dispose()
