@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 
 from attrs import Factory, frozen
 
@@ -17,8 +16,9 @@ from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.kernels import FIT_FOR_A_MENU, find_kernels
 from terra_core.image.merged import Link, MergedTree, Place
-from terra_core.image.ramdisk import UnreadableError, holds
+from terra_core.image.ramdisk import contents
 from terra_core.image.survey import Survey, survey
+from terra_core.machine.modules import INDEX
 from terra_core.oci.source import ImageSource
 
 BOOT = "terra"
@@ -61,7 +61,7 @@ class Surveys:
         """
         digest = str(image.digest)
         with self._looking[digest]:
-            found = self._kept.pop(digest, None) or survey(image, SCRIPT)
+            found = self._kept.pop(digest, None) or survey(image, INDEX)
             self._kept[digest] = found
         for former in list(self._kept)[:-_KEPT_SURVEYS]:
             self._kept.pop(former, None)
@@ -109,9 +109,9 @@ def fit_of_root(inside: ContainedRoot, *, whole: bool) -> Fit:
     pair = kernels.chosen or next((pair for pair in kernels.pairs if pair.initrd and not whole), None)
     if pair is None:
         return Fit(kernel="", initrd="")
-    with suppress(UnreadableError):
-        if not pair.problem and not holds(inside.pieces(pair.initrd), SCRIPT):
-            raise TerraError(_without_script(pair.initrd))
+    held = contents(inside.pieces(pair.initrd))
+    if not pair.problem and not held.unread and SCRIPT not in held.paths:
+        raise TerraError(_without_script(pair.initrd))
     return Fit(kernel=pair.kernel, initrd=pair.initrd, notes=tuple(kernels.notes))
 
 
@@ -129,7 +129,7 @@ def _kernel_problems(found: Survey, *, own_kernel: bool) -> Iterator[Problem]:
         yield Problem(_IMAGE, f"has no kernel that can be booted: {reasons}")
     elif chosen is None and own_kernel:
         yield Problem(_IMAGE, "has no kernel with an initial RAM disk in /boot, so nothing can be booted from a disk")
-    elif chosen is not None and found.scripted is False:
+    elif chosen is not None and found.ramdisk is not None and not found.ramdisk.unread and SCRIPT not in found.ramdisk.paths:
         yield Problem(_IMAGE, _without_script(chosen.initrd))
 
 
@@ -221,8 +221,9 @@ def _notes(found: Survey, places: Mapping[str, str]) -> Iterator[str]:
     chosen = found.kernels.chosen
     if chosen is None:
         yield "warning: the image has no kernel of its own, so the machine boots another one, for which it has no modules"
-    elif found.unread:
-        yield f"warning: /{chosen.initrd} cannot be looked into ({found.unread}): whether it finds the root shows when it boots"
+    elif found.ramdisk is not None and found.ramdisk.unread:
+        reason = found.ramdisk.unread
+        yield f"warning: /{chosen.initrd} cannot be looked into ({reason}): whether it finds the root shows when it boots"
     for path, where in places.items():
         if path != where:
             yield f"{path} is a link in the image: its subvolume is mounted at {where}"

@@ -71,6 +71,27 @@ class ContainedRoot:
         except OSError as error:
             raise TerraError(f"/{path} of the image's tree cannot be written: {error.strerror}") from error
 
+    def link(self, path: str, target: str) -> None:
+        """Put a symbolic link in place of whatever file or link stands at ``path``; its directory is made when it is missing.
+
+        :param path: relative to the root.
+        :param target: what it points to, word for word.
+        :raises TerraError: when it cannot be made.
+        """
+        directory, _, name = path.rpartition("/")
+        fresh = f".{name}.terra"
+        try:
+            parent = self._make_directory(directory)
+            try:
+                with suppress(FileNotFoundError):
+                    os.unlink(fresh, dir_fd=parent)
+                os.symlink(target, fresh, dir_fd=parent)
+                os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
+            finally:
+                os.close(parent)
+        except OSError as error:
+            raise TerraError(f"/{path} of the image's tree cannot be written: {error.strerror}") from error
+
     def remove(self, path: str) -> None:
         """Remove a file or symbolic link, if it is there; its directory is resolved below the root.
 

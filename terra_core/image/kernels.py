@@ -20,6 +20,7 @@ _INITRDS = (
 )
 _INITRDS_ALONE = ("initrd.img", "initramfs.img", "initrd", "initramfs", "initrd.gz")
 _MODULES = "usr/lib/modules"
+_DEPENDENCIES = "modules.dep"
 _NAME = r"[A-Za-z0-9_+~][A-Za-z0-9.+~_-]*"
 FIT_FOR_A_MENU = re.compile(rf"(?:(?:usr/)?boot/(?:{_NAME}/)*|(?:usr/)?lib/modules/{_NAME}/)?{_NAME}")
 """Where a boot loader reads a kernel or an initial RAM disk from: paths that can be nothing else in its menu."""
@@ -96,6 +97,22 @@ def find_kernels(tree: Tree) -> Kernels:
     for pair in (*linked, *pairs):
         found.setdefault(pair.kernel, pair)
     return Kernels(tuple(found.values()))
+
+
+def modules_of(tree: Tree, pair: Pair) -> str:
+    """Return the directory of a kernel's modules; empty when there is none.
+
+    A kernel whose name has no version is the one that the only modules are of.
+    """
+    for above in (_MODULES, "lib/modules"):
+        path = f"{above}/{pair.version}"
+        if pair.version and _DEPENDENCIES in tree.names(path):
+            return path
+        versions = [version for version in sorted(tree.names(above)) if _NAMED.fullmatch(version)]
+        whole = [path for version in versions if _DEPENDENCIES in tree.names(path := f"{above}/{version}")]
+        if not pair.version and len(whole) == 1:
+            return whole[0]
+    return ""
 
 
 def _linked(tree: Tree, directory: str) -> Pair | None:

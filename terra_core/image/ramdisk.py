@@ -1,4 +1,4 @@
-"""Looking into an initial RAM disk: whether it holds a file, without unpacking it to disk.
+"""Looking into an initial RAM disk: what it holds, without unpacking it to disk.
 
 An initial RAM disk is one cpio archive ("newc") or several, one after another, each of them plain or compressed; see the
 kernel's ``Documentation/driver-api/early-userspace/buffer-format.rst``.
@@ -9,7 +9,10 @@ from __future__ import annotations
 import bz2
 import lzma
 import posixpath
+import stat
 from collections.abc import Callable, Iterator
+
+from attrs import frozen
 
 from terra_core.oci.compression import BROKEN, GZIP, ZSTD, Decoder, decoder_of
 from terra_core.oci.faults import ImageError
@@ -20,6 +23,8 @@ _END = b"TRAILER!!!"
 _LONGEST_NAME = 4096
 _CHUNK = 1 << 18
 _MOST = 8 << 30
+_MOST_ENTRIES = 200_000
+_PROGRAMS = ("bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin")
 _UNREADABLE: tuple[type[Exception], ...] = (*BROKEN, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
@@ -37,22 +42,46 @@ _COMPRESSED: dict[bytes, Callable[[], Decoder]] = {
 _OTHERS = {b"\x02\x21\x4c\x18": "lz4", b"\x89LZO": "lzo"}
 
 
-def holds(pieces: Iterator[bytes], wanted: str) -> bool:
-    """Whether an initial RAM disk holds a file.
+@frozen(kw_only=True)
+class Contents:
+    """What an initial RAM disk holds.
+
+    :param paths: everything, without leading slashes.
+    :param links: what of that is a symbolic link.
+    :param unread: why there may be more; empty when this is all.
+    """
+
+    paths: frozenset[str]
+    links: frozenset[str] = frozenset()
+    unread: str = ""
+
+    def has_program(self, name: str) -> bool:
+        """Return whether a script in it finds a program of that name."""
+        return any(f"{directory}/{name}" in self.paths for directory in _PROGRAMS)
+
+
+def contents(pieces: Iterator[bytes]) -> Contents:
+    """Return what an initial RAM disk holds, as far as it can be read; whatever it is, this raises nothing.
 
     :param pieces: its bytes.
-    :param wanted: the file's path, without a leading slash.
-    :raises UnreadableError: when it cannot be read to where that would be known.
     """
+    found: dict[str, bool] = {}
+    unread = ""
     try:
-        return _stream_holds(_Source(pieces), wanted.encode(), packed=False)
+        _read_stream(_Source(pieces), found, packed=False)
+    except UnreadableError as error:
+        unread = error.message
     except _UNREADABLE as error:
-        raise UnreadableError(f"it is broken: {error}") from error
+        unread = f"it is broken: {error}"
+    return Contents(
+        paths=frozenset(found), links=frozenset(path for path, is_link in found.items() if is_link), unread=unread
+    )
 
 
-def _stream_holds(source: _Source, wanted: bytes, *, packed: bool) -> bool:
-    """Whether one of the archives of a stream holds a path.
+def _read_stream(source: _Source, found: dict[str, bool], *, packed: bool) -> None:
+    """Note what the archives of a stream hold.
 
+    :param found: takes each path, and whether it is a symbolic link.
     :param packed: whether the stream was compressed itself, and holds plain archives alone.
     """
     empty = True
@@ -60,18 +89,15 @@ def _stream_holds(source: _Source, wanted: bytes, *, packed: bool) -> bool:
         empty = False
         magic = source.peek(6)
         if magic in _NAMES:
-            found = _archive_holds(source, wanted)
-        else:
-            decoder = None if packed else next((make() for start, make in _COMPRESSED.items() if magic.startswith(start)), None)
-            if decoder is None:
-                packer = next((name for start, name in _OTHERS.items() if magic.startswith(start)), "")
-                raise UnreadableError(f"it is compressed by {packer}" if packer else "it is no cpio archive")
-            found = _stream_holds(_Source(_inflated(source, decoder)), wanted, packed=True)
-        if found:
-            return True
+            _read_archive(source, found)
+            continue
+        decoder = None if packed else next((make() for start, make in _COMPRESSED.items() if magic.startswith(start)), None)
+        if decoder is None:
+            packer = next((name for start, name in _OTHERS.items() if magic.startswith(start)), "")
+            raise UnreadableError(f"it is compressed by {packer}" if packer else "it is no cpio archive")
+        _read_stream(_Source(_inflated(source, decoder)), found, packed=True)
     if empty:
         raise UnreadableError("it is empty")
-    return False
 
 
 class _Source:
@@ -148,18 +174,20 @@ def _inflated(source: _Source, decoder: Decoder) -> Iterator[bytes]:
     source.put_back(decoder.unused_data)
 
 
-def _archive_holds(source: _Source, wanted: bytes) -> bool:
-    """Whether an archive holds a path; without it, the source is behind the archive's end then."""
+def _read_archive(source: _Source, found: dict[str, bool]) -> None:
+    """Note what an archive holds; the source is behind the archive's end then."""
     while True:
         header = source.take(_HEADER)
         if header[:6] not in _NAMES:
             raise UnreadableError("it is no cpio archive")
-        size, length = int(header[54:62], 16), int(header[94:102], 16)
+        mode, size, length = (int(header[at : at + 8], 16) for at in (14, 54, 94))
         if not 0 < length <= _LONGEST_NAME:
             raise UnreadableError("it is no cpio archive")
         name = source.take(length + -(_HEADER + length) % 4)[:length].rstrip(b"\0")
         if name == _END:
-            return False
-        if posixpath.normpath(b"/" + name).lstrip(b"/") == wanted:
-            return True
+            return
+        if len(found) >= _MOST_ENTRIES:
+            raise UnreadableError(f"it has more than {_MOST_ENTRIES} files")
+        path = posixpath.normpath(b"/" + name).lstrip(b"/")
+        found[path.decode(errors="surrogateescape")] = stat.S_ISLNK(mode)
         source.skip(size + -size % 4)

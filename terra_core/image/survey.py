@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from terra_core.errors import TerraError
 from terra_core.image import ramdisk
 from terra_core.image.apply import read_on
-from terra_core.image.kernels import Kernels, find_kernels
+from terra_core.image.kernels import Kernels, find_kernels, modules_of
 from terra_core.image.merged import MergedTree
 from terra_core.oci.compression import uncompressed
 from terra_core.oci.digest import Digest
@@ -20,6 +22,8 @@ from terra_core.oci.media import LAYERS
 from terra_core.oci.source import ImageSource
 from terra_core.oci.tar import ByteStream, TarReader
 
+_Take = Callable[[Iterator[bytes]], None]
+
 
 @frozen(kw_only=True)
 class Survey:
@@ -27,21 +31,20 @@ class Survey:
 
     :param tree: what it has, and where.
     :param kernels: its kernels.
-    :param scripted: whether the RAM disk of the kernel that boots holds the script that was asked about; ``None`` when there is
-        no such RAM disk, or when it cannot be looked into.
-    :param unread: why it cannot; empty when it can.
+    :param ramdisk: what the RAM disk of the kernel that boots holds; ``None`` when none boots.
+    :param modules: what depmod(8) has left beside that kernel's modules, by the names that were asked for.
     """
 
     tree: MergedTree
     kernels: Kernels
-    scripted: bool | None = None
-    unread: str = ""
+    ramdisk: ramdisk.Contents | None = None
+    modules: Mapping[str, bytes] = Factory(dict)
 
 
-def survey(image: ImageSource, script: str, *, limits: Limits | None = None) -> Survey:
+def survey(image: ImageSource, modules: Mapping[str, int], *, limits: Limits | None = None) -> Survey:
     """Look at an image; its layers may still be on their way, and all of them are verified when this returns.
 
-    :param script: the file that the RAM disk has to hold, by its path there.
+    :param modules: the files to read beside the modules of the kernel that boots, with the most bytes that each may have.
     :raises TerraError: when a layer is missing, broken, not what the manifest says, or cannot be applied.
     """
     bounds = limits or Limits()
@@ -53,11 +56,15 @@ def survey(image: ImageSource, script: str, *, limits: Limits | None = None) -> 
     kernels = find_kernels(tree)
     if kernels.chosen is None:
         return Survey(tree=tree, kernels=kernels)
-    try:
-        scripted = ramdisk.holds(_content(image, tree, kernels.chosen.initrd, bounds), script)
-    except ramdisk.UnreadableError as error:
-        return Survey(tree=tree, kernels=kernels, unread=error.message)
-    return Survey(tree=tree, kernels=kernels, scripted=scripted)
+    found: dict[str, bytes] = {}
+    looked: list[ramdisk.Contents] = []
+    directory = modules_of(tree, kernels.chosen)
+    wanted: list[tuple[str, _Take]] = [(kernels.chosen.initrd, lambda pieces: looked.append(ramdisk.contents(pieces)))]
+    for name, most in modules.items() if directory else ():
+        if path := tree.file_at(f"{directory}/{name}"):
+            wanted.append((path, partial(_take_small, found, name, path, most)))
+    _read(image, tree, wanted, bounds)
+    return Survey(tree=tree, kernels=kernels, ramdisk=looked[0], modules=found)
 
 
 def _add_layer(image: ImageSource, layer: Descriptor, diff_id: Digest, tree: MergedTree, tally: Tally) -> None:
@@ -87,19 +94,39 @@ def _add_layer(image: ImageSource, layer: Descriptor, diff_id: Digest, tree: Mer
         )
 
 
-def _content(image: ImageSource, tree: MergedTree, path: str, limits: Limits) -> Iterator[bytes]:
-    """The content of a file, out of the layer that has it."""
-    number = tree.find(path.encode(errors="surrogateescape")).node
-    if not isinstance(number, int):
-        raise TerraError(f"/{path} of the image is no file")
-    position, wanted = tree.layer_of(number)
-    layer = image.manifest.layers[position]
-    with image.open_layer(layer) as blob:
-        reader = TarReader(ByteStream(uncompressed(blob.read, LAYERS[layer.media_type], limits)), Tally(limits))
-        for at, entry in enumerate(reader):
-            if at == wanted:
-                if entry.segments is not None:
-                    raise ramdisk.UnreadableError("it is a sparse file")
-                for piece in reader.content():
-                    yield bytes(piece)
-                return
+def _take_small(found: dict[str, bytes], name: str, path: str, most: int, pieces: Iterator[bytes]) -> None:
+    content = bytearray()
+    for piece in pieces:
+        content += piece
+        if len(content) > most:
+            raise TerraError(f"/{path} of the image has more than {most} bytes")
+    found[name] = bytes(content)
+
+
+def _read(image: ImageSource, tree: MergedTree, wanted: Sequence[tuple[str, _Take]], limits: Limits) -> None:
+    """Hand over the content of files, out of the layers that have them; each layer is read once."""
+    takes: defaultdict[int, dict[int, _Take]] = defaultdict(dict)
+    for path, take in wanted:
+        number = tree.find(path.encode(errors="surrogateescape")).node
+        if not isinstance(number, int):
+            raise TerraError(f"/{path} of the image is no file")
+        position, at = tree.layer_of(number)
+        if at in takes[position]:
+            raise TerraError(f"/{path} of the image is the same file as another that has to be something else")
+        takes[position][at] = take
+    for position, left in sorted(takes.items()):
+        layer = image.manifest.layers[position]
+        with image.open_layer(layer) as blob:
+            reader = TarReader(ByteStream(uncompressed(blob.read, LAYERS[layer.media_type], limits)), Tally(limits))
+            for at, entry in enumerate(reader):
+                if at in left:
+                    left.pop(at)(_pieces(reader, sparse=entry.segments is not None))
+                if not left:
+                    break
+
+
+def _pieces(reader: TarReader, *, sparse: bool) -> Iterator[bytes]:
+    if sparse:
+        raise ramdisk.UnreadableError("it is a sparse file")
+    for piece in reader.content():
+        yield bytes(piece)

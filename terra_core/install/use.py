@@ -16,7 +16,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.deploy import OpenImage, deploy, filesystem_of
 from terra_core.errors import ConfigError, TerraError
-from terra_core.fitness import SCRIPT, Fit, fit
+from terra_core.fitness import Fit, fit
 from terra_core.hookspecs import Bootloader
 from terra_core.image.survey import survey
 from terra_core.install.disks import Made, clear, partition
@@ -26,6 +26,7 @@ from terra_core.install.image import kept, look_up
 from terra_core.install.journal import Journal
 from terra_core.install.plan import NOTHING_WRITTEN, Plan, RefusedError, make_plan
 from terra_core.install.probe import examine
+from terra_core.machine.modules import INDEX
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.selection import INSTALLED, check_selection
@@ -140,7 +141,7 @@ def _fit(source: ImageSource | None, plan: Plan, session: Session) -> Fit | None
         return None
     session.report(Event("plan", f"look at what {plan.node.image} has"))
     boot_loader = plan.firmware is not None
-    seen = survey(source, SCRIPT)
+    seen = survey(source, INDEX)
     try:
         found = fit(seen, plan.node, source=session.source, boot_loader=boot_loader, own_kernel=boot_loader)
     except ConfigError as error:

@@ -64,11 +64,11 @@ def test_a_look_finds_what_applying_makes(part: int) -> None:
             maker.image([tar(*items) for items in random_stack(seed).layers])
             (here / "root").mkdir()
             image = Layout(maker.path).image()
-            refused = [tried(partial(apply_layers, image, here / "root")), tried(partial(survey, image, "scripts/terra"))]
+            refused = [tried(partial(apply_layers, image, here / "root")), tried(partial(survey, image, {}))]
             assert all(refused) == any(refused), f"stack {seed}: {refused}"
             if any(refused):
                 continue
-            tree = survey(image, "scripts/terra").tree
+            tree = survey(image, {}).tree
             root = tree.find(b"").node
             assert isinstance(root, dict)
             assert dict(kinds_in(root)) == dict(kinds_of(here / "root")), f"stack {seed}"

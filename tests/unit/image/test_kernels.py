@@ -17,7 +17,7 @@ from tests.unit.oci.making import Item, LayoutMaker, file, folder, symlink, tar
 
 def kernels(tmp_path: Path, *items: Item) -> Kernels:
     LayoutMaker(tmp_path).image([tar(folder(b"boot"), *items)])
-    return survey(Layout(tmp_path).image(), "scripts/terra").kernels
+    return survey(Layout(tmp_path).image(), {}).kernels
 
 
 def files(*paths: str) -> list[Item]:

@@ -5,33 +5,41 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 from backports import zstd
 
-from terra_core.image.ramdisk import UnreadableError, holds
+from terra_core.image.ramdisk import Contents, contents
 
 SCRIPT = "scripts/terra"
 
 
 def cpio(*names: str, data: bytes = b"data", magic: bytes = b"070701") -> bytes:
     """A newc archive of files."""
-    made = b""
+    pieces = []
     for name, content in [*((name, data) for name in names), ("TRAILER!!!", b"")]:
         raw = name.encode() + b"\0"
         fields = [1, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(raw), 0]
         head = magic + b"".join(b"%08X" % field for field in fields) + raw
-        made += head + bytes(-len(head) % 4) + content + bytes(-len(content) % 4)
+        pieces += [head, bytes(-len(head) % 4), content, bytes(-len(content) % 4)]
+    made = b"".join(pieces)
     return made + bytes(-len(made) % 512)
 
 
-def found(content: bytes, size: int = 1000) -> bool:
+def looked_into(content: bytes, size: int = 1000) -> Contents:
     def pieces() -> Iterator[bytes]:
         for at in range(0, len(content), size):
             yield content[at : at + size]
 
-    return holds(pieces(), SCRIPT)
+    return contents(pieces())
+
+
+def found(content: bytes, size: int = 1000) -> bool:
+    seen = looked_into(content, size)
+    assert not seen.unread
+    return SCRIPT in seen.paths
 
 
 WITH, WITHOUT = cpio("init", "scripts/local", SCRIPT), cpio("init", "scripts/local", "scripts/terra2", f"usr/{SCRIPT}")
@@ -81,5 +89,21 @@ def test_names_are_compared_as_paths() -> None:
     ],
 )
 def test_what_cannot_be_read_says_so(content: bytes, reason: str) -> None:
-    with pytest.raises(UnreadableError, match=reason):
-        found(content)
+    assert re.search(reason, looked_into(content).unread)
+
+
+def test_what_comes_before_something_that_cannot_be_read_is_known() -> None:
+    seen = looked_into(WITH + b"rubbish")
+    assert SCRIPT in seen.paths
+    assert "no cpio archive" in seen.unread
+
+
+def test_programs_are_found_where_scripts_find_them() -> None:
+    seen = looked_into(cpio("usr/sbin/iscsistart", "usr/bin/sh", "opt/bin/btrfs"))
+    assert seen.has_program("iscsistart")
+    assert seen.has_program("sh")
+    assert not seen.has_program("btrfs")
+
+
+def test_an_archive_of_endless_files_is_given_up() -> None:
+    assert "more than 200000 files" in looked_into(cpio(*map(str, range(200_001)), data=b""), 1 << 20).unread

@@ -9,7 +9,7 @@ import pytest
 
 from terra_core.system.process import run
 
-_SCRIPT = Path(__file__).parents[3] / "iso/terraos/files/etc/initramfs-tools/scripts/terra"
+_SCRIPT = Path(__file__).parents[3] / "terra_core/machine/scripts/terra"
 _MAC = "52:54:00:00:37:01"
 _GENERATED = "[Match]\nKind=!*\nType=!loopback\n\n[Network]\nDHCP=ipv4\n"
 """What systemd-network-generator makes of ``ip=dhcp``."""
