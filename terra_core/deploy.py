@@ -1,4 +1,4 @@
-"""From prepared disks to a machine's system: disks formatted and mounted, the image applied, its identity written."""
+"""A machine's system on its disks: disks formatted and mounted, an image applied, its identity and boot steps written."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from terra_core.config.node import OS_LABEL, DiskGroup, Node
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import CommandError, ConfigError, InterruptedWork, TerraError
-from terra_core.fitness import BOOT, Fit, fit_of_root
-from terra_core.hookspecs import Filesystem, Mount, PreparedGroup
+from terra_core.fitness import Fit
+from terra_core.hookspecs import BootStep, Filesystem, Mount, PreparedGroup
 from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
-from terra_core.image.room import room_in
+from terra_core.machine.steps import BOOT, BootSteps, check_steps, make_steps_archive
+from terra_core.machine.system import write_system
 from terra_core.mounting import in_order, make_mounts, render_fstab
 from terra_core.oci.faults import shown
 from terra_core.oci.source import ImageSource
@@ -38,24 +39,25 @@ _SYNC_SECONDS = 3600
 _INITRD_LIMIT = 2048 * 1024 * 1024
 
 
+STEPS = "boot/terra-steps.img"
+"""The path of the archive with the boot steps of a machine that starts from its own disks."""
+
 OpenImage = Callable[[Path], AbstractContextManager[ImageSource]]
 """Opens an image, given a place on the disks that it goes to for what has to be downloaded: a path that is not there yet."""
 
 
 @frozen(kw_only=True)
-class Deployed:
-    """A system that was laid down.
+class BootFiles:
+    """What a machine boots, as files here.
 
-    :param applied: what the image's layers came to.
-    :param kernel_arguments: what the kernel line needs to find the root.
     :param kernel: a copy of the image's kernel; ``None`` when it has none.
     :param initrd: a copy of the initial RAM disk that belongs to it.
+    :param steps: the archive with the machine's boot steps.
     """
 
-    applied: Applied
-    kernel_arguments: tuple[str, ...]
     kernel: Path | None
     initrd: Path | None
+    steps: Path
 
 
 @frozen(kw_only=True)
@@ -78,27 +80,65 @@ class _Group:
 
 
 @frozen(kw_only=True)
-class Standing:
-    """A system that is laid down and on its disks, while it is still mounted.
+class MountedSystem:
+    """The system of a machine on its disks, while it is mounted.
 
-    :param root: where the machine's root is mounted.
+    :param hostname: the machine.
+    :param root: where its root is mounted.
     :param inside: the same, safe against what the image holds.
     :param mounts: all of its mounts.
-    :param kernel: the path of its kernel in the root; empty when it has none.
-    :param initrd: the path of the initial RAM disk that belongs to it.
-    :param kernel_arguments: what the kernel line needs to find the root.
     :param place: the path of the root within its file system, without a leading slash.
+    :param kernel_arguments: what the kernel line needs to find the root.
     """
 
+    hostname: Hostname
     root: Path
     inside: ContainedRoot
     mounts: tuple[Mount, ...]
-    kernel: str
-    initrd: str
-    kernel_arguments: tuple[str, ...]
     place: str
+    kernel_arguments: tuple[str, ...]
     _groups: tuple[_Group, ...]
     _session: Session
+
+    def lay_down(self, image: ImageSource, *, spared: str = "") -> Applied:
+        """Apply an image, and write what makes the machine itself.
+
+        :param spared: a name in the root that is none of the image's and is left alone.
+        :returns: what the image's layers came to.
+        :raises TerraError: naming the layer, the entry or the file.
+        """
+        applied = apply_layers(image, self.root, report=self._session.report, spared=spared)
+        self._session.report(Event("identity", f"write the identity of {self.hostname}"))
+        for text in (*_write_identity(self.inside, self.hostname, self.mounts), *make_unique(self.inside)):
+            self._session.report(Event("identity", text))
+        return applied
+
+    def make_steps(self, fit: Fit) -> bytes:
+        """Write what boot steps bring into the system.
+
+        :param fit: how the machine starts from the image.
+        :returns: the archive with the steps, for its initial RAM disk.
+        :raises TerraError: when a program is missing here, a module in the image, or something cannot be written.
+        """
+        write_system([entry for step in fit.steps.all for entry in step.system], self.inside)
+        return make_steps_archive(fit.steps, self.inside, fit.chosen, fit.held)
+
+    def copy_boot_files(self, fit: Fit, work: Path) -> BootFiles:
+        """Copy what the machine boots, for a boot service.
+
+        :param fit: how the machine starts from the image.
+        :param work: the directory for the copies.
+        :raises TerraError: as :meth:`make_steps` does, and when something is too large.
+        """
+        steps = work / "steps.img"
+        steps.touch(0o600)
+        steps.write_bytes(self.make_steps(fit))
+        if not fit.kernel:
+            return BootFiles(kernel=None, initrd=None, steps=steps)
+        kernel, initrd = work / "vmlinuz", work / "initrd.img"
+        self.inside.copy_out(fit.kernel, kernel, limit=_KERNEL_LIMIT)
+        self.inside.copy_out(fit.initrd, initrd, limit=_INITRD_LIMIT)
+        return BootFiles(kernel=kernel, initrd=initrd, steps=steps)
 
     def sync(self) -> None:
         """Have all of it on the disks.
@@ -112,59 +152,58 @@ class Standing:
                 one.filesystem.verify_disks(one.group, place, self._session)
 
 
-def deploy(
+@contextmanager
+def mounted_system(
     node: Node,
-    image: OpenImage,
     disks: Mapping[str, Sequence[Path]],
     *,
     plugins: Plugins,
     session: Session,
     work: Path,
-    fit: Fit | None = None,
-    finish: Callable[[Standing], None] | None = None,
-) -> Deployed:
-    """Lay an image down on the disks of a machine.
+    places: Mapping[str, str] | None = None,
+) -> Iterator[MountedSystem]:
+    """Format the disks of a machine and mount them, for an image to be laid down on them.
 
-    Nothing is mounted when it returns or fails, and all of it is on the disks when it returns. Nobody else sees the mounts.
+    Nothing is mounted when this ends, well or not, and nobody else sees the mounts meanwhile. What is to be on the disks for
+    certain has to be synchronised before.
 
     :param node: the machine; every check of its file has been made.
-    :param image: opens the image when the disks are ready.
     :param disks: block devices or image files by the label of their group, in the order of the group's disks.
-    :param work: an empty directory for mounts and for the copies of kernel and initrd; the caller removes it.
-    :param fit: how the machine starts from the image, where that was looked at before; looked at in the root when left out.
-    :param finish: does what is left to do when all of it is on the disks, before it is unmounted.
-    :raises TerraError: naming the step, the device or the entry.
+    :param work: an empty directory for mounts; the caller removes it.
+    :param places: where mounts go by their paths in ``node``, where links of the image lead elsewhere.
+    :raises TerraError: naming the step or the device.
     """
     root = work / "root"
     root.mkdir()
     with _naming_a_full_disk(disks), private_mounts(), Undo() as stack:
-        groups = [one.moved(fit.places if fit else {}) for one in _prepare(node, disks, stack, plugins, session, work)]
+        groups = [one.moved(places or {}) for one in _prepare(node, disks, stack, plugins, session, work)]
         mounts = in_order([mount for one in groups for mount in one.prepared.mounts])
         make_mounts(mounts, root, stack)
-        with room_in(root) as room, image(room) as source:
-            applied = apply_layers(source, root, report=session.report, spared=room.name)
-        session.report(Event("identity", f"write the identity of {node.hostname}"))
-        with ContainedRoot(root) as inside:
-            for text in (*_write_identity(inside, node.hostname, mounts), *make_unique(inside)):
-                session.report(Event("identity", text))
-            boots = fit or fit_of_root(inside, whole=finish is not None)
-            standing = Standing(
-                root=root,
-                inside=inside,
-                mounts=tuple(mounts),
-                kernel=boots.kernel,
-                initrd=boots.initrd,
-                kernel_arguments=(f"boot={BOOT}", *(argument for one in groups for argument in one.prepared.kernel_arguments)),
-                place="".join(one.prepared.root for one in groups if one.group.label == OS_LABEL),
-                groups=tuple(groups),
-                session=session,
-            )
-            copies = _copy_kernel(standing, work) if finish is None else (None, None)
-            session.report(Event("sync", "write everything to the disks"))
-            standing.sync()
-            if finish is not None:
-                finish(standing)
-    return Deployed(applied=applied, kernel_arguments=standing.kernel_arguments, kernel=copies[0], initrd=copies[1])
+        yield MountedSystem(
+            hostname=node.hostname,
+            root=root,
+            inside=stack.enter_context(ContainedRoot(root)),
+            mounts=tuple(mounts),
+            place="".join(one.prepared.root for one in groups if one.group.label == OS_LABEL),
+            kernel_arguments=(f"boot={BOOT}", *(argument for one in groups for argument in one.prepared.kernel_arguments)),
+            groups=tuple(groups),
+            session=session,
+        )
+
+
+def root_steps(node: Node, plugins: Plugins, session: Session, *, connect: BootStep | None = None) -> BootSteps:
+    """Return what a machine goes through to mount its root, and check what can be checked of it without an image.
+
+    :param node: the machine.
+    :param session: its plugins' tables.
+    :param connect: what makes the disks appear; ``None`` for its own.
+    :raises TerraError: naming what is wrong, such as a program that is not installed here.
+    """
+    group = next(group for group in node.groups if group.label == OS_LABEL)
+    mount = filesystem_of(group, node, plugins, source=session.source).mount_root(group, session)
+    steps = BootSteps(connect=connect, mount=mount)
+    check_steps(steps)
+    return steps
 
 
 def filesystem_of(group: DiskGroup, node: Node, plugins: Plugins, *, source: str) -> Filesystem:
@@ -235,13 +274,3 @@ def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[
     inside.write("etc/hostname", f"{hostname}\n".encode(), mode=0o644)
     inside.write("etc/hosts", render_hosts(salvaged(hosts), hostname).encode(), mode=0o644)
     inside.write("etc/fstab", render_fstab(mounts).encode(), mode=0o644)
-
-
-def _copy_kernel(standing: Standing, work: Path) -> tuple[Path | None, Path | None]:
-    if not standing.kernel:
-        return None, None
-    kernel, initrd = work / "vmlinuz", work / "initrd.img"
-    standing.inside.copy_out(standing.kernel, kernel, limit=_KERNEL_LIMIT)
-    standing.inside.copy_out(standing.initrd, initrd, limit=_INITRD_LIMIT)
-    return kernel, initrd
-

@@ -14,16 +14,13 @@ from terra_core.config.node import Node, is_needed_first
 from terra_core.config.structure import Problem
 from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
-from terra_core.image.kernels import FIT_FOR_A_MENU, find_kernels
+from terra_core.image.kernels import FIT_FOR_A_MENU, Pair, find_kernels, modules_of
 from terra_core.image.merged import Link, MergedTree, Place
-from terra_core.image.ramdisk import contents
+from terra_core.image.ramdisk import Contents, contents
 from terra_core.image.survey import Survey, survey
 from terra_core.machine.modules import INDEX
+from terra_core.machine.steps import BootSteps, problems_of
 from terra_core.oci.source import ImageSource
-
-BOOT = "terra"
-"""The word after ``boot=`` on the kernel line: the initial RAM disk runs its script of that name, which mounts the root."""
-SCRIPT = f"scripts/{BOOT}"
 
 _IMAGE = "image"
 _WRITTEN = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/fstab")
@@ -35,16 +32,28 @@ _KEPT_SURVEYS = 4
 class Fit:
     """An image that a machine can start from.
 
-    :param kernel: the path of the kernel that boots, without a leading slash; empty when the image has none.
-    :param initrd: the path of the initial RAM disk that belongs to it.
+    :param steps: what it goes through to find its root.
+    :param chosen: the kernel that boots, and the initial RAM disk that belongs to it; ``None`` when the image has none.
+    :param held: what that RAM disk holds; ``None`` when there is none.
     :param places: where each subvolume of node.toml is mounted, by its path there, where links of the image lead elsewhere.
     :param notes: what a user should know.
     """
 
-    kernel: str
-    initrd: str
+    steps: BootSteps
+    chosen: Pair | None = None
+    held: Contents | None = None
     places: Mapping[str, str] = Factory(dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def kernel(self) -> str:
+        """The path of the kernel, without a leading slash; empty when the image has none."""
+        return self.chosen.kernel if self.chosen else ""
+
+    @property
+    def initrd(self) -> str:
+        """The path of the initial RAM disk."""
+        return self.chosen.initrd if self.chosen else ""
 
 
 class Surveys:
@@ -69,10 +78,11 @@ class Surveys:
         return found
 
 
-def fit(found: Survey, node: Node, *, source: str, boot_loader: bool, own_kernel: bool) -> Fit:
+def fit(found: Survey, node: Node, steps: BootSteps, *, source: str, boot_loader: bool, own_kernel: bool) -> Fit:
     """Say how a machine starts from an image.
 
     :param found: the image.
+    :param steps: what the machine goes through to find its root.
     :param source: node.toml, for messages.
     :param boot_loader: whether a boot loader that knows no links reads its menu and the kernel from the root.
     :param own_kernel: whether the image has to have a kernel; without, one without any is booted by another.
@@ -81,7 +91,7 @@ def fit(found: Survey, node: Node, *, source: str, boot_loader: bool, own_kernel
     """
     places: dict[str, str] = {}
     problems = [
-        *_kernel_problems(found, own_kernel=own_kernel),
+        *_kernel_problems(found, steps, own_kernel=own_kernel),
         *_place_problems(found.tree, node, places),
         *_written_problems(found.tree),
         *(_boot_problems(found) if boot_loader else ()),
@@ -90,47 +100,41 @@ def fit(found: Survey, node: Node, *, source: str, boot_loader: bool, own_kernel
         raise TerraError("\n".join(f"{source}: {problem}" for problem in problems))
     if problems:
         raise config_error(source, problems)
-    chosen = found.kernels.chosen
     return Fit(
-        kernel=chosen.kernel if chosen else "",
-        initrd=chosen.initrd if chosen else "",
-        places=places,
-        notes=tuple(_notes(found, places)),
+        steps=steps, chosen=found.kernels.chosen, held=found.ramdisk, places=places, notes=tuple(_notes(found, places))
     )
 
 
-def fit_of_root(inside: ContainedRoot, *, whole: bool) -> Fit:
+def fit_of_root(inside: ContainedRoot, steps: BootSteps) -> Fit:
     """Say how a machine starts from an image that is laid down, where that could not be looked at before.
 
-    :param whole: whether only a kernel counts that can be booted; without, a broken one is named as well.
-    :raises TerraError: when its RAM disk cannot find the root.
+    :param steps: what the machine goes through to find its root.
+    :raises TerraError: when its kernels are broken, or the steps cannot run in its RAM disk.
     """
     kernels = find_kernels(inside)
-    pair = kernels.chosen or next((pair for pair in kernels.pairs if pair.initrd and not whole), None)
-    if pair is None:
-        return Fit(kernel="", initrd="")
-    held = contents(inside.pieces(pair.initrd))
-    if not pair.problem and not held.unread and SCRIPT not in held.paths:
-        raise TerraError(_without_script(pair.initrd))
-    return Fit(kernel=pair.kernel, initrd=pair.initrd, notes=tuple(kernels.notes))
+    if kernels.chosen is None and kernels.pairs:
+        raise TerraError(f"the image has no kernel that can be booted: {'; '.join(pair.problem for pair in kernels.pairs)}")
+    if kernels.chosen is None:
+        return Fit(steps=steps, notes=tuple(kernels.notes))
+    held = contents(inside.pieces(kernels.chosen.initrd))
+    directory = modules_of(inside, kernels.chosen)
+    index = {name: inside.read_small(f"{directory}/{name}", limit=most) for name, most in INDEX.items()} if directory else {}
+    problem = next(problems_of(steps, kernels.chosen.initrd, held, index), "")
+    if problem:
+        raise TerraError(problem)
+    return Fit(steps=steps, chosen=kernels.chosen, held=held, notes=tuple(kernels.notes))
 
 
-def _without_script(initrd: str) -> str:
-    return (
-        f"the initial RAM disk /{initrd} of the image has no {SCRIPT}, which finds and mounts the root of a machine: build the "
-        "image on terraos, or add that script to it and run update-initramfs"
-    )
-
-
-def _kernel_problems(found: Survey, *, own_kernel: bool) -> Iterator[Problem]:
+def _kernel_problems(found: Survey, steps: BootSteps, *, own_kernel: bool) -> Iterator[Problem]:
     chosen = found.kernels.chosen
     if chosen is None and found.kernels.pairs:
         reasons = "; ".join(pair.problem for pair in found.kernels.pairs)
         yield Problem(_IMAGE, f"has no kernel that can be booted: {reasons}")
     elif chosen is None and own_kernel:
         yield Problem(_IMAGE, "has no kernel with an initial RAM disk in /boot, so nothing can be booted from a disk")
-    elif chosen is not None and found.ramdisk is not None and not found.ramdisk.unread and SCRIPT not in found.ramdisk.paths:
-        yield Problem(_IMAGE, _without_script(chosen.initrd))
+    elif chosen is not None and found.ramdisk is not None:
+        for text in problems_of(steps, chosen.initrd, found.ramdisk, found.modules):
+            yield Problem(_IMAGE, text)
 
 
 def _place_problems(tree: MergedTree, node: Node, places: dict[str, str]) -> Iterator[Problem]:

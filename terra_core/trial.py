@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from attrs import define
@@ -18,9 +18,11 @@ from terra_core.config.node import OS_LABEL, Disk, DiskGroup, Node
 from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.config.values import DevicePath, Label
-from terra_core.deploy import Deployed, deploy
+from terra_core.deploy import BootFiles, mounted_system, root_steps
 from terra_core.errors import TerraError
+from terra_core.fitness import fit_of_root
 from terra_core.hookspecs import Registry, Trial
+from terra_core.machine.archive import join_archives
 from terra_core.oci.amend import AmendedImage, File, write_layer
 from terra_core.oci.platforms import this_platform
 from terra_core.oci.source import ImageSource
@@ -111,10 +113,15 @@ def try_in_machine(image: str, server: Server, *, plugins: Plugins, session: Ses
             with disk.open("wb") as file:
                 file.truncate(_disk_size(source))
             disks: Mapping[str, Sequence[Path]] = {OS_LABEL: [disk]}
-            deployed = deploy(
-                _node(server, disk), lambda _: nullcontext(changed), disks, plugins=plugins, session=session, work=place
-            )
-        return _Machine(qemu, work, disk, deployed, session).boot(seconds)
+            node = _node(server, disk)
+            steps = root_steps(node, plugins, session)
+            with mounted_system(node, disks, plugins=plugins, session=session, work=place) as system:
+                system.lay_down(changed)
+                files = system.copy_boot_files(fit_of_root(system.inside, steps), place)
+                session.report(Event("sync", "write everything to the disk"))
+                system.sync()
+                arguments = system.kernel_arguments
+        return _Machine(qemu, work, disk, files, arguments, session).boot(seconds)
 
 
 def explain(trial: Trial, image: object) -> TerraError:
@@ -131,7 +138,8 @@ class _Machine:
     qemu: str
     work: Path
     disk: Path
-    deployed: Deployed
+    files: BootFiles
+    arguments: Sequence[str]
     session: Session
 
     def boot(self, seconds: float) -> Trial:
@@ -148,12 +156,14 @@ class _Machine:
         raise TerraError("QEMU has no accelerator that works here")
 
     def _start(self, accelerator: str, stack: ExitStack) -> Daemon:
-        if self.deployed.kernel is None or self.deployed.initrd is None:
+        if self.files.kernel is None or self.files.initrd is None:
             raise TerraError(
                 "the image has no kernel with an initrd in /boot, so no machine can boot it",
                 hint="try it as a container: --test=container",
             )
-        line = [*self.deployed.kernel_arguments, "net.ifnames=0", "console=ttyS0,115200", "panic=-1"]
+        line = [*self.arguments, "net.ifnames=0", "console=ttyS0,115200", "panic=-1"]
+        initrd = self.work / "initrd"
+        initrd.write_bytes(join_archives(self.files.initrd.read_bytes(), self.files.steps.read_bytes()))
         for name in ("console", "answer"):
             (self.work / name).write_bytes(b"")
         words = [
@@ -162,7 +172,7 @@ class _Machine:
             *("-m", str(_MEMORY_MB), "-device", "virtio-rng-pci"),
             *("-drive", f"file={option(self.disk)},format=raw,if=virtio,cache=unsafe"),
             *("-netdev", "user,id=lan,restrict=on", "-device", "virtio-net-pci,netdev=lan,romfile="),
-            *("-kernel", str(self.deployed.kernel), "-initrd", str(self.deployed.initrd), "-append", " ".join(line)),
+            *("-kernel", str(self.files.kernel), "-initrd", str(initrd), "-append", " ".join(line)),
             *(f"-serial=file:{option(self.work / name)}" for name in ("console", "answer")),
         ]
         words = [part for word in words for part in (word.split("=", 1) if word.startswith("-serial=") else [word])]

@@ -16,7 +16,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Hostname, PluginName
 from terra_core.controller.records import KeptTarget, Record, SetAside
 from terra_core.errors import TerraError
-from terra_core.hookspecs import CONTRACT, Export, Role, Storage, Store, Target, TargetRequest, Volume, VolumeRequest
+from terra_core.hookspecs import CONTRACT, BootStep, Export, Role, Storage, Store, Target, TargetRequest, Volume, VolumeRequest
 from terra_core.plugins import PluginError, Plugins
 from terra_core.system.undo import Undo
 
@@ -64,6 +64,13 @@ class Disks:
             )
             disks += len(group.disk)
         return tuple(kept)
+
+    def connect(self, targets: Sequence[KeptTarget], session: Session) -> BootStep:
+        """Return what a machine needs in order to reach its targets; nothing is touched.
+
+        :param targets: all of them, as they are planned.
+        """
+        return self._storage(targets[0]).connect_root([kept.target for kept in targets], session)
 
     def make(self, record: Record, stack: Undo, session: Session) -> None:
         """Make the volumes of a machine; they go again when the stack is left with an exception."""

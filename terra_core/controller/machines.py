@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,9 +23,10 @@ from terra_core.config.session import Session
 from terra_core.config.trust import Trust, with_key
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
 from terra_core.controller.disks import Disks
+from terra_core.controller.records import KeptTarget
 from terra_core.controller.store import Record, SetAside, State, Store
 from terra_core.controller.troubles import Troubles
-from terra_core.deploy import Deployed, deploy, filesystem_of
+from terra_core.deploy import BootFiles, filesystem_of, mounted_system, root_steps
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.fitness import Fit, Surveys, fit
 from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Registry, Role, Storage
@@ -130,15 +131,15 @@ class Machines:
             work = stack.enter_context(self._workspace(hostname))
             report(Event("pull", f"pull {record.node.image}"))
             with self._pulled(record.node.image, record.node.trust, session) as image:
-                fit = self._fit(record, image, session)
-                self._check_disks(record, image, session)
                 targets = self._disks.plan(record, self._store.number)
+                fit = self._fit(record, targets, image, session)
+                self._check_disks(record, image, session)
                 record = self._store.save(evolve(record, digest=str(image.digest), targets=targets))
                 self._disks.make(record, stack, session)
-                deployed = self._lay_down(record, image, fit, work, session)
+                found, files = self._lay_down(record, image, fit, work, session)
             arguments = tuple(argument for kept in record.targets for argument in kept.target.kernel_arguments)
-            record = evolve(record, kernel_arguments=(*deployed.kernel_arguments, *arguments))
-            boot = evolve(record.boot, kernel=deployed.kernel, initrd=deployed.initrd)
+            record = evolve(record, kernel_arguments=(*found, *arguments))
+            boot = evolve(record.boot, kernel=files.kernel, initrd=files.initrd, steps=files.steps)
             record = self._hand_over(record, boot, stack, session)
             self.start_boot(session)
         return record.as_json()
@@ -230,10 +231,13 @@ class Machines:
         self.start_boot(session)
         return {"image": str(reference), "digest": str(image.digest), "files": sorted(files)}
 
-    def _fit(self, record: Record, image: ImageSource, session: Session) -> Fit:
+    def _fit(self, record: Record, targets: Sequence[KeptTarget], image: ImageSource, session: Session) -> Fit:
         """Look at the image before anything is made for the machine; what a user should know is told."""
+        of_node = self._of_node(record, session)
+        steps = root_steps(record.node, self._services.plugins, of_node, connect=self._disks.connect(targets, session))
         session.report(Event("check", f"look at what {record.node.image} has"))
-        found = fit(self._surveys.of(image), record.node, source="node.toml", boot_loader=False, own_kernel=False)
+        seen = self._surveys.of(image)
+        found = fit(seen, record.node, steps, source=of_node.source, boot_loader=False, own_kernel=False)
         for note in found.notes:
             session.report(Event("check", note))
         return found
@@ -255,12 +259,20 @@ class Machines:
                     hint="give its disks a larger size in node.toml",
                 )
 
-    def _lay_down(self, record: Record, image: ImageSource, fit: Fit, work: Path, session: Session) -> Deployed:
+    def _lay_down(
+        self, record: Record, image: ImageSource, fit: Fit, work: Path, session: Session
+    ) -> tuple[Sequence[str], BootFiles]:
+        """Lay the image down; gives what the kernel line needs to find the root, and copies of what boots."""
         of_node, plugins = self._of_node(record, session), self._services.plugins
-        with self._disks.opened(record, session) as disks:
-            return deploy(
-                record.node, lambda _: nullcontext(image), disks, plugins=plugins, session=of_node, work=work, fit=fit
-            )
+        with (
+            self._disks.opened(record, session) as disks,
+            mounted_system(record.node, disks, plugins=plugins, session=of_node, work=work, places=fit.places) as system,
+        ):
+            system.lay_down(image)
+            files = system.copy_boot_files(fit, work)
+            session.report(Event("sync", "write everything to the disks"))
+            system.sync()
+            return system.kernel_arguments, files
 
     def _of_node(self, record: Record, session: Session) -> Session:
         return evolve(session, source="node.toml", tables=record.tables)

@@ -16,6 +16,7 @@ from terra_core.hookspecs.boot import Boot, BootNetwork, NodeBoot
 from terra_core.hookspecs.bootloader import BootDisk, Bootloader, LocalBoot
 from terra_core.hookspecs.files import RenderedFile, RenderedLink
 from terra_core.hookspecs.filesystem import CheckedGroup, Filesystem, Mount, PreparedGroup
+from terra_core.hookspecs.machine import BootStep
 from terra_core.hookspecs.markers import CONTRACT, Role, hookimpl
 from terra_core.hookspecs.network import Network
 from terra_core.hookspecs.registry import Builder, BuildRequest, BuiltImage, Registry, Trial
@@ -32,6 +33,7 @@ __all__ = [
     "Boot",
     "BootDisk",
     "BootNetwork",
+    "BootStep",
     "Bootloader",
     "BuildRequest",
     "Builder",

@@ -34,6 +34,9 @@ class NodeBoot:
     :param kernel_arguments: the kernel line; a boot plugin may add to it.
     :param kernel: the kernel as a file here; ``None`` when it was published before, or when the image has none.
     :param initrd: the initial RAM disk that belongs to it; given whenever ``kernel`` is.
+    :param steps: the archive with the machine's boot steps, to be loaded after the initial RAM disk, whichever that is. It is
+        this machine's alone, and may hold its secrets. ``None`` when it was published before, or when the machine was
+        provisioned before there were boot steps, and does without.
     """
 
     hostname: Hostname
@@ -42,6 +45,7 @@ class NodeBoot:
     kernel_arguments: tuple[str, ...] = ()
     kernel: Path | None = None
     initrd: Path | None = None
+    steps: Path | None = None
 
 
 class Boot(Role):

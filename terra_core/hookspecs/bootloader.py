@@ -46,6 +46,8 @@ class LocalBoot:
     :param root: the path of the machine's root within that file system, without a leading slash; empty when it is the whole.
     :param kernel: the path of the kernel in the root, such as ``boot/vmlinuz-6.1.0``; empty while it is not known.
     :param initrd: the path of its initial RAM disk.
+    :param steps: the path of the archive with the machine's boot steps, to be loaded after the initial RAM disk, whichever that
+        is.
     :param kernel_arguments: the kernel line, beyond what the boot loader adds for the consoles.
     """
 
@@ -57,6 +59,7 @@ class LocalBoot:
     root: str = ""
     kernel: str = ""
     initrd: str = ""
+    steps: str = ""
     kernel_arguments: tuple[str, ...] = ()
 
 

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
+from terra_core.hookspecs.machine import BootStep
 from terra_core.hookspecs.markers import Role, hook
 
 
@@ -74,6 +75,15 @@ class Filesystem(Role):
         :param sizes: the disks' sizes in bytes, in the order of ``group.disk``.
         :raises TerraError: when a disk is too small, a program is missing on this machine, or the plugin cannot do what the
             group asks for, such as a RAID profile.
+        """
+
+    @hook
+    def mount_root(self, group: DiskGroup, session: Session) -> BootStep:
+        """Return what a machine needs in order to mount its root. Called before anything is written; change nothing.
+
+        What the kernel line has to say, such as the UUID of a file system, is for :meth:`prepare_disks`.
+
+        :param group: the group of the operating system.
         """
 
     @hook

@@ -10,6 +10,7 @@ from attrs import Factory, frozen
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Label
 from terra_core.errors import TerraError
+from terra_core.hookspecs.machine import BootStep
 from terra_core.hookspecs.markers import Role, hook, optional
 from terra_core.hookspecs.store import Backing, Volume
 
@@ -84,6 +85,13 @@ class Storage(Role):
         """Return the target that :meth:`provision_target` would make.
 
         Change nothing: core stores the answer first, so that whatever follows can be undone after any fault.
+        """
+
+    @hook
+    def connect_root(self, targets: Sequence[Target], session: Session) -> BootStep:
+        """Return what a machine needs in order to reach its targets, called once when it is provisioned. Change nothing.
+
+        :param targets: all of the machine, the one that it boots from first.
         """
 
     @hook

@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -81,7 +81,7 @@ class ContainedRoot:
         directory, _, name = path.rpartition("/")
         fresh = f".{name}.terra"
         try:
-            parent = self._make_directory(directory)
+            parent = open_directory(self._root, os.fsencode(directory), _WITHIN, make=0o755)
             try:
                 with suppress(FileNotFoundError):
                     os.unlink(fresh, dir_fd=parent)

@@ -11,12 +11,14 @@ from attrs import evolve, frozen
 from terra_core.config.node import OS_LABEL
 from terra_core.config.session import Session
 from terra_core.config.values import Address
-from terra_core.deploy import Standing
+from terra_core.deploy import STEPS, MountedSystem
 from terra_core.errors import TerraError
+from terra_core.fitness import Fit
 from terra_core.hookspecs import BootDisk, Bootloader, LocalBoot, RenderedFile
 from terra_core.image.contained import ContainedRoot
 from terra_core.install.disks import Made, flush
 from terra_core.install.plan import Plan
+from terra_core.machine.system import render_hook, write_system
 from terra_core.plugins import Plugins
 from terra_core.system.process import run
 from terra_core.system.progress import Event
@@ -43,19 +45,29 @@ class Finish:
     session: Session
     work: Path
 
-    def __call__(self, standing: Standing) -> None:
-        """Write what is left; the menu that lets the machine start comes last, after a sync."""
+    def __call__(self, system: MountedSystem, fit: Fit) -> None:
+        """Write what is left; the menu that lets the machine start comes last, after a sync.
+
+        :param system: the system, laid down.
+        :param fit: how the machine starts from it.
+        """
+        if fit.kernel:
+            system.inside.write(STEPS, system.make_steps(fit), mode=0o600)
+            if fit.steps.modules:
+                write_system([render_hook(fit.steps.modules)], system.inside)
+        self.session.report(Event("sync", "write everything to the disks"))
+        system.sync()
         if self.gateway is not None:
-            write_resolution(standing.inside, self.gateway)
-        files = self._write_boot_loader(standing)
-        standing.sync()
+            write_resolution(system.inside, self.gateway)
+        files = self._write_boot_loader(system, fit)
+        system.sync()
         self.session.report(Event("ready", "write what lets it start"))
         for file in files:
-            standing.inside.write(file.path, file.content, mode=file.mode)
-        standing.sync()
+            system.inside.write(file.path, file.content, mode=file.mode)
+        system.sync()
         flush([one.target.device.path for one in self.made])
 
-    def _write_boot_loader(self, standing: Standing) -> Sequence[RenderedFile]:
+    def _write_boot_loader(self, system: MountedSystem, fit: Fit) -> Sequence[RenderedFile]:
         boot = self.plan.boot_loader()
         if boot is None:
             return ()
@@ -63,11 +75,11 @@ class Finish:
         own = self.work / "boot"
         own.mkdir()
         plugin = self.plugins.fill(Bootloader, self.plan.node.plugins, source=self.session.source)
-        complete = self._completed(boot, standing)
+        complete = self._completed(boot, system, fit)
         return plugin.install_bootloader(complete, own, self.session)
 
-    def _completed(self, boot: LocalBoot, standing: Standing) -> LocalBoot:
-        root = next(mount for mount in standing.mounts if mount.path == "/")
+    def _completed(self, boot: LocalBoot, system: MountedSystem, fit: Fit) -> LocalBoot:
+        root = next(mount for mount in system.mounts if mount.path == "/")
         esps = {one.target.device.path: one.esp for one in self.made if one.target.group == OS_LABEL}
         disks: list[BootDisk] = [evolve(disk, esp=esps.get(disk.device)) for disk in boot.disks]
         return evolve(
@@ -75,10 +87,11 @@ class Finish:
             disks=tuple(disks),
             filesystem=_filesystem_uuid(root.device),
             type=root.filesystem,
-            root=standing.place,
-            kernel=standing.kernel,
-            initrd=standing.initrd,
-            kernel_arguments=standing.kernel_arguments,
+            root=system.place,
+            kernel=fit.kernel,
+            initrd=fit.initrd,
+            steps=STEPS if fit.kernel else "",
+            kernel_arguments=system.kernel_arguments,
         )
 
 

@@ -14,10 +14,11 @@ from terra_core.config.loader import Document
 from terra_core.config.node import Node
 from terra_core.config.session import Session
 from terra_core.config.values import Address
-from terra_core.deploy import OpenImage, deploy, filesystem_of
+from terra_core.deploy import OpenImage, filesystem_of, mounted_system, root_steps
 from terra_core.errors import ConfigError, TerraError
-from terra_core.fitness import Fit, fit
+from terra_core.fitness import Fit, fit, fit_of_root
 from terra_core.hookspecs import Bootloader
+from terra_core.image.room import room_in
 from terra_core.image.survey import survey
 from terra_core.install.disks import Made, clear, partition
 from terra_core.install.facts import Device, Missing
@@ -27,6 +28,7 @@ from terra_core.install.journal import Journal
 from terra_core.install.plan import NOTHING_WRITTEN, Plan, RefusedError, make_plan
 from terra_core.install.probe import examine
 from terra_core.machine.modules import INDEX
+from terra_core.machine.steps import BootSteps
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.selection import INSTALLED, check_selection
@@ -50,6 +52,7 @@ class Installation:
 
     plan: Plan
     _open: OpenImage
+    _steps: BootSteps
     _fit: Fit | None
     _gateway: Address | None
     _plugins: Plugins
@@ -76,21 +79,16 @@ class Installation:
         finish = Finish(
             plan=plan, made=made, gateway=self._gateway, plugins=self._plugins, session=self._session, work=self._work
         )
+        session, places = self._session, self._fit.places if self._fit else {}
         disks: dict[str, list[Path]] = {group.label: [] for group in plan.node.groups}
         for one in made:
             disks[one.target.group].append(one.data)
         work = self._work / "deploy"
         work.mkdir()
-        deploy(
-            plan.node,
-            self._open,
-            disks,
-            plugins=self._plugins,
-            session=self._session,
-            work=work,
-            fit=self._fit,
-            finish=finish,
-        )
+        with mounted_system(plan.node, disks, plugins=self._plugins, session=session, work=work, places=places) as system:
+            with room_in(system.root) as room, self._open(room) as source:
+                system.lay_down(source, spared=room.name)
+            finish(system, self._fit or fit_of_root(system.inside, self._steps))
 
 
 @contextmanager
@@ -121,12 +119,14 @@ def installation(
         plan = make_plan(node, found, image.bytes, wipe=wipe, begun=_begun(found, journal, node))
         plan = _checked(plan, plugins, told)
         source = stack.enter_context(kept(image))
-        found_fit = _fit(source, plan, told)
+        steps = root_steps(node, plugins, told)
+        found_fit = _fit(source, plan, steps, told)
         unseen = f"{_UNSEEN}: {roomy()} has no room for its {image.bytes // 1024**2} MB"
         notes = (*plan.notes, *(found_fit.notes if found_fit else (unseen,)))
         yield Installation(
             plan=evolve(plan, notes=notes),
             open=image.open if source is None else lambda _: nullcontext(source),
+            steps=steps,
             fit=found_fit,
             gateway=gateway,
             plugins=plugins,
@@ -136,14 +136,14 @@ def installation(
         )
 
 
-def _fit(source: ImageSource | None, plan: Plan, session: Session) -> Fit | None:
+def _fit(source: ImageSource | None, plan: Plan, steps: BootSteps, session: Session) -> Fit | None:
     if source is None:
         return None
     session.report(Event("plan", f"look at what {plan.node.image} has"))
     boot_loader = plan.firmware is not None
     seen = survey(source, INDEX)
     try:
-        found = fit(seen, plan.node, source=session.source, boot_loader=boot_loader, own_kernel=boot_loader)
+        found = fit(seen, plan.node, steps, source=session.source, boot_loader=boot_loader, own_kernel=boot_loader)
     except ConfigError as error:
         raise ConfigError([*error.problems, NOTHING_WRITTEN]) from error
     except TerraError as error:

@@ -15,6 +15,7 @@ from terra_core.errors import TerraError
 from terra_core.machine.archive import File
 from terra_core.system.packages import install_hint
 from terra_core.system.process import clean_environment, run
+from terra_core.system.reading import lines_of
 
 PATH = "usr/lib/terra/programs"
 """The directory of the RAM disk that a step finds programs in."""
@@ -83,7 +84,7 @@ def _linker_of(program: Path) -> str:
 
 def _libraries(linker: Path, program: Path) -> Iterator[Path]:
     """Give the libraries of a program, as its own dynamic linker finds them."""
-    for line in run([linker, "--list", program], accept=(0, 1, 127)).text.splitlines():
+    for line in lines_of(run([linker, "--list", program], accept=(0, 1, 127)).text):
         name, arrow, rest = line.strip().partition(" => ")
         path = rest.rpartition(" (")[0] if arrow else name.rpartition(" (")[0]
         if path == "" and arrow:

@@ -73,6 +73,8 @@ def problems_of(steps: BootSteps, initrd: str, held: Contents, index: Mapping[st
                 "install the package that brings it with its hook for initramfs-tools, and run update-initramfs"
             )
     lacking = _lacking(steps.modules, held)
+    if "modules.dep" not in index:  # a kernel without modules, or one that has them in its RAM disk alone
+        return
     try:
         modules = ModuleIndex.parse(index).to_load(lacking) if lacking else ()
     except TerraError as error:

@@ -38,3 +38,18 @@ def write_system(entries: Sequence[RenderedFile | RenderedLink], inside: Contain
             inside.link(entry.path, entry.target)
         else:
             inside.write(entry.path, entry.content, mode=entry.mode)
+
+
+def render_hook(modules: Sequence[str]) -> RenderedFile:
+    """Return the hook of initramfs-tools(7) that puts kernel modules into the RAM disks of kernels that are installed later.
+
+    The archive of a machine's boot steps has modules of the kernel that its image came with.
+    """
+    text = f"""\
+#!/bin/sh
+# Written by Terra: what the boot steps of this machine load.
+[ "$1" != prereqs ] || exit 0
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules {" ".join(modules)}
+"""
+    return RenderedFile(path="etc/initramfs-tools/hooks/terra-steps", content=text.encode(), mode=0o755)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from lab.disks import sparse
 from terra_core.config.loader import make_document
 from terra_core.config.node import Node
 from terra_core.config.session import Session
-from terra_core.deploy import deploy
+from terra_core.deploy import mounted_system
 from terra_core.oci.layout import Layout
 from terra_core.plugins import Plugins
 from terra_core.system.mounts import loop_device, loop_devices, mounted
@@ -76,20 +76,17 @@ def test_each_file_is_on_the_disk_that_it_belongs_to(disks: dict[str, Path], tmp
     work.mkdir()
     LayoutMaker(tmp_path / "layout").image([_IMAGE])
     node = make_document(_NODE, Node, source="node.toml").value
-    deployed = deploy(
-        node,
-        lambda _: nullcontext(Layout(tmp_path / "layout").image()),
-        {label: [disk] for label, disk in disks.items()},
-        plugins=Plugins.discover(),
-        session=Session(source="node.toml"),
-        work=work,
-    )
+    lists = {label: [disk] for label, disk in disks.items()}
+    session = Session(source="node.toml")
+    with mounted_system(node, lists, plugins=Plugins.discover(), session=session, work=work) as system:
+        system.lay_down(Layout(tmp_path / "layout").image())
+        system.sync()
     assert not [device for device in loop_devices() if device.file in disks.values()]
     uuid = {
         label: run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", disk]).text.strip()
         for label, disk in disks.items()
     }
-    assert deployed.kernel_arguments == ("boot=terra", f"terra.uuid={uuid['os']}", "rootflags=noatime")
+    assert system.kernel_arguments == ("boot=terra", f"terra.uuid={uuid['os']}", "rootflags=noatime")
     with opened(disks["os"], "ext4", tmp_path / "os") as root:
         assert (root / "home/terra/key").read_text() == "secret"
         assert (root / "home/terra").stat().st_mode & 0o7777 == 0o700

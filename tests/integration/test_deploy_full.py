@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -14,7 +14,7 @@ from lab.disks import MB, sparse
 from terra_core.config.loader import make_document
 from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
-from terra_core.deploy import deploy
+from terra_core.deploy import mounted_system
 from terra_core.errors import TerraError
 from terra_core.oci import Layout
 from terra_core.plugins import Plugins
@@ -80,14 +80,9 @@ def lay_down(store: Path, directory: Path, session: Session) -> None:
     node = make_document(_NODE, Node, source="node.toml").value
     lun = sparse(store / "0.lun", 300)
     try:
-        deploy(
-            node,
-            lambda _: nullcontext(Layout(directory / "layout").image()),
-            {OS_LABEL: [lun]},
-            plugins=Plugins.discover(),
-            session=session,
-            work=work,
-        )
+        with mounted_system(node, {OS_LABEL: [lun]}, plugins=Plugins.discover(), session=session, work=work) as system:
+            system.lay_down(Layout(directory / "layout").image())
+            system.sync()
     finally:
         assert not any(device.holds(lun) for device in loop_devices())
         lun.unlink()

@@ -12,12 +12,16 @@ from terra_core.config.loader import make_document
 from terra_core.config.node import Node
 from terra_core.errors import ConfigError, TerraError
 from terra_core.fitness import Fit, Surveys, fit
+from terra_core.hookspecs import BootStep
+from terra_core.machine.steps import BootSteps
 from terra_core.oci.layout import Layout
 from tests.unit.controller.fakes import node_table
-from tests.unit.image.test_ramdisk import WITH, WITHOUT
+from tests.unit.image.test_ramdisk import cpio
 from tests.unit.oci.making import Item, LayoutMaker, file, folder, hardlink, symlink, tar, whiteout
 
-BOOT = (folder(b"boot"), file(b"boot/vmlinuz-6.1", b"k"), file(b"boot/initrd.img-6.1", gzip.compress(WITH)))
+STEPS = BootSteps(mount=BootStep(script="mount it\n", needs=("blkid",)))
+DRACUT, FIT = cpio("init", "usr/lib/dracut-lib.sh"), cpio("init", "scripts/local", "usr/sbin/blkid")
+BOOT = (folder(b"boot"), file(b"boot/vmlinuz-6.1", b"k"), file(b"boot/initrd.img-6.1", gzip.compress(FIT)))
 
 
 def looked_at(
@@ -28,7 +32,7 @@ def looked_at(
     table["groups"][0]["subvolumes"] = [{"name": f"s{at}", "path": path} for at, path in enumerate(subvolumes)]
     node = make_document(table, Node, source="node.toml").value
     found = Surveys().of(Layout(tmp_path / "layout").image())
-    return fit(found, node, source="node.toml", boot_loader=boot_loader, own_kernel=own_kernel)
+    return fit(found, node, STEPS, source="node.toml", boot_loader=boot_loader, own_kernel=own_kernel)
 
 
 def problems(tmp_path: Path, *layers: Sequence[Item], **more: object) -> str:
@@ -44,11 +48,45 @@ def test_an_image_that_can_boot_is_fit(tmp_path: Path) -> None:
     assert found.places == {"/home": "/home", "/var/log": "/var/log"}
 
 
-def test_a_ram_disk_without_the_script_is_refused_on_both_roads(tmp_path: Path) -> None:
-    layer = (*BOOT[:2], file(b"boot/initrd.img-6.1", gzip.compress(WITHOUT)))
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (DRACUT, "was made by dracut"),
+        (cpio("init"), "has no scripts/local"),
+        (cpio("init", "scripts/local"), "has no program blkid, which the machine needs to find its root"),
+    ],
+)
+def test_a_ram_disk_that_cannot_run_the_steps_is_refused_on_both_roads(tmp_path: Path, held: bytes, said: str) -> None:
+    layer = (*BOOT[:2], file(b"boot/initrd.img-6.1", gzip.compress(held)))
     for number, disk in enumerate((True, False)):
-        said = problems(tmp_path / str(number), layer, boot_loader=disk, own_kernel=disk)
-        assert said.startswith("node.toml: image: the initial RAM disk /boot/initrd.img-6.1 of the image has no scripts/terra")
+        text = problems(tmp_path / str(number), layer, boot_loader=disk, own_kernel=disk)
+        assert text.startswith(f"node.toml: image: the initial RAM disk /boot/initrd.img-6.1 of the image {said}")
+        assert "run update-initramfs" in text
+
+
+def test_a_module_that_neither_kernel_nor_ram_disk_has_is_missed(tmp_path: Path) -> None:
+    directory = [folder(b"lib"), folder(b"lib/modules"), folder(b"lib/modules/6.1")]
+    for number, (index, there) in enumerate(((b"kernel/btrfs.ko:\n", False), (b"kernel/ext4.ko:\n", True))):
+        place = tmp_path / str(number)
+        LayoutMaker(place).image([tar(*BOOT, *directory, file(b"lib/modules/6.1/modules.dep", index))])
+        seen = Surveys().of(Layout(place).image())
+        assert seen.modules == {"modules.dep": index}
+        node = make_document(node_table(), Node, source="node.toml").value
+        steps = BootSteps(mount=BootStep(script="", modules=("ext4",)))
+        if there:
+            with pytest.raises(TerraError, match="neither ext4 nor the program insmod"):
+                fit(seen, node, steps, source="node.toml", boot_loader=True, own_kernel=True)
+        else:
+            with pytest.raises(TerraError, match="the kernel of the image has no module ext4"):
+                fit(seen, node, steps, source="node.toml", boot_loader=True, own_kernel=True)
+
+
+def test_a_file_that_is_two_things_at_once_is_refused(tmp_path: Path) -> None:
+    directory = [folder(b"lib"), folder(b"lib/modules"), folder(b"lib/modules/6.1")]
+    twice = hardlink(b"lib/modules/6.1/modules.dep", b"boot/initrd.img-6.1")
+    LayoutMaker(tmp_path).image([tar(*BOOT, *directory, twice)])
+    with pytest.raises(TerraError, match="is the same file as another"):
+        Surveys().of(Layout(tmp_path).image())
 
 
 def test_a_ram_disk_that_cannot_be_looked_into_is_said(tmp_path: Path) -> None:

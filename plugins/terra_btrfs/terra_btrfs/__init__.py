@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from importlib import resources
 from pathlib import Path
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
-from terra_core.hookspecs import CONTRACT, CheckedGroup, PreparedGroup, hookimpl
+from terra_core.hookspecs import CONTRACT, BootStep, CheckedGroup, PreparedGroup, hookimpl
 
 __all__ = ["plugin"]
 
@@ -26,6 +27,12 @@ class BtrfsPlugin:
 
         session.settings("btrfs", Settings)
         return check(group, sizes)
+
+    @hookimpl
+    def mount_root(self, group: DiskGroup, session: Session) -> BootStep:
+        """Return the step that mounts a subvolume of the group; see :class:`terra_core.hookspecs.Filesystem`."""
+        script = resources.files(__package__).joinpath("mount").read_text()
+        return BootStep(script=script, modules=("btrfs",), needs=("btrfs", "blkid"))
 
     @hookimpl
     def prepare_disks(

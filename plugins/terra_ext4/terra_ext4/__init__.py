@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from importlib import resources
 from pathlib import Path
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
-from terra_core.hookspecs import CONTRACT, CheckedGroup, PreparedGroup, hookimpl
+from terra_core.hookspecs import CONTRACT, BootStep, CheckedGroup, PreparedGroup, hookimpl
 
 __all__ = ["plugin", "xfs"]
 
@@ -31,6 +32,14 @@ class DiskPlugin:
         from terra_ext4.kinds import KINDS
 
         return check(KINDS[self.name], group, sizes, session)
+
+    @hookimpl
+    def mount_root(self, group: DiskGroup, session: Session) -> BootStep:
+        """Return the step that mounts the file system of the group; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_ext4.kinds import KINDS
+
+        script = f"terra_type={self.name}\n" + resources.files(__package__).joinpath("mount").read_text()
+        return BootStep(script=script, modules=(self.name,), needs=("blkid",), programs=KINDS[self.name].programs)
 
     @hookimpl
     def prepare_disks(

@@ -29,7 +29,7 @@ def check(boot: LocalBoot, settings: Settings) -> list[str]:
 
     :raises TerraError: when a file or program is missing, or an area is too small.
     """
-    trial = evolve(boot, filesystem=_UNKNOWN, root="os", kernel="boot/vmlinuz", initrd="boot/initrd.img")
+    trial = evolve(boot, filesystem=_UNKNOWN, root="os", kernel="boot/vmlinuz", initrd="boot/initrd", steps="boot/steps")
     boot_menu(trial, settings)
     if boot.firmware.uefi:
         esp.require_files()

@@ -40,18 +40,20 @@ set timeout={timeout}
 {drivers}insmod regexp
 {terminal}
 # A kernel that the machine has installed since is what its links name; what came with the image is what is left otherwise.
+# After either comes the archive that Terra has made with the steps by which the machine finds its root.
 function terra_linux {{
-  for links in "$1" "$1/boot"; do
+  set steps=
+{steps}  for links in "$1" "$1/boot"; do
     if [ -f "$links/vmlinuz" -a -f "$links/initrd.img" ]; then
       if linux "$links/vmlinuz" {found}{version} $3 {line}; then
-        if initrd "$links/initrd.img"; then
+        if initrd "$links/initrd.img" $steps; then
           return
         fi
       fi
     fi
   done
   linux "$1/{kernel}" {found}{version} $3 {line}
-  initrd "$1/{initrd}"
+  initrd "$1/{initrd}" $steps
 }}
 
 menuentry "Terra: {hostname}" --id "{entry}" {{
@@ -61,6 +63,12 @@ menuentry "Terra: {hostname}" --id "{entry}" {{
 menuentry "Terra: {hostname}, for repairs" --id repair {{
   terra_linux "{root}" "{subvolume}" single
 }}
+"""
+
+_STEPS = """\
+  if [ -f "$1/{steps}" ]; then
+    set steps="$1/{steps}"
+  fi
 """
 
 _VERSIONS = """
@@ -120,6 +128,7 @@ def boot_menu(boot: LocalBoot, settings: Settings) -> str:
         version=" version=$2" if boot.root else "",
         kernel=_checked(boot.kernel, _PATH, "the path of a kernel"),
         initrd=_checked(boot.initrd, _PATH, "the path of an initial RAM disk"),
+        steps=_STEPS.format(steps=_checked(boot.steps, _PATH, "the path of an archive of boot steps")) if boot.steps else "",
     )
 
 

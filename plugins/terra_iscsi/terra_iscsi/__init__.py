@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from importlib import resources
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname
-from terra_core.hookspecs import CONTRACT, Export, Target, TargetRequest, hookimpl
+from terra_core.hookspecs import CONTRACT, BootStep, Export, Target, TargetRequest, hookimpl
 
 __all__ = ["plugin"]
 
@@ -23,6 +24,12 @@ class IscsiPlugin:
         from terra_iscsi.provision import plan
 
         return plan(request, session)
+
+    @hookimpl
+    def connect_root(self, targets: Sequence[Target], session: Session) -> BootStep:
+        """Return the step that logs in to the targets of a machine."""
+        script = resources.files(__package__).joinpath("connect").read_text()
+        return BootStep(script=script, modules=("iscsi_tcp",), needs=("iscsistart",))
 
     @hookimpl
     def provision_target(self, export: Export, session: Session) -> AbstractContextManager[None]:

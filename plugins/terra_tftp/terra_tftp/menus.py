@@ -31,13 +31,13 @@ class Entry:
 
     :param hostname: the machine.
     :param kernel: the kernel, by its path in the boot tree.
-    :param initrd: the initial RAM disk, by its path in the boot tree.
+    :param initrds: the initial RAM disk and what is loaded after it, by their paths in the boot tree.
     :param line: the kernel line, of arguments that :func:`terra_tftp.kernel_line.is_argument` knows.
     """
 
     hostname: Hostname
     kernel: str
-    initrd: str
+    initrds: tuple[str, ...]
     line: str
 
 
@@ -54,7 +54,7 @@ def pxelinux_menu(entry: Entry) -> str:
         "PROMPT 0\n"
         "LABEL terra\n"
         f"  LINUX {entry.kernel}\n"
-        f"  INITRD {entry.initrd}\n"
+        f"  INITRD {','.join(entry.initrds)}\n"
         f"  APPEND {entry.line}\n"
     )
 
@@ -64,7 +64,7 @@ def grub_menu(entry: Entry) -> str:
     return (
         heading(entry.hostname) + f'echo "Terra: {entry.hostname} boots over the network"\n'
         f"linux /{entry.kernel} {entry.line}\n"
-        f"initrd /{entry.initrd}\n"
+        f"initrd {' '.join(f'/{initrd}' for initrd in entry.initrds)}\n"
         "boot\n"
         f'echo "Terra: {entry.hostname} could not be booted; it tries again"\n'
         f"sleep {_PATIENCE}\n"

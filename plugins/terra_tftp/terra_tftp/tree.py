@@ -8,6 +8,8 @@
     grub/grub.cfg                                             what GRUB reads first, UEFI
     grub/54:b2:03:07:f1:d1.cfg                                a machine's menu, UEFI
     nodes/cm-01/vmlinuz, initrd.img                           its kernel, unless its image has none
+    nodes/cm-01/steps.img                                     its boot steps, unless it was provisioned before there were any
+    nodes/cm-01/steps                                         that it has them; what says so is there before they are
     nodes/cm-01/mac                                           the interface its menus are for
     nodes/cm-01/image                                         the digest of the image that the kernel is of, written last
 """
@@ -41,6 +43,8 @@ from terra_tftp.loaders import INITRD, KERNEL, missing_loaders
 from terra_tftp.menus import Entry, grub_menu, grub_start, heading, pxelinux_default, pxelinux_menu
 
 _PAIR = ("vmlinuz", "initrd.img")
+_STEPS = "steps.img"
+_HAS_STEPS = "steps"
 _NO_KERNEL = "none"
 """Stands in place of the digest for a machine that boots the pxe image's kernel."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
@@ -76,6 +80,7 @@ class BootTree:
             if not self._node(boot.hostname).exists():
                 undo.callback(self.withdraw, boot.hostname, boot.mac)
             changed = self._publish_kernel(boot, report)
+            changed |= self._publish_steps(boot)
             changed |= self._publish_menus(boot, line)
             undo.pop_all()
         missing = missing_loaders(self.root)
@@ -144,6 +149,24 @@ class BootTree:
             report(Event("boot", f"the kernel of {boot.hostname} is copied", len(_PAIR), len(_PAIR), "files"))
         return write_file(node / "image", f"{boot.image}\n")
 
+    def _publish_steps(self, boot: NodeBoot) -> bool:
+        """Store the boot steps of a machine, or make sure that those are there that were published before."""
+        node = self._node(boot.hostname)
+        archive, mark = node / _STEPS, node / _HAS_STEPS
+        if boot.steps is None:
+            if read_file(mark) is not None and not (archive.is_file() and archive.stat().st_size):
+                raise NotFoundError(
+                    f"{archive}: the boot steps of {boot.hostname} are not there any more",
+                    hint=f"delete and provision {boot.hostname} again",
+                )
+            return False
+        make_directory(node)
+        changed = write_file(mark, "")
+        if archive.is_file() and not archive.is_symlink() and archive.read_bytes() == boot.steps.read_bytes():
+            return changed
+        _copy(boot.steps, archive)
+        return True
+
     def _keep_kernel(self, boot: NodeBoot) -> bool:
         """Leave the kernel that was published before, or fall back to the pxe image's."""
         node = self._node(boot.hostname)
@@ -182,7 +205,8 @@ class BootTree:
         changed = write_file(node / "mac", f"{boot.mac}\n")
         own = self._image(boot.hostname) != _NO_KERNEL
         kernel, initrd = (f"nodes/{boot.hostname}/{name}" for name in _PAIR) if own else (KERNEL, INITRD)
-        entry = Entry(hostname=boot.hostname, kernel=kernel, initrd=initrd, line=line)
+        steps = (f"nodes/{boot.hostname}/{_STEPS}",) if (node / _STEPS).is_file() else ()
+        entry = Entry(hostname=boot.hostname, kernel=kernel, initrds=(initrd, *steps), line=line)
         for path, menu in zip(self._menus(boot.mac), (pxelinux_menu(entry), grub_menu(entry)), strict=True):
             changed |= write_file(path, menu)
         if not own:

@@ -7,8 +7,14 @@ import gzip
 import pytest
 
 from tests.integration.controller.sites import INITRD, KERNEL, SYSTEM, Ground
-from tests.unit.image.test_ramdisk import WITH, WITHOUT
+from tests.unit.image.test_ramdisk import cpio
 from tests.unit.oci.making import Item, file, folder, whiteout
+
+DRACUT = cpio("init", "usr/lib/dracut-lib.sh")
+FIT = cpio(
+    "init", "scripts/local", *(f"usr/bin/{name}" for name in ("blkid", "btrfs", "iscsistart")),
+    *(f"usr/lib/modules/lts/{name}.ko" for name in ("btrfs", "iscsi_tcp")),
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +25,7 @@ def _nothing_before(ground: Ground) -> None:
 @pytest.mark.parametrize(
     ("items", "said"),
     [
-        ([file(b"boot/" + INITRD, gzip.compress(WITHOUT))], "node.toml: image: the initial RAM disk"),
+        ([file(b"boot/" + INITRD, gzip.compress(DRACUT))], "node.toml: image: the initial RAM disk"),
         ([whiteout(b"boot/.wh." + INITRD)], "node.toml: image: has no kernel that can be booted: /boot/"),
         ([whiteout(b".wh.home"), file(b"home")], "node.toml: groups[0].subvolumes[0].path: /home is no directory in the image"),
     ],
@@ -34,7 +40,7 @@ def test_an_image_that_cannot_boot_is_refused(ground: Ground, items: list[Item],
 
 def test_the_pair_is_found_by_other_names_and_a_removed_directory_is_a_subvolume(ground: Ground) -> None:
     gone = [whiteout(b"boot/.wh." + name) for name in (KERNEL, INITRD)]
-    pair = [file(b"boot/vmlinuz-lts", b"the kernel"), file(b"boot/initramfs-lts", gzip.compress(WITH))]
+    pair = [file(b"boot/vmlinuz-lts", b"the kernel"), file(b"boot/initramfs-lts", gzip.compress(FIT))]
     below = [folder(b"var/lib/containerd"), file(b"var/lib/containerd/x")]
     image = ground.push("alpine", [*SYSTEM, *below], [*gone, *pair, whiteout(b"var/lib/.wh.containerd")])
     shown = ground.provision(image)

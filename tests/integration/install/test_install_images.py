@@ -15,7 +15,7 @@ from lab.registry import Registry
 from terra_core.install.disks import part_device
 from terra_core.system.process import run
 from tests.integration.install.grounds import SYSTEM, VERSION, Ground, Installed, group
-from tests.unit.image.test_ramdisk import WITHOUT
+from tests.unit.image.test_ramdisk import cpio
 from tests.unit.oci.making import Item, LayoutMaker, file, folder, symlink, tar, whiteout
 
 Push = Callable[..., str]
@@ -70,7 +70,7 @@ def test_a_subvolume_is_where_a_link_of_the_image_leads(ground: Ground, pushed: 
         ([file(b"data")], "groups[0].subvolumes[0].path: /data is no directory in the image"),
         ([folder(b"etc/hosts")], "image: its /etc/hosts is a directory"),
         ([whiteout(b"boot/.wh.initrd.img-" + VERSION)], "image: has no kernel that can be booted"),
-        ([file(b"boot/initrd.img-" + VERSION, gzip.compress(WITHOUT))], "has no scripts/terra"),
+        ([file(b"boot/initrd.img-" + VERSION, gzip.compress(cpio("init", "usr/lib/dracut-lib.sh")))], "was made by dracut"),
         ([whiteout(b".wh.boot")], "image: has no kernel with an initial RAM disk"),
     ],
 )

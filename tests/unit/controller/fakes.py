@@ -30,6 +30,7 @@ from terra_core.hookspecs import (
     CONTRACT,
     Backing,
     BootNetwork,
+    BootStep,
     BuildRequest,
     BuiltImage,
     CheckedGroup,
@@ -134,6 +135,14 @@ class FakePlugin:
     def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:
         self.world.asked("check_disks")
         return CheckedGroup(capacity=sum(sizes), notes=("it is a fake",))
+
+    @hookimpl
+    def mount_root(self, group: DiskGroup, session: Session) -> BootStep:
+        return BootStep(script="mount the fake\n")
+
+    @hookimpl
+    def connect_root(self, targets: Sequence[Target], session: Session) -> BootStep:
+        return BootStep(script=f"connect {' '.join(target.name for target in targets)}\n")
 
     @hookimpl
     def prepare_disks(

@@ -27,6 +27,7 @@ BOOT = LocalBoot(
     root="os",
     kernel="boot/vmlinuz-6.1.0-42-amd64",
     initrd="boot/initrd.img-6.1.0-42-amd64",
+    steps="boot/terra-steps.img",
     kernel_arguments=("boot=terra",),
 )
 
@@ -36,6 +37,9 @@ def test_the_menu_starts_the_subvolume_by_version() -> None:
     assert 'terra_linux "/os" "os"\n' in menu
     line = f'linux "$1/boot/vmlinuz-6.1.0-42-amd64" terra.uuid={UUID} version=$2 $3 boot=terra net.ifnames=0 console=tty0'
     assert line in menu
+    assert 'set steps="$1/boot/terra-steps.img"\n' in menu
+    assert 'initrd "$1/boot/initrd.img-6.1.0-42-amd64" $steps\n' in menu
+    assert 'initrd "$links/initrd.img" $steps;' in menu
     assert "serial --unit=0" in menu
     assert "serial" not in boot_menu(BOOT, Settings(serial=-1))
     assert "set timeout=9\n" in boot_menu(BOOT, Settings(timeout=9))

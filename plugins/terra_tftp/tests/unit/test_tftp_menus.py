@@ -6,7 +6,10 @@ from terra_core.config.values import Hostname
 from terra_tftp.menus import Entry, grub_menu, grub_start, pxelinux_default, pxelinux_menu
 
 ENTRY = Entry(
-    hostname=Hostname("cm-01"), kernel="nodes/cm-01/vmlinuz", initrd="nodes/cm-01/initrd.img", line="ip=dhcp boot=terra"
+    hostname=Hostname("cm-01"),
+    kernel="nodes/cm-01/vmlinuz",
+    initrds=("nodes/cm-01/initrd.img", "nodes/cm-01/steps.img"),
+    line="ip=dhcp boot=terra",
 )
 
 
@@ -18,7 +21,7 @@ DEFAULT terra
 PROMPT 0
 LABEL terra
   LINUX nodes/cm-01/vmlinuz
-  INITRD nodes/cm-01/initrd.img
+  INITRD nodes/cm-01/initrd.img,nodes/cm-01/steps.img
   APPEND ip=dhcp boot=terra
 """
 
@@ -28,7 +31,7 @@ def test_the_menu_of_a_machine_for_uefi() -> None:
 # cm-01
 echo "Terra: cm-01 boots over the network"
 linux /nodes/cm-01/vmlinuz ip=dhcp boot=terra
-initrd /nodes/cm-01/initrd.img
+initrd /nodes/cm-01/initrd.img /nodes/cm-01/steps.img
 boot
 echo "Terra: cm-01 could not be booted; it tries again"
 sleep 5

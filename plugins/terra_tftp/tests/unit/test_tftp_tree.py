@@ -41,9 +41,12 @@ def node(
     image: str = DIGEST,
     kernel: Path | None = None,
     arguments: tuple[str, ...] = ("boot=terra",),
+    steps: Path | None = None,
 ) -> NodeBoot:
     initrd = kernel.with_name("initrd.img-6.1") if kernel else None
-    return NodeBoot(hostname=hostname, mac=mac, image=image, kernel_arguments=arguments, kernel=kernel, initrd=initrd)
+    return NodeBoot(
+        hostname=hostname, mac=mac, image=image, kernel_arguments=arguments, kernel=kernel, initrd=initrd, steps=steps
+    )
 
 
 def bios(session: Session, mac: Mac = MAC) -> Path:
@@ -64,6 +67,51 @@ def install_pxe(session: Session, tmp_path: Path) -> None:
         (tmp_path / "pxe" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "pxe" / name).write_text(name)
     plugin.install_boot_image(tmp_path / "pxe", session)
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Path:
+    (tmp_path / "steps").write_text("steps")
+    (tmp_path / "steps").chmod(0o600)
+    return tmp_path / "steps"
+
+
+def test_boot_steps_are_a_machines_own_and_loaded_after_its_ram_disk(session: Session, kernel: Path, steps: Path) -> None:
+    assert plugin.publish_boot(node(kernel=kernel, steps=steps), session)
+    own = session.paths.tftp / "nodes/cm-01"
+    assert (own / "steps.img").read_text() == "steps"
+    assert (own / "steps.img").stat().st_mode & 0o777 == 0o644, "the daemon that sends it reads it"
+    assert "INITRD nodes/cm-01/initrd.img,nodes/cm-01/steps.img\n" in bios(session).read_text()
+    assert "initrd /nodes/cm-01/initrd.img /nodes/cm-01/steps.img\n" in uefi(session).read_text()
+    assert not plugin.publish_boot(node(kernel=kernel, steps=steps), session)
+    steps.write_text("others")
+    plugin.publish_boot(node(hostname=TWO, mac=MAC_TWO, kernel=kernel, steps=steps), session)
+    other = session.paths.tftp / "nodes/cm-02"
+    assert (other / "initrd.img").samefile(own / "initrd.img"), "what is of the image is stored once"
+    assert ((own / "steps.img").read_text(), (other / "steps.img").read_text()) == ("steps", "others")
+
+
+def test_boot_steps_outlive_a_restart_and_are_missed(session: Session, kernel: Path, steps: Path) -> None:
+    plugin.publish_boot(node(kernel=kernel, steps=steps), session)
+    assert not plugin.publish_boot(node(), session)
+    assert "steps.img" in bios(session).read_text()
+    (session.paths.tftp / "nodes/cm-01/steps.img").unlink()
+    with pytest.raises(NotFoundError, match="the boot steps of cm-01 are not there any more"):
+        plugin.publish_boot(node(), session)
+
+
+def test_a_machine_that_was_provisioned_before_there_were_steps_goes_on_booting(session: Session, kernel: Path) -> None:
+    plugin.publish_boot(node(kernel=kernel), session)
+    assert not plugin.publish_boot(node(), session)
+    assert "INITRD nodes/cm-01/initrd.img\n" in bios(session).read_text()
+
+
+def test_an_image_without_a_kernel_has_steps_too(session: Session, tmp_path: Path, steps: Path) -> None:
+    install_pxe(session, tmp_path)
+    plugin.publish_boot(node(steps=steps), session)
+    assert "INITRD kernel/initrd.img,nodes/cm-01/steps.img\n" in bios(session).read_text()
+    plugin.withdraw_boot(ONE, MAC, session)
+    assert not any("cm-01" in name for name in files(session))
 
 
 def test_a_machine_gets_its_kernel_and_both_menus_readable_for_all(session: Session, kernel: Path) -> None:
