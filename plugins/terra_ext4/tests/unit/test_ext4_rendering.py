@@ -126,3 +126,10 @@ def test_a_table_with_keys_is_refused(filler: DiskPlugin) -> None:
 
 def test_offering_touches_nothing() -> None:
     plugin.prepare_disks(group(), [Path("/dev/there-is-none")], Path("/nowhere"), Session())
+
+
+@pytest.mark.parametrize(("filler", "programs"), [(plugin, ("e2fsck",)), (xfs, ())])
+def test_the_step_that_mounts_the_root(filler: DiskPlugin, programs: tuple[str, ...]) -> None:
+    step = filler.mount_root(group(), Session())
+    assert step.script.startswith(f"terra_type={filler.name}\n")
+    assert (step.modules, step.programs, step.needs) == ((filler.name,), programs, ("blkid",))
