@@ -37,10 +37,15 @@ _UNPRIVILEGED = (
     "setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", "--no-new-privs", "--bounding-set=-all",
 )  # fmt: skip
 _ANY_INTERFACE = "/sys/class/net/lo"
-_SPOKEN = {"SYSTEMD_LOG_TARGET": "console", "SYSTEMD_LOG_LEVEL": "info", "SYSTEMD_LOG_COLOR": "0"}
+_SPOKEN = {"SYSTEMD_LOG_TARGET": "console-prefixed", "SYSTEMD_LOG_LEVEL": "debug", "SYSTEMD_LOG_COLOR": "0"}
+"""Each line begins with its priority, as in sd-daemon(3); newer ones say that they have read everything only when debugging."""
+_LINE = re.compile(r"<(?P<priority>[0-9]{1,3})>(?P<text>.*)")
+_WARNING = 4
+"""LOG_WARNING of syslog(3), in the last three bits of a priority; what is worse is less."""
 _NAMED = re.compile(r"/run/systemd/network/(?P<file>[A-Za-z0-9._-]+\.(?:link|netdev|network))\b(?::(?P<line>[0-9]+))?")
 _UNKNOWN = ("Unknown key", "Unknown section", "Unknown lvalue")
-_DOING = ("Configuring with ", "netdev ready")
+_KEY_OF_THE_MACHINE = "key from"
+"""In a complaint that a file with a key cannot be read, which is in the machine and not here."""
 
 
 def check(files: Sequence[RenderedFile], networkd: Networkd, *, source: str, report: Report) -> bool:
@@ -70,7 +75,7 @@ def check(files: Sequence[RenderedFile], networkd: Networkd, *, source: str, rep
     problems = []
     for line in lines:
         found = _NAMED.search(line)
-        if found is None or found["file"] not in own or any(word in line for word in _DOING):
+        if found is None or found["file"] not in own or _KEY_OF_THE_MACHINE in line:
             continue
         text = line.replace("/run/systemd/network/", f"/{DIRECTORY}/")
         if any(word in line for word in _UNKNOWN):
@@ -104,8 +109,10 @@ def _isolated(files: Mapping[str, RenderedFile]) -> Iterator[None]:
     """
     with private_mounts():
         _hide(_RUN)
-        place = _RUN / "systemd/network"
-        place.mkdir(parents=True)
+        place, state = _RUN / "systemd/network", _RUN / "systemd/netif"
+        for directory in (place, state):
+            directory.mkdir(parents=True)
+        os.chown(state, _NOBODY, _NOBODY)
         for name, file in files.items():
             copy = place / name
             copy.write_bytes(file.content)
@@ -121,21 +128,30 @@ def _hide(directory: Path) -> None:
 
 
 def _said_by(reader: Sequence[str]) -> Iterator[str]:
-    """Give what a program says, until it has read the files.
+    """Give the warnings and errors of a program, until it has read the files.
 
     :raises CommandError: when it cannot be run, or ends or hangs before it has read them.
     """
     words = [*_UNPRIVILEGED, *reader]
     if "udevadm" in reader[0]:
         # It fails where no file is for the interface, which is no fault of theirs.
-        yield from lines_of(salvaged(run(words, timeout=_SECONDS, accept=range(256), env=_SPOKEN).stderr))
+        said = lines_of(salvaged(run(words, timeout=_SECONDS, accept=range(256), env=_SPOKEN).stderr))
+        yield from (text for priority, text in _spoken(said) if priority <= _WARNING)
         return
     with closing(converse(words, timeout=_SECONDS, env=_SPOKEN)) as lines:
-        for line in lines:
-            if line.startswith(_DONE):
+        for priority, text in _spoken(lines):
+            if text.startswith(_DONE):
                 return
-            yield line
+            if priority <= _WARNING:
+                yield text
     raise CommandError(f"{reader[0]}: ended before it had read the files")
+
+
+def _spoken(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Give priority and text of each line."""
+    for line in lines:
+        if found := _LINE.fullmatch(line):
+            yield int(found["priority"]) % 8, found["text"]
 
 
 def _key_of_toml(file: RenderedFile, line: int, networkd: Networkd) -> str:

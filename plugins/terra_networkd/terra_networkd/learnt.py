@@ -22,7 +22,7 @@ class DhcpV4(Section):
         machine gets the address that it booted with.
     """
 
-    client_identifier: Literal["mac", "duid", "duid-only"] | None = key()
+    client_identifier: Literal["mac", "duid"] | None = key()
     send_hostname: bool | None = key()
     hostname: Hostname | None = key()
     use_dns: bool | None = key()

@@ -71,7 +71,7 @@ def altered(table: dict[str, Any], pattern: str, text: str) -> list[RenderedFile
 @pytest.mark.parametrize(
     ("pattern", "text", "path", "words"),
     [
-        ("Address=10.0.20.5/24", "Address=10.0.20.5/240", "networks[2].network.address", "Invalid address"),
+        ("Address=10.0.20.5/24", "Address=10.0.20.5/240", "networks[2].network.address", "10.0.20.5/240"),
         ("Gateway=10.0.20.3", "Gateway=nowhere", "networks[2].route[1].gateway", "nowhere"),
         ("Id=20", "Id=5000", "netdevs[1].vlan.id", "VLAN identifier"),
         ("DHCP=ipv4", "DHCP=sometimes", "networks[1].network.dhcp", "sometimes"),

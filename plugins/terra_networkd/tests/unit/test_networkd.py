@@ -570,6 +570,20 @@ def test_a_value_that_got_past_the_models_is_not_written() -> None:
             lines_of_section("match", evolve(entry.match, name=(evil,)))
 
 
+LINK_KEYS = """
+MACAddress PermanentMACAddress OriginalName Path Driver Type Kind Host Virtualization Architecture MACAddressPolicy NamePolicy
+Name AlternativeNamesPolicy AlternativeName MTUBytes BitsPerSecond Duplex AutoNegotiation WakeOnLan TransmitQueues ReceiveQueues
+TransmitQueueLength ReceiveChecksumOffload TransmitChecksumOffload GenericSegmentationOffload GenericReceiveOffload
+LargeReceiveOffload TCPSegmentationOffload TCP6SegmentationOffload RxChannels TxChannels CombinedChannels RxBufferSize
+TxBufferSize RxFlowControl TxFlowControl
+"""
+"""Keys of systemd 252; the keys of other files are asked of systemd-networkd itself, by another test."""
+
+
+def test_keys_of_link_files_are_udevs() -> None:
+    assert {spelled(key) for kind, _, _, hints in sections() if kind == "links" for key in hints} == set(LINK_KEYS.split())
+
+
 def test_literal_words_are_plain() -> None:
     words = [
         word
