@@ -10,12 +10,12 @@ import click
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from terra_core.bill import Format
     from terra_core.config.loader import Document
     from terra_core.config.server import Server
     from terra_core.config.session import Session
     from terra_core.create import Created, Rendered
     from terra_core.plugins import Plugins
+    from terra_core.sbom import Format
 
 _WAYS = ("qemu", "container")
 _MOST_BYTES = 16 * 1024 * 1024
@@ -167,7 +167,7 @@ def command(
         if test:
             _try(test, created, document, plugins, session, test_timeout)
         if sbom and kind:
-            _write_bill(sbom, kind, created, document, plugins, session)
+            _write_sbom(sbom, kind, created, document, plugins, session)
         if push:
             created = push_created(document, created, plugins=plugins, session=session)
     _print_created(created)
@@ -195,25 +195,27 @@ def _try(way: str, created: Created, document: Document[Server], plugins: Plugin
 
 
 def _format(path: Path, said: str | None) -> Format:
-    from terra_core.bill import format_of  # here and below: most runs write none
+    from terra_core.sbom import format_of  # here and below: most runs write none
 
     if not path.parent.is_dir():
         raise click.BadParameter(f"there is no directory {path.parent}", param_hint="--sbom")
     return format_of(path, said)
 
 
-def _write_bill(
+def _write_sbom(
     path: Path, kind: Format, created: Created, document: Document[Server], plugins: Plugins, session: Session
 ) -> None:
-    from terra_core.bill import make_bill
     from terra_core.errors import TerraError
+    from terra_core.sbom import make_sbom
+    from terra_core.system.files import output_file
 
-    bill = make_bill(created.id, document.value, plugins=plugins, session=session)
+    sbom = make_sbom(created.id, document.value, plugins=plugins, session=session)
     try:
-        path.write_bytes(bill.render(kind))
+        with output_file(path) as file:
+            file.write(sbom.render(kind))
     except OSError as error:
         raise TerraError(f"{path}: cannot be written: {error.strerror}") from error
-    echo(f"wrote {path}: {len(bill.packages)} packages", err=True)
+    echo(f"wrote {path}: {len(sbom.packages)} packages", err=True)
 
 
 def _directory_of(source: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""What ``terra create`` does with an image between building and pushing it: labels, a bill of materials, a test."""
+"""What ``terra create`` does with an image between building and pushing it: labels, an SBOM, a test."""
 
 from __future__ import annotations
 

@@ -99,12 +99,12 @@ def test_a_healthy_system_is_pushed(
     way: str, engine: Engine, network: Network, registry: Registry, client: DockerClient, component: str, tmp_path: Path
 ) -> None:
     before = left()
-    bill = tmp_path / "bom.cdx.json"
+    sbom = tmp_path / "bom.cdx.json"
     path = server(tmp_path, registry, f"healthy-{way}", components=[component])
-    done = create(engine, network, f"--test={way}", "--push", "--sbom", bill, path, accept=0)
+    done = create(engine, network, f"--test={way}", "--push", "--sbom", sbom, path, accept=0)
     assert "its system is running" in done.stderr.decode()
     assert pushed(network, registry, f"healthy-{way}")
-    assert {part["name"] for part in json.loads(bill.read_bytes())["components"]} >= {"systemd", "netplan.io", "libc6"}
+    assert {part["name"] for part in json.loads(sbom.read_bytes())["components"]} >= {"systemd", "netplan.io", "libc6"}
     assert client.containers.list(all=True) == []
     assert left() == before
     image, command = f"{registry.address}/tested/healthy-{way}:6", ["find", "/etc", "-name", "terra-trial*"]

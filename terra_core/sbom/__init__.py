@@ -1,0 +1,107 @@
+"""A software bill of materials (SBOM): the packages of an image, from its dpkg(1) database, as CycloneDX or SPDX in JSON.
+
+Licences are not guessed. The same image gives the same bytes: nothing in them tells of the machine or the hour that they were
+written at.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.server import Server
+from terra_core.config.session import Session
+from terra_core.errors import ConfigError, TerraError
+from terra_core.hookspecs import Registry
+from terra_core.image.lookup import read_files
+from terra_core.plugins import Plugins
+from terra_core.sbom.dpkg import STATUS, Package, is_wanted, read_packages
+from terra_core.system.workspace import workspace
+
+_SPACE = uuid.UUID("9a1a41c4-5a4e-5c1f-8f0e-3c8f2b8d6f10")
+_YOUNG_SECONDS = 60.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Format(StrEnum):
+    """How an SBOM is written."""
+
+    CYCLONEDX = "cyclonedx"
+    SPDX = "spdx"
+
+
+@frozen(kw_only=True)
+class Sbom:
+    """A software bill of materials.
+
+    :param image: the image's name.
+    :param digest: the digest of its configuration, which is its id.
+    :param created: when the image was made.
+    :param packages: its packages, sorted.
+    """
+
+    image: str
+    digest: str
+    created: datetime
+    packages: tuple[Package, ...]
+
+    @property
+    def identity(self) -> uuid.UUID:
+        """Return a UUID of the image, the same for every SBOM of it (RFC 4122, version 5)."""
+        return uuid.uuid5(_SPACE, self.digest)
+
+    def render(self, kind: Format) -> bytes:
+        """Return the document."""
+        if kind is Format.SPDX:
+            from terra_core.sbom.spdx import render_spdx
+
+            return render_spdx(self)
+        from terra_core.sbom.cyclonedx import render_cyclonedx
+
+        return render_cyclonedx(self)
+
+
+def format_of(path: Path, said: str | None) -> Format:
+    """Return the format of a file: the one asked for, or else that of its name: ``.spdx.json``, ``.cdx.json``, ``.json``.
+
+    :param said: the value of ``--sbom-format``; None when it was left out.
+    :raises ConfigError: when neither says one.
+    """
+    if said is not None:
+        return Format(said)
+    name = path.name.lower()
+    if name.endswith((".spdx.json", ".spdx")):
+        return Format.SPDX
+    if name.endswith(".json"):
+        return Format.CYCLONEDX
+    raise ConfigError([f"--sbom: {path}: its name ends neither in .cdx.json, .spdx.json nor .json: say --sbom-format as well"])
+
+
+def make_sbom(image: str, server: Server, *, plugins: Plugins, session: Session) -> Sbom:
+    """Read the packages of an image that was built, without running anything of it.
+
+    :param image: its id.
+    :param server: what it was built from.
+    :raises TerraError: when it has no dpkg database.
+    """
+    registry = plugins.fill(Registry, server.plugins, source=session.source)
+    with workspace("terra-sbom-", grace=_YOUNG_SECONDS) as work, registry.save_image(image, work, session) as source:
+        created = creation_time(source.config.labels.get("org.opencontainers.image.created", ""))
+        files = read_files(source, is_wanted)
+    packages = read_packages(files)
+    if not packages:
+        raise TerraError(f"{server.image}: has no packages in its dpkg database", hint=f"it has no /{STATUS}, or an empty one")
+    return Sbom(image=str(server.image), digest=image, created=created, packages=packages)
+
+
+def creation_time(label: str) -> datetime:
+    """Return the time that an image's label says (RFC 3339), to the second; the epoch when it says none, or no time."""
+    try:
+        time = datetime.fromisoformat(label)
+        return time.replace(microsecond=0, tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return _EPOCH
