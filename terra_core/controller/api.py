@@ -14,8 +14,9 @@ from litestar.params import FromPath
 from terra_core.config.loader import config_error, make_document, received_document
 from terra_core.config.node import Node, SentNode, provision_problems
 from terra_core.config.values import ImageReference
-from terra_core.controller.machines import Machines, Services
+from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
+from terra_core.controller.services import Services
 from terra_core.controller.shown import InfoShown, NodeShown
 from terra_core.controller.store import Record, SetAside, State
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage

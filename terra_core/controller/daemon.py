@@ -17,8 +17,9 @@ from terra_core.controller.api import Context, make_api
 from terra_core.controller.ballast import Ballast
 from terra_core.controller.database import default_url, file_of, identity_of, open_database
 from terra_core.controller.keeping import Keeper
-from terra_core.controller.machines import Machines, Services
+from terra_core.controller.machines import Machines
 from terra_core.controller.mark import check_mark, set_mark
+from terra_core.controller.services import Services
 from terra_core.controller.store import Store
 from terra_core.errors import InterruptedWork, TerraError, error_of_machine
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage

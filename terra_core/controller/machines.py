@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import shutil
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from attrs import evolve, frozen
+from attrs import evolve
 
-from terra_core.config.controller import Controller
 from terra_core.config.loader import Document
 from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
-from terra_core.config.trust import Trust, with_key
+from terra_core.config.trust import with_key
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
 from terra_core.controller.disks import Disks
+from terra_core.controller.pulled import PulledImages
 from terra_core.controller.records import KeptTarget
-from terra_core.controller.store import Record, SetAside, State, Store
+from terra_core.controller.services import Services
+from terra_core.controller.store import Record, SetAside, State
 from terra_core.controller.troubles import Troubles
 from terra_core.deploy import BootFiles, filesystem_of, mounted_system, root_steps
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.fitness import Fit, Surveys, fit
-from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Registry, Role, Storage
+from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
-from terra_core.images import Images
 from terra_core.oci.source import ImageSource
-from terra_core.plugins import Plugins
 from terra_core.selection import PROVISIONED, check_selection
-from terra_core.system.mounts import mount_points
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo, undoing
-from terra_core.system.workspace import workspace
 
 MB = 1024 * 1024
 _YOUNG_SECONDS = 60.0
@@ -49,26 +43,6 @@ _BATCH = 200
 """So many machines are restored in one go: the storage plugin looks once for all of them, and others wait meanwhile."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 """What a host name may be at all; which of them are given today is for terra_core.config.values to say."""
-
-
-@frozen(kw_only=True)
-class Services:
-    """What a controller works with.
-
-    :param config: controller.toml, with the options of the command line.
-    :param session: its plugins' tables and its paths.
-    :param plugins: what is installed.
-    :param store: the records.
-    """
-
-    config: Controller
-    session: Session
-    plugins: Plugins
-    store: Store
-
-    def role(self, role: type[R]) -> R:
-        """Return the plugin that controller.toml selects for a role."""
-        return self.plugins.fill(role, self.config.plugins, source=self.session.source)
 
 
 class Machines:
@@ -82,8 +56,7 @@ class Machines:
         self._store = services.store
         self._disks = Disks(config=services.config, session=services.session, plugins=services.plugins)
         self._others: tuple[str, ...] = ()
-        self._images = threading.Lock()  # held while one is dropped, and no longer
-        self._pulling: Counter[str] = Counter()  # images that must not be dropped, beside those of machines
+        self._images = PulledImages(services)
         self._surveys = Surveys()
         self._boot_service = threading.Lock()
         self._boot_image = threading.Lock()
@@ -128,9 +101,9 @@ class Machines:
         hostname = record.node.hostname
         with Undo() as stack:
             stack.push(_when_failing(lambda: self._undo(hostname)))
-            work = stack.enter_context(self._workspace(hostname))
+            work = stack.enter_context(self._services.workspace(hostname))
             report(Event("pull", f"pull {record.node.image}"))
-            with self._pulled(record.node.image, record.node.trust, session) as image:
+            with self._images.pull(record.node.image, record.node.trust, session) as image:
                 targets = self._disks.plan(record, self._store.number)
                 fit = self._fit(record, targets, image, session)
                 self._check_disks(record, image, session)
@@ -166,7 +139,7 @@ class Machines:
         for record in records:
             if isinstance(record, SetAside):
                 _log.error("a record cannot be read and is set aside", hostname=record.hostname, reason=record.reason)
-        self._clean_up()
+        self._images.clean_up()
         return [
             record
             for record in records
@@ -221,9 +194,9 @@ class Machines:
     def install_boot_image(self, reference: ImageReference, report: Report) -> Mapping[str, Any]:
         """Install the network boot loaders of a pxe image."""
         session = self._services.session.reporting_to(report)
-        with self._boot_image, self._workspace("pxe") as work, Undo() as stack:
-            stack.enter_context(self._keeping(str(reference)))
-            image = stack.enter_context(self._pulled(reference, None, session))
+        with self._boot_image, self._services.workspace("pxe") as work, Undo() as stack:
+            stack.enter_context(self._images.keeping(str(reference)))
+            image = stack.enter_context(self._images.pull(reference, None, session))
             tree = work / "tree"
             tree.mkdir()
             apply_layers(image, tree, report=report)
@@ -281,16 +254,6 @@ class Machines:
         """Return the storage plugins that machines have their targets from, beside the selected one."""
         selected = self._services.role(Storage).plugin
         return tuple(sorted({kept.storage for record in records for kept in record.targets} - {selected}))
-
-    def _pulled(self, reference: ImageReference, trust: Trust | None, session: Session) -> AbstractContextManager[ImageSource]:
-        """An image that may still be on its way; signed as the controller wants it, and as whoever asks for it does."""
-        place = self._image_place(str(reference))
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        wanted = tuple(dict.fromkeys(one for one in (self._services.config.trust, trust) if one is not None))
-        return Images(plugin=self._services.role(Registry), session=session, trust=wanted).pull(reference, place)
-
-    def _image_place(self, reference: str) -> Path:
-        return self._services.session.paths.state / "images" / hashlib.sha256(reference.encode()).hexdigest()[:32]
 
     def _hand_over(self, record: Record, boot: NodeBoot, stack: Undo, session: Session) -> Record:
         with self._targets:
@@ -361,7 +324,7 @@ class Machines:
             with undoing(error):
                 self._store.restate(record, State.DELETING.value, f"cannot be taken away: {error}")
             raise
-        self._drop_image(str(record.node.image) if isinstance(record, Record) else record.image)
+        self._images.drop(str(record.node.image) if isinstance(record, Record) else record.image)
         self.start_boot(session)
 
     def _release_unknown(self, record: SetAside) -> None:
@@ -370,46 +333,12 @@ class Machines:
         else:
             _log.warning("its record does not say which targets it had: they may be left", hostname=record.hostname)
 
-    def _drop_image(self, reference: str) -> None:
-        """Remove what was pulled of an image, unless a machine or work that is under way needs it."""
-        with self._images:
-            if not self._pulling[reference] and reference not in self._wanted_images():
-                shutil.rmtree(self._image_place(reference), ignore_errors=True)
 
-    @contextmanager
-    def _keeping(self, reference: str) -> Iterator[None]:
-        """Let nobody remove what is pulled of an image meanwhile; nobody who wants to waits for the end of it."""
-        with self._images:
-            self._pulling[reference] += 1
-        with Undo() as undo:
-            undo.callback(self._let_go, reference)
-            yield
 
-    def _let_go(self, reference: str) -> None:
-        with self._images:
-            self._pulling[reference] -= 1
-        self._drop_image(reference)
 
-    def _wanted_images(self) -> set[str]:
-        return {str(record.node.image) if isinstance(record, Record) else record.image for record in self._store.every()}
 
-    def _clean_up(self) -> None:
-        """Remove what a controller that was killed had pulled and copied for work that is not there any more."""
-        paths = self.session.paths
-        for workspaces in (paths.work, paths.run / "work"):  # the second one is that of former versions
-            if any(workspaces in point.path.parents for point in mount_points()):
-                _log.error("something is mounted here, and left alone", path=str(workspaces))
-            else:
-                shutil.rmtree(workspaces, ignore_errors=True)
-        kept = {self._image_place(reference) for reference in self._wanted_images()}
-        for place in (self.session.paths.state / "images").glob("*"):
-            if place not in kept:
-                shutil.rmtree(place, ignore_errors=True)
 
-    def _workspace(self, name: str) -> AbstractContextManager[Path]:
-        place = self.session.paths.work
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return workspace(f"{name}-", place=place, grace=_YOUNG_SECONDS)
+
 
 
 def _when_failing(undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:

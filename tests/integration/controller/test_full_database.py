@@ -14,7 +14,8 @@ from terra_core.config.loader import make_document
 from terra_core.config.values import PluginName
 from terra_core.controller import daemon
 from terra_core.controller.ballast import Ballast
-from terra_core.controller.machines import Machines, Services
+from terra_core.controller.machines import Machines
+from terra_core.controller.services import Services
 from terra_core.errors import TerraError
 from terra_core.service.running import only_one
 from terra_core.system.mounts import mounted

@@ -23,7 +23,8 @@ from terra_core.config.trust import Trust
 from terra_core.config.values import Address, Hostname, ImageReference, Mac, PluginName
 from terra_core.controller.api import Context
 from terra_core.controller.database import default_url, open_database
-from terra_core.controller.machines import Machines, Services
+from terra_core.controller.machines import Machines
+from terra_core.controller.services import Services
 from terra_core.controller.store import Record, Store
 from terra_core.errors import TerraError
 from terra_core.hookspecs import (

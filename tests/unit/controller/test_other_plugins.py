@@ -12,7 +12,8 @@ from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import make_document
 from terra_core.config.values import PluginName
 from terra_core.controller import daemon
-from terra_core.controller.machines import Machines, Services
+from terra_core.controller.machines import Machines
+from terra_core.controller.services import Services
 from terra_core.errors import ConfigError, TerraError
 from terra_core.plugins import Plugins
 from tests.unit.controller.fakes import ROLES, Site, World, fake_plugins, make_site

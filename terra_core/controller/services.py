@@ -1,0 +1,45 @@
+"""What a controller works with."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+from attrs import frozen
+
+from terra_core.config.controller import Controller
+from terra_core.config.session import Session
+from terra_core.controller.store import Store
+from terra_core.hookspecs import Role
+from terra_core.plugins import Plugins
+from terra_core.system.workspace import workspace
+
+_YOUNG_SECONDS = 60.0
+R = TypeVar("R", bound=Role)
+
+
+@frozen(kw_only=True)
+class Services:
+    """What a controller works with.
+
+    :param config: controller.toml, with the options of the command line.
+    :param session: its plugins' tables and its paths.
+    :param plugins: what is installed.
+    :param store: the records.
+    """
+
+    config: Controller
+    session: Session
+    plugins: Plugins
+    store: Store
+
+    def role(self, role: type[R]) -> R:
+        """Return the plugin that controller.toml selects for a role."""
+        return self.plugins.fill(role, self.config.plugins, source=self.session.source)
+
+    def workspace(self, name: str) -> AbstractContextManager[Path]:
+        """Offer an empty directory for large work; it is removed in the end."""
+        place = self.session.paths.work
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return workspace(f"{name}-", place=place, grace=_YOUNG_SECONDS)
