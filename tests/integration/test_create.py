@@ -182,6 +182,11 @@ def test_systemd_networkd_has_its_files_and_units_and_the_second_build_has_the_s
     assert not (root / "etc/netplan").exists()
     again, _ = create("--push", "--no-cache")
     assert again == stdout, "the times of links are not those of the build"
+    other, _ = create("--push", "--builder", "buildkit")
+    (tmp_path / "buildkit").mkdir()
+    root = unpacked(registry, network, other.strip(), tmp_path / "buildkit")
+    assert str((root / unit.relative_to(tmp_path / "root")).readlink()) == "/usr/lib/systemd/system/systemd-networkd.service"
+    assert modes(root / "etc/systemd/network/10-wg0.netdev") == (0o640, 0, 998)
 
 
 def test_components_are_laid_over_the_system_in_order_and_their_units_are_enabled(

@@ -13,7 +13,7 @@ import attrs
 
 from terra_core.config.loader import config_error
 from terra_core.config.structure import Problem, key_of
-from terra_core.errors import CommandError
+from terra_core.errors import CommandError, InterruptedWork, TerraError
 from terra_core.hookspecs import RenderedFile
 from terra_core.system.namespaces import private_mounts
 from terra_core.system.process import clean_environment, converse, run
@@ -69,7 +69,9 @@ def check(files: Sequence[RenderedFile], networkd: Networkd, *, source: str, rep
     try:
         with _isolated(own):
             lines = [line for reader in here for line in _said_by(reader)]
-    except CommandError as error:
+    except InterruptedWork:
+        raise
+    except TerraError as error:  # also root may have too few rights for it, as in a container
         report(Event("network", f"warning: the files of the network are not checked: {error}"))
         return False
     problems = []

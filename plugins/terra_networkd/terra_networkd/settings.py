@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from terra_core.config.structure import Problem
+from terra_core.config.structure import Problem, too_many
 from terra_networkd.between import problems_between
 from terra_networkd.link import Link
 from terra_networkd.netdev import Netdev
 from terra_networkd.network import Network
+
+_MOST_FILES = 512
 
 
 @frozen(kw_only=True)
@@ -31,5 +33,7 @@ class Networkd:
 
     def problems(self) -> Iterator[Problem]:
         """Find what is wrong between the files."""
+        for kind in ("links", "netdevs", "networks"):
+            yield from too_many(kind, getattr(self, kind, ()), _MOST_FILES)
         links, netdevs, networks = (getattr(self, kind, ()) for kind in ("links", "netdevs", "networks"))
-        return problems_between(links, netdevs, networks, getattr(self, "resolved", True))
+        yield from problems_between(links, netdevs, networks, getattr(self, "resolved", True))

@@ -193,6 +193,14 @@ def test_terra_create_refuses_what_networkd_refuses_also_of_the_context(tmp_path
     assert b"server.toml: networkd.networks[0].network: systemd refuses what this becomes: " in done.stderr
 
 
+def test_without_the_right_to_isolate_it_nothing_is_checked(tmp_path: Path) -> None:
+    source = tmp_path / "server.toml"
+    head = 'hostname = "s"\nversion = "1"\nos = "r.example/os:1"\nrepo = "r.example/t"\n[plugins]\nnetwork = "networkd"\n'
+    source.write_text(f"{head}[networkd]\n")
+    few = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"]
+    assert "80-terra-wired" in run([*few, Path(sys.executable).parent / "terra", "create", "--dry", source]).text
+
+
 @st.composite
 def stacks(draw: st.DrawFn) -> dict[str, Any]:
     """Bridges and VLANs upon one another, in any order."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import attrs
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terra_core.config.server import ResolvConf, Server
@@ -497,6 +497,12 @@ def test_every_problem_at_once() -> None:
     assert len(problems(networks=[{"file": "x"}, network(network={"address": ["a"]}, zoo=1)], links=[{}], extra=1)) == 7
 
 
+def test_no_more_files_than_anybody_needs() -> None:
+    many = [{"file": f"20-{at}", "match": {"name": [f"e{at}"]}} for at in range(513)]
+    assert problems(networks=many) == ("server.toml: networkd.networks: expected at most 512, got 513",)
+    assert len(files(networks=many[:512])) == 512
+
+
 def sections() -> Iterator[tuple[str, str, bool, Mapping[str, Any]]]:
     """Every table of an entry: the list, its name, whether it is a list, and the types of its keys."""
     for kind, model in (("links", Link), ("netdevs", Netdev), ("networks", Network)):
@@ -542,6 +548,7 @@ def test_no_text_leaves_its_line(kind: str, name: str, listed: bool, key: str, m
         assert any(path in problem for problem in problems(SERVER, **{kind: [entry]})), evil
 
 
+@settings(deadline=None)
 @given(st.text() | st.from_regex(r"[A-Za-z0-9_.:/!~#\[\]*?@=\\;% -]{1,40}", fullmatch=True))
 def test_any_text_is_refused_or_one_line(raw: str) -> None:
     lines: dict[str, Any] = {
