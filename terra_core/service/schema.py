@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from attrs import frozen
 from sqlalchemy import Column, Connection, MetaData, String, Table, func, inspect, select, update
 
 from terra_core.errors import TerraError
-from terra_core.service.copies import copy_database
 from terra_core.service.migration import Migrations
 from terra_core.service.room import DatabaseFull, is_full
+from terra_core.system.files import write_file
 
 Check = Callable[[Connection], None]
 
@@ -116,7 +117,8 @@ def _keep_copy(connection: Connection, found: str, head: str) -> Path | None:
         return None
     copy = _copy_of(file, found)
     try:
-        copy_database(file, copy)
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as original:
+            write_file(copy, original.serialize(), mode=0o600)  # as it was last committed
     except (OSError, sqlite3.Error) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         said = f"{file}: the database cannot be copied to {copy} before it is migrated from schema {found} to {head}: {reason}"

@@ -118,11 +118,11 @@ def test_the_copy_is_the_database_as_it_was_and_for_its_owner_alone(path: Path, 
     before = contents(path)
     copy = path.with_name("things.db.schema-1")
     copy.write_text("of an earlier time")
-    copy.with_name(f"{copy.name}.new").write_text("of a daemon that was killed")
+    copy.with_name(f".{copy.name}.new").write_text("of a daemon that was killed")
     open_database(f"sqlite:///{path}", present(revisions)).dispose()
     assert unstamped(copy) == before
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert {one.name for one in path.parent.glob("things.db*")} == {"things.db", copy.name}
+    assert {one.name for one in path.parent.glob("*things.db*")} == {"things.db", copy.name}
     copy.rename(path)
     open_database(f"sqlite:///{path}", present(revisions)).dispose()
     assert rows(path, "select value from about where key = 'schema'") == [("3",)], "and can be put back"
@@ -136,7 +136,7 @@ def test_a_database_of_the_present_schema_is_neither_copied_nor_spoken_of(path: 
         open_database(f"sqlite:///{path}", present(revisions)).dispose()
     assert said == []
     assert path.read_bytes() == before
-    assert [one.name for one in path.parent.glob("things.db*")] == ["things.db"]
+    assert [one.name for one in path.parent.glob("*things.db*")] == ["things.db"]
 
 
 def test_one_in_memory_needs_no_copy(revisions: Path) -> None:
@@ -189,7 +189,7 @@ def test_what_is_refused_before_it_is_migrated_stays_as_it_is(path: Path, revisi
     with pytest.raises(TerraError, match="not this one"):
         open_database(f"sqlite:///{path}", present(revisions), refuse)
     assert contents(path) == before
-    assert [one.name for one in path.parent.glob("things.db*")] == ["things.db"]
+    assert [one.name for one in path.parent.glob("*things.db*")] == ["things.db"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
@@ -209,4 +209,4 @@ def test_a_database_that_cannot_be_copied_is_not_migrated(
     monkeypatch.undo()
     assert rows(path, "select value from about where key = 'schema'") == [("1",)]
     assert unstamped(path) == before
-    assert [one.name for one in path.parent.glob("things.db*")] == ["things.db"]
+    assert [one.name for one in path.parent.glob("*things.db*")] == ["things.db"]

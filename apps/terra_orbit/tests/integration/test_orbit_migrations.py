@@ -60,7 +60,7 @@ def seen(database: Path, place: Path) -> tuple[list[str], list[str] | None]:
     """What a database and its copy hold, without what Alembic noted; what was left on the disk is left as it is."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    for path in database.parent.glob("orbit.db*"):
+    for path in database.parent.glob("*orbit.db*"):
         shutil.copy(path, place)
     copy = place / "orbit.db.schema-1"
     return unstamped(place / database.name), unstamped(copy) if copy.exists() else None
@@ -78,7 +78,7 @@ def test_an_agent_that_is_killed_while_it_migrates_loses_nothing(database: Path,
     expected, whole = containers(url(tmp_path / "whole.db")), unstamped(tmp_path / "whole.db")
     states = set()
     for call, number in ways:
-        for path in database.parent.glob("orbit.db*"):
+        for path in database.parent.glob("*orbit.db*"):
             path.unlink()
         restore(DUMPS / "schema-1.sql", database)
         words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=KILL:when={number}"]
@@ -90,7 +90,7 @@ def test_an_agent_that_is_killed_while_it_migrates_loses_nothing(database: Path,
         states.add(found == whole)
         assert containers(url(database)) == expected, f"{call} {number}"
         assert seen(database, tmp_path / "seen") == (whole, before), f"{call} {number}"
-        assert {path.name for path in database.parent.glob("orbit.db*")} == {"orbit.db", "orbit.db.schema-1"}
+        assert {path.name for path in database.parent.glob("*orbit.db*")} == {"orbit.db", "orbit.db.schema-1"}
     assert states == {False, True}, "some were killed before the migration, and some after it"
 
 
