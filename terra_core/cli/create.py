@@ -206,13 +206,13 @@ def _write_sbom(
     path: Path, kind: Format, created: Created, document: Document[Server], plugins: Plugins, session: Session
 ) -> None:
     from terra_core.errors import TerraError
-    from terra_core.sbom import make_sbom
+    from terra_core.sbom import make_sbom, render
     from terra_core.system.files import output_file
 
     sbom = make_sbom(created.id, document.value, plugins=plugins, session=session)
     try:
         with output_file(path) as file:
-            file.write(sbom.render(kind))
+            file.write(render(sbom, kind))
     except OSError as error:
         raise TerraError(f"{path}: cannot be written: {error.strerror}") from error
     echo(f"wrote {path}: {len(sbom.packages)} packages", err=True)

@@ -26,8 +26,6 @@ from terra_core.service.description import Begun, described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operations
 
-_PATIENCE_SECONDS = 10.0
-
 
 @frozen(kw_only=True)
 class PxeRequest:

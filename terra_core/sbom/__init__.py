@@ -6,12 +6,9 @@ written at.
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-
-from attrs import frozen
 
 from terra_core.config.server import Server
 from terra_core.config.session import Session
@@ -19,10 +16,12 @@ from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import Registry
 from terra_core.image.lookup import read_files
 from terra_core.plugins import Plugins
-from terra_core.sbom.dpkg import STATUS, Package, is_wanted, read_packages
+from terra_core.sbom.cyclonedx import render_cyclonedx
+from terra_core.sbom.document import Sbom
+from terra_core.sbom.dpkg import STATUS, is_wanted, read_packages
+from terra_core.sbom.spdx import render_spdx
 from terra_core.system.workspace import workspace
 
-_SPACE = uuid.UUID("9a1a41c4-5a4e-5c1f-8f0e-3c8f2b8d6f10")
 _YOUNG_SECONDS = 60.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,35 +33,9 @@ class Format(StrEnum):
     SPDX = "spdx"
 
 
-@frozen(kw_only=True)
-class Sbom:
-    """A software bill of materials.
-
-    :param image: the image's name.
-    :param digest: the digest of its configuration, which is its id.
-    :param created: when the image was made.
-    :param packages: its packages, sorted.
-    """
-
-    image: str
-    digest: str
-    created: datetime
-    packages: tuple[Package, ...]
-
-    @property
-    def identity(self) -> uuid.UUID:
-        """Return a UUID of the image, the same for every SBOM of it (RFC 4122, version 5)."""
-        return uuid.uuid5(_SPACE, self.digest)
-
-    def render(self, kind: Format) -> bytes:
-        """Return the document."""
-        if kind is Format.SPDX:
-            from terra_core.sbom.spdx import render_spdx
-
-            return render_spdx(self)
-        from terra_core.sbom.cyclonedx import render_cyclonedx
-
-        return render_cyclonedx(self)
+def render(sbom: Sbom, kind: Format) -> bytes:
+    """Return the document."""
+    return render_spdx(sbom) if kind is Format.SPDX else render_cyclonedx(sbom)
 
 
 def format_of(path: Path, said: str | None) -> Format:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from cyclonedx.model import Property
 from cyclonedx.model.bom import Bom, BomMetaData
@@ -13,10 +12,8 @@ from cyclonedx.model.dependency import Dependency
 from cyclonedx.model.tool import ToolRepository
 from cyclonedx.schema.schema import SchemaVersion1Dot5
 
+from terra_core.sbom.document import Sbom
 from terra_core.sbom.dpkg import Package
-
-if TYPE_CHECKING:
-    from terra_core.sbom import Sbom
 
 _SCHEMA = "http://cyclonedx.org/schema/bom-1.5.schema.json"
 

@@ -9,12 +9,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from terra_core.sbom.document import Sbom
 from terra_core.sbom.dpkg import Package
-
-if TYPE_CHECKING:
-    from terra_core.sbom import Sbom
 
 _UNKNOWN = {
     "downloadLocation": "NOASSERTION",

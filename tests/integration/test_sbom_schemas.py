@@ -10,7 +10,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from terra_core.sbom import Format, Sbom, creation_time
+from terra_core.sbom import Format, creation_time, render
+from terra_core.sbom.document import Sbom
 from terra_core.sbom.dpkg import read_packages
 from terra_core.system.process import run
 
@@ -25,13 +26,13 @@ def sbom() -> Sbom:
 
 
 def test_cyclonedx_is_valid_by_its_strict_schema() -> None:
-    found = JsonStrictValidator(SchemaVersion.V1_5).validate_str(sbom().render(Format.CYCLONEDX).decode())
+    found = JsonStrictValidator(SchemaVersion.V1_5).validate_str(render(sbom(), Format.CYCLONEDX).decode())
     assert found is None, found
 
 
 def test_spdx_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "bom.spdx.json"
-    path.write_bytes(sbom().render(Format.SPDX))
+    path.write_bytes(render(sbom(), Format.SPDX))
     assert validate_full_spdx_document(parse_file(str(path))) == []
 
 
@@ -42,4 +43,4 @@ def test_every_installed_package_of_this_machine_is_in_it() -> None:
         ("odd++.name-2", "2:1.0~rc1+b1-3", "all")
     }
     assert found == installed
-    assert json.loads(sbom().render(Format.CYCLONEDX))["components"]
+    assert json.loads(render(sbom(), Format.CYCLONEDX))["components"]

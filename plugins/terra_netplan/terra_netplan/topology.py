@@ -5,15 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import frozen
 
 from terra_core.config.structure import Problem, has
 from terra_core.config.values import shown
-
-if TYPE_CHECKING:
-    from terra_netplan.devices import Device
+from terra_netplan.devices import Device
 
 _MAY_HOLD = {
     "bonds": {"interfaces"},
