@@ -42,7 +42,7 @@ class LocalBoot:
     :param disks: the disks that it starts from; each must be able to start it alone.
     :param firmware: what starts the boot loader.
     :param filesystem: the UUID of the file system that the root is on; empty while there is none yet.
-    :param type: the type of that file system, as mount(8) has it.
+    :param type: the type of that file system, as mount(8) has it; empty when it is not known.
     :param root: the path of the machine's root within that file system, without a leading slash; empty when it is the whole.
     :param kernel: the path of the kernel in the root, such as ``boot/vmlinuz-6.1.0``; empty while it is not known.
     :param initrd: the path of its initial RAM disk.

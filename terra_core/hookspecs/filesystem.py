@@ -19,10 +19,12 @@ class CheckedGroup:
     """What a filesystem plugin makes of a group, before anything is written.
 
     :param capacity: how many bytes of files fit, before the file system takes its share.
+    :param type: the type of the file system, as mount(8) has it, for a boot loader that has to read it; empty when unknown.
     :param notes: what a user should know.
     """
 
     capacity: int
+    type: str = ""
     notes: tuple[str, ...] = ()
 
 

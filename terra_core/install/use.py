@@ -11,13 +11,13 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from terra_core.config.loader import Document
-from terra_core.config.node import Node
+from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.deploy import OpenImage, filesystem_of, mounted_system, root_steps
 from terra_core.errors import ConfigError, TerraError
 from terra_core.fitness import Fit, fit, fit_of_root
-from terra_core.hookspecs import Bootloader
+from terra_core.hookspecs import Bootloader, CheckedGroup
 from terra_core.image.room import room_in
 from terra_core.image.survey import survey
 from terra_core.install.disks import Made, clear, partition
@@ -160,17 +160,17 @@ def _begun(found: Mapping[str, Device | Missing], journal: Journal, node: Node) 
 
 def _checked(plan: Plan, plugins: Plugins, session: Session) -> Plan:
     """Ask every plugin that will have to do with a disk whether it can; returns the plan with what a user should know."""
-    notes: list[str] = []
-    capacities: dict[str, int] = {}
+    checked: dict[str, CheckedGroup] = {}
     for group in plan.node.groups:
         sizes = [target.capacity for target in plan.of_group(group.label)]
-        checked = filesystem_of(group, plan.node, plugins, source=session.source).check_disks(group, sizes, session)
-        capacities[group.label] = checked.capacity
-        notes += [f"{group.label}: {text}" for text in checked.notes]
+        filesystem = filesystem_of(group, plan.node, plugins, source=session.source)
+        checked[group.label] = filesystem.check_disks(group, sizes, session)
+    notes = [f"{label}: {text}" for label, one in checked.items() for text in one.notes]
     boot = plan.boot_loader()
     if boot is not None:
-        notes += plugins.fill(Bootloader, plan.node.plugins, source=session.source).check_bootloader(boot, session)
-    return plan.measured(capacities, notes)
+        told = evolve(boot, type=checked[OS_LABEL].type)
+        notes += plugins.fill(Bootloader, plan.node.plugins, source=session.source).check_bootloader(told, session)
+    return plan.measured({label: one.capacity for label, one in checked.items()}, notes)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def check(group: DiskGroup, sizes: Sequence[int]) -> CheckedGroup:
     for program in ("mkfs.btrfs", "btrfs"):
         run([program, "--version"])
     notes = tuple(text for text in [warning(group.type)] if text)
-    return CheckedGroup(capacity=capacity(group.type, sizes), notes=notes)
+    return CheckedGroup(capacity=capacity(group.type, sizes), type=_KIND, notes=notes)
 
 
 @contextmanager

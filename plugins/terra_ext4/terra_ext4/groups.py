@@ -44,7 +44,7 @@ def check(kind: Kind, group: DiskGroup, sizes: Sequence[int], session: Session) 
         run([program, "-V"])
     names = ", ".join(subvolume.name for subvolume in group.subvolumes)
     notes = (f"{kind.name} has no subvolumes: {names} will be directories of one file system",) if names else ()
-    return CheckedGroup(capacity=sum(sizes), notes=notes)
+    return CheckedGroup(capacity=sum(sizes), type=kind.name, notes=notes)
 
 
 def refuse(kind: Kind, group: DiskGroup, session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -103,3 +104,13 @@ def test_the_plan_says_what_subvolumes_are(ground: Ground, tmp_path: Path) -> No
         plan = json.loads(ground.install("--plan", "--json", node).text)
         assert "os: ext4 has no subvolumes: home will be directories of one file system" in plan["notes"]
         assert plan["groups"][0]["capacity"] == plan["disks"][0]["partitions"][-1]["size"]
+
+
+def test_the_plan_says_how_long_the_boot_loader_for_its_file_system_is(ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [700]) as (disk,):
+        lengths = {}
+        for kind in (*KINDS, "btrfs"):
+            node = ground.node(group("os", "single", [disk], on(kind)))
+            notes = json.loads(ground.install("--plan", "--json", node).text)["notes"]
+            (lengths[kind],) = [int(found[1]) for note in notes if (found := re.search(r"sector 0 and (\d+) from", note))]
+        assert lengths["ext4"] < lengths["xfs"] < lengths["btrfs"]

@@ -100,6 +100,12 @@ def test_what_will_be_done_is_said(disk: Path, esp: Path) -> None:
     assert second == f"{disk}: signed shim and GRUB for UEFI"
 
 
+@pytest.mark.parametrize("firmware", list(Firmware))
+def test_a_root_that_grub_cannot_read_is_refused_before_anything_is_written(firmware: Firmware, disk: Path, esp: Path) -> None:
+    with pytest.raises(TerraError, match="GRUB cannot read the machine's root, which is on paperfs"):
+        plugin.check_bootloader(evolve(boot(disk, esp, firmware), type="paperfs"), Session())
+
+
 @pytest.mark.parametrize("kind", ["btrfs", "ext4", "xfs"])
 def test_the_core_image_reads_one_kind_of_file_system(kind: str, tmp_path: Path) -> None:
     menu = start_menu(boot(tmp_path, None, Firmware.BIOS))
