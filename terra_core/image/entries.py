@@ -11,10 +11,11 @@ from terra_core.image.directories import Directories, Directory
 from terra_core.image.metadata import clear_xattrs, set_metadata, set_metadata_at
 from terra_core.image.paths import climbs, split_path
 from terra_core.image.removal import remove
-from terra_core.image.whiteouts import LayerRecord, apply_whiteout, is_whiteout
+from terra_core.image.whiteouts import LayerRecord, apply_whiteout
 from terra_core.oci.faults import ImageError, shown
 from terra_core.oci.limits import Tally
 from terra_core.oci.tar import Entry, Kind, TarReader
+from terra_core.oci.whiteouts import read_whiteout
 from terra_core.system.openat import DIRECTORY
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,10 +64,11 @@ class EntryWriter:
         path, name = split_path(entry.name, self._tally.limits.path_bytes)
         if climbs(entry.name):
             self._tally.left_out.note("what leads above the root", "it is taken as a path below it", entry.name)
+        whiteout = read_whiteout(name)
         if not name:
             self._root(entry)
-        elif is_whiteout(name):
-            apply_whiteout(self._directories, path, name, self._record)
+        elif whiteout is not None:
+            apply_whiteout(self._directories, path, whiteout, self._record)
         else:
             self._place(path, name, entry)
 

@@ -13,9 +13,8 @@ from terra_core.oci.limits import Limits, Tally
 from terra_core.oci.media import LAYERS
 from terra_core.oci.source import ImageSource
 from terra_core.oci.tar import ByteStream, Entry, Kind, TarReader
+from terra_core.oci.whiteouts import Whiteout, read_whiteout
 
-_OPAQUE = b".wh..wh..opq"
-_PREFIX = b".wh."
 _CHUNK = 1 << 16
 
 
@@ -59,12 +58,9 @@ def _apply(
     for entry, reader in entries:
         path = posixpath.normpath(b"/" + entry.name).lstrip(b"/")
         directory, name = posixpath.split(path)
-        if name == _OPAQUE:
-            hidden.append(directory + b"/" if directory else b"")
-        elif name.startswith(_PREFIX):
-            gone = posixpath.join(directory, name[len(_PREFIX) :])
-            below.pop(gone, None)
-            hidden.append(gone + b"/")
+        whiteout = read_whiteout(name)
+        if whiteout is not None:
+            _hide(whiteout, directory, below, hidden)
         elif entry.kind is Kind.FILE and wanted(os.fsdecode(path)):
             if entry.size > file_bytes:
                 raise ImageError(f"{os.fsdecode(path)}: has {entry.size} bytes; more than {file_bytes} are refused")
@@ -82,3 +78,13 @@ def _apply(
         found.pop(path, None)
         if content is not None:
             found[path] = content
+
+
+def _hide(whiteout: Whiteout, directory: bytes, below: dict[bytes, bytes], hidden: list[bytes]) -> None:
+    """Take from ``below`` the file that a whiteout hides, and add to ``hidden`` the beginnings of the paths that it hides."""
+    if whiteout.opaque:
+        hidden.append(directory + b"/" if directory else b"")
+    elif whiteout.hidden:
+        gone = posixpath.join(directory, whiteout.hidden)
+        below.pop(gone, None)
+        hidden.append(gone + b"/")

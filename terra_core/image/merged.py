@@ -14,10 +14,8 @@ from terra_core.image.paths import split_path
 from terra_core.oci.faults import ImageError, shown
 from terra_core.oci.limits import Limits
 from terra_core.oci.tar import Entry, Kind
+from terra_core.oci.whiteouts import Whiteout, read_whiteout
 
-_PREFIX = b".wh."
-_META = b".wh..wh."
-_OPAQUE = b".wh..wh..opq"
 _MOST_LINKS = 40
 
 
@@ -92,8 +90,9 @@ class MergedTree:
         path, name = split_path(entry.name, self.limits.path_bytes)
         if not name:
             return
-        if name.startswith(_PREFIX):
-            self._whiteout(path, name)
+        whiteout = read_whiteout(name)
+        if whiteout is not None:
+            self._whiteout(path, whiteout)
             return
         directory, folder = self._open(path)
         if entry.kind is Kind.DIRECTORY:
@@ -200,17 +199,15 @@ class MergedTree:
             folder = below
         return directory, folder
 
-    def _whiteout(self, path: bytes, name: bytes) -> None:
-        hidden = name[len(_PREFIX) :]
-        if hidden in (b"", b".", b".."):
-            raise ImageError(f"the whiteout {shown(name)!r} names no file")
+    def _whiteout(self, path: bytes, whiteout: Whiteout) -> None:
+        hidden = whiteout.hidden
         place = self.find(path)
         if len(self._first) < 2 or not isinstance(place.node, dict):
             return
-        if name == _OPAQUE:
+        if whiteout.opaque:
             self._hide_below(place.path, place.node)
             return
-        if name.startswith(_META) or hidden not in place.node:
+        if hidden not in place.node:
             return
         node = place.node[hidden]
         if isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""Whiteouts: how a layer says that something of the layers below is gone (OCI image specification, ``layer.md``)."""
+"""Whiteouts in a tree: what a layer hides of the layers below is removed, and what it has itself put there stays."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from attrs import define, field
 
 from terra_core.image.directories import Directories, Directory, Identity
 from terra_core.image.removal import Fate, empty, remove
-from terra_core.oci.faults import ImageError, shown
+from terra_core.oci.whiteouts import Whiteout
 from terra_core.system.openat import DIRECTORY
 
-PREFIX = b".wh."
-_OPAQUE = b".wh..wh..opq"
-_META = b".wh..wh."
 _KEPT_LENGTH = 40
 
 
@@ -65,29 +62,19 @@ def _short(name: bytes) -> bytes:
     return name if len(name) <= _KEPT_LENGTH else blake2b(name, digest_size=_KEPT_LENGTH + 1).digest()
 
 
-def is_whiteout(name: bytes) -> bool:
-    """Whether a path's last component is a whiteout of any kind."""
-    return name.startswith(PREFIX)
-
-
-def apply_whiteout(directories: Directories, path: bytes, name: bytes, record: LayerRecord | None) -> None:
+def apply_whiteout(directories: Directories, path: bytes, whiteout: Whiteout, record: LayerRecord | None) -> None:
     """Do what a whiteout says.
 
     :param path: the directory that it stands in, relative to the root.
-    :param name: its last component, prefix included.
-    :param record: what the layer has written so far; ``None`` for the lowest layer, which can hide nothing.
-    :raises ImageError: when it names nothing that can be removed.
+    :param record: what the layer has written so far; None for the lowest layer, which can hide nothing.
     """
-    hidden = name[len(PREFIX) :]
-    if hidden in (b"", b".", b".."):
-        raise ImageError(f"the whiteout {shown(name)!r} names no file")
     directory = directories.find(path)
     if directory is None or record is None:
         return
-    if name == _OPAQUE:
+    if whiteout.opaque:
         _hide_all(directories, path, directory, record)
-    elif not name.startswith(_META):  # what is left of AUFS: its own files, of no use to anybody else
-        _hide(directories, path, hidden, record)
+    elif whiteout.hidden:
+        _hide(directories, path, whiteout.hidden, record)
 
 
 def _hide_all(directories: Directories, path: bytes, directory: Directory, record: LayerRecord) -> None:

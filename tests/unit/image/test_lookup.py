@@ -28,6 +28,7 @@ def found(tmp_path: Path, *layers: bytes) -> dict[str, bytes]:
         ([file(b".wh.a"), folder(b"a"), file(b"a/three", b"3")], {"a/three": b"3"}),
         ([file(b"a/three", b"3"), file(b"a/.wh..wh..opq")], {"a/three": b"3"}),
         ([file(b".wh..wh..opq")], {}),
+        ([file(b"a/.wh..wh.plnk")], {"a/one": b"1", "a/two": b"2"}),
         ([file(b"a")], {}),
         ([symlink(b"a", b"/elsewhere")], {}),
         ([symlink(b"a/one", b"two")], {"a/two": b"2"}),
@@ -39,6 +40,12 @@ def found(tmp_path: Path, *layers: bytes) -> dict[str, bytes]:
 )
 def test_files_are_as_if_the_layers_were_applied(tmp_path: Path, upper: list[Item], expected: dict[str, bytes]) -> None:
     assert found(tmp_path, tar(folder(b"a"), file(b"a/one", b"1"), file(b"a/two", b"2")), tar(*upper)) == expected
+
+
+@pytest.mark.parametrize("name", [b"a/.wh.", b"a/.wh..", b"a/.wh..."])
+def test_a_whiteout_that_names_no_file_is_refused(tmp_path: Path, name: bytes) -> None:
+    with pytest.raises(ImageError, match="names no file"):
+        found(tmp_path, tar(folder(b"a"), file(b"a/one", b"1")), tar(file(name)))
 
 
 def test_a_file_that_is_absurdly_large_is_refused(tmp_path: Path) -> None:
