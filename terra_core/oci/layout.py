@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.oci import media
+from terra_core.oci.choice import DEEPEST_INDEX, choose_manifest, require_platform
 from terra_core.oci.digest import Digest, is_digest, parse_digest
 from terra_core.oci.documents import (
     REFERENCE_NAME,
@@ -22,16 +23,14 @@ from terra_core.oci.documents import (
     read_manifest,
 )
 from terra_core.oci.faults import ImageError
-from terra_core.oci.platforms import for_this_platform, is_for_here, other_platforms, this_platform
+from terra_core.oci.platforms import for_this_platform, is_for_here
 from terra_core.oci.source import Blob
 from terra_core.oci.structure import DOCUMENT_BYTES, Node, read_document
 from terra_core.oci.verified import VerifiedBlob
-from terra_core.system.openat import DIRECTORY, Resolve, open_regular
+from terra_core.system.openat import DIRECTORY, WITHOUT_LINKS, open_regular
 from terra_core.system.reading import NotRegularError
 
-_DEEPEST_INDEX = 4
 _MOST_INDEXES = 64
-_INSIDE = Resolve.BENEATH | Resolve.NO_SYMLINKS
 _HASHED_AT_ONCE = 1 << 20
 
 
@@ -102,7 +101,8 @@ class Layout:
         if not candidates:
             names = sorted(item.annotations.get(REFERENCE_NAME, str(item.digest)) for item in listed)
             raise NotFoundError(f"{what}: not there", hint=f"there are: {', '.join(names) or 'no images'}")
-        return self._choose(candidates, what, depth=0)
+        _refuse_several(candidates, what)
+        return choose_manifest(candidates, self._read, what)
 
     def image(self, reference: str | None = None) -> StoredImage:
         """Open an image for this machine's platform.
@@ -113,9 +113,7 @@ class Layout:
         descriptor = self.resolve(reference)
         manifest = self.manifest(descriptor)
         config = self.config(manifest)
-        if not is_for_here(config.platform):
-            message = f"{self.path}: {reference or descriptor.digest}: not built for {this_platform()}"
-            raise NotFoundError(message, hint=f"it is built for {config.platform}")
+        require_platform(config.platform, f"{self.path}: {reference or descriptor.digest}")
         return StoredImage(self, descriptor.digest, manifest, config)
 
     def manifest(self, descriptor: Descriptor) -> Manifest:
@@ -186,7 +184,7 @@ class Layout:
     def _open(self, place: str) -> int:
         root = os.open(self.path, DIRECTORY)
         try:
-            return open_regular(root, place.encode(), _INSIDE)
+            return open_regular(root, place.encode(), WITHOUT_LINKS)
         except NotRegularError as error:
             raise ImageError(f"{self.path}: {place}: no regular file") from error
         finally:
@@ -202,23 +200,6 @@ class Layout:
     def _read(self, descriptor: Descriptor) -> Node:
         return read_document(self.read(descriptor), str(descriptor.digest))
 
-    def _choose(self, candidates: tuple[Descriptor, ...], what: str, depth: int) -> Descriptor:
-        if depth > _DEEPEST_INDEX:
-            raise ImageError(f"{what}: indexes nested more than {_DEEPEST_INDEX} deep")
-        known = [item for item in candidates if item.media_type in media.MANIFESTS | media.INDEXES]
-        if not known:
-            types = ", ".join(sorted({item.media_type for item in candidates})) or "nothing"
-            raise ImageError(f"{what}: no image manifest, but {types}")
-        fitting = for_this_platform(candidates)
-        if not fitting:
-            raise NotFoundError(f"{what}: not built for {this_platform()}", hint=other_platforms(known))
-        if depth == 0:
-            _refuse_several(known, fitting, what)
-        chosen = fitting[0]
-        if chosen.media_type in media.MANIFESTS:
-            return chosen
-        return self._choose(read_index(self._read(chosen), chosen.media_type), what, depth + 1)
-
     def _search(self, listed: tuple[Descriptor, ...], digest: str) -> tuple[Descriptor, ...]:
         """Look for a digest in the index and all that it leads to."""
         wanted = parse_digest(digest)
@@ -230,17 +211,18 @@ class Layout:
             if item.media_type not in media.INDEXES or item.digest in seen:
                 continue
             seen.add(item.digest)
-            if depth == _DEEPEST_INDEX or len(seen) > _MOST_INDEXES:
+            if depth == DEEPEST_INDEX or len(seen) > _MOST_INDEXES:
                 raise ImageError(f"{self.path}: too many indexes inside each other")
             waiting += ((below, depth + 1) for below in read_index(self._read(item), item.media_type))
         return ()
 
 
-def _refuse_several(known: Iterable[Descriptor], fitting: Iterable[Descriptor], what: str) -> None:
+def _refuse_several(candidates: Sequence[Descriptor], what: str) -> None:
     """Refuse to choose between images; variants of one architecture under one name are no other images."""
+    known = [item for item in candidates if item.media_type in media.MANIFESTS | media.INDEXES]
     here = {item.digest: item for item in known if item.platform and is_for_here(item.platform)}
     if len({item.annotations.get(REFERENCE_NAME) for item in here.values()}) < 2:
-        here = {item.digest: item for item in fitting}
+        here = {item.digest: item for item in for_this_platform(known)}
     if len(here) > 1:
         names = ", ".join(item.annotations.get(REFERENCE_NAME, str(item.digest)) for item in here.values())
         raise TerraError(f"{what}: there are several", hint=f"name one of {names}")

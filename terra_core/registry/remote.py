@@ -18,17 +18,14 @@ from terra_core.oci import (
     is_digest,
     media,
     parse_digest,
-    this_platform,
 )
-from terra_core.oci.documents import read_config, read_index, read_manifest
-from terra_core.oci.faults import shown
-from terra_core.oci.platforms import for_this_platform, is_for_here, other_platforms
+from terra_core.oci.choice import choose_manifest, require_platform
+from terra_core.oci.documents import read_config, read_manifest
 from terra_core.oci.structure import DOCUMENT_BYTES, Node, read_document
 from terra_core.registry.access import Mirror
 from terra_core.registry.endpoint import Endpoint
 from terra_core.registry.transport import Transport, Unreachable
 
-_DEEPEST_INDEX = 4
 _DOCUMENTS = (*sorted(media.INDEXES), *sorted(media.MANIFESTS))
 
 
@@ -88,20 +85,20 @@ class Remote:
         :param check: is asked about what the reference names before anything else is fetched, and may raise.
         :raises TerraError: as the registry said it, or when what it sent is not what was asked for.
         """
-        named = document = self._named()
+        named = self._named()
         check(named)
-        documents = [document]
-        while document.descriptor.media_type in media.INDEXES:
-            if len(documents) > _DEEPEST_INDEX:
-                raise ImageError(f"indexes nested more than {_DEEPEST_INDEX} deep")
-            listed = read_index(_node(document), document.descriptor.media_type)
-            document = self.fetch_described(_choose(listed), "manifests")
-            documents.append(document)
-        manifest = read_manifest(_node(document), document.descriptor.media_type)
+        documents: list[Document] = []
+
+        def read(descriptor: Descriptor) -> Node:
+            documents.append(named if descriptor == named.descriptor else self.fetch_described(descriptor, "manifests"))
+            return _node(documents[-1])
+
+        chosen = choose_manifest([named.descriptor], read, "it")
+        manifest = read_manifest(read(chosen), chosen.media_type)
         config_document = self.fetch_described(manifest.config, "blobs")
         config = read_config(_node(config_document))
         _check(manifest, config)
-        return Found(named.descriptor, document.descriptor, manifest, config, (*documents, config_document))
+        return Found(named.descriptor, chosen, manifest, config, (*documents, config_document))
 
     def _named(self) -> Document:
         """What the reference names, by a digest that is the registry's own."""
@@ -163,13 +160,6 @@ class Remote:
         return None
 
 
-def _choose(listed: Sequence[Descriptor]) -> Descriptor:
-    fitting = for_this_platform(listed)
-    if not fitting:
-        raise _other_platform(other_platforms(listed))
-    return fitting[0]
-
-
 def _verified(content: bytes, said: str, digest: Digest, host: str) -> tuple[bytes, str]:
     if not digest.matches(content):
         raise ImageError(f"{host} sent something else than {digest}")
@@ -181,15 +171,10 @@ def _node(document: Document) -> Node:
 
 
 def _check(manifest: Manifest, config: ImageConfig) -> None:
-    if not is_for_here(config.platform):
-        raise _other_platform(f"it is built for {config.platform}")
+    require_platform(config.platform, "it")
     if len(config.diff_ids) != len(manifest.layers):
         counts = f"{len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids in the configuration"
         raise ImageError(f"{manifest.config.digest}: {counts}")
-
-
-def _other_platform(offered: str) -> TerraError:
-    return NotFoundError(f"it was not built for {this_platform()}", hint=shown(offered.encode(errors="replace")))
 
 
 def _media_type(document: Node, said: str) -> str:
