@@ -30,7 +30,7 @@ def make_application(
     dependencies: dict[str, Any],
     degraded: Callable[[], Collection[str]] = tuple,
 ) -> Litestar:
-    """The application that a daemon serves.
+    """Return the application that a daemon serves.
 
     :param title: the API's name in its description.
     :param routes: the daemon's own handlers.
@@ -42,7 +42,7 @@ def make_application(
 
     @get("/healthz", sync_to_thread=False, opt=described(answer=Mapping[str, Any]))
     def healthz() -> dict[str, Any]:
-        """Whether the daemon serves requests, and what of it does not work; needs no token."""
+        """Say whether the daemon serves requests, and what of it does not work; needs no token."""
         missing = sorted(degraded())
         return {"status": "degraded", "degraded": missing} if missing else {"status": "ok"}
 
@@ -75,7 +75,7 @@ _WRONG = (
 
 
 def _guarded(app: ASGIApp, token: str) -> ASGIApp:
-    """Answer 401 to all requests without the token, before a byte of their body is read."""
+    """Return an application that answers 401 to requests without the token, before a byte of their body is read."""
     expected = token.encode()
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +93,7 @@ def _guarded(app: ASGIApp, token: str) -> ASGIApp:
 
 
 def _denying(scope: Scope, send: Send) -> Send:
-    """Let a response refuse a WebSocket, too: the extension "WebSocket Denial Response" of ASGI."""
+    """Return a ``send`` by which a response refuses a WebSocket, too (ASGI's extension "WebSocket Denial Response")."""
     if scope["type"] != ScopeType.WEBSOCKET:
         return send
 

@@ -31,7 +31,7 @@ class Bell:
                     del self._listeners[loop]
 
     def ring(self) -> None:
-        """Wake every listener; a loop that has yet to do so is not asked twice."""
+        """Wake every listener; a loop that has not woken yet is not asked twice."""
         with self._lock:
             for loop in self._listeners.keys() - self._rung:
                 with suppress(RuntimeError):  # the loop was closed, and its listeners with it

@@ -31,7 +31,7 @@ _QUIET_SECONDS = 60.0
 
 @frozen(kw_only=True)
 class Limits:
-    """What peers are given.
+    """The limits for peers.
 
     :param connections: how many there are at once.
     :param head: seconds for the handshake of TLS, and again for the head of each request, the wait for it included.
@@ -46,7 +46,7 @@ class Limits:
 
 
 def limits_of_process() -> Limits:
-    """As many connections as leave half of the files that this process may open to its work; it may open more from now on."""
+    """Raise the number of files that this process may open, and return limits that leave half of them to its work."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -56,7 +56,7 @@ def limits_of_process() -> Limits:
 
 
 class Door:
-    """Takes the connections of a listener, within limits.
+    """Accepts the connections of a listener, within limits.
 
     :param listener: is not blocking from now on.
     :param limits: what peers are given.
@@ -115,7 +115,7 @@ class Door:
 
     @staticmethod
     def _see_out(connection: socket.socket, place: Place, making: asyncio.Task[None]) -> None:
-        """Let nothing be left of a connection that was not made, for want of time or of TLS."""
+        """Close a connection that failed before its protocol began, such as in the TLS handshake."""
         error = None if making.cancelled() else making.exception()
         if making.cancelled() or error:
             connection.close()  # a task that was cancelled before it began has not even looked at it
@@ -124,7 +124,7 @@ class Door:
             _log.error("defect", exc_info=error)
 
     def _say(self, event: str, **more: object) -> None:
-        """Log it, once a minute: each of a thousand connections would write the same line."""
+        """Log an event at most once a minute: a thousand connections would write the same line."""
         now = time.monotonic()
         if now - self._said >= _QUIET_SECONDS:
             self._said = now
@@ -132,7 +132,7 @@ class Door:
 
 
 class Place:
-    """What one connection takes behind the door, from its beginning to its end.
+    """One connection among those that a door admits, with its time limits.
 
     :param door: the door that it came through.
     """
@@ -148,40 +148,40 @@ class Place:
         self.await_head()
 
     def end_by(self, end: Callable[[], object]) -> None:
-        """Take what ends the connection at once."""
+        """Set the function that closes the connection at once."""
         self._end = end
 
     def end(self) -> None:
-        """End the connection at once."""
+        """Close the connection at once."""
         self.leave()
         self._end()
 
     def leave(self) -> None:
-        """Give the place up: the connection has ended."""
+        """Give the place up after the connection has ended."""
         self.work()
         self.let_read()
         self._door.places.discard(self)
 
     def await_head(self) -> None:
-        """The peer has to send the head of a request; whatever it sends until then gives it no more time."""
+        """Start the time in which the peer has to send the head of a request; what arrives meanwhile does not extend it."""
         if self._enter("head", self._door.limits.head):
             self._door.waiting[self] = None
 
     def await_body(self) -> None:
-        """The peer has to send the rest of a request."""
+        """Start the time in which the peer has to send the rest of a request."""
         self._enter("body", self._door.limits.body)
 
     def work(self) -> None:
-        """It is this side's turn, for as long as it takes."""
+        """Stop the time of the peer while the daemon works on its request."""
         self._enter("work", None)
 
     def await_reading(self) -> None:
-        """The peer has to read."""
+        """Start the time in which the peer has to read."""
         if self._unread is None:
             self._unread = self._loop.call_later(self._door.limits.reading, self.end)
 
     def let_read(self) -> None:
-        """The peer has read."""
+        """Stop the time in which the peer has to read."""
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
@@ -198,7 +198,7 @@ class Place:
 
 
 class Placed(asyncio.Protocol):
-    """What every protocol does in its place; it comes before the protocol's own class."""
+    """What every protocol does in its place; a base class to name before the protocol's own."""
 
     _place: Place
 

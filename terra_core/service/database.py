@@ -1,4 +1,4 @@
-"""The databases of Terra's daemons: how they are opened, and what is refused."""
+"""The databases of Terra's daemons: how they are opened, and which are refused."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _prepare(engine: Engine, name: str, schema: Schema, check: Check) -> None:
 
 
 def shown_url(url: str) -> str:
-    """The URL of a database as it may be shown: without user, password and options, where a password may stand as well."""
+    """Return the URL of a database without user, password and options, which may hold a password as well."""
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
     if rest.startswith("/"):  # a file of this machine, which may have any name
         return url
@@ -83,7 +83,7 @@ def shown_url(url: str) -> str:
 
 
 def _check_url(url: str, name: str) -> None:
-    """Refuse a password that the URL cannot hold as it stands: part of it would be taken for the host, and shown."""
+    """Refuse a password with characters that have to be escaped in a URL: part of it would be taken for the host, and shown."""
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] == "sqlite":
         return
@@ -103,7 +103,7 @@ def _is_file(engine: Engine) -> bool:
 
 @contextmanager
 def explained(engine: Engine) -> Iterator[None]:
-    """Let what the database refuses, such as writing to a full disk, be said as an error that a user can act upon.
+    """Turn an error of the database in a block, such as a full disk, into an error that a user can act upon.
 
     :param engine: the database that is worked with.
     """
@@ -130,7 +130,7 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:  # the dri
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """The driver would begin at the first write, when what was read before it, such as that a name is free, may be past."""
+    """Begin each transaction at its start: the driver begins at the first write, when what was read may be out of date."""
     connection.exec_driver_sql("begin immediate")
 
 

@@ -84,12 +84,12 @@ class Described(JsonRenderPlugin):
     """Renders the document at ``/schema/openapi.json``."""
 
     def render(self, request: Any, openapi_schema: dict[str, Any]) -> bytes:  # Litestar's Request of any state
-        """The document: Litestar's title and version, and all else from the routes."""
+        """Return the document: title and version from Litestar, all else from the routes."""
         return self.render_json(request, {**openapi_schema, **describe(request.app)})
 
 
 def describe(application: Litestar) -> dict[str, Any]:
-    """The paths and components of an application's OpenAPI document."""
+    """Return the paths and components of an application's OpenAPI document."""
     models: dict[str, Schema] = {}
     paths: dict[str, dict[str, Schema]] = {}
     for route in application.routes:

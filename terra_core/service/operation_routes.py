@@ -21,12 +21,12 @@ _PATIENCE_SECONDS = 10.0
 
 
 def begun(operation: Operation) -> dict[str, str]:
-    """The answer to a request that begins long work."""
+    """Return the answer to a request that begins long work."""
     return {"operation": operation.id}
 
 
 async def table_of(request: Request[Any, Any, Any]) -> Mapping[str, Any]:
-    """The body of a request that has to be a JSON object."""
+    """Return the body of a request, which has to be a JSON object."""
     raw = await request.json()
     if not isinstance(raw, dict):
         raise ConfigError([f"request: {Problem('', 'expected a JSON object')}"])
@@ -35,19 +35,19 @@ async def table_of(request: Request[Any, Any, Any]) -> Mapping[str, Any]:
 
 @get("/v1/operations", sync_to_thread=False, opt=described(answer=Sequence[OperationShown]))
 def list_operations(operations: NamedDependency[Operations]) -> list[dict[str, Any]]:
-    """The operations that are remembered, oldest first."""
+    """List the operations that are remembered, oldest first."""
     return [operation.as_json() for operation in operations.all()]
 
 
 @get("/v1/operations/{identity:str}", sync_to_thread=False, opt=described(answer=OperationShown))
 def show_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> dict[str, Any]:
-    """One operation."""
+    """Show one operation."""
     return operations.get(identity).as_json()
 
 
 @get("/v1/operations/{identity:str}/events", media_type="text/event-stream", opt=described(answer=Event))
 async def follow_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> Stream:
-    """An operation's progress as server-sent events, from its beginning to its ``result`` or ``problem``."""
+    """Follow an operation as server-sent events, from its beginning to its ``result`` or ``problem``."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # the second for a proxy (nginx) in between
     return Stream(_stream(operations.get(identity)), media_type="text/event-stream", headers=headers)
 

@@ -63,7 +63,7 @@ class Operation:
         self._cancelled.set()
 
     def cancelled(self) -> bool:
-        """Whether the work was asked to end."""
+        """Return whether the work was asked to end."""
         return self._cancelled.is_set()
 
     def report(self, event: Event) -> None:
@@ -77,7 +77,7 @@ class Operation:
         self._say(Message("progress", asdict(event)), (event.step, event.text) if event.done is not None else None)
 
     def interrupted(self) -> InterruptedWork:
-        """The error by which the work ends when it was asked to, whatever it was at."""
+        """Return the error with which the work ends after it was asked to end."""
         return InterruptedWork(f"{self.kind} of {self.subject} was interrupted; all of it has been undone")
 
     def finish(self, outcome: Message) -> None:
@@ -86,7 +86,7 @@ class Operation:
         self._say(outcome)
 
     async def messages(self, patience: float) -> AsyncIterator[Message | None]:
-        """Everything the work has said and will say, to its end; ``None`` whenever it was silent for ``patience`` seconds.
+        """Give all messages of the work, past and future, to its end; None after each ``patience`` seconds without one.
 
         Of a step that is counted, what was said last is told. Who waits here holds no thread, so that any number can follow.
         """
@@ -110,7 +110,7 @@ class Operation:
                     await asyncio.sleep(_PAUSE_SECONDS if self.outcome is None else 0)
 
     def as_json(self) -> dict[str, Any]:
-        """The operation as the API gives it."""
+        """Return the operation as the API gives it."""
         outcome = self.outcome
         state = {"result": "done", "problem": "failed"}[outcome.kind] if outcome else "running"
         return {"id": self.id, "kind": self.kind, "subject": self.subject, "state": state}
@@ -153,7 +153,7 @@ class Operations:
         return operation
 
     def cancel(self, identity: str) -> Operation:
-        """Ask an operation to end and to undo what it did; one that waits for its turn ends without waiting for it.
+        """Ask an operation to end and to undo what it did; one that is still queued ends at once.
 
         :raises NotFoundError: when there is none of this id, or it ended long ago.
         """
@@ -167,7 +167,7 @@ class Operations:
         return operation
 
     def get(self, identity: str) -> Operation:
-        """The operation of this id.
+        """Return the operation of this id.
 
         :raises NotFoundError: when there is none, or it ended long ago.
         """
@@ -178,7 +178,7 @@ class Operations:
         return operation
 
     def all(self) -> list[Operation]:
-        """Every operation that is remembered, oldest first."""
+        """Return every operation that is remembered, oldest first."""
         with self._lock:
             return list(self._known.values())
 

@@ -1,4 +1,4 @@
-"""What a daemon keeps for itself: directories and files that nobody else may look into, whichever daemon is the first."""
+"""Directories and files that only their owner may read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_private(path: Path) -> None:
-    """Make a directory for its owner alone; one that is there is closed to everybody else.
+    """Make a directory that only its owner may enter; take the rights of others from one that exists.
 
     :raises TerraError: when it cannot be made.
     """
@@ -25,14 +25,14 @@ def make_private(path: Path) -> None:
 
 
 def keep_private(path: Path) -> None:
-    """Make a file for its owner alone where there is none, and close one that is there; who opens it says what is wrong."""
+    """Make an empty file that only its owner may read, or take the rights of others from one that exists; pass errors over."""
     with suppress(OSError):
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600))
         _close(path)
 
 
 def may_be_read_by_others(path: Path) -> bool:
-    """Whether anybody but the owner may read or change a file."""
+    """Return whether anybody but the owner may read or change a file."""
     return bool(stat.S_IMODE(path.stat().st_mode) & _OTHERS)
 
 

@@ -15,7 +15,7 @@ _MEDIA_TYPE = "application/problem+json"
 
 
 def status_of(error: TerraError) -> int:
-    """The HTTP status that stands for an error."""
+    """Return the HTTP status for an error."""
     for kind, status in ((ConfigError, 422), (ConflictError, 409), (NotFoundError, 404), (InterruptedWork, 409)):
         if isinstance(error, kind):
             return status
@@ -23,7 +23,7 @@ def status_of(error: TerraError) -> int:
 
 
 def describe(error: TerraError) -> dict[str, object]:
-    """An error as a problem document; :func:`terra_core.client.error_of` makes the error from it again."""
+    """Return an error as a problem document; :func:`terra_core.client.error_of` makes the error from it again."""
     document: dict[str, object] = {"status": status_of(error), "title": type(error).__name__, "detail": error.message}
     if error.hint or error.notes:
         document["hint"] = "\n".join(filter(None, [error.hint, *error.notes]))
@@ -33,7 +33,7 @@ def describe(error: TerraError) -> dict[str, object]:
 
 
 def answer(document: dict[str, object]) -> Response[dict[str, object]]:
-    """The response that carries a problem document."""
+    """Return the response that carries a problem document."""
     status = document["status"]
     return Response(document, status_code=status if isinstance(status, int) else 500, media_type=_MEDIA_TYPE)
 

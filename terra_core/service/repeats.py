@@ -1,4 +1,4 @@
-"""What libraries log, once: a peer that makes one line of log a thousand times a second fills the disk."""
+"""A limit for repeated log records of libraries: a peer could fill the disk with a thousand lines a second."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST = 1000
 
 
 class Repeats(logging.Filter):
-    """Lets each kind of record through once a minute, with how many were left out since.
+    """A filter that passes each kind of record once a minute, with the number of those left out since.
 
     A kind is a place in the code and the message before anything is put into it, so that what a peer sends makes no new one.
     """
@@ -20,7 +20,7 @@ class Repeats(logging.Filter):
         self._last: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is logged."""
+        """Return whether a record is logged."""
         key = (record.name, record.pathname, record.lineno, record.levelno)
         now = time.monotonic()
         said, left_out = self._last.get(key, (-_SECONDS, 0))

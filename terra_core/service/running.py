@@ -1,4 +1,4 @@
-"""Running a daemon: its log, one of a kind a root, and the thread that looks after what it keeps up."""
+"""Running a daemon: its log, the lock that allows one of a kind per root, and the thread that watches its services."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WATCH_SECONDS = 3.0
 
 
 def configure_logging(debug: bool) -> None:
-    """Let everything log to standard error: readable lines, with debug messages where asked for."""
+    """Send all logs to standard error as readable lines, with debug messages if asked for."""
     level = logging.DEBUG if debug else logging.INFO
     structlog.configure(
         processors=[
@@ -44,7 +44,7 @@ def configure_logging(debug: bool) -> None:
 
 
 def _escaped(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Keep what peers said from obeying or forging lines of the log; a traceback has lines of its own."""
+    """Escape what would forge lines of the log or control a terminal; a traceback keeps its lines."""
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = printable(value) if key == "exception" else one_line(value)
@@ -52,7 +52,7 @@ def _escaped(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 
 
 class _Formatter(logging.Formatter):
-    """The lines of the libraries, with nothing in them that a terminal would obey."""
+    """A formatter for the libraries' records that escapes what would control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))

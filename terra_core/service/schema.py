@@ -22,7 +22,7 @@ _LOCK = int.from_bytes(b"terra")
 
 
 def about_table(metadata: MetaData) -> Table:
-    """The table that every database of Terra's has: what it is, by keys of which ``schema`` is one."""
+    """Return the table ``about`` of every database of Terra's: keys and values, one of them ``schema``."""
     return Table("about", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
 
 

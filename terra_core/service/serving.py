@@ -26,7 +26,7 @@ _THREADS = 32
 
 
 def bind(address: str, port: int) -> socket.socket:
-    """A listening socket.
+    """Return a listening socket.
 
     :raises TerraError: when the address is not this machine's or the port is taken.
     """
@@ -94,7 +94,7 @@ def server(
     ending: Callable[[], None] = lambda: None,
     limits: Limits | None = None,
 ) -> uvicorn.Server:
-    """What :func:`serve` runs.
+    """Return the server that :func:`serve` runs.
 
     :param limits: what peers are given; what the process can give when left out.
     """

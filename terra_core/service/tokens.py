@@ -15,7 +15,7 @@ _LONGEST = 4096
 
 
 def read_or_make_token(path: Path) -> str:
-    """The token in ``path``; made at the first start, readable by its owner only.
+    """Return the token in ``path``; make one that only its owner may read where there is none.
 
     A file that others may read is taken, and the log says so: whoever wrote it may have meant it.
 
@@ -39,7 +39,7 @@ def read_or_make_token(path: Path) -> str:
 
 
 def read_token(path: Path) -> str:
-    """The token in ``path``.
+    """Return the token in ``path``.
 
     :raises TerraError: when there is none, or it may not be read.
     """

@@ -1,4 +1,4 @@
-"""WebSockets in their places; apart, because not every daemon has the library."""
+"""WebSockets in their places; a module of its own, because not every daemon has the library."""
 
 from __future__ import annotations
 

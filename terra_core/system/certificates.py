@@ -1,4 +1,4 @@
-"""What is wrong with a server's certificate, in words that say whose fault it is."""
+"""Errors of TLS certificates in words that say which side has to mend them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An end to what another thread, or a library, waits in: one thread watches every deadline of the process."""
+"""Time limits for blocks of code that wait in a library: one thread watches every deadline of the process."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Self
 
 
 class Deadline:
-    """A block that may last so long. A context manager, to be entered once or again after it was left.
+    """A time limit for a block: a context manager, which may be entered again after it was left.
 
     Limits of single reads do not bound a whole: a peer that sends a byte now and then keeps within each of them for ever.
 
-    :param seconds: how long.
+    :param seconds: how long the block may last.
     :param interrupt: ends what the block waits in, by shutting a connection down for instance; called in another thread, once,
         and not after the block was left. Must be quick; an error of it is passed over.
     """
@@ -23,7 +23,7 @@ class Deadline:
     def __init__(self, seconds: float, interrupt: Callable[[], object]) -> None:
         self.seconds = seconds
         self.passed = False
-        """Whether it came to that."""
+        """Whether the time ran out."""
         self.interrupt = interrupt
         self.at = 0.0
 

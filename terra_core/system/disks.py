@@ -1,4 +1,4 @@
-"""What a disk holds and who uses it, as the kernel and wipefs(8) tell."""
+"""What a disk holds and what uses it, as the kernel and wipefs(8) tell."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TABLES = frozenset({"gpt", "PMBR", "dos"})
 
 @frozen
 class Signature:
-    """What makes others take a disk for a file system, a partition table, a RAID member or the like.
+    """A mark by which programs know a disk as a file system, a partition table, a RAID member or the like.
 
     :param kind: its type in libblkid's words, such as ``btrfs``.
     :param label: its label; empty when it has none.
@@ -42,7 +42,7 @@ class Signature:
 
     @property
     def table(self) -> bool:
-        """Whether it is part of a partition table."""
+        """Return whether it is part of a partition table."""
         return self.kind in _TABLES
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Signature:
 
 
 def parse_signatures(text: str) -> tuple[Signature, ...]:
-    """What ``wipefs --json`` found; it writes nothing at all for some blank disks."""
+    """Return the signatures in the output of ``wipefs --json``, which is empty for some blank disks."""
     rows = json.loads(text)["signatures"] if text.strip() else []
     return tuple(
         Signature(row["type"], row.get("label") or "", int(str(row["offset"]), 16), int(row.get("length") or 0)) for row in rows
@@ -58,29 +58,29 @@ def parse_signatures(text: str) -> tuple[Signature, ...]:
 
 
 def signatures_of(device: Path) -> tuple[Signature, ...]:
-    """Every signature on a block device or image file."""
+    """Return every signature on a block device or image file."""
     found = run(["wipefs", "--json", "--no-act", "--output", _COLUMNS, device], timeout=_WIPEFS_SECONDS)
     return parse_signatures(found.text)
 
 
 def in_words(signatures: Sequence[Signature]) -> str:
-    """Signatures for a person, each once."""
+    """Return signatures in words for an error, each once."""
     return ", ".join(dict.fromkeys(str(signature) for signature in signatures))
 
 
 def parse_swaps(text: str) -> list[Path]:
-    """The devices and files of /proc/swaps."""
+    """Return the devices and files that /proc/swaps lists."""
     return [Path(unescaped(re.split(r"[ \t]", line)[0])) for line in lines_of(text)[1:] if line.strip()]
 
 
 def is_swap(path: Path) -> bool:
-    """Whether a device or file, its links resolved, is swapped to."""
+    """Return whether the kernel swaps to a device or file, after its links are resolved."""
     return path in parse_swaps(os.fsdecode(_SWAPS.read_bytes()))
 
 
 @contextmanager
 def held(device: Path, *, writing: bool = False) -> Iterator[int]:
-    """Open a block device that nobody uses, and let nobody mount it meanwhile; gives the descriptor.
+    """Open a block device that nothing uses, give its descriptor, and keep others from mounting it for the time of a block.
 
     The kernel gives a device that is mounted, swapped to, or part of another one to nobody else.
 
@@ -101,7 +101,7 @@ def held(device: Path, *, writing: bool = False) -> Iterator[int]:
 
 
 def user_of(path: Path) -> str:
-    """Who uses a block device, as far as the kernel says, such as ``, mounted at /home``; empty when it does not say.
+    """Return what uses a block device, such as ``, mounted at /home``; empty when the kernel does not say.
 
     :param path: the device, its links resolved.
     """
@@ -121,9 +121,7 @@ def user_of(path: Path) -> str:
 
 
 def file_behind(device: Path) -> Path | None:
-    """The file that a disk is kept in: of a loop device, or of a partition of one; the disk itself when it is a file.
-
-    ``None`` for a disk that is none.
+    """Return the file behind a loop device or a partition of one, or the disk itself when it is a file; None for other disks.
     """
     if device.is_file():
         return device
@@ -133,7 +131,7 @@ def file_behind(device: Path) -> Path | None:
 
 
 def cannot_grow(file: Path) -> bool:
-    """Whether a sparse file has holes yet, and the file system that it is on is full, or as good as."""
+    """Return whether a sparse file still has holes and its file system has next to no room left to fill them."""
     try:
         status, around = file.stat(), os.statvfs(file)
     except OSError:
@@ -142,12 +140,12 @@ def cannot_grow(file: Path) -> bool:
 
 
 def number_of(name: str) -> str:
-    """Major and minor number of a block device, as ``8:1``; empty when there is none of that name."""
+    """Return the major and minor number of a block device, such as ``8:1``; empty when there is no device of this name."""
     return read_attribute(name, "dev")
 
 
 def read_attribute(name: str, attribute: str) -> str:
-    """An attribute of a block device below /sys/class/block; empty when there is none."""
+    """Return an attribute of a block device from /sys/class/block; empty when there is none."""
     try:
         return (_BLOCKS / name / attribute).read_text(errors="replace").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""What QEMU needs to run a machine fast, and whether that works here."""
+"""The arguments with which QEMU runs a machine fast on this host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_PROCESSORS = 4
 
 
 def acceleration(name: str, qemu: str = "qemu-system-x86_64") -> list[str]:
-    """QEMU's arguments for an accelerator, with the processors that go with it.
+    """Return QEMU's arguments for an accelerator, with the processors that go with it.
 
     An emulated machine has one: of two, one goes on now and then with what QEMU (7.2) has translated before the kernel changed
     its own code, traps for ever, and the machine hangs at its start. A boot of a minute takes up to half as long again for it.
@@ -31,7 +31,7 @@ def acceleration(name: str, qemu: str = "qemu-system-x86_64") -> list[str]:
 
 
 def emulated_processor(cpu_help: str) -> str:
-    """The processor that is emulated fastest, for ``-cpu``: all that QEMU can do, but for what is slow.
+    """Return the processor that is emulated fastest, for ``-cpu``: every feature that QEMU has, without the slow ones.
 
     :param cpu_help: what ``-cpu help`` prints; QEMU refuses to switch off what it does not list.
     """
@@ -45,17 +45,17 @@ def _cpu_help(qemu: str) -> str:
 
 
 def accelerators() -> Sequence[str]:
-    """What to try, the fastest first: KVM where its device may be used, which is not yet to say that machines run on it."""
+    """Return the accelerators to try, the fastest first; KVM is among them if its device opens, and may still fail."""
     return ("kvm", "tcg") if os.access(_KVM, os.R_OK | os.W_OK) else ("tcg",)
 
 
 def option(path: Path) -> str:
-    """A path as part of an option: a comma ends one, two stand for one."""
+    """Return a path as the value of an option of QEMU, with its commas doubled."""
     return str(path).replace(",", ",,")
 
 
 def program(architecture: str) -> str:
-    """The program that emulates a PC or a server of this architecture.
+    """Return the name of the program that emulates a machine of this architecture.
 
     :param architecture: as the Go language names it.
     :raises TerraError: for one that Terra boots no machines of.

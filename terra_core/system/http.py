@@ -1,4 +1,4 @@
-"""HTTP of which every part comes to an end: with the timeouts of requests, silence is limited and slowness is not.
+"""HTTP with a time limit for each part: the timeouts of requests bound a peer's silence, and not its slowness.
 
 Slow to import: import it where it is used.
 """
@@ -22,7 +22,7 @@ _SHORTEST = 0.05
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Takes the timeout of a request as that of the whole head of the answer, which is sent in pieces by whoever wants to."""
+    """An adapter whose timeout is that of the whole head of an answer, in however many pieces that is sent."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:  # the signature of requests
         super().init_poolmanager(*args, **options)
@@ -35,7 +35,7 @@ class BoundedAdapter(HTTPAdapter):
 
 
 class BoundedSession(requests.Session):
-    """A session whose answers have a head that comes in time, and that follows no redirect."""
+    """A session that bounds the time for the head of an answer, and follows no redirect."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,11 +43,11 @@ class BoundedSession(requests.Session):
         self.mount("http://", BoundedAdapter())
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Find none: requests would read the whole body of the answer, however long it is, before it looks at it."""
+        """Return no target, because requests would read the whole body of the redirect before following it."""
 
 
 def read_body(response: requests.Response, most: int, seconds: float) -> bytes:
-    """Read a short body of an answer whose body was not read yet; the answer is closed where that fails.
+    """Return the short body of an answer that was opened as a stream; close the answer when that fails.
 
     :param most: bytes; one more is returned where there are more.
     :param seconds: for all of it.
@@ -72,7 +72,7 @@ def read_body(response: requests.Response, most: int, seconds: float) -> bytes:
 
 
 def hang_up(response: requests.Response) -> None:
-    """Have whoever reads the body of an answer find its end at once; may be called in any thread."""
+    """Shut the connection of an answer down, so that whoever reads its body finds the end; may be called in any thread."""
     with suppress(OSError, RuntimeError, ValueError, AttributeError):  # it has come to its end by itself
         response.raw.shutdown()
 

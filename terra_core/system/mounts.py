@@ -1,4 +1,4 @@
-"""Mounts and loop devices that go away with whoever asked for them, and the sweep for those whose owner was killed."""
+"""Mounts and loop devices that last for a block, and the sweep of those whose owner was killed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class LoopDevice:
     inode: int = 0
 
     def holds(self, file: Path) -> bool:
-        """Whether this very file is behind it."""
+        """Return whether this very file is behind it."""
         if not self.number:
             return self.file == file
         try:
@@ -71,7 +71,7 @@ class LoopDevice:
 
 
 def parse_mounts(text: str) -> list[MountPoint]:
-    """What mountinfo says, in its order."""
+    """Return the mounts of a mountinfo file, in its order."""
     found = []
     for line in lines_of(text):
         left, _, right = line.partition(" - ")
@@ -81,7 +81,7 @@ def parse_mounts(text: str) -> list[MountPoint]:
 
 
 def parse_loop_devices(text: str) -> list[LoopDevice]:
-    """What ``losetup --json`` says; it says nothing at all where there is no device."""
+    """Return the devices in the output of ``losetup --json``, which is empty when there is none."""
     rows = json.loads(text)["loopdevices"] if text.strip() else []
     return [
         LoopDevice(
@@ -96,12 +96,12 @@ def parse_loop_devices(text: str) -> list[LoopDevice]:
 
 
 def mount_points() -> list[MountPoint]:
-    """Every mount that the calling thread sees; another one may have mounts of its own."""
+    """Return every mount that the calling thread sees; other threads may be in other mount namespaces."""
     return parse_mounts(os.fsdecode(Path("/proc/thread-self/mountinfo").read_bytes()))
 
 
 def loop_devices() -> list[LoopDevice]:
-    """Every attached loop device."""
+    """Return every attached loop device."""
     return parse_loop_devices(run(["losetup", "--json", "--list", "--output", _COLUMNS]).text)
 
 
@@ -180,7 +180,7 @@ def loop_device(path: Path, *, read_only: bool = False, sector_size: int = 512) 
 
 
 def sweep(directory: Path, files: Path) -> tuple[str, ...]:
-    """Take away what a killed process left: mounts below ``directory``, loop devices of files below ``files``.
+    """Remove what a killed process left: mounts below ``directory``, loop devices of files below ``files``.
 
     A loop device that somebody else holds, such as by a copy of a mount in another namespace, is left to go with them, and
     said: nothing that is made from now on has to do with it.
@@ -223,7 +223,7 @@ def _unmounted(place: Path) -> bool:
 
 
 def _unmount_below(root: Path) -> list[str]:
-    """The deepest first; again and again, because a mount can hide others below it; by force when nothing else moves."""
+    """Unmount all below a directory, the deepest first, until nothing changes; then detach what is left (umount2(2))."""
     taken: list[str] = []
     for how in ([], ["--lazy"]):
         progress = True
@@ -259,7 +259,7 @@ def _devices_of(file: Path) -> list[LoopDevice]:
 
 
 def _devices_below(directory: Path) -> list[LoopDevice]:
-    """Those of files below a directory, also where the kernel knows these by another name, or by one that they had."""
+    """Return the devices of files below a directory, also of those that the kernel knows by another or a former name."""
     found = loop_devices()
     named = [device for device in found if directory in device.file.parents]
     others = [device for device in found if device not in named]
@@ -282,9 +282,9 @@ def _detach(file: Path, *, read_only: bool, failed: bool) -> None:
 
 
 def _set_aside(file: Path) -> None:
-    """Put a copy in the place of a file that is behind a mount of somebody else's, who keeps what is there now.
+    """Replace a file, whose loop device another process still uses, with a copy of it.
 
-    Whatever they write, or the kernel for them, goes to a file without a name, and is gone with them.
+    What that process or the kernel writes from now on goes to the former file, which has no name and ends with the device.
     """
     copy = file.with_name(f".{file.name}.copy")
     with Undo() as undo:
@@ -295,7 +295,7 @@ def _set_aside(file: Path) -> None:
 
 
 def _claimed(device: Path) -> bool:
-    """Whether a file system, or something like it, has a device for itself."""
+    """Return whether a file system, or anything else, has a device open exclusively."""
     try:
         os.close(os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
     except OSError as error:
@@ -304,7 +304,7 @@ def _claimed(device: Path) -> bool:
 
 
 def _wait_detached(devices: Sequence[LoopDevice]) -> list[LoopDevice]:
-    """Those that are not detached in time: one that is open at the moment, as udev likes to have it, goes when it is closed."""
+    """Wait until devices are detached, and return those that are not in time: one that is open goes when it is closed."""
     left = list(devices)
 
     def gone() -> bool:

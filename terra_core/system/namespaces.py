@@ -75,7 +75,7 @@ def _opened(undo: Undo, path: str, flags: int = os.O_RDONLY) -> int:
 
 
 def _return_to(namespace: int, root: int, here: int) -> None:
-    """Be in a mount namespace again, and where this thread was in it: setns(2) goes to the root of the whole."""
+    """Enter a mount namespace again, with the root and working directory that this thread had in it: setns(2) resets both."""
     _unshare(_CLONE_FS)  # a thread that shares these with one that it has started is refused
     _enter(namespace, _CLONE_NEWNS)
     if not os.path.samestat(Path("/").stat(), os.fstat(root)):

@@ -22,7 +22,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Resolve(IntFlag):
-    """How a path is resolved; see ``openat2(2)``."""
+    """Flags for how a path is resolved; see ``openat2(2)``."""
 
     NO_MAGICLINKS = 0x02
     NO_SYMLINKS = 0x04

@@ -1,4 +1,4 @@
-"""Which package of Debian and Ubuntu a program comes with, for whoever does not have it."""
+"""The packages of Debian and Ubuntu that programs come with, for the error when one is not installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _packages: dict[str, str] = {}
 
 
 def name_packages(packages: Mapping[str, str]) -> None:
-    """Say which packages programs come with; who runs a program says so.
+    """Register the packages that programs come with; each module does so for the programs that it runs.
 
     :param packages: the package's name by the program's.
     """

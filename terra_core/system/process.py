@@ -38,7 +38,7 @@ Argument = str | os.PathLike[str]
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let no :data:`interruption` end the programs run within: what undoes earlier steps has to reach its end."""
+    """Keep :data:`interruption` from ending the programs that run in a block, which undo earlier steps."""
     token = interruption.set(None)
     try:
         yield
@@ -63,12 +63,12 @@ class Completed:
 
     @property
     def text(self) -> str:
-        """Standard output as text."""
+        """Return standard output as text."""
         return self.stdout.decode(errors="replace")
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment that every program gets: a fixed search path and locale, proxies and certificates, ``extra``."""
+    """Return the environment of every program: a fixed search path and locale, proxies, certificates, and ``extra``."""
     kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {"PATH": _SEARCH_PATH, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **kept, **(extra or {})}
 
@@ -126,7 +126,7 @@ def run(
 
 
 def _readable(stdin: bytes | None) -> int:
-    """What a program reads ``stdin`` from: memory, because subprocess gives up on a pipe when it is asked a second time."""
+    """Return a descriptor with ``stdin``, in memory: communicate() does not go on with a pipe when it is called again."""
     if stdin is None:
         return subprocess.DEVNULL
     descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
@@ -251,7 +251,7 @@ class _Feed:
         self._left = memoryview(b"")
 
     def go_on(self) -> bool:
-        """Write as much as fits; says whether there is more to come."""
+        """Write as much as fits; return whether there is more to write."""
         if not self._left:
             piece = next(self._pieces, None)
             if piece is None:
@@ -312,16 +312,16 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return its process id."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Return whether it still runs."""
         return self._process.poll() is None
 
     def tail(self, lines: int = _STDERR_LINES) -> str:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         return "\n".join(lines_of(salvaged(self.log.read_bytes()))[-lines:])
 
     def signal(self, number: int) -> None:
@@ -329,7 +329,7 @@ class Daemon:
         self._process.send_signal(number)
 
     def wait(self, seconds: float) -> int:
-        """Wait for its end and give its exit code.
+        """Wait for its end and return its exit code.
 
         :raises CommandError: when it still runs after ``seconds``.
         """
@@ -339,7 +339,7 @@ class Daemon:
             raise CommandError(f"{self.args[0]} (process {self.pid}): still running after {seconds:g} seconds") from error
 
     def stop(self, seconds: float = 10) -> int:
-        """Ask it to end by SIGTERM, and after ``seconds`` by SIGKILL; gives its exit code."""
+        """End it by SIGTERM, and after ``seconds`` by SIGKILL; return its exit code."""
         self._process.send_signal(signal.SIGTERM)
         try:
             return self._process.wait(seconds)
@@ -353,7 +353,7 @@ _outliving: list[Daemon] = []
 
 
 def reap() -> None:
-    """Take note of the end of daemons that outlive their owner (``outlives``): until then they stay as zombies."""
+    """Collect the exit codes of daemons with ``outlives`` that have ended: until then they stay as zombies."""
     for daemon in [one for one in _outliving if not one.alive]:
         with suppress(ValueError):  # another thread has seen it, too
             _outliving.remove(daemon)

@@ -1,4 +1,4 @@
-"""Progress events: what long work says of itself, whoever listens."""
+"""Progress events of long work."""
 
 from __future__ import annotations
 

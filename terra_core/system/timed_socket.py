@@ -1,4 +1,4 @@
-"""Reading from a peer that may be slow: a time limit for all that is read, and not only for each silence in it."""
+"""Reading from a slow peer: a time limit for all that is read, and not only for each pause in it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 
 
 class TimeLeft:
-    """How long something may still take; without end until it is set."""
+    """The time that is left for something; unlimited until it is set."""
 
     def __init__(self) -> None:
         self._end = math.inf
         self._seconds = math.inf
 
     def set(self, seconds: float) -> None:
-        """Let it take this long from now on; ``math.inf`` for no limit."""
+        """Set the time that is left; ``math.inf`` for no limit."""
         self._seconds = seconds
         self._end = time.monotonic() + seconds
 
     def seconds(self) -> float:
-        """The seconds that are left.
+        """Return the seconds that are left.
 
         :raises TimeoutError: when there are none.
         """
@@ -35,7 +35,7 @@ class TimeLeft:
 
 
 class TimedSocket:
-    """What :mod:`http.client` reads answers from.
+    """A socket from which :mod:`http.client` reads answers, within a time limit.
 
     :param connection: the socket, which is still who owns the connection.
     :param silence: the longest time without a byte, in seconds.
@@ -48,7 +48,7 @@ class TimedSocket:
         self._time = left
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """The reading end, as :meth:`socket.socket.makefile` gives it."""
+        """Return the file to read from, as :meth:`socket.socket.makefile` does."""
         assert mode == "rb", mode  # noqa: S101  # what http.client asks for
         return io.BufferedReader(_Timed(self._connection, self._silence, self._time))
 
@@ -79,7 +79,7 @@ class _Timed(io.RawIOBase):
 
 
 def shake_hands(connection: ssl.SSLSocket, seconds: float) -> None:
-    """Make the handshake of a TLS connection, all of it within a time.
+    """Make the handshake of a TLS connection within a time limit.
 
     :raises TimeoutError: when the other end takes longer.
     :raises ssl.SSLError: when it is not to be trusted.

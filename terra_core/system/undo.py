@@ -1,4 +1,4 @@
-"""Undoing what was begun, so that what fails in it never takes the place of what had failed before.
+"""Undoing what was begun, so that an error of undoing never replaces the error that came before.
 
 Whoever undoes with :class:`Undo`, :func:`undoing` or :func:`first_kept` need not think of it: the first error goes on its way,
 and what could not be undone is a note of it (:meth:`BaseException.add_note`), which Terra's errors show.
@@ -20,7 +20,7 @@ _Leave = Callable[[type[BaseException] | None, BaseException | None, TracebackTy
 
 
 class Undo(ExitStack):
-    """What has to be undone, the last first.
+    """A stack of what has to be undone; the last comes first.
 
     As :class:`contextlib.ExitStack`, but an error that comes of undoing is raised only when there was none before it.
     """
@@ -56,7 +56,7 @@ class Undo(ExitStack):
 
 @contextmanager
 def undoing(error: BaseException) -> Iterator[None]:
-    """Undo something in an ``except`` clause that raises ``error`` again; what fails in it is a note of that."""
+    """Undo something in an ``except`` clause that raises ``error`` again; add what fails meanwhile to ``error`` as a note."""
     try:
         yield
     except Exception as later:
@@ -64,7 +64,7 @@ def undoing(error: BaseException) -> Iterator[None]:
 
 
 def first_kept(leave: Callable[P, R]) -> Callable[P, R | None]:
-    """Make an ``__exit__``, or any function whose last arguments are its three, keep the error that it is called with.
+    """Return an ``__exit__``, or a function with the same last three arguments, that keeps the error that it is called with.
 
     Another error that it raises of its own accord (``raise ... from``, as a context does that explains the errors within it) is
     still raised.
@@ -85,7 +85,7 @@ def first_kept(leave: Callable[P, R]) -> Callable[P, R | None]:
 
 
 def _explains(later: BaseException, error: BaseException) -> bool:
-    """Whether ``later`` was raised to stand for ``error``, and did not merely happen while that was on its way."""
+    """Return whether ``later`` was raised to stand for ``error`` (``raise ... from``), and not by chance meanwhile."""
     seen: set[int] = set()
     here: BaseException | None = later
     while here is not None and id(here) not in seen:

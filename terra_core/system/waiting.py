@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 class WaitedInVain(TerraError):  # noqa: N818  # a state, as InterruptedWork is one
-    """The time ran out before the state was there."""
+    """The time ran out before a state was reached."""
 
 
 def wait_until(probe: Callable[[], T | None], *, seconds: float, what: str, interval: float = 0.1) -> T:
-    """Ask ``probe`` again and again until it answers with something true.
+    """Call ``probe`` again and again until it returns something true, and return that.
 
     :param probe: gives the state when it is there, and something false until then.
     :param seconds: how long to wait, in seconds.

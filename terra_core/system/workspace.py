@@ -1,4 +1,4 @@
-"""Room for large work, as long as a block lasts: a directory that goes with it, or with the next one when it was killed."""
+"""Temporary directories for large work, each removed after a block, or by the next one when its process was killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _YOUNG_SECONDS = 60
 
 
 def roomy() -> Path:
-    """Where large work goes that has no disk of its own to go to: TMPDIR where the user has set it, or /var/tmp."""
+    """Return the directory for large temporary files: TMPDIR if the user has set it, or else /var/tmp."""
     return Path(os.environ.get("TMPDIR") or _ROOMY)
 
 
@@ -35,7 +35,7 @@ def discard(directory: Path) -> None:
 def workspace(
     prefix: str, *, place: Path | None = None, grace: float = 0, remove: Callable[[Path], None] = discard
 ) -> Iterator[Path]:
-    """An empty directory that is gone afterwards; what is left of processes of this user that were killed goes first.
+    """Give an empty directory for the time of a block; first remove those of this user's processes that were killed.
 
     :param prefix: what the names of such directories begin with.
     :param place: where they are made: best on the disk that what is made in them goes to; as :func:`roomy` says when left out.
@@ -60,7 +60,7 @@ def image_workspace() -> AbstractContextManager[Path]:
 
 @contextmanager
 def _held(directory: Path, grace: float) -> Iterator[bool]:
-    """Hold a directory against others; says whether it could be had."""
+    """Lock a directory for the time of a block; give whether that was possible."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
