@@ -17,6 +17,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import ConflictError, TerraError
 from terra_core.hookspecs import Volume, VolumeRequest
+from terra_core.system.openat import directory_below
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo, undoing
 from terra_file.settings import directory_of
@@ -232,37 +233,23 @@ class Files:
         """Offer the opened directory of a volume's file, also of one that was made when the table named another directory."""
         if not (path.is_absolute() and _NUMBERED.fullmatch(path.name) and ".." not in path.parts):
             raise TerraError(f"{path}: is no volume of this store, whose volumes are files DIRECTORY/HOST/N.lun")
-        store = os.open(path.parent.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            if make:
-                _make_directory(path.parent, store)
+        with Undo() as opened:
             try:
-                directory = os.open(path.parent.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=store)
+                below = directory_below(path.parent.parent, path.parent.name, make=0o700 if make else None)
+                directory = opened.enter_context(below)
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENOTDIR):
                     raise TerraError(f"{path.parent}: is a link or a file where a directory belongs") from None
+                if make:
+                    raise _unwritable(path.parent, 0, error) from error
                 raise
-        finally:
-            os.close(store)
-        try:
             yield directory
-        finally:
-            os.close(directory)
 
 
 def _require_absent(volume: Volume) -> None:
     if os.path.lexists(volume.name):
         message = f"{volume.name}: is there already, and may hold somebody's data"
         raise ConflictError(message, hint="look at it, and move it away")
-
-
-def _make_directory(path: Path, store: int) -> None:
-    try:
-        os.mkdir(path.name, 0o700, dir_fd=store)
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise _unwritable(path, 0, error) from error
 
 
 def _unwritable(path: Path, size: int, error: OSError) -> TerraError:
