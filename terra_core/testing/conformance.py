@@ -1,0 +1,124 @@
+"""What the contract promises of a plugin of any role."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+import importlib_metadata as metadata
+import pytest
+from attrs import frozen
+
+from terra_core.config.controller import Paths
+from terra_core.config.session import Session
+from terra_core.errors import ConfigError
+from terra_core.hookspecs import Role
+from terra_core.plugins import Installed, Plugins
+
+R = TypeVar("R", bound=Role)
+
+
+@frozen
+class _Entry:
+    """Stands for the entry point of a plugin that is there already."""
+
+    plugin: object
+
+    def load(self) -> object:
+        """Return the plugin, as an entry point does."""
+        return self.plugin
+
+
+class Conformance(Generic[R]):
+    """What every plugin has to keep; each role's own class adds to it.
+
+    :cvar plugin: the plugin: the instance that its entry point loads.
+    :cvar name: its name, which is that of its table too.
+    :cvar tables: the plugins' tables of the TOML file.
+    :cvar reads_table: whether the plugin has a table; one that has none reads nothing.
+    """
+
+    plugin: ClassVar[object]
+    name: ClassVar[str]
+    tables: ClassVar[Mapping[str, object]] = {}
+    reads_table: ClassVar[bool] = True
+    _role: ClassVar[type[Role]]
+
+    @pytest.fixture
+    def surroundings(self) -> None:
+        """Put up what the plugin needs around it, such as a network namespace. To be overridden."""
+
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        """Return the root of the session, which is not there yet."""
+        return tmp_path / "root"
+
+    @pytest.fixture
+    def session(self, root: Path, surroundings: None) -> Session:
+        """Return a session with a root of its own, which nobody else uses."""
+        return Session(source="test.toml", tables=self.tables, paths=Paths(root))
+
+    @pytest.fixture
+    def role(self) -> R:
+        """Return the plugin as core asks it: every answer is checked to its last field."""
+        return cast(R, self.filled())
+
+    def filled(self) -> Role:
+        """Return the plugin as it fills the role.
+
+        :raises PluginError: when it does not.
+        """
+        entry = cast(metadata.EntryPoint, _Entry(self.plugin))
+        installed = Installed(self.name, f"terra-{self.name}", "0", entry)
+        return Plugins({self.name: installed}).named(self._role, self.name, source="test.toml")
+
+    def use(self, role: R, session: Session) -> None:
+        """Ask the plugin something for which it has to read its table. To be overridden by each role."""
+        raise NotImplementedError
+
+    def test_it_fills_the_role_and_is_made_for_this_contract(self) -> None:
+        assert self.filled().plugin == self.name
+
+    def test_a_key_that_its_table_does_not_know_is_refused_by_name(self, role: R, session: Session) -> None:
+        if not self.reads_table:
+            return
+        wrong = Session(source="wrong.toml", tables={self.name: {"no-such-key": 1}}, paths=session.paths)
+        with pytest.raises(ConfigError) as caught:
+            self.use(role, wrong)
+        assert "wrong.toml" in str(caught.value), "the error names the file"
+        assert "no-such-key" in str(caught.value), "and the key"
+
+
+def everything(root: Path) -> dict[str, tuple[int, int]]:
+    """Return all that is below a directory: the mode and size of each path; nothing when it is not there."""
+    found = {}
+    for path in sorted(root.rglob("*")) if root.exists() else ():
+        status = path.lstat()
+        found[str(path.relative_to(root))] = (status.st_mode, status.st_size)
+    return found
+
+
+def killed_after(work: Callable[[], Any]) -> None:
+    """Do work in a process of its own that is killed with SIGKILL right after it, as a power cut ends it.
+
+    :raises AssertionError: when the work failed.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:  # the parent says that it failed
+            os._exit(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the work that was to be killed failed by itself"
+
+
+def assert_is_script(script: str) -> None:
+    """Check that a boot step's script is one that sh(1) can read."""
+    from terra_core.system.process import run
+
+    run(["sh", "-n"], stdin=script.encode())

@@ -1,0 +1,190 @@
+"""What the contract promises of the role ``filesystem``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from terra_core.config.node import OS_LABEL, DiskGroup
+from terra_core.config.session import Session
+from terra_core.config.structure import structure
+from terra_core.errors import TerraError
+from terra_core.hookspecs import Filesystem, PreparedGroup
+from terra_core.mounting import make_mounts
+from terra_core.system.disks import signatures_of
+from terra_core.system.mounts import loop_devices, mount_points, sweep
+from terra_core.testing.conformance import Conformance, assert_is_script, killed_after
+
+_MB = 1024 * 1024
+
+
+class FilesystemConformance(Conformance[Filesystem]):
+    """The promises of a filesystem plugin, on image files as disks.
+
+    :cvar disk_size: the size of a disk that is large enough, in MB.
+    :cvar groups: further keys of a ``[[groups]]`` entry that the plugin can do, and the number of disks, by a name.
+    :cvar refused: the same for what it cannot do, of which it has to say so before anything is written; a mount option that no
+        file system knows at least.
+    """
+
+    _role = Filesystem
+    disk_size: ClassVar[int] = 300
+    groups: ClassVar[Mapping[str, tuple[Mapping[str, object], int]]] = {"one disk": ({}, 1)}
+    refused: ClassVar[Mapping[str, tuple[Mapping[str, object], int]]] = {"an option": ({"options": ["no-such-option"]}, 1)}
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run each test for every group that the class names."""
+        for name, cases in (("made", self.groups), ("unmade", self.refused)):
+            if name in metafunc.fixturenames:
+                metafunc.parametrize(name, list(cases.values()), ids=list(cases))
+
+    @pytest.fixture
+    def disks(self, tmp_path: Path) -> Iterator[Path]:
+        """Return a directory for disks and mounts, on which nothing is mounted or attached in the end."""
+        place = tmp_path / "disks"
+        place.mkdir()
+        yield place
+        assert self.left(place) == []
+
+    def left(self, place: Path) -> list[str]:
+        """Return what is mounted below a directory, and the loop devices of its files."""
+        found = [str(point.path) for point in mount_points() if place in point.path.parents]
+        return found + [str(loop.path) for loop in loop_devices() if place in loop.file.parents]
+
+    def group(self, case: tuple[Mapping[str, object], int], label: str = OS_LABEL) -> DiskGroup:
+        """Return a group of as many disks as the case says."""
+        keys, count = case
+        disks = [{"device": f"/dev/sd{letter}", "size": self.disk_size} for letter in "abcdefgh"[:count]]
+        return structure({"label": label, "disk": disks, **keys}, DiskGroup)
+
+    def make_disks(self, place: Path, count: int, size: int = 0) -> list[Path]:
+        """Return blank disks."""
+        made = [place / f"disk-{at}" for at in range(count)]
+        for disk in made:
+            disk.touch()
+            os.truncate(disk, (size or self.disk_size) * _MB)
+        return made
+
+    @contextmanager
+    def prepared(
+        self, role: Filesystem, session: Session, group: DiskGroup, devices: Sequence[Path], place: Path
+    ) -> Iterator[PreparedGroup]:
+        """Offer a formatted group, with its parts mounted at ``root`` as core mounts them."""
+        work, root = place / "work", place / "root"
+        work.mkdir(exist_ok=True)
+        root.mkdir(exist_ok=True)
+        with ExitStack() as stack:
+            answer = stack.enter_context(role.prepare_disks(group, devices, work, session))
+            make_mounts(answer.mounts, root, stack)
+            yield answer
+
+    def use(self, role: Filesystem, session: Session) -> None:
+        """Check a group."""
+        case = next(iter(self.groups.values()))
+        role.check_disks(self.group(case), [self.disk_size * _MB] * case[1], session)
+
+    def test_what_it_can_do_is_said_to_fit(
+        self, role: Filesystem, session: Session, made: tuple[Mapping[str, object], int]
+    ) -> None:
+        sizes = [self.disk_size * _MB] * made[1]
+        checked = role.check_disks(self.group(made), sizes, session)
+        assert 0 < checked.capacity <= sum(sizes)
+
+    def test_what_it_cannot_do_is_refused_before_anything_is_written(
+        self, role: Filesystem, session: Session, unmade: tuple[Mapping[str, object], int]
+    ) -> None:
+        with pytest.raises(TerraError) as caught:
+            role.check_disks(self.group(unmade), [self.disk_size * _MB] * unmade[1], session)
+        assert len(str(caught.value)) > 20, "the error says what is wrong and what to do"
+
+    def test_a_disk_that_is_too_small_is_refused_by_name(
+        self, role: Filesystem, session: Session, made: tuple[Mapping[str, object], int]
+    ) -> None:
+        with pytest.raises(TerraError, match="/dev/sda"):
+            role.check_disks(self.group(made), [_MB] * made[1], session)
+
+    def test_nothing_is_written_before_it_is_entered(
+        self, role: Filesystem, session: Session, disks: Path, made: tuple[Mapping[str, object], int]
+    ) -> None:
+        devices = self.make_disks(disks, made[1])
+        (disks / "work").mkdir()
+        role.prepare_disks(self.group(made), devices, disks / "work", session)
+        assert [disk.stat().st_blocks for disk in devices] == [0] * made[1]
+
+    def test_a_system_can_be_written_and_is_on_the_disks(
+        self, role: Filesystem, session: Session, disks: Path, made: tuple[Mapping[str, object], int]
+    ) -> None:
+        group, devices = self.group(made), self.make_disks(disks, made[1])
+        with self.prepared(role, session, group, devices, disks) as answer:
+            root = next(mount for mount in answer.mounts if mount.path == "/")
+            assert root.source.startswith("UUID="), "the machine finds it wherever its disks turn up"
+            assert answer.kernel_arguments
+            assert not answer.root.startswith("/")
+            file = disks / "root/file"
+            file.write_bytes(b"terra")
+            file.chmod(0o4755)
+            os.setxattr(file, "user.terra", b"kept")
+            assert role.verify_disks(group, disks / "root", session) is True
+        assert all(signatures_of(disk) for disk in devices)
+        assert self.left(disks) == []
+
+    def test_subvolumes_are_in_their_places(self, role: Filesystem, session: Session, disks: Path) -> None:
+        subvolumes = [{"name": "home", "path": "/home"}, {"name": "log", "path": "/var/log"}]
+        for at, (label, places) in enumerate({OS_LABEL: ["/", "/home", "/var/log"], "data": ["/home", "/var/log"]}.items()):
+            place = disks / str(at)
+            place.mkdir()
+            group = self.group(({"subvolumes": subvolumes}, 1), label)
+            with self.prepared(role, session, group, self.make_disks(place, 1), place):
+                for path in places:
+                    (place / "root" / path.lstrip("/") / "file").write_text(path)
+                for path in places:
+                    assert (place / "root" / path.lstrip("/") / "file").read_text() == path
+
+    @pytest.mark.parametrize("failure", [RuntimeError(), TerraError("enough"), KeyboardInterrupt()])
+    def test_nothing_stays_mounted_when_what_follows_fails(
+        self, role: Filesystem, session: Session, disks: Path, failure: BaseException
+    ) -> None:
+        case = next(iter(self.groups.values()))
+        with (
+            pytest.raises(type(failure)),
+            self.prepared(role, session, self.group(case), self.make_disks(disks, case[1]), disks),
+        ):
+            raise failure
+        assert self.left(disks) == []
+
+    def test_a_disk_that_is_not_blank_is_left_as_it_is(self, role: Filesystem, session: Session, disks: Path) -> None:
+        case = next(iter(self.groups.values()))
+        group, devices = self.group(case), self.make_disks(disks, case[1])
+        with self.prepared(role, session, group, devices, disks):
+            (disks / "root/precious").write_text("kept")
+        before = [disk.read_bytes()[: 2 * _MB] for disk in devices]
+        with pytest.raises(TerraError, match=str(devices[0])), self.prepared(role, session, group, devices, disks):
+            raise AssertionError("it was formatted over what it held")
+        assert [disk.read_bytes()[: 2 * _MB] for disk in devices] == before
+
+    def test_one_disk_twice_is_refused(self, role: Filesystem, session: Session, disks: Path) -> None:
+        for case in (case for case in self.groups.values() if case[1] > 1):
+            (disk,) = self.make_disks(disks, 1)
+            with pytest.raises(TerraError), self.prepared(role, session, self.group(case), [disk] * case[1], disks):
+                raise AssertionError("it was formatted twice")
+            assert disk.stat().st_blocks == 0
+
+    def test_after_a_kill_blank_disks_can_be_used_again(self, role: Filesystem, session: Session, disks: Path) -> None:
+        case = next(iter(self.groups.values()))
+        group, devices = self.group(case), self.make_disks(disks, case[1])
+        (disks / "work").mkdir()
+        killed_after(lambda: role.prepare_disks(group, devices, disks / "work", session).__enter__())
+        sweep(disks, disks)  # as the controller does when it starts
+        for disk in devices:
+            disk.unlink()
+        with self.prepared(role, session, group, self.make_disks(disks, case[1]), disks):
+            (disks / "root/file").write_text("written")
+
+    def test_a_machine_is_told_how_to_mount_its_root(self, role: Filesystem, session: Session) -> None:
+        for case in self.groups.values():
+            assert_is_script(role.mount_root(self.group(case), session).script)
