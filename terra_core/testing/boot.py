@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -28,13 +27,6 @@ class BootConformance(Conformance[Boot]):
 
     _role = Boot
     address: ClassVar[str] = "127.0.0.1"
-
-    @pytest.fixture
-    def root(self) -> Iterator[Path]:
-        """Return the root of the session, which a service without root's rights can reach."""
-        with tempfile.TemporaryDirectory(prefix="terra-conformance-") as place:
-            Path(place).chmod(0o755)
-            yield Path(place, "root")
 
     @pytest.fixture
     def stopped(self, role: Boot, session: Session) -> Iterator[Session]:

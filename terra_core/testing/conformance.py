@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -52,9 +53,11 @@ class Conformance(Generic[R]):
         """Put up what the plugin needs around it, such as a network namespace. To be overridden."""
 
     @pytest.fixture
-    def root(self, tmp_path: Path) -> Path:
-        """Return the root of the session, which is not there yet."""
-        return tmp_path / "root"
+    def root(self) -> Iterator[Path]:
+        """Return the root of the session, which is not there yet: a short path, for sockets, which everybody can reach."""
+        with tempfile.TemporaryDirectory(prefix="terra-") as place:
+            Path(place).chmod(0o755)
+            yield Path(place, "root")
 
     @pytest.fixture
     def session(self, root: Path, surroundings: None) -> Session:
