@@ -13,6 +13,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Boot, BootNetwork, NodeBoot
+from terra_core.system.undo import Undo
 from terra_core.testing.conformance import Conformance, everything, killed_after
 
 HOST, MAC = Hostname("conformance-01"), Mac("02:00:00:00:00:01")
@@ -31,10 +32,9 @@ class BootConformance(Conformance[Boot]):
     @pytest.fixture
     def stopped(self, role: Boot, session: Session) -> Iterator[Session]:
         """Return the session; the service is stopped in the end."""
-        try:
+        with Undo() as undo:
+            undo.callback(role.stop_boot, session)
             yield session
-        finally:
-            role.stop_boot(session)
 
     @property
     def network(self) -> BootNetwork:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from terra_core.hookspecs import Filesystem, PreparedGroup
 from terra_core.mounting import make_mounts
 from terra_core.system.disks import signatures_of
 from terra_core.system.mounts import loop_devices, mount_points, sweep
+from terra_core.system.undo import Undo
 from terra_core.testing.conformance import Conformance, assert_is_script, killed_after
 
 _MB = 1024 * 1024
@@ -80,7 +81,7 @@ class FilesystemConformance(Conformance[Filesystem]):
         work, root = place / "work", place / "root"
         work.mkdir(exist_ok=True)
         root.mkdir(exist_ok=True)
-        with ExitStack() as stack:
+        with Undo() as stack:
             answer = stack.enter_context(role.prepare_disks(group, devices, work, session))
             make_mounts(answer.mounts, root, stack)
             yield answer

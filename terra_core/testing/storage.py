@@ -16,6 +16,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Label
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Backing, Export, Storage, Target, TargetRequest, Volume
+from terra_core.system.undo import Undo
 from terra_core.testing.conformance import Conformance, assert_is_script, everything, killed_after
 
 HOST = Hostname("conformance-01")
@@ -35,11 +36,10 @@ class StorageConformance(Conformance[Storage]):
     @pytest.fixture
     def started(self, role: Storage, session: Session) -> Iterator[Session]:
         """Return the session, with the service started, and stopped in the end."""
-        role.start_storage(Address(self.portal), session)
-        try:
+        with Undo() as undo:
+            undo.callback(role.stop_storage, session)
+            role.start_storage(Address(self.portal), session)
             yield session
-        finally:
-            role.stop_storage(session)
 
     def use(self, role: Storage, session: Session) -> None:
         """Plan a target."""
@@ -108,12 +108,12 @@ class StorageConformance(Conformance[Storage]):
         assert everything(session.paths.root) == {}
 
     def test_the_service_is_started_once_and_stopped_once(self, role: Storage, session: Session) -> None:
-        assert role.start_storage(Address(self.portal), session) is True
-        try:
+        with Undo() as undo:
+            undo.callback(role.stop_storage, session)
+            assert role.start_storage(Address(self.portal), session) is True
             assert role.start_storage(Address(self.portal), session) is False
-        finally:
             assert role.stop_storage(session) is True
-        assert role.stop_storage(session) is False
+            assert role.stop_storage(session) is False
 
     def test_giving_a_target_is_done_when_it_is_entered_and_kept(self, role: Storage, started: Session) -> None:
         export = self.export(self.plan(role, started))
@@ -177,11 +177,11 @@ class StorageConformance(Conformance[Storage]):
             role.start_storage(Address(self.portal), session)
             role.restore_target(export, session)
 
-        try:
+        with Undo() as undo:
+            undo.callback(role.stop_storage, session)
             killed_after(controller)
             assert role.start_storage(Address(self.portal), session) is False, "it is found again"
             assert role.restore_target(export, session) is False, "and so is the target"
-        finally:
             assert role.stop_storage(session) is True, "and the next controller can stop it"
 
     def test_all_of_a_machine_goes_where_the_transport_can_tell(self, role: Storage, started: Session) -> None:
