@@ -74,9 +74,10 @@ class _Group:
     prepared: PreparedGroup
 
     def moved(self, places: Mapping[str, str]) -> _Group:
-        """The same group, mounted where links of the image lead."""
+        """Return the same group, with paths where links of the image lead."""
         mounts = tuple(evolve(mount, path=places.get(mount.path, mount.path)) for mount in self.prepared.mounts)
-        return evolve(self, prepared=evolve(self.prepared, mounts=mounts))
+        directories = tuple(places.get(path, path) for path in self.prepared.directories)
+        return evolve(self, prepared=evolve(self.prepared, mounts=mounts, directories=directories))
 
 
 @frozen(kw_only=True)
@@ -108,6 +109,8 @@ class MountedSystem:
         :raises TerraError: naming the layer, the entry or the file.
         """
         applied = apply_layers(image, self.root, report=self._session.report, spared=spared)
+        for path in (path for one in self._groups for path in one.prepared.directories):
+            self.inside.directory(path.strip("/"))
         self._session.report(Event("identity", f"write the identity of {self.hostname}"))
         for text in (*_write_identity(self.inside, self.hostname, self.mounts), *make_unique(self.inside)):
             self._session.report(Event("identity", text))

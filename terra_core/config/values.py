@@ -74,6 +74,8 @@ _SSH_KEY = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]
 _GITHUB = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}")
 _SIZE_UNITS = {"MB": 1, "M": 1, "MiB": 1, "GB": 1024, "G": 1024, "GiB": 1024, "TB": 1024**2, "T": 1024**2, "TiB": 1024**2}
 _SIZE = re.compile(r"([0-9]{1,12}) ?([KMGT]i?B?)")
+_NAME_MAX = 255
+"""How long a file's name may be, in bytes (pathname(7))."""
 _SIZE_LIMIT = 16 * 1024**3
 
 
@@ -178,7 +180,8 @@ def parse_init(raw: object) -> InitPath:
 
 def _absolute(raw: object, expected: str) -> str:
     text = _matching(_PATH, raw, expected)
-    if len(text) > 1024 or {".", ".."} & set(text.split("/")):
+    names = text.split("/")
+    if len(text) > 1024 or {".", ".."} & set(names) or max(map(len, names)) > _NAME_MAX:
         raise ValueError(f"expected {expected}, got {shown(text)}")
     return text
 

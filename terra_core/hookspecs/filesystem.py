@@ -55,11 +55,14 @@ class PreparedGroup:
 
     :param mounts: all of its mounts; core makes them, parents before children, and a directory's before it is bound.
     :param kernel_arguments: what the kernel line needs in order to find the root, for the group of the operating system.
+    :param directories: paths of the machine's root that have to be directories when the image has been laid down, such as of
+        subvolumes where these are nothing else.
     :param root: the path of the machine's root within its file system, for a boot loader, without a leading slash.
     """
 
     mounts: tuple[Mount, ...]
     kernel_arguments: tuple[str, ...] = ()
+    directories: tuple[str, ...] = ()
     root: str = ""
 
 

@@ -92,6 +92,17 @@ class ContainedRoot:
         except OSError as error:
             raise TerraError(f"/{path} of the image's tree cannot be written: {error.strerror}") from error
 
+    def directory(self, path: str) -> None:
+        """Make a directory and those that it is in, where they are missing.
+
+        :param path: relative to the root.
+        :raises TerraError: when it cannot be made, such as where a file stands.
+        """
+        try:
+            os.close(open_directory(self._root, os.fsencode(path), _WITHIN, make=0o755))
+        except OSError as error:
+            raise TerraError(f"/{path} of the image's tree cannot be made: {error.strerror}") from error
+
     def remove(self, path: str) -> None:
         """Remove a file or symbolic link, if it is there; its directory is resolved below the root.
 

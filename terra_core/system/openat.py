@@ -86,12 +86,17 @@ def open_directory(directory: int, path: bytes, resolve: Resolve, *, make: int |
         if make is None or not name:
             raise
     parent = open_directory(directory, above, resolve, make=make)
+    made = False
     try:
         with suppress(FileExistsError):  # another one has made it just now
             os.mkdir(name, make, dir_fd=parent)
+            made = True
     finally:
         os.close(parent)
-    return open_below(directory, path, DIRECTORY, resolve)
+    descriptor = open_below(directory, path, DIRECTORY, resolve)
+    if made:
+        os.fchmod(descriptor, make)  # whatever the umask is
+    return descriptor
 
 
 def open_regular(directory: int, path: bytes, resolve: Resolve) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from terra_core.plugins import Plugins
 from terra_core.system.mounts import loop_device, loop_devices, mounted
 from terra_core.system.process import run
 from tests.integration.install.grounds import SYSTEM
-from tests.unit.oci.making import LayoutMaker, file, folder, tar
+from tests.unit.oci.making import LayoutMaker, file, folder, symlink, tar
 
 _NODE = {
     "hostname": "cm-01",
@@ -29,7 +30,12 @@ _NODE = {
             "label": "os",
             "disk": [{"device": "/dev/sda"}],
             "options": ["noatime"],
-            "subvolumes": [{"name": "home", "path": "/home"}, {"name": "cache", "path": "/var/cache/apt"}],
+            "subvolumes": [
+                {"name": "home", "path": "/home"},
+                {"name": "cache", "path": "/var/cache/apt"},
+                {"name": "found", "path": "/lost+found/@x:y"},
+                {"name": "data", "path": "/opt/data"},
+            ],
         },
         {
             "label": "data",
@@ -55,6 +61,8 @@ _IMAGE = tar(
     folder(b"var"),
     folder(b"var/log"),
     file(b"var/log/dpkg.log", b"log"),
+    folder(b"usr/local"),
+    symlink(b"opt", b"usr/local"),
 )
 
 
@@ -78,9 +86,14 @@ def test_each_file_is_on_the_disk_that_it_belongs_to(disks: dict[str, Path], tmp
     node = make_document(_NODE, Node, source="node.toml").value
     lists = {label: [disk] for label, disk in disks.items()}
     session = Session(source="node.toml")
-    with mounted_system(node, lists, plugins=Plugins.discover(), session=session, work=work) as system:
-        system.lay_down(Layout(tmp_path / "layout").image())
-        system.sync()
+    places = {"/opt/data": "/usr/local/data"}  # as a look at the image finds
+    former = os.umask(0o077)
+    try:
+        with mounted_system(node, lists, plugins=Plugins.discover(), session=session, work=work, places=places) as system:
+            system.lay_down(Layout(tmp_path / "layout").image())
+            system.sync()
+    finally:
+        os.umask(former)
     assert not [device for device in loop_devices() if device.file in disks.values()]
     uuid = {
         label: run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", disk]).text.strip()
@@ -90,7 +103,9 @@ def test_each_file_is_on_the_disk_that_it_belongs_to(disks: dict[str, Path], tmp
     with opened(disks["os"], "ext4", tmp_path / "os") as root:
         assert (root / "home/terra/key").read_text() == "secret"
         assert (root / "home/terra").stat().st_mode & 0o7777 == 0o700
-        assert (root / "var/cache/apt").is_dir()
+        for path in ("var/cache/apt", "var/cache", "lost+found/@x:y", "usr/local/data"):
+            assert (root / path).stat().st_mode & 0o7777 == 0o755
+        assert (root / "opt").readlink() == Path("usr/local")
         assert not list((root / "iscsi").iterdir())
         assert not list((root / "var/log").iterdir())
         assert (root / "etc/fstab").read_text().splitlines()[1:] == [

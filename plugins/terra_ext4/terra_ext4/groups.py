@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from terra_core.config.node import OS_LABEL, DiskGroup, Profile
 from terra_core.config.session import Session
-from terra_core.errors import CommandError, ConfigError, TerraError, error_of_machine
+from terra_core.errors import CommandError, ConfigError, TerraError
 from terra_core.hookspecs import CheckedGroup, Mount, PreparedGroup
 from terra_core.system.formatting import attached, examine, require_blank, require_bytes, require_size
 from terra_core.system.mount_options import refused_options
@@ -84,13 +84,14 @@ def prepare(kind: Kind, group: DiskGroup, devices: Sequence[Path], work: Path, r
     require_size(disks, kind.least_bytes, kind.name)
     require_blank(disks)
     report(Event(_STEP, f'formatting group "{group.label}": {kind.name}'))
-    uuid = uuid4()
+    uuid, system = uuid4(), group.label == OS_LABEL
     with attached(disks) as (device,):
         _make(kind, group, uuid, device, disks[0].name)
         _make_directories(kind, group, device, work)
         yield PreparedGroup(
             mounts=mounts_of(kind, group, device, uuid),
-            kernel_arguments=kernel_arguments_of(group, uuid) if group.label == OS_LABEL else (),
+            kernel_arguments=kernel_arguments_of(group, uuid) if system else (),
+            directories=tuple(subvolume.path for subvolume in group.subvolumes) if system else (),
         )
 
 
@@ -135,28 +136,14 @@ def _make(kind: Kind, group: DiskGroup, uuid: UUID, device: Path, name: Path) ->
 
 
 def _make_directories(kind: Kind, group: DiskGroup, device: Path, work: Path) -> None:
-    of_system = group.label == OS_LABEL
-    paths = [subvolume.path.strip("/") if of_system else subvolume.name for subvolume in group.subvolumes]
-    if not paths:
+    if group.label == OS_LABEL or not group.subvolumes:
         return
     top = work / "top"
     top.mkdir()
     with Undo() as undo:
         undo.callback(top.rmdir)
         undo.enter_context(mounted(device, top, filesystem=kind.name, options=group.options))
-        for path in paths:
-            _make_directory(top, path)
-
-
-def _make_directory(top: Path, path: str) -> None:
-    place = top
-    for name in path.split("/"):
-        place /= name
-        try:
-            place.mkdir()
+        for subvolume in group.subvolumes:
+            (top / subvolume.name).mkdir()
             # Whatever the umask of whoever called is, the machine's other users have to get through.
-            place.chmod(_MODE)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise error_of_machine(error) from error
+            (top / subvolume.name).chmod(_MODE)

@@ -153,6 +153,30 @@ def test_missing_directories_are_made_inside(tree: Path) -> None:
     assert (tree / "top").exists()
 
 
+def test_a_directory_is_made_inside_whatever_the_umask_and_one_that_is_there_stays(tree: Path, outside: Path) -> None:
+    (tree / "boot").chmod(0o700)
+    (tree / "srv").symlink_to("/boot")
+    before = snapshot(outside)
+    former = os.umask(0o077)
+    try:
+        with ContainedRoot(tree) as inside:
+            for path in ("srv/a/b", "boot", "../outside/new", "srv/a/b"):
+                inside.directory(path)
+    finally:
+        os.umask(former)
+    modes = {path: stat.S_IMODE((tree / path).stat().st_mode) for path in ("boot", "boot/a", "boot/a/b", "outside/new")}
+    assert modes == {"boot": 0o700, "boot/a": 0o755, "boot/a/b": 0o755, "outside/new": 0o755}
+    assert snapshot(outside) == before
+
+
+@pytest.mark.parametrize("path", ["etc/hosts", "etc/hosts/a", "loop/a"])
+def test_where_something_else_stands_no_directory_is_made(path: str, tree: Path) -> None:
+    (tree / "loop").symlink_to("loop")
+    with ContainedRoot(tree) as inside, pytest.raises(TerraError, match=f"/{path} of the image's tree cannot be made: "):
+        inside.directory(path)
+    assert (tree / "etc/hosts").read_text() == "127.0.0.1 localhost\n"
+
+
 @pytest.mark.parametrize("link", ["/nowhere", "../outside/new", "{outside}/new", "etc", "/etc/hosts"])
 def test_etc_as_a_link_that_leads_nowhere_is_refused(tree: Path, outside: Path, link: str) -> None:
     (tree / "etc/hosts").unlink()
