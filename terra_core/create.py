@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from attrs import evolve, frozen
 
-from terra_core.config.loader import Document, config_error
+from terra_core.config.loader import Document
+from terra_core.config.problems import DocumentError
 from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.config.structure import Problem
@@ -205,10 +206,10 @@ def _with_userland(document: Document[Server], userland: str | None) -> Server:
     try:
         server = document.value if userland is None else evolve(document.value, userland=parse_userland(userland))
     except ValueError as error:
-        raise config_error(document.source, [Problem("userland", str(error))]) from error
+        raise DocumentError(document.source, [Problem("userland", str(error))]) from error
     if is_continued(server.userland):
         text = 'its last line ends in "\\" and would take in the line that Terra writes after it'
-        raise config_error(document.source, [Problem("userland", text)])
+        raise DocumentError(document.source, [Problem("userland", text)])
     return server
 
 

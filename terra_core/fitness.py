@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 from attrs import Factory, frozen
 
-from terra_core.config.loader import config_error
 from terra_core.config.node import Node, is_needed_first
+from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem
 from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
@@ -99,7 +99,7 @@ def fit(found: Survey, node: Node, steps: BootSteps, *, source: str, boot_loader
     if problems and all(problem.path == _IMAGE for problem in problems):
         raise TerraError("\n".join(f"{source}: {problem}" for problem in problems))
     if problems:
-        raise config_error(source, problems)
+        raise DocumentError(source, problems)
     return Fit(
         steps=steps, chosen=found.kernels.chosen, held=found.ramdisk, places=places, notes=tuple(_notes(found, places))
     )

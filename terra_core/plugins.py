@@ -15,7 +15,7 @@ import pluggy
 from attrs import field, frozen
 
 from terra_core.answers import CheckedContext, answer_of, problems_of
-from terra_core.config.loader import config_error
+from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem, path_of_key
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.hookspecs import CONTRACT, ROLES, Role
@@ -103,7 +103,7 @@ class Plugins:
         """Return a plugin by its name, such as the one that made a record; as :meth:`fill` otherwise."""
         installed = self.installed.get(name)
         if installed is None:
-            raise config_error(source, [Problem(f"plugins.{role.role}", _missing(role, name, self.names))])
+            raise DocumentError(source, [Problem(f"plugins.{role.role}", _missing(role, name, self.names))])
         plugin = self._load(installed)
         lacking = sorted(role.needed() - self._hooks(plugin))
         if lacking:
@@ -252,7 +252,7 @@ def check_roles(chosen: Mapping[str, str], *, source: str) -> None:
     """
     strangers = [f"plugins.{path_of_key(key)}" for key in chosen if key not in ROLES]
     if strangers:
-        raise config_error(source, [Problem(path, f"is no role (roles: {', '.join(ROLES)})") for path in strangers])
+        raise DocumentError(source, [Problem(path, f"is no role (roles: {', '.join(ROLES)})") for path in strangers])
 
 
 def _missing(role: type[Role], name: str, installed: frozenset[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from attrs import frozen
 
-from terra_core.config.loader import config_error
+from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem, path_of_key
 from terra_core.hookspecs import ROLES
 
@@ -71,7 +71,7 @@ def check_selection(
     """
     problems = [*_roles(use, chosen), *_tables(use, chosen, tables, beside)]
     if problems:
-        raise config_error(source, problems)
+        raise DocumentError(source, problems)
 
 
 def _roles(use: Use, chosen: Mapping[str, str]) -> Iterator[Problem]:

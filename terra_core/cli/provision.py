@@ -38,15 +38,16 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
     import json
 
     from terra_core.cli.connection import carry_out, connect
-    from terra_core.config.loader import config_error, load
+    from terra_core.config.loader import load
     from terra_core.config.node import Node, provision_problems
+    from terra_core.config.problems import DocumentError
     from terra_core.config.trust import with_key
     from terra_core.plugins import Plugins
 
     document = load(source, Node, owners=Plugins.discover().names)
     problems = list(provision_problems(document.value))
     if problems:
-        raise config_error(document.source, problems)
+        raise DocumentError(document.source, problems)
     client = connect(ctx)
     body = with_key(document.raw, document.value.trust)
     node = carry_out(client, lambda: client.post("/v1/nodes", body))

@@ -106,3 +106,7 @@ class Paths:
     def token(self) -> Path:
         """The API's token."""
         return self.etc / "token"
+
+
+THIS_MACHINE = Paths()
+"""Where the one controller of a machine keeps what it owns."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -13,17 +12,20 @@ import attrs
 import tomli
 from attrs import frozen
 
+from terra_core.config.controller import THIS_MACHINE, Paths
 from terra_core.config.fetch import SIZE_LIMIT, fetch
+from terra_core.config.problems import DocumentError
+from terra_core.config.session import Session
 from terra_core.config.structure import Problem, StructureError, path_of_key, structure, too_many
 from terra_core.config.values import PluginName
 from terra_core.errors import ConfigError
+from terra_core.system.progress import Report, silent
 from terra_core.system.reading import decoded
 
 M = TypeVar("M", bound=attrs.AttrsInstance)
 M_co = TypeVar("M_co", bound=attrs.AttrsInstance, covariant=True)
 
 _MOST_KEYS = 256
-_MOST_PROBLEMS = 100
 
 
 @frozen
@@ -40,6 +42,15 @@ class Document(Generic[M_co]):
     source: str
     raw: Mapping[str, object]
     tables: Mapping[str, object]
+
+    def session(self, report: Report = silent, *, paths: Paths = THIS_MACHINE, plain_http: bool = False) -> Session:
+        """Return the session of a run that is about this file, whose plugins find their tables there.
+
+        :param report: takes progress events, and may raise to end the work.
+        :param paths: where a controller keeps what it owns.
+        :param plain_http: whether the registry of the image that the run is about may be talked to without TLS.
+        """
+        return Session(source=self.source, tables=self.tables, paths=paths, plain_http=plain_http, report=report)
 
 
 def load(source: str | Path, model: type[M], *, owners: Collection[str] = ()) -> Document[M]:
@@ -61,7 +72,7 @@ def make_document(raw: Mapping[str, object], model: type[M], *, source: str, own
     :raises ConfigError: with every problem of the document.
     """
     if problems := list(too_many("", raw, _MOST_KEYS)):
-        raise config_error(source, problems)
+        raise DocumentError(source, problems)
     known = {attribute.name for attribute in attrs.fields(model)}
     tables = {key: raw[key] for key in raw if key in owners and key not in known}
     strangers = [key for key in raw if key not in known and key not in tables]
@@ -71,7 +82,7 @@ def make_document(raw: Mapping[str, object], model: type[M], *, source: str, own
     except StructureError as error:
         problems = [*error.problems, *problems]
     if problems:
-        raise config_error(source, problems)
+        raise DocumentError(source, problems)
     return Document(value, source, raw, tables)
 
 
@@ -85,13 +96,6 @@ def received_document(
     """
     make_document(raw, sent, source=source, owners=owners)
     return make_document(raw, model, source=source, owners=owners)
-
-
-def config_error(source: str, problems: Collection[Problem]) -> ConfigError:
-    """The error that shows ``problems`` of the file ``source``, a line each: as many as a person reads."""
-    lines = [f"{source}: {problem}" for problem in islice(problems, _MOST_PROBLEMS)]
-    more = len(problems) - len(lines)
-    return ConfigError([*lines, *([f"{source}: and {more} more"] if more else [])])
 
 
 def read_table(source: str | Path) -> tuple[str, Mapping[str, object]]:
@@ -112,7 +116,7 @@ def selected_plugins(source: str | Path) -> Mapping[str, str]:
     try:
         return structure(_parse(data, name).get("plugins", {}), Mapping[str, PluginName])  # type: ignore[type-abstract]  # the converter knows it
     except StructureError as error:
-        raise config_error(name, [problem.below("plugins") for problem in error.problems]) from None
+        raise DocumentError(name, [problem.below("plugins") for problem in error.problems]) from None
 
 
 def _stranger(known: Collection[str], owners: Collection[str]) -> str:

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from attrs import Factory, evolve, frozen
 
-from terra_core.config.controller import Paths
-from terra_core.config.loader import config_error
+from terra_core.config.controller import THIS_MACHINE, Paths
+from terra_core.config.problems import DocumentError
 from terra_core.config.structure import StructureError, structure
 from terra_core.system.progress import Report, silent
 
@@ -28,7 +28,7 @@ class Session:
 
     source: str = "configuration"
     tables: Mapping[str, object] = Factory(dict)
-    paths: Paths = Paths()
+    paths: Paths = THIS_MACHINE
     plain_http: bool = False
     report: Report = silent
 
@@ -40,7 +40,7 @@ class Session:
         try:
             return structure(self.tables.get(name, {}), model)
         except StructureError as error:
-            raise config_error(self.source, [problem.below(name) for problem in error.problems]) from None
+            raise DocumentError(self.source, [problem.below(name) for problem in error.problems]) from None
 
     def reporting_to(self, report: Report) -> Session:
         """The same session with another listener."""

@@ -11,8 +11,9 @@ from litestar import Litestar, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
-from terra_core.config.loader import config_error, make_document, received_document
+from terra_core.config.loader import make_document, received_document
 from terra_core.config.node import Node, SentNode, provision_problems
+from terra_core.config.problems import DocumentError
 from terra_core.config.values import ImageReference
 from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
@@ -100,7 +101,7 @@ def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
     document = received_document(raw, SentNode, Node, source="node.toml", owners=context.services.plugins.names)
     problems = list(provision_problems(document.value))
     if problems:
-        raise config_error("node.toml", problems)
+        raise DocumentError("node.toml", problems)
     return context.machines.reserve(document)
 
 

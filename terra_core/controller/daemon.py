@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import Document, load, make_document
-from terra_core.config.session import Session
 from terra_core.controller.api import Context, make_api
 from terra_core.controller.ballast import Ballast
 from terra_core.controller.database import default_url, file_of, identity_of, open_database
@@ -59,7 +58,7 @@ def make_services(document: Document[Controller], config: Controller, paths: Pat
     :param config: what it says, with the options of the command line.
     """
     check_selection(CONTROLLER, config.plugins, () if _has_records(config, paths) else document.tables, source=document.source)
-    session = Session(source=document.source, tables=document.tables, paths=paths)
+    session = document.session(paths=paths)
     for role in (Registry, Filesystem, StoreRole, Storage, Boot):
         plugins.fill(role, config.plugins, source=document.source)
     volumes = plugins.fill(StoreRole, config.plugins, source=document.source).volume_directory(session)
@@ -150,7 +149,7 @@ def stop_services(document: Document[Controller], config: Controller, paths: Pat
     """
     _require_root()
     with _explaining_the_machine(), only_one(paths, "controller"):
-        session = Session(source=document.source, tables=document.tables, paths=paths)
+        session = document.session(paths=paths)
         selected = plugins.fill(Boot, config.plugins, source=document.source)
         stopped = ["boot"] if selected.stop_boot(session) else []
         storages = [plugins.fill(Storage, config.plugins, source=document.source), *_other_storages(plugins, config)]

@@ -11,7 +11,8 @@ from typing import Any
 
 from attrs import Factory, frozen
 
-from terra_core.config.loader import Document, config_error
+from terra_core.config.loader import Document
+from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem, has, path_of_key
 from terra_core.system.reading import decoded, read_regular
 from terra_orbit.vhost import CONFIG_LIMIT, ConfigFile, Vhost
@@ -53,5 +54,5 @@ def with_contents(document: Document[Vhost]) -> dict[str, Any]:
             table.pop("source")
         configs[name] = table
     if problems:
-        raise config_error(document.source, problems)
+        raise DocumentError(document.source, problems)
     return {**raw, "configs": configs} if configs else raw

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from terra_core.config.loader import config_error
+from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem
 from terra_core.hookspecs import RenderedFile
 from terra_core.system.progress import Event, Report
@@ -57,7 +57,7 @@ def check(files: Sequence[RenderedFile], netplan: Netplan, *, source: str, repor
         for line in said:
             report(Event("network", f"warning: netplan: {_LOGGED.sub('', line).strip()}"))
         return True
-    raise config_error(source, [_problem(said, {path: file.content.decode() for path, file in own.items()}, netplan)])
+    raise DocumentError(source, [_problem(said, {path: file.content.decode() for path, file in own.items()}, netplan)])
 
 
 def _problem(said: Sequence[str], texts: Mapping[str, str], netplan: Netplan) -> Problem:

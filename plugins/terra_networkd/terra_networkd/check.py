@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import attrs
 
-from terra_core.config.loader import config_error
+from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem, key_of
 from terra_core.errors import CommandError, InterruptedWork, TerraError
 from terra_core.hookspecs import RenderedFile
@@ -86,7 +86,7 @@ def check(files: Sequence[RenderedFile], networkd: Networkd, *, source: str, rep
         path = _key_of_toml(own[found["file"]], int(found["line"] or 0), networkd)
         problems.append(Problem(path, f"systemd refuses what this becomes: {text}"))
     if problems:
-        raise config_error(source, list(dict.fromkeys(problems)))
+        raise DocumentError(source, list(dict.fromkeys(problems)))
     return len(here) == len(readers)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import attrs
 from attrs import evolve
 
-from terra_core.config.loader import config_error
+from terra_core.config.problems import DocumentError
 from terra_core.config.server import Server
 from terra_core.config.structure import Problem
 from terra_core.hookspecs import RenderedFile, RenderedLink
@@ -53,7 +53,7 @@ def render(networkd: Networkd, server: Server, *, source: str) -> list[RenderedF
     names_are_cores = bool(server.resolvconf.nameservers or server.resolvconf.search)
     if networkd.resolved and names_are_cores:
         text = "makes /etc/resolv.conf a link to what systemd-resolved writes, and [resolvconf] says what stands there: use one"
-        raise config_error(source, [Problem("networkd.resolved", text)])
+        raise DocumentError(source, [Problem("networkd.resolved", text)])
     # Those of root alone first: whoever owns the first file owns the directory, where the image has none.
     files = sorted(_files(networkd), key=lambda file: file.owner != _ROOT)
     rendered: list[RenderedFile | RenderedLink] = [*files, *_enabled(_WANTED), _alias("systemd-networkd.service")]

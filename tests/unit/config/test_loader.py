@@ -12,7 +12,9 @@ import pytest
 
 from terra_core.config.loader import load, make_document, received_document, selected_plugins
 from terra_core.config.node import Node, SentNode
+from terra_core.config.problems import DocumentError
 from terra_core.errors import ConfigError
+from terra_core.system.progress import Event
 
 NODE = b'hostname = "a"\nimage = "b"\n[[groups]]\nlabel = "os"\n[[groups.disk]]\ndevice = "/dev/sda"\n'
 NOBODY = 65534
@@ -145,3 +147,23 @@ def test_what_a_client_sends_is_the_same_as_what_a_file_says() -> None:
     assert received_document(sent, SentNode, Node, source="node.toml") == read
     with pytest.raises(ConfigError, match=r"trust\.key"):
         received_document({**sent, "trust": {"key": "/etc/hostname"}}, SentNode, Node, source="node.toml")
+
+
+def test_the_problems_of_a_file_are_objects_with_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(NODE.replace(b'"a"', b"1") + b'more = "x"\n')
+    with pytest.raises(DocumentError) as caught:
+        load(path, Node)
+    assert caught.value.source == str(path)
+    assert [problem.path for problem in caught.value.found] == ["hostname", "groups[0].disk[0].more"]
+    assert caught.value.problems == tuple(f"{path}: {problem}" for problem in caught.value.found)
+
+
+def test_a_document_gives_the_session_of_its_own_file(tmp_path: Path) -> None:
+    path, heard = tmp_path / "node.toml", list[Event]()
+    path.write_bytes(NODE + b"[ext4]\nlabel = 1\n")
+    document = load(path, Node, owners=["ext4"])
+    session = document.session(heard.append, plain_http=True)
+    assert (session.source, session.tables, session.plain_http) == (str(path), {"ext4": {"label": 1}}, True)
+    session.report(Event("a", "b"))
+    assert heard == [Event("a", "b")]

@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from terra_core.config.controller import Paths, Tls
-from terra_core.config.loader import config_error
+from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem, has
 from terra_core.config.values import Address
 from terra_orbit import API_PORT
@@ -85,7 +85,7 @@ class Settings:
         changed = evolve(self, **{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type]  # each option has the type of its key
         problems = list(changed.problems())
         if problems:
-            raise config_error("options", problems)
+            raise DocumentError("options", problems)
         return changed
 
     def problems(self) -> Iterator[Problem]:

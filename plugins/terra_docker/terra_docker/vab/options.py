@@ -21,13 +21,13 @@ def engine_settings(ctx: click.Context) -> Docker:
 
     :raises ConfigError: when the address of the engine is none.
     """
-    from terra_core.config.loader import config_error
+    from terra_core.config.problems import DocumentError
     from terra_docker.settings import Docker
 
     settings = Docker(engine=ctx.obj["engine"])
     problems = list(settings.problems())
     if problems:
-        raise config_error("--engine", problems)
+        raise DocumentError("--engine", problems)
     return settings
 
 
