@@ -20,6 +20,10 @@ from terra_core.system.reading import lines_of
 PATH = "usr/lib/terra/programs"
 """The directory of the RAM disk that a step finds programs in."""
 _OWN = "usr/lib/terra/own"
+_LINKERS = "usr/lib/terra/linkers"
+_LINKER = "@ld.so"
+"""Its name is the first word of the command line of every program: systemd-shutdown(8) ends none whose name begins with ``@``,
+which is how a program that the root stands on says so (see "Storage Daemons for the Root File System" of systemd)."""
 _LIMIT = 64 << 20
 _ELF = b"\x7fELF"
 _INTERPRETER = 3
@@ -40,10 +44,11 @@ def collect_programs(names: Sequence[str]) -> Mapping[str, File]:
             found[f"{PATH}/{name}"] = File(content=_content(program), mode=0o755)
             continue
         found[f"{_OWN}/{name}"] = File(content=_content(program), mode=0o755)
-        found[f"{_OWN}/ld.so"] = File(content=_content(Path(linker)), mode=0o755)
+        found[f"{_LINKERS}/{_LINKER}"] = File(content=_content(Path(linker)), mode=0o755)
         for library in _libraries(Path(linker), program):
             found[f"{_OWN}/lib/{library.name}"] = File(content=_content(library))
-        wrapper = f'#!/bin/sh\nexec /{_OWN}/ld.so --library-path /{_OWN}/lib /{_OWN}/{name} "$@"\n'
+        words = f"{_LINKER} --library-path /{_OWN}/lib /{_OWN}/{name}"
+        wrapper = f'#!/bin/sh\nPATH="$PATH:/{_LINKERS}"\nexec {words} "$@"\n'
         found[f"{PATH}/{name}"] = File(content=wrapper.encode(), mode=0o755)
     return found
 

@@ -9,6 +9,7 @@ import pytest
 
 from terra_core.errors import TerraError
 from terra_core.machine.programs import PATH, check_programs, collect_programs
+from terra_core.system.mounts import bound
 from terra_core.system.process import run
 
 
@@ -21,12 +22,28 @@ def test_a_program_runs_where_none_of_its_libraries_are(tmp_path: Path) -> None:
         (root / path).chmod(file.mode)
     assert not (root / "lib").exists()
     own = root / "usr/lib/terra/own"
-    shell = ["/usr/lib/terra/own/ld.so", "--library-path", "/usr/lib/terra/own/lib", "/usr/lib/terra/own/sh"]
+    shell = ["/usr/lib/terra/linkers/@ld.so", "--library-path", "/usr/lib/terra/own/lib", "/usr/lib/terra/own/sh"]
     script = f"command -v ip; set -- -Version; . /{PATH}/ip"
     done = run(["chroot", root, *shell, "-c", script], env={"PATH": f"/usr/sbin:/{PATH}"})
     assert done.text.splitlines()[0] == f"/{PATH}/ip"
     assert "iproute2" in done.text
-    assert {path.name for path in own.iterdir()} >= {"ld.so", "lib", "ip", "sh"}
+    assert {path.name for path in own.iterdir()} >= {"lib", "ip", "sh"}
+
+
+def test_a_program_says_that_the_root_stands_on_it(tmp_path: Path) -> None:
+    """systemd-shutdown(8) looks at the first letter of the command line of what it would end."""
+    root = tmp_path / "root"
+    for path, file in collect_programs(["sh", "cat"]).items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(file.content)
+        (root / path).chmod(file.mode)
+    (root / "proc").mkdir()
+    shell = ["/usr/lib/terra/linkers/@ld.so", "--library-path", "/usr/lib/terra/own/lib", "/usr/lib/terra/own/sh"]
+    script = f"set -- /proc/self/cmdline; . /{PATH}/cat"
+    with bound(Path("/proc"), root / "proc"):
+        done = run(["chroot", root, *shell, "-c", script])
+    assert done.text.split("\0")[0] == "@ld.so"
+    assert done.text.split("\0")[-2] == "/proc/self/cmdline"
 
 
 def test_a_program_that_is_not_here_is_named(tmp_path: Path) -> None:
