@@ -1,0 +1,29 @@
+"""The machine's side: what connects it to its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+
+from terra_core.hookspecs import BootStep, RenderedFile, Target
+from terra_core.system.packages import name_packages
+from terra_nbd.planning import Access
+
+name_packages({"qemu-nbd": "qemu-utils"})
+
+CLIENT = "qemu-nbd"
+KEYS = "etc/terra-nbd/keys.psk"
+
+
+def connect(targets: Sequence[Target]) -> BootStep:
+    """Return the step that connects a machine to its targets.
+
+    :raises TerraError: when the record of one has no key.
+    """
+    keys = "".join(f"{target.client}:{Access.of(target).key}\n" for target in targets)
+    return BootStep(
+        script=resources.files(__package__).joinpath("connect").read_text(),
+        modules=("nbd",),
+        programs=(CLIENT,),
+        files=(RenderedFile(path=KEYS, content=keys.encode(), mode=0o600),),
+    )

@@ -1,0 +1,31 @@
+"""``[nbd]``: the plugin's own table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from terra_core.config.structure import Problem
+
+NAME = "nbd"
+_PORTS = 65535
+
+
+@frozen(kw_only=True)
+class Settings:
+    """``[nbd]``.
+
+    :param first_port: the first TCP port that targets are served on.
+    :param last_port: the last one.
+    """
+
+    first_port: int = 20000
+    last_port: int = 29999
+
+    def problems(self) -> Iterator[Problem]:
+        """Say what is wrong with the values."""
+        if not 1 <= self.first_port <= _PORTS:
+            yield Problem("first_port", f"expected a port from 1 to {_PORTS}, got {self.first_port}")
+        if not self.first_port <= self.last_port <= _PORTS:
+            yield Problem("last_port", f"expected a port from first_port, {self.first_port}, to {_PORTS}, got {self.last_port}")

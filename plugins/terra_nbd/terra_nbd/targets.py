@@ -1,0 +1,86 @@
+"""Giving targets to their machines, and taking them away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname
+from terra_core.errors import InterruptedWork, TerraError
+from terra_core.hookspecs import Export, Target
+from terra_core.system.undo import Undo
+from terra_nbd.planning import Access
+from terra_nbd.servers import Servers, Wanted, changing
+
+
+@contextmanager
+def provision(export: Export, session: Session) -> Iterator[None]:
+    """Serve a target to its machine alone; it stays, unless the work that follows fails."""
+    with Undo() as undo:
+        undo.callback(release, export.target, session)
+        restore(export, session)
+        yield
+        undo.pop_all()
+
+
+def restore(export: Export, session: Session) -> bool:
+    """Serve a target to its machine alone; return whether its server was started.
+
+    A server that runs as it should is not touched, so its machine notices nothing. One that does not is ended first.
+
+    :raises ConflictError: when a file is served to another machine.
+    :raises TerraError: when a backing is none that is a file, or the server does not start.
+    """
+    with changing(session) as servers:
+        return _restore(export, servers)
+
+
+def restore_many(exports: Sequence[Export], session: Session) -> list[str]:
+    """Serve many targets as :func:`restore` does one, with one look at what is served.
+
+    :returns: for each target, why it cannot be served; empty where it is.
+    """
+    reasons = []
+    with changing(session) as servers:
+        for export in exports:
+            try:
+                _restore(export, servers)
+            except InterruptedWork:
+                raise
+            except TerraError as error:
+                reasons.append(str(error))
+            else:
+                reasons.append("")
+    return reasons
+
+
+def release(target: Target, session: Session) -> bool:
+    """End the server of a target, its machine connected or not; return whether there was one."""
+    with changing(session) as servers:
+        return servers.end(target.client)
+
+
+def release_host(hostname: Hostname, session: Session) -> bool:
+    """End every server of a machine; return whether there was any."""
+    with changing(session) as servers:
+        return servers.end(*(name for name in servers.names if name.rpartition(".")[0] == hostname))
+
+
+def _restore(export: Export, servers: Servers) -> bool:
+    target, access = export.target, Access.of(export.target)
+    strange = sorted({backing.kind for backing in export.backings} - {"file"})
+    if strange:
+        raise TerraError(
+            f"{target.name}: nbdkit is asked for volumes of the kind {', '.join(strange)}, and serves files alone",
+            hint='choose a store whose volumes are files, such as store = "file", or another storage plugin',
+        )
+    return servers.ensure(
+        Wanted(
+            identity=target.client,
+            key=access.key,
+            portal=target.portal,
+            port=access.port,
+            files=tuple(backing.address for backing in export.backings),
+        )
+    )
