@@ -27,6 +27,7 @@ _COMMANDS = {
     "pxe": "Install the network boot loaders of a pxe image.",
     "unpack": "Unpack an image into a directory.",
     "plugins": "List the installed plugins and their roles.",
+    "plugin": "Begin a plugin of your own.",
 }
 
 

@@ -1,0 +1,95 @@
+"""A new plugin: a package that installs, fills a role, and keeps what the contract promises of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from terra_core.config.values import parse_plugin_name
+from terra_core.errors import ConfigError, ConflictError, TerraError, error_of_machine
+from terra_core.hookspecs import CONTRACT, ROLES
+from terra_core.plugins import Plugins
+from terra_core.system.files import write_file
+
+SCAFFOLDS = ("network", "store", "filesystem")
+"""The roles that there is a package to begin with for."""
+_SUFFIX = ".in"
+
+
+def new_plugin(name: str, role: str, place: Path, *, plugins: Plugins | None = None) -> tuple[Path, ...]:
+    """Write a package with a plugin.
+
+    :param name: the plugin's name, which is the name of its table too, such as ``paper``.
+    :param role: the role that it fills.
+    :param place: the directory that gets the package, as ``terra-NAME``.
+    :param plugins: what is installed; found when left out.
+    :returns: the files that were written.
+    :raises ConfigError: when the name is none, or there is no scaffold for the role.
+    :raises ConflictError: when the name or the directory is taken.
+    """
+    _check(name, role, plugins or Plugins.discover())
+    directory = place / f"terra-{name}"
+    package = f"terra_{name.replace('-', '_')}"
+    words = {
+        "name": name,
+        "distribution": f"terra-{name}",
+        "package": package,
+        "class": "".join(part.capitalize() for part in re.split(r"[-_]", name)),
+        "role": role,
+        "contract": str(CONTRACT),
+        "core": metadata.version("terra-core"),
+    }
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        raise ConflictError(f"{directory}: is there already", hint="choose another name or --directory") from None
+    except OSError as error:
+        raise error_of_machine(error) from error
+    written = []
+    for path, text in _rendered(role, words):
+        target = directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_file(target, text.encode())
+        written.append(target)
+    return tuple(sorted(written))
+
+
+def _check(name: str, role: str, plugins: Plugins) -> None:
+    try:
+        parse_plugin_name(name)
+    except ValueError as error:
+        raise ConfigError([f"NAME: {error}"]) from None
+    if role not in ROLES:
+        raise ConfigError([f"--role: {role!r} is no role (roles: {', '.join(ROLES)})"])
+    if role not in SCAFFOLDS:
+        begin = f"begin with the plugin terra-{ROLES[role].default} and terra_core.hookspecs.{ROLES[role].__name__}"
+        raise ConfigError([f"--role: there is no scaffold for {role} (there is for {', '.join(SCAFFOLDS)}): {begin}"])
+    if name in plugins.installed:
+        raise ConflictError(f"{plugins.installed[name]} is installed", hint="choose another name")
+
+
+def _rendered(role: str, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    root = resources.files(__package__)
+    for directory in (root / "common", root / role):
+        for path, text in _files(directory):
+            yield _filled(path.removesuffix(_SUFFIX), words), _filled(text, words)
+
+
+def _files(directory: Traversable, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for entry in sorted(directory.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _files(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(_SUFFIX):
+            yield f"{prefix}{entry.name}", entry.read_text(encoding="utf-8")
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    def word(found: re.Match[str]) -> str:
+        if found[1] not in words:
+            raise TerraError(f"a scaffold asks for {found[0]}, which nobody knows")
+        return words[found[1]]
+
+    return re.sub(r"@([a-z]+)@", word, text)
