@@ -50,15 +50,25 @@ class Site:
         it. A new one where large work goes when left out; those of sites that were killed are removed then.
     :param label: a word for the name of the network.
     :param config: controller.toml; one for the site's registry and DHCP when left out.
+    :param plugins: a directory with further plugins, as ``pip install --target`` fills it.
     """
 
-    def __init__(self, build: Path, root: Path | None = None, *, label: str = "site", config: str = _CONFIG) -> None:
+    def __init__(
+        self,
+        build: Path,
+        root: Path | None = None,
+        *,
+        label: str = "site",
+        config: str = _CONFIG,
+        plugins: Path | None = None,
+    ) -> None:
         self.network = Network(label)
         self._shelf = Shelf(build)
         self._given_root = root
         self.controller: Daemon | None = None
         self._root: Path | None = None
         self._config = config
+        self._plugins = {"PYTHONPATH": str(plugins)} if plugins else {}
         self._resources = Undo()
 
     @property
@@ -109,7 +119,7 @@ class Site:
     def start_controller(self) -> None:
         """Start the controller as its unit does, and wait until it answers."""
         command = self.network.command([terra_command(), *START, "--root", self.root])
-        self.controller = start(command, log=self.log)
+        self.controller = start(command, log=self.log, env=self._plugins)
         wait_ready(self.controller, self._answers, seconds=60, what=f"the controller to answer on {CONTROLLER}:{API_PORT}")
 
     def stop_controller(self) -> None:
@@ -123,7 +133,9 @@ class Site:
 
     def environment(self) -> dict[str, str]:
         """What a shell needs so that ``terra`` there speaks to this site."""
-        return {"TERRA_CONTROLLER": CONTROLLER, "TERRA_TOKEN": read_token(self.paths.token), "DOCKER_HOST": self.engine.host}
+        token = read_token(self.paths.token)
+        own = {"TERRA_CONTROLLER": CONTROLLER, "TERRA_TOKEN": token, "DOCKER_HOST": self.engine.host}
+        return {**own, **self._plugins}
 
     def command(
         self, words: Sequence[Argument], *, timeout: float = 900, accept: Sequence[int] = (0,), shown: bool = False
