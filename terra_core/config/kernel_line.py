@@ -10,7 +10,7 @@ from terra_core.errors import TerraError
 
 _ARGUMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:,/=+@%-]{0,511}")
 _LIMIT = 2047
-"""What Linux on x86 takes (COMMAND_LINE_SIZE), its closing NUL aside; pxelinux takes no longer lines either."""
+"""What Linux on x86 takes (COMMAND_LINE_SIZE), its closing NUL aside; boot loaders take no longer lines either."""
 
 
 def is_argument(text: str) -> bool:

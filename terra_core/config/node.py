@@ -37,7 +37,7 @@ _MOST_GROUPS, _MOST_DISKS, _MOST_SUBVOLUMES, _MOST_OPTIONS = 64, 64, 256, 32
 
 
 class Profile(Enum):
-    """How a group's data lies on its disks; the profiles of mkfs.btrfs(8)."""
+    """How a group's data lies on its disks: RAID levels, and how many copies there are."""
 
     SINGLE = "single"
     RAID0 = "raid0"

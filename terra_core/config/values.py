@@ -187,7 +187,7 @@ def _absolute(raw: object, expected: str) -> str:
 
 
 def parse_compression(raw: object) -> Compression:
-    """The ``compress`` mount option of btrfs(5): ``zstd``, ``zlib`` or ``lzo``, the first two with a level if any."""
+    """How a file system compresses: ``zstd``, ``zlib`` or ``lzo``, the first two with a level if any."""
     return Compression(
         _matching(_COMPRESSION, raw, '"zstd", "zlib" or "lzo", the first two with a level if any, such as "zstd:3"')
     )
@@ -240,7 +240,7 @@ def parse_host_address(raw: object) -> HostAddress:
 
 def parse_plugin_name(raw: object) -> PluginName:
     """The name of a plugin, as ``terra plugins`` lists it."""
-    return PluginName(_matching(_PLUGIN, raw, 'the name of a plugin, such as "btrfs"'))
+    return PluginName(_matching(_PLUGIN, raw, 'the name of a plugin, such as "ext4"'))
 
 
 def parse_ssh_key(raw: object) -> SshKey:

@@ -53,7 +53,7 @@ def set_metadata_at(directory: int, name: bytes, entry: Entry, left_out: LeftOut
 def clear_xattrs(fd: int) -> None:
     """Take the extended attributes from a directory that a layer describes anew.
 
-    The label of the host's own policy stays, and so do a file system's settings, such as ``btrfs.compression``.
+    The label of the host's own policy stays, and so do a file system's settings, such as whether it is compressed.
     """
     for name in os.listxattr(fd):
         raw = os.fsencode(name)
@@ -93,5 +93,5 @@ def _set_xattr(place: int | bytes, name: bytes, value: bytes) -> None:
     except OSError as error:
         if error.errno == errno.ENOTSUP:
             message = f"the file system does not take the extended attribute {shown(name)}"
-            raise ImageError(message, hint="use a file system that does, such as btrfs or ext4") from error
+            raise ImageError(message, hint="use a file system that does, such as ext4") from error
         raise ImageError(f"extended attribute {shown(name)}: {error.strerror}") from error

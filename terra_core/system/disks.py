@@ -29,7 +29,7 @@ _TABLES = frozenset({"gpt", "PMBR", "dos"})
 class Signature:
     """A mark by which programs know a disk as a file system, a partition table, a RAID member or the like.
 
-    :param kind: its type in libblkid's words, such as ``btrfs``.
+    :param kind: its type in libblkid's words, such as ``ext4``.
     :param label: its label; empty when it has none.
     :param offset: where it begins, in bytes.
     :param length: how long it is, in bytes.
@@ -114,9 +114,10 @@ def user_of(path: Path) -> str:
     holders = [holder.name for name in sorted(parts) for holder in (_BLOCKS / name).glob("holders/*")]
     if holders:
         return f", held by {', '.join(holders)}"
-    for member in Path("/sys/fs/btrfs").glob("*/devices/*"):
+    for member in Path("/sys/fs").glob("*/*/devices/*"):  # as of file systems that are on several devices
         if member.name in parts:
-            return f", part of the mounted btrfs file system {member.parent.parent.name}"
+            kind, name = member.parts[-4], member.parts[-3]
+            return f", part of the mounted {kind} file system {name}"
     return ""
 
 

@@ -113,7 +113,7 @@ def mounted(device: Path, target: Path, *, filesystem: str, options: Sequence[st
 
     :param device: a block device.
     :param target: a directory that nothing is mounted at.
-    :param filesystem: the type, such as ``btrfs``.
+    :param filesystem: the type, such as ``ext4``.
     :param options: mount options, such as ``subvol=/os``.
     :returns: ``target``.
     :raises ConflictError: when something is mounted there already.

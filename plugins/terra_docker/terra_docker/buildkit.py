@@ -30,7 +30,7 @@ _LAST_WITHOUT_BUILDX = 22
 """The docker command's last major version that speaks to BuildKit by itself; later ones leave it to buildx."""
 _BUILD_SECONDS = 4 * 3600
 _KEPT_LINES = 30
-_PASSED_ON = ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT", "SSH_AUTH_SOCK")
+_PASSED_ON = ("DOCKER_CONFIG", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT", "SSH_AUTH_SOCK")
 _LINE = re.compile(r"#(\d+) (.*)")
 _PLACE = re.compile(r"\[(?:\S+ )?(\d+)/(\d+)\] (.*)")
 _OUTPUT = re.compile(r"\d+\.\d+ ?(.*)")
@@ -92,7 +92,7 @@ def find_buildkit(settings: Docker, client: APIClient, why: str) -> BuildKit:
     reasons = []
     for path in _commands():
         version = _version(path)
-        if _answers([path, "buildx", "version"]):
+        if _answers([path, "buildx", "version"], passed_on):
             return BuildKit((path, *host, "buildx", "build", "--builder=default", "--load"), passed_on)
         if version is not None and version <= _LAST_WITHOUT_BUILDX:
             return BuildKit((path, *host, "build"), {**passed_on, "DOCKER_BUILDKIT": "1"})
@@ -121,9 +121,9 @@ def _version(path: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _answers(words: list[str]) -> bool:
+def _answers(words: list[str], environment: Mapping[str, str]) -> bool:
     try:
-        run(words)
+        run(words, env=environment)
     except CommandError:
         return False
     return True

@@ -113,7 +113,8 @@ def _ask_helper(helper: str, key: str, path: Path) -> Credentials | None:
         raise TerraError(f"{path}: {helper!r} is no name of a credential helper")
     program = f"docker-credential-{helper}"
     try:
-        done = run([program, "get"], stdin=key.encode(), timeout=_HELPER_SECONDS, accept=(0, 1))
+        own = {name: os.environ[name] for name in ("DOCKER_CONFIG",) if name in os.environ}
+        done = run([program, "get"], stdin=key.encode(), timeout=_HELPER_SECONDS, accept=(0, 1), env=own)
     except CommandError as error:
         raise TerraError(f"{path}: asking for the credentials of {key}: {error.message}", hint=error.hint) from error
     if done.code:

@@ -137,7 +137,7 @@ def test_the_selection_of_plugins_is_read_whatever_else_the_file_says(tmp_path: 
     path.write_text("[plugins]\nnetwork = 1\n")
     with pytest.raises(ConfigError) as caught:
         selected_plugins(path)
-    assert caught.value.problems == (f'{path}: plugins.network: expected the name of a plugin, such as "btrfs", got 1',)
+    assert caught.value.problems == (f'{path}: plugins.network: expected the name of a plugin, such as "ext4", got 1',)
 
 
 def test_what_a_client_sends_is_the_same_as_what_a_file_says() -> None:

@@ -94,7 +94,7 @@ def test_an_empty_file_says_what_is_missing() -> None:
          'groups[0].disk[0].size: expected MB as a number, or a size such as "128GiB", got 1.0'),
         ("stage = 1", "groups[0].stage: 1 is not one of stage0, stage1"),
         ("type = []", "groups[0].type: a list is not one of single, raid0, raid1, raid1c3, raid1c4, raid5, raid6, raid10"),
-        ("filesystem = 2026-11-22", 'groups[0].filesystem: expected the name of a plugin, such as "btrfs", got 2026-11-22'),
+        ("filesystem = 2026-11-22", 'groups[0].filesystem: expected the name of a plugin, such as "ext4", got 2026-11-22'),
     ],
 )  # fmt: skip
 def test_nothing_is_coerced_in_a_node(line: str, problem: str) -> None:
@@ -117,7 +117,7 @@ def test_nothing_is_coerced_in_a_node(line: str, problem: str) -> None:
         ("resolvconf.nameservers = ['dns']",
          'resolvconf.nameservers[0]: expected an IP address, such as "10.0.10.3", got "dns"'),
         ("resolvconf.search = 'example.com'", 'resolvconf.search: expected a list, got "example.com"'),
-        ("plugins.network = 1", 'plugins.network: expected the name of a plugin, such as "btrfs", got 1'),
+        ("plugins.network = 1", 'plugins.network: expected the name of a plugin, such as "ext4", got 1'),
         ("plugins = []", "plugins: expected a table, got a list"),
     ],
 )  # fmt: skip
