@@ -1,41 +1,40 @@
-"""What the commands share that ask a controller."""
+"""What the commands share that ask a daemon."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from terra_core.client import Client
-
 if TYPE_CHECKING:
-    from terra_core.system.progress import Event
+    from terra_core.client.connection import Client
+    from terra_core.client.controller import ControllerClient
+    from terra_core.system.progress import Report
 
-DEFAULT_ADDRESS = "127.0.0.1"
+
+def connect(ctx: click.Context) -> ControllerClient:
+    """Return the client of the controller that ``--controller`` names."""
+    from terra_core.client.controller import DEFAULT_ADDRESS, ControllerClient
+
+    return ControllerClient(str(ctx.obj["address"] or DEFAULT_ADDRESS))
 
 
-def connect(ctx: click.Context) -> Client:
-    """The client of the controller that ``--controller`` names."""
-    return Client(str(ctx.obj["address"] or DEFAULT_ADDRESS))
+@contextmanager
+def following() -> Iterator[Report]:
+    """Show the progress of an operation on standard error; SIGTERM cancels the operation as Ctrl-C does."""
+    from terra_core.cli.output import reporter
+    from terra_core.system.signals import terminating
+
+    with terminating(), reporter() as report:
+        yield report
 
 
 def carry_out(client: Client, begin: Callable[[], dict[str, Any]]) -> Any:  # JSON
     """Begin an operation, follow it with its progress on standard error, and give its result.
 
-    SIGTERM cancels the operation as Ctrl-C does.
-
-    :param begin: asks the controller for it; a signal that comes meanwhile waits until it is known what to cancel.
+    :param begin: asks the daemon for it.
     """
-    from terra_core.cli.output import reporter
-    from terra_core.system.signals import deferred, terminating
-
-    with terminating(), reporter() as report:
-        with deferred() as interrupt:
-            operation = begin()["operation"]
-
-        def checked(event: Event) -> None:
-            interrupt()
-            report(event)
-
-        return client.follow(operation, checked)
+    with following() as report:
+        return client.carry_out(begin, report)

@@ -16,12 +16,13 @@ _FORMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 @click.pass_context
 def command(ctx: click.Context, hostname: str) -> None:
     """Take a machine's boot files, targets and disks away, its data included."""
-    from terra_core.cli.connection import carry_out, connect
+    from terra_core.cli.connection import connect, following
     from terra_core.cli.values import option_value
 
-    name = option_value("HOSTNAME", hostname, _name)
+    name = str(option_value("HOSTNAME", hostname, _name))
     client = connect(ctx)
-    carry_out(client, lambda: client.delete(f"/v1/nodes/{name}"))
+    with following() as report:
+        client.delete(name, report)
     echo(f"{name} is deleted", err=True)
 
 

@@ -14,5 +14,6 @@ def command(ctx: click.Context) -> None:
     import json
 
     from terra_core.cli.connection import connect
+    from terra_core.client.answers import as_json
 
-    echo(json.dumps(connect(ctx).get("/v1/info"), indent=1))
+    echo(json.dumps(as_json(connect(ctx).info()), indent=1))

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from terra_core.cli.terminal import echo
+
+if TYPE_CHECKING:
+    from terra_core.client.answers import NodeShown
 
 _NAMED = 5
 """More machines than these of which the same is to be said are named in one line."""
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with where each machine stands.")
+@click.option("--json", "json_wanted", is_flag=True, help="Print JSON, with where each machine stands.")
 @click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
+def command(ctx: click.Context, json_wanted: bool) -> None:
     """List the machines of the controller."""
     import json
 
     from terra_core.cli.connection import connect
     from terra_core.cli.tables import print_table
+    from terra_core.client.answers import as_json
 
-    nodes = connect(ctx).get("/v1/nodes")
-    if as_json:
-        echo(json.dumps(nodes, indent=1))
+    nodes = connect(ctx).nodes()
+    if json_wanted:
+        echo(json.dumps([as_json(node) for node in nodes], indent=1))
         return
     print_table(
         ("HOSTNAME", "MAC", "IMAGE", "INITIATOR", "TARGET"),
         [
             (
-                node["hostname"],
-                node["mac"],
-                node["image"],
-                node["initiator_iqn"],
-                ",".join(group["target"]["iqn"] for group in node["disk_groups"]),
+                node.hostname,
+                node.mac,
+                node.image,
+                node.initiator_iqn,
+                ",".join(group.target.iqn for group in node.disk_groups),
             )
             for node in nodes
         ],
@@ -42,17 +46,17 @@ def command(ctx: click.Context, as_json: bool) -> None:
     said: dict[str, list[str]] = {}
     for node in nodes:
         if said_of := _said_of(node):
-            said.setdefault(said_of, []).append(node["hostname"])
+            said.setdefault(said_of, []).append(node.hostname)
     for text, names in said.items():  # what keeps all machines down is said once
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         for name in names if len(names) <= _NAMED else [f"{', '.join(names[:_NAMED])}{more}"]:
             echo(f"{name} {text}", err=True)
 
 
-def _said_of(node: dict[str, Any]) -> str:
-    """What a person has to know of a machine; nothing when all is well."""
-    if node["state"] == "ready":
-        return f"cannot boot: {node['problem']}" if node["problem"] else ""
-    if node["state"] == "set-aside":
-        return f"is set aside: {node['problem']}; terra delete takes it away"
-    return f"is {node['state']}{', and ' if node['problem'] else ''}{node['problem']}"
+def _said_of(node: NodeShown) -> str:
+    """Return what a person has to know of a machine; nothing when all is well."""
+    if node.state == "ready":
+        return f"cannot boot: {node.problem}" if node.problem else ""
+    if node.state == "set-aside":
+        return f"is set aside: {node.problem}; terra delete takes it away"
+    return f"is {node.state}{', and ' if node.problem else ''}{node.problem}"

@@ -37,22 +37,18 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
         raise click.UsageError("Missing argument 'node.toml'.")
     import json
 
-    from terra_core.cli.connection import carry_out, connect
+    from terra_core.cli.connection import connect, following
+    from terra_core.client.answers import as_json
     from terra_core.config.loader import load
-    from terra_core.config.node import Node, provision_problems
-    from terra_core.config.problems import DocumentError
-    from terra_core.config.trust import with_key
+    from terra_core.config.node import Node
     from terra_core.plugins import Plugins
 
     document = load(source, Node, owners=Plugins.discover().names)
-    problems = list(provision_problems(document.value))
-    if problems:
-        raise DocumentError(document.source, problems)
     client = connect(ctx)
-    body = with_key(document.raw, document.value.trust)
-    node = carry_out(client, lambda: client.post("/v1/nodes", body))
-    echo(json.dumps(node, indent=1))
-    echo(f"{node['hostname']} is provisioned: switch it on, and let it boot from the network", err=True)
+    with following() as report:
+        node = client.provision(document, report)
+    echo(json.dumps(as_json(node), indent=1))
+    echo(f"{node.hostname} is provisioned: switch it on, and let it boot from the network", err=True)
 
 
 def _dump() -> None:

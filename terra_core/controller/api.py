@@ -11,6 +11,7 @@ from litestar import Litestar, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
+from terra_core.client.answers import InfoShown, NodeShown
 from terra_core.config.loader import make_document, received_document
 from terra_core.config.node import Node, SentNode, provision_problems
 from terra_core.config.problems import DocumentError
@@ -18,12 +19,12 @@ from terra_core.config.values import ImageReference
 from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
 from terra_core.controller.services import Services
-from terra_core.controller.shown import InfoShown, NodeShown
 from terra_core.controller.store import Record, SetAside, State
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
+from terra_core.service.answers import Begun
 from terra_core.service.application import make_application
-from terra_core.service.description import Begun, described
+from terra_core.service.description import described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operations
 

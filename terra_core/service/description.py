@@ -10,13 +10,13 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import frozen
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import HTTPRoute
 
 from terra_core.config.schema import Schema, schema_of, summary_of
+from terra_core.service.answers import ProblemDocument
 from terra_core.system.progress import Event
 
 _JSON = "application/json"
@@ -24,50 +24,6 @@ _PROBLEM = "application/problem+json"
 _EVENTS = "text/event-stream"
 _WORDS = {str: "string", int: "integer", bool: "boolean"}
 _UNDESCRIBED = ("/schema", "/metrics")
-
-
-@frozen(kw_only=True)
-class ProblemDocument:
-    """What went wrong (RFC 9457).
-
-    :param status: the HTTP status.
-    :param title: the kind of the error.
-    :param detail: what went wrong and where.
-    :param hint: what to do about it.
-    :param problems: of a document that is not what it has to be: everything that is wrong with it, a line each.
-    """
-
-    status: int
-    title: str
-    detail: str
-    hint: str = ""
-    problems: tuple[str, ...] = ()
-
-
-@frozen(kw_only=True)
-class Begun:
-    """Long work that was begun.
-
-    :param operation: its id: its progress is at /v1/operations/{identity}/events.
-    """
-
-    operation: str
-
-
-@frozen(kw_only=True)
-class OperationShown:
-    """Long work.
-
-    :param id: its id.
-    :param kind: what it does, such as provision.
-    :param subject: what it does it to.
-    :param state: running, done or failed.
-    """
-
-    id: str
-    kind: str
-    subject: str
-    state: str
 
 
 def described(*, body: Any = None, answer: Any = None, tables: bool = False) -> dict[str, Any]:  # models, or types of them

@@ -13,7 +13,8 @@ from litestar.response import ServerSentEventMessage, Stream
 
 from terra_core.config.structure import Problem
 from terra_core.errors import ConfigError
-from terra_core.service.description import OperationShown, described
+from terra_core.service.answers import OperationShown
+from terra_core.service.description import described
 from terra_core.service.operations import Operation, Operations
 from terra_core.system.progress import Event
 

@@ -23,7 +23,7 @@ def status_of(error: TerraError) -> int:
 
 
 def describe(error: TerraError) -> dict[str, object]:
-    """Return an error as a problem document; :func:`terra_core.client.error_of` makes the error from it again."""
+    """Return an error as a problem document; :func:`terra_core.client.connection.error_of` makes the error from it again."""
     kind = ConfigError if isinstance(error, ConfigError) else type(error)
     document: dict[str, object] = {"status": status_of(error), "title": kind.__name__, "detail": error.message}
     if error.hint or error.notes:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from terra_core.client import Client
+from terra_core.client.connection import Client
 from terra_core.config.controller import Paths
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, TerraError
 from terra_core.system.progress import Event
@@ -134,7 +134,7 @@ def test_the_token_goes_with_every_request(client: Client, daemon: Daemon) -> No
 def test_the_token_comes_from_the_environment_or_from_this_machines_own_daemon(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("terra_core.client.Paths", lambda: Paths(tmp_path))
+    monkeypatch.setattr("terra_core.client.connection.Paths", lambda: Paths(tmp_path))
     monkeypatch.delenv("TERRA_TOKEN", raising=False)
     with pytest.raises(TerraError, match="no token here"):
         Client("127.0.0.1")

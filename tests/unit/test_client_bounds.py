@@ -12,8 +12,8 @@ from itertools import chain, repeat
 
 import pytest
 
-from terra_core import client as module
-from terra_core.client import Client
+from terra_core.client import connection as module
+from terra_core.client.connection import Client
 from terra_core.errors import TerraError
 from terra_core.service import events
 

@@ -14,7 +14,7 @@ from lab.engine import Engine
 from lab.place import Place
 from orbit_lab.host import Host
 from orbit_lab.podman import Podman
-from terra_core.client import Client
+from terra_core.client.connection import Client
 from terra_core.config.controller import Paths
 from terra_core.service.tokens import read_token
 from terra_core.system.process import Argument, Completed, Daemon, run

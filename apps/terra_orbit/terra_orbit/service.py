@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from terra_core.client import Service
+from terra_core.client.connection import Service
 
 AGENT = Service("agent", "orbit-server", "ob list")

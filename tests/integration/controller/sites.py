@@ -11,7 +11,7 @@ from typing import Any
 
 from lab.network import CONTROLLER, ISCSI
 from lab.site import Site, terra_command
-from terra_core.client import Client
+from terra_core.client.connection import Client
 from terra_core.config.session import Session
 from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted, parse_mounts
 from terra_core.system.process import Completed, Daemon, run

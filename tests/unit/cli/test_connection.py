@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from terra_core.cli.connection import carry_out
-from terra_core.client import Client
+from terra_core.client.connection import Client
 from terra_core.errors import InterruptedWork
 from tests.unit.test_client import PROGRESS, Daemon, answers, client, daemon, event
 

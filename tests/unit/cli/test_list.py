@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from terra_core.cli import connection, run, terra
+from terra_core.client.answers import NodeShown
 
 
-def node(name: str, state: str = "ready", problem: str = "") -> dict[str, Any]:
-    return {
-        "hostname": name, "mac": "02:00:00:00:00:01", "image": "a/b:1", "initiator_iqn": "", "disk_groups": [], "state": state,
-        "problem": problem,
-    }  # fmt: skip
+def node(name: str, state: str = "ready", problem: str = "") -> NodeShown:
+    return NodeShown(
+        hostname=name, mac="02:00:00:00:00:01", image="a/b:1", initiator_iqn="", disk_groups=(), state=state, problem=problem
+    )
 
 
 class Answering:
-    def __init__(self, nodes: list[dict[str, Any]]) -> None:
+    def __init__(self, nodes: tuple[NodeShown, ...]) -> None:
         self._nodes = nodes
 
-    def get(self, path: str) -> list[dict[str, Any]]:
-        assert path == "/v1/nodes"
+    def nodes(self) -> tuple[NodeShown, ...]:
         return self._nodes
 
 
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *nodes: dict[str, Any]) -> list[str]:
-    monkeypatch.setattr(connection, "connect", lambda ctx: Answering(list(nodes)))
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *nodes: NodeShown) -> list[str]:
+    monkeypatch.setattr(connection, "connect", lambda ctx: Answering(nodes))
     assert run(terra, ["list"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == len(nodes) + 1

@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from litestar.testing import TestClient
 
+from terra_core.client.answers import InfoShown, NodeShown
 from terra_core.config.node import Node
 from terra_core.config.structure import structure
 from terra_core.controller.api import make_api
-from terra_core.controller.shown import InfoShown, NodeShown
 from terra_core.controller.store import State
+from terra_core.service.answers import Begun, OperationShown, ProblemDocument
 from terra_core.service.application import BODY_LIMIT
-from terra_core.service.description import Begun, OperationShown, ProblemDocument
 from tests.unit.controller.fakes import Site, World, node_table
 from tests.unit.service.openapi import operations, problems_of
 

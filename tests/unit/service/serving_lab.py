@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 from prometheus_client import CollectorRegistry
 
@@ -62,10 +63,19 @@ def served(
     websockets: bool = False,
     dependencies: dict[str, Any] | None = None,
 ) -> Iterator[Served]:
-    """Serve for as long as the block lasts."""
+    """Serve these routes for as long as the block lasts."""
     application = make_application(
         title="Test", routes=routes, token=TOKEN, metrics=CollectorRegistry(), dependencies=dependencies or {}
     )
+    with serving(application, limits=limits, tls=tls, websockets=websockets) as daemon:
+        yield daemon
+
+
+@contextmanager
+def serving(
+    application: Litestar, *, limits: Limits | None = None, tls: Tls | None = None, websockets: bool = False
+) -> Iterator[Served]:
+    """Serve an application for as long as the block lasts."""
     ready = threading.Event()
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]

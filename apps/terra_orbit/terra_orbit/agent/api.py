@@ -11,10 +11,11 @@ from litestar import Litestar, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
-from terra_core.client import Client
+from terra_core.client.connection import Client
 from terra_core.config.loader import Document, make_document, received_document
+from terra_core.service.answers import Begun
 from terra_core.service.application import make_application
-from terra_core.service.description import Begun, described
+from terra_core.service.description import described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operations
 from terra_core.system.progress import Report

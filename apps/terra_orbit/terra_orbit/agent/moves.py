@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from attrs import evolve
 
-from terra_core.client import Client
+from terra_core.client.connection import Client
 from terra_core.config.values import ImageReference
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.system.process import uninterrupted

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from terra_core.cli.values import option_value
-from terra_core.client import Client
+from terra_core.client.connection import Client
 from terra_core.config.values import parse_label
 from terra_orbit.service import AGENT
 

@@ -20,7 +20,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from terra_core.client import Client, error_of, tls_context
+from terra_core.client.connection import Client, error_of, tls_context
 from terra_core.errors import TerraError
 from terra_core.system.undo import Undo
 from terra_orbit.frames import ERROR, Frames

@@ -9,7 +9,7 @@ import click
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from terra_core.client import Client
+    from terra_core.client.connection import Client
     from terra_core.config.loader import Document
     from terra_orbit.vhost import Vhost
 

@@ -14,7 +14,7 @@ import pytest
 
 from lab.network import Network
 from orbit_lab.agent import Agent
-from terra_core.client import Client
+from terra_core.client.connection import Client
 from terra_core.config.controller import Paths
 from terra_core.service.tokens import read_token
 from terra_core.system.process import Daemon, clean_environment, run

@@ -8,7 +8,7 @@ import math
 import os
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +19,7 @@ from attrs import frozen
 from terra_core.config.controller import API_PORT, Paths
 from terra_core.config.structure import StructureError, structure
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.service.answers import Begun
 from terra_core.service.events import parse_events
 from terra_core.service.tokens import read_token
 from terra_core.system.certificates import explain
@@ -93,6 +94,28 @@ class Client:
                     yield data
             except (OSError, http.client.HTTPException) as error:
                 raise TerraError(f"{self.url}: the connection ended: {reason_of(error)}") from error
+
+    def carry_out(self, begin: Callable[[], Any], report: Report = silent) -> Any:  # JSON
+        """Begin an operation, follow it to its end, and give its result.
+
+        Where a signal ends the work here, the operation is cancelled, whenever the signal comes; see :meth:`follow`.
+
+        :param begin: asks the daemon for it; a signal that comes meanwhile waits until it is known what to cancel.
+        :param report: takes the operation's events.
+        :raises TerraError: as the operation did.
+        """
+        with deferred() as interrupt:
+            answer = begin()
+            try:
+                operation = structure(answer, Begun).operation
+            except StructureError:
+                raise self._stranger() from None
+
+        def checked(event: Event) -> None:
+            interrupt()
+            report(event)
+
+        return self.follow(operation, checked)
 
     def follow(self, operation: str, report: Report) -> Any:  # JSON
         """Follow an operation to its end, and give its result.
@@ -259,7 +282,7 @@ class _Secure(http.client.HTTPSConnection):
 
 
 def tls_context() -> ssl.SSLContext:
-    """Whom an ``https://`` URL has to be signed by: the authorities of REQUESTS_CA_BUNDLE, or those of the system.
+    """Return the TLS context of ``https://`` connections: it trusts what REQUESTS_CA_BUNDLE names, or the system's authorities.
 
     :raises TerraError: when what the variable names cannot be used.
     """

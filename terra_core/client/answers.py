@@ -1,10 +1,16 @@
-"""What the controller's API answers, as models: they describe it, and tests hold the answers against them."""
+"""What the controller's API answers, as models: its description is made of them, and a client reads the answers by them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_origin
 
+import attrs
 from attrs import frozen
+
+from terra_core.config.structure import structure
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -64,16 +70,14 @@ class GroupShown:
 
 
 @frozen(kw_only=True)
-class NodeShown:
-    """A machine, with where it stands.
+class NodeProvisioned:
+    """A machine that has its disks.
 
     :param hostname: its name.
     :param mac: the address it boots from.
     :param image: its image.
     :param disk_groups: its disks; empty until they are made.
     :param initiator_iqn: the name by which it logs in; empty until its disks are made.
-    :param state: provisioning, ready, deleting, or set aside.
-    :param problem: why it cannot boot right now, or could not be taken away; empty otherwise.
     """
 
     hostname: str
@@ -81,6 +85,16 @@ class NodeShown:
     image: str
     disk_groups: tuple[GroupShown, ...]
     initiator_iqn: str
+
+
+@frozen(kw_only=True)
+class NodeShown(NodeProvisioned):
+    """A machine, with where it stands.
+
+    :param state: provisioning, ready, deleting, or set-aside.
+    :param problem: why it cannot boot right now, or could not be taken away; empty otherwise.
+    """
+
     state: str
     problem: str
 
@@ -107,3 +121,39 @@ class InfoShown:
     nodes: Mapping[str, int]
     plugins: Mapping[str, str]
     problems: Mapping[str, str] = {}
+
+
+@frozen(kw_only=True)
+class BootImageInstalled:
+    """The network boot loaders of an image, on the controller.
+
+    :param image: the image.
+    :param digest: its manifest's digest.
+    :param files: the files that it brought.
+    """
+
+    image: str
+    digest: str
+    files: tuple[str, ...]
+
+
+def read_answer(raw: object, kind: type[T]) -> T:
+    """Make a model, or a tuple of models, from an answer in JSON; what a later version of a daemon says beside is left out.
+
+    :raises StructureError: with all that is not as the model says.
+    """
+    return structure(_known(raw, kind), kind)
+
+
+def as_json(answer: attrs.AttrsInstance) -> dict[str, Any]:
+    """Return an answer as the API gives it: with the keys in their order, and without those that say nothing."""
+    return attrs.asdict(answer, filter=lambda field, value: field.default is attrs.NOTHING or value != field.default)
+
+
+def _known(raw: object, kind: Any) -> object:  # any type of a model's field
+    if isinstance(kind, type) and attrs.has(kind) and isinstance(raw, Mapping):
+        fields = attrs.fields(attrs.resolve_types(kind))
+        return {field.name: _known(raw[field.name], field.type) for field in fields if field.name in raw}
+    if get_origin(kind) in (tuple, Sequence) and isinstance(raw, list):
+        return [_known(item, get_args(kind)[0]) for item in raw]
+    return raw

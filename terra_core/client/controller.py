@@ -1,0 +1,105 @@
+"""The client of a controller: what it is asked is typed, and so is what it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from terra_core.client.answers import BootImageInstalled, InfoShown, NodeProvisioned, NodeShown, read_answer
+from terra_core.client.connection import Client
+from terra_core.config.node import Node, provision_problems
+from terra_core.config.problems import DocumentError
+from terra_core.config.structure import StructureError
+from terra_core.config.trust import with_key
+from terra_core.errors import NotFoundError, TerraError
+from terra_core.service.answers import OperationShown
+from terra_core.system.progress import Report, silent
+
+if TYPE_CHECKING:  # what reads files from URLs takes its time to import, and most who ask a controller have no file
+    from terra_core.config.loader import Document
+    from terra_core.config.values import ImageReference
+
+DEFAULT_ADDRESS = "127.0.0.1"
+T = TypeVar("T")
+
+
+class ControllerClient:
+    """A connection to a controller; may be used from several threads.
+
+    Every method raises what the controller raised, as the same kind: :class:`terra_core.errors.ConflictError`,
+    :class:`terra_core.errors.NotFoundError`, :class:`terra_core.errors.ConfigError` and others of
+    :class:`terra_core.errors.TerraError`, which also says when it cannot be reached.
+
+    :param address: an address, ``ADDRESS:PORT``, or an ``http://`` or ``https://`` URL.
+    :param token: the API's token; from TERRA_TOKEN, or this machine's own controller, when left out.
+    :raises TerraError: when there is no token, or ``address`` has a user or a password in it.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, token: str | None = None) -> None:
+        self._client = Client(address, token=token)
+
+    @property
+    def url(self) -> str:
+        """The URL of the controller."""
+        return self._client.url
+
+    def info(self) -> InfoShown:
+        """Return what the controller is and does."""
+        return self._read(self._client.get("/v1/info"), InfoShown)
+
+    def nodes(self) -> tuple[NodeShown, ...]:
+        """Return every machine, with where it stands."""
+        return self._read(self._client.get("/v1/nodes"), tuple[NodeShown, ...])
+
+    def node(self, hostname: str) -> NodeShown:
+        """Return one machine, with where it stands.
+
+        :raises NotFoundError: when the controller has none of this name.
+        """
+        return self._read(self._client.get(_path_of(hostname)), NodeShown)
+
+    def operations(self) -> tuple[OperationShown, ...]:
+        """Return the operations that the controller remembers, oldest first."""
+        return self._read(self._client.get("/v1/operations"), tuple[OperationShown, ...])
+
+    def provision(self, document: Document[Node], report: Report = silent) -> NodeProvisioned:
+        """Have a machine given its disks, and wait until it has them.
+
+        When the work here is interrupted, by a signal or by ``report``, the controller undoes what it did.
+
+        :param document: node.toml.
+        :param report: takes progress events, and may raise to end the work.
+        :raises ConfigError: when the file lacks what provisioning needs.
+        :raises ConflictError: when another machine holds its name or its address.
+        """
+        if problems := list(provision_problems(document.value)):
+            raise DocumentError(document.source, problems)
+        body = with_key(document.raw, document.value.trust)
+        return self._read(self._client.carry_out(lambda: self._client.post("/v1/nodes", body), report), NodeProvisioned)
+
+    def delete(self, hostname: str, report: Report = silent) -> None:
+        """Have a machine's boot files, targets and disks taken away, its data included, and wait until they are.
+
+        :raises NotFoundError: when the controller has none of this name.
+        """
+        path = _path_of(hostname)
+        self._client.carry_out(lambda: self._client.delete(path), report)
+
+    def install_boot_image(self, image: ImageReference | str, report: Report = silent) -> BootImageInstalled:
+        """Have the network boot loaders of a pxe image installed, and wait until they are."""
+        body = {"image": str(image)}
+        return self._read(self._client.carry_out(lambda: self._client.post("/v1/pxe", body), report), BootImageInstalled)
+
+    def _read(self, raw: Any, kind: type[T]) -> T:  # JSON
+        try:
+            return read_answer(raw, kind)
+        except StructureError as error:
+            said = "; ".join(str(problem) for problem in error.problems[:3])
+            hint = "is the address right, and is the controller of the same version as this?"
+            raise TerraError(f"{self.url}: the answer is not a controller's: {said}", hint=hint) from None
+
+
+def _path_of(hostname: str) -> str:
+    if not hostname.strip(".") or "/" in hostname:  # part of a path, which would be another route
+        raise NotFoundError(f"{hostname!r} is the name of no machine")
+    return f"/v1/nodes/{quote(hostname, safe='')}"
