@@ -10,7 +10,8 @@ from iso.build import Recipe, build
 from lab.engine import Engine
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, parse_image_reference
-from terra_core.hookspecs import Registry
+from terra_core.hookspecs import Builder, BuiltImage, Registry
+from terra_core.images import push_built
 from terra_core.plugins import Plugins
 from terra_core.system.progress import Report, silent
 
@@ -55,5 +56,15 @@ def offer(image: BaseImage, engine: Engine, registry: str, *, push: bool, report
     if push:
         session = Session(tables={"docker": {"engine": engine.host}}, report=report)
         with engine.inside():
-            Plugins.discover().fill(Registry, {}, source="lab").push_image(reference, session)
+            push_to_registry(str(reference), reference, session)
     return reference
+
+
+def push_to_registry(image: str, reference: ImageReference, session: Session) -> str:
+    """Push an image of an engine as Terra does, and give its digest in the registry.
+
+    :param image: its name or id in the engine.
+    """
+    plugins, built = Plugins.discover(), BuiltImage(reference=reference, id=image, size=0)
+    builder, registry = plugins.fill(Builder, {}, source="lab"), plugins.fill(Registry, {}, source="lab")
+    return push_built(built, reference, (), builder=builder, registry=registry, session=session)

@@ -30,8 +30,9 @@ from terra_core.dockerfile import (
     wrong_with,
 )
 from terra_core.errors import TerraError
-from terra_core.hookspecs import Builder, BuildRequest, Network, Registry, RenderedFile, RenderedLink
+from terra_core.hookspecs import Builder, BuildRequest, BuiltImage, Network, Registry, RenderedFile, RenderedLink
 from terra_core.identity import render_identity
+from terra_core.images import push_built
 from terra_core.plugins import PluginError, Plugins
 from terra_core.selection import SERVER, check_selection
 from terra_core.system.reading import read_regular
@@ -71,12 +72,16 @@ class Created:
     :param id: the digest of its configuration.
     :param size: its size in bytes.
     :param digest: the digest of its manifest in the registry, if it was pushed.
+    :param epoch: no time of its own layers is later where it is pushed; ``None`` leaves all as they are.
+    :param base_layers: the digests of the uncompressed layers that came with its base.
     """
 
     reference: ImageReference
     id: str
     size: int
     digest: str | None = None
+    epoch: int | None = None
+    base_layers: tuple[str, ...] = ()
 
     @property
     def pinned(self) -> str | None:
@@ -93,7 +98,6 @@ def create(
     userland: str | None = None,
     push: bool = False,
     no_cache: bool = False,
-    builder: Builder = Builder.AUTO,
 ) -> Created:
     """Build the image of a server.toml, and push it when asked to.
 
@@ -102,12 +106,11 @@ def create(
     :param userland: Dockerfile lines in place of the file's own.
     :param push: whether to push it once it is built.
     :param no_cache: whether every step runs again.
-    :param builder: which of the engine's builders builds it.
     :param session: who listens; the file's name and tables are the document's.
     :raises TerraError: nothing is pushed then, and what a failed build made is gone.
     """
     check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
-    registry = plugins.fill(Registry, document.value.plugins, source=document.source)
+    builder = plugins.fill(Builder, document.value.plugins, source=document.source)
     told = _of_document(session, document)
     rendered = render(document, plugins=plugins, session=session, context=context, userland=userland)
     check_rendered(document, rendered, plugins=plugins, session=session)
@@ -125,10 +128,11 @@ def create(
             labels=image_labels(document),
             base=document.value.os,
             components=document.value.components,
-            builder=builder,
         )
-        built = registry.build_image(build, told)
-    created = Created(reference=document.value.image, id=built.id, size=built.size)
+        built = builder.build_image(build, told)
+    created = Created(
+        reference=document.value.image, id=built.id, size=built.size, epoch=built.epoch, base_layers=built.base_layers
+    )
     return push_created(document, created, plugins=plugins, session=session) if push else created
 
 
@@ -138,8 +142,17 @@ def push_created(document: Document[Server], created: Created, *, plugins: Plugi
     :returns: the same, with the digest of its manifest in the registry.
     :raises TerraError: as the registry said it.
     """
-    registry = plugins.fill(Registry, document.value.plugins, source=document.source)
-    digest = registry.push_image(created.reference, _of_document(session, document))
+    server, told = document.value, _of_document(session, document)
+    builder = plugins.fill(Builder, server.plugins, source=document.source)
+    registry = plugins.fill(Registry, server.plugins, source=document.source)
+    built = BuiltImage(
+        reference=created.reference,
+        id=created.id,
+        size=created.size,
+        epoch=created.epoch,
+        base_layers=created.base_layers,
+    )
+    digest = push_built(built, created.reference, (server.os,), builder=builder, registry=registry, session=told)
     return evolve(created, digest=digest)
 
 

@@ -12,7 +12,8 @@ from terra_core.hookspecs import ROLES
 
 _DECIDED = {
     "network": "server.toml decides it",
-    "registry": "server.toml decides it for building, node.toml for terra-install, and controller.toml for provisioning",
+    "builder": "server.toml decides it",
+    "registry": "server.toml decides it for pushing, node.toml for terra-install, and controller.toml for provisioning",
     "filesystem": "node.toml decides it, and controller.toml what counts where node.toml says nothing",
     "store": "controller.toml decides it",
     "storage": "controller.toml decides it",
@@ -35,7 +36,7 @@ class Use:
     tables: tuple[str, ...]
 
 
-SERVER = Use(file="server.toml", roles=("network", "registry"), tables=("network", "registry"))
+SERVER = Use(file="server.toml", roles=("network", "builder", "registry"), tables=("network", "builder", "registry"))
 """server.toml, as ``terra create`` reads it."""
 INSTALLED = Use(
     file="node.toml, for terra-install,",

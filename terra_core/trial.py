@@ -21,7 +21,7 @@ from terra_core.config.values import DevicePath, Label
 from terra_core.deploy import BootFiles, mounted_system, root_steps
 from terra_core.errors import TerraError
 from terra_core.fitness import fit_of_root
-from terra_core.hookspecs import Registry, Trial
+from terra_core.hookspecs import Builder, Trial
 from terra_core.machine.archive import join_archives
 from terra_core.oci.amend import AmendedImage, File, write_layer
 from terra_core.oci.platforms import this_platform
@@ -89,8 +89,8 @@ def try_in_container(image: str, server: Server, *, plugins: Plugins, session: S
     :param seconds: how long it may take.
     :raises TerraError: when it can't be started.
     """
-    registry = plugins.fill(Registry, server.plugins, source=session.source)
-    return registry.try_image(image, seconds, session)
+    builder = plugins.fill(Builder, server.plugins, source=session.source)
+    return builder.try_image(image, seconds, session)
 
 
 def try_in_machine(image: str, server: Server, *, plugins: Plugins, session: Session, seconds: float) -> Trial:
@@ -103,9 +103,9 @@ def try_in_machine(image: str, server: Server, *, plugins: Plugins, session: Ses
     :raises TerraError: when it can't be started.
     """
     qemu = program(this_platform().architecture)
-    registry = plugins.fill(Registry, server.plugins, source=session.source)
+    builder = plugins.fill(Builder, server.plugins, source=session.source)
     with workspace(_PREFIX, remove=_remove) as work:
-        offer = registry.save_image(image, work, session)
+        offer = builder.save_image(image, work, session)
         disk, place = work / "disk", work / "deploy"
         place.mkdir()
         with offer as source:

@@ -54,9 +54,10 @@ _TABLES = """\
     # match = { macaddress = "54:b2:03:07:f1:d1" }     # or name, or driver, with wildcards: which interface it is
     # set_name = "lan0"                  # the name that the matching interface gets
 
-# The registry plugin's own table.
+# The table of the plugin that builds, and that moves images to and from registries.
 [docker]
   # engine = "unix:///var/run/docker.sock"   # DOCKER_HOST when left out
+  # builder = "auto"                         # classic, buildkit, or auto: BuildKit for a userland that needs it
   # insecure = ["10.0.10.3:5000"]            # registries that go without TLS
   # mirrors = { "docker.io" = ["10.0.10.3:5000"] }     # registries that are asked before another one
 """
@@ -88,12 +89,6 @@ class _Create(click.Command):
 @click.option("-n", "--dry", is_flag=True, help="Print the Dockerfile and every rendered file and link, and build nothing.")
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option(
-    "--builder",
-    type=click.Choice(["auto", "classic", "buildkit"]),
-    default="auto",
-    help="What builds it. Default: auto, the classic builder, or BuildKit for a userland that needs it.",
-)
-@click.option(
     "--test",
     type=click.Choice(_WAYS),
     is_flag=False,
@@ -120,7 +115,6 @@ def command(
     push: bool,
     dry: bool,
     no_cache: bool,
-    builder: str,
     test: str | None,
     test_timeout: int,
     sbom: Path | None,
@@ -139,7 +133,6 @@ def command(
     from terra_core.config.server import Server
     from terra_core.config.session import Session
     from terra_core.create import check_rendered, create, push_created, render
-    from terra_core.hookspecs import Builder
     from terra_core.plugins import Plugins
     from terra_core.system.signals import terminating
 
@@ -162,7 +155,6 @@ def command(
             context=context,
             userland=lines,
             no_cache=no_cache,
-            builder=Builder(builder),
         )
         if test:
             _try(test, created, document, plugins, session, test_timeout)

@@ -14,16 +14,20 @@ umask or signal handlers: progress goes to ``session.report``, which may raise t
 
 from terra_core.hookspecs.boot import Boot, BootNetwork, NodeBoot
 from terra_core.hookspecs.bootloader import BootDisk, Bootloader, LocalBoot
+from terra_core.hookspecs.builder import Builder, BuildRequest, BuiltImage, Trial
 from terra_core.hookspecs.files import RenderedFile, RenderedLink
 from terra_core.hookspecs.filesystem import CheckedGroup, Filesystem, Mount, PreparedGroup
 from terra_core.hookspecs.machine import BootStep
 from terra_core.hookspecs.markers import CONTRACT, Role, hookimpl
 from terra_core.hookspecs.network import Network
-from terra_core.hookspecs.registry import Builder, BuildRequest, BuiltImage, Registry, Trial
+from terra_core.hookspecs.registry import Registry
 from terra_core.hookspecs.storage import Export, Storage, Target, TargetRequest
 from terra_core.hookspecs.store import Backing, Store, Volume, VolumeRequest
+from terra_core.oci.signature import FoundSignature
 
-ROLES: dict[str, type[Role]] = {role.role: role for role in (Network, Registry, Filesystem, Store, Storage, Boot, Bootloader)}
+ROLES: dict[str, type[Role]] = {
+    role.role: role for role in (Network, Builder, Registry, Filesystem, Store, Storage, Boot, Bootloader)
+}
 """Every role by its key under ``[plugins]``."""
 
 __all__ = [
@@ -41,6 +45,7 @@ __all__ = [
     "CheckedGroup",
     "Export",
     "Filesystem",
+    "FoundSignature",
     "LocalBoot",
     "Mount",
     "Network",

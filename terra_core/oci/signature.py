@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from attrs import field, frozen
+
+from terra_core.errors import TerraError
 from terra_core.oci.digest import Digest
 from terra_core.oci.faults import ImageError
 from terra_core.oci.structure import Node, read_document
@@ -39,6 +43,66 @@ _STATEMENT_TYPE = "application/vnd.in-toto+json"
 _STATEMENTS = frozenset({"https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"})
 _PREDICATE = "https://sigstore.dev/cosign/sign/v1"
 """What says that a statement is the signature of an image: the same key may sign statements that say something else of it."""
+
+_REMEDY = "sign it with the private half of the key: cosign sign --key cosign.key IMAGE@DIGEST"
+
+
+@frozen(kw_only=True)
+class FoundSignature:
+    """What a registry has beside an image that may be a signature of it; nothing of it has been verified.
+
+    :param media_type: what ``content`` is said to be: a payload in cosign's own form, or a Sigstore bundle.
+    :param content: its bytes.
+    :param annotations: those of its descriptor, in which cosign keeps the signature of a payload.
+    :param problem: why it could not be read, where that is so: one that cannot be read is no reason against the others.
+    """
+
+    media_type: str = ""
+    content: bytes = b""
+    annotations: Mapping[str, str] = field(factory=dict)
+    problem: str = ""
+
+    def verify(self, image: Digest, manifest: bytes, key: PublicKey) -> None:
+        """Verify that it is a signature of an image.
+
+        :param image: the digest that has to be signed.
+        :param manifest: the document that has this digest.
+        :param key: whose signature it has to be.
+        :raises ImageError: when it is not that key's, or not of that image.
+        """
+        if self.problem:
+            raise ImageError(self.problem)
+        if self.media_type == PAYLOAD_TYPE:
+            signature = self.annotations.get(SIGNATURE_KEY)
+            if signature is None:
+                raise ImageError("a payload without a signature")
+            verify_payload(self.content, signature, image, key)
+        elif self.media_type in BUNDLE_TYPES:
+            verify_bundle(self.content, image, manifest, key)
+        else:
+            raise ImageError(f"a signature of a kind that is not known: {self.media_type[:80]!r}")
+
+
+def require_signature(found: Sequence[FoundSignature], image: Digest, manifest: bytes, key: PublicKey) -> None:
+    """Require one valid signature of an image.
+
+    :param found: what there is, in any order.
+    :param image: the digest that has to be signed.
+    :param manifest: the document that has this digest.
+    :raises TerraError: when there is none.
+    """
+    refused: list[str] = []
+    for signature in found:
+        try:
+            signature.verify(image, manifest, key)
+        except ImageError as error:
+            refused.append(error.message)
+        else:
+            return
+    if not refused:
+        raise TerraError(f"{image} is not signed, and [trust] asks for a signature", hint=_REMEDY)
+    reasons = "; ".join(dict.fromkeys(refused))
+    raise ImageError(f"{image} has no valid signature of the key that [trust] names: {reasons}", hint=_REMEDY)
 
 
 def verify_payload(payload: bytes, signature: str, image: Digest, key: PublicKey) -> None:

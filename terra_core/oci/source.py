@@ -19,12 +19,14 @@ class ImageDocuments:
     :param digest: the digest of the manifest.
     :param manifest: the manifest for this machine's platform.
     :param config: its configuration.
+    :param content: the bytes of what the reference names.
     """
 
     named: Digest
     digest: Digest
     manifest: Manifest
     config: ImageConfig
+    content: bytes
 
     @property
     def size(self) -> int:
@@ -69,6 +71,7 @@ class ImageSource(Protocol):
         """
 
 
+@runtime_checkable
 class PortableImage(ImageSource, Protocol):
     """An image that can be written elsewhere, into a registry or a layout: it has the bytes of its configuration too."""
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 from attrs import frozen
 
-from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
-from terra_core.errors import TerraError
 from terra_core.oci import Descriptor, Digest, ImageConfig, Manifest
+from terra_core.oci.signature import FoundSignature
 from terra_core.oci.source import Blob, ImageDocuments, ImageSource
 from terra_core.registry.access import RegistryAccess
 from terra_core.registry.downloads import Downloads
 from terra_core.registry.progress import Progress, explained, interruptible
-from terra_core.registry.remote import Document, Found, Remote
-from terra_core.registry.signatures import require_signature
+from terra_core.registry.remote import Found, Remote
+from terra_core.registry.signatures import find_signatures
 from terra_core.registry.store import held
 from terra_core.registry.transport import Transport
 from terra_core.system.progress import Event, Report
@@ -25,9 +24,7 @@ from terra_core.system.undo import Undo
 
 
 @contextmanager
-def pulled(
-    reference: ImageReference, layout: Path, access: RegistryAccess, report: Report, trust: Sequence[Trust] = ()
-) -> Iterator[ImageSource]:
+def pulled(reference: ImageReference, layout: Path, access: RegistryAccess, report: Report) -> Iterator[ImageSource]:
     """Bring an image into a layout, and let it be read meanwhile.
 
     A tag is looked up once: what it named then is what is pulled, wherever it moves meanwhile. Entering ends when everything
@@ -36,7 +33,6 @@ def pulled(
 
     :param layout: a directory, made when it is not there; one pull at a time uses it, and others wait.
     :param access: how registries are reached.
-    :param trust: whose signatures the image must have, all of them; without, nothing of a layer is fetched.
     :param report: gets events ``pull``, counted in bytes; may end the work by raising InterruptedWork.
     :raises TerraError: as the registry said it, or when what it sent is not what was asked for.
     """
@@ -47,7 +43,7 @@ def pulled(
         transport = stack.enter_context(closing(Transport(access)))
         with explained(doing):
             remote = Remote(reference, transport, access.mirrors(reference))
-            found = interruptible(lambda: _find(remote, trust), progress)
+            found = interruptible(remote.find, progress)
             store = stack.enter_context(held(layout, progress))
             store.add(found, reference)
             downloads = stack.enter_context(Downloads(remote.endpoints, found.manifest.layers, store, progress, doing))
@@ -56,31 +52,40 @@ def pulled(
         progress.end(f"pulled {reference}", found.size)
 
 
-def inspected(reference: ImageReference, access: RegistryAccess, report: Report, trust: Sequence[Trust] = ()) -> ImageDocuments:
+def inspected(reference: ImageReference, access: RegistryAccess, report: Report) -> ImageDocuments:
     """Look an image up, and fetch its documents only.
 
-    :param trust: as for :func:`pulled`.
     :raises TerraError: as :func:`pulled` does.
     """
+    with _asking(reference, access, report) as (remote, progress):
+        found = interruptible(remote.find, progress)
+    return ImageDocuments(
+        named=found.named.digest,
+        digest=found.chosen.digest,
+        manifest=found.manifest,
+        config=found.config,
+        content=found.documents[0].content,
+    )
+
+
+def signatures_of(
+    reference: ImageReference, digest: Digest, access: RegistryAccess, report: Report
+) -> Sequence[FoundSignature]:
+    """Fetch what the registry has beside an image that may be a signature of it; nothing is verified.
+
+    :param digest: of the manifest or index that would have been signed.
+    :raises TerraError: as the registry said it.
+    """
+    with _asking(reference, access, report) as (remote, progress):
+        return interruptible(lambda: find_signatures(remote, digest), progress)
+
+
+@contextmanager
+def _asking(reference: ImageReference, access: RegistryAccess, report: Report) -> Iterator[tuple[Remote, Progress]]:
     doing = f"asking for {reference}"
     report(Event("pull", f"asking {reference.registry} for {reference}"))
     with closing(Transport(access)) as transport, explained(doing):
-        remote = Remote(reference, transport, access.mirrors(reference))
-        found = interruptible(lambda: _find(remote, trust), Progress(doing, report))
-    return ImageDocuments(named=found.named.digest, digest=found.chosen.digest, manifest=found.manifest, config=found.config)
-
-
-def _find(remote: Remote, trust: Sequence[Trust]) -> Found:
-    try:
-        keys = [one.public_key for one in trust]
-    except ValueError as error:  # the file was right when the configuration was read
-        raise TerraError(f"[trust]: {error}") from error
-
-    def check(named: Document) -> None:
-        for key in keys:
-            require_signature(remote, named, key)
-
-    return remote.find(check)
+        yield Remote(reference, transport, access.mirrors(reference)), Progress(doing, report)
 
 
 @frozen

@@ -143,7 +143,7 @@ def _layers_there(
     :param wanted: the digests of the uncompressed layers that are of use.
     """
     try:
-        found = Remote(other, transport).find(lambda document: None)
+        found = Remote(other, transport).find()
         for diff_id, layer in zip(found.config.diff_ids, found.manifest.layers, strict=True):
             is_public = "nondistributable" not in layer.media_type and "foreign" not in layer.media_type
             if str(diff_id) not in wanted or not is_public:

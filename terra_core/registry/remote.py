@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -79,14 +79,12 @@ class Remote:
         others = [Endpoint(mirror.registry, mirror.path, transport) for mirror in mirrors if mirror != itself]
         self.endpoints = [*others, self._registry]
 
-    def find(self, check: Callable[[Document], None]) -> Found:
+    def find(self) -> Found:
         """Look the reference up, and fetch all but the layers.
 
-        :param check: is asked about what the reference names before anything else is fetched, and may raise.
         :raises TerraError: as the registry said it, or when what it sent is not what was asked for.
         """
         named = self._named()
-        check(named)
         documents: list[Document] = []
 
         def read(descriptor: Descriptor) -> Node:

@@ -13,7 +13,7 @@ from pathlib import Path
 from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.errors import ConfigError, TerraError
-from terra_core.hookspecs import Registry
+from terra_core.hookspecs import Builder
 from terra_core.image.lookup import read_files
 from terra_core.plugins import Plugins
 from terra_core.sbom.cyclonedx import render_cyclonedx
@@ -61,8 +61,8 @@ def make_sbom(image: str, server: Server, *, plugins: Plugins, session: Session)
     :param server: what it was built from.
     :raises TerraError: when it has no dpkg database.
     """
-    registry = plugins.fill(Registry, server.plugins, source=session.source)
-    with workspace("terra-sbom-", grace=_YOUNG_SECONDS) as work, registry.save_image(image, work, session) as source:
+    builder = plugins.fill(Builder, server.plugins, source=session.source)
+    with workspace("terra-sbom-", grace=_YOUNG_SECONDS) as work, builder.save_image(image, work, session) as source:
         created = creation_time(source.config.labels.get("org.opencontainers.image.created", ""))
         files = read_files(source, is_wanted)
     packages = read_packages(files)

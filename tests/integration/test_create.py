@@ -94,7 +94,7 @@ def unpacked(registry: Registry, network: Network, reference: str, tmp_path: Pat
     root.mkdir()
     with network.inside():
         name = parse_image_reference(reference)
-        with role.pull_image(name, layout, session, ()) as source:
+        with role.pull_image(name, layout, session) as source:
             digest = str(source.digest)
     image = Layout(layout)
     apply_layers(image.image(digest), root)

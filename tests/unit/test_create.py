@@ -522,7 +522,7 @@ def opened(text: str) -> str:
 def test_the_comments_of_the_dump_load_too() -> None:
     found = document(opened(terra("--dump").stdout))
     assert found.value.components
-    assert found.value.plugins == {"network": "netplan", "registry": "docker"}
+    assert found.value.plugins == {"network": "netplan", "builder": "docker", "registry": "docker"}
     assert found.value.ssh.github
     files_of = render(
         make_document({**found.raw, "ssh": {}}, Server, source="dump", owners=Plugins.discover().names),

@@ -247,8 +247,8 @@ def found(*names: str) -> Plugins:
         ("class Plugin: contract = 2\nplugin = Plugin()", "fills no role: it has no hook of any"),
         (
             "class Plugin:\n    contract = 2\n    @hookimpl\n"
-            "    def pull_image(self, reference, layout, session, trust): pass\nplugin = Plugin()\n",
-            "fills no role: registry without build_image, inspect_image, push_image, save_image, try_image",
+            "    def pull_image(self, reference, layout, session): pass\nplugin = Plugin()\n",
+            "fills no role: registry without fetch_signatures, inspect_image, push_image",
         ),
     ],
 )

@@ -22,7 +22,7 @@ from terra_core.selection import _DECIDED, CONTROLLER, INSTALLED, PROVISIONED, S
 
 USES = {"server": SERVER, "install": INSTALLED, "provision": PROVISIONED, "controller": CONTROLLER}
 ALLOWED = {
-    "server": {"network", "registry"},
+    "server": {"network", "builder", "registry"},
     "install": {"registry", "filesystem", "bootloader"},
     "provision": {"filesystem"},
     "controller": {"registry", "filesystem", "store", "storage", "boot"},

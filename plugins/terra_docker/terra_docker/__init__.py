@@ -1,4 +1,4 @@
-"""Terra's registry role, on a Docker Engine."""
+"""Terra's roles ``builder``, on a Docker Engine, and ``registry``, as a user of Docker has it set up."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
-from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference
 from terra_core.hookspecs import CONTRACT, BuildRequest, BuiltImage, Trial, hookimpl
 
 if TYPE_CHECKING:
-    from terra_core.oci.source import ImageDocuments, ImageSource  # slow to import
+    from terra_core.hookspecs import FoundSignature  # these are slow to import
+    from terra_core.oci import Digest
+    from terra_core.oci.source import ImageDocuments, ImageSource, PortableImage
 
 
 class DockerPlugin:
-    """Builds and pushes with a Docker Engine; pulls without one."""
+    """Builds with a Docker Engine; moves images without one."""
 
     contract = CONTRACT
 
@@ -30,17 +31,7 @@ class DockerPlugin:
         return build_image(build, session.settings(NAME, Docker), session.report)
 
     @hookimpl
-    def push_image(self, reference: ImageReference, session: Session) -> str:
-        """Upload an image of the engine, with the credentials of ``docker login``."""
-        from terra_docker.access import access_for
-        from terra_docker.push import push_named
-        from terra_docker.settings import NAME, Docker
-
-        settings = session.settings(NAME, Docker)
-        return push_named(reference, settings, access_for(reference, session), session.report)
-
-    @hookimpl
-    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource]:
+    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[PortableImage]:
         """Read an image of the engine from what ``docker save`` gives."""
         from terra_docker.save import saved_image
         from terra_docker.settings import NAME, Docker
@@ -57,21 +48,49 @@ class DockerPlugin:
 
     @hookimpl
     def pull_image(
-        self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
+        self, reference: ImageReference, layout: Path, session: Session
     ) -> AbstractContextManager[ImageSource]:
         """Pull into an OCI image layout, with the credentials of ``docker login``."""
         from terra_core.registry.pull import pulled
         from terra_docker.access import access_for
 
-        return pulled(reference, layout, access_for(reference, session), session.report, trust)
+        return pulled(reference, layout, access_for(reference, session), session.report)
 
     @hookimpl
-    def inspect_image(self, reference: ImageReference, session: Session, trust: Sequence[Trust]) -> ImageDocuments:
+    def inspect_image(self, reference: ImageReference, session: Session) -> ImageDocuments:
         """Ask the registry, with the credentials of ``docker login``."""
         from terra_core.registry.pull import inspected
         from terra_docker.access import access_for
 
-        return inspected(reference, access_for(reference, session), session.report, trust)
+        return inspected(reference, access_for(reference, session), session.report)
+
+    @hookimpl
+    def fetch_signatures(
+        self, reference: ImageReference, digest: Digest, session: Session
+    ) -> Sequence[FoundSignature]:
+        """Look where cosign puts them."""
+        from terra_core.registry.pull import signatures_of
+        from terra_docker.access import access_for
+
+        return signatures_of(reference, digest, access_for(reference, session), session.report)
+
+    @hookimpl
+    def check_push(self, reference: ImageReference, session: Session) -> None:
+        """Ask the registry, with the credentials of ``docker login``."""
+        from terra_core.registry.push import check_push
+        from terra_docker.access import access_of_push
+
+        check_push(reference, access_of_push(reference, session), session.report)
+
+    @hookimpl
+    def push_image(
+        self, reference: ImageReference, image: PortableImage, bases: Sequence[ImageReference], session: Session
+    ) -> str:
+        """Upload it, with the credentials of ``docker login``."""
+        from terra_core.registry.push import push_image
+        from terra_docker.access import access_of_push
+
+        return push_image(reference, image, access_of_push(reference, session), session.report, bases=bases)
 
 
 plugin = DockerPlugin()

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import requests
+from docker.errors import DockerException
+
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference
+from terra_core.errors import InterruptedWork, TerraError
 from terra_core.registry import Mirror, RegistryAccess
 from terra_docker.credentials import stored_credentials
+from terra_docker.engine import connected, goes_without_tls
 from terra_docker.settings import NAME, Docker
 
 _CERTIFICATES = Path("/etc/docker/certs.d")
@@ -34,3 +39,15 @@ def access_for(reference: ImageReference, session: Session) -> RegistryAccess:
     """Return how registries are reached in a session, the one of ``reference`` without TLS where the session says so."""
     access = registry_access(session.settings(NAME, Docker))
     return access.without_tls(reference.registry) if session.plain_http else access
+
+
+def access_of_push(reference: ImageReference, session: Session) -> RegistryAccess:
+    """Return the same for a push, which goes without TLS where the engine does, if there is an engine."""
+    access, settings = access_for(reference, session), session.settings(NAME, Docker)
+    try:
+        with connected(settings) as client:
+            return access.without_tls(reference.registry) if goes_without_tls(client, reference.registry) else access
+    except InterruptedWork:
+        raise
+    except (TerraError, DockerException, requests.RequestException):  # pushing needs none
+        return access

@@ -23,10 +23,10 @@ from terra_core.system.progress import Report
 from terra_core.system.undo import Undo
 from terra_core.system.workspace import image_workspace
 from terra_docker.access import registry_access
-from terra_docker.build import built_image, dated, dockerfile_of
+from terra_docker.build import bases_of, built_image, dated
 from terra_docker.export import archive_file, check_directory, check_file, export_tree, write_archive
 from terra_docker.ignore import IGNORE
-from terra_docker.push import Origin, layers_of, push
+from terra_docker.push import push
 from terra_docker.save import saved
 from terra_docker.settings import Docker
 
@@ -107,7 +107,7 @@ def assemble(build: BuildRequest, outputs: Outputs, settings: Docker, report: Re
         check_name(build.reference)
     build, digest = dated(build), None
     with built_image(build, settings, report, keep=build.reference is not None) as (client, built), Undo() as stack:
-        save = _saver(client, build, built, stack, report)
+        save = _saver(client, built, stack, report)
         if outputs.tree is not None:
             export_tree(save(), outputs.tree, report)
         if isinstance(outputs.archive, Path):
@@ -128,22 +128,20 @@ def _push(
     access = evolve(registry_access(settings), insecure_hint=lambda registry: "say --http")
     if outputs.http:
         access = access.without_tls(reference.registry)
-    origin = Origin(epoch=build.epoch, bases=dockerfile_of(build).bases)
-    return push(client, built.id, reference, origin, access, report)
+    return push(client, built, reference, bases_of(build), access, report)
 
 
-def _saver(client: APIClient, build: BuildRequest, built: BuiltImage, stack: ExitStack, report: Report) -> Callable[[], Path]:
+def _saver(client: APIClient, built: BuiltImage, stack: ExitStack, report: Report) -> Callable[[], Path]:
     """What gives the image's layout, saving it when it is asked for the first time."""
     done: list[Path] = []
 
     def save() -> Path:
         if not done:
             work = stack.enter_context(image_workspace())
-            name = build.reference.tag if build.reference else None
-            # Their times are not of this build's making.
-            kept = layers_of(client, dockerfile_of(build).bases)
+            name = built.reference.tag if built.reference else None
+            repacking = Repacking(name=name, epoch=built.epoch, kept=built.base_layers, whole=True)
             with saved(client, built.id, work, report) as archive:
-                repack(archive, work / "layout", Repacking(name=name, epoch=build.epoch, kept=kept, whole=True), report)
+                repack(archive, work / "layout", repacking, report)
             done.append(work / "layout")
         return done[0]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import requests
@@ -15,7 +14,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 from terra_core.config.values import ImageReference, shown
 from terra_core.errors import ConfigError, TerraError
-from terra_core.hookspecs import Builder, BuildRequest, BuiltImage
+from terra_core.hookspecs import BuildRequest, BuiltImage
 from terra_core.oci.timestamps import rfc3339
 from terra_core.system.progress import Event, Report
 from terra_core.system.reasons import reason_of
@@ -27,7 +26,7 @@ from terra_docker.engine import connected
 from terra_docker.failures import ENGINE_LIST, registry_failure
 from terra_docker.instructions import Dockerfile, read_dockerfile
 from terra_docker.leftovers import Leftovers
-from terra_docker.settings import Docker
+from terra_docker.settings import BuilderKind, Docker
 from terra_docker.streams import records
 
 LABEL = "terra.builder"
@@ -98,19 +97,6 @@ def dated(build: BuildRequest) -> BuildRequest:
     return evolve(build, epoch=int(said))
 
 
-def labelled_epoch(labels: Mapping[str, str]) -> int | None:
-    """The epoch that an image was built with, as its labels say it."""
-    try:
-        return int(datetime.fromisoformat(labels.get(_CREATED, "")).timestamp())
-    except ValueError:  # the Dockerfile has a label of its own
-        return None
-
-
-def labelled_base(labels: Mapping[str, str]) -> str | None:
-    """The image that one stands on, as its labels say it."""
-    return labels.get(f"{_BASE}.name")
-
-
 def doing(build: BuildRequest) -> str:
     """What a build is called in messages."""
     return f"building {build.reference}" if build.reference else f"building {build.context}"
@@ -132,7 +118,28 @@ def _build(client: APIClient, build: BuildRequest, settings: Docker, leftovers: 
     if build.reference is not None:
         client.tag(image, f"{build.reference.registry}/{build.reference.path}", build.reference.tag)
     size: int = client.inspect_image(image)["Size"]  # type: ignore[no-untyped-call]  # the stubs leave it out
-    return BuiltImage(reference=build.reference, id=image, size=size)
+    return BuiltImage(
+        reference=build.reference,
+        id=image,
+        size=size,
+        epoch=build.epoch,
+        base_layers=tuple(sorted(layers_of(client, bases_of(build)))),
+    )
+
+
+def bases_of(build: BuildRequest) -> Sequence[str]:
+    """Return the names of the images that a build stands on."""
+    return [str(build.base)] if build.base is not None else dockerfile_of(build).bases
+
+
+def layers_of(client: APIClient, images: Iterable[str]) -> set[str]:
+    """Return the digests of the uncompressed layers of images that the engine has."""
+    layers: set[str] = set()
+    for name in images:
+        with suppress(APIError):  # named by an argument, or known to BuildKit alone
+            found = client.inspect_image(name)  # type: ignore[no-untyped-call]  # the stubs leave it out
+            layers |= set(found["RootFS"].get("Layers") or ())
+    return layers
 
 
 def dockerfile_of(build: BuildRequest) -> Dockerfile:
@@ -154,13 +161,13 @@ def _chosen(build: BuildRequest, settings: Docker, client: APIClient, report: Re
     dockerfile = dockerfile_of(build)
     _check_stages(build, dockerfile)
     needs = dockerfile.needs
-    if build.builder is Builder.CLASSIC and needs:
+    if settings.builder is BuilderKind.CLASSIC and needs:
         asked = f"{build.dockerfile} line {needs[0].line}: {needs[0].what} needs BuildKit"
         raise TerraError(
             f"{doing(build)}: {asked}, and the classic builder is asked for",
-            hint="take --builder auto or --builder buildkit, or do without it",
+            hint='take vab --builder auto, or [docker] builder = "auto" in a file, or do without it',
         )
-    if build.builder is not Builder.BUILDKIT and not needs:
+    if settings.builder is not BuilderKind.BUILDKIT and not needs:
         if dockerfile.syntax:
             report(Event("build", f"# syntax={dockerfile.syntax} has no meaning to the classic builder: nothing is fetched"))
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 
 from attrs import Factory, frozen
 
@@ -17,6 +18,17 @@ _REGISTRY = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA
 _ENGINE = re.compile(r"(?:unix|tcp|http|https|ssh)://[\x21-\x7e]+")
 
 
+class BuilderKind(StrEnum):
+    """What builds an image.
+
+    ``AUTO`` is the classic builder, and BuildKit for a Dockerfile that needs it.
+    """
+
+    AUTO = "auto"
+    CLASSIC = "classic"
+    BUILDKIT = "buildkit"
+
+
 @frozen(kw_only=True)
 class Docker:
     """``[docker]``.
@@ -24,12 +36,14 @@ class Docker:
     :param insecure: registries, as ``host`` or ``host:port``, that are spoken to by plain HTTP or without checking their
         certificate. The engine, which pulls the bases of builds, has a list of its own.
     :param mirrors: for a registry, others that have what it has, by its name; asked in their order before it is.
+    :param builder: which of the engine's builders builds.
     :param engine: where the engine listens, such as ``unix:///run/docker.sock``; DOCKER_HOST or the usual place when left out.
     """
 
     insecure: tuple[str, ...] = ()
     mirrors: Mapping[str, tuple[str, ...]] = Factory(dict)
     engine: str | None = None
+    builder: BuilderKind = BuilderKind.AUTO
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the values."""

@@ -17,13 +17,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lab.faulty_registry import FaultyRegistry, faulty_registry, layer
 from lab.network import Network
 from lab.registry import Registry
+from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
+from terra_core.hookspecs import Registry as RegistryRole
+from terra_core.images import Images
 from terra_core.oci import media, this_platform
-from terra_core.registry import RegistryAccess
-from terra_core.registry.pull import pulled
-from terra_core.system.progress import silent
+from terra_core.plugins import Plugins
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -166,11 +167,16 @@ def repository(network: Network, registry: Registry, request: pytest.FixtureRequ
     return repository
 
 
+def images(address: str, *trusted: Trust) -> Images:
+    """The images of a registry, as the default plugin brings them."""
+    plugin = Plugins.discover().fill(RegistryRole, {}, source="test")
+    return Images(plugin=plugin, session=Session(tables={"docker": {"insecure": [address]}}), trust=trusted)
+
+
 def pull(network: Network, registry: Registry, repository: Repository, layout: Path, key: Trust | None = None) -> str:
     """Pull with a key that is trusted."""
-    access = RegistryAccess(insecure=(registry.address,))
     reference = parse_image_reference(f"{repository.name}:1")
-    with network.inside(), pulled(reference, layout, access, silent, [key or trust()]) as image:
+    with network.inside(), images(registry.address, key or trust()).pull(reference, layout) as image:
         return str(image.digest)
 
 
@@ -217,9 +223,10 @@ def refused(network: Network, registry: Registry, repository: Repository, direct
     assert caught.value.message.startswith(f"pulling {repository.name}:1: ")
     assert "cosign sign" in caught.value.hint
     assert not (directory / "layout").exists()
-    config = json.loads(repository.manifest)["config"]["digest"]
+    layer = json.loads(repository.manifest)["layers"][0]["digest"]
     asked = registry.log.read_text(errors="replace").split(f"GET /v2/{repository.name.partition('/')[2]}/blobs/")[before + 1 :]
-    assert not any(line.startswith(config) for line in asked)
+    assert asked
+    assert not any(line.startswith(layer) for line in asked)
 
 
 def test_no_signature(network: Network, registry: Registry, repository: Repository, tmp_path: Path) -> None:
@@ -307,11 +314,11 @@ def test_a_bundle_that_the_referrers_interface_lists(tmp_path: Path) -> None:
         listed = {**registry.put(json.dumps(manifest).encode(), media.OCI_MANIFEST), "artifactType": BUNDLE}
         index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": [listed]}
         registry.fault("referrers/", lambda asked: asked.say(200, json.dumps(index).encode(), media.OCI_INDEX))
-        access = RegistryAccess(insecure=(registry.address,))
         reference = parse_image_reference(registry.name)
-        with pulled(reference, tmp_path / "layout", access, silent, [trust()]) as source:
+        with images(registry.address, trust()).pull(reference, tmp_path / "layout") as source:
             assert str(source.digest) == image
-        with pytest.raises(TerraError, match="not by the key"), pulled(reference, tmp_path, access, silent, [trust(OTHER)]):
+        other = images(registry.address, trust(OTHER))
+        with pytest.raises(TerraError, match="not by the key"), other.pull(reference, tmp_path):
             pass
 
 
@@ -345,9 +352,8 @@ def told(
     if interface is not None:
         answer = json.dumps({**index, "manifests": interface}).encode()
         registry.fault("referrers/", lambda asked: asked.say(200, answer, media.OCI_INDEX))
-    access = RegistryAccess(insecure=(registry.address,))
     try:
-        with pulled(parse_image_reference(registry.name), tmp_path / "layout", access, silent, [trust()]):
+        with images(registry.address, trust()).pull(parse_image_reference(registry.name), tmp_path / "layout"):
             return ""
     except TerraError as error:
         return error.message

@@ -99,7 +99,7 @@ def use(path: Path, text: str) -> list[str]:
     ("text", "problem"),
     [
         ("[plugins\n", ": is not TOML: "),
-        ("[plugins]\nnetwrok = 'netplan'\n'a b' = 'c'\n", ": plugins.netwrok: is no role (roles: network, registry, "),
+        ("[plugins]\nnetwrok = 'netplan'\n'a b' = 'c'\n", ": plugins.netwrok: is no role (roles: network, builder, registry, "),
         ("plugins = 1\n", ": plugins: expected a table, got 1"),
     ],
 )

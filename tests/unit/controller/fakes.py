@@ -5,7 +5,10 @@ It is another plugin, not a replacement for a part: its hooks hold to what terra
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,12 +17,12 @@ from typing import Any, cast
 
 import importlib_metadata as metadata
 from attrs import define, field, frozen
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import Document, make_document
 from terra_core.config.node import DiskGroup, Node
 from terra_core.config.session import Session
-from terra_core.config.trust import Trust
 from terra_core.config.values import Address, Hostname, ImageReference, Mac, PluginName
 from terra_core.controller.api import Context
 from terra_core.controller.database import default_url, open_database
@@ -36,6 +39,7 @@ from terra_core.hookspecs import (
     BuiltImage,
     CheckedGroup,
     Export,
+    FoundSignature,
     NodeBoot,
     PreparedGroup,
     Target,
@@ -45,11 +49,13 @@ from terra_core.hookspecs import (
     VolumeRequest,
     hookimpl,
 )
-from terra_core.oci import ImageDocuments, ImageSource, Layout
+from terra_core.oci import Digest, ImageDocuments, ImageSource, Layout
+from terra_core.oci.signature import PAYLOAD_TYPE, SIGNATURE_KEY
+from terra_core.oci.source import PortableImage
 from terra_core.plugins import Installed, Plugins
 from terra_core.service.operations import Operations
 from terra_core.system.progress import Event
-from tests.unit.oci.making import LayoutMaker, file, folder, tar
+from tests.unit.oci.making import LayoutMaker, file, folder, layer, tar
 
 ROLES = dict.fromkeys(("registry", "filesystem", "store", "storage", "boot"), PluginName("fake"))
 VERSION = b"6.1.0-42-amd64"
@@ -63,11 +69,19 @@ CONTENT = tar(
 """What is in the image that the fake registry has."""
 
 
+def made_image(place: Path) -> LayoutMaker:
+    """Make the image in a layout; it has the same digest every time."""
+    maker = LayoutMaker(place)
+    maker.image([layer(CONTENT, "plain")])
+    return maker
+
+
 @define
 class World:
     """What the fake plugin has done, and what it shall fail at.
 
     :param fail: hooks that raise an error.
+    :param signed_by: whose signatures the registry has of its image.
     :param before: called with each hook's name before it does anything.
     """
 
@@ -75,7 +89,7 @@ class World:
     before: Callable[[str], None] = lambda hook: None
     calls: list[str] = field(factory=list)
     pulling: threading.Lock = field(factory=threading.Lock)
-    trusted: list[Sequence[Trust]] = field(factory=list)
+    signed_by: list[Ed25519PrivateKey] = field(factory=list)
     exported: dict[str, Target] = field(factory=dict)
     published: dict[Hostname, tuple[Mac, str]] = field(factory=dict)
     known: tuple[Hostname, ...] = ()
@@ -101,11 +115,26 @@ class FakePlugin:
         raise NotImplementedError
 
     @hookimpl
-    def push_image(self, reference: ImageReference, session: Session) -> str:
+    def push_image(
+        self, reference: ImageReference, image: PortableImage, bases: Sequence[ImageReference], session: Session
+    ) -> str:
         raise NotImplementedError
 
     @hookimpl
-    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[ImageSource]:
+    def fetch_signatures(self, reference: ImageReference, digest: Digest, session: Session) -> Sequence[FoundSignature]:
+        critical = {"type": "cosign container image signature", "image": {"docker-manifest-digest": str(digest)}}
+        payload = json.dumps({"critical": critical}).encode()
+        return [
+            FoundSignature(
+                media_type=PAYLOAD_TYPE,
+                content=payload,
+                annotations={SIGNATURE_KEY: base64.b64encode(key.sign(payload)).decode()},
+            )
+            for key in self.world.signed_by
+        ]
+
+    @hookimpl
+    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[PortableImage]:
         raise NotImplementedError
 
     @hookimpl
@@ -114,20 +143,24 @@ class FakePlugin:
 
     @hookimpl
     def pull_image(
-        self, reference: ImageReference, layout: Path, session: Session, trust: Sequence[Trust]
+        self, reference: ImageReference, layout: Path, session: Session
     ) -> AbstractContextManager[ImageSource]:
-        self.world.trusted.append(trust)
         return self._pulled(reference, layout, session)
 
     @hookimpl
-    def inspect_image(self, reference: ImageReference, session: Session, trust: Sequence[Trust]) -> ImageDocuments:
-        raise NotImplementedError
+    def inspect_image(self, reference: ImageReference, session: Session) -> ImageDocuments:
+        with tempfile.TemporaryDirectory() as work:
+            maker = made_image(Path(work, "layout"))
+            image = Layout(maker.path).image()
+            content = maker.place(str(image.digest)).read_bytes()
+        digest = image.digest
+        return ImageDocuments(named=digest, digest=digest, manifest=image.manifest, config=image.config, content=content)
 
     @contextmanager
     def _pulled(self, reference: ImageReference, layout: Path, session: Session) -> Iterator[ImageSource]:
         with self.world.pulling:
             if not layout.exists():
-                LayoutMaker(layout).image([CONTENT])
+                made_image(layout)
         self.world.asked("pull_image")
         yield Layout(layout).image()
         session.report(Event("pull", f"pulled {reference}", 1, 1))

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from litestar.testing import TestClient
 
@@ -26,9 +26,8 @@ from tests.unit.controller.fakes import Site, World, node_table
 from tests.unit.service.openapi import operations, problems_of
 
 TOKEN = "a-token-of-the-tests"
-PUBLIC_KEY = (
-    ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-)
+PRIVATE_KEY = Ed25519PrivateKey.generate()
+PUBLIC_KEY = PRIVATE_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 ROUTES = [
     ("GET", "/v1/nodes"), ("GET", "/v1/nodes/cm-01"), ("POST", "/v1/nodes"), ("DELETE", "/v1/nodes/cm-01"), ("POST", "/v1/pxe"),
     ("GET", "/v1/info"), ("GET", "/v1/operations"), ("GET", "/v1/operations/x"), ("GET", "/v1/operations/x/events"),
@@ -186,8 +185,10 @@ def test_a_key_that_a_client_sends_names_no_file_of_the_controller(
 
 
 def test_a_key_itself_is_taken(client: TestClient[Any], world: World) -> None:
-    assert outcome(client, client.post("/v1/nodes", json={**node_table(), "trust": {"key": PUBLIC_KEY}}))[0] == "result"
-    assert [one.key for (one,) in world.trusted] == [PUBLIC_KEY]
+    body = {**node_table(), "trust": {"key": PUBLIC_KEY}}
+    assert outcome(client, client.post("/v1/nodes", json=body))[0] == "problem", "nobody has signed it"
+    world.signed_by.append(PRIVATE_KEY)
+    assert outcome(client, client.post("/v1/nodes", json=body))[0] == "result"
 
 
 @pytest.mark.parametrize(

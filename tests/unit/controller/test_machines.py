@@ -385,25 +385,34 @@ def test_boot_loaders_that_cannot_be_installed_leave_nothing(site: Site, world: 
 def test_the_image_has_to_be_signed_as_the_controller_says_and_as_the_node_does(
     site: Site, world: World, tmp_path: Path
 ) -> None:
-    own, general = (public_key(tmp_path / name) for name in ("own.pub", "general.pub"))
+    (own_key, own), (general_key, general) = (key_pair(tmp_path / name) for name in ("own.pub", "general.pub"))
     site = evolve(site, services=evolve(site.services, config=evolve(site.services.config, trust=Trust(key=str(general)))))
     site = evolve(site, machines=Machines(site.services))
+    with pytest.raises(TerraError, match="is not signed"):
+        site.machines.install_boot_image(node_document().value.image, lambda event: None)
+    world.signed_by.append(general_key)
+    site.machines.install_boot_image(node_document().value.image, lambda event: None)
     site.provision()
     table = {**node_table(hostname="cm-02", mac="54:b2:03:07:f1:d2"), "trust": {"key": str(own)}}
-    text = own.read_text()
-    record = site.machines.reserve(make_document(table, Node, source="node.toml"))
+    site.machines.reserve(make_document(table, Node, source="node.toml"))
     own.unlink()
+    with pytest.raises(TerraError, match="no valid signature"):
+        site.machines.provision(site.store.get("cm-02"), lambda event: None)
+    world.signed_by.append(own_key)
+    site.machines.reserve(make_document({**table, "trust": {"key": public_text(own_key)}}, Node, source="node.toml"))
     site.machines.provision(site.store.get("cm-02"), lambda event: None)
-    site.machines.install_boot_image(record.node.image, lambda event: None)
-    controllers = Trust(key=str(general))
-    assert world.trusted == [(controllers,), (controllers, Trust(key=text)), (controllers,)]
 
 
-def public_key(path: Path) -> Path:
-    """Make a key pair and write its public half."""
-    key = Ed25519PrivateKey.generate().public_key()
-    path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return path
+def key_pair(path: Path) -> tuple[Ed25519PrivateKey, Path]:
+    """Make a key pair, and write its public half."""
+    key = Ed25519PrivateKey.generate()
+    path.write_text(public_text(key))
+    return key, path
+
+
+def public_text(key: Ed25519PrivateKey) -> str:
+    """The public half of a key."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 @pytest.mark.parametrize("role", ["storage", "boot", "registry", "network", "bootloader"])

@@ -60,17 +60,14 @@ def build(
     """Build an image from a Dockerfile."""
     _check_usage(ref, push=push, local=local, oci=oci, output=output, http=http, dry=dry)
     from terra_core.cli.output import reporter
-    from terra_core.hookspecs import Builder
     from terra_core.system.signals import terminating
     from terra_docker.assemble import Outputs, assemble, request
 
     reference = _reference(ref)
     outputs = Outputs() if dry else _outputs(push, http, output if local else None, oci, output)
     with terminating(), reporter(verbose=detail or ctx.obj["debug"]) as report, request(context, directory) as prepared:
-        asked = prepared(
-            reference=None if dry else reference, no_cache=no_cache, arguments=arguments, builder=Builder(builder)
-        )
-        done = assemble(asked, outputs, engine_settings(ctx), report)
+        asked = prepared(reference=None if dry else reference, no_cache=no_cache, arguments=arguments)
+        done = assemble(asked, outputs, engine_settings(ctx, builder), report)
     name = done.built.reference or "an image without a name"
     size = f"{done.built.size / 1000**2:.1f} MB"
     if done.digest:

@@ -16,15 +16,16 @@ _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def engine_settings(ctx: click.Context) -> Docker:
-    """The ``[docker]`` table that the global options stand for.
+def engine_settings(ctx: click.Context, builder: str = "auto") -> Docker:
+    """Return the ``[docker]`` table that the options stand for.
 
+    :param builder: what builds.
     :raises ConfigError: when the address of the engine is none.
     """
     from terra_core.config.problems import DocumentError
-    from terra_docker.settings import Docker
+    from terra_docker.settings import BuilderKind, Docker
 
-    settings = Docker(engine=ctx.obj["engine"])
+    settings = Docker(engine=ctx.obj["engine"], builder=BuilderKind(builder))
     problems = list(settings.problems())
     if problems:
         raise DocumentError("--engine", problems)

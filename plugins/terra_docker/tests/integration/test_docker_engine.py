@@ -17,7 +17,6 @@ import pytest
 
 from lab.engine import Engine
 from terra_core.config.session import Session
-from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.system.process import run
 from terra_docker import plugin
@@ -36,15 +35,20 @@ except TerraError as error:
 """
 
 
-def push(engine: str) -> None:
+def ask(session: Session) -> None:
     """Ask for something that needs an engine."""
-    plugin.push_image(parse_image_reference("a/b:1"), Session(tables={"docker": {"engine": engine}}))
+    plugin.try_image("a/b:1", 1, session)
+
+
+def ask_at(engine: str) -> None:
+    """Ask an engine that is configured."""
+    ask(Session(tables={"docker": {"engine": engine}}))
 
 
 def test_no_engine(tmp_path: Path) -> None:
     where = f"unix://{tmp_path}/docker.sock"
     with pytest.raises(TerraError) as caught:
-        push(where)
+        ask_at(where)
     assert caught.value.message == f"no Docker Engine answers at {where}: No such file or directory"
     assert "systemctl start docker" in caught.value.hint
     assert "apt-get install docker.io" in caught.value.hint
@@ -55,7 +59,7 @@ def test_an_engine_that_died(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
     with pytest.raises(TerraError, match=r"no Docker Engine answers at .*: Connection refused"):
-        push(f"unix://{path}")
+        ask_at(f"unix://{path}")
 
 
 def test_an_engine_elsewhere_that_does_not_answer() -> None:
@@ -63,13 +67,13 @@ def test_an_engine_elsewhere_that_does_not_answer() -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     with pytest.raises(TerraError, match="no Docker Engine answers at tcp://"):
-        push(f"tcp://127.0.0.1:{port}")
+        ask_at(f"tcp://127.0.0.1:{port}")
 
 
 def test_docker_host_is_asked_when_nothing_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/elsewhere.sock")
     with pytest.raises(TerraError, match=r"elsewhere\.sock"):
-        plugin.push_image(parse_image_reference("a/b:1"), Session())
+        ask(Session())
 
 
 def test_no_permission_on_the_socket(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -115,6 +119,6 @@ def engine_of(version: str) -> Iterator[str]:
 @pytest.mark.parametrize("version", ["1.12", "1.24", "1.31"])
 def test_an_engine_that_is_too_old(version: str) -> None:
     with engine_of(version) as where, pytest.raises(TerraError) as caught:
-        push(where)
+        ask_at(where)
     assert caught.value.message == f"the Docker Engine at {where} is older than 17.09, which Terra needs"
     assert "upgrade" in caught.value.hint

@@ -37,7 +37,7 @@ def registry() -> Iterator[FaultyRegistry]:
 
 def pull(registry: FaultyRegistry, layout: Path) -> None:
     session = Session(tables={"docker": {"insecure": [registry.address]}})
-    with plugin.pull_image(parse_image_reference(registry.name), layout, session, ()):
+    with plugin.pull_image(parse_image_reference(registry.name), layout, session):
         pass
 
 

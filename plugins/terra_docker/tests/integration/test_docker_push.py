@@ -17,6 +17,7 @@ from docker import DockerClient
 
 from lab.engine import Engine
 from lab.faulty_registry import Asked, FaultyRegistry, faulty_registry
+from lab.images import push_to_registry
 from lab.network import CONTROLLER, Network
 from lab.registry import Registry
 from terra_core.config.session import Session
@@ -25,7 +26,6 @@ from terra_core.errors import InterruptedWork, TerraError
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.workspace import IMAGE_PREFIX, roomy
-from terra_docker import plugin
 
 BASE = "terra.test/base:1"
 VAB = Path(sys.executable).with_name("vab")
@@ -50,7 +50,8 @@ def push(engine: Engine, client: DockerClient, name: str, report: Report = silen
     """Push the base image under another name, from where this process is."""
     reference = parse_image_reference(name)
     client.images.get(BASE).tag(f"{reference.registry}/{reference.path}", reference.tag)
-    return plugin.push_image(reference, Session(tables={"docker": {"engine": engine.host, **docker}}, report=report))
+    session = Session(tables={"docker": {"engine": engine.host, **docker}}, report=report)
+    return push_to_registry(name, reference, session)
 
 
 def scratch() -> set[str]:

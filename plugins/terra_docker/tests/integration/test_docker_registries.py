@@ -13,6 +13,7 @@ import pytest
 from docker import DockerClient
 
 from lab.engine import Engine
+from lab.images import push_to_registry
 from lab.network import CONTROLLER, Network
 from lab.registry import Registry
 from terra_core.config.session import Session
@@ -44,7 +45,7 @@ class Push:
         self._client.images.get(BASE).tag(f"{reference.registry}/{reference.path}", reference.tag)
         session = Session(tables={"docker": {"engine": self._engine.host}}, report=report)
         with self._engine.inside():
-            return plugin.push_image(reference, session)
+            return push_to_registry(name, reference, session)
 
 
 def pull(
@@ -53,7 +54,7 @@ def pull(
     """Pull from within the network."""
     reference = parse_image_reference(name) if isinstance(name, str) else name
     session = Session(tables={"docker": {"insecure": list(insecure)}}, report=report)
-    with network.inside(), plugin.pull_image(reference, layout, session, ()) as source:
+    with network.inside(), plugin.pull_image(reference, layout, session) as source:
         return str(source.digest)
 
 
@@ -74,14 +75,14 @@ def test_push_tells_bytes_and_gives_the_digest_of_the_registry(push: Push, regis
 
 
 def test_push_of_what_the_engine_does_not_have(engine: Engine, registry: Registry) -> None:
-    session = Session(tables={"docker": {"engine": engine.host}})
-    with pytest.raises(TerraError, match="pushing"):
-        plugin.push_image(parse_image_reference(f"{registry.address}/never/built:1"), session)
+    session, name = Session(tables={"docker": {"engine": engine.host}}), f"{registry.address}/never/built:1"
+    with engine.inside(), pytest.raises(TerraError, match=f"{name}: the engine does not give the image"):
+        push_to_registry(name, parse_image_reference(name), session)
 
 
 def test_push_by_digest_is_refused(engine: Engine) -> None:
     with pytest.raises(TerraError, match="under a tag"):
-        plugin.push_image(parse_image_reference(f"a/b@sha256:{'0' * 64}"), Session(tables={"docker": {"engine": engine.host}}))
+        plugin.check_push(parse_image_reference(f"a/b@sha256:{'0' * 64}"), Session(tables={"docker": {"engine": engine.host}}))
 
 
 def test_push_where_nobody_answers(push: Push) -> None:
@@ -143,7 +144,7 @@ def test_a_tag_that_moves_is_followed_and_both_images_stay(
     finally:
         container.remove()
     with network.inside():
-        moved = plugin.push_image(parse_image_reference(name), Session(tables={"docker": {"engine": engine.host}}))
+        moved = push_to_registry(name, parse_image_reference(name), Session(tables={"docker": {"engine": engine.host}}))
     second = pull(network, name, layout, insecure=trusted)
     assert second != first
     assert pull(network, f"{registry.address}/moves@{moved}", layout, insecure=trusted) == second == moved

@@ -53,7 +53,7 @@ def test_a_registry_is_trusted_by_its_whole_name(registry: str, trusted: bool) -
             'docker.mirrors."a/b": expected a host and port, such as "10.0.10.3:5000", got "a/b"',
         ),
         ({"mirrors": {"docker.io": "a"}}, 'docker.mirrors."docker.io": expected a list, got "a"'),
-        ({"secure": []}, "docker.secure: no such key here (known: engine, insecure, mirrors)"),
+        ({"secure": []}, "docker.secure: no such key here (known: builder, engine, insecure, mirrors)"),
     ],
 )
 def test_refused(table: dict[str, object], problem: str) -> None:
