@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from terra_core.config.values import shown
+from terra_core.config.values import Mac, shown
 from terra_core.errors import TerraError
 
 _ARGUMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:,/=+@%-]{0,511}")
@@ -33,3 +33,16 @@ def join_arguments(arguments: Sequence[str]) -> str:
     if len(line) > _LIMIT:
         raise TerraError(f"the kernel line would have {len(line)} characters, and a kernel takes {_LIMIT}: {shown(line)}")
     return line
+
+
+def bootif(mac: Mac) -> str:
+    """Return how the kernel argument BOOTIF names an interface: the hardware type of Ethernet, and the address with hyphens.
+
+    initramfs-tools(7) takes the device from it; PXE boot loaders name the menus of machines in the same way.
+    """
+    return "01-" + mac.replace(":", "-")
+
+
+def network_arguments(mac: Mac) -> tuple[str, ...]:
+    """Return what lets an initial RAM disk configure the interface that a machine has booted from, by DHCP."""
+    return ("ip=dhcp", f"BOOTIF={bootif(mac)}")

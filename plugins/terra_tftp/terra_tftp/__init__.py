@@ -1,4 +1,10 @@
-"""The boot role by TFTP: boot loaders, menus, kernels, and the dnsmasq that serves them."""
+"""The boot role by TFTP: boot loaders, menus, kernels, and the dnsmasq that serves them.
+
+Other boot plugins build on its parts: :class:`terra_tftp.service.Service`, a dnsmasq that serves boot loaders by TFTP and
+answers by DHCP, with :class:`terra_tftp.settings.Settings` and :class:`terra_tftp.configuration.Loaders`;
+:class:`terra_tftp.tree.BootTree`, the kernels and menus of machines, with a :class:`terra_tftp.tree.Layout`;
+:mod:`terra_tftp.files`, :mod:`terra_tftp.access` and :mod:`terra_tftp.listening`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,7 @@ from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, hookimpl
 
 if TYPE_CHECKING:
     from terra_tftp.service import Service
+    from terra_tftp.tree import BootTree
 
 NAME = "tftp"
 """The plugin's name, and that of its table."""
@@ -30,37 +37,34 @@ class TftpPlugin:
     @hookimpl
     def publish_boot(self, boot: NodeBoot, session: Session) -> bool:
         from terra_tftp.settings import Settings
-        from terra_tftp.tree import BootTree
 
         settings = session.settings(NAME, Settings)
         with self._lock:
-            changed = BootTree(session.paths.tftp).publish(boot, settings.kernel_arguments, session.report)
+            changed = self._tree(session).publish(boot, settings.kernel_arguments, session.report)
             return self._service(session).reserve(boot.hostname, boot.mac, settings) or changed
 
     @hookimpl
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
-        from terra_tftp.tree import BootTree
-
         with self._lock:
-            changed = BootTree(session.paths.tftp).withdraw(hostname, mac)
+            changed = self._tree(session).withdraw(hostname, mac)
             return self._service(session).unreserve(hostname) or changed
 
     @hookimpl
     def install_boot_image(self, tree: Path, session: Session) -> Sequence[str]:
         from terra_tftp.loaders import install
-        from terra_tftp.tree import BootTree
 
         with self._lock:
-            BootTree(session.paths.tftp).prepare()
+            self._tree(session).prepare()
             return install(tree, session.paths, session.report)
 
     @hookimpl
     def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool:
+        from terra_tftp.layout import loaders_of
         from terra_tftp.settings import Settings
 
         settings = session.settings(NAME, Settings)
         with self._lock:
-            return self._service(session).start(network, settings, nodes, session.report)
+            return self._service(session).start(network, settings, loaders_of(session.paths.tftp), nodes, session.report)
 
     @hookimpl
     def stop_boot(self, session: Session) -> bool:
@@ -70,7 +74,13 @@ class TftpPlugin:
     def _service(self, session: Session) -> Service:
         from terra_tftp.service import Service
 
-        return self._services.setdefault(session.paths.root, Service(session.paths))
+        return self._services.setdefault(session.paths.root, Service(session.paths, self._tree(session)))
+
+    def _tree(self, session: Session) -> BootTree:
+        from terra_tftp.layout import MenuLayout
+        from terra_tftp.tree import BootTree
+
+        return BootTree(session.paths.tftp, MenuLayout())
 
 
 plugin = TftpPlugin()

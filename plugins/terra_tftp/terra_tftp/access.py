@@ -1,4 +1,4 @@
-"""What the user that dnsmasq runs as may reach."""
+"""What the user that a service runs as may reach."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class User:
     group: str | None
 
 
-def find_user(name: str) -> User:
-    """Look a user up.
+def find_user(name: str, program: str, hint: str) -> User:
+    """Look up the user that a program is to run as.
 
+    :param hint: what to do where there is none.
     :raises TerraError: when there is none of that name.
     """
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
         raise TerraError(
-            f"there is no user {name} for dnsmasq to run as",
-            hint='install the package dnsmasq-base, which makes the user dnsmasq, or set user in [tftp], such as "nobody"',
+            f"there is no user {name} for {program} to run as", hint=hint
         ) from None
     try:
         group = grp.getgrgid(entry.pw_gid).gr_name
@@ -48,7 +48,7 @@ def find_user(name: str) -> User:
     return User(name, entry.pw_uid, entry.pw_gid, group)
 
 
-def check_reachable(directories: Iterable[Path], user: User) -> None:
+def check_reachable(directories: Iterable[Path], user: User, program: str) -> None:
     """Make sure that ``user`` can enter and read ``directories``.
 
     :raises TerraError: naming the directory that it can't pass.
@@ -58,7 +58,7 @@ def check_reachable(directories: Iterable[Path], user: User) -> None:
             status = step.stat()
             if not may_enter(status, user.uid, (user.gid,)):
                 raise TerraError(
-                    f"dnsmasq runs as {user.name} and cannot reach {directory}: {step} has mode {status.st_mode & 0o777:04o}",
+                    f"{program} runs as {user.name} and cannot reach {directory}: {step} has mode {status.st_mode & 0o777:04o}",
                     hint=f"let everybody pass it: chmod o+x {step}",
                 )
 

@@ -11,7 +11,6 @@ from terra_core.config.controller import Paths
 from terra_core.config.values import Address
 from terra_core.errors import TerraError
 from terra_tftp.listening import Listening
-from terra_tftp.loaders import BIOS_LOADER, UEFI_LOADER
 from terra_tftp.reservations import AddressRange
 from terra_tftp.settings import Dhcp, Settings, is_of_one
 
@@ -20,6 +19,24 @@ TRANSFERS = 4096
 """How many files are sent at once; above it, nobody is answered. Who asks for a file and goes away holds a place for half a
 minute, so dnsmasq's own limit of 50 is neither enough for a rack nor for one client that does this all the time."""
 _TITLE = "Terra"
+
+
+@frozen(kw_only=True)
+class Loaders:
+    """What firmware loads by TFTP.
+
+    :param root: the directory that is served.
+    :param known: a file that is always there and smaller than a block (512 bytes): the service answers when it sends that.
+    :param bios: the boot loader of a BIOS.
+    :param uefi: that of UEFI on x86-64.
+    :param script: what iPXE is told to load in its place by HTTP, as ``:PORT/PATH``; nothing when left out.
+    """
+
+    root: Path
+    known: str
+    bios: str
+    uefi: str
+    script: str | None = None
 
 
 @frozen
@@ -73,16 +90,22 @@ class ServicePaths:
 
 
 def configuration(
-    settings: Settings, listening: Listening, gateway: Address | None, paths: ServicePaths, group: str | None
+    settings: Settings,
+    listening: Listening,
+    gateway: Address | None,
+    paths: ServicePaths,
+    group: str | None,
+    loaders: Loaders,
 ) -> str:
     """The configuration file.
 
     :param gateway: the gateway that machines are told of by ``dhcp = "server"``.
     :param group: the group that dnsmasq runs as.
+    :param loaders: what it serves, and names by DHCP.
     :raises TerraError: when a path has characters that the file can't hold.
     """
     lines = [
-        "# Written by Terra whenever the service starts: [tftp] of controller.toml is where to change it.",
+        f"# Written by Terra whenever the service starts: [{settings.table}] of controller.toml is where to change it.",
         "port=0",
         "no-hosts",
         "no-resolv",
@@ -93,29 +116,34 @@ def configuration(
         "bind-interfaces",
         f"listen-address={listening.address}",
         "enable-tftp",
-        f"tftp-root={_plain(paths.base.tftp)}",
+        f"tftp-root={_plain(loaders.root)}",
         f"tftp-max={TRANSFERS}",
     ]
     if settings.dhcp is Dhcp.PROXY:
-        lines += _proxy(listening)
+        lines += _proxy(listening, loaders)
     elif settings.dhcp is Dhcp.SERVER:
-        lines += _server(settings, listening, gateway, paths)
+        lines += _server(settings, listening, gateway, paths, loaders)
     return "\n".join(lines) + "\n"
 
 
-def _proxy(listening: Listening) -> list[str]:
+def _proxy(listening: Listening, loaders: Loaders) -> list[str]:
     """dnsmasq's names for the client architectures of RFC 4578: BC_EFI is 9, x86-64_EFI is 7, and UEFI on x86-64 uses both."""
+    other = "tag:!ipxe," if loaders.script else ""
     return [
         f"dhcp-range={listening.network.network_address},proxy,{listening.network.netmask}",
-        f'pxe-service=x86PC,"{_TITLE}",{BIOS_LOADER}',
-        f'pxe-service=BC_EFI,"{_TITLE}",{UEFI_LOADER}',
-        f'pxe-service=x86-64_EFI,"{_TITLE}",{UEFI_LOADER}',
+        *_script(listening, loaders),
+        f'pxe-service={other}x86PC,"{_TITLE}",{loaders.bios}',
+        f'pxe-service={other}BC_EFI,"{_TITLE}",{loaders.uefi}',
+        f'pxe-service={other}x86-64_EFI,"{_TITLE}",{loaders.uefi}',
     ]
 
 
-def _server(settings: Settings, listening: Listening, gateway: Address | None, paths: ServicePaths) -> list[str]:
+def _server(
+    settings: Settings, listening: Listening, gateway: Address | None, paths: ServicePaths, loaders: Loaders
+) -> list[str]:
     """An option without a value is not sent: dnsmasq would name itself, or the domain that ends the names of reservations."""
     given = AddressRange.parse(settings.range)
+    other = ",tag:!ipxe" if loaders.script else ""
     return [
         "dhcp-authoritative",
         f"dhcp-range={given.of_strangers},{given.last},{listening.network.netmask},{settings.lease}",
@@ -127,8 +155,20 @@ def _server(settings: Settings, listening: Listening, gateway: Address | None, p
         "dhcp-match=set:bios,option:client-arch,0",
         "dhcp-match=set:uefi,option:client-arch,7",
         "dhcp-match=set:uefi,option:client-arch,9",
-        f"dhcp-boot=tag:bios,{BIOS_LOADER},,{listening.address}",
-        f"dhcp-boot=tag:uefi,{UEFI_LOADER},,{listening.address}",
+        *_script(listening, loaders),
+        f"dhcp-boot=tag:bios{other},{loaders.bios},,{listening.address}",
+        f"dhcp-boot=tag:uefi{other},{loaders.uefi},,{listening.address}",
+    ]
+
+
+def _script(listening: Listening, loaders: Loaders) -> list[str]:
+    """iPXE names itself as the user class (RFC 3004), and has an option of its own, 175."""
+    if loaders.script is None:
+        return []
+    return [
+        "dhcp-userclass=set:ipxe,iPXE",
+        "dhcp-match=set:ipxe,175",
+        f"dhcp-boot=tag:ipxe,http://{listening.address}{loaders.script},,{listening.address}",
     ]
 
 

@@ -34,9 +34,9 @@ def find_listening(wanted: Address, settings: Settings) -> Listening:
     """The address of this machine that the service answers on.
 
     :param wanted: the controller's address.
-    :raises TerraError: when this machine has no such address, or it does not fit what ``[tftp]`` asks for.
+    :raises TerraError: when this machine has no such address, or it does not fit what the settings ask for.
     """
-    found = choose(addresses(run(["ip", "-json", "address", "show"]).stdout), wanted, settings.interface)
+    found = choose(addresses(run(["ip", "-json", "address", "show"]).stdout), wanted, settings.interface, settings.table)
     check_dhcp(found, settings)
     return found
 
@@ -51,7 +51,7 @@ def addresses(output: bytes) -> list[Listening]:
     return found
 
 
-def choose(own: Sequence[Listening], wanted: Address, interface: str | None) -> Listening:
+def choose(own: Sequence[Listening], wanted: Address, interface: str | None, table: str = "tftp") -> Listening:
     """Of a machine's own addresses: the wanted one, on ``interface`` if that is given, or else that interface's first."""
     usable = [each for each in own if interface in (None, each.interface)]
     found = next((each for each in usable if each.address == wanted), None)
@@ -59,13 +59,13 @@ def choose(own: Sequence[Listening], wanted: Address, interface: str | None) -> 
         found = next((each for each in usable if each.network.version == ipaddress.ip_address(wanted).version), None)
         if found is None:
             raise TerraError(
-                f"[tftp] interface: {interface} has no address, or is no interface of this machine",
+                f"[{table}] interface: {interface} has no address, or is no interface of this machine",
                 hint="see `ip address`, and give the interface that the machines are reached on",
             )
     if found is None:
         raise TerraError(
             f"the network boot service cannot answer on {wanted}: it is not an address of this machine",
-            hint="give `terra --controller` an address that `ip address` lists, or name an interface in [tftp]",
+            hint=f"give `terra --controller` an address that `ip address` lists, or name an interface in [{table}]",
         )
     return found
 
@@ -81,13 +81,14 @@ def check_dhcp(listening: Listening, settings: Settings) -> None:
     if settings.dhcp is Dhcp.OFF:
         return
     if listening.network.is_loopback:
+        key = f'[{settings.table}] dhcp = "{settings.dhcp.value}"'
         raise TerraError(
-            f'[tftp] dhcp = "{settings.dhcp.value}" needs an address that machines reach, and the service answers on {where}',
+            f"{key} needs an address that machines reach, and the service answers on {where}",
             hint="give `terra --controller` the address of the network that machines boot from",
         )
     outside = [end for end in settings.range if ipaddress.ip_address(end) not in listening.network]
     if settings.dhcp is Dhcp.SERVER and outside:
         raise TerraError(
-            f"[tftp] range: {', '.join(outside)} is outside of {listening.network}, the network of {where}",
+            f"[{settings.table}] range: {', '.join(outside)} is outside of {listening.network}, the network of {where}",
             hint="give a range of addresses of that network that nothing else uses",
         )

@@ -19,11 +19,10 @@ from terra_tftp.files import (
     remove_file,
     write_file,
 )
+from terra_tftp.tree import INITRD, KERNEL
 
 BIOS_LOADER = "pxelinux.0"
 UEFI_LOADER = "shimx64.efi"
-KERNEL = "kernel/vmlinuz"
-INITRD = "kernel/initrd.img"
 
 _REQUIRED = (BIOS_LOADER, "ldlinux.c32", UEFI_LOADER, "grubx64.efi")
 _PAIR = (KERNEL, INITRD)

@@ -32,7 +32,7 @@ class Entry:
     :param hostname: the machine.
     :param kernel: the kernel, by its path in the boot tree.
     :param initrds: the initial RAM disk and what is loaded after it, by their paths in the boot tree.
-    :param line: the kernel line, of arguments that :func:`terra_tftp.kernel_line.is_argument` knows.
+    :param line: the kernel line, of arguments that :func:`terra_core.config.kernel_line.is_argument` knows.
     """
 
     hostname: Hostname

@@ -10,8 +10,6 @@ from terra_core.config.values import Address
 
 PORT = 69
 _READ, _DATA, _ACKNOWLEDGMENT = 1, 3, 4
-_FILE = b"pxelinux.cfg/default"
-"""Always there, and less than a block: one acknowledgment ends its transfer."""
 
 
 def is_taken(address: Address) -> bool:
@@ -25,13 +23,16 @@ def is_taken(address: Address) -> bool:
     return False
 
 
-def serves(address: Address, *, seconds: float) -> bool:
-    """Whether the server at ``address`` sends a file of the boot tree within ``seconds``."""
+def serves(address: Address, file: str, *, seconds: float) -> bool:
+    """Whether the server at ``address`` sends a file within ``seconds``.
+
+    :param file: one that is less than a block: one acknowledgment ends its transfer.
+    """
     family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as client:
         client.settimeout(seconds)
         try:
-            client.sendto(_READ.to_bytes(2, "big") + _FILE + b"\0octet\0", (address, PORT))
+            client.sendto(_READ.to_bytes(2, "big") + file.encode() + b"\0octet\0", (address, PORT))
             answer, server = client.recvfrom(1024)
             if int.from_bytes(answer[:2], "big") != _DATA:
                 return False

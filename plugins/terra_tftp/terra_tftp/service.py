@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from math import inf
 
@@ -22,7 +23,7 @@ from terra_core.system.progress import Event, Report
 from terra_core.system.undo import undoing
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_tftp.access import check_reachable, find_user
-from terra_tftp.configuration import TRANSFERS, ServicePaths, configuration
+from terra_tftp.configuration import TRANSFERS, Loaders, ServicePaths, configuration
 from terra_tftp.files import make_directory, make_private_directory, read_file, remove_file, write_file
 from terra_tftp.listening import Listening, find_listening
 from terra_tftp.probe import is_taken, serves
@@ -52,14 +53,15 @@ _FILES = TRANSFERS + 64
 
 
 class Service:
-    """The service of one controller.
+    """The service of one controller: it is one dnsmasq, whichever boot plugin configures it.
 
     :param paths: the controller's paths.
+    :param tree: the machines that are published.
     """
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, tree: BootTree) -> None:
         self._paths = ServicePaths(paths)
-        self._tree = BootTree(paths.tftp)
+        self._tree = tree
         self._own: frozenset[IPv4Address] = frozenset()
         self._nodes: dict[Hostname, Mac] = {}
         self._published: dict[Hostname, Mac] = {}
@@ -67,19 +69,23 @@ class Service:
         self._looked = -_LOOK_SECONDS
         self._answered = -inf
 
-    def start(self, network: BootNetwork, settings: Settings, nodes: Sequence[NodeBoot], report: Report) -> bool:
+    def start(
+        self, network: BootNetwork, settings: Settings, loaders: Loaders, nodes: Sequence[NodeBoot], report: Report
+    ) -> bool:
         """Have dnsmasq running as configured, with the reservations of ``nodes`` and of every machine in the boot tree.
 
+        :param loaders: what it serves; the file by which it is known is there already.
         :returns: whether it was started, for the first time, after its death, with another configuration, or as it hung.
         :raises TerraError: when it can't run, with what stands in its way.
         """
         listening = find_listening(network.address, settings)
-        user = find_user(settings.user)
-        text = configuration(settings, listening, network.gateway, self._paths, user.group)
+        made_by = "install the package dnsmasq-base, which makes the user dnsmasq"
+        user = find_user(settings.user, "dnsmasq", f'{made_by}, or set user in [{settings.table}], such as "nobody"')
+        text = configuration(settings, listening, network.gateway, self._paths, user.group, loaders)
         self._tree.prepare()
         make_directory(self._paths.hosts)
-        read = [self._tree.root, *([self._paths.hosts] if settings.dhcp is Dhcp.SERVER else [])]
-        check_reachable(read, user)
+        read = [loaders.root, *([self._paths.hosts] if settings.dhcp is Dhcp.SERVER else [])]
+        check_reachable(read, user, "dnsmasq")
         self._own = frozenset(IPv4Address(one) for one in (listening.address, network.gateway) if one and ":" not in one)
         self._nodes = {node.hostname: node.mac for node in nodes}
         changed = self._reserve_all(settings)
@@ -87,14 +93,14 @@ class Service:
             if changed:
                 self._reload()
             self._bound_log()
-            if self._answers(listening):
+            if self._answers(listening, loaders):
                 return False
             hangs = f"dnsmasq did not answer on {listening.address} for {_SILENCE} s, and is started again"
             report(Event("boot", f"warning: {hangs}"))
         # The configuration file always says what the running process was started with.
         self.stop()
         write_file(self._paths.configuration, text)
-        self._start(listening)
+        self._start(listening, loaders)
         return True
 
     def stop(self) -> bool:
@@ -119,7 +125,7 @@ class Service:
             raise TerraError(
                 f"there is no address left for {hostname}: the range {' to '.join(settings.range)} has no more of them than "
                 f"there are other machines",
-                hint="widen range in [tftp] of controller.toml",
+                hint=f"widen range in [{settings.table}] of controller.toml",
             )
         text = reservation(hostname, mac, addresses.get(mac), settings.lease)
         changed = write_file(self._paths.hosts / hostname, text)
@@ -145,12 +151,13 @@ class Service:
         if process is not None:
             process.signal(signal.SIGHUP)
 
-    def _answers(self, listening: Listening) -> bool:
+    def _answers(self, listening: Listening, loaders: Loaders) -> bool:
         """Whether it sends files, or has done so just now; one that has much to do gets time to answer."""
         if time.monotonic() < self._answered + _PAUSE:
             return True
         try:
-            wait_until(lambda: serves(listening.address, seconds=1), seconds=_SILENCE, what="dnsmasq to answer")
+            answers = partial(serves, listening.address, loaders.known, seconds=1)
+            wait_until(answers, seconds=_SILENCE, what="dnsmasq to answer")
         except WaitedInVain:
             return False
         self._answered = time.monotonic()
@@ -202,7 +209,7 @@ class Service:
             write_file(self._paths.addresses, addresses_text(found))
         return found
 
-    def _start(self, listening: Listening) -> None:
+    def _start(self, listening: Listening, loaders: Loaders) -> None:
         if is_taken(listening.address):
             raise failure("address in use by another service", listening)
         run(["dnsmasq", "--version"])  # prlimit would say in its log that there is none
@@ -215,22 +222,20 @@ class Service:
         args = [*files, "dnsmasq", "--keep-in-foreground", f"--conf-file={self._paths.configuration}"]
         daemon = Daemon(args, log=self._paths.log, outlives=True)
         try:
-            self._wait(daemon, listening)
+            self._wait(daemon, listening, loaders)
         except BaseException as error:
             with undoing(error):
                 daemon.stop()
             raise
         self._answered = time.monotonic()
 
-    def _wait(self, daemon: Daemon, listening: Listening) -> None:
+    def _wait(self, daemon: Daemon, listening: Listening, loaders: Loaders) -> None:
         def ready() -> bool:
             process = self._process()
             ours = process is not None and process.pid == daemon.pid
-            return not daemon.alive or (ours and serves(listening.address, seconds=0.5))
+            return not daemon.alive or (ours and serves(listening.address, loaders.known, seconds=0.5))
 
-        wait_until(
-            ready, seconds=_PATIENCE, what=f"dnsmasq to serve {self._tree.root} on {listening.address}", interval=0.02
-        )
+        wait_until(ready, seconds=_PATIENCE, what=f"dnsmasq to serve {loaders.root} on {listening.address}", interval=0.02)
         if not daemon.alive:
             raise failure(daemon.tail(), listening)
 

@@ -6,12 +6,13 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from enum import Enum
+from typing import ClassVar
 
 from attrs import frozen
 
+from terra_core.config.kernel_line import is_argument
 from terra_core.config.structure import Problem, has
 from terra_core.config.values import Address, shown
-from terra_tftp.kernel_line import is_argument
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -35,8 +36,9 @@ class Dhcp(Enum):
 
 @frozen(kw_only=True)
 class Settings:
-    """``[tftp]``.
+    """``[tftp]``. Another boot plugin's table may have the same keys, and more: see :mod:`terra_tftp`.
 
+    :cvar table: the name of the table, for messages.
     :param dhcp: what the service does beside TFTP.
     :param interface: the network interface to serve; the one that has the controller's address when left out.
     :param range: the first and the last address that ``dhcp = "server"`` gives out.
@@ -45,6 +47,8 @@ class Settings:
     :param kernel_arguments: what stands at the end of every kernel line.
     :param user: the user that dnsmasq runs as.
     """
+
+    table: ClassVar[str] = "tftp"
 
     dhcp: Dhcp = Dhcp.OFF
     interface: str | None = None
@@ -70,7 +74,7 @@ class Settings:
     def _pattern_problems(self) -> Iterator[Problem]:
         if has(self, "interface") and self.interface is not None and not _INTERFACE.fullmatch(self.interface):
             yield Problem("interface", f'expected the name of a network interface, such as "eth0", got {shown(self.interface)}')
-        if has(self, "user") and not _USER.fullmatch(self.user):
+        if has(self, "user") and not is_user(self.user):
             yield Problem("user", f'expected the name of a user, such as "dnsmasq", got {shown(self.user)}')
         if has(self, "lease") and not _LEAST_LEASE <= _minutes(self.lease) <= _LONGEST_LEASE:
             expected = 'minutes or hours, such as "30m" or "12h", from 2m to a year'
@@ -98,6 +102,11 @@ def _texts(settings: Settings, name: str) -> Iterator[tuple[int, str]]:
 def _minutes(lease: str) -> int:
     found = _LEASE.fullmatch(lease)
     return int(found[1]) * (60 if found[2] == "h" else 1) if found else 0
+
+
+def is_user(name: str) -> bool:
+    """Return whether it can be the name of a user, as useradd(8) has them."""
+    return _USER.fullmatch(name) is not None
 
 
 def is_of_one(address: str) -> bool:

@@ -1,28 +1,26 @@
-"""The boot tree: what machines load over TFTP.
+"""The boot tree: what machines load once they have a boot loader. The menus are those of a :class:`Layout`.
 
 ::
 
-    pxelinux.0 ldlinux.c32 shimx64.efi grubx64.efi kernel/    of the pxe image, see terra_tftp.loaders
-    pxelinux.cfg/default                                      what a machine without a menu gets, BIOS
-    pxelinux.cfg/01-54-b2-03-07-f1-d1                         a machine's menu, BIOS
-    grub/grub.cfg                                             what GRUB reads first, UEFI
-    grub/54:b2:03:07:f1:d1.cfg                                a machine's menu, UEFI
-    nodes/cm-01/vmlinuz, initrd.img                           its kernel, unless its image has none
-    nodes/cm-01/steps.img                                     its boot steps, unless it was provisioned before there were any
-    nodes/cm-01/steps                                         that it has them; what says so is there before they are
-    nodes/cm-01/mac                                           the interface its menus are for
-    nodes/cm-01/image                                         the digest of the image that the kernel is of, written last
+    kernel/vmlinuz, initrd.img              of the pxe image, for images that have none
+    nodes/cm-01/vmlinuz, initrd.img         a machine's kernel, unless its image has none
+    nodes/cm-01/steps.img                   its boot steps, unless it was provisioned before there were any
+    nodes/cm-01/steps                       that it has them; what says so is there before they are
+    nodes/cm-01/mac                         the interface its menus are for
+    nodes/cm-01/image                       the digest of the image that the kernel is of, written last
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from attrs import frozen
 
+from terra_core.config.kernel_line import join_arguments, network_arguments
 from terra_core.config.values import Hostname, Mac, parse_hostname, parse_mac
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
@@ -38,10 +36,10 @@ from terra_tftp.files import (
     remove_staged,
     write_file,
 )
-from terra_tftp.kernel_line import bootif, kernel_line
-from terra_tftp.loaders import INITRD, KERNEL, missing_loaders
-from terra_tftp.menus import Entry, grub_menu, grub_start, heading, pxelinux_default, pxelinux_menu
+from terra_tftp.menus import Entry
 
+KERNEL = "kernel/vmlinuz"
+INITRD = "kernel/initrd.img"
 _PAIR = ("vmlinuz", "initrd.img")
 _STEPS = "steps.img"
 _HAS_STEPS = "steps"
@@ -51,19 +49,52 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+class Layout(Protocol):
+    """What the boot loaders of one plugin read in its boot tree."""
+
+    def common(self) -> Mapping[str, str]:
+        """Return the files that are for all machines, by path: also what a machine gets that is not provisioned."""
+
+    def menus(self, mac: Mac) -> Sequence[str]:
+        """Return the paths of a machine's own menus."""
+
+    def texts(self, entry: Entry) -> Sequence[str]:
+        """Return those menus, in the order of :meth:`menus`; each begins with :meth:`heading`.
+
+        :raises TerraError: for a kernel line that is too long.
+        """
+
+    def heading(self, hostname: Hostname) -> str:
+        """Return the beginning of a machine's menus, which tells whose they are."""
+
+    def node(self, hostname: Hostname) -> str:
+        """Return the name of a machine's directory."""
+
+    def hostname(self, node: str) -> Hostname:
+        """Return the machine that a directory is of."""
+
+    def missing(self, root: Path) -> Sequence[str]:
+        """Return the boot loaders that are not installed.
+
+        :param root: the boot tree.
+        """
+
+
 @frozen
 class BootTree:
     """The boot tree at ``root``."""
 
     root: Path
+    layout: Layout
 
     def prepare(self) -> None:
         """Make the directories, and what a machine gets that is not provisioned."""
-        for name in ("pxelinux.cfg", "grub", "nodes", "kernel"):
+        for name in ("nodes", "kernel"):
             make_directory(self.root / name)
         self.root.chmod(0o755)
-        write_file(self.root / "pxelinux.cfg/default", pxelinux_default())
-        write_file(self.root / "grub/grub.cfg", grub_start())
+        for name, text in self.layout.common().items():
+            make_directory((self.root / name).parent)
+            write_file(self.root / name, text)
 
     def publish(self, boot: NodeBoot, configured: Sequence[str], report: Report) -> bool:
         """Let a machine boot: its kernel first, then its menus. A machine that is new here is withdrawn when this fails.
@@ -74,7 +105,7 @@ class BootTree:
         :raises TerraError: when there is none to boot.
         """
         _check(boot)
-        line = kernel_line(boot.mac, boot.kernel_arguments, configured)
+        line = join_arguments([*network_arguments(boot.mac), *boot.kernel_arguments, *configured])
         self.prepare()
         with Undo() as undo:
             if not self._node(boot.hostname).exists():
@@ -83,7 +114,7 @@ class BootTree:
             changed |= self._publish_steps(boot)
             changed |= self._publish_menus(boot, line)
             undo.pop_all()
-        missing = missing_loaders(self.root)
+        missing = self.layout.missing(self.root)
         if missing:
             lacking = f"{boot.hostname} cannot boot yet: the boot loaders {', '.join(missing)} are not installed"
             report(Event("boot", f"warning: {lacking}; install them with: terra pxe IMAGE"))
@@ -107,7 +138,8 @@ class BootTree:
         """Every machine that has files here, with the interface it boots from."""
         if not (self.root / "nodes").is_dir():
             return {}
-        found = {Hostname(node.name): self.mac_of(Hostname(node.name)) for node in (self.root / "nodes").iterdir()}
+        names = [self.layout.hostname(node.name) for node in (self.root / "nodes").iterdir()]
+        found = {hostname: self.mac_of(hostname) for hostname in names}
         return {hostname: mac for hostname, mac in found.items() if mac is not None}
 
     def mac_of(self, hostname: Hostname) -> Mac | None:
@@ -119,10 +151,10 @@ class BootTree:
             return None
 
     def _node(self, hostname: Hostname) -> Path:
-        return self.root / "nodes" / hostname
+        return self.root / "nodes" / self.layout.node(hostname)
 
-    def _menus(self, mac: Mac) -> tuple[Path, Path]:
-        return self.root / "pxelinux.cfg" / bootif(mac), self.root / "grub" / f"{mac}.cfg"
+    def _menus(self, mac: Mac) -> list[Path]:
+        return [self.root / name for name in self.layout.menus(mac)]
 
     def _image(self, hostname: Hostname) -> str:
         return (read_file(self._node(hostname) / "image") or "").strip()
@@ -192,7 +224,7 @@ class BootTree:
         """Share the kernel with another machine of the same image: it is stored once, and goes with the last of them."""
         own = self._node(boot.hostname)
         for other in sorted(path for path in own.parent.iterdir() if path != own):
-            name = Hostname(other.name)
+            name = self.layout.hostname(other.name)
             if self._image(name) == boot.image and self._whole(name):
                 return all(link_file(other / part, own / part) for part in _PAIR)
         return False
@@ -204,10 +236,11 @@ class BootTree:
         node = self._node(boot.hostname)
         changed = write_file(node / "mac", f"{boot.mac}\n")
         own = self._image(boot.hostname) != _NO_KERNEL
-        kernel, initrd = (f"nodes/{boot.hostname}/{name}" for name in _PAIR) if own else (KERNEL, INITRD)
-        steps = (f"nodes/{boot.hostname}/{_STEPS}",) if (node / _STEPS).is_file() else ()
+        kernel, initrd = (f"nodes/{node.name}/{name}" for name in _PAIR) if own else (KERNEL, INITRD)
+        steps = (f"nodes/{node.name}/{_STEPS}",) if (node / _STEPS).is_file() else ()
         entry = Entry(hostname=boot.hostname, kernel=kernel, initrds=(initrd, *steps), line=line)
-        for path, menu in zip(self._menus(boot.mac), (pxelinux_menu(entry), grub_menu(entry)), strict=True):
+        for path, menu in zip(self._menus(boot.mac), self.layout.texts(entry), strict=True):
+            make_directory(path.parent)
             changed |= write_file(path, menu)
         if not own:
             for name in _PAIR:
@@ -220,7 +253,7 @@ class BootTree:
         changed = False
         for path in self._menus(mac):
             remove_staged(path)
-            if (read_file(path) or "").startswith(heading(hostname)):
+            if (read_file(path) or "").startswith(self.layout.heading(hostname)):
                 changed |= remove_file(path)
         return changed
 

@@ -11,6 +11,7 @@ from terra_core.config.controller import Paths
 from terra_core.config.values import Address
 from terra_core.errors import TerraError
 from terra_tftp.configuration import ServicePaths, configuration
+from terra_tftp.layout import loaders_of
 from terra_tftp.listening import Listening
 from terra_tftp.settings import Dhcp, Settings
 
@@ -20,7 +21,7 @@ RANGE = (Address("10.0.10.50"), Address("10.0.10.99"))
 
 
 def lines(settings: Settings, gateway: Address | None = None) -> list[str]:
-    return configuration(settings, LISTENING, gateway, PATHS, "nogroup").splitlines()
+    return configuration(settings, LISTENING, gateway, PATHS, "nogroup", loaders_of(Path("/tftp"))).splitlines()
 
 
 def test_off_is_tftp_alone() -> None:
@@ -64,4 +65,4 @@ def test_a_server_names_neither_itself_as_gateway_nor_as_name_server() -> None:
 @pytest.mark.parametrize("root", ["/srv/a b", "/srv/a,lo", "/srv/a\nuser=root", '/srv/"a"', "/srv/#a"])
 def test_a_root_that_the_file_cannot_hold_is_refused(root: str) -> None:
     with pytest.raises(TerraError, match="dnsmasq cannot be given a path"):
-        configuration(Settings(), LISTENING, None, ServicePaths(Paths(Path(root))), None)
+        configuration(Settings(), LISTENING, None, ServicePaths(Paths(Path(root))), None, loaders_of(Path(root)))

@@ -13,9 +13,11 @@ from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
 from terra_tftp import files
 from terra_tftp.access import User, check_reachable, find_user, may_enter
+from terra_tftp.layout import MenuLayout
 from terra_tftp.listening import Listening
 from terra_tftp.service import Service, failure
 from terra_tftp.settings import Settings
+from terra_tftp.tree import BootTree
 
 LISTENING = Listening(Address("10.0.10.3"), "eth0", IPv4Network("10.0.10.0/24"))
 NOBODY = User("nobody", 65534, 65534, None)
@@ -53,17 +55,18 @@ def test_the_directory_that_bars_the_way_is_named(tmp_path: Path) -> None:
             break
     closed.chmod(0o700)
     with pytest.raises(TerraError, match=f"cannot reach .*/tftp: {closed} has mode 0700") as caught:
-        check_reachable([tmp_path / "closed/tftp"], NOBODY)
+        check_reachable([tmp_path / "closed/tftp"], NOBODY, "dnsmasq")
     assert caught.value.hint == f"let everybody pass it: chmod o+x {closed}"
 
 
 def test_a_user_that_does_not_exist_is_named() -> None:
-    with pytest.raises(TerraError, match="there is no user no-such-user"):
-        find_user("no-such-user")
+    with pytest.raises(TerraError, match="there is no user no-such-user for dnsmasq to run as") as caught:
+        find_user("no-such-user", "dnsmasq", "make it")
+    assert caught.value.hint == "make it"
 
 
 def test_the_files_of_all_machines_are_not_read_for_each_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    service, settings = Service(Paths(tmp_path)), Settings()
+    service, settings = Service(Paths(tmp_path), BootTree(tmp_path / "tftp", MenuLayout())), Settings()
     names = [Hostname(f"node-{at}") for at in range(50)]
     macs = [Mac(f"02:00:00:00:00:{at:02x}") for at in range(50)]
     for name, mac in zip(names, macs, strict=True):
