@@ -16,6 +16,8 @@ _BOOT_SERVER = 4011
 _BLOCK = 512
 _COOKIE = b"\x63\x82\x53\x63"
 _BROADCAST = "255.255.255.255"
+_IPXE = ((77, b"iPXE"), (175, b"\xb1\x05\x01\x1a\xf4\x10\x00"))
+"""iPXE's user class, and an option of its own, with the card's identity in it."""
 _NOWHERE = "0.0.0.0"  # noqa: S104  # what a machine without an address sends from
 
 
@@ -79,13 +81,14 @@ class Offer:
     options: dict[int, bytes]
 
 
-def discover(interface: str, mac: str, *, architecture: int | None, seconds: float = 5) -> Offer:
+def discover(interface: str, mac: str, *, architecture: int | None, ipxe: bool = False, seconds: float = 5) -> Offer:
     """Ask for an address on an interface, as a machine that has none does.
 
     :param architecture: the client's architecture (RFC 4578), or nothing for a client that does not boot by PXE.
+    :param ipxe: ask as iPXE does.
     :raises TimeoutError: when no server offers anything.
     """
-    return _exchange(interface, mac, _Question(DISCOVER, architecture), seconds)
+    return _exchange(interface, mac, _Question(DISCOVER, architecture, chosen=_IPXE if ipxe else ()), seconds)
 
 
 def ask_boot_server(interface: str, mac: str, server: str, own: str, *, architecture: int | None) -> Offer:

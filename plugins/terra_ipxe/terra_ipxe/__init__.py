@@ -1,0 +1,73 @@
+"""The boot role by iPXE: one script for each machine, kernels and initial RAM disks by HTTP; iPXE itself by TFTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname, Mac
+from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, hookimpl
+
+if TYPE_CHECKING:
+    from terra_ipxe.service import Service
+
+NAME = "ipxe"
+"""The plugin's name, and that of its table."""
+
+
+class IpxePlugin:
+    """The plugin. One hook works at a time: they share a tree, and a machine's kernel may be a link to another's."""
+
+    contract = CONTRACT
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._services: dict[Path, Service] = {}
+
+    @hookimpl
+    def publish_boot(self, boot: NodeBoot, session: Session) -> bool:
+        from terra_ipxe.settings import Settings
+
+        settings = session.settings(NAME, Settings)
+        with self._lock:
+            return self._service(session).publish(boot, settings, session.report)
+
+    @hookimpl
+    def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
+        with self._lock:
+            return self._service(session).withdraw(hostname, mac)
+
+    @hookimpl
+    def install_boot_image(self, tree: Path, session: Session) -> Sequence[str]:
+        from terra_ipxe.settings import Settings
+
+        settings = session.settings(NAME, Settings)
+        with self._lock:
+            return self._service(session).install(tree, settings, session.report)
+
+    @hookimpl
+    def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool:
+        from terra_ipxe.settings import Settings
+
+        settings = session.settings(NAME, Settings)
+        with self._lock:
+            return self._service(session).start(network, settings, nodes, session.report)
+
+    @hookimpl
+    def stop_boot(self, session: Session) -> bool:
+        with self._lock:
+            return self._service(session).stop()
+
+    def _service(self, session: Session) -> Service:
+        from terra_ipxe.service import Service
+
+        root = session.paths.root
+        if root not in self._services:
+            self._services[root] = Service(session.paths)
+        return self._services[root]
+
+
+plugin = IpxePlugin()

@@ -1,0 +1,56 @@
+"""The configuration of lighttpd. Pure: nothing here reads or writes a file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from terra_core.config.values import Address
+from terra_core.errors import TerraError
+
+CONNECTIONS = 1024
+"""How many are open at once; above it, others wait."""
+FILES = 2 * CONNECTIONS + 64
+"""A connection and the file that it gets."""
+_PATH = re.compile(r"/[A-Za-z0-9/._+@:~-]*")
+_OFFERED = (
+    r"boot\.ipxe",
+    r"machines/01(-[0-9a-f]{2}){6}\.ipxe",
+    r"kernel/(vmlinuz|initrd\.img)",
+    r"nodes/[a-z0-9.-]+/(vmlinuz|initrd\.img|steps\.img)",
+)
+"""What machines load; all else in the tree is the controller's own."""
+
+
+def configuration(tree: Path, address: Address, port: int) -> str:
+    """Return the configuration file.
+
+    Who asks slowly or takes nothing is cut off, so that he holds no place for ever.
+
+    :raises TerraError: when the path has characters that the file can't hold.
+    """
+    if not _PATH.fullmatch(str(tree)):
+        raise TerraError(
+            f"{tree}: lighttpd cannot be given a path with such characters",
+            hint="choose a --root of letters, digits and ._+@:~-",
+        )
+    lines = [
+        "# Written by Terra whenever the service starts: [ipxe] of controller.toml is where to change it.",
+        'server.modules = ( "mod_access" )',
+        f'server.document-root = "{tree}"',
+        f'server.bind = "{address}"',
+        f"server.port = {port}",
+        'server.tag = "Terra"',
+        'server.follow-symlink = "disable"',
+        f"server.max-connections = {CONNECTIONS}",
+        f"server.max-fds = {FILES}",
+        "server.max-keep-alive-idle = 5",
+        "server.max-read-idle = 15",
+        "server.max-write-idle = 60",
+        "server.max-request-size = 1",
+        'server.feature-flags = ( "server.h2proto" => "disable" )',
+        'mimetype.assign = ( "" => "application/octet-stream" )',
+        '$HTTP["request-method"] !~ "^(GET|HEAD)$" { url.access-deny = ( "" ) }',
+        f'$HTTP["url"] !~ "^/({"|".join(_OFFERED)})$" {{ url.access-deny = ( "" ) }}',
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,67 @@
+"""The network boot service: terra_tftp's dnsmasq, and a lighttpd beside it. Both outlive the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from terra_core.config.controller import Paths
+from terra_core.config.values import Hostname, Mac
+from terra_core.hookspecs import BootNetwork, NodeBoot
+from terra_core.system.progress import Report
+from terra_ipxe import loaders
+from terra_ipxe.http import HttpServer
+from terra_ipxe.layout import BootPaths, ScriptLayout
+from terra_ipxe.scripts import START
+from terra_ipxe.settings import Settings
+from terra_tftp import service as tftp
+from terra_tftp.listening import find_listening
+from terra_tftp.tree import BootTree
+
+
+class Service:
+    """The service of one controller.
+
+    :param paths: the controller's paths.
+    """
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = BootPaths(paths)
+        self._tree = BootTree(self._paths.tree, ScriptLayout(self._paths))
+        self._dnsmasq = tftp.Service(paths, self._tree)
+        self._http = HttpServer(self._paths.tree, self._paths.directory)
+
+    def publish(self, boot: NodeBoot, settings: Settings, report: Report) -> bool:
+        """Let a machine boot; return whether anything was changed."""
+        changed = self._tree.publish(boot, settings.kernel_arguments, report)
+        return self._dnsmasq.reserve(boot.hostname, boot.mac, settings) or changed
+
+    def withdraw(self, hostname: Hostname, mac: Mac) -> bool:
+        """Let a machine boot no longer; return whether there was anything."""
+        changed = self._tree.withdraw(hostname, mac)
+        return self._dnsmasq.unreserve(hostname) or changed
+
+    def install(self, tree: Path, settings: Settings, report: Report) -> list[str]:
+        """Install iPXE and the kernel of an unpacked pxe image; return the names of the files."""
+        self._prepare()
+        installed = loaders.install_kernel(tree, self._paths.tree, report)
+        return sorted([*installed, *loaders.install_loaders(Path(settings.loaders), self._paths.loaders)])
+
+    def start(self, network: BootNetwork, settings: Settings, nodes: Sequence[NodeBoot], report: Report) -> bool:
+        """Have both running as configured; return whether one of them was started."""
+        listening = find_listening(network.address, settings)
+        self._prepare()
+        loaders.refresh(Path(settings.loaders), self._paths.loaders)
+        # dnsmasq sends machines to the HTTP server.
+        started = self._http.start(listening.address, settings, report)
+        offered = loaders.loaders_of(self._paths.loaders, f":{settings.port}/{START}")
+        return self._dnsmasq.start(network, settings, offered, nodes, report) or started
+
+    def stop(self) -> bool:
+        """End both if they are this controller's; return whether one of them ran."""
+        stopped = self._dnsmasq.stop()
+        return self._http.stop() or stopped
+
+    def _prepare(self) -> None:
+        self._tree.prepare()
+        loaders.prepare(self._paths.loaders)
