@@ -28,11 +28,13 @@ def test_help_is_light_and_shows_every_command() -> None:
     assert not HEAVY & set(modules)
     printing = {"terra_core.cli.terminal", "terra_core.system", "terra_core.system.text"}  # what escapes all that is printed
     assert {name for name in modules if name.startswith("terra_")} == {"terra_core", "terra_core.cli", *printing}
-    for command in ("create", "controller", "provision", "list", "info", "delete", "pxe", "plugins"):
+    for command in ("create", "controller", "provision", "list", "info", "delete", "pxe", "validate", "plugins"):
         assert f"\n  {command} " in done.text
 
 
-@pytest.mark.parametrize("command", ["create", "controller", "provision", "list", "info", "delete", "pxe", "plugins"])
+@pytest.mark.parametrize(
+    "command", ["create", "controller", "provision", "list", "info", "delete", "pxe", "validate", "plugins"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     text = run([sys.executable, "-c", "from terra_core.cli import main; main()", command, "--help"]).text
     assert f" {command} [OPTIONS]" in text

@@ -1,0 +1,52 @@
+"""``terra validate``: all that is wrong with files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from terra_core.cli.terminal import echo
+
+_KINDS = ("server", "node", "controller")
+
+
+@click.command("validate")
+@click.option("--kind", type=click.Choice(_KINDS), help="What the files are. Default: what their keys tell.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: each file with its problems.")
+@click.option("--schema", type=click.Choice(_KINDS), help="Print the JSON Schema of a kind of file, for editors, and end.")
+@click.argument("sources", metavar="FILE...", nargs=-1)
+def command(kind: str | None, as_json: bool, schema: str | None, sources: Sequence[str]) -> int:
+    """Check server.toml, node.toml and controller.toml, and show all their problems; exit code 2 when there are any.
+
+    FILE is a file, a URL, or - for standard input. No engine, registry or disk is asked.
+    """
+    import json
+
+    from terra_core.documents import FileKind, json_schema, validate
+    from terra_core.errors import ConfigError
+    from terra_core.plugins import Plugins
+
+    plugins = Plugins.discover()
+    if schema is not None:
+        echo(json.dumps(json_schema(FileKind(schema), plugins=plugins), indent=1))
+        return 0
+    if not sources:
+        raise click.UsageError("Missing argument 'FILE...'.")
+    rows: list[dict[str, object]] = []
+    for source in sources:
+        try:
+            found = validate(source, FileKind(kind) if kind else None, plugins=plugins)
+        except ConfigError as error:  # it cannot be read, and the other files can
+            echo(str(error), err=True)
+            rows.append({"source": source, "kind": kind, "problems": [{"path": "", "text": str(error)}]})
+            continue
+        problems = [{"path": problem.path, "text": problem.text} for problem in found.problems]
+        rows.append({"source": found.source, "kind": found.kind, "problems": problems})
+        if problems:
+            echo(str(found.error), err=True)
+        elif not as_json:
+            echo(f"{found.source}: is a valid {found.kind}.toml")
+    if as_json:
+        echo(json.dumps(rows, indent=1))
+    return 2 if any(row["problems"] for row in rows) else 0
