@@ -15,7 +15,8 @@ from terra_core.config.session import Session
 from terra_core.config.structure import structure
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Filesystem, PreparedGroup
-from terra_core.mounting import make_mounts
+from terra_core.image.contained import ContainedRoot
+from terra_core.mounting import in_order, make_mounts
 from terra_core.system.disks import signatures_of
 from terra_core.system.mounts import loop_devices, mount_points, sweep
 from terra_core.system.undo import Undo
@@ -83,7 +84,10 @@ class FilesystemConformance(Conformance[Filesystem]):
         root.mkdir(exist_ok=True)
         with Undo() as stack:
             answer = stack.enter_context(role.prepare_disks(group, devices, work, session))
-            make_mounts(answer.mounts, root, stack)
+            make_mounts(in_order(answer.mounts), root, stack)
+            with ContainedRoot(root) as inside:
+                for path in answer.directories:
+                    inside.directory(path.strip("/"))
             yield answer
 
     def use(self, role: Filesystem, session: Session) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from terra_core.config.node import OS_LABEL, DiskGroup, Profile
+from terra_core.config.problems import DocumentError
 from terra_core.config.session import Session
-from terra_core.errors import CommandError, ConfigError, TerraError
+from terra_core.config.structure import Problem
+from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import CheckedGroup, Mount, PreparedGroup
 from terra_core.system.formatting import attached, examine, require_blank, require_bytes, require_size
 from terra_core.system.mount_options import refused_options
@@ -50,26 +52,30 @@ def check(kind: Kind, group: DiskGroup, sizes: Sequence[int], session: Session) 
 def refuse(kind: Kind, group: DiskGroup, session: Session) -> None:
     """Refuse what the group asks for and such a file system has not, saying what to use in its place.
 
-    :raises ConfigError: with all of it.
+    :raises ConfigError: with all of it, and with what is wrong in the plugin's own table.
     """
-    session.settings(kind.name, Settings)
-    problems = [f'{session.source}: group "{group.label}": {text}' for text in _problems(kind, group)]
-    if problems:
-        raise ConfigError(problems)
+    found: list[Problem] = []
+    try:
+        session.settings(kind.name, Settings)
+    except DocumentError as error:
+        found += error.found
+    found += (Problem(f'group "{group.label}": {problem.path}', problem.text) for problem in _problems(kind, group))
+    if found:
+        raise DocumentError(session.source, found)
 
 
-def _problems(kind: Kind, group: DiskGroup) -> Iterator[str]:
+def _problems(kind: Kind, group: DiskGroup) -> Iterator[Problem]:
     instead = 'filesystem = "btrfs" for this group'
     if group.type is not Profile.SINGLE:
-        yield f'type: {kind.name} has no {group.type.value}: say {instead}, or name one disk and type = "single"'
+        yield Problem("type", f'{kind.name} has no {group.type.value}: say {instead}, or name one disk and type = "single"')
     elif len(group.disk) > 1:
-        yield f"disk: {kind.name} is on one disk, and {len(group.disk)} are named: name one, or say {instead}"
+        yield Problem("disk", f"{kind.name} is on one disk, and {len(group.disk)} are named: name one, or say {instead}")
     if group.compression:
-        yield f"compression: {kind.name} compresses nothing: leave it out, or say {instead}"
+        yield Problem("compression", f"{kind.name} compresses nothing: leave it out, or say {instead}")
     if len(group.label) > kind.longest_label:
         long, most = len(group.label), kind.longest_label
-        yield f"label: {kind.name} takes at most {most} characters, and this has {long}: choose a shorter one"
-    yield from (f"options: {reason}" for reason in refused_options(kind.name, group.options))
+        yield Problem("label", f"{kind.name} takes at most {most} characters, and this has {long}: choose a shorter one")
+    yield from (Problem("options", reason) for reason in refused_options(kind.name, group.options))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -15,11 +14,10 @@ from lab.disks import MB, digest_of, sparse
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
-from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import ConfigError, ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import PreparedGroup
 from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted, sweep
 from terra_core.system.process import run
-from terra_core.system.waiting import wait_until
 from terra_ext4 import DiskPlugin, plugin, xfs
 
 SIZE = {"ext4": 64, "xfs": 320}
@@ -185,33 +183,6 @@ def test_a_disk_that_is_none_or_in_use(filler: DiskPlugin, disk: Path, work: Pat
     run(["mkfs.ext4", "-q", disk])
     with loop_device(disk) as device, mounted(device, place, filesystem="ext4"):
         refused(filler, device, disk, work, ConflictError, f"{device}: is in use, mounted at {place}")
-
-
-@pytest.mark.parametrize("failure", [KeyboardInterrupt(), InterruptedWork("enough"), OSError("disk full")])
-def test_a_failure_leaves_nothing_attached(
-    filler: DiskPlugin, disk: Path, work: Path, tmp_path: Path, failure: BaseException
-) -> None:
-    with pytest.raises(type(failure)), filler.prepare_disks(group(home="/home"), [disk], work, Session()):
-        raise failure
-    assert nothing_left(tmp_path)
-
-
-def test_a_killed_process_leaves_nothing_attached(filler: DiskPlugin, disk: Path, work: Path, tmp_path: Path) -> None:
-    child = os.fork()
-    if child == 0:
-        try:
-            with filler.prepare_disks(group(home="/home"), [disk], work, Session()):
-                (tmp_path / "ready").touch()
-                signal.pause()
-        finally:
-            os._exit(1)
-    try:
-        wait_until(lambda: (tmp_path / "ready").exists(), seconds=60, what="the disk to be made")
-        assert not nothing_left(tmp_path)
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    wait_until(lambda: nothing_left(tmp_path), seconds=10, what="the loop device to be detached")
 
 
 def test_several_machines_at_once(filler: DiskPlugin, tmp_path: Path) -> None:
