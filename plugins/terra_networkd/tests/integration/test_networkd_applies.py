@@ -64,6 +64,7 @@ def networkd(machine: Namespace, table: Mapping[str, Any], log: Path) -> Iterato
     with machine.inside(), private_mounts():
         for place in ("/run", "/etc/systemd/network"):
             run(["mount", "--types", "tmpfs", "--options", "mode=755", "terra-test", place])
+        Path("/run/systemd").mkdir()  # systemd has it made by then
         # Where /sys cannot be written, nobody waits for udev, which no container has.
         run(["mount", "--types", "sysfs", "--options", "ro", "sysfs", "/sys"])
         for piece in pieces:
