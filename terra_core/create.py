@@ -16,7 +16,6 @@ from attrs import evolve, frozen
 from terra_core.config.loader import Document
 from terra_core.config.problems import DocumentError
 from terra_core.config.server import Server
-from terra_core.config.session import Session
 from terra_core.config.structure import Problem
 from terra_core.config.values import ImageReference, parse_userland
 from terra_core.dockerfile import (
@@ -35,6 +34,7 @@ from terra_core.identity import render_identity
 from terra_core.images import push_built
 from terra_core.plugins import PluginError, Plugins
 from terra_core.selection import SERVER, check_selection
+from terra_core.system.progress import Report, silent
 from terra_core.system.reading import read_regular
 
 _DIRECTORY = ".terra"
@@ -92,12 +92,12 @@ class Created:
 def create(
     document: Document[Server],
     *,
-    plugins: Plugins,
-    session: Session,
     context: Path | None = None,
     userland: str | None = None,
     push: bool = False,
     no_cache: bool = False,
+    report: Report = silent,
+    plugins: Plugins | None = None,
 ) -> Created:
     """Build the image of a server.toml, and push it when asked to.
 
@@ -106,14 +106,15 @@ def create(
     :param userland: Dockerfile lines in place of the file's own.
     :param push: whether to push it once it is built.
     :param no_cache: whether every step runs again.
-    :param session: who listens; the file's name and tables are the document's.
+    :param report: takes progress events, and may raise to end the work.
+    :param plugins: the installed plugins; found when left out.
     :raises TerraError: nothing is pushed then, and what a failed build made is gone.
     """
+    plugins = plugins or Plugins.discover()
     check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
     builder = plugins.fill(Builder, document.value.plugins, source=document.source)
-    told = _of_document(session, document)
-    rendered = render(document, plugins=plugins, session=session, context=context, userland=userland)
-    check_rendered(document, rendered, plugins=plugins, session=session)
+    rendered = render(document, context=context, userland=userland, report=report, plugins=plugins)
+    check_rendered(document, rendered, report=report, plugins=plugins)
     with tempfile.TemporaryDirectory(prefix="terra-create-") as work:
         overlay, empty = Path(work, "overlay"), Path(work, "empty")
         overlay.mkdir()
@@ -129,20 +130,24 @@ def create(
             base=document.value.os,
             components=document.value.components,
         )
-        built = builder.build_image(build, told)
+        built = builder.build_image(build, document.session(report))
     created = Created(
         reference=document.value.image, id=built.id, size=built.size, epoch=built.epoch, base_layers=built.base_layers
     )
-    return push_created(document, created, plugins=plugins, session=session) if push else created
+    return push_created(document, created, report=report, plugins=plugins) if push else created
 
 
-def push_created(document: Document[Server], created: Created, *, plugins: Plugins, session: Session) -> Created:
+def push_created(
+    document: Document[Server], created: Created, *, report: Report = silent, plugins: Plugins | None = None
+) -> Created:
     """Push an image that :func:`create` made.
 
+    :param report: takes progress events, and may raise to end the work.
+    :param plugins: the installed plugins; found when left out.
     :returns: the same, with the digest of its manifest in the registry.
     :raises TerraError: as the registry said it.
     """
-    server, told = document.value, _of_document(session, document)
+    server, plugins = document.value, plugins or Plugins.discover()
     builder = plugins.fill(Builder, server.plugins, source=document.source)
     registry = plugins.fill(Registry, server.plugins, source=document.source)
     built = BuiltImage(
@@ -152,7 +157,8 @@ def push_created(document: Document[Server], created: Created, *, plugins: Plugi
         epoch=created.epoch,
         base_layers=created.base_layers,
     )
-    digest = push_built(built, created.reference, (server.os,), builder=builder, registry=registry, session=told)
+    session = document.session(report)
+    digest = push_built(built, created.reference, (server.os,), builder=builder, registry=registry, session=session)
     return evolve(created, digest=digest)
 
 
@@ -174,10 +180,10 @@ def image_labels(document: Document[Server]) -> Mapping[str, str]:
 def render(
     document: Document[Server],
     *,
-    plugins: Plugins,
-    session: Session,
     context: Path | None = None,
     userland: str | None = None,
+    report: Report = silent,
+    plugins: Plugins | None = None,
 ) -> Rendered:
     """Render the Dockerfile and the files of a server.toml; nothing is written, and no engine is asked.
 
@@ -187,9 +193,8 @@ def render(
     """
     check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
     server = _with_userland(document, userland)
-    network = plugins.fill(Network, server.plugins, source=document.source)
-    told = _of_document(session, document)
-    answer = network.render_network(server, told)
+    network = (plugins or Plugins.discover()).fill(Network, server.plugins, source=document.source)
+    answer = network.render_network(server, document.session(report))
     rendered = [*render_identity(server), *_checked(answer, network)]
     _check_distinct(rendered, network)
     files = [piece for piece in rendered if isinstance(piece, RenderedFile)]
@@ -202,17 +207,15 @@ def render(
     return Rendered(dockerfile=dockerfile, files=tuple(files), links=tuple(links), directory=directory, tools=tuple(tools))
 
 
-def check_rendered(document: Document[Server], rendered: Rendered, *, plugins: Plugins, session: Session) -> None:
+def check_rendered(
+    document: Document[Server], rendered: Rendered, *, report: Report = silent, plugins: Plugins | None = None
+) -> None:
     """Have what reads the rendered files in the machine read them here, as far as this machine has it.
 
     :raises TerraError: with what it said.
     """
-    network = plugins.fill(Network, document.value.plugins, source=document.source)
-    network.check_network(rendered.files, _of_document(session, document))
-
-
-def _of_document(session: Session, document: Document[Server]) -> Session:
-    return evolve(session, source=document.source, tables=document.tables)
+    network = (plugins or Plugins.discover()).fill(Network, document.value.plugins, source=document.source)
+    network.check_network(rendered.files, document.session(report))
 
 
 def _with_userland(document: Document[Server], userland: str | None) -> Server:

@@ -12,6 +12,10 @@ from pathlib import Path
 
 from attrs import frozen
 
+from terra_core.config.controller import Controller
+from terra_core.config.loader import Document
+from terra_core.config.node import Node
+from terra_core.config.parts import Parts
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference, pinned, shown
@@ -22,9 +26,13 @@ from terra_core.oci.repacking import Repacking, repack
 from terra_core.oci.signature import require_signature
 from terra_core.oci.source import Blob, ImageDocuments, ImageSource
 from terra_core.oci.verified import VerifiedBlob
-from terra_core.plugins import PluginError
+from terra_core.plugins import PluginError, Plugins
 from terra_core.registry.progress import explained
+from terra_core.system.progress import Report, silent
 from terra_core.system.workspace import image_workspace
+
+Configuration = Document[Parts] | Document[Node] | Document[Controller]
+"""A file that says who fetches images, and whose are taken."""
 
 
 @frozen(kw_only=True)
@@ -92,6 +100,30 @@ class Images:
 
     def _wrong(self, doing: str, what: str) -> PluginError:
         return PluginError(f"{doing}: plugin {self.plugin.plugin!r} brought {what}")
+
+
+def images_of(
+    config: Configuration | None,
+    *,
+    trust: Sequence[Trust] = (),
+    plain_http: bool = False,
+    report: Report = silent,
+    plugins: Plugins | None = None,
+) -> Images:
+    """Return the images of registries as a file has them: who fetches them, and whose are taken.
+
+    :param config: the file; the default plugin fetches anybody's images without one.
+    :param trust: whose signatures an image must have besides.
+    :param plain_http: whether registries may be talked to without TLS.
+    :param report: takes progress events, and may raise to end the work.
+    :param plugins: the installed plugins; found when left out.
+    :raises ConfigError: when the plugin is not installed.
+    """
+    session = config.session(report, plain_http=plain_http) if config else Session(report=report, plain_http=plain_http)
+    chosen = config.value.plugins if config else {}
+    plugin = (plugins or Plugins.discover()).fill(Registry, chosen, source=session.source)
+    own = (config.value.trust,) if config and config.value.trust else ()
+    return Images(plugin=plugin, session=session, trust=(*trust, *own))
 
 
 def push_built(

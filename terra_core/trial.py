@@ -14,6 +14,7 @@ from pathlib import Path
 
 from attrs import define
 
+from terra_core.config.loader import Document
 from terra_core.config.node import OS_LABEL, Disk, DiskGroup, Node
 from terra_core.config.server import Server
 from terra_core.config.session import Session
@@ -30,7 +31,7 @@ from terra_core.plugins import Plugins
 from terra_core.system.emulator import acceleration, accelerators, option, program
 from terra_core.system.mounts import sweep
 from terra_core.system.process import Daemon
-from terra_core.system.progress import Event
+from terra_core.system.progress import Event, Report, silent
 from terra_core.system.reading import lines_of
 from terra_core.system.undo import Undo
 from terra_core.system.waiting import WaitedInVain, wait_until
@@ -81,29 +82,38 @@ _FILES = {
 }
 
 
-def try_in_container(image: str, server: Server, *, plugins: Plugins, session: Session, seconds: float) -> Trial:
+def try_in_container(
+    image: str, document: Document[Server], *, seconds: float, report: Report = silent, plugins: Plugins | None = None
+) -> Trial:
     """Start an image that was built as a container, and see how its system does.
 
     :param image: its id.
-    :param server: what it was built from.
+    :param document: what it was built from.
     :param seconds: how long it may take.
+    :param report: takes progress events, and may raise to end the work.
+    :param plugins: the installed plugins; found when left out.
     :raises TerraError: when it can't be started.
     """
-    builder = plugins.fill(Builder, server.plugins, source=session.source)
-    return builder.try_image(image, seconds, session)
+    builder = (plugins or Plugins.discover()).fill(Builder, document.value.plugins, source=document.source)
+    return builder.try_image(image, seconds, document.session(report))
 
 
-def try_in_machine(image: str, server: Server, *, plugins: Plugins, session: Session, seconds: float) -> Trial:
+def try_in_machine(
+    image: str, document: Document[Server], *, seconds: float, report: Report = silent, plugins: Plugins | None = None
+) -> Trial:
     """Boot an image that was built in an emulated machine with a disk of its own, and see how its system does.
 
     :param image: its id.
-    :param server: what it was built from.
+    :param document: what it was built from.
     :param seconds: how long it may take from power-on.
+    :param report: takes progress events, and may raise to end the work.
+    :param plugins: the installed plugins; found when left out.
     :returns: what it said; without a state when it said nothing in time.
     :raises TerraError: when it can't be started.
     """
     qemu = program(this_platform().architecture)
-    builder = plugins.fill(Builder, server.plugins, source=session.source)
+    server, session, plugins = document.value, document.session(report), plugins or Plugins.discover()
+    builder = plugins.fill(Builder, server.plugins, source=document.source)
     with workspace(_PREFIX, remove=_remove) as work:
         offer = builder.save_image(image, work, session)
         disk, place = work / "disk", work / "deploy"

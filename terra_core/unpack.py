@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 from attrs import frozen
 
-from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import ConfigError, TerraError
-from terra_core.hookspecs import Registry
 from terra_core.image import apply_layers
 from terra_core.image.removal import Fate, empty
 from terra_core.image.room import room_in
-from terra_core.images import Images
+from terra_core.images import Configuration, Images, images_of
 from terra_core.oci import ImageSource, Layout
 from terra_core.oci.archive import DockerArchive
 from terra_core.plugins import Plugins
 from terra_core.system.openat import DIRECTORY
+from terra_core.system.progress import Report, silent
 from terra_core.system.undo import undoing
 
 _LAYOUT = "oci:"
@@ -55,32 +54,35 @@ def unpack(
     image: str,
     directory: Path,
     *,
-    plugins: Plugins,
-    session: Session,
+    config: Configuration | None = None,
     trust: Sequence[Trust] = (),
-    chosen: Mapping[str, str] | None = None,
+    plain_http: bool = False,
     force: bool = False,
+    report: Report = silent,
+    plugins: Plugins | None = None,
 ) -> Unpacked:
     """Unpack an image into a directory.
 
     :param image: the name of an image in a registry, ``oci:DIRECTORY[:TAG]`` or ``docker-archive:FILE[:NAME]``.
     :param directory: where to; made when it is missing. After a failure it is as it was, unless it held something before.
-    :param trust: whose signatures an image of a registry must have.
-    :param chosen: the plugin of each role, of which the registry's is asked; the defaults when left out.
+    :param config: the file that says who fetches an image of a registry, and whose are taken; the default plugin fetches
+        anybody's without one.
+    :param trust: whose signatures an image of a registry must have besides.
+    :param plain_http: whether the registry may be talked to without TLS.
     :param force: unpack over what the directory holds.
+    :param report: takes progress events, and may raise to end the work.
+    :param plugins: the installed plugins; found when left out.
     :raises TerraError: naming the image, the layer, the entry.
     """
     started = time.monotonic()
     if os.geteuid() != 0:
         raise TerraError("only root can give files their owners", hint="run this as root")
 
-    def registry() -> Images:
-        plugin = plugins.fill(Registry, chosen or {}, source=session.source)
-        return Images(plugin=plugin, session=session, trust=trust)
-
-    opened = partial(_opened, image, registry=registry, trusting=bool(trust))
+    registry = partial(images_of, config, trust=trust, plain_http=plain_http, report=report, plugins=plugins)
+    trusting = bool(trust or (config and config.value.trust))
+    opened = partial(_opened, image, registry=registry, trusting=trusting)
     with _prepared(directory, force=force), room_in(directory) as room, opened(room) as source:
-        applied = apply_layers(source, directory, report=session.report, spared=room.name)
+        applied = apply_layers(source, directory, report=report, spared=room.name)
     return Unpacked(
         digest=str(source.digest),
         layers=applied.layers,

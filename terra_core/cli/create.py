@@ -12,10 +12,10 @@ from terra_core.cli.terminal import echo
 if TYPE_CHECKING:
     from terra_core.config.loader import Document
     from terra_core.config.server import Server
-    from terra_core.config.session import Session
     from terra_core.create import Created, Rendered
     from terra_core.plugins import Plugins
     from terra_core.sbom import Format
+    from terra_core.system.progress import Report
 
 _WAYS = ("qemu", "container")
 _MOST_BYTES = 16 * 1024 * 1024
@@ -131,7 +131,6 @@ def command(
     from terra_core.cli.output import reporter
     from terra_core.config.loader import load
     from terra_core.config.server import Server
-    from terra_core.config.session import Session
     from terra_core.create import check_rendered, create, push_created, render
     from terra_core.plugins import Plugins
     from terra_core.system.signals import terminating
@@ -142,26 +141,20 @@ def command(
     context = context or _directory_of(source)
     lines = _read(userland) if userland else None
     if dry:
-        rendered = render(document, plugins=plugins, session=Session(), context=context, userland=lines)
-        check_rendered(document, rendered, plugins=plugins, session=Session())
+        rendered = render(document, context=context, userland=lines, plugins=plugins)
+        check_rendered(document, rendered, plugins=plugins)
         _print_rendered(rendered)
         return
     with terminating(), reporter(verbose=bool(ctx.obj and ctx.obj["debug"])) as report:
-        session = Session(source=document.source, tables=document.tables, report=report)
         created = create(
-            document,
-            plugins=plugins,
-            session=session,
-            context=context,
-            userland=lines,
-            no_cache=no_cache,
+            document, context=context, userland=lines, no_cache=no_cache, report=report, plugins=plugins
         )
         if test:
-            _try(test, created, document, plugins, session, test_timeout)
+            _try(test, created, document, plugins, report, test_timeout)
         if sbom and kind:
-            _write_sbom(sbom, kind, created, document, plugins, session)
+            _write_sbom(sbom, kind, created, document, plugins, report)
         if push:
-            created = push_created(document, created, plugins=plugins, session=session)
+            created = push_created(document, created, report=report, plugins=plugins)
     _print_created(created)
 
 
@@ -177,10 +170,10 @@ def _dump() -> None:
     echo(_TABLES, nl=False)
 
 
-def _try(way: str, created: Created, document: Document[Server], plugins: Plugins, session: Session, seconds: float) -> None:
+def _try(way: str, created: Created, document: Document[Server], plugins: Plugins, report: Report, seconds: float) -> None:
     from terra_core.trial import WAYS, explain
 
-    trial = WAYS[way](created.id, document.value, plugins=plugins, session=session, seconds=seconds)
+    trial = WAYS[way](created.id, document, seconds=seconds, report=report, plugins=plugins)
     if not trial.healthy:
         raise explain(trial, created.reference)
     echo(f"tested {created.reference}: its system is {trial.state}", err=True)
@@ -195,13 +188,13 @@ def _format(path: Path, said: str | None) -> Format:
 
 
 def _write_sbom(
-    path: Path, kind: Format, created: Created, document: Document[Server], plugins: Plugins, session: Session
+    path: Path, kind: Format, created: Created, document: Document[Server], plugins: Plugins, report: Report
 ) -> None:
     from terra_core.errors import TerraError
     from terra_core.sbom import make_sbom, render
     from terra_core.system.files import output_file
 
-    sbom = make_sbom(created.id, document.value, plugins=plugins, session=session)
+    sbom = make_sbom(created.id, document, report=report, plugins=plugins)
     try:
         with output_file(path) as file:
             file.write(render(sbom, kind))

@@ -40,7 +40,6 @@ def command(
     from terra_core.cli.values import option_value
     from terra_core.config.loader import load
     from terra_core.config.node import Node
-    from terra_core.config.session import Session
     from terra_core.config.values import parse_host_address
     from terra_core.errors import TerraError
     from terra_core.install.steps import Stopwatch
@@ -56,8 +55,9 @@ def command(
         raise TerraError("terra-install writes to disks, which root alone may do", hint="run it as root, such as with sudo")
     with private_mounts(), interruptible(), _listener(as_json=as_json and not only_plan, verbose=debug) as report:
         watch = Stopwatch(report)
-        session = Session(report=watch, plain_http=plain)
-        with installation(document, plugins=plugins, session=session, gateway=address, wipe=wipe) as found:
+        with installation(
+            document, gateway=address, plain_http=plain, wipe=wipe, report=watch, plugins=plugins
+        ) as found:
             if only_plan:
                 _print_plan(found.plan, as_json=as_json)
                 return

@@ -48,25 +48,27 @@ def command(
     """
     import json
 
-    from attrs import asdict, evolve
+    from attrs import asdict
 
     from terra_core.cli.output import reporter, size_of
-    from terra_core.config.parts import Parts, load_parts
-    from terra_core.config.session import Session
+    from terra_core.config.parts import load_parts
     from terra_core.plugins import Plugins
     from terra_core.system.signals import interruptible
     from terra_core.unpack import unpack
 
     plugins = Plugins.discover()
-    document = load_parts(source, plugins.names) if source else None
-    parts = document.value if document else Parts()
-    trust = (*_trust(key), *((parts.trust,) if parts.trust else ()))
+    config = load_parts(source, plugins.names) if source else None
+    trust = _trust(key)
     with interruptible(), reporter(verbose=bool(ctx.obj and ctx.obj["debug"])) as report:
-        session = Session(report=report, plain_http=plain)
-        if document:
-            session = evolve(session, source=document.source, tables=document.tables)
         done = unpack(
-            image, directory, plugins=plugins, session=session, trust=trust, chosen=parts.plugins, force=force
+            image,
+            directory,
+            config=config,
+            trust=trust,
+            plain_http=plain,
+            force=force,
+            report=report,
+            plugins=plugins,
         )
     if as_json:
         echo(json.dumps(asdict(done), indent=1))

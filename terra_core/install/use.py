@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
+from terra_core.config.controller import THIS_MACHINE, Paths
 from terra_core.config.loader import Document
 from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
@@ -35,7 +36,7 @@ from terra_core.selection import INSTALLED, check_selection
 from terra_core.system.disks import Signature
 from terra_core.system.locks import try_lock, wait_for_lock
 from terra_core.system.mounts import sweep
-from terra_core.system.progress import Event, Report
+from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
 from terra_core.system.workspace import roomy
 
@@ -93,23 +94,33 @@ class Installation:
 
 @contextmanager
 def installation(
-    document: Document[Node], *, plugins: Plugins, session: Session, gateway: Address | None = None, wipe: bool = False
+    document: Document[Node],
+    *,
+    gateway: Address | None = None,
+    plain_http: bool = False,
+    wipe: bool = False,
+    report: Report = silent,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
 ) -> Iterator[Installation]:
     """Plan an installation and check all that can be checked; nothing is written to any disk by this.
 
     One at a time on a machine. What one that was killed has left mounted is unmounted first.
 
     :param document: node.toml.
-    :param session: who listens, and where things are kept; the file's name and tables are the document's.
     :param gateway: the machine's gateway.
+    :param plain_http: whether the registry of the image may be talked to without TLS.
     :param wipe: whether what is on the disks may go.
+    :param report: takes progress events, and may raise to end the work.
+    :param paths: where the lock of installations and the work of one are kept.
+    :param plugins: the installed plugins; found when left out.
     :raises TerraError: with everything that stands against it.
     """
-    node = document.value
+    node, plugins = document.value, plugins or Plugins.discover()
     groups = [group.filesystem for group in node.groups if group.filesystem]
     check_selection(INSTALLED, node.plugins, document.tables, source=document.source, beside=groups)
-    told = evolve(session, source=document.source, tables=document.tables)
-    place = session.paths.run / "install"
+    told = document.session(report, paths=paths, plain_http=plain_http)
+    place = paths.run / "install"
     with _alone(place, told.report) as work, Undo() as stack:
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from terra_core.config.loader import Document
 from terra_core.config.server import Server
-from terra_core.config.session import Session
 from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import Builder
 from terra_core.image.lookup import read_files
@@ -20,6 +20,7 @@ from terra_core.sbom.cyclonedx import render_cyclonedx
 from terra_core.sbom.document import Sbom
 from terra_core.sbom.dpkg import STATUS, is_wanted, read_packages
 from terra_core.sbom.spdx import render_spdx
+from terra_core.system.progress import Report, silent
 from terra_core.system.workspace import workspace
 
 _YOUNG_SECONDS = 60.0
@@ -54,14 +55,19 @@ def format_of(path: Path, said: str | None) -> Format:
     raise ConfigError([f"--sbom: {path}: its name ends neither in .cdx.json, .spdx.json nor .json: say --sbom-format as well"])
 
 
-def make_sbom(image: str, server: Server, *, plugins: Plugins, session: Session) -> Sbom:
+def make_sbom(
+    image: str, document: Document[Server], *, report: Report = silent, plugins: Plugins | None = None
+) -> Sbom:
     """Read the packages of an image that was built, without running anything of it.
 
     :param image: its id.
-    :param server: what it was built from.
+    :param document: what it was built from.
+    :param report: takes progress events, and may raise to end the work.
+    :param plugins: the installed plugins; found when left out.
     :raises TerraError: when it has no dpkg database.
     """
-    builder = plugins.fill(Builder, server.plugins, source=session.source)
+    server, session = document.value, document.session(report)
+    builder = (plugins or Plugins.discover()).fill(Builder, server.plugins, source=document.source)
     with workspace("terra-sbom-", grace=_YOUNG_SECONDS) as work, builder.save_image(image, work, session) as source:
         created = creation_time(source.config.labels.get("org.opencontainers.image.created", ""))
         files = read_files(source, is_wanted)

@@ -55,7 +55,7 @@ def document(text: str = SEED, changes: Mapping[str, object] = MappingProxyType(
 
 def rendered(context: Path | None = None, option: str | None = None, **changes: object) -> Rendered:
     """What becomes of the seed's server.toml, with changes."""
-    return render(document(changes=changes), plugins=Plugins.discover(), session=Session(), context=context, userland=option)
+    return render(document(changes=changes), plugins=Plugins.discover(), context=context, userland=option)
 
 
 def files(result: Rendered) -> dict[str, str]:
@@ -527,7 +527,7 @@ def test_the_comments_of_the_dump_load_too() -> None:
     files_of = render(
         make_document({**found.raw, "ssh": {}}, Server, source="dump", owners=Plugins.discover().names),
         plugins=Plugins.discover(),
-        session=Session(),
+
     )
     assert "10.0.10.20/24" in files(files_of)["etc/netplan/50-terra.yaml"]
 

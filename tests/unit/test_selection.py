@@ -11,7 +11,6 @@ from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import make_document
 from terra_core.config.node import Node
 from terra_core.config.server import Server
-from terra_core.config.session import Session
 from terra_core.controller.daemon import make_services
 from terra_core.create import create, render
 from terra_core.errors import ConfigError
@@ -95,7 +94,7 @@ def test_create_refuses_it(more: dict[str, object]) -> None:
     document = make_document({**TOLD, **more}, Server, source="server.toml", owners=plugins.names)
     for work in (create, render):
         with pytest.raises(ConfigError, match=r"server\.toml: (plugins\.storage|iscsi): "):
-            work(document, plugins=plugins, session=Session())
+            work(document, plugins=plugins)
 
 
 @pytest.mark.parametrize("more", [{"plugins": {"storage": "iscsi"}}, {"plugins": {"boot": "tftp"}}, {"netplan": {}}])
@@ -104,7 +103,7 @@ def test_installing_refuses_it_before_it_looks_at_any_disk(more: dict[str, objec
     document = make_document({**NODE, **more}, Node, source="node.toml", owners=plugins.names)
     with (
         pytest.raises(ConfigError, match=r"node\.toml: (plugins\.storage|plugins\.boot|netplan): "),
-        installation(document, plugins=plugins, session=Session(paths=Paths(tmp_path))),
+        installation(document, paths=Paths(tmp_path), plugins=plugins),
     ):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,6 @@ from lab.network import Network
 from terra_core.config.controller import Paths
 from terra_core.config.loader import load
 from terra_core.config.node import Node, Profile
-from terra_core.config.session import Session
 from terra_core.install.disks import part_device
 from terra_core.install.use import installation
 from terra_core.plugins import Plugins
@@ -39,8 +38,8 @@ def test_disks_that_the_plan_does_not_name_stay_as_they_are(ground: Ground, netw
             node = ground.node(text)
             others = [disk for disk in disks if disk not in named]
             before = [disk.content() for disk in others]
-            session = Session(paths=Paths(tmp_path), plain_http=True)
-            with installation(load(node, Node, owners=plugins.names), plugins=plugins, session=session, wipe=True) as found:
+            document, paths = load(node, Node, owners=plugins.names), Paths(tmp_path)
+            with installation(document, plain_http=True, wipe=True, paths=paths, plugins=plugins) as found:
                 found.carry_out()
             assert [disk.content() for disk in others] == before, f"layout {number}:\n{text}"
             assert not [point for point in mount_points() if tmp_path in point.path.parents]
