@@ -33,6 +33,10 @@ network = "networkd"
     network = {{ address = ["10.0.20.5/24"] }}
     link.required_for_online = false
 """
+_USERLAND = """\
+RUN echo 'terra ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/terra
+RUN echo 'network: {version: 2, ethernets: {eth0: {dhcp4: true}}}' > /etc/netplan/01-base.yaml && chmod 600 /etc/netplan/*
+"""
 
 
 def test_a_machine_with_networkd_boots_keeps_its_disk_and_answers(site: Site, lab_key: Path, tmp_path: Path) -> None:
@@ -42,7 +46,7 @@ def test_a_machine_with_networkd_boots_keeps_its_disk_and_answers(site: Site, la
     server.write_text(
         f'hostname = "networked"\nversion = "6"\nos = "{registry}/stellarproject/terraos:v11"\n'
         f'repo = "{registry}/stellarproject"\n'
-        "userland = \"RUN echo 'terra ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/terra\"\n"
+        f"userland = '''\n{_USERLAND}'''\n"
         f'ssh.keys = ["{public}"]\n{_NETWORK}'
     )
     site.command(["create", "--push", server])
@@ -55,11 +59,10 @@ def test_a_machine_with_networkd_boots_keeps_its_disk_and_answers(site: Site, la
         state = machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip()
         faults = "systemctl --failed --no-legend; sudo journalctl -b -p warning --no-pager | tail -n 40"
         assert state == "running", machine.ssh(faults).text
-        assert machine.ssh("ls /etc/netplan /run/systemd/network | grep -c netplan", accept=(1,)).text == "0\n"
-        status = machine.ssh("networkctl --no-pager status lan").text
-        assert "/etc/systemd/network/20-lan.network" in status
-        assert "/etc/systemd/network/10-lan.link" in status
-        assert address in status
+        assert machine.ssh("sudo find /run/systemd -name '*netplan*'").text == "", "netplan's own file describes nothing"
+        status = machine.ssh("networkctl --no-pager status eth0; ip link show eth0").text
+        expected = ("/etc/systemd/network/20-lan.network", "/etc/systemd/network/10-lan.link", address, "altname lan")
+        assert [words for words in expected if words not in status] == [], status
         assert "10.0.20.5" in machine.ssh("networkctl --no-pager status v20").text
         assert "id 20" in machine.ssh("ip -details link show v20").text
         machine.ssh("sudo systemctl restart systemd-networkd && echo written > ~/note && sync", timeout=120)
@@ -68,5 +71,5 @@ def test_a_machine_with_networkd_boots_keeps_its_disk_and_answers(site: Site, la
         said = machine.ssh(f"{journal} | grep /etc/systemd/network/").text
         assert "ignoring" not in said, "systemd takes every line of what was rendered"
         machine.reboot(seconds=_BOOT_SECONDS)
-        assert address in machine.ssh("networkctl --no-pager status lan").text
+        assert address in machine.ssh("networkctl --no-pager status eth0").text
     site.command(["delete", node["hostname"]])
