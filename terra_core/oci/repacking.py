@@ -188,7 +188,7 @@ class _Writer:
     _numbers: Iterator[int] = field(factory=count)
 
     def writes(self, diff_id: Digest) -> bool:
-        """Whether a layer is written."""
+        """Return whether a layer is written."""
         return self.repacking.whole or self._changes(diff_id)
 
     def _changes(self, diff_id: Digest) -> bool:

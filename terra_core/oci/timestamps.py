@@ -60,7 +60,7 @@ def clamped(pieces: Iterator[bytes], epoch: int) -> Iterator[bytes]:
 
 
 def _content(stream: ByteStream, size: int) -> bytes:
-    """The data of an extended header, without its padding."""
+    """Return the data of an extended header, without its padding."""
     if not 0 <= size <= Limits().header_bytes:
         raise ImageError(f"an extended header of {size} bytes")
     content = stream.exactly(size)
@@ -77,7 +77,7 @@ def _sparse_map(stream: ByteStream) -> Iterator[bytes]:
 
 
 def _numbered(block: bytes, place: slice, number: int) -> bytes:
-    """A header with another number in a field of twelve bytes."""
+    """Return a header with another number in a field of twelve bytes."""
     changed = bytearray(block)
     changed[place] = b"%011o\0" % number
     changed[_CHECKSUM] = b" " * 8
@@ -86,7 +86,7 @@ def _numbered(block: bytes, place: slice, number: int) -> bytes:
 
 
 def _clamp_records(content: bytes, epoch: int) -> tuple[bytes, int | None]:
-    """The records of an extended header with no later time, and the size of the file, where they tell it."""
+    """Return the records of an extended header with no later time, and the size of the file, where they tell it."""
     records, size = [], None
     position = 0
     while position < len(content):
@@ -112,7 +112,7 @@ def _seconds(value: bytes) -> int:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """A record, whose length counts the digits of the length as well."""
+    """Return a record, whose length counts the digits of the length as well."""
     rest = b" " + key + b"=" + value + b"\n"
     length = len(rest) + 1
     while len(b"%d" % length) + len(rest) != length:

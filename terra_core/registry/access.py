@@ -28,7 +28,7 @@ class Credentials:
 
     @property
     def basic(self) -> str:
-        """The value of an ``Authorization`` header (RFC 7617)."""
+        """Return the value of an ``Authorization`` header (RFC 7617)."""
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode(errors="surrogateescape")).decode()
 
 

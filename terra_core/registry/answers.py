@@ -16,7 +16,7 @@ _GZIP = b"\x1f\x8b"
 
 
 def short_body(response: requests.Response, most: int, seconds: float, name: str) -> bytes:
-    """The whole body, which must be short and come soon.
+    """Read the whole body, which must be short and come soon.
 
     :param most: bytes.
     :param seconds: for all of it.

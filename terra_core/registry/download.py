@@ -53,7 +53,7 @@ class Download:
         self._hasher = self.descriptor.digest.hasher()
 
     def read(self, at: int, length: int) -> bytes | None:
-        """Bytes that are there, nothing at the verified end, and ``None`` where there may be more later."""
+        """Return bytes that are there, nothing at the verified end, and ``None`` where there may be more later."""
         with self._transfer.changed:
             count = min(length, self.available - at)
             if count > 0 and self._fd is not None:
@@ -69,7 +69,7 @@ class Download:
                 self._fd = None
 
     def leave(self) -> None:
-        """The thread that fetched it touches it no more."""
+        """Tell that the thread which fetched it touches it no more."""
         with self._transfer.changed:
             self.busy = False
             if self._transfer.stopped:
@@ -110,7 +110,7 @@ class Download:
         return self._fd
 
     def _take_stored(self) -> bool:
-        """Whether the layout has the layer already; one that is damaged is removed."""
+        """Take the layer that the layout has already, if it does; one that is damaged is removed."""
         stored = self._transfer.store.open_blob(self.descriptor)
         if stored is None:
             return False
@@ -216,7 +216,7 @@ class Download:
                 self.busy = not self._transfer.stopped
 
     def _extent(self, answer: requests.Response, host: Endpoint) -> tuple[int, int]:
-        """How many bytes to drop, for we have them, and where in the blob the last one of the answer ends."""
+        """Return how many bytes to drop, for we have them, and where in the blob the last one of the answer ends."""
         size, first, end = self.descriptor.size, 0, self.descriptor.size
         if answer.status_code == 206:
             found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
@@ -244,7 +244,7 @@ class Download:
 
 
 def _pieces(answer: requests.Response, name: str) -> Iterator[bytes]:
-    """The body, at a pace that is worth waiting for; what the reader takes its time over does not count."""
+    """Read the body at a pace that is worth waiting for; what the reader takes its time over does not count."""
     left, missing = _PACE_SECONDS, _WORTH
     while True:
         before = time.monotonic()

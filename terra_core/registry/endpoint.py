@@ -75,7 +75,7 @@ class Endpoint:
         return repeated(get, attempts)
 
     def digest(self, tag: str, accept: tuple[str, ...]) -> str:
-        """The digest that the registry says a tag has; nothing when it does not say, or knows no such question.
+        """Return the digest that the registry says a tag has; nothing when it does not say, or knows no such question.
 
         :param accept: the media types that will do: a registry may have another document for others.
         """
@@ -161,7 +161,7 @@ class Endpoint:
         return error
 
     def _is_own(self, response: requests.Response) -> bool:
-        """Whether it is the registry that answered, not some other host that it sent us to."""
+        """Return whether it is the registry that answered, not some other host that it sent us to."""
         return urlsplit(response.url).hostname == urlsplit(f"//{self._host}").hostname
 
     def _log_in(self, used: str, header: str) -> None:
@@ -212,7 +212,7 @@ class Endpoint:
         return token.text()
 
     def _may_know(self, place: Place) -> bool:
-        """Whether a token service may be told the credentials for this registry."""
+        """Return whether a token service may be told the credentials for this registry."""
         checked = place.scheme == "https" and not self._transport.trusts(place)
         return checked or place.host == urlsplit(f"//{self._host}").hostname
 

@@ -93,7 +93,7 @@ def explained(doing: str) -> Iterator[None]:
 
 
 def in_words(doing: str, error: BaseException) -> BaseException:
-    """An error with what was done in front; anything but an error of Terra's or the system's stays as it is."""
+    """Return an error with what was done in front; anything but an error of Terra's or the system's is returned as it is."""
     if isinstance(error, OSError):
         hint = "the disk is too small for the image" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         where = f"{error.filename}: " if error.filename else ""

@@ -97,17 +97,17 @@ class _Image:
 
     @property
     def digest(self) -> Digest:
-        """The digest of the manifest."""
+        """Return the digest of the manifest."""
         return self._found.chosen.digest
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest for this machine's platform."""
+        """Return the manifest for this machine's platform."""
         return self._found.manifest
 
     @property
     def config(self) -> ImageConfig:
-        """The configuration."""
+        """Return the configuration."""
         return self._found.config
 
     def open_layer(self, layer: Descriptor) -> AbstractContextManager[Blob]:

@@ -60,7 +60,7 @@ class Found:
 
     @property
     def size(self) -> int:
-        """The bytes of its layers."""
+        """Return the bytes of its layers."""
         return sum(layer.size for layer in set(self.manifest.layers))
 
 
@@ -99,7 +99,7 @@ class Remote:
         return Found(named.descriptor, chosen, manifest, config, (*documents, config_document))
 
     def _named(self) -> Document:
-        """What the reference names, by a digest that is the registry's own."""
+        """Return what the reference names, by a digest that is the registry's own."""
         version = self.reference.digest or self.reference.tag
         if not self.reference.digest and len(self.endpoints) > 1:
             told = self._registry.digest(version, _DOCUMENTS)
@@ -176,7 +176,7 @@ def _check(manifest: Manifest, config: ImageConfig) -> None:
 
 
 def _media_type(document: Node, said: str) -> str:
-    """What a document is: as it says itself, as the registry said, or else by what it holds."""
+    """Return what a document is: as it says itself, as the registry said, or else by what it holds."""
     own = document["mediaType"].text() if document["mediaType"] else ""
     known = media.INDEXES | media.MANIFESTS
     if own in known and said in known and own != said:

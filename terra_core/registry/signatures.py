@@ -52,14 +52,14 @@ def _found(remote: Remote, image: Digest) -> Iterator[FoundSignature]:
 
 
 def _listed(content: bytes, where: str) -> Sequence[Node]:
-    """The entries of an index; a registry that has no such interface may answer with anything."""
+    """Return the entries of an index; a registry that has no such interface may answer with anything."""
     with suppress(ImageError):
         return tuple(read_document(content, where)["manifests"].items())
     return ()
 
 
 def _referring(remote: Remote, listed: Sequence[Node], seen: set[str]) -> Iterator[FoundSignature]:
-    """The signatures among what refers to an image.
+    """Return the signatures among what refers to an image.
 
     :param seen: digests of what was looked at before.
     """

@@ -105,7 +105,7 @@ class Store:
         write_file(place, content, mode=_MODE)
 
     def _list(self, found: Found, name: str) -> None:
-        """Both what the reference names and the manifest for this machine, so that either digest finds it."""
+        """List both what the reference names and the manifest for this machine, so that either digest finds it."""
         path = self._path / "index.json"
         with path.open("rb") as file:
             before = file.read(DOCUMENT_BYTES)
@@ -123,7 +123,7 @@ class Store:
 
 @contextmanager
 def held(path: Path, attend: Callable[[], None]) -> Iterator[Store]:
-    """A layout, made when it is not there, that nobody else may write to before it is released.
+    """Hold a layout, made when it is not there, that nobody else may write to before it is released.
 
     :param attend: called while another pull is waited for.
     :raises TerraError: when that takes too long.
@@ -151,7 +151,7 @@ def _entry(descriptor: Descriptor, name: str) -> dict[str, object]:
 
 
 def _without_name(entry: dict[str, object], name: str) -> dict[str, object]:
-    """An entry of another image, which loses the name when the tag has moved on from it."""
+    """Return an entry of another image, which loses the name when the tag has moved on from it."""
     annotations = entry.get("annotations")
     if not isinstance(annotations, dict) or annotations.get(REFERENCE_NAME) != name:
         return entry

@@ -70,7 +70,7 @@ class Content(Protocol):
         ...
 
     def read(self, length: int, /) -> bytes:
-        """The next bytes; none at the end."""
+        """Return the next bytes; none at the end."""
         ...
 
 
@@ -90,7 +90,7 @@ class Place:
 
     @property
     def host(self) -> str:
-        """The name without the port."""
+        """Return the name without the port."""
         return str(urlsplit(str(self)).hostname)
 
 
@@ -112,7 +112,7 @@ class Transport:
                 session.close()
 
     def trusts(self, place: Place) -> bool:
-        """Whether a place may be reached by plain HTTP or without a check of its certificate."""
+        """Return whether a place may be reached by plain HTTP or without a check of its certificate."""
         return self.access.trusts(place.netloc) or self.access.trusts(f"{place.netloc}:{_PORTS[place.scheme]}")
 
     def send(
@@ -154,7 +154,7 @@ class Transport:
         raise TerraError(f"{first}: redirects more than {_REDIRECTS} times")
 
     def place_of(self, url: str) -> Place:
-        """The origin of a URL.
+        """Return the origin of a URL.
 
         :raises TerraError: when it is none of HTTP, or holds a user's name.
         """
@@ -283,7 +283,7 @@ def failure(place: Place, error: Exception, certificate_hint: str = "") -> Terra
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What requests and urllib3 wrap several times over."""
+    """Return the error that requests and urllib3 wrap several times over."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
@@ -299,7 +299,7 @@ def _netloc(parts: SplitResult, port: int | None) -> str:
 
 
 def joined(url: str, target: str) -> str:
-    """A URL, as seen from another.
+    """Return a URL, as seen from another.
 
     :raises TerraError: when it is none.
     """

@@ -58,7 +58,7 @@ class Repository:
         repeated(ask, _ATTEMPTS)
 
     def has(self, blob: Descriptor) -> bool:
-        """Whether a blob is there, as far as the registry says; one that is there and sent again does no harm."""
+        """Return whether a blob is there, as far as the registry says; one that is there and sent again does no harm."""
 
         def look() -> bool:
             with self._ask("HEAD", f"blobs/{blob.digest}", 200, 404) as answer:
@@ -126,7 +126,7 @@ class Repository:
         return self._endpoint.request(method, what, headers, accept=accept, content=content, silence=_SILENCE_SECONDS)
 
     def _place(self, answer: requests.Response) -> str:
-        """Where the registry wants an upload to go."""
+        """Return where the registry wants an upload to go."""
         location = answer.headers.get("Location", "")
         if not location:
             raise TerraError(f"the registry {self.reference.registry} does not say where an upload is to go")
@@ -179,7 +179,7 @@ class Body:
         return self.size
 
     def read(self, length: int, /) -> bytes:
-        """The next bytes."""
+        """Return the next bytes."""
         piece = self.blob.read(length)
         self.count(len(piece))
         return piece

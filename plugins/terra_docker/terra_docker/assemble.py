@@ -64,7 +64,7 @@ class Assembled:
 
 @contextmanager
 def request(context: Path, directory: Path | None) -> Iterator[Callable[..., BuildRequest]]:
-    """What makes a :class:`BuildRequest` of a context and the directory of a Dockerfile, given the rest of it.
+    """Return what makes a :class:`BuildRequest` of a context and the directory of a Dockerfile, given the rest of it.
 
     A Dockerfile outside of the context is laid over it, in a directory that the context does not have.
 
@@ -132,7 +132,7 @@ def _push(
 
 
 def _saver(client: APIClient, built: BuiltImage, stack: ExitStack, report: Report) -> Callable[[], Path]:
-    """What gives the image's layout, saving it when it is asked for the first time."""
+    """Return what gives the image's layout, which is saved when that is called for the first time."""
     done: list[Path] = []
 
     def save() -> Path:

@@ -83,7 +83,7 @@ def built_image(
 
 
 def dated(build: BuildRequest) -> BuildRequest:
-    """The build with its epoch: its own, SOURCE_DATE_EPOCH, or the time of the newest file of the context.
+    """Return the build with its epoch: its own, SOURCE_DATE_EPOCH, or the time of the newest file of the context.
 
     :raises ConfigError: when the variable holds something else than seconds since 1970.
     """
@@ -98,7 +98,7 @@ def dated(build: BuildRequest) -> BuildRequest:
 
 
 def doing(build: BuildRequest) -> str:
-    """What a build is called in messages."""
+    """Return what a build is called in messages."""
     return f"building {build.reference}" if build.reference else f"building {build.context}"
 
 
@@ -143,7 +143,7 @@ def layers_of(client: APIClient, images: Iterable[str]) -> set[str]:
 
 
 def dockerfile_of(build: BuildRequest) -> Dockerfile:
-    """The Dockerfile of a build, read.
+    """Return the Dockerfile of a build, read.
 
     :raises TerraError: when there is none, or when it can't be read.
     """
@@ -189,7 +189,7 @@ def _check_stages(build: BuildRequest, dockerfile: Dockerfile) -> None:
 
 
 def _base_labels(client: APIClient, build: BuildRequest, leftovers: Leftovers, report: Report) -> dict[str, str]:
-    """https://specs.opencontainers.org/image-spec/annotations/; a base that came from no registry has no digest there.
+    """Return labels of https://specs.opencontainers.org/image-spec/annotations/; a base from no registry has no digest.
 
     :raises TerraError: when a component is for another machine than the base: the engine would copy its programs all the same.
     """
@@ -209,7 +209,7 @@ def _base_labels(client: APIClient, build: BuildRequest, leftovers: Leftovers, r
 
 
 def _inspected(client: APIClient, image: ImageReference, progress: ClassicProgress) -> dict[str, Any]:
-    """What the engine says of an image, which it pulls when it does not have it."""
+    """Return what the engine says of an image, which it pulls when it does not have it."""
     try:
         found: dict[str, Any] = client.inspect_image(str(image))  # type: ignore[no-untyped-call]  # the stubs leave it out
     except ImageNotFound:

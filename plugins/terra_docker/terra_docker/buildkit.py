@@ -159,7 +159,7 @@ class _Progress:
             self._say(text)
 
     def failed(self, error: CommandError, build: BuildRequest) -> TerraError:
-        """The error for a build that ended with one."""
+        """Return the error for a build that ended with one."""
         if self._failure is None:
             said = lines_of(error.message.strip())[-1]
             line = named_line(build, said)

@@ -64,7 +64,7 @@ def build_by_classic(
 
 
 def _label_line(build: BuildRequest, labels: Mapping[str, str]) -> bytes:
-    """One instruction for all labels, to stand at the Dockerfile's end: the engine would make a step of each label.
+    """Return one instruction for all labels, for the Dockerfile's end: the engine would make a step of each label.
 
     Nothing where that would not be what it is meant to be, and for a Dockerfile of the context: the build sees that file, which
     has to be what it is.
@@ -99,7 +99,7 @@ class ClassicProgress:
 
     @property
     def output(self) -> str:
-        """The end of what the current step printed."""
+        """Return the end of what the current step printed."""
         return "\n".join(line for line in (*self._lines, plain(self._unfinished)) if line)
 
     def take(self, record: Record) -> None:
@@ -146,7 +146,7 @@ class ClassicProgress:
         return TerraError("\n".join([f"{doing}: {said}", *([self.output] if self.output else [])]), hint=hint)
 
     def _image_asked_for(self) -> ImageReference | None:
-        """The image that the current step has the engine pull, if it is such a step."""
+        """Return the image that the current step has the engine pull, if it is such a step."""
         found = re.match(r"FROM (?:--platform=\S+ )?(\S+)|COPY (?:--\S+ )*?--from=(\S+)", self.step, re.IGNORECASE)
         try:
             return parse_image_reference(found[1] or found[2]) if found else None
@@ -155,12 +155,12 @@ class ClassicProgress:
 
 
 def plain(line: str) -> str:
-    """A line as it would stand on paper: what a carriage return overwrote, colours and control characters are gone."""
+    """Return a line as it would stand on paper, without what a carriage return overwrote, colours and control characters."""
     return _ESCAPE.sub("", line.rstrip("\r").rpartition("\r")[2]).rstrip()
 
 
 def refused(build: BuildRequest, doing: str, error: APIError) -> TerraError:
-    """The error for a build that the engine did not even begin."""
+    """Return the error for a build that the engine did not even begin."""
     said = str(error.explanation or error)
     line = named_line(build, said)
     return TerraError(f"{doing}: {said}\n{line}" if line else f"{doing}: the engine refused it: {said}")

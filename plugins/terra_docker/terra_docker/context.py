@@ -62,13 +62,13 @@ def stream_context(build: BuildRequest, report: Report, *, ignore_file: bool = T
 
 
 def newest_time(build: BuildRequest) -> int:
-    """The time of the newest file of the user's context that is sent, in seconds since 1970."""
+    """Return the time of the newest file of the user's context that is sent, in seconds since 1970."""
     entries = _entries(evolve(build, overlay=None, epoch=None))
     return max((int(entry.status.mtime) for entry in entries if not entry.status.isdir()), default=0)
 
 
 def dockerfile_text(build: BuildRequest) -> str | None:
-    """The Dockerfile of a build; nothing when there is none.
+    """Return the Dockerfile of a build; nothing when there is none.
 
     :raises TerraError: when it can't be read.
     """
@@ -87,7 +87,7 @@ def dockerfile_text(build: BuildRequest) -> str | None:
 
 
 def named_line(build: BuildRequest, said: str) -> str:
-    """The line of the Dockerfile that a message of the builder's names, with its number; or nothing."""
+    """Return the line of the Dockerfile that a message of the builder's names, with its number; or nothing."""
     place = _PARSE.search(said)
     lines = lines_of(dockerfile_text(build) or "")
     return f"{place[1]}: {lines[int(place[1]) - 1].strip()}" if place and 0 < int(place[1]) <= len(lines) else ""
@@ -122,7 +122,7 @@ def _entries(build: BuildRequest) -> list[_Entry]:
 
 
 def _rules(build: BuildRequest) -> Sequence[Rule]:
-    """What the build leaves out: as the file beside the Dockerfile says it, which goes before that of the context."""
+    """Return what the build leaves out: as the file beside the Dockerfile says it, which goes before that of the context."""
     own = [directory / _own_ignore(build) for directory in (build.overlay, build.context) if directory is not None]
     path = next((path for path in own if path.exists()), build.context / IGNORE)
     try:

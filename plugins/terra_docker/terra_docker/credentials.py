@@ -27,7 +27,7 @@ _TOKEN_USER = "<token>"  # noqa: S105  # what a helper says instead of a user's 
 
 
 def stored_credentials(registry: str) -> Credentials | None:
-    """What is stored for a registry: with its own helper, with the helper for all, or in the file.
+    """Return what is stored for a registry: with its own helper, with the helper for all, or in the file.
 
     :param registry: ``host`` or ``host:port``, as a reference names it.
     :raises TerraError: when the file or what a helper says cannot be used.
@@ -54,14 +54,14 @@ def _config_path() -> Path:
 
 
 def _folded(node: Node) -> Node:
-    """An object whose keys are in lower case: Docker, which is written in Go, does not tell upper from lower case in them."""
+    """Return an object with its keys in lower case: Docker, being written in Go, tells no upper from lower case in them."""
     if not isinstance(node.value, dict):
         node.refuse("an object")
     return Node({key.lower(): value for key, value in node.value.items()}, node.where)
 
 
 def _helper(config: Node, registry: str, key: str) -> str:
-    """The credential helper of a registry: its own, which may be none, or that of all."""
+    """Return the credential helper of a registry: its own, which may be none, or that of all."""
     own = config["credhelpers"].mapping()
     for name in (key, registry, _host(key)):
         if name in own:
@@ -99,12 +99,12 @@ def _texts(entry: Node, key: str) -> str:
 
 
 def _sendable(text: str) -> str:
-    """A text of JSON as Go has it: half of a pair that UTF-16 needs for one character is no character."""
+    """Return a text of JSON as Go has it: half of a pair that UTF-16 needs for one character is no character."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _host(key: str) -> str:
-    """The part of a key that says which registry it is for: older keys are URLs."""
+    """Return the part of a key that says which registry it is for: older keys are URLs."""
     return re.sub(r"^https?://", "", key).partition("/")[0]
 
 

@@ -32,7 +32,7 @@ _SILENCE_SECONDS = 1800
 
 
 def connect(engine: str | None, *, setting: str) -> APIClient:
-    """A client of an engine; the caller closes it.
+    """Return a client of an engine; the caller closes it.
 
     :param engine: where it is, as DOCKER_HOST has it; that of the environment, or the usual place, when left out.
     :param setting: how a file names another one, for the hint.
@@ -57,7 +57,7 @@ def connect(engine: str | None, *, setting: str) -> APIClient:
 
 @contextmanager
 def connected(settings: Docker) -> Iterator[APIClient]:
-    """A client of the engine, closed at the end.
+    """Connect to the engine as long as the block lasts.
 
     :raises TerraError: when no engine answers there, when it may not be asked, or when it is too old.
     """
@@ -70,7 +70,7 @@ def connected(settings: Docker) -> Iterator[APIClient]:
 
 
 def goes_without_tls(client: APIClient, registry: str) -> bool:
-    """Whether the engine goes to a registry by plain HTTP, or without a check of its certificate: its own list says so.
+    """Return whether the engine's own list lets it reach a registry by plain HTTP, or without a check of its certificate.
 
     :param registry: ``host`` or ``host:port``.
     """
@@ -126,7 +126,7 @@ def _unreachable(where: str, setting: str, error: DockerException) -> TerraError
 
 
 def _system_error(error: BaseException) -> OSError | None:
-    """The operating system's own error, which requests and urllib3 wrap several times over."""
+    """Return the operating system's own error, which requests and urllib3 wrap several times over."""
     seen: list[BaseException] = []
     pending: list[object] = [error]
     while pending:

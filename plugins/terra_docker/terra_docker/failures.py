@@ -28,7 +28,7 @@ ENGINE_LIST = 'add it to "insecure-registries" in /etc/docker/daemon.json and re
 
 
 def registry_failure(doing: str, reference: ImageReference, said: str, *, without_tls: str) -> TerraError:
-    """The error for what a registry said, as an engine passes it on.
+    """Return the error for what a registry said, as an engine passes it on.
 
     :param doing: what failed, such as ``pushing docker.io/library/debian:12``.
     :param reference: the image.
@@ -66,5 +66,5 @@ def registry_failure(doing: str, reference: ImageReference, said: str, *, withou
 
 
 def _last_line(said: str) -> str:
-    """The last line, which is the one that says why."""
+    """Return the last line, which is the one that says why."""
     return lines_of(said.strip())[-1] if said.strip() else "no reason was given"

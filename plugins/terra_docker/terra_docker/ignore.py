@@ -36,7 +36,7 @@ class Rule:
 
     @property
     def head(self) -> str:
-        """The pattern without a star of its own, or two, at the end."""
+        """Return the pattern without a star of its own, or two, at the end."""
         return self.pattern.removesuffix("/**").removesuffix("/*")
 
 
@@ -137,7 +137,7 @@ class _Rules:
         return not any(_MAGIC & set(rule.head) for rule in self.rules if rule.exception)
 
     def judge(self, name: str, above: Sequence[bool]) -> tuple[bool, tuple[bool, ...]]:
-        """Whether a name is left out, and which of the rules match it, given those that match its directory."""
+        """Return whether a name is left out, and which of the rules match it, given those that match its directory."""
         out, matched = False, []
         for rule, held in zip(self.rules, above, strict=True):
             hit = held or (rule.exception is out and rule.matches(name))
@@ -146,5 +146,5 @@ class _Rules:
         return out, tuple(matched)
 
     def may_keep(self, name: str) -> bool:
-        """Whether an exception may name something in a directory that is left out."""
+        """Return whether an exception may name something in a directory that is left out."""
         return not self.prefixes or any(f"{rule.head}/".startswith(f"{name}/") for rule in self.rules if rule.exception)

@@ -35,7 +35,7 @@ class Instruction:
 
     @property
     def flags(self) -> list[str]:
-        """The names of the flags in front of its words."""
+        """Return the names of the flags in front of its words."""
         flags = []
         for word in self.words.split():
             flag = _FLAG.fullmatch(word)
@@ -72,17 +72,17 @@ class Dockerfile:
 
     @property
     def syntax(self) -> str | None:
-        """The image that BuildKit is told to fetch and run as the frontend, if any."""
+        """Return the image that BuildKit is told to fetch and run as the frontend, if any."""
         return self.directives.get("syntax")
 
     @property
     def needs(self) -> list[Need]:
-        """All that only BuildKit does."""
+        """Return all that only BuildKit does."""
         return [Need(step.line, what) for step in self.instructions for what in _beyond_classic(step)]
 
     @property
     def bases(self) -> list[str]:
-        """The images named by FROM, word for word; stages of the Dockerfile's own are left out."""
+        """Return the images named by FROM, word for word; stages of the Dockerfile's own are left out."""
         bases, stages = [], {"scratch"}
         for step in self.instructions:
             words = [word for word in step.words.split() if not word.startswith("--")]
@@ -128,7 +128,7 @@ def _instructions(lines: Sequence[str], escape: str) -> Iterator[Instruction]:
 
 
 def _joined(lines: Sequence[str], at: int, escape: str) -> tuple[list[str], int]:
-    """The lines of one instruction, without comments, and the number of the line after it."""
+    """Return the lines of one instruction, without comments, and the number of the line after it."""
     parts: list[str] = []
     while at < len(lines):
         line = lines[at].strip()
@@ -142,7 +142,7 @@ def _joined(lines: Sequence[str], at: int, escape: str) -> tuple[list[str], int]
 
 
 def _after_here_documents(lines: Sequence[str], at: int, words: str) -> int:
-    """The number of the line after the here-documents that ``words`` announces; ``at`` when there are none."""
+    """Return the number of the line after the here-documents that ``words`` announces; ``at`` when there are none."""
     end = at
     for dash, _, name in _HERE.findall(words):
         following = (

@@ -69,7 +69,7 @@ class Leftovers:
         return False
 
     def _made(self) -> list[str]:
-        """The new images without a name that this build announced, or that stand on one of those; the last first."""
+        """Return the new images without a name that this build announced, or that stand on one of those; the last first."""
         new = {image["Id"]: image for image in self._client.images(all=True) if image["Id"] not in self._images_before}
         ours = {id_ for id_ in new if id_.removeprefix("sha256:")[:12] in self._images}
         while more := {id_ for id_, image in new.items() if image.get("ParentId") in ours} - ours:

@@ -34,7 +34,7 @@ class PatternError(ValueError):
 
 
 def matcher(pattern: str) -> Accepts:
-    """What says whether a path is one that ``pattern`` names; a directory's parts are not asked for here.
+    """Return what says whether a path is one that ``pattern`` names; a directory's parts are not asked for here.
 
     :param pattern: cleaned as ``filepath.Clean`` does it, without the mark of an exception.
     :raises PatternError: when Docker would refuse it.
@@ -88,7 +88,7 @@ def _after_member(pattern: str, at: int) -> int:
 
 
 def _replaced(text: str) -> str:
-    """Bytes that are not UTF-8 are all one character to Go."""
+    """Replace bytes that are not UTF-8 by one character each, as Go has them."""
     return text if text.isascii() else re.sub("[\udc80-\udcff]", "\ufffd", text)
 
 
@@ -97,7 +97,7 @@ def _ends_with(path: str, suffix: str) -> bool:
 
 
 def _translated(pattern: str) -> tuple[str, str]:
-    """What kind of match a pattern is, and its regular expression, as moby/patternmatcher makes it."""
+    """Return what kind of match a pattern is, and its regular expression, as moby/patternmatcher makes it."""
     kind, out, at = "exact", [], 0
     while at < len(pattern):
         start, letter, at = at, pattern[at], at + 1
@@ -152,7 +152,7 @@ class _Automaton:
         self._moves: dict[tuple[frozenset[int], str], frozenset[int]] = {}
 
     def matches(self, text: str) -> bool:
-        """Whether all of ``text`` is matched."""
+        """Return whether all of ``text`` is matched."""
         standing = self._first
         for letter in text:
             move = (standing, letter)
@@ -206,7 +206,7 @@ def _read(expression: str) -> Iterator[_Place]:
 
 
 def _read_set(expression: str, at: int) -> tuple[Accepts, int]:
-    """What one character, escape or class of a regular expression accepts, and where it ends."""
+    """Return what one character, escape or class of a regular expression accepts, and where it ends."""
     if expression[at] == "[":
         return _read_class(expression, at + 1)
     if expression[at] == ".":

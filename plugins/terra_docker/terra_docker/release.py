@@ -46,7 +46,7 @@ class Release:
     images: tuple[ReleaseImage, ...]
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the entries."""
+        """Return what is wrong between the entries."""
         seen: set[str] = set()
         for at, image in enumerate(getattr(self, "images", ())):
             if image.ref.digest:

@@ -20,7 +20,7 @@ from terra_docker.settings import Docker
 
 @contextmanager
 def saved_image(image: str, work: Path, settings: Docker, report: Report) -> Iterator[DockerArchive]:
-    """An image of the engine, to be read as long as the block lasts.
+    """Save an image of the engine, to be read as long as the block lasts.
 
     :param image: its id, or a name.
     :param work: a directory with room for it.
@@ -36,7 +36,7 @@ def saved_image(image: str, work: Path, settings: Docker, report: Report) -> Ite
 
 @contextmanager
 def saved(client: APIClient, image: str, work: Path, report: Report) -> Iterator[DockerArchive]:
-    """The same, of an engine that is connected; raises what its SDK raises."""
+    """Do the same with an engine that is connected; raises what its SDK raises."""
     incoming, done = work / "incoming.tar", 0
     with Undo() as undo:
         undo.callback(incoming.unlink, missing_ok=True)

@@ -46,7 +46,7 @@ class Docker:
     builder: BuilderKind = BuilderKind.AUTO
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Return what is wrong with the values."""
         for path, registry in self._registries():
             if not _REGISTRY.fullmatch(registry):
                 yield Problem(path, f'expected a host and port, such as "10.0.10.3:5000", got {shown(registry)}')

@@ -19,7 +19,7 @@ Record = dict[str, Any]
 
 @contextmanager
 def records(client: APIClient, request: Callable[[], Iterable[Record]]) -> Iterator[Iterator[Record]]:
-    """The records that answer ``request``; leaving early tells the engine to stop, and waits until it has.
+    """Read the records that answer ``request``; leaving early tells the engine to stop, and waits until it has.
 
     :param request: calls the client with ``stream=True, decode=True``.
     """

@@ -117,7 +117,7 @@ def _watch(client: APIClient, container: str, seconds: float, report: Report) ->
 
 
 def _ask(client: APIClient, container: str, *words: str) -> str:
-    """What a program in the container prints; nothing when it can't be run."""
+    """Return what a program in the container prints; nothing when it can't be run."""
     try:
         asked = client.exec_create(container, list(words), stderr=False)
         said = bytes(client.exec_start(asked["Id"])).decode(errors="replace")
