@@ -21,7 +21,7 @@ from lab.engine import Engine
 from lab.images import build_base_images, offer
 from terra_core.config.loader import load
 from terra_core.config.server import Server
-from terra_core.create import render
+from terra_core.create import render_build
 from terra_core.dockerfile import write_overlay
 from terra_core.plugins import Plugins
 from terra_core.system.process import Argument, run
@@ -41,7 +41,7 @@ def prepare(work: Path) -> tuple[Path, Path]:
     shutil.copytree(ours, plain)
     plugins = Plugins.discover()
     document = load(ours / "server.toml", Server, owners=plugins.names)
-    rendered = render(document, context=ours, plugins=plugins)
+    rendered = render_build(document, context=ours, plugins=plugins)
     write_overlay(plain, rendered.directory, rendered.dockerfile, rendered.steps)
     return ours, plain
 

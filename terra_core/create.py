@@ -89,7 +89,7 @@ class Created:
         return f"{self.reference}@{self.digest}" if self.digest else None
 
 
-def create(
+def create_image(
     document: Document[Server],
     *,
     context: Path | None = None,
@@ -113,7 +113,7 @@ def create(
     plugins = plugins or Plugins.discover()
     check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
     builder = plugins.fill(Builder, document.value.plugins, source=document.source)
-    rendered = render(document, context=context, userland=userland, report=report, plugins=plugins)
+    rendered = render_build(document, context=context, userland=userland, report=report, plugins=plugins)
     check_rendered(document, rendered, report=report, plugins=plugins)
     with tempfile.TemporaryDirectory(prefix="terra-create-") as work:
         overlay, empty = Path(work, "overlay"), Path(work, "empty")
@@ -134,13 +134,13 @@ def create(
     created = Created(
         reference=document.value.image, id=built.id, size=built.size, epoch=built.epoch, base_layers=built.base_layers
     )
-    return push_created(document, created, report=report, plugins=plugins) if push else created
+    return push_image(document, created, report=report, plugins=plugins) if push else created
 
 
-def push_created(
+def push_image(
     document: Document[Server], created: Created, *, report: Report = silent, plugins: Plugins | None = None
 ) -> Created:
-    """Push an image that :func:`create` made.
+    """Push an image that :func:`create_image` made.
 
     :param report: takes progress events, and may raise to end the work.
     :param plugins: the installed plugins; found when left out.
@@ -177,7 +177,7 @@ def image_labels(document: Document[Server]) -> Mapping[str, str]:
     }
 
 
-def render(
+def render_build(
     document: Document[Server],
     *,
     context: Path | None = None,
@@ -189,7 +189,7 @@ def render(
 
     A file that the context has at a rendered file's path takes its place, with the rendered one's owner and mode.
 
-    :raises TerraError: as for :func:`create`.
+    :raises TerraError: as for :func:`create_image`.
     """
     check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
     server = _with_userland(document, userland)

@@ -31,7 +31,7 @@ class Pulled:
     bytes: int
 
 
-def pull(
+def pull_image(
     image: str | ImageReference,
     layout: Path,
     *,
@@ -41,7 +41,7 @@ def pull(
     report: Report = silent,
     plugins: Plugins | None = None,
 ) -> Pulled:
-    """Pull an image into an OCI image layout; :func:`terra_core.unpack.unpack` takes it from there as ``oci:DIRECTORY``.
+    """Pull an image into an OCI image layout; :func:`terra_core.unpack.unpack_image` takes it from there as ``oci:DIRECTORY``.
 
     What is in the layout already is not fetched again, and what has come before a failure stays for the next time.
 

@@ -50,7 +50,7 @@ class Unpacked:
     left_out: tuple[str, ...] = ()
 
 
-def unpack(
+def unpack_image(
     image: str,
     directory: Path,
     *,

@@ -129,24 +129,24 @@ def command(
     if source is None:
         raise click.UsageError("Missing argument 'server.toml'.")
     from terra_core.cli.output import reporter
-    from terra_core.config.loader import load
     from terra_core.config.server import Server
-    from terra_core.create import check_rendered, create, push_created, render
+    from terra_core.create import check_rendered, create_image, push_image, render_build
+    from terra_core.documents import load
     from terra_core.plugins import Plugins
     from terra_core.system.signals import terminating
 
     plugins = Plugins.discover()
     kind = _format(sbom, sbom_format) if sbom else None
-    document = load(source, Server, owners=plugins.names)
+    document = load(source, Server, plugins=plugins)
     context = context or _directory_of(source)
     lines = _read(userland) if userland else None
     if dry:
-        rendered = render(document, context=context, userland=lines, plugins=plugins)
+        rendered = render_build(document, context=context, userland=lines, plugins=plugins)
         check_rendered(document, rendered, plugins=plugins)
         _print_rendered(rendered)
         return
     with terminating(), reporter(verbose=bool(ctx.obj and ctx.obj["debug"])) as report:
-        created = create(
+        created = create_image(
             document, context=context, userland=lines, no_cache=no_cache, report=report, plugins=plugins
         )
         if test:
@@ -154,7 +154,7 @@ def command(
         if sbom and kind:
             _write_sbom(sbom, kind, created, document, plugins, report)
         if push:
-            created = push_created(document, created, report=report, plugins=plugins)
+            created = push_image(document, created, report=report, plugins=plugins)
     _print_created(created)
 
 

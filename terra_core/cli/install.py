@@ -38,9 +38,9 @@ def command(
 ) -> None:
     """Install the machine of node.toml (a file, a URL, or - for standard input) on the disks of this machine."""
     from terra_core.cli.values import option_value
-    from terra_core.config.loader import load
     from terra_core.config.node import Node
     from terra_core.config.values import parse_host_address
+    from terra_core.documents import load
     from terra_core.errors import TerraError
     from terra_core.install.steps import Stopwatch
     from terra_core.install.use import installation
@@ -50,7 +50,7 @@ def command(
 
     address = option_value("--gateway", gateway, parse_host_address)
     plugins = Plugins.discover()
-    document = load(source, Node, owners=plugins.names)
+    document = load(source, Node, plugins=plugins)
     if os.geteuid() != 0:
         raise TerraError("terra-install writes to disks, which root alone may do", hint="run it as root, such as with sudo")
     with private_mounts(), interruptible(), _listener(as_json=as_json and not only_plan, verbose=debug) as report:

@@ -39,11 +39,10 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
 
     from terra_core.cli.connection import connect, following
     from terra_core.client.answers import as_json
-    from terra_core.config.loader import load
     from terra_core.config.node import Node
-    from terra_core.plugins import Plugins
+    from terra_core.documents import load
 
-    document = load(source, Node, owners=Plugins.discover().names)
+    document = load(source, Node)
     client = connect(ctx)
     with following() as report:
         node = client.provision(document, report)

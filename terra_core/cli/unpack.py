@@ -54,13 +54,13 @@ def command(
     from terra_core.config.parts import load_parts
     from terra_core.plugins import Plugins
     from terra_core.system.signals import interruptible
-    from terra_core.unpack import unpack
+    from terra_core.unpack import unpack_image
 
     plugins = Plugins.discover()
     config = load_parts(source, plugins.names) if source else None
     trust = _trust(key)
     with interruptible(), reporter(verbose=bool(ctx.obj and ctx.obj["debug"])) as report:
-        done = unpack(
+        done = unpack_image(
             image,
             directory,
             config=config,

@@ -23,9 +23,9 @@ def command(kind: str | None, as_json: bool, schema: str | None, sources: Sequen
     """
     import json
 
-    from terra_core.documents import FileKind, json_schema, validate
     from terra_core.errors import ConfigError
     from terra_core.plugins import Plugins
+    from terra_core.validation import FileKind, json_schema, validate
 
     plugins = Plugins.discover()
     if schema is not None:

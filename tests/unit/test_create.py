@@ -20,7 +20,7 @@ from terra_core.config.loader import Document, make_document
 from terra_core.config.server import Server, Ssh
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
-from terra_core.create import Rendered, render
+from terra_core.create import Rendered, render_build
 from terra_core.dockerfile import copy_steps, is_continued, write_overlay
 from terra_core.errors import ConfigError, NotFoundError, TerraError
 from terra_core.hookspecs import RenderedFile, RenderedLink
@@ -55,7 +55,7 @@ def document(text: str = SEED, changes: Mapping[str, object] = MappingProxyType(
 
 def rendered(context: Path | None = None, option: str | None = None, **changes: object) -> Rendered:
     """What becomes of the seed's server.toml, with changes."""
-    return render(document(changes=changes), plugins=Plugins.discover(), context=context, userland=option)
+    return render_build(document(changes=changes), plugins=Plugins.discover(), context=context, userland=option)
 
 
 def files(result: Rendered) -> dict[str, str]:
@@ -524,7 +524,7 @@ def test_the_comments_of_the_dump_load_too() -> None:
     assert found.value.components
     assert found.value.plugins == {"network": "netplan", "builder": "docker", "registry": "docker"}
     assert found.value.ssh.github
-    files_of = render(
+    files_of = render_build(
         make_document({**found.raw, "ssh": {}}, Server, source="dump", owners=Plugins.discover().names),
         plugins=Plugins.discover(),
 

@@ -12,7 +12,7 @@ from terra_core.config.loader import make_document
 from terra_core.config.node import Node
 from terra_core.config.server import Server
 from terra_core.controller.daemon import make_services
-from terra_core.create import create, render
+from terra_core.create import create_image, render_build
 from terra_core.errors import ConfigError
 from terra_core.hookspecs import ROLES
 from terra_core.install.use import installation
@@ -92,7 +92,7 @@ TOLD = {"hostname": "a", "version": "1", "os": "terraos", "repo": "docker.io/b"}
 def test_create_refuses_it(more: dict[str, object]) -> None:
     plugins = Plugins.discover()
     document = make_document({**TOLD, **more}, Server, source="server.toml", owners=plugins.names)
-    for work in (create, render):
+    for work in (create_image, render_build):
         with pytest.raises(ConfigError, match=r"server\.toml: (plugins\.storage|iscsi): "):
             work(document, plugins=plugins)
 

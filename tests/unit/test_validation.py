@@ -14,8 +14,9 @@ from terra_core.cli import run, terra
 from terra_core.config.controller import Controller
 from terra_core.config.node import Node
 from terra_core.config.server import Server
-from terra_core.documents import FileKind, json_schema, load, validate
+from terra_core.documents import load
 from terra_core.errors import ConfigError
+from terra_core.validation import FileKind, json_schema, validate
 
 SERVER = 'hostname = "a"\nversion = "1"\nos = "x/y:1"\nrepo = "x"\n'
 NODE = 'hostname = "a"\nimage = "x/y:1"\n[[groups]]\nlabel = "os"\n[[groups.disk]]\ndevice = "/dev/sda"\n'
