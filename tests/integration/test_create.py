@@ -182,7 +182,9 @@ def test_systemd_networkd_has_its_files_and_units_and_the_second_build_has_the_s
     assert not (root / "etc/netplan").exists()
     again, _ = create("--push", "--no-cache")
     assert again == stdout, "the times of links are not those of the build"
-    other, _ = create("--push", "--builder", "buildkit")
+    with (create.directory / "server.toml").open("a") as file:
+        file.write('\n[docker]\n  builder = "buildkit"\n')
+    other, _ = create("--push")
     (tmp_path / "buildkit").mkdir()
     root = unpacked(registry, network, other.strip(), tmp_path / "buildkit")
     assert str((root / unit.relative_to(tmp_path / "root")).readlink()) == "/usr/lib/systemd/system/systemd-networkd.service"
