@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -165,7 +166,7 @@ class Servers:
         servers = [server for name in names for server in self._found[name]]
         with uninterrupted():
             for server in servers:
-                server.process.signal(15)
+                server.process.signal(signal.SIGTERM)  # all at once, before any is waited for
             for server in servers:
                 server.process.stop(_STOP_SECONDS)
             there = [_discard(self.base / name) for name in names]
