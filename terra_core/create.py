@@ -60,7 +60,7 @@ class Rendered:
 
     @property
     def steps(self) -> list[CopyStep]:
-        """The COPY instructions of the build."""
+        """Return the COPY instructions of the build."""
         return [*self.tools, *copy_steps([*self.files, *self.links], self.directory)]
 
 
@@ -163,7 +163,7 @@ def push_image(
 
 
 def image_labels(document: Document[Server]) -> Mapping[str, str]:
-    """The labels of a machine's image: https://specs.opencontainers.org/image-spec/annotations/, and Terra's own.
+    """Return the labels of a machine's image: https://specs.opencontainers.org/image-spec/annotations/, and Terra's own.
 
     ``terra.server.sha256`` is the hash of what server.toml says, in whatever order it says it, comments aside.
     """

@@ -111,7 +111,7 @@ def _opened(
 
 
 def _split(text: str) -> tuple[Path, str | None]:
-    """The path, and the name after it: a path that is there may hold colons itself."""
+    """Return the path, and the name after it: a path that is there may hold colons itself."""
     place, colon, name = text.partition(":")
     while colon and not Path(place).exists():
         further, colon, name = name.partition(":")

@@ -33,7 +33,7 @@ _COMMANDS = {
 
 
 def _width() -> int:
-    """The width of help: that of the terminal, between 50 and 78 columns; click would import half of shutil to ask."""
+    """Return the width of help: that of the terminal, between 50 and 78 columns; click would import half of shutil to ask."""
     try:
         columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size().columns
     except (OSError, ValueError):
@@ -54,11 +54,11 @@ class LazyGroup(click.Group):
         self._summaries = commands
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of the commands, in their order."""
+        """Return the names of the commands, in their order."""
         return list(self._summaries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a name."""
+        """Return the command of a name."""
         if cmd_name not in self._summaries:
             return None
         command: click.Command = import_module(f"{self._package}.{cmd_name}").command
@@ -158,7 +158,7 @@ def _tell(error: Exception) -> int:
 
 
 def _is_of_output(error: OSError) -> bool:
-    """Whether it was raised by who writes to the terminal, and not by the work of a command."""
+    """Return whether an error was raised by what writes to the terminal, and not by the work of a command."""
     trace, module = error.__traceback__, ""
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))

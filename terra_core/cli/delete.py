@@ -27,7 +27,7 @@ def command(ctx: click.Context, hostname: str) -> None:
 
 
 def _name(raw: object) -> str:
-    """A host name; one that is taken no longer may be that of a machine of an earlier version, which has to go as well."""
+    """Return a host name; one that is refused today may be that of a machine of an earlier version, which goes the same way."""
     from terra_core.config.values import parse_hostname
 
     try:

@@ -84,7 +84,7 @@ def _listener(*, as_json: bool, verbose: bool) -> Iterator[Report]:
 
 
 def _json_lines() -> Callable[[Event], None]:
-    """Prints an event a line; of those that only count, one a second and the last."""
+    """Return what prints an event a line; of those that only count, one a second and the last."""
     began = time.monotonic()
     last: tuple[str, str] = ("", "")
     printed = 0.0

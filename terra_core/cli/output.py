@@ -90,11 +90,11 @@ class _Step:
         self.ended = False
 
     def begins_again(self, event: Event) -> bool:
-        """Whether a step that came to its end starts over, as a second image that is pulled."""
+        """Return whether a step that came to its end starts over, as a second image that is pulled."""
         return self.ended and event.done is not None and self.done is not None and event.done < self.done
 
     def is_due(self, event: Event, now: float) -> bool:
-        """Whether the event has a line of its own."""
+        """Return whether the event has a line of its own."""
         if _is_end(event):
             return not self.ended or event.text != self.text
         if event.unit != "bytes" and event.done != self.done:
@@ -153,7 +153,7 @@ class _Bars:
         from rich.text import Text
 
         class Elapsed(ProgressColumn):
-            """How long a step has taken; one that has ended takes no longer."""
+            """Shows how long a step has taken."""
 
             def render(self, task: Task) -> Text:
                 return Text(str(task.fields["clock"]), style="progress.elapsed")
@@ -206,7 +206,7 @@ def _is_end(event: Event) -> bool:
 
 
 def _figures(event: Event, seconds: float | None) -> str:
-    """How far it is, as a person reads it: ``12.3 of 45.6 MB, 5.1 MB/s``, ``3 of 8``."""
+    """Return how far a step is, as a person reads it: ``12.3 of 45.6 MB, 5.1 MB/s``, ``3 of 8``."""
     if event.done is None:
         return ""
     if event.unit != "bytes":
@@ -217,7 +217,7 @@ def _figures(event: Event, seconds: float | None) -> str:
 
 
 def size_of(count: int) -> str:
-    """A number of bytes as a person reads it: ``12.3 MB``."""
+    """Return a number of bytes as a person reads it: ``12.3 MB``."""
     if count < 1000:
         return f"{count} bytes"
     amount, unit = float(count), "bytes"

@@ -38,7 +38,7 @@ def _print_blocks(lines: Sequence[Sequence[str]]) -> None:
 
 
 def _columns() -> float:
-    """The width of the terminal; what goes elsewhere is as wide as it is."""
+    """Return the width of the terminal; infinity where the output goes elsewhere."""
     if not sys.stdout.isatty():
         return float("inf")
     try:

@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 def option_value(name: str, raw: object, parse: Callable[[object], V]) -> V | None:
-    """What an option says.
+    """Return what an option says.
 
     :param name: the option, for the error.
     :param raw: its text; ``None`` when it was not given.

@@ -74,19 +74,19 @@ class Client:
         self._service = service
 
     def get(self, path: str) -> Any:  # JSON
-        """The document at ``path``."""
+        """Return the document at ``path``."""
         return self._request("GET", path)
 
     def post(self, path: str, body: object) -> Any:  # JSON
-        """What the daemon answers to ``body``."""
+        """Return what the daemon answers to ``body``."""
         return self._request("POST", path, body)
 
     def delete(self, path: str) -> Any:  # JSON
-        """What the daemon answers to the removal of ``path``."""
+        """Return what the daemon answers to the removal of ``path``."""
         return self._request("DELETE", path)
 
     def stream(self, path: str) -> Iterator[bytes]:
-        """What the daemon sends at ``path``, as it comes; it has to send something every minute."""
+        """Give what the daemon sends at ``path``, as it comes; it has to send something every minute."""
         with self._asked("GET", path) as answer:
             answer.time.set(math.inf)  # what it says may come without end; its silence ends it
             try:
@@ -191,7 +191,7 @@ class Client:
 
     @contextmanager
     def _asked(self, method: str, path: str, body: bytes | None = None) -> Iterator[_Answer]:
-        """The answer to a request, before its content is read; a redirect is no answer, and no proxy sees the token."""
+        """Give the answer to a request before its content is read; a redirect is an error, and no proxy sees the token."""
         headers = {"Authorization": f"Bearer {self.token}", **({} if body is None else {"Content-Type": "application/json"})}
         with Undo() as stack:
             with self._explained():
@@ -231,7 +231,7 @@ class Client:
             raise TerraError(f"{self.url}: {error}") from error
 
     def _connection(self) -> tuple[http.client.HTTPConnection, str]:
-        """A connection that is not made yet, and the beginning of every path there."""
+        """Return a connection that is not made yet, and the beginning of every path there."""
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("is no http:// or https:// URL")
@@ -250,7 +250,7 @@ class _Answer(http.client.HTTPResponse):
         super().__init__(timed, *args, **kwargs)
 
     def whole(self, limit: int) -> bytes:
-        """All of its content.
+        """Return all of its content.
 
         :param limit: in bytes.
         :raises OSError: when it has more, or takes too long.
@@ -301,7 +301,7 @@ def tls_context() -> ssl.SSLContext:
 
 
 def bearer_token(token: str | None = None) -> str:
-    """The token that a request bears: the one given, that of TERRA_TOKEN, or this machine's own.
+    """Return the token that a request bears: the one given, that of TERRA_TOKEN, or this machine's own.
 
     :raises TerraError: when there is none.
     """
@@ -312,7 +312,7 @@ def bearer_token(token: str | None = None) -> str:
 
 
 def error_of(document: object) -> TerraError:
-    """The error that a problem document stands for."""
+    """Return the error that a problem document stands for."""
     found: Mapping[str, Any] = document if isinstance(document, Mapping) else {}
     problems = found.get("problems")
     if problems and isinstance(problems, list):

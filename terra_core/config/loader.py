@@ -99,7 +99,7 @@ def received_document(
 
 
 def read_table(source: str | Path) -> tuple[str, Mapping[str, object]]:
-    """The name of a file and what is in it, as parsed, right or not.
+    """Return the name of a file and what is in it, as parsed, right or not.
 
     :raises ConfigError: when it cannot be read, or is not TOML.
     """
@@ -108,7 +108,7 @@ def read_table(source: str | Path) -> tuple[str, Mapping[str, object]]:
 
 
 def selected_plugins(source: str | Path) -> Mapping[str, str]:
-    """The ``[plugins]`` table of any of Terra's files, whatever else it says.
+    """Return the ``[plugins]`` table of any of Terra's files, whatever else it says.
 
     :raises ConfigError: when the table is wrong.
     """
