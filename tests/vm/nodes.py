@@ -35,19 +35,34 @@ def expect_healthy(
     machine: Machine, hostname: str, mounts: dict[str, str], *, missing: bool = False, version: str = "os"
 ) -> None:
     """Ask the machine what it is, what it has mounted, and whether its disks had errors."""
-    state = machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip()
-    faults = "systemctl --failed --no-legend; sudo journalctl -b -p warning --no-pager | tail -40"
-    assert state == "running", machine.ssh(faults).text
-    assert machine.ssh("hostname").text.strip() == hostname
+    expect_running(machine, hostname)
     assert f"version={version}" in machine.ssh("cat /proc/cmdline").text.split()
     for path, subvolume in mounts.items():
-        answer = machine.ssh(f"findmnt --json --output TARGET,FSTYPE,FSROOT --mountpoint {path}")
-        (found,) = json.loads(answer.stdout)["filesystems"]
-        assert (found["fstype"], found["fsroot"]) == ("btrfs", subvolume)
+        expect_mounted(machine, path, "btrfs", subvolume)
         stats = json.loads(machine.ssh(f"sudo btrfs --format json device stats {path}").stdout)["device-stats"]
         there = [row for row in stats if not (missing and row["device"] in ("", "<missing disk>"))]
         assert there
         assert not [row for row in there if any(int(row[name]) for name in row if name.endswith(("_errs", "errors")))]
+
+
+def expect_running(machine: Machine, hostname: str) -> None:
+    """Ask the machine what it is, and whether everything in it came up."""
+    state = machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip()
+    faults = "systemctl --failed --no-legend; sudo journalctl -b -p warning --no-pager | tail -40"
+    assert state == "running", machine.ssh(faults).text
+    assert machine.ssh("hostname").text.strip() == hostname
+
+
+def expect_mounted(machine: Machine, path: str, filesystem: str, place: str) -> dict[str, str]:
+    """Ask the machine what it has mounted at a path; gives findmnt(8)'s row.
+
+    :param filesystem: the type that it has to be.
+    :param place: the path within that file system.
+    """
+    answer = machine.ssh(f"findmnt --json --output TARGET,SOURCE,FSTYPE,FSROOT,OPTIONS --mountpoint {path}")
+    (found,) = json.loads(answer.stdout)["filesystems"]
+    assert (found["fstype"], found["fsroot"]) == (filesystem, place)
+    return dict(found)
 
 
 def profiles(machine: Machine, path: str) -> dict[str, str]:
