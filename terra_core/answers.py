@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
+from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -16,8 +17,9 @@ from terra_core.config.structure import Problem, path_of_key, structure
 from terra_core.config.values import shown
 
 T = TypeVar("T")
+_SHOWN = 5
 
-Failed = Callable[[Exception | SystemExit], BaseException]
+Failed = Callable[[BaseException], BaseException]
 """Makes the error for what a plugin raised."""
 Refused = Callable[[Sequence[Problem]], BaseException]
 """Makes the error for an answer with problems."""
@@ -27,6 +29,12 @@ Refused = Callable[[Sequence[Problem]], BaseException]
 def answer_of(hook: Callable[..., Any]) -> Any:
     """Return the type that the answer of a hook has, from its annotations."""
     return get_type_hints(hook)["return"]
+
+
+def first_problems(value: object, kind: Any) -> list[Problem]:
+    """Find the first problems of a value; a long list may have as many as it has items."""
+    found = list(islice(problems_of(value, kind), _SHOWN + 1))
+    return found if len(found) <= _SHOWN else [*found[:_SHOWN], Problem("", "and more of the kind")]
 
 
 def problems_of(value: object, kind: Any) -> Iterator[Problem]:
@@ -120,9 +128,11 @@ class CheckedContext(AbstractContextManager[T], Generic[T]):
     def __enter__(self) -> T:
         try:
             value = self._offer.__enter__()
-        except (Exception, SystemExit) as error:
+            problems = first_problems(value, self._kind)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin is others' code, and may raise anything
             raise self._failed(error) from error
-        problems = list(problems_of(value, self._kind))
         if problems:
             wrong = self._refused(problems)
             self.__exit__(type(wrong), wrong, None)
@@ -131,10 +141,13 @@ class CheckedContext(AbstractContextManager[T], Generic[T]):
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
+        """Leave the plugin's context; whatever it says of the error of what followed, that error goes on."""
         try:
-            return self._offer.__exit__(kind, error, trace)
-        except (Exception, SystemExit) as raised:
+            self._offer.__exit__(kind, error, trace)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:  # see __enter__
             if raised is error:
                 raise
             raise self._failed(raised) from raised

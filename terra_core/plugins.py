@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
-from inspect import Parameter, signature
+from inspect import Parameter, iscoroutinefunction, signature
 from types import ModuleType
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -14,7 +14,7 @@ import importlib_metadata as metadata
 import pluggy
 from attrs import field, frozen
 
-from terra_core.answers import CheckedContext, answer_of, problems_of
+from terra_core.answers import CheckedContext, answer_of, first_problems
 from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem, path_of_key
 from terra_core.errors import InterruptedWork, TerraError
@@ -134,11 +134,16 @@ class Plugins:
     def _load_once(self, installed: Installed) -> object:
         try:
             plugin = installed.entry.load()
-        except InterruptedWork:
+        except (InterruptedWork, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # a plugin is others' code: whatever its import raises, the error names it
-            raise PluginError(f"{installed} cannot be loaded: {type(error).__name__}: {error}") from error
-        wrong = next(self._misfits(plugin), "")
+        except BaseException as error:  # a plugin is others' code: whatever its import raises, the error names it
+            raise PluginError(f"{installed} cannot be loaded: {_said(error)}") from error
+        try:
+            wrong = next(self._misfits(plugin), "")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # so may its attributes
+            raise PluginError(f"{installed} cannot be looked at: {_said(error)}") from error
         if wrong:
             raise PluginError(f"{installed} {wrong}")
         try:
@@ -171,6 +176,8 @@ class Plugins:
             options = self._manager.parse_hookimpl_opts(plugin, name)
             if options is not None:
                 hook = options.get("specname") or name
+                if options.get("wrapper") or options.get("hookwrapper") or iscoroutinefunction(getattr(plugin, name)):
+                    yield f"does not fit: {hook} has to be a plain method, neither a wrapper nor a coroutine"
                 yield from _unlike(hook, getattr(plugin, name), known.get(hook))
 
 
@@ -206,11 +213,11 @@ class _Asking:
         arguments = signature(spec).bind(self, *given, **named).arguments
         del arguments["self"]
 
-        def failed(error: Exception | SystemExit) -> BaseException:
-            if isinstance(error, TerraError):
+        def failed(error: BaseException) -> BaseException:
+            if isinstance(error, TerraError) and type(error.message) is str and type(error.hint) is str:
                 return error
             hint = f"report it to the authors of {self._installed.distribution} {self._installed.version}"
-            return PluginError(f"plugin {self.plugin!r} failed in {hook}: {type(error).__name__}: {error}", hint=hint)
+            return PluginError(f"plugin {self.plugin!r} failed in {hook}: {_said(error)}", hint=hint)
 
         def refused(problems: Sequence[Problem]) -> PluginError:
             hint = f"report it to the authors of {self._installed.distribution} {self._installed.version}"
@@ -221,8 +228,10 @@ class _Asking:
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not self._object]
         try:
             answer = self._manager.subset_hook_caller(hook, others)(**arguments)
-            problems = list(problems_of(answer, kind))
-        except (Exception, SystemExit) as error:  # a plugin is others' code: whatever it raises, the error names it
+            problems = first_problems(answer, kind)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin is others' code: whatever it raises, the error names it
             told = failed(error)
             if told is error:
                 raise
@@ -232,6 +241,14 @@ class _Asking:
         if get_origin(kind) is AbstractContextManager:
             return CheckedContext(answer, get_args(kind)[0], failed, refused)
         return answer
+
+
+def _said(error: BaseException) -> str:
+    """Return what a plugin raised, in a line, whatever its own words do."""
+    try:
+        return f"{type(error).__name__}: {error}".removesuffix(": ")
+    except Exception:  # it cannot even say what it is
+        return type(error).__name__
 
 
 @cache

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterator, Mapping
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from attrs import fields
+
+from terra_core.config.controller import Controller
+from terra_core.config.node import Node
+from terra_core.config.server import Server
 from terra_core.config.values import parse_plugin_name
 from terra_core.errors import ConfigError, ConflictError, TerraError, error_of_machine
 from terra_core.hookspecs import CONTRACT, ROLES
@@ -17,6 +23,9 @@ from terra_core.system.files import write_file
 SCAFFOLDS = ("network", "store", "filesystem")
 """The roles that there is a package to begin with for."""
 _SUFFIX = ".in"
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+_TAKEN = frozenset({"core", "orbit", *(field.name for model in (Server, Node, Controller) for field in fields(model))})
+"""Names of Terra's own packages, and of keys, which a table of the plugin's name could not stand beside."""
 
 
 def new_plugin(name: str, role: str, place: Path, *, plugins: Plugins | None = None) -> tuple[Path, ...]:
@@ -67,6 +76,9 @@ def _check(name: str, role: str, plugins: Plugins) -> None:
     if role not in SCAFFOLDS:
         begin = f"begin with the plugin terra-{ROLES[role].default} and terra_core.hookspecs.{ROLES[role].__name__}"
         raise ConfigError([f"--role: there is no scaffold for {role} (there is for {', '.join(SCAFFOLDS)}): {begin}"])
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in _TAKEN:
+        taken = "is a word of Terra's own or of Python's, or ends or repeats in - or _"
+        raise ConfigError([f"NAME: {name!r} {taken}: choose another, such as paper or my-store"])
     if name in plugins.installed:
         raise ConflictError(f"{plugins.installed[name]} is installed", hint="choose another name")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from terra_core.answers import CheckedContext
 from terra_core.candidates import candidates
 from terra_core.cli import run, terra
 from terra_core.config.session import Session
@@ -145,6 +147,13 @@ def test_an_interruption_while_a_plugin_is_loaded_is_no_fault_of_the_plugin(make
         ("plagin = 1", "cannot be loaded: AttributeError: "),
         (RENDER.format(body="").replace("plugin = Plugin()", "plugin = Plugin"), "1.2.3 is the class Plugin: its entry point"),
         ("plugin = []", "1.2.3 is a list, which has no hash"),
+        (
+            RENDER.format(body="").replace("contract = 2", "contract = property(lambda self: 1 / 0)"),
+            "cannot be looked at: ZeroDivisionError",
+        ),
+        (RENDER.format(body="").replace("contract = 2", "def __dir__(self): raise SystemExit(0)"), "it was made for"),
+        (RENDER.format(body="").replace("hookimpl\n", "hookimpl(wrapper=True)\n"), "render_network has to be a plain method"),
+        (RENDER.format(body="").replace("    def render", "    async def render"), "render_network has to be a plain method"),
         ("import types\nplugin = types", "1.2.3 is the module types: its entry point must name an instance"),
         ("plugin = None", "does not say which contract it was made for, and this Terra has contract 2"),
         ("plugin = 1", "does not say which contract it was made for"),
@@ -192,6 +201,11 @@ def test_one_object_under_two_names_is_refused(make: Make) -> None:
     [
         ("raise KeyError('x')", "plugin 'paper' failed in render_network: KeyError: 'x'\nreport it to the authors"),
         ("raise SystemExit(3)", "plugin 'paper' failed in render_network: SystemExit: 3\nreport it"),
+        ("raise GeneratorExit", "plugin 'paper' failed in render_network: GeneratorExit\nreport it"),
+        ("raise type('Own', (BaseException,), {})('x')", "plugin 'paper' failed in render_network: Own: x\nreport it"),
+        ("raise NotFoundError(5)", "plugin 'paper' failed in render_network: NotFoundError"),
+        ("raise NotFoundError('x', hint=[1])", "plugin 'paper' failed in render_network: NotFoundError"),
+        ("raise type('Own', (Exception,), {'__str__': lambda self: 1 / 0})", "plugin 'paper' failed in render_network: Own\n"),
         ("return 'etc/paper'", "plugin 'paper' gave an answer from render_network that cannot be used: expected a list, got"),
         ("return None", "plugin 'paper' gave an answer from render_network that cannot be used: expected a list, got null"),
     ],
@@ -208,6 +222,31 @@ def test_an_error_that_a_user_can_act_upon_passes_as_it_is(make: Make) -> None:
     assert str(caught.value) == "no such paper\nbuy some"
     assert not isinstance(caught.value, PluginError)
     assert isinstance(caught.value, TerraError)
+
+
+def test_a_long_wrong_answer_is_a_short_error(make: Make) -> None:
+    make("paper", RENDER.format(body="return [1] * 100_000"))
+    said = refusal("paper", render)
+    assert len(said) < 1000
+    assert "[4]: " in said
+    assert "and more of the kind" in said
+
+
+def test_no_plugin_swallows_an_error_of_core() -> None:
+    class Swallowing:
+        def __enter__(self) -> str:
+            return "x"
+
+        def __exit__(self, *failure: object) -> bool:
+            return True
+
+    offer: Any = Swallowing()
+    entered: list[str] = []
+    checked = CheckedContext(offer, str, lambda error: error, lambda problems: KeyError())
+    with pytest.raises(KeyError), checked as value:  # noqa: PT012  # the error has to come from within
+        entered.append(value)
+        raise KeyError("core's")
+    assert entered == ["x"]
 
 
 def test_an_interruption_passes(make: Make) -> None:
