@@ -11,7 +11,7 @@ from terra_core.plugins import Plugins
 from terra_core.scaffold import SCAFFOLDS, new_plugin
 
 
-@pytest.mark.parametrize("name", ["core", "orbit", "hostname", "plugins", "port", "class", "a_", "a--b", "A", "", "a b", "../x"])
+@pytest.mark.parametrize("name", ["core", "orbit", "hostname", "plugins", "port", "class", "a_", "a--b", "A", "", "a b"])
 def test_a_name_that_no_plugin_can_have(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="NAME: "):
         new_plugin(name, "store", tmp_path, plugins=Plugins({}))
