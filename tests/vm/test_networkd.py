@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from lab.machine import Machine
 from lab.site import Site
 from tests.vm.nodes import example
@@ -39,6 +41,7 @@ RUN echo 'network: {version: 2, ethernets: {eth0: {dhcp4: true}}}' > /etc/netpla
 """
 
 
+@pytest.mark.long
 def test_a_machine_with_networkd_boots_keeps_its_disk_and_answers(site: Site, lab_key: Path, tmp_path: Path) -> None:
     registry = site.registry.address
     public = lab_key.with_suffix(".pub").read_text().strip()
