@@ -9,8 +9,17 @@ from urllib.parse import quote
 import pytest
 
 from iso.medium import make
+from lab.disks import MB, Disk, blank
 from lab.images import build_base_images, offer
 from lab.site import Site
+from terra_core.config.node import Firmware
+from terra_core.config.session import Session
+from terra_core.config.values import parse_hostname
+from terra_core.hookspecs import BootDisk, Bootloader, LocalBoot
+from terra_core.install.disks import part_device
+from terra_core.install.layout import divide, render_script
+from terra_core.plugins import Plugins
+from terra_core.system.process import run
 from tests.vm.live import say
 
 _BUILD = Path(__file__).parent.parent.parent / "build"
@@ -49,3 +58,30 @@ def keyed(media: Path, lab_key: Path) -> Path:
     """The medium with a key on its kernel line."""
     public = lab_key.with_suffix(".pub").read_text().strip()
     return make(media / "keyed.iso", [f"terra.ssh={quote(public, safe='')}"], say=say)
+
+
+@pytest.fixture(scope="module")
+def half_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+    """A disk with a boot loader, and with nothing that it could start."""
+    directory = tmp_path_factory.mktemp("disk")
+    with blank(directory, [600]) as (disk,):
+        parts = divide(600 * MB, Firmware.BOTH, "os")
+        run(["sfdisk", "--quiet", disk.device], stdin=render_script(parts, 512).encode())
+        boot = LocalBoot(
+            hostname=parse_hostname("half-01"),
+            disks=(
+                BootDisk(
+                    device=disk.device, core_sector=2048, core_sectors=2048, esp=part_device(disk.device, 2), esp_number=2
+                ),
+            ),
+            firmware=Firmware.BOTH,
+            filesystem="e8e6a073-0f1c-4260-8285-efce25e59373",
+            root="os",
+            kernel="boot/vmlinuz-6.1",
+            initrd="boot/initrd.img-6.1",
+        )
+        work = directory / "work"
+        work.mkdir()
+        grub = Plugins.discover().fill(Bootloader, {}, source="test")
+        grub.install_bootloader(boot, work, Session())
+        yield disk

@@ -10,60 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from lab.disks import MB, Disk, blank
+from lab.disks import Disk
 from lab.hardware import HardDisk
 from lab.machine import Machine
 from lab.network import CONTROLLER, Network
 from lab.shelf import Shelf
 from terra_core.config.controller import Paths
-from terra_core.config.node import Firmware
 from terra_core.config.session import Session
-from terra_core.config.values import Address, parse_hostname
-from terra_core.hookspecs import Boot, BootDisk, Bootloader, BootNetwork, LocalBoot
-from terra_core.install.disks import part_device
-from terra_core.install.layout import divide, render_script
+from terra_core.config.values import Address
+from terra_core.hookspecs import Boot, BootNetwork
 from terra_core.plugins import Plugins
-from terra_core.system.process import run
 
 _BUILD = Path(__file__).parent.parent.parent / "build"
 _GRUB_SECONDS = 240
 
 
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
-    """A disk with a boot loader, and with nothing that it could start."""
-    directory = tmp_path_factory.mktemp("disk")
-    with blank(directory, [600]) as (disk,):
-        parts = divide(600 * MB, Firmware.BOTH, "os")
-        run(["sfdisk", "--quiet", disk.device], stdin=render_script(parts, 512).encode())
-        boot = LocalBoot(
-            hostname=parse_hostname("half-01"),
-            disks=(
-                BootDisk(
-                    device=disk.device, core_sector=2048, core_sectors=2048, esp=part_device(disk.device, 2), esp_number=2
-                ),
-            ),
-            firmware=Firmware.BOTH,
-            filesystem="e8e6a073-0f1c-4260-8285-efce25e59373",
-            root="os",
-            kernel="boot/vmlinuz-6.1",
-            initrd="boot/initrd.img-6.1",
-        )
-        work = directory / "work"
-        work.mkdir()
-        grub = Plugins.discover().fill(Bootloader, {}, source="test")
-        grub.install_bootloader(boot, work, Session())
-        yield disk
-
-
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
-def test_it_says_that_the_installation_is_not_finished(firmware: str, disk: Disk, network: Network) -> None:
+def test_it_says_that_the_installation_is_not_finished(firmware: str, half_disk: Disk, network: Network) -> None:
     with Shelf(_BUILD) as shelf, Machine(
         network,
         "52:54:00:00:0e:01",
         shelf.path / f"serial/half-{firmware}.log",
         firmware=firmware,
-        disks=[HardDisk(disk.file)],
+        disks=[HardDisk(half_disk.file)],
         memory=512,
     ) as machine:
         machine.wait_for_console("installation of half-01 on this disk is not finished", seconds=_GRUB_SECONDS)
@@ -89,14 +58,16 @@ def stranger_network() -> Iterator[Network]:
 
 
 @pytest.mark.parametrize("firmware", ["uefi", "secure"])
-def test_a_machine_that_is_not_provisioned_starts_its_own_disk(firmware: str, disk: Disk, stranger_network: Network) -> None:
+def test_a_machine_that_is_not_provisioned_starts_its_own_disk(
+    firmware: str, half_disk: Disk, stranger_network: Network
+) -> None:
     """UEFI tries the network first, and gets a boot loader that has nothing for it."""
     with Shelf(_BUILD) as shelf, Machine(
         stranger_network,
         "52:54:00:00:0e:02",
         shelf.path / f"serial/stranger-{firmware}.log",
         firmware=firmware,
-        disks=[HardDisk(disk.file)],
+        disks=[HardDisk(half_disk.file)],
         memory=512,
         network_first=True,
     ) as machine:
