@@ -169,7 +169,7 @@ def test_a_service_that_is_killed_is_back_with_all_that_it_had(ground: Ground, s
         assert ground.reachable(machine["initiator_iqn"]) == [machine["disk_groups"][0]["target"]["iqn"]]
     wait_until(lambda: _quiet(lambda: menu(ground)) == before[1], seconds=10, what="the boot files to be served")
     # The second one may have been killed before it was up, which is a problem until the next one is.
-    wait_until(lambda: [node["problem"] for node in ground.nodes()] == ["", ""], seconds=10, what="no machine to have a problem")
+    wait_until(lambda: [node["problem"] for node in ground.nodes()] == ["", ""], seconds=10, what="all to be well")
     log = ground.site.controller.log.read_text() if ground.site.controller else ""
     gone = {"tgtd": "the storage service was gone", "dnsmasq": "the boot service was gone or did not answer,"}[name]
     assert f"{gone} and has been started again" in log
