@@ -29,7 +29,7 @@ START = ("--debug", "--controller", CONTROLLER, "controller", "--gateway", GATEW
 """The words of the command line that starts a controller, as its unit has them."""
 
 _YOUNG_SECONDS = 10.0
-_CONFIG = f"""\
+CONFIG = f"""\
 [docker]
   insecure = ["{CONTROLLER}:5000"]
 
@@ -40,6 +40,7 @@ _CONFIG = f"""\
 [iscsi]
   domain = "terra.example"
 """
+"""The controller.toml of a site: for its own registry and its own DHCP."""
 
 
 class Site:
@@ -59,7 +60,7 @@ class Site:
         root: Path | None = None,
         *,
         label: str = "site",
-        config: str = _CONFIG,
+        config: str = CONFIG,
         plugins: Path | None = None,
     ) -> None:
         self.network = Network(label)

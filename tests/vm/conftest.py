@@ -11,7 +11,7 @@ import pytest
 from iso.medium import make
 from lab.disks import MB, Disk, blank
 from lab.images import build_base_images, offer
-from lab.site import Site
+from lab.site import CONFIG, Site
 from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import parse_hostname
@@ -26,14 +26,20 @@ _BUILD = Path(__file__).parent.parent.parent / "build"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, lab_key: Path) -> Iterator[Site]:
+def site_config() -> str:
+    """The controller.toml of :func:`site`; a module may have its own."""
+    return CONFIG
+
+
+@pytest.fixture(scope="module")
+def site(site_config: str, tmp_path_factory: pytest.TempPathFactory, lab_key: Path) -> Iterator[Site]:
     """A site whose registry has the pxe image and a server's image that lets the test in."""
     images = build_base_images()
     work = tmp_path_factory.mktemp("site")
     server = work / "server.toml"
     public = lab_key.with_suffix(".pub").read_text().strip()
     server.write_text(f'{(Path(__file__).parent / "server.toml").read_text()}\n[ssh]\n  keys = ["{public}"]\n')
-    with Site(_BUILD, label="vm") as site:
+    with Site(_BUILD, label="vm", config=site_config) as site:
         offer(images["terraos"], site.engine, site.registry.address, push=False)
         pxe = offer(images["pxe"], site.engine, site.registry.address, push=True)
         site.command(["create", "--push", server])
