@@ -273,7 +273,7 @@ def _kill_at(site: Site, world: World, step: str) -> None:
     """Provision up to a step, and keep all that is there then: the clean-up of the work sees none of it."""
     kept: dict[Path, bytes] = {}
 
-    class Killed(BaseException):
+    class Killed(KeyboardInterrupt):  # what goes through a plugin as it is
         pass
 
     def kill() -> None:
