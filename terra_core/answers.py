@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import attrs
 from cattrs import BaseValidationError
@@ -20,15 +19,26 @@ T = TypeVar("T")
 _SHOWN = 5
 
 Failed = Callable[[BaseException], BaseException]
-"""Makes the error for what a plugin raised."""
+"""Makes the error for what a plugin raised; the same one where that tells it already."""
 Refused = Callable[[Sequence[Problem]], BaseException]
 """Makes the error for an answer with problems."""
 
 
-@cache
-def answer_of(hook: Callable[..., Any]) -> Any:
-    """Return the type that the answer of a hook has, from its annotations."""
-    return get_type_hints(hook)["return"]
+@contextmanager
+def plugin_errors(failed: Failed) -> Iterator[None]:
+    """Have whatever a plugin raises in the block told by ``failed``; Ctrl-C passes as it is.
+
+    A plugin is others' code, and may raise anything: also what is no :class:`Exception`.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        told = failed(error)
+        if told is error:
+            raise
+        raise told from error
 
 
 def first_problems(value: object, kind: Any) -> list[Problem]:
@@ -126,13 +136,9 @@ class CheckedContext(AbstractContextManager[T], Generic[T]):
         self._refused = refused
 
     def __enter__(self) -> T:
-        try:
+        with plugin_errors(self._failed):
             value = self._offer.__enter__()
             problems = first_problems(value, self._kind)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin is others' code, and may raise anything
-            raise self._failed(error) from error
         if problems:
             wrong = self._refused(problems)
             self.__exit__(type(wrong), wrong, None)
@@ -143,11 +149,5 @@ class CheckedContext(AbstractContextManager[T], Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the plugin's context; whatever it says of the error of what followed, that error goes on."""
-        try:
+        with plugin_errors(lambda raised: raised if raised is error else self._failed(raised)):
             self._offer.__exit__(kind, error, trace)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as raised:  # see __enter__
-            if raised is error:
-                raise
-            raise self._failed(raised) from raised

@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cache
-from inspect import Parameter, iscoroutinefunction, signature
+from functools import cache, partial
+from inspect import Parameter, Signature, iscoroutinefunction, signature
 from types import ModuleType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import importlib_metadata as metadata
 import pluggy
 from attrs import field, frozen
 
-from terra_core.answers import CheckedContext, answer_of, first_problems
+from terra_core.answers import CheckedContext, first_problems, plugin_errors
 from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem, path_of_key
 from terra_core.errors import InterruptedWork, TerraError
@@ -132,18 +132,17 @@ class Plugins:
             return self._load_once(installed) if registered is None else registered
 
     def _load_once(self, installed: Installed) -> object:
-        try:
+        def failing(what: str) -> AbstractContextManager[None]:
+            return plugin_errors(
+                lambda error: error
+                if isinstance(error, InterruptedWork)
+                else PluginError(f"{installed} cannot be {what}: {_said(error)}")
+            )
+
+        with failing("loaded"):
             plugin = installed.entry.load()
-        except (InterruptedWork, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # a plugin is others' code: whatever its import raises, the error names it
-            raise PluginError(f"{installed} cannot be loaded: {_said(error)}") from error
-        try:
+        with failing("looked at"):
             wrong = next(self._misfits(plugin), "")
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # so may its attributes
-            raise PluginError(f"{installed} cannot be looked at: {_said(error)}") from error
         if wrong:
             raise PluginError(f"{installed} {wrong}")
         try:
@@ -196,6 +195,22 @@ def _unlike(name: str, implemented: Callable[..., object], spec: Callable[..., o
         yield f"does not fit: {name} has to take {', '.join(lacking)}: what a plugin does not look at, it cannot heed"
 
 
+@frozen
+class _Hook:
+    """A hook of a role.
+
+    :param name: its name.
+    :param spec: the role's method of that name.
+    :param signature: its parameters.
+    :param answer: the type that its answer has.
+    """
+
+    name: str
+    spec: Callable[..., object]
+    signature: Signature
+    answer: Any
+
+
 class _Asking:
     """A role as core calls it: each method asks one plugin, and checks what that answers."""
 
@@ -206,41 +221,34 @@ class _Asking:
         self._object = plugin
         self._implemented = hooks
 
-    def _ask(self, role: type[Role], hook: str, given: Sequence[object], named: Mapping[str, object]) -> object:
-        spec = role.hooks()[hook]
-        if hook not in self._implemented:
-            return spec(self, *given, **named)
-        arguments = signature(spec).bind(self, *given, **named).arguments
+    def _ask(self, hook: _Hook, given: Sequence[object], named: Mapping[str, object]) -> object:
+        if hook.name not in self._implemented:
+            return hook.spec(self, *given, **named)
+        arguments = hook.signature.bind(self, *given, **named).arguments
         del arguments["self"]
-
-        def failed(error: BaseException) -> BaseException:
-            if isinstance(error, TerraError) and type(error.message) is str and type(error.hint) is str:
-                return error
-            hint = f"report it to the authors of {self._installed.distribution} {self._installed.version}"
-            return PluginError(f"plugin {self.plugin!r} failed in {hook}: {_said(error)}", hint=hint)
-
-        def refused(problems: Sequence[Problem]) -> PluginError:
-            hint = f"report it to the authors of {self._installed.distribution} {self._installed.version}"
-            said = "; ".join(str(problem) for problem in problems)
-            return PluginError(f"plugin {self.plugin!r} gave an answer from {hook} that cannot be used: {said}", hint=hint)
-
-        kind = answer_of(spec)
+        failed, refused = partial(self._failed, hook.name), partial(self._refused, hook.name)
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not self._object]
-        try:
-            answer = self._manager.subset_hook_caller(hook, others)(**arguments)
-            problems = first_problems(answer, kind)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin is others' code: whatever it raises, the error names it
-            told = failed(error)
-            if told is error:
-                raise
-            raise told from error
+        with plugin_errors(failed):
+            answer = self._manager.subset_hook_caller(hook.name, others)(**arguments)
+            problems = first_problems(answer, hook.answer)
         if problems:
             raise refused(problems)
-        if get_origin(kind) is AbstractContextManager:
-            return CheckedContext(answer, get_args(kind)[0], failed, refused)
+        if get_origin(hook.answer) is AbstractContextManager:
+            return CheckedContext(answer, get_args(hook.answer)[0], failed, refused)
         return answer
+
+    def _failed(self, hook: str, error: BaseException) -> BaseException:
+        if isinstance(error, TerraError) and type(error.message) is str and type(error.hint) is str:
+            return error
+        return self._defect(f"failed in {hook}: {_said(error)}")
+
+    def _refused(self, hook: str, problems: Sequence[Problem]) -> PluginError:
+        said = "; ".join(str(problem) for problem in problems)
+        return self._defect(f"gave an answer from {hook} that cannot be used: {said}")
+
+    def _defect(self, what: str) -> PluginError:
+        hint = f"report it to the authors of {self._installed.distribution} {self._installed.version}"
+        return PluginError(f"plugin {self.plugin!r} {what}", hint=hint)
 
 
 def _said(error: BaseException) -> str:
@@ -255,10 +263,13 @@ def _said(error: BaseException) -> str:
 def _asking(name: str) -> Any:  # a subclass of the role and of _Asking, made when the program runs
     role = ROLES[name]
 
-    def method(hook: str) -> Callable[..., object]:
-        return lambda self, *given, **named: self._ask(role, hook, given, named)
+    def method(hook: _Hook) -> Callable[..., object]:
+        return lambda self, *given, **named: self._ask(hook, given, named)
 
-    return type(f"Asking{role.__name__}", (_Asking, role), {hook: method(hook) for hook in role.hooks()})
+    methods = {
+        hook: method(_Hook(hook, spec, signature(spec), get_type_hints(spec)["return"])) for hook, spec in role.hooks().items()
+    }
+    return type(f"Asking{role.__name__}", (_Asking, role), methods)
 
 
 def check_roles(chosen: Mapping[str, str], *, source: str) -> None:
