@@ -70,7 +70,7 @@ class Disks:
 
         :param targets: all of them, as they are planned.
         """
-        return self._storage(targets[0]).connect_root([kept.target for kept in targets], session)
+        return self._storage(targets[0].storage).connect_root([kept.target for kept in targets], session)
 
     def make(self, record: Record, stack: Undo, session: Session) -> None:
         """Make the volumes of a machine; they go again when the stack is left with an exception."""
@@ -92,7 +92,7 @@ class Disks:
 
     def provision(self, kept: KeptTarget, stack: Undo, session: Session) -> None:
         """Give a target to its machine for the first time; it is taken away when the stack is left with an exception."""
-        stack.enter_context(self._storage(kept).provision_target(self._export(kept), session))
+        stack.enter_context(self._storage(kept.storage).provision_target(self._export(kept), session))
 
     def restore(self, targets: Sequence[KeptTarget]) -> list[str]:
         """Give targets to their machines again.
@@ -114,7 +114,7 @@ class Disks:
     def release(self, record: Record | SetAside) -> None:
         """Take the targets of a machine away, and then its volumes."""
         for kept in reversed(record.targets):
-            self._storage(kept).release_target(kept.target, self.session)
+            self._storage(kept.storage).release_target(kept.target, self.session)
             store = self._store(kept)
             for volume in kept.target.volumes:
                 store.remove_volume(volume, self.session)
@@ -135,8 +135,7 @@ class Disks:
         started = self._selected(Storage).start_storage(self.config.portal, self.session)
         for name in others:
             try:
-                storage = self.plugins.named(Storage, name, source=self.session.source)
-                started |= storage.start_storage(self.config.portal, self.session)
+                started |= self._storage(name).start_storage(self.config.portal, self.session)
             except TerraError as error:  # its machines say so themselves, and no other one is kept waiting
                 _log.error("a storage service cannot be started", plugin=name, reason=str(error))
         return started
@@ -146,7 +145,7 @@ class Disks:
         self._selected(Storage).stop_storage(self.session)
         for name in others:
             with suppress(TerraError):
-                self.plugins.named(Storage, name, source=self.session.source).stop_storage(self.session)
+                self._storage(name).stop_storage(self.session)
 
     def _planned(self, store: Store, hostname: Hostname, group: DiskGroup, first: int) -> Iterator[Volume]:
         for at, disk in enumerate(group.disk):
@@ -158,8 +157,7 @@ class Disks:
 
     def _restored(self, name: str, exports: Sequence[Export]) -> Sequence[str]:
         try:
-            storage = self.plugins.named(Storage, name, source=self.session.source)
-            reasons = storage.restore_targets(exports, self.session)
+            reasons = self._storage(name).restore_targets(exports, self.session)
             if len(reasons) != len(exports):
                 raise PluginError(f"plugin {name!r} did not give a reason for each target from restore_targets")
         except TerraError as error:
@@ -171,8 +169,8 @@ class Disks:
         backings = tuple(store.reach_volume(volume, self.session) for volume in kept.target.volumes)
         return Export(target=kept.target, backings=backings)
 
-    def _storage(self, kept: KeptTarget) -> Storage:
-        return self.plugins.named(Storage, kept.storage, source=self.session.source)
+    def _storage(self, name: str) -> Storage:
+        return self.plugins.named(Storage, name, source=self.session.source)
 
     def _store(self, kept: KeptTarget) -> Store:
         return self.plugins.named(Store, kept.store, source=self.session.source)

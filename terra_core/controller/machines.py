@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -258,23 +258,17 @@ class Machines:
     def _hand_over(self, record: Record, boot: NodeBoot, stack: Undo, session: Session) -> Record:
         with self._targets:
             session.report(Event("export", f"export {', '.join(kept.target.name for kept in record.targets)}"))
-            stack.enter_context(self._provisioned(record, session))
+            with Undo() as given:
+                for kept in record.targets:
+                    self._disks.provision(kept, given, session)
+                stack.push(self._under_lock(given.pop_all()))
             session.report(Event("publish", f"publish the boot files of {record.node.hostname}"))
             self._services.role(Boot).publish_boot(boot, session)
             return self._store.save(evolve(record, state=State.READY))
 
-    @contextmanager
-    def _provisioned(self, record: Record, session: Session) -> Iterator[None]:
-        """Offer to give a machine its targets; entered by who holds the lock on targets, and undone by who does not."""
-        with Undo() as given:
-            for kept in record.targets:
-                self._disks.provision(kept, given, session)
-            own = given.pop_all()
-        with Undo() as outer:
-            outer.push(self._under_lock(own))
-            yield
-
     def _under_lock(self, own: ExitStack) -> Callable[[Any, Any, Any], bool | None]:
+        """Return what leaves a stack while nobody else changes targets; whoever calls it does not hold the lock."""
+
         def leave(kind: Any, error: Any, trace: Any) -> bool | None:  # the signature of __exit__
             with self._targets:
                 return own.__exit__(kind, error, trace)
