@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 from attrs import evolve
 
-from lab.network import CONTROLLER, Network
+from lab.network import CONTROLLER
+from lab.surroundings import InNetwork
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
 from terra_core.errors import TerraError
@@ -19,21 +19,9 @@ from terra_tftp import TftpPlugin
 from tests.integration.testing.breaking import broken
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with Network("broken") as made:
-        yield made
-
-
-class _Kit(BootConformance):
+class _Kit(InNetwork, BootConformance):
     name = "tftp"
     address = CONTROLLER
-
-    @pytest.fixture
-    def surroundings(self, network: Network) -> Iterator[None]:
-        """Enter the network."""
-        with network.inside():
-            yield
 
 
 _good = TftpPlugin()

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
-import pytest
 from attrs import evolve
 
-from lab.network import ISCSI, Network
+from lab.network import ISCSI
+from lab.surroundings import InNetwork
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import TerraError
@@ -22,21 +22,9 @@ from tests.integration.testing.breaking import broken
 _good = IscsiPlugin()
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with Network("broken") as made:
-        yield made
-
-
-class _Kit(StorageConformance):
+class _Kit(InNetwork, StorageConformance):
     name = "iscsi"
     portal = ISCSI
-
-    @pytest.fixture
-    def surroundings(self, network: Network) -> Iterator[None]:
-        """Enter the network."""
-        with network.inside():
-            yield
 
 
 def _make_a_file_while_planning(self: Any, request: TargetRequest, session: Session) -> Target:

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
-from lab.network import ISCSI, Network
+from lab.network import ISCSI
+from lab.surroundings import InNetwork
 from terra_core.testing import StorageConformance
 from terra_nbd import plugin as nbd
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with Network("conform") as made:
-        yield made
-
-
-class TestStorage(StorageConformance):
+class TestStorage(InNetwork, StorageConformance):
     """With an nbdkit for each target."""
 
     plugin = nbd
     name = "nbd"
     portal = ISCSI
-
-    @pytest.fixture
-    def surroundings(self, network: Network) -> Iterator[None]:
-        """Enter the network."""
-        with network.inside():
-            yield

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
-from lab.network import CONTROLLER, Network
+from lab.network import CONTROLLER
+from lab.surroundings import InNetwork
 from terra_core.testing import BootConformance
 from terra_tftp import plugin as tftp
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with Network("conform") as made:
-        yield made
-
-
-class TestBoot(BootConformance):
+class TestBoot(InNetwork, BootConformance):
     """With a dnsmasq of its own."""
 
     plugin = tftp
     name = "tftp"
     address = CONTROLLER
-
-    @pytest.fixture
-    def surroundings(self, network: Network) -> Iterator[None]:
-        """Enter the network."""
-        with network.inside():
-            yield
