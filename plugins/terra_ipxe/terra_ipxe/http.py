@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from http.client import HTTPConnection, HTTPException
 from math import inf
@@ -10,11 +9,11 @@ from pathlib import Path
 
 from terra_core.config.values import Address
 from terra_core.errors import TerraError
+from terra_core.system.daemons import open_files, start_daemon
 from terra_core.system.packages import name_packages
 from terra_core.system.process import Daemon, run
 from terra_core.system.processes import Process, find_daemon
 from terra_core.system.progress import Event, Report
-from terra_core.system.undo import undoing
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_ipxe.configuration import FILES, configuration
 from terra_ipxe.scripts import START
@@ -92,17 +91,10 @@ class HttpServer:
     def _start(self, address: Address, port: int, user: User) -> None:
         run(["lighttpd", "-v"])  # prlimit would say in its log that there is none
         self._log.unlink(missing_ok=True)
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        files = ["prlimit", f"--nofile={FILES if most == resource.RLIM_INFINITY else min(FILES, most)}:"]
         plain = ["setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups", "--no-new-privs"]
         plain += ["--inh-caps=-all", "--bounding-set=-all", "--"]
-        daemon = Daemon([*files, *plain, "lighttpd", "-D", "-f", self._configuration], log=self._log, outlives=True)
-        try:
-            self._wait(daemon, address, port)
-        except BaseException as error:
-            with undoing(error):
-                daemon.stop()
-            raise
+        args = [*open_files(FILES), *plain, "lighttpd", "-D", "-f", str(self._configuration)]
+        start_daemon(args, log=self._log, wait=lambda daemon: self._wait(daemon, address, port))
         self._answered = time.monotonic()
 
     def _wait(self, daemon: Daemon, address: Address, port: int) -> None:

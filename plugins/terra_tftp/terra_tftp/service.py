@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import time
@@ -16,11 +15,11 @@ from terra_core.config.controller import Paths
 from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot
+from terra_core.system.daemons import open_files, start_daemon
 from terra_core.system.packages import name_packages
 from terra_core.system.process import Daemon, run
 from terra_core.system.processes import Process, find_daemon
 from terra_core.system.progress import Event, Report
-from terra_core.system.undo import undoing
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_tftp.access import check_reachable, find_user
 from terra_tftp.configuration import TRANSFERS, Loaders, ServicePaths, configuration
@@ -217,16 +216,9 @@ class Service:
         make_private_directory(self._paths.leases.parent)
         if self._paths.log.exists():
             self._paths.log.replace(self._paths.former_log)
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # dnsmasq sends as many files at once as it may open
-        files = ["prlimit", f"--nofile={_FILES if most == resource.RLIM_INFINITY else min(_FILES, most)}:"]
-        args = [*files, "dnsmasq", "--keep-in-foreground", f"--conf-file={self._paths.configuration}"]
-        daemon = Daemon(args, log=self._paths.log, outlives=True)
-        try:
-            self._wait(daemon, listening, loaders)
-        except BaseException as error:
-            with undoing(error):
-                daemon.stop()
-            raise
+        # dnsmasq sends as many files at once as it may open.
+        args = [*open_files(_FILES), "dnsmasq", "--keep-in-foreground", f"--conf-file={self._paths.configuration}"]
+        start_daemon(args, log=self._paths.log, wait=lambda daemon: self._wait(daemon, listening, loaders))
         self._answered = time.monotonic()
 
     def _wait(self, daemon: Daemon, listening: Listening, loaders: Loaders) -> None:
