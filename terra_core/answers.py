@@ -26,7 +26,7 @@ Refused = Callable[[Sequence[Problem]], BaseException]
 
 @contextmanager
 def plugin_errors(failed: Failed) -> Iterator[None]:
-    """Have whatever a plugin raises in the block told by ``failed``; Ctrl-C passes as it is.
+    """Turn whatever a plugin raises in the block into the error that ``failed`` returns; Ctrl-C passes as it is.
 
     A plugin is others' code, and may raise anything: also what is no :class:`Exception`.
     """

@@ -30,13 +30,13 @@ class Candidate:
     problem: str = ""
 
     def as_json(self) -> dict[str, object]:
-        """The candidate as ``terra plugins --json`` gives it; with ``problem`` where there is one."""
+        """Return the candidate as ``terra plugins --json`` prints it; with ``problem`` where there is one."""
         names = ("role", "name", "distribution", "version", "selected", *(["problem"] if self.problem else []))
         return {name: getattr(self, name) for name in names}
 
 
 def candidates(plugins: Plugins, chosen: Mapping[str, str], *, source: str = "configuration") -> list[Candidate]:
-    """Every role with every plugin that fills it, and the selected one even if it is not installed or does not fill it.
+    """Return every role with every plugin that fills it, and the selected one even if it is missing or does not fill it.
 
     A plugin that fills no role, or that cannot be loaded, comes last, without a role and with the reason.
 

@@ -210,7 +210,7 @@ def render_build(
 def check_rendered(
     document: Document[Server], rendered: Rendered, *, report: Report = silent, plugins: Plugins | None = None
 ) -> None:
-    """Have what reads the rendered files in the machine read them here, as far as this machine has it.
+    """Check the rendered files with the programs that read them in the machine, where this machine has those.
 
     :raises TerraError: with what it said.
     """

@@ -144,7 +144,7 @@ class MountedSystem:
         return BootFiles(kernel=kernel, initrd=initrd, steps=steps)
 
     def sync(self) -> None:
-        """Have all of it on the disks.
+        """Flush everything that was written to the disks.
 
         :raises TerraError: naming the disk that does not take it.
         """
@@ -210,7 +210,7 @@ def root_steps(node: Node, plugins: Plugins, session: Session, *, connect: BootS
 
 
 def filesystem_of(group: DiskGroup, node: Node, plugins: Plugins, *, source: str) -> Filesystem:
-    """The filesystem plugin of a group: its own, or the one of the file.
+    """Return the filesystem plugin of a group: its own, or the one of the file.
 
     :param source: the file, for errors.
     :raises TerraError: as :meth:`Plugins.fill` does.
@@ -235,7 +235,7 @@ def _prepare(
 
 @contextmanager
 def _naming_a_full_disk(disks: Mapping[str, Sequence[Path]]) -> Iterator[None]:
-    """Say it when the disk is full that a machine's disk is a file on; else the errors of its file system are all there is.
+    """Name the full disk when a machine's disk is a file on it; otherwise only errors of the machine's file system are seen.
 
     :param disks: block devices or image files, by the label of their group.
     """
@@ -264,7 +264,7 @@ def _sync(place: Path, mount: Mount) -> None:
 
 
 def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[Mount]) -> Iterator[str]:
-    """Write what makes the machine itself; gives what of the image had to go for that, a line each."""
+    """Write the files that identify the machine; yield a line for each thing of the image that had to go for that."""
     hosts = inside.read_small("etc/hosts", limit=_FILE_LIMIT)
     found = inside.look("etc/hosts")
     if found is not None and (not stat.S_ISREG(found.st_mode) or len(hosts) < found.st_size):

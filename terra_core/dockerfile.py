@@ -55,7 +55,7 @@ class CopyStep:
 
 
 def wrong_with(piece: Rendered) -> str:
-    """Why a rendered file or link can't be a part of an image, or nothing: only what is allowed reaches the Dockerfile."""
+    """Return why a rendered file or link cannot be part of an image, or an empty string; only what is allowed gets in."""
     for field in attrs.fields(type(piece)):
         value, kind = getattr(piece, field.name), _KINDS[field.name]
         if not isinstance(value, kind) or isinstance(value, bool):
@@ -93,7 +93,7 @@ def copy_steps(files: Sequence[Rendered], directory: str) -> list[CopyStep]:
 
 
 def component_tools(server: Server, directory: str) -> list[CopyStep]:
-    """What a build with components needs besides: the program that enables their units; see docs/decisions/0011.
+    """Return what a build with components needs: the program that enables their units; see docs/decisions/0011.
 
     :param directory: the directory of the context that holds it.
     """
@@ -135,7 +135,7 @@ def _component_steps(server: Server, tools: Sequence[CopyStep]) -> Iterator[str]
 
 
 def is_continued(userland: str) -> bool:
-    """Whether the userland's last instruction goes on in the line after it, which is not the userland's."""
+    """Return whether the userland's last instruction continues on the following line, which is not the userland's."""
     lines = [line for line in lines_of(userland) if line.strip() and not line.lstrip().startswith("#")]
     return bool(lines and _CONTINUED.search(lines[-1]))
 

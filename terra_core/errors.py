@@ -28,7 +28,7 @@ class TerraError(Exception):
 
     @property
     def notes(self) -> list[str]:
-        """What happened while it was on its way, such as what could not be undone."""
+        """The notes that were added on its way, such as what could not be undone."""
         return list(getattr(self, "__notes__", ()))
 
 

@@ -64,7 +64,7 @@ class Surveys:
         self._looking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def of(self, image: ImageSource) -> Survey:
-        """The survey of an image; may be called from several threads.
+        """Return the survey of an image; may be called from several threads.
 
         :raises TerraError: when the image is broken.
         """
@@ -79,7 +79,7 @@ class Surveys:
 
 
 def fit(found: Survey, node: Node, steps: BootSteps, *, source: str, boot_loader: bool, own_kernel: bool) -> Fit:
-    """Say how a machine starts from an image.
+    """Return how a machine starts from an image.
 
     :param found: the image.
     :param steps: what the machine goes through to find its root.
@@ -106,7 +106,7 @@ def fit(found: Survey, node: Node, steps: BootSteps, *, source: str, boot_loader
 
 
 def fit_of_root(inside: ContainedRoot, steps: BootSteps) -> Fit:
-    """Say how a machine starts from an image that is laid down, where that could not be looked at before.
+    """Return how a machine starts from an image that is laid down, where that could not be looked at before.
 
     :param steps: what the machine goes through to find its root.
     :raises TerraError: when its kernels are broken, or the steps cannot run in its RAM disk.
@@ -138,7 +138,7 @@ def _kernel_problems(found: Survey, steps: BootSteps, *, own_kernel: bool) -> It
 
 
 def _place_problems(tree: MergedTree, node: Node, places: dict[str, str]) -> Iterator[Problem]:
-    """What stands against each subvolume; ``places`` takes where they are mounted."""
+    """Yield what stands against each subvolume; ``places`` receives where they are mounted."""
     first: dict[str, str] = {}
     for at, group in enumerate(node.groups):
         for number, subvolume in enumerate(group.subvolumes):
@@ -170,7 +170,7 @@ def _place_problems(tree: MergedTree, node: Node, places: dict[str, str]) -> Ite
 
 
 def _mount_of(directory: str, mounts: Collection[str]) -> str:
-    """Which of the mounts a directory is on; empty for the root."""
+    """Return the mount that a directory is on; an empty string for the root."""
     return max((mount for mount in mounts if f"{directory}/".startswith(f"{mount}/")), key=len, default="")
 
 

@@ -76,7 +76,7 @@ def _parts(mount: Mount) -> list[str]:
 
 
 def _above(path: str) -> Iterator[str]:
-    """Give the directories that a path is in, the last one ``/``."""
+    """Yield the directories that a path is in, the last one ``/``."""
     while path != "/":
         path = path.rpartition("/")[0] or "/"
         yield path

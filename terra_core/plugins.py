@@ -117,7 +117,7 @@ class Plugins:
         return tuple(role.role for role in ROLES.values() if role.needed() <= hooks)
 
     def lacks(self, name: str) -> str:
-        """Say what an installed plugin that fills no role lacks."""
+        """Return what an installed plugin that fills no role lacks."""
         hooks = self._hooks(self._load(self.installed[name]))
         begun = [role for role in ROLES.values() if hooks & role.hooks().keys()]
         lacking = [f"{role.role} without {', '.join(sorted(role.needed() - hooks))}" for role in begun]
@@ -155,7 +155,7 @@ class Plugins:
         return plugin
 
     def _misfits(self, plugin: object) -> Iterator[str]:
-        """Say what keeps an object from being a plugin, in words of Terra's: pluggy would show it by its address in memory."""
+        """Yield what keeps an object from being a plugin, in Terra's words: pluggy would show it by its address in memory."""
         if isinstance(plugin, type | ModuleType):
             kind = "class" if isinstance(plugin, type) else "module"
             yield f"is the {kind} {plugin.__name__}: its entry point must name an instance"

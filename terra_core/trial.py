@@ -135,7 +135,7 @@ def try_in_machine(
 
 
 def explain(trial: Trial, image: object) -> TerraError:
-    """The error for a system that is not healthy."""
+    """Return the error for a system that is not healthy."""
     state = f"its system is {trial.state}" if trial.state else "its system did not come up in time"
     failed = ["failed units:", *(f"  {line}" for line in trial.failed)] if trial.failed else []
     title = "errors:" if trial.state else "the last that was seen of it:"
@@ -219,7 +219,7 @@ class _Machine:
         return trial or Trial(state="", errors="\n".join([*self._jobs(), *self._console()[-_CONSOLE_LINES:]]))
 
     def _jobs(self) -> list[str]:
-        """What the system waits for, as far as it said so."""
+        """Return the jobs that the system waits for, as far as it printed them."""
         _, mark, jobs = self._said().rpartition(f"{_MARK} jobs\n")
         return ["it waits for:", *lines_of(jobs.strip())] if mark else []
 
@@ -234,7 +234,7 @@ class _Machine:
 
 
 def read_answer(said: str) -> Trial | None:
-    """What a machine said over its serial port, once it has said all."""
+    """Parse the answer that a machine prints on its serial port; ``None`` while it is not complete."""
     found = re.search(rf"{_MARK} state (\S+)\n(.*){_MARK} journal\n(.*){_MARK} end", said, re.DOTALL)
     if found is None:
         return None
@@ -252,7 +252,7 @@ def _node(server: Server, disk: Path) -> Node:
 
 
 def _disk_size(image: ImageSource) -> int:
-    """In bytes: what the layers have, and room to work; the file is sparse."""
+    """Return the disk's size in bytes: that of the layers, and room to work; the file is sparse."""
     return (sum(layer.size for layer in image.manifest.layers) * 2 // _MB + _SPARE_MB) * _MB
 
 

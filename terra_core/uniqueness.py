@@ -65,7 +65,7 @@ def _identities() -> _Identities:
 
 
 def make_unique(inside: ContainedRoot) -> Iterator[str]:
-    """Have nothing in a machine's root that another machine of the same image has too.
+    """Remove from a machine's root what must differ between machines of the same image, such as host keys.
 
     :param inside: the root, with the image laid down.
     :returns: what was done, a line each.
@@ -134,7 +134,7 @@ def _renew_host_keys(inside: ContainedRoot) -> list[str]:
 
 
 def _makes_keys(inside: ContainedRoot) -> bool:
-    """Whether the image has the unit of terraos, which makes host keys where there are none, and has not masked it."""
+    """Return whether the image has the unit of terraos that makes missing host keys, and has not masked it."""
     return inside.read_small(f"etc/systemd/system/{_KEY_MAKER}", limit=_SMALL) != b""
 
 
@@ -148,6 +148,6 @@ def _matching(inside: ContainedRoot, directory: str, known: re.Pattern[str]) -> 
 
 
 def _is_file(inside: ContainedRoot, path: str) -> bool:
-    """Whether there is something that is no directory, such as a link that leads nowhere."""
+    """Return whether there is something that is no directory, such as a link that leads nowhere."""
     found = inside.look(path, follow=False)
     return found is not None and not stat.S_ISDIR(found.st_mode)

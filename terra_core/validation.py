@@ -110,7 +110,7 @@ def _names(plugins: Plugins | None) -> frozenset[str]:
 
 
 def _kind_of(raw: Mapping[str, object], source: str) -> FileKind:
-    """Tell a file by the keys that no other one has, or else by its name."""
+    """Return the kind of a file by the keys that no other kind has, or else by its name."""
     keys = {kind: {field.name for field in attrs.fields(model)} for kind, model in _MODELS.items()}
     own = {kind: keys[kind] - set().union(*(keys[other] for other in keys if other is not kind)) for kind in keys}
     score = {kind: len(own[kind] & raw.keys()) for kind in keys}

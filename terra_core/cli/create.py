@@ -65,7 +65,7 @@ _TABLES = """\
 
 class _Create(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Give ``--test`` its default where no way of testing follows: click would take the file's name for one."""
+        """Insert the default of ``--test`` where no way of testing follows: click would take the file's name for one."""
         following = [*args[1:], ""]
         bare = [word == "--test" and after not in _WAYS for word, after in zip(args, following, strict=False)]
         args = [f"{word}=qemu" if alone else word for word, alone in zip(args, bare, strict=True)]

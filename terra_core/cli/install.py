@@ -167,7 +167,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
 
 
 def _size(count: int) -> str:
-    """As tools for disks write it."""
+    """Return a size in bytes, KiB, MiB, GiB or TiB, whichever is readable."""
     for unit, factor in (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"

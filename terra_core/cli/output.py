@@ -33,7 +33,7 @@ class _Display(Protocol):
 
 @contextmanager
 def reporter(stream: TextIO | None = None, *, verbose: bool = False) -> Iterator[Report]:
-    """Give a :data:`Report` that shows events for as long as the block lasts.
+    """Yield a :data:`Report` that shows events for as long as the block lasts.
 
     On a terminal, every step has a bar, with what it said last, how long it has taken, and its rate where bytes are counted.
     Elsewhere a step has a line when it begins and when it ends, one for each thing that is counted other than bytes, and one

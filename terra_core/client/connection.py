@@ -86,7 +86,7 @@ class Client:
         return self._request("DELETE", path)
 
     def stream(self, path: str) -> Iterator[bytes]:
-        """Give what the daemon sends at ``path``, as it comes; it has to send something every minute."""
+        """Yield what the daemon sends at ``path``, as it comes; it has to send something every minute."""
         with self._asked("GET", path) as answer:
             answer.time.set(math.inf)  # what it says may come without end; its silence ends it
             try:
@@ -191,7 +191,7 @@ class Client:
 
     @contextmanager
     def _asked(self, method: str, path: str, body: bytes | None = None) -> Iterator[_Answer]:
-        """Give the answer to a request before its content is read; a redirect is an error, and no proxy sees the token."""
+        """Yield the answer to a request before its content is read; a redirect is an error, and no proxy sees the token."""
         headers = {"Authorization": f"Bearer {self.token}", **({} if body is None else {"Content-Type": "application/json"})}
         with Undo() as stack:
             with self._explained():

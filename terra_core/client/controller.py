@@ -63,7 +63,7 @@ class ControllerClient:
         return self._read(self._client.get("/v1/operations"), tuple[OperationShown, ...])
 
     def provision(self, document: Document[Node], report: Report = silent) -> NodeProvisioned:
-        """Have a machine given its disks, and wait until it has them.
+        """Let the controller give a machine its disks, and wait until that is done.
 
         When the work here is interrupted, by a signal or by ``report``, the controller undoes what it did.
 
@@ -78,7 +78,7 @@ class ControllerClient:
         return self._read(self._client.carry_out(lambda: self._client.post("/v1/nodes", body), report), NodeProvisioned)
 
     def delete(self, hostname: str, report: Report = silent) -> None:
-        """Have a machine's boot files, targets and disks taken away, its data included, and wait until they are.
+        """Let the controller remove a machine's boot files, targets and disks with their data, and wait until that is done.
 
         :raises NotFoundError: when the controller has none of this name.
         """
@@ -86,7 +86,7 @@ class ControllerClient:
         self._client.carry_out(lambda: self._client.delete(path), report)
 
     def install_boot_image(self, image: ImageReference | str, report: Report = silent) -> BootImageInstalled:
-        """Have the network boot loaders of a pxe image installed, and wait until they are."""
+        """Let the controller install the network boot loaders of a pxe image, and wait until that is done."""
         body = {"image": str(image)}
         return self._read(self._client.carry_out(lambda: self._client.post("/v1/pxe", body), report), BootImageInstalled)
 

@@ -19,7 +19,7 @@ PORTS = range(1, 65536)
 
 
 def problems_of_name(key: str, name: str) -> Iterator[Problem]:
-    """What is wrong with the name of a network interface (``dev_valid_name`` in the kernel, and no word of networkd's own)."""
+    """Yield what is wrong with an interface's name, by ``dev_valid_name`` of the kernel and the words reserved by networkd."""
     if not _NAME.fullmatch(name):
         expected = 'an interface name of at most 15 letters, digits, dots, hyphens and underscores, such as "eth0"'
         yield Problem(key, f"expected {expected}, got {shown(name)}")
@@ -28,7 +28,7 @@ def problems_of_name(key: str, name: str) -> Iterator[Problem]:
 
 
 def no_address(raw: str) -> str:
-    """What is wrong with the address of an interface, which has a prefix length."""
+    """Return what is wrong with the address of an interface, which has a prefix length."""
     wrong = not_cidr(raw)
     if wrong:
         return f'expected an address with its prefix length, such as "10.0.10.20/24", got {wrong}'
@@ -36,13 +36,13 @@ def no_address(raw: str) -> str:
 
 
 def not_of_one(raw: str) -> str:
-    """What is wrong with the address of one machine."""
+    """Return what is wrong with the address of one machine."""
     address = ipaddress.ip_address(raw)
     return f"expected the address of one machine, got {raw}" if address.is_multicast or address.is_unspecified else ""
 
 
 def not_cidr(raw: str) -> str:
-    """What was given in place of an address and a prefix length."""
+    """Return the value as an error shows it when it is no address with a prefix length; an empty string when it is one."""
     try:
         ipaddress.ip_interface(raw)
     except ValueError:
@@ -51,7 +51,7 @@ def not_cidr(raw: str) -> str:
 
 
 def no_network(raw: str) -> str:
-    """What is wrong with a network, which has a prefix length and no bits behind it."""
+    """Return what is wrong with a network, which has a prefix length and no bits behind it."""
     if wrong := not_cidr(raw):
         return wrong
     interface = ipaddress.ip_interface(raw)
@@ -72,7 +72,7 @@ def is_reached(gateway: str, addresses: Sequence[str]) -> bool:
 
 
 def no_router(gateway: str, addresses: Sequence[str]) -> str:
-    """What keeps an address from being the gateway of an interface with these addresses.
+    """Return what keeps an address from being the gateway of an interface with these addresses.
 
     :param addresses: as for :func:`is_reached`.
     """
@@ -92,7 +92,7 @@ def is_wireguard_key(raw: str) -> bool:
 
 
 def no_endpoint(raw: str) -> str:
-    """What is wrong with a host and its port, such as ``vpn.example.com:51820`` or ``[fd00::1]:51820``."""
+    """Return what is wrong with a host and its port, such as ``vpn.example.com:51820`` or ``[fd00::1]:51820``."""
     found = _ENDPOINT.fullmatch(raw)
     right = found and int(found[1]) in PORTS
     return "" if right else f'expected a host and its port, such as "vpn.example.com:51820", got {shown(raw)}'

@@ -57,11 +57,11 @@ class Controller:
         return self.storage_address or self.address
 
     def overridden(self, **options: object) -> Controller:
-        """The same configuration, with every option that is not ``None`` in place of its key."""
+        """Return the same configuration, with every option that is not ``None`` in place of its key."""
         return evolve(self, **{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type]  # each option has the type of its key
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the fields."""
+        """Yield what is wrong between the fields."""
         if has(self, "port") and not 0 < self.port < 65536:
             yield Problem("port", f"expected a port from 1 to 65535, got {self.port}")
         if has(self, "jobs") and not 0 < self.jobs <= 64:

@@ -70,7 +70,7 @@ def _lines(model: type, given: Mapping[str, object], path: str) -> Iterator[str]
 
 
 def _tables(field: Any, given: Mapping[str, object], path: str, indent: str) -> Iterator[str]:  # attrs.Attribute of any
-    """The table of a key, or one for each entry of its list."""
+    """Yield the lines of a key's table, or of one table for each entry of its list."""
     kind, several = _unwrapped(field.type), _is_list(field.type)
     live, sample = field.name in given, given.get(field.name, given.get(f"#{field.name}", {}))
     entries: list[Mapping[str, object]] = sample if isinstance(sample, list) else [sample]  # type: ignore[list-item]  # a table
@@ -112,7 +112,7 @@ def _sample(kind: Any) -> object:  # typing's own forms have no common type
 
 
 def _table_of(kind: Any) -> type | None:  # see _sample
-    """The model of a key that is a table of its own, or a list of tables; a mapping is one when it selects plugins."""
+    """Return the model of a key that is a table of its own or a list of tables; a mapping is one when it selects plugins."""
     inner = _unwrapped(kind)
     if isinstance(inner, type) and attrs.has(inner) and inner not in _SAMPLES:
         return inner

@@ -46,7 +46,7 @@ def fetch(url: str, *, seconds: float | None = None) -> tuple[str, bytes]:
 
 
 def _answer(session: requests.Session, url: str, name: str, deadline: float) -> requests.Response:
-    """The answer at the end of all redirects, its body not read yet."""
+    """Return the answer at the end of all redirects, its body not read yet."""
     from requests.utils import get_auth_from_url
 
     user, password = get_auth_from_url(url)

@@ -14,12 +14,12 @@ _LIMIT = 2047
 
 
 def is_argument(text: str) -> bool:
-    """Whether ``text`` is one kernel argument, in characters that no boot menu gives a meaning to."""
+    """Return whether ``text`` is one kernel argument, in characters that no boot menu gives a meaning to."""
     return _ARGUMENT.fullmatch(text) is not None
 
 
 def join_arguments(arguments: Sequence[str]) -> str:
-    """The kernel line of ``arguments``.
+    """Return the kernel line of ``arguments``.
 
     :raises TerraError: for an argument that is not one, and for a line that is too long for a kernel.
     """

@@ -136,7 +136,7 @@ class DiskGroup:
     subvolumes: tuple[Subvolume, ...] = ()
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the fields."""
+        """Yield what is wrong between the fields."""
         for name, most in (("options", _MOST_OPTIONS), ("disk", _MOST_DISKS), ("subvolumes", _MOST_SUBVOLUMES)):
             yield from too_many(name, getattr(self, name, ()), most)
         if has(self, "disk", "type") and len(self.disk) < self.type.least_disks:
@@ -179,7 +179,7 @@ class Node:
         return next(group for group in self.groups if group.label == OS_LABEL)
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the fields."""
+        """Yield what is wrong between the fields."""
         yield from too_many("groups", self.groups, _MOST_GROUPS)
         labels = {f"groups[{at}].label": label for at, label in known(self.groups, "label")}
         if OS_LABEL not in labels.values() and len(labels) == len(self.groups):
@@ -209,7 +209,7 @@ def _within(group: object, path: str, items: str, name: str) -> dict[str, str]:
 
 
 def is_needed_first(path: str) -> bool:
-    """Whether what is at a path has to be there before a machine mounts its subvolumes.
+    """Return whether a path has to exist before a machine mounts its subvolumes.
 
     The firmware's boot loader reads /boot, the initial RAM disk and init itself read programs, libraries, units and fstab: a
     subvolume that is mounted there later hides what the machine starts by, and shows it when nobody needs it any more.
@@ -221,7 +221,7 @@ def is_needed_first(path: str) -> bool:
 
 
 def provision_problems(node: Node) -> Iterator[Problem]:
-    """What a node lacks before a controller can give it disks of its own."""
+    """Yield what a node lacks before a controller can give it disks of its own."""
     if node.mac is None:
         yield Problem(
             "mac", 'is required for provisioning: the MAC address that the machine boots from, as "54:b2:03:07:f1:d1"'

@@ -83,7 +83,7 @@ class Server:
         return parse_image_reference(f"{self.repo}/{self.hostname}:{self.version}")
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the fields."""
+        """Yield what is wrong between the fields."""
         try:
             _ = self.image
         except ValueError:

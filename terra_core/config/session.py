@@ -33,7 +33,7 @@ class Session:
     report: Report = silent
 
     def settings(self, name: str, model: type[M]) -> M:
-        """The top-level table ``name``, structured; the model's defaults where the file has no such table.
+        """Return the top-level table ``name``, structured; the model's defaults where the file has no such table.
 
         :raises ConfigError: with every problem of the table.
         """
@@ -43,5 +43,5 @@ class Session:
             raise DocumentError(self.source, [problem.below(name) for problem in error.problems]) from None
 
     def reporting_to(self, report: Report) -> Session:
-        """The same session with another listener."""
+        """Return the same session with another listener."""
         return evolve(self, report=report)

@@ -33,7 +33,7 @@ class Problem:
     text: str
 
     def below(self, path: str) -> Problem:
-        """The same problem, with ``path`` in front of its own."""
+        """Return the same problem, with ``path`` in front of its own."""
         dot = "." if path and self.path and not self.path.startswith("[") else ""
         return Problem(f"{path}{dot}{self.path}", self.text)
 
@@ -79,7 +79,7 @@ def structure(raw: object, model: type[M]) -> M:
 
 
 def has(made: object, *names: str) -> bool:
-    """Whether all of these attributes are there; in a document with problems some may not be."""
+    """Return whether all of these attributes exist; in a document with problems some may not."""
     return all(hasattr(made, name) for name in names)
 
 
@@ -89,7 +89,7 @@ def known(items: Iterable[object], name: str) -> Iterator[tuple[int, Any]]:
 
 
 def too_many(path: str, items: Sized, most: int) -> Iterator[Problem]:
-    """The problem of a list or a table that has more items than anybody needs."""
+    """Yield a problem when a list or a table has more than ``most`` items."""
     if len(items) > most:
         yield Problem(path, f"expected at most {most}, got {len(items)}")
 
@@ -106,17 +106,17 @@ def out_of_range(made: object, ranges: Mapping[str, range]) -> Iterator[Problem]
 
 
 def not_in(allowed: range, value: int) -> str:
-    """What is wrong with a number that has to be in a range; empty when nothing is."""
+    """Return what is wrong with a number that has to be in a range; an empty string when nothing is."""
     return "" if value in allowed else f"expected from {allowed.start} to {allowed.stop - 1}, got {shown(value)}"
 
 
 def path_of_key(key: str) -> str:
-    """A key as the path of a problem shows it: as it stands when it is a plain word, quoted otherwise."""
+    """Return a key as the path of a problem shows it: unchanged when it is a plain word, quoted otherwise."""
     return key if key.isidentifier() and key.isascii() and len(key) <= 64 else shown(key)
 
 
 def key_of(name: str) -> str:
-    """The key of a model's field: a field whose key Python has a meaning of its own for ends in an underscore, ``from_``."""
+    """Return the key of a model's field: a field whose key is a Python keyword ends in an underscore, ``from_``."""
     return name.removesuffix("_")
 
 
@@ -179,7 +179,7 @@ def _between(made: object, *, whole: bool) -> list[Problem]:
 
 
 def _each(items: Iterable[tuple[Any, str, object, Any]]) -> tuple[dict[Any, object], list[Problem]]:
-    """Structure items of (key, path, raw, type); gives what could be made by key, and the problems."""
+    """Structure items of (key, path, raw, type); return the values by key, and the problems."""
     made: dict[Any, object] = {}
     problems: list[Problem] = []
     for key, path, raw, kind in items:

@@ -70,7 +70,7 @@ class Trust:
         return _of_known_kind(key)
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the key."""
+        """Yield what is wrong with the key."""
         try:
             _ = self.public_key
         except ValueError as error:
@@ -93,7 +93,7 @@ class SentTrust(Trust):
 
 
 def with_key(raw: Mapping[str, object], trust: Trust | None) -> Mapping[str, object]:
-    """A parsed file with the key itself where it names one: as it can be sent to another machine, and kept.
+    """Return a parsed file with the key itself in place of the key's path, so that it can be sent to another machine and kept.
 
     :param raw: the file.
     :param trust: what its ``[trust]`` says, if it has one.

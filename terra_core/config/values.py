@@ -80,7 +80,7 @@ _SIZE_LIMIT = 16 * 1024**3
 
 
 def shown(raw: object) -> str:
-    """A value as an error message shows it: a string in double quotes, what is long cut short, what is nested by its kind."""
+    """Return a value as an error message shows it: a string quoted and cut short, a table or list by its kind."""
     if isinstance(raw, Mapping):
         return "a table"
     if isinstance(raw, list | tuple):
@@ -107,7 +107,7 @@ def _matching(pattern: re.Pattern[str], raw: object, expected: str) -> str:
 
 
 def parse_hostname(raw: object) -> Hostname:
-    """A host name: labels of letters, digits and inner hyphens, 63 characters a label, 64 in all (hostname(7))."""
+    """Parse a host name: labels of letters, digits and inner hyphens, 63 characters a label, 64 in all (hostname(7))."""
     expected = "a host name of letters, digits and hyphens, at most 63 characters a label and 64 in all"
     text = _text(raw, expected)
     if len(text) > _HOSTNAME_LIMIT or not _HOSTNAME.fullmatch(text):
@@ -120,7 +120,7 @@ def parse_hostname(raw: object) -> Hostname:
 
 
 def parse_domain(raw: object) -> Domain:
-    """A DNS domain, such as ``example.com``."""
+    """Parse a DNS domain, such as ``example.com``."""
     expected = 'a domain, such as "example.com"'
     text = _text(raw, expected)
     if len(text) > 253 or not _HOSTNAME.fullmatch(text) or _LIKE_AN_ADDRESS.fullmatch(text):
@@ -129,7 +129,7 @@ def parse_domain(raw: object) -> Domain:
 
 
 def parse_mac(raw: object) -> Mac:
-    """A hardware address: ``54:b2:03:07:f1:d1``, with colons, hyphens, dots or nothing between, in either case."""
+    """Parse a hardware address: ``54:b2:03:07:f1:d1``, with colons, hyphens, dots or nothing between, in either case."""
     expected = 'a MAC address of six hexadecimal pairs, such as "54:b2:03:07:f1:d1"'
     text = _text(raw, expected)
     spellings = (r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", r"(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}",
@@ -158,23 +158,23 @@ def parse_size(raw: object) -> Size:
 
 
 def parse_label(raw: object) -> Label:
-    """A label or subvolume name: letters, digits, dots, hyphens and underscores, at most 64."""
+    """Parse a label or subvolume name: letters, digits, dots, hyphens and underscores, at most 64."""
     return Label(_matching(_NAME, raw, "a name of letters, digits, dots, hyphens and underscores, at most 64"))
 
 
 def parse_mount_path(raw: object) -> MountPath:
-    """An absolute path below ``/``, without ``.`` or ``..`` components, in characters that need no escape in fstab(5)."""
+    """Parse an absolute path below ``/``, without ``.`` or ``..``, in characters that need no escape in fstab(5)."""
     text = raw.rstrip("/") if isinstance(raw, str) and raw.strip("/") else raw
     return MountPath(_absolute(text, 'an absolute path other than "/", such as "/var/log", without "." or ".."'))
 
 
 def parse_device(raw: object) -> DevicePath:
-    """An absolute path of a block device or image file."""
+    """Parse the absolute path of a block device or image file."""
     return DevicePath(_absolute(raw, 'the absolute path of a device, such as "/dev/sda"'))
 
 
 def parse_init(raw: object) -> InitPath:
-    """The absolute path of an init program."""
+    """Parse the absolute path of an init program."""
     return InitPath(_absolute(raw, 'the absolute path of a program, such as "/sbin/init"'))
 
 
@@ -187,14 +187,14 @@ def _absolute(raw: object, expected: str) -> str:
 
 
 def parse_compression(raw: object) -> Compression:
-    """How a file system compresses: ``zstd``, ``zlib`` or ``lzo``, the first two with a level if any."""
+    """Parse how a file system compresses: ``zstd``, ``zlib`` or ``lzo``, the first two with a level if any."""
     return Compression(
         _matching(_COMPRESSION, raw, '"zstd", "zlib" or "lzo", the first two with a level if any, such as "zstd:3"')
     )
 
 
 def parse_mount_option(raw: object) -> MountOption:
-    """One mount option, such as ``noatime`` or ``commit=120``; none of those that Terra sets itself or that hide a mount."""
+    """Parse a mount option, such as ``noatime``; refuse those that Terra sets itself or that hide a mount."""
     text = _matching(_MOUNT_OPTION, raw, 'one mount option, such as "noatime" or "commit=120"')
     if text.partition("=")[0] in _TERRAS_OPTIONS:
         raise ValueError(f"{shown(text)} is an option that Terra sets itself, or one that keeps a machine out")
@@ -202,12 +202,12 @@ def parse_mount_option(raw: object) -> MountOption:
 
 
 def parse_tag(raw: object) -> Tag:
-    """A tag: letters, digits, dots, hyphens and underscores, at most 128."""
+    """Parse a tag: letters, digits, dots, hyphens and underscores, at most 128."""
     return Tag(_matching(_TAG, raw, 'a version of letters, digits, dots, hyphens and underscores, such as "6"'))
 
 
 def parse_repository(raw: object) -> Repository:
-    """A registry, a path or both, without a tag, such as ``docker.io/stellarproject`` or ``10.0.10.3:5000``."""
+    """Parse a registry, a path or both, without a tag, such as ``docker.io/stellarproject`` or ``10.0.10.3:5000``."""
     expected = 'a registry and path in lower case, such as "docker.io/stellarproject"'
     text = _text(raw, expected)
     try:
@@ -218,7 +218,7 @@ def parse_repository(raw: object) -> Repository:
 
 
 def parse_address(raw: object) -> Address:
-    """An IPv4 or IPv6 address without a prefix length."""
+    """Parse an IPv4 or IPv6 address without a prefix length."""
     expected = 'an IP address, such as "10.0.10.3"'
     text = _text(raw, expected)
     try:
@@ -230,7 +230,7 @@ def parse_address(raw: object) -> Address:
 
 
 def parse_host_address(raw: object) -> HostAddress:
-    """An IPv4 or IPv6 address that one host can have: not 0.0.0.0 or ::, multicast, or 255.255.255.255."""
+    """Parse an IPv4 or IPv6 address that one host can have: not 0.0.0.0 or ::, multicast, or 255.255.255.255."""
     address = parse_address(raw)
     number = ipaddress.ip_address(address)
     if number.is_unspecified or number.is_multicast or address == "255.255.255.255":
@@ -239,22 +239,22 @@ def parse_host_address(raw: object) -> HostAddress:
 
 
 def parse_plugin_name(raw: object) -> PluginName:
-    """The name of a plugin, as ``terra plugins`` lists it."""
+    """Parse the name of a plugin, as ``terra plugins`` lists it."""
     return PluginName(_matching(_PLUGIN, raw, 'the name of a plugin, such as "ext4"'))
 
 
 def parse_ssh_key(raw: object) -> SshKey:
-    """A public key as ``ssh-keygen`` writes it: type, base64, and a comment if any, on one line."""
+    """Parse a public key as ``ssh-keygen`` writes it: type, base64, and a comment if any, on one line."""
     return SshKey(_matching(_SSH_KEY, raw, 'a public ssh key on one line, such as "ssh-ed25519 AAAA... name"'))
 
 
 def parse_github_user(raw: object) -> GithubUser:
-    """The name of a GitHub account."""
+    """Parse the name of a GitHub account."""
     return GithubUser(_matching(_GITHUB, raw, "the name of a GitHub account"))
 
 
 def parse_userland(raw: object) -> Userland:
-    """Lines of a Dockerfile."""
+    """Parse lines of a Dockerfile."""
     text = _text(raw, "lines of a Dockerfile")
     if "\0" in text:
         raise ValueError("expected lines of a Dockerfile, got text with a NUL character")
@@ -283,7 +283,7 @@ class ImageReference:
 
 
 def pinned(reference: ImageReference, digest: str) -> ImageReference:
-    """The same repository, by digest: what a tag named when it was looked up."""
+    """Return a reference to the same repository by digest: what a tag named when it was looked up."""
     return parse_image_reference(f"{reference.registry}/{reference.path}@{digest}")
 
 

@@ -54,7 +54,7 @@ class Context:
 
 
 def make_api(context: Context, token: str) -> Litestar:
-    """The controller's application."""
+    """Return the controller's application."""
     return make_application(
         title="Terra controller",
         routes=[
@@ -78,19 +78,19 @@ def make_api(context: Context, token: str) -> Litestar:
 
 @get("/v1/nodes", sync_to_thread=True, opt=described(answer=Sequence[NodeShown]))
 def list_nodes(context: NamedDependency[Context]) -> list[dict[str, Any]]:
-    """Every machine, with where it stands."""
+    """List every machine with its state."""
     return [_row(context, record) for record in context.services.store.every()]
 
 
 @get("/v1/nodes/{hostname:str}", sync_to_thread=True, opt=described(answer=NodeShown))
 def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, Any]:
-    """One machine, with where it stands."""
+    """Show one machine with its state."""
     return _row(context, context.services.store.find(hostname))
 
 
 @post("/v1/nodes", status_code=202, opt=described(body=SentNode, answer=Begun, tables=True))
 async def provision_node(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
-    """Provision the machine whose node.toml, as JSON, is the body; gives the operation that does it."""
+    """Provision the machine whose node.toml, as JSON, is the body; return the operation that does it."""
     raw = await table_of(request)
     record = await to_thread.run_sync(_reserve, context, raw)  # there may be much to check, and the database may let it wait
     return begun(
@@ -108,7 +108,7 @@ def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
 
 @delete("/v1/nodes/{hostname:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
 def delete_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, str]:
-    """Take a machine away; gives the operation that does it."""
+    """Delete a machine; return the operation that does it."""
     record = context.services.store.begin_delete(hostname)
     return begun(
         context.operations.start("delete", hostname, lambda report: context.machines.delete(record, report), removal=True)
@@ -117,7 +117,7 @@ def delete_node(context: NamedDependency[Context], hostname: FromPath[str]) -> d
 
 @post("/v1/pxe", status_code=202, opt=described(body=PxeRequest, answer=Begun))
 async def install_pxe(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
-    """Install the network boot loaders of an image; gives the operation that does it."""
+    """Install the network boot loaders of an image; return the operation that does it."""
     wanted = make_document(await table_of(request), PxeRequest, source="request").value
     return begun(
         context.operations.start(
@@ -128,7 +128,7 @@ async def install_pxe(context: NamedDependency[Context], request: Request[Any, A
 
 @get("/v1/info", sync_to_thread=True, opt=described(answer=InfoShown))
 def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
-    """What the controller is and does."""
+    """Show the controller's addresses, plugins and numbers of machines."""
     services = context.services
     troubles = context.machines.troubles.services
     states = [record.as_row()["state"] for record in services.store.every()]

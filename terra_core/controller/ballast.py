@@ -20,7 +20,7 @@ class Ballast:
         self._path = path
 
     def take(self) -> None:
-        """Have the file, unless the disk is nearly full already."""
+        """Make the file, unless the disk is nearly full already."""
         if self._path is None or self._path.exists():
             return
         with suppress(OSError):
@@ -36,7 +36,7 @@ class Ballast:
                 os.close(descriptor)
 
     def drop(self) -> bool:
-        """Make room; says whether there was any to make."""
+        """Remove the file to make room; return whether it was there."""
         if self._path is None:
             return False
         try:

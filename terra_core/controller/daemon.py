@@ -41,7 +41,7 @@ _PATIENCE_SECONDS = 5.0
 
 
 def load_config(source: Path | None, paths: Paths, plugins: Plugins) -> Document[Controller]:
-    """controller.toml, or its defaults where the file of ``paths`` is not there.
+    """Read controller.toml; return its defaults where the file of ``paths`` does not exist.
 
     :param source: the file that was asked for; it has to be there.
     """
@@ -52,7 +52,7 @@ def load_config(source: Path | None, paths: Paths, plugins: Plugins) -> Document
 
 
 def make_services(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> Services:
-    """A controller's parts; opens the database.
+    """Open the database and return the controller's parts.
 
     :param document: the file.
     :param config: what it says, with the options of the command line.
@@ -73,7 +73,7 @@ def make_services(document: Document[Controller], config: Controller, paths: Pat
 
 
 def _has_records(config: Controller, paths: Paths) -> bool:
-    """Whether a database is there, whose machines may have been made by plugins that are not selected any more."""
+    """Return whether a database exists: its machines may have been made by plugins that are no longer selected."""
     file = file_of(config.database or default_url(paths.state))
     return file is None or file.exists()
 
@@ -167,7 +167,7 @@ def _other_storages(plugins: Plugins, config: Controller) -> Iterator[Storage]:
 
 
 def _require_root() -> None:
-    """Said before anything is started."""
+    """Refuse to run as anybody but root, before anything is started."""
     if os.geteuid() != 0:
         raise TerraError(
             "the controller mounts disks, and answers DHCP and TFTP, which root alone may do",
@@ -177,7 +177,7 @@ def _require_root() -> None:
 
 @contextmanager
 def _explaining_the_machine() -> Iterator[None]:
-    """Say what this machine refuses, such as to write to a full disk, as what it is: no defect of Terra's."""
+    """Report what this machine refuses, such as a write to a full disk, as an error of the machine and not as a defect."""
     try:
         yield
     except OSError as error:

@@ -48,7 +48,7 @@ class KeptJson(TypeDecorator[Any]):
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        """As SQLAlchemy has it; called for each value that is read."""
+        """Return a processor that turns a value which cannot be read into :class:`Unreadable`."""
         read = super().result_processor(dialect, coltype) or (lambda value: value)
 
         def lenient(value: Any) -> Any:  # what the driver gave
@@ -104,7 +104,7 @@ def open_database(url: str, check: Check = database.take_any) -> Engine:
 
 
 def file_of(url: str) -> Path | None:
-    """The file of a database that is one on a disk of this machine."""
+    """Return the file of a SQLite database on a disk of this machine; ``None`` for any other database."""
     try:
         parsed = make_url(url)
     except SQLAlchemyError:
@@ -114,7 +114,7 @@ def file_of(url: str) -> Path | None:
 
 
 def identity_of(connection: Connection) -> tuple[str, bool]:
-    """Return what a database says it is, for good, and whether a machine was ever provisioned with it; of any schema."""
+    """Return the identity of a database of any schema, and whether a machine was ever provisioned with it."""
     identity = connection.scalar(select(about.c.value).where(about.c.key == "identity"))
     if identity is None:
         identity = secrets.token_hex(16)
@@ -123,5 +123,5 @@ def identity_of(connection: Connection) -> tuple[str, bool]:
 
 
 def default_url(state: Path) -> str:
-    """The URL of the SQLite file that a controller keeps in its state directory."""
+    """Return the URL of the SQLite file that a controller keeps in its state directory."""
     return f"sqlite:///{(state / 'terra.db').absolute()}"

@@ -38,7 +38,7 @@ class Disks:
     plugins: Plugins
 
     def plan(self, record: Record, number: Callable[[Hostname, str], int]) -> tuple[KeptTarget, ...]:
-        """Return what a machine's targets will be, by the plugins that controller.toml selects; nothing is touched.
+        """Plan a machine's targets with the plugins that controller.toml selects; change nothing.
 
         :param number: gives a target a number that no other one ever had.
         """
@@ -66,14 +66,14 @@ class Disks:
         return tuple(kept)
 
     def connect(self, targets: Sequence[KeptTarget], session: Session) -> BootStep:
-        """Return what a machine needs in order to reach its targets; nothing is touched.
+        """Return what a machine needs in order to reach its targets; change nothing.
 
         :param targets: all of them, as they are planned.
         """
         return self._storage(targets[0].storage).connect_root([kept.target for kept in targets], session)
 
     def make(self, record: Record, stack: Undo, session: Session) -> None:
-        """Make the volumes of a machine; they go again when the stack is left with an exception."""
+        """Make the volumes of a machine; they are removed when the stack is left with an exception."""
         for kept in record.targets:
             store = self._store(kept)
             for volume in kept.target.volumes:
@@ -120,14 +120,14 @@ class Disks:
                 store.remove_volume(volume, self.session)
 
     def release_unknown(self, hostname: Hostname) -> None:
-        """Take away what else a machine has whose record does not name all of its targets, where the plugins can tell."""
+        """Take away any other target of a machine whose record does not name all of them, where the plugins can tell."""
         targets = self._selected(Storage).release_host(hostname, self.session)
         volumes = self._selected(Store).remove_volumes(hostname, self.session)
         if not (targets or volumes):
             _log.warning("its record does not say which targets it had: they may be left", hostname=hostname)
 
     def start(self, others: Sequence[str]) -> bool:
-        """Make sure that the storage services answer; tells whether one had to be started.
+        """Start the storage services that do not answer; return whether one had to be started.
 
         :param others: storage plugins beside the selected one that machines have their targets from.
         :raises TerraError: when the selected one's service cannot be started.

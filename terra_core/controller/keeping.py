@@ -30,7 +30,7 @@ class Keeper:
         self._converged = threading.Event()
 
     def begin(self) -> None:
-        """Start the services, both or none, and see what is left to do; called before any request is served.
+        """Start the services, both or none, and find what is left to do; called before any request is served.
 
         :raises TerraError: when one of them cannot be started.
         """
@@ -43,7 +43,7 @@ class Keeper:
             undo.pop_all()
 
     def wait(self, seconds: float) -> None:
-        """Give the first look some time: where there is little to do, it is done before the first request is served."""
+        """Wait for the first look, so that a short one is done before the first request is served."""
         self._converged.wait(seconds)
 
     def end(self) -> None:
@@ -74,7 +74,7 @@ class Keeper:
 
     @contextmanager
     def _explained(self, service: str) -> Iterator[None]:
-        """Have what goes wrong with a service in the log, once, and in what is said of machines until it is over."""
+        """Log an error of a service once, and add it to the problems of machines until the service works again."""
         troubles = self._machines.troubles
         try:
             yield

@@ -65,11 +65,11 @@ class Machines:
 
     @property
     def session(self) -> Session:
-        """The controller's own session."""
+        """Return the controller's own session."""
         return self._services.session
 
     def reserve(self, document: Document[Node]) -> Record:
-        """Take the name and address of a machine; the checks that need no work are made first.
+        """Take the name and address of a machine, after the checks that are cheap.
 
         :raises ConflictError: when another machine holds one of them.
         """
@@ -83,7 +83,7 @@ class Machines:
         return self._store.reserve(node, node.mac, with_key(raw, node.trust), document.tables)
 
     def _with_default(self, document: Document[Node]) -> tuple[Node, Mapping[str, object]]:
-        """A machine and its file with the filesystem that controller.toml names, unless it names one itself."""
+        """Return a machine and its file with the filesystem of controller.toml, unless the file names one itself."""
         node, default = document.value, self._services.config.plugins.get("filesystem")
         if default is None or "filesystem" in node.plugins:
             return node, document.raw
@@ -118,7 +118,7 @@ class Machines:
         return record.as_json()
 
     def delete(self, record: Record | SetAside, report: Report) -> Mapping[str, Any]:
-        """Take a machine away; begun, it is finished, if need be at the next start of the controller."""
+        """Delete a machine; a deletion that was begun is finished, if necessary at the next start of the controller."""
         try:
             report(Event("delete", f"take away the boot files, targets and disks of {record.hostname}"))
         except InterruptedWork as error:
@@ -130,7 +130,7 @@ class Machines:
         return {"hostname": record.hostname}
 
     def unfinished(self) -> Sequence[Record | SetAside]:
-        """What a controller that was killed had begun; for :meth:`recover`, and asked before anything new is begun.
+        """Find the work that a killed controller had begun, for :meth:`recover`; called before anything new is begun.
 
         What such work had pulled and copied is removed.
         """
@@ -179,7 +179,7 @@ class Machines:
             return self._services.role(Boot).start_boot(network, nodes, session)
 
     def start_storage(self) -> bool:
-        """Make sure that the storage services answer; tells whether one had to be started."""
+        """Start the storage services that do not answer; return whether one had to be started."""
         return self._disks.start(self._others)
 
     def keep_room(self) -> None:
@@ -205,7 +205,7 @@ class Machines:
         return {"image": str(reference), "digest": str(image.digest), "files": sorted(files)}
 
     def _fit(self, record: Record, targets: Sequence[KeptTarget], image: ImageSource, session: Session) -> Fit:
-        """Look at the image before anything is made for the machine; what a user should know is told."""
+        """Check the image before anything is made for the machine, and report what a user should know."""
         of_node = self._of_node(record, session)
         steps = root_steps(record.node, self._services.plugins, of_node, connect=self._disks.connect(targets, session))
         session.report(Event("check", f"look at what {record.node.image} has"))
@@ -216,7 +216,7 @@ class Machines:
         return found
 
     def _check_disks(self, record: Record, image: ImageSource, session: Session) -> None:
-        """Ask the filesystem plugins before anything is made; what a user should know is told."""
+        """Ask the filesystem plugins before anything is made, and report what a user should know."""
         node, of_node = record.node, self._of_node(record, session)
         for group in node.groups:
             sizes = [disk.size * MB for disk in group.disk if disk.size is not None]
@@ -235,7 +235,7 @@ class Machines:
     def _lay_down(
         self, record: Record, image: ImageSource, fit: Fit, work: Path, session: Session
     ) -> tuple[Sequence[str], BootFiles]:
-        """Lay the image down; gives what the kernel line needs to find the root, and copies of what boots."""
+        """Lay the image down; return the kernel arguments that find the root, and copies of the files that boot."""
         of_node, plugins = self._of_node(record, session), self._services.plugins
         with (
             self._disks.opened(record, session) as disks,
@@ -276,7 +276,7 @@ class Machines:
         return leave
 
     def _restore(self, records: Sequence[Record | SetAside]) -> None:
-        """Machines that are set aside keep what of them can be read."""
+        """Export the targets of machines again; of machines that are set aside, those that can be read."""
         ready = [record for record in records if _state(record) == State.READY.value]
         targets = [kept for record in ready for kept in record.targets]
         reasons = iter(self._disks.restore(targets))
@@ -289,7 +289,7 @@ class Machines:
                 self._store.set_problem(record, problem)
 
     def _publish(self, record: Record | SetAside) -> str:
-        """Gives why the boot files of a machine are not as they should be, or nothing."""
+        """Publish the boot files of a machine; return why that failed, or an empty string."""
         if record.boot is None:
             return ""
         publish = partial(self._services.role(Boot).publish_boot, record.boot, self.session)
@@ -328,13 +328,6 @@ class Machines:
             _log.warning("its record does not say which targets it had: they may be left", hostname=record.hostname)
 
 
-
-
-
-
-
-
-
 def _when_failing(undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:
     def leave(kind: Any, error: Any, trace: Any) -> None:  # the signature of __exit__
         if kind is not None:
@@ -345,7 +338,7 @@ def _when_failing(undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:
 
 
 def _reason_of(work: Callable[[], object]) -> str:
-    """Gives why work fails, or nothing."""
+    """Do the work; return why it failed, or an empty string."""
     try:
         work()
     except TerraError as error:
@@ -358,7 +351,7 @@ def _state(record: Record | SetAside) -> str:
 
 
 def _is_name(record: SetAside) -> bool:
-    """Whether name and address of a row that cannot be read are such that a plugin may make paths and words of them."""
+    """Return whether name and address of an unreadable row are safe for a plugin to use in paths and arguments."""
     with suppress(ValueError):
         return _NAME.fullmatch(record.hostname) is not None and parse_mac(record.mac) == record.mac
     return False

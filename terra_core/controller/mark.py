@@ -47,7 +47,7 @@ def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> No
 
 
 def set_mark(volumes: Path, identity: str) -> None:
-    """Say beside the volumes which database knows them; where that cannot be written, the log has it."""
+    """Write beside the volumes which database knows them; log an error when that cannot be written."""
     try:
         if _read(volumes) == identity:
             return
@@ -63,7 +63,7 @@ def set_mark(volumes: Path, identity: str) -> None:
 
 
 def _read(volumes: Path) -> str:
-    """What the mark says; nothing where there is none."""
+    """Return the identity in the mark; an empty string where there is none."""
     try:
         return os.getxattr(volumes, _ATTRIBUTE).decode(errors="replace").strip() or "nothing"
     except OSError as error:

@@ -28,12 +28,12 @@ class Metrics(Collector):
         self.registry.register(self)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """What is collected, without its values."""
+        """Yield the metrics without their values."""
         yield GaugeMetricFamily("terra_nodes", "Machines by state.", labels=["state"])
         yield GaugeMetricFamily("terra_operations", "Remembered operations by kind and state.", labels=["kind", "state"])
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The values as they are now."""
+        """Yield the metrics with their present values."""
         nodes, operations = self.describe()
         states = Counter(_state(record) for record in self._store.every())
         for state, count in sorted(states.items()):

@@ -41,7 +41,7 @@ class KeptTarget:
     target: Target
 
     def problems(self) -> Iterator[Problem]:
-        """Refuse what plugins of this contract cannot be asked about."""
+        """Yield what plugins of this contract cannot be asked about."""
         if has(self, "contract") and self.contract != CONTRACT:
             yield Problem("contract", f"it was made for contract {self.contract}, and this Terra has contract {CONTRACT}")
 
@@ -84,7 +84,7 @@ class Record:
         return NodeBoot(hostname=self.node.hostname, mac=self.mac, image=self.digest, kernel_arguments=self.kernel_arguments)
 
     def as_json(self) -> dict[str, Any]:
-        """The machine as the API and ``terra provision`` give it."""
+        """Return the machine as the API and ``terra provision`` show it."""
         by_label = {kept.target.label: kept.target for kept in self.targets}
         return {
             "hostname": self.node.hostname,
@@ -95,7 +95,7 @@ class Record:
         }
 
     def as_row(self) -> dict[str, Any]:
-        """The machine as ``terra list`` gets it."""
+        """Return the machine as ``terra list`` shows it."""
         return {**self.as_json(), "state": self.state.value, "problem": self.problem}
 
 
@@ -128,12 +128,12 @@ class SetAside:
 
     @property
     def said(self) -> str:
-        """What is said of the machine: why it is set aside, and why it could not be taken away."""
+        """The reasons why the machine is set aside, and why it could not be taken away."""
         unreadable = f"its record cannot be read: {self.reason}"
         return f"{unreadable}; {self.problem}" if self.problem else unreadable
 
     def as_json(self) -> dict[str, Any]:
-        """The machine as far as it can be told, with the keys of :meth:`Record.as_json`."""
+        """Return what is known of the machine, with the keys of :meth:`Record.as_json`."""
         return {
             "hostname": self.hostname,
             "mac": self.mac,
@@ -143,7 +143,7 @@ class SetAside:
         }
 
     def as_row(self) -> dict[str, Any]:
-        """The machine as ``terra list`` gets it."""
+        """Return the machine as ``terra list`` shows it."""
         return {**self.as_json(), "state": SET_ASIDE, "problem": self.said}
 
 

@@ -23,7 +23,7 @@ _LONGEST_REASON = 400
 
 
 def row_of(record: Record) -> dict[str, Any]:
-    """A record as its row.
+    """Return a record as its row.
 
     :raises TerraError: when it would not read back as it is: a row that nobody can read is never written.
     """
@@ -49,7 +49,7 @@ def row_of(record: Record) -> dict[str, Any]:
 
 
 def read_values(values: Mapping[str, Any]) -> Record | SetAside:
-    """The record of a row, or what can be told of it where it cannot be read.
+    """Return the record of a row, or what is known of it where it cannot be read.
 
     :param values: the row's columns by name.
     """
@@ -121,7 +121,7 @@ def _targets(raw: object) -> tuple[tuple[KeptTarget, ...], bool]:
 
 
 def boot_of(values: Mapping[Any, Any]) -> NodeBoot | None:
-    """What the machine of a row boots; nothing where that cannot be read."""
+    """Return what the machine of a row boots; ``None`` where that cannot be read."""
     try:
         return NodeBoot(
             hostname=structure(values["hostname"], Hostname),

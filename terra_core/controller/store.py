@@ -61,7 +61,7 @@ class Store:
         return record
 
     def number(self, hostname: Hostname, label: str) -> int:
-        """A target number that was never given before."""
+        """Return a target number that was never used before."""
         with self._transaction() as connection:
             made = connection.execute(insert(target_numbers).values(hostname=hostname, label=label))
             (number,) = made.inserted_primary_key or (0,)
@@ -74,17 +74,16 @@ class Store:
         return record
 
     def set_problem(self, record: Record | SetAside, problem: str) -> None:
-        """Note what is wrong with a machine, and leave the rest of its record as it is by now."""
+        """Note what is wrong with a machine, and leave the rest of its record unchanged."""
         self._making_room(lambda connection: connection.execute(update(nodes).where(_is(record)).values(problem=problem)))
 
     def begin_delete(self, hostname: str) -> Record | SetAside:
-        """Mark a machine as going away; one whose removal failed may be marked again, and one that is set aside, too.
+        """Mark a machine for removal, also one whose removal failed and one that is set aside.
 
         :returns: the record as it was.
         :raises NotFoundError: when there is none of this name.
         :raises ConflictError: when it is being provisioned, or on its way already.
         """
-
 
         def mark(connection: Connection) -> Record | SetAside:
             record = _find(connection, hostname)
@@ -99,7 +98,7 @@ class Store:
         return self._making_room(mark)
 
     def restate(self, record: Record | SetAside, state: str, problem: str = "") -> None:
-        """Note where a machine stands and what is wrong with it, and leave the rest of its record as it is by now."""
+        """Note the state of a machine and what is wrong with it, and leave the rest of its record unchanged."""
         change = update(nodes).where(_is(record)).values(state=state, problem=problem)
         self._making_room(lambda connection: connection.execute(change))
 
@@ -108,16 +107,16 @@ class Store:
         self._making_room(lambda connection: connection.execute(delete(nodes).where(_is(record))))
 
     def keep_room(self) -> None:
-        """Have the room again that a delete on a full disk needs; asked every few seconds."""
+        """Reserve the room that a delete on a full disk needs; called every few seconds."""
         self._ballast.take()
 
     def holds(self, record: Record | SetAside) -> bool:
-        """Whether this very machine is there still."""
+        """Return whether this very machine still exists."""
         with self._transaction() as connection:
             return connection.execute(select(nodes.c.mac).where(_is(record))).first() is not None
 
     def get(self, hostname: str) -> Record:
-        """The record of a machine.
+        """Return the record of a machine.
 
         :raises NotFoundError: when there is none of this name.
         :raises TerraError: when it is set aside.
@@ -128,7 +127,7 @@ class Store:
         return record
 
     def find(self, hostname: str) -> Record | SetAside:
-        """The record of a machine, one that is set aside, too.
+        """Return the record of a machine, also of one that is set aside.
 
         :raises NotFoundError: when there is none of this name.
         """
@@ -136,7 +135,7 @@ class Store:
             return _find(connection, hostname)
 
     def every(self) -> Sequence[Record | SetAside]:
-        """Every record by host name, those that are set aside, too."""
+        """Return every record by host name, also those that are set aside."""
         with self._transaction() as connection:
             rows = connection.execute(select(nodes).order_by(nodes.c.hostname)).all()
         fresh = [self._made(row) for row in rows]
@@ -144,13 +143,13 @@ class Store:
         return [record for _, record in fresh]
 
     def named(self, hostnames: Sequence[str]) -> Sequence[Record | SetAside]:
-        """The records of these machines, of those that are there."""
+        """Return the records of these machines; a name without a record is left out."""
         with self._transaction() as connection:
             rows = connection.execute(select(nodes).where(nodes.c.hostname.in_(hostnames)).order_by(nodes.c.hostname)).all()
         return [self._made(row)[1] for row in rows]
 
     def bootable(self) -> Sequence[NodeBoot]:
-        """What every machine boots that is provisioned; asked every few seconds, so their documents are left unread."""
+        """Return what every provisioned machine boots; called every few seconds, so it does not read their documents."""
         columns = (nodes.c.hostname, nodes.c.mac, nodes.c.digest, nodes.c.kernel_arguments)
         with self._transaction() as connection:
             query = select(*columns).where(nodes.c.state == State.READY.value).order_by(nodes.c.hostname)
@@ -158,21 +157,21 @@ class Store:
         return [boot for row in rows if (boot := boot_of(row._mapping)) is not None]
 
     def all(self) -> Sequence[Record]:
-        """Every record that can be read, by host name."""
+        """Return every record that can be read, by host name."""
         return [record for record in self.every() if isinstance(record, Record)]
 
     def set_aside(self) -> Sequence[SetAside]:
-        """Every record that cannot be read, by host name."""
+        """Return every record that cannot be read, by host name."""
         return [record for record in self.every() if isinstance(record, SetAside)]
 
     def _made(self, row: Row[Any]) -> tuple[Mapping[str, Any], Record | SetAside]:
-        """A row's values and its record; of one that has not changed, what was made of it before: that takes a millisecond."""
+        """Return a row's values and its record; reuse the record of an unchanged row, since to make one takes a millisecond."""
         values = dict(row._mapping)  # the documented way to its columns by name
         former = self._known.get(values["hostname"])
         return former if former is not None and former[0] == values else (values, read_values(values))
 
     def _making_room(self, work: Callable[[Connection], T]) -> T:
-        """Do what takes a machine away; a disk that is full does not keep it from going."""
+        """Remove a machine even when the disk is full: free the reserved room and try again."""
         try:
             with self._transaction() as connection:
                 return work(connection)
@@ -189,7 +188,7 @@ class Store:
 
 
 def _is(record: Record | SetAside) -> ColumnElement[bool]:
-    """This very machine, and not a later one of the same name."""
+    """Return the condition for this very machine, and not a later one of the same name."""
     return (nodes.c.hostname == record.hostname) & (nodes.c.generation == record.generation)
 
 

@@ -15,7 +15,7 @@ class Troubles:
         self._waiting: frozenset[str] = frozenset()
 
     def note(self, service: str, reason: str) -> bool:
-        """Take note of what is wrong with a service, or by an empty reason that nothing is; says whether that is new."""
+        """Note what is wrong with a service, or with an empty reason that nothing is; return whether that is new."""
         with self._lock:
             former = self._services.pop(service, "")
             if reason:
@@ -23,7 +23,7 @@ class Troubles:
             return former != reason
 
     def waits(self, hostnames: Iterable[str]) -> None:
-        """Take note of the machines whose disks are not exported yet, since the storage service has been started."""
+        """Note the machines whose disks are not exported yet, since the storage service has been started."""
         with self._lock:
             self._waiting = frozenset(hostnames)
 
@@ -34,7 +34,7 @@ class Troubles:
             return dict(self._services)
 
     def of(self, hostname: str) -> str:
-        """Why a machine whose own record is right cannot boot now; empty when it can."""
+        """Return why a machine whose own record is right cannot boot now; an empty string when it can."""
         with self._lock:
             if self._services:
                 return "; ".join(self._services.values())

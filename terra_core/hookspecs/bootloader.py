@@ -71,7 +71,7 @@ class Bootloader(Role):
 
     @hook
     def check_bootloader(self, boot: LocalBoot, session: Session) -> Sequence[str]:
-        """Say whether :meth:`install_bootloader` can do what ``boot`` says, before anything is written to any disk.
+        """Check that :meth:`install_bootloader` can do what ``boot`` says, before anything is written to any disk.
 
         :param boot: without the file system's UUID and the kernel, and without block devices that are yet to be made.
         :returns: what will be done, a line each.

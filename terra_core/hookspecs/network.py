@@ -27,7 +27,7 @@ class Network(Role):
 
     @optional
     def check_network(self, files: Sequence[RenderedFile], session: Session) -> bool:
-        """Have the program that will read the files read them, where this machine has it.
+        """Check the files with the program that will read them, where this machine has it.
 
         Called once a build, after :meth:`render_network` and before anything is built. Change nothing outside a temporary
         directory, and end within a minute.

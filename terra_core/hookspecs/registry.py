@@ -63,7 +63,7 @@ class Registry(Role):
 
     @optional
     def check_push(self, reference: ImageReference, session: Session) -> None:
-        """See that a registry answers and would let us push, before an image is made ready for it.
+        """Check that a registry answers and accepts a push, before an image is made ready for it.
 
         :raises TerraError: when it would not. Without this hook, :meth:`push_image` finds out.
         """

@@ -106,7 +106,7 @@ class Storage(Role):
 
     @hook
     def restore_target(self, export: Export, session: Session) -> bool:
-        """Give a target to its machine and to nobody else again, if that is not so already.
+        """Export a target to its machine and to nobody else again, unless it is exported so already.
 
         :returns: whether anything was changed.
         """

@@ -94,7 +94,7 @@ class _Layer:
     reader: TarReader | None = None
 
     def fault(self, error: Exception) -> TerraError:
-        """The error that says in which layer and at which entry something went wrong."""
+        """Return the error that says in which layer and at which entry something went wrong."""
         message, hint = (error.message, error.hint) if isinstance(error, TerraError) else (str(error), "")
         if isinstance(error, OSError):
             message = error.strerror or str(error)

@@ -39,7 +39,7 @@ class ContainedRoot:
         os.close(self._root)
 
     def read(self, path: str, *, limit: int) -> bytes | None:
-        """The content of a regular file; ``None`` when there is nothing at ``path``.
+        """Return the content of a regular file; ``None`` when there is nothing at ``path``.
 
         :param path: relative to the root.
         :param limit: the largest size that is read, in bytes.
@@ -122,7 +122,7 @@ class ContainedRoot:
             raise TerraError(f"/{path} of the image's tree cannot be removed: {error.strerror}") from error
 
     def look(self, path: str, *, follow: bool = True) -> os.stat_result | None:
-        """What is at ``path``, without opening it; nothing when nothing is there, or a link that leads nowhere.
+        """Return the status of ``path`` without opening it; ``None`` where nothing is, or a link that leads nowhere.
 
         :param path: relative to the root.
         :param follow: whether a link at ``path`` itself is followed.
@@ -137,7 +137,7 @@ class ContainedRoot:
             os.close(seen)
 
     def target(self, path: str) -> str:
-        """The target of the symbolic link at ``path``, word for word; empty when there is none."""
+        """Return the target of the symbolic link at ``path``, word for word; an empty string when there is none."""
         seen = self._seen(path, follow=False)
         if seen is None:
             return ""
@@ -149,14 +149,14 @@ class ContainedRoot:
             os.close(seen)
 
     def read_small(self, path: str, *, limit: int) -> bytes:
-        """The content of a regular file of a reasonable length; nothing where anything else stands, or nothing at all."""
+        """Return the content of a regular file of at most ``limit`` bytes; nothing where there is no such file."""
         found = self.look(path)
         if found is None or not stat.S_ISREG(found.st_mode) or found.st_size > limit:
             return b""
         return self.read(path, limit=limit) or b""
 
     def file_at(self, path: str) -> str:
-        """The path of the regular file at ``path`` without any link in it; empty when there is none."""
+        """Return the path of the regular file at ``path`` without any link in it; an empty string when there is none."""
         seen = self._seen(path, follow=True)
         if seen is None:
             return ""
@@ -169,7 +169,7 @@ class ContainedRoot:
             os.close(seen)
 
     def pieces(self, path: str) -> Iterator[bytes]:
-        """The content of a regular file, piece by piece.
+        """Yield the content of a regular file, piece by piece.
 
         :raises TerraError: when it cannot be read.
         """
@@ -187,7 +187,7 @@ class ContainedRoot:
             raise TerraError(f"/{path} of the image's tree cannot be read: {error.strerror}") from error
 
     def names(self, path: str) -> frozenset[str]:
-        """The names in a directory; none when there is no such directory.
+        """Return the names in a directory; none when there is no such directory.
 
         :raises TerraError: when it cannot be read.
         """

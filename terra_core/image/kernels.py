@@ -34,10 +34,10 @@ class Tree(Protocol):
     """The files of an image, laid down or not; links are followed as the machine would."""
 
     def names(self, path: str) -> Collection[str]:
-        """The names in a directory; none when there is no such directory."""
+        """Return the names in a directory; none when there is no such directory."""
 
     def file_at(self, path: str) -> str:
-        """The path of the regular file at ``path`` without any link in it; empty when there is none."""
+        """Return the path of the regular file at ``path`` without any link in it; an empty string when there is none."""
 
 
 @frozen(kw_only=True)
@@ -67,12 +67,12 @@ class Kernels:
 
     @property
     def chosen(self) -> Pair | None:
-        """What machines boot; ``None`` when there is nothing that they could."""
+        """The kernel and RAM disk that machines boot; ``None`` when there are none that they could."""
         return next((pair for pair in self.pairs if not pair.problem), None)
 
     @property
     def notes(self) -> Iterator[str]:
-        """What a user should know of the choice."""
+        """The lines that tell a user about the choice."""
         chosen = self.chosen
         if chosen is None:
             return
@@ -172,7 +172,7 @@ def _rank(pair: Pair) -> tuple[object, ...]:
 
 
 def _number(version: str) -> str:
-    """A version without its flavour: ``6.1.0-42`` of ``6.1.0-42-cloud-amd64``, ``6.12-rc2`` of ``6.12-rc2-arm64``."""
+    """Return a version without its flavour: ``6.1.0-42`` of ``6.1.0-42-cloud-amd64``, ``6.12-rc2`` of ``6.12-rc2-arm64``."""
     parts = version.partition("+")[0].split("-")
     kept = 0
     while kept < len(parts) and (parts[kept][:1].isdigit() or parts[kept].startswith("rc")):
@@ -181,7 +181,7 @@ def _number(version: str) -> str:
 
 
 def version_key(version: str) -> list[tuple[int, int, str]]:
-    """What versions are compared by: numbers as numbers, a release candidate before its release."""
+    """Return the key that versions are sorted by: numbers as numbers, a release candidate before its release."""
     parts = [part for part in re.split(r"(\d+)", version) if part]
     key = [(1, int(part), "") if part.isdigit() else (-1 if _RELEASE_CANDIDATE.match(part) else 0, 0, part) for part in parts]
     return [*key, (0, 0, "")]

@@ -77,7 +77,7 @@ class MergedTree:
     _replaced: set[bytes] = field(factory=set, init=False)
 
     def begin_layer(self) -> None:
-        """What comes next is of the next layer."""
+        """Begin the next layer; later entries belong to it."""
         self._first.append(self._entries)
         self._own.clear()
 
@@ -139,23 +139,23 @@ class MergedTree:
         return self._place(way, "")
 
     def stood_elsewhere(self, path: bytes) -> bytes:
-        """The first part of a path that a lower layer had as something else than a directory; empty when none had."""
+        """Return the first part of a path that was no directory in a lower layer; nothing when there is none."""
         parts = path.split(b"/")
         prefixes = (b"/".join(parts[: at + 1]) for at in range(len(parts)))
         return next((prefix for prefix in prefixes if prefix in self._replaced), b"")
 
     def layer_of(self, number: int) -> tuple[int, int]:
-        """The layer of a file, and the number of its entry there; both from 0."""
+        """Return the layer of a file, and the number of its entry there; both from 0."""
         layer = bisect_right(self._first, number) - 1
         return layer, number - self._first[layer]
 
     def names(self, path: str) -> frozenset[str]:
-        """The names in a directory; none when there is no such directory."""
+        """Return the names in a directory; none when there is no such directory."""
         node = self.find(_bytes(path)).node
         return frozenset(map(_text, node)) if isinstance(node, dict) else frozenset()
 
     def file_at(self, path: str) -> str:
-        """The path of the regular file at ``path`` without any link in it; empty when there is none."""
+        """Return the path of the regular file at ``path`` without any link in it; an empty string when there is none."""
         place = self.find(_bytes(path))
         return _text(place.path) if isinstance(place.node, int) else ""
 
@@ -181,7 +181,7 @@ class MergedTree:
         return linked
 
     def _open(self, path: bytes) -> tuple[bytes, Folder]:
-        """A directory and where it is, with what is missing of it made."""
+        """Return the path and the content of a directory; make what of it is missing."""
         missing: list[bytes] = []
         place = self.find(path)
         while not isinstance(place.node, dict):

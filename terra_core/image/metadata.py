@@ -20,7 +20,7 @@ _MOST_NAME_BYTES = 255
 
 
 def set_metadata(fd: int, entry: Entry, left_out: LeftOut) -> None:
-    """Give an open file or directory what its entry says, times aside.
+    """Set the metadata of an entry on an open file or directory, except its times.
 
     :param fd: its descriptor.
     :param left_out: is told which extended attributes it does not get.
@@ -33,7 +33,7 @@ def set_metadata(fd: int, entry: Entry, left_out: LeftOut) -> None:
 
 
 def set_metadata_at(directory: int, name: bytes, entry: Entry, left_out: LeftOut, *, mode: bool) -> None:
-    """Give what cannot be opened what its entry says, times included.
+    """Set the metadata of an entry on what cannot be opened, including its times.
 
     :param directory: the descriptor of the directory that holds it.
     :param name: a name that was made just now.
@@ -62,7 +62,7 @@ def clear_xattrs(fd: int) -> None:
 
 
 def _kept(entry: Entry, left_out: LeftOut) -> Iterator[tuple[bytes, bytes]]:
-    """The extended attributes that a file of this kind can have here, and may; others are harmless to leave out."""
+    """Yield the extended attributes that a file of this kind can and may have here; it is harmless to leave the others out."""
     for name, value in entry.xattrs:
         if why := _no_place_for(name, entry.kind):
             left_out.note(f"the extended attribute {shown(name)}", why, entry.name)
@@ -71,7 +71,7 @@ def _kept(entry: Entry, left_out: LeftOut) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _no_place_for(name: bytes, kind: Kind) -> str:
-    """Why a file cannot have an extended attribute of this name, or must not: :manpage:`xattr(7)`."""
+    """Return why a file cannot or must not have an extended attribute of this name: :manpage:`xattr(7)`."""
     if not name.startswith(_AN_IMAGE_HAS):
         return "Linux has no attributes of that class"
     if len(name) > _MOST_NAME_BYTES:

@@ -28,7 +28,7 @@ def split_path(name: bytes, most: int) -> tuple[bytes, bytes]:
 
 
 def climbs(name: bytes) -> bool:
-    """Whether a path leads above the directory that it begins in."""
+    """Return whether a path leads above the directory that it begins in."""
     depth = 0
     for part in name.split(b"/") if b".." in name else ():
         depth += -1 if part == b".." else part not in (b"", b".")

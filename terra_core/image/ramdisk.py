@@ -110,7 +110,7 @@ class _Source:
         self._skipped = 0
 
     def peek(self, length: int) -> bytes:
-        """The next bytes, or what is left."""
+        """Return the next bytes, or what is left, without taking them."""
         while len(self._held) - self._at < length and (piece := next(self._pieces, b"")):
             self._held, self._at = self._held[self._at :] + piece, 0
         return self._held[self._at : self._at + length]
@@ -127,13 +127,13 @@ class _Source:
         return found
 
     def take_some(self) -> bytes:
-        """The next bytes, however many there are at hand; none at the end."""
+        """Return the next bytes, however many there are at hand; none at the end."""
         found = self._held[self._at :] or next(self._pieces, b"")
         self._held, self._at = b"", 0
         return found
 
     def put_back(self, content: bytes) -> None:
-        """Give bytes back that were taken last."""
+        """Put the bytes back that were taken last."""
         self._held, self._at = content + self._held[self._at :], 0
 
     def skip(self, length: int) -> None:
@@ -149,7 +149,7 @@ class _Source:
                 raise UnreadableError("it is cut off")
 
     def skip_zeros(self) -> bool:
-        """Go on to the first byte that is not zero; says whether there is one."""
+        """Go on to the first byte that is not zero; return whether there is one."""
         while True:
             self._held, self._at = self._held[self._at :].lstrip(b"\0"), 0
             if self._held:

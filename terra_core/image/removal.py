@@ -110,7 +110,7 @@ class _Below:
 
 
 def _take(fd: int, level: _Level, keep: Keep | None) -> tuple[int, _Below] | None:
-    """Deal with the next name of a level; gives the directory to go down into, if it is one."""
+    """Remove the next name of a level; return the directory to go down into, if it is one."""
     name = level.names.pop()
     fate = Fate.GOES if keep is None else keep(level.identity, name)
     stays = fate is not Fate.GOES
@@ -163,7 +163,7 @@ def _leave(fd: int, level: _Level, above: _Level) -> int:
 
 
 def _rmdir(name: bytes, directory: int) -> bool:
-    """Remove an empty directory; says whether that was possible, which it is not for a mount point."""
+    """Remove an empty directory; return False for a mount point, which cannot be removed."""
     try:
         os.rmdir(name, dir_fd=directory)
     except OSError as error:
@@ -174,7 +174,7 @@ def _rmdir(name: bytes, directory: int) -> bool:
 
 
 def _make_anew(directory: int) -> None:
-    """Give a directory that should be gone the metadata of one that is only implied."""
+    """Reset a directory that should be gone to the metadata of one that is only implied."""
     os.fchown(directory, 0, 0)
     os.fchmod(directory, IMPLIED_MODE)
     clear_xattrs(directory)

@@ -15,7 +15,7 @@ from terra_core.system.undo import Undo
 
 @contextmanager
 def room_in(root: Path) -> Iterator[Path]:
-    """A path in the root of a tree, not made yet, that is gone in the end, with the times of the root as they were then.
+    """Yield an unused path in the root of a tree; at the end, remove it and restore the times of the root.
 
     :param root: a directory; an image that is unpacked there meanwhile cannot know the name, and has to spare it.
     """

@@ -39,17 +39,17 @@ class LayerRecord:
             names.add(_short(name))
 
     def has(self, directory: Identity, name: bytes) -> bool:
-        """Whether the layer put ``name`` there."""
+        """Return whether the layer put ``name`` there."""
         return _short(name) in self._written.get(directory, ())
 
     def fate(self, directory: Identity, name: bytes) -> Fate:
-        """What becomes of ``name`` there when a whiteout hides what lower layers had."""
+        """Return what happens to ``name`` there when a whiteout hides what lower layers had."""
         if (directory, name) == self.spared:
             return Fate.UNTOUCHED
         return Fate.STAYS if self.has(directory, name) else Fate.GOES
 
     def settle(self, directory: Identity, name: bytes) -> bool:
-        """Whether this is the first whiteout of ``name`` there: nothing is left for a second one to hide."""
+        """Return whether this is the first whiteout of ``name`` there: nothing is left for a second one to hide."""
         place = (directory, _short(name))
         if place in self._settled:
             return False
@@ -58,7 +58,7 @@ class LayerRecord:
 
 
 def _short(name: bytes) -> bytes:
-    """A name, or for a long one its digest, which is of another length: a layer of long names must not fill the memory."""
+    """Return a name, or the digest of a long one, which has another length: a layer of long names must not fill the memory."""
     return name if len(name) <= _KEPT_LENGTH else blake2b(name, digest_size=_KEPT_LENGTH + 1).digest()
 
 

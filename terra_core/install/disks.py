@@ -78,7 +78,7 @@ def partition(target: Target) -> Made:
 
 
 def part_device(disk: Path, number: int) -> Path:
-    """The block device of a partition, once the kernel and udev have made it.
+    """Return the block device of a partition, once the kernel and udev have made it.
 
     :raises TerraError: when they do not.
     """
@@ -97,7 +97,7 @@ def part_device(disk: Path, number: int) -> Path:
 
 
 def flush(devices: Sequence[Path]) -> None:
-    """Have everything that was written to these block devices on them."""
+    """Flush everything that was written to these block devices."""
     for device in devices:
         run(["sync", device], timeout=_TABLE_SECONDS)
 

@@ -114,7 +114,7 @@ class Missing:
 def parse_device(
     text: str, name: str, *, sequence: str, signatures: tuple[Signature, ...], use: str, parent: Parent | None
 ) -> Device:
-    """What ``lsblk --json --bytes --nodeps --output-all`` says of one device, with what it does not know."""
+    """Return a device from the output of ``lsblk --json --bytes --nodeps --output-all`` and from what lsblk does not tell."""
     row: Mapping[str, Any] = json.loads(text)["blockdevices"][0]
     return Device(
         name=name,
@@ -134,7 +134,7 @@ def parse_device(
 
 
 def parse_table(text: str) -> tuple[str, tuple[Slice, ...]]:
-    """The kind of partition table and its partitions, as ``sfdisk --json`` says; nothing at all where there is none."""
+    """Return the kind of partition table and its partitions from the output of ``sfdisk --json``; empty where there is none."""
     table = json.loads(text)["partitiontable"] if text.strip() else {}
     rows = table.get("partitions", [])
     return table.get("label", ""), tuple(Slice(int(row["start"]), int(row["size"]), str(row["type"])) for row in rows)

@@ -34,11 +34,11 @@ class Journal:
         write_file(path, json.dumps({"hostname": hostname, "signatures": [asdict(one) for one in signatures]}).encode())
 
     def begun(self, device: Device, hostname: str) -> tuple[Signature, ...]:
-        """What was on a disk before it was written to; see :meth:`has_begun`."""
+        """Return what was on a disk before it was written to; see :meth:`has_begun`."""
         return self._read(device, hostname) or ()
 
     def has_begun(self, device: Device, hostname: str) -> bool:
-        """Whether an installation of this machine has begun to write to the disk, and came to no end."""
+        """Return whether an installation of this machine has begun to write to the disk and has not finished."""
         return self._read(device, hostname) is not None
 
     def end(self, devices: Sequence[Device]) -> None:

@@ -41,7 +41,7 @@ class Partition:
 
 
 def divide(size: int, firmware: Firmware, label: str, sector_size: int = 512) -> tuple[Partition, ...]:
-    """The partitions of a disk: what its firmware needs, and the rest for the group; the last one may have no room at all.
+    """Return the partitions of a disk: those its firmware needs, and the rest for the group, which may have no room at all.
 
     :param size: of the disk, in bytes.
     :param label: the group's label.
@@ -60,7 +60,7 @@ def divide(size: int, firmware: Firmware, label: str, sector_size: int = 512) ->
 
 
 def render_script(partitions: Sequence[Partition], sector_size: int) -> str:
-    """What sfdisk(8) reads from its standard input to make the partitions.
+    """Return the input from which sfdisk(8) makes the partitions.
 
     :param sector_size: of the disk, in bytes.
     """

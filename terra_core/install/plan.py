@@ -51,12 +51,12 @@ class Target:
 
     @property
     def capacity(self) -> int:
-        """What the group's file system has of it, in bytes."""
+        """The size of the group's file system on it, in bytes."""
         return self.data.size * MB if self.data else self.device.size
 
     @property
     def boot_disk(self) -> BootDisk | None:
-        """How a machine starts from it, as far as that is known before it is partitioned."""
+        """The way a machine starts from it, as far as that is known before it is partitioned."""
         parent = self.device.parent
         if parent is not None and self.core_area is not None:
             start, length = self.core_area
@@ -95,11 +95,11 @@ class Plan:
     capacities: Mapping[str, int] = Factory(dict)
 
     def of_group(self, label: str) -> tuple[Target, ...]:
-        """The disks of a group, in its order."""
+        """Return the disks of a group, in its order."""
         return tuple(target for target in self.targets if target.group == label)
 
     def boot_loader(self) -> LocalBoot | None:
-        """What the boot loader's plugin is asked for; nothing when there is to be none."""
+        """Return the request to the boot loader's plugin; ``None`` when no boot loader is wanted."""
         if self.firmware is None:
             return None
         disks = {disk.device: disk for target in self.of_group(OS_LABEL) if (disk := target.boot_disk)}
@@ -125,7 +125,7 @@ class Plan:
         return evolve(self, capacities=capacities, notes=(*self.notes, *notes, *warning))
 
     def as_json(self) -> dict[str, Any]:
-        """The plan as ``terra-install --plan --json`` prints it."""
+        """Return the plan as ``terra-install --plan --json`` prints it."""
         return {
             "hostname": self.node.hostname,
             "image": str(self.node.image),
@@ -156,7 +156,7 @@ def make_plan(
     wipe: bool = False,
     begun: Mapping[str, Sequence[Signature]] | None = None,
 ) -> Plan:
-    """Say what becomes of every disk.
+    """Plan what is done to every disk.
 
     :param node: a file without problems.
     :param found: every device of it, by its name there.
@@ -267,7 +267,7 @@ def _foreign(target: Target, firmware: Firmware | None, begun: Mapping[str, Sequ
 
 
 def _own(signature: Signature, group: str, before: Sequence[Signature]) -> bool:
-    """Whether it is what an installation that came to no end was about to remove, or has made."""
+    """Return whether a signature is one that an unfinished installation was about to remove, or has made."""
     known = {(one.kind, one.label) for one in before}
     return signature.table or signature.label == group or (signature.kind, signature.label) in known
 
@@ -311,7 +311,7 @@ def _target_json(target: Target) -> dict[str, Any]:
 
 
 def becomes(target: Target) -> str:
-    """What becomes of a disk, in a few words."""
+    """Return in a few words what is made of a disk."""
     if target.partitions:
         return "new GPT: " + ", ".join(f"{part.name} {part.size} MB" for part in target.partitions)
     what = "this partition" if target.device.parent else "the whole disk"

@@ -47,12 +47,12 @@ def _examine(name: str) -> Device | Missing:
 
 
 def sequence_of(path: Path) -> str:
-    """What the kernel counts the disk by that a device is, or is a part of."""
+    """Return the kernel's sequence number of the disk that a device is, or is a part of."""
     return read_attribute(path.name, "diskseq") or read_attribute(f"{path.name}/..", "diskseq")
 
 
 def _use(path: Path) -> str:
-    """In words; a device that was just unmounted is not in use, though the kernel may be a moment behind."""
+    """Return in words how a device is used; empty when it is free, which after an unmount may take the kernel a moment."""
     if is_swap(path):
         return "is used as swap"
 

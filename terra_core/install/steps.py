@@ -31,7 +31,7 @@ class Stopwatch:
         self._report(event)
 
     def seconds(self) -> dict[str, float]:
-        """What each step took up to now, in the order that they began, in seconds."""
+        """Return the seconds that each step took up to now, in the order that they began."""
         self._turn(self._step)
         return dict(self._seconds)
 

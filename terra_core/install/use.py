@@ -186,7 +186,7 @@ def _checked(plan: Plan, plugins: Plugins, session: Session) -> Plan:
 
 @contextmanager
 def _alone(place: Path, report: Report) -> Iterator[Path]:
-    """Hold the one lock of a machine's installations; gives an empty directory, which goes at the end."""
+    """Hold the one lock of a machine's installations; yield an empty directory, which is removed at the end."""
     try:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -88,7 +88,7 @@ def _linker_of(program: Path) -> str:
 
 
 def _libraries(linker: Path, program: Path) -> Iterator[Path]:
-    """Give the libraries of a program, as its own dynamic linker finds them."""
+    """Yield the libraries of a program, as its own dynamic linker finds them."""
     for line in lines_of(run([linker, "--list", program], accept=(0, 1, 127)).text):
         name, arrow, rest = line.strip().partition(" => ")
         path = rest.rpartition(" (")[0] if arrow else name.rpartition(" (")[0]

@@ -56,7 +56,7 @@ class BootSteps:
 
 
 def problems_of(steps: BootSteps, initrd: str, held: Contents, index: Mapping[str, bytes]) -> Iterator[str]:
-    """Say what keeps boot steps from running with an image's RAM disk and kernel, looked at before anything is written.
+    """Yield what keeps boot steps from running with an image's RAM disk and kernel, before anything is written.
 
     :param initrd: the path of the RAM disk in the image.
     :param held: what it holds.

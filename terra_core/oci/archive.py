@@ -102,7 +102,7 @@ class DockerArchive:
         yield VerifiedBlob(read, layer)
 
     def _inflate(self) -> None:
-        """Have an archive that is compressed as a whole in a file of its own, which goes when it is closed."""
+        """Inflate an archive that is compressed as a whole into a file without a name, which is gone when it is closed."""
         magic = os.pread(self._fd, 10, 0)
         for program, beginning in _NOT_READ.items():
             if beginning.match(magic):
@@ -207,7 +207,7 @@ class DockerArchive:
         return layer
 
     def _hash(self, span: _Span) -> Digest:
-        """The digest of what nothing says the digest of; what it inflates to has to be right all the same."""
+        """Return the digest of a blob that nothing states the digest of; what it inflates to is checked all the same."""
         hasher, position, end = hashlib.sha256(), span.offset, span.offset + span.size
         while piece := os.pread(self._fd, min(_HASHED_AT_ONCE, end - position), position):
             hasher.update(piece)
@@ -216,5 +216,5 @@ class DockerArchive:
 
 
 def _name(name: str) -> str:
-    """A name in the archive, seen from its root."""
+    """Return a name in the archive, relative to its root."""
     return posixpath.normpath(f"/{name}").lstrip("/")

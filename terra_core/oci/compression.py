@@ -48,7 +48,7 @@ class Decoder(Protocol):
 
 
 def uncompressed(read: Read, kind: str, limits: Limits) -> Iterator[bytes]:
-    """Give the uncompressed bytes of a layer, in pieces of at most :data:`CHUNK` bytes.
+    """Yield the uncompressed bytes of a layer, in pieces of at most :data:`CHUNK` bytes.
 
     :param read: gives the bytes of the blob.
     :param kind: what the layer's media type says: ``gzip``, ``zstd`` or ``plain``.
@@ -80,7 +80,7 @@ class _Source:
         self.done = 0
 
     def peek(self, length: int) -> bytes:
-        """The next ``length`` bytes, or what is left, without taking them."""
+        """Return the next ``length`` bytes, or what is left, without taking them."""
         while len(self._chunk) - self._position < length and (more := self._read(CHUNK)):
             self._chunk = self._chunk[self._position :] + more
             self._position = 0
@@ -102,7 +102,7 @@ class _Source:
         self.done -= length
 
     def rest(self) -> Iterator[bytes]:
-        """All that is left."""
+        """Yield all that is left."""
         while piece := self.take(CHUNK):
             yield bytes(piece)
 
@@ -152,14 +152,14 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def decoder_of(kind: str) -> Decoder:
-    """What inflates ``gzip`` or ``zstd``, with a window that is bounded."""
+    """Return a decoder for ``gzip`` or ``zstd``, with a window that is bounded."""
     if kind == "gzip":
         return igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
     return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
 
 
 def kind_of(magic: bytes) -> str:
-    """The compression of a stream by its first four bytes: ``gzip``, ``zstd`` or ``plain``."""
+    """Return the compression of a stream by its first four bytes: ``gzip``, ``zstd`` or ``plain``."""
     if magic.startswith(GZIP):
         return "gzip"
     skippable = len(magic) == 4 and magic[1:] == b"\x2a\x4d\x18" and magic[0] >> 4 == 5

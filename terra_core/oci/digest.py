@@ -31,11 +31,11 @@ class Digest:
         return f"{self.algorithm}:{self.encoded}"
 
     def hasher(self) -> _Hash:
-        """A fresh hash of this digest's algorithm."""
+        """Return a fresh hash of this digest's algorithm."""
         return hashlib.new(self.algorithm)
 
     def matches(self, content: bytes) -> bool:
-        """Whether ``content`` has this digest."""
+        """Return whether ``content`` has this digest."""
         return hashlib.new(self.algorithm, content).hexdigest() == self.encoded
 
 
@@ -52,5 +52,5 @@ def parse_digest(text: str) -> Digest:
 
 
 def is_digest(text: str) -> bool:
-    """Whether ``text`` is a digest that :func:`parse_digest` takes."""
+    """Return whether ``text`` is a digest that :func:`parse_digest` takes."""
     return _FORM.match(text) is not None

@@ -95,7 +95,7 @@ class ImageConfig:
 
     @property
     def platform(self) -> Platform:
-        """What it was built for."""
+        """The platform that it was built for."""
         return Platform(self.os, self.architecture, self.variant)
 
 

@@ -13,7 +13,7 @@ class ImageError(TerraError):
 
 
 def shown(name: bytes) -> str:
-    """A name from an image as one line of text: escapes stand for what is not printable, the middle is cut when long.
+    """Return a name from an image as one line of text: escape what is not printable, cut the middle of a long name.
 
     :param name: the name as it stands in the image.
     """

@@ -229,7 +229,7 @@ def _refuse_several(candidates: Sequence[Descriptor], what: str) -> None:
 
 
 def _without_variant(item: Descriptor) -> Descriptor:
-    """What was named by its digest is meant, whether or not this machine's processor runs it."""
+    """Drop the variant: a descriptor named by its digest is wanted, whether or not this machine's processor runs it."""
     return evolve(item, platform=evolve(item.platform, variant="")) if item.platform else item
 
 

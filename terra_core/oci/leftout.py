@@ -33,7 +33,7 @@ class LeftOut:
         self._found.setdefault(key, [shown(at)])
 
     def sentences(self) -> Iterable[str]:
-        """One line each."""
+        """Yield one line for each kind of thing that was left out."""
         for (what, why), (first,) in self._found.items():
             others = self._counts[what, why] - 1
             more = f" and {others} other{'s' * (others > 1)}" if others else ""

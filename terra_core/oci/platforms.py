@@ -33,13 +33,13 @@ Level = tuple[int, int]
 
 
 def this_platform() -> Platform:
-    """The platform of the machine that this runs on."""
+    """Return the platform of the machine that this runs on."""
     machine = platform.machine()
     return Platform("linux", _MACHINES.get(machine, machine))
 
 
 def is_for_here(built_for: Platform) -> bool:
-    """Whether something was built for this operating system and architecture, whatever its variant.
+    """Return whether something was built for this operating system and architecture, whatever its variant.
 
     What says nothing of one of them is taken as built for here, as container engines take it.
     """
@@ -51,7 +51,7 @@ def is_for_here(built_for: Platform) -> bool:
 
 
 def for_this_platform(listed: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    """The manifests and indexes among these that fit this machine's platform best, or else those that name none.
+    """Return the manifests and indexes that fit this machine's platform best, or else those that name none.
 
     :returns: those of one variant: several where the list has it several times.
     """
@@ -67,7 +67,7 @@ def for_this_platform(listed: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
 
 
 def other_platforms(listed: Iterable[Descriptor]) -> str:
-    """What these are built for, in words, for an error that says that none of them fits."""
+    """Return in words what these are built for, for an error that says that none of them fits."""
     platforms = sorted({str(item.platform) for item in listed if item.platform and item.platform.os != "unknown"})
     words = f"it is built for {', '.join(platforms) or 'nothing'}"
     if not any(item.platform and is_for_here(item.platform) for item in listed):
@@ -76,7 +76,7 @@ def other_platforms(listed: Iterable[Descriptor]) -> str:
 
 
 def processor_level() -> Level | None:
-    """The highest variant that this machine's processor runs; nothing where that cannot be known."""
+    """Return the highest variant that this machine's processor runs; ``None`` where that cannot be known."""
     if found := _ARM_MACHINE.fullmatch(platform.machine()):
         return int(found[1]), 0
     if this_platform().architecture != "amd64":
@@ -90,7 +90,7 @@ def processor_level() -> Level | None:
 
 
 def amd64_level(flags: Set[str]) -> Level:
-    """The level of the x86-64 psABI that a processor with these flags of /proc/cpuinfo has."""
+    """Return the level of the x86-64 psABI of a processor with these flags of /proc/cpuinfo."""
     has = (1, 0)
     for level, needed in _AMD64_LEVELS.items():
         if not needed <= flags:
@@ -100,7 +100,7 @@ def amd64_level(flags: Set[str]) -> Level:
 
 
 def _level(architecture: str, variant: str) -> Level | None:
-    """A variant as numbers; nothing for one that is not known, which nobody can say runs here."""
+    """Return a variant as numbers; ``None`` for an unknown one, of which nobody can say that it runs here."""
     if not variant:
         return _BASELINES.get(architecture, (0, 0))
     found = _VARIANT.fullmatch(variant.lower())

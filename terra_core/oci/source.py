@@ -38,7 +38,7 @@ class Blob(Protocol):
     """The bytes of a layer, from its first to its last."""
 
     def read(self, length: int) -> bytes:
-        """Give the next bytes, at most ``length`` and at least one; nothing at the end.
+        """Return the next bytes, at most ``length`` and at least one; nothing at the end.
 
         The end is given only when all of the blob has been read and its size and digest are those of its descriptor, so who has
         seen the end has seen what was asked for. May wait for bytes that are still on their way.

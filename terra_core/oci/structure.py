@@ -26,7 +26,7 @@ class Node:
     where: str
 
     def refuse(self, expected: str) -> NoReturn:
-        """Say that this is not what was expected.
+        """Raise an error that says what was expected and what was found.
 
         :raises ImageError: always.
         """
@@ -42,30 +42,30 @@ class Node:
         return self.value is not None
 
     def text(self) -> str:
-        """The string that it is."""
+        """Return the value, which has to be a string."""
         if not isinstance(self.value, str):
             self.refuse("a string")
         return self.value
 
     def size(self) -> int:
-        """The whole number, zero or above, that it is."""
+        """Return the value, which has to be a whole number, zero or above."""
         if not isinstance(self.value, int) or isinstance(self.value, bool) or not 0 <= self.value < 1 << 63:
             self.refuse("a size in bytes")
         return self.value
 
     def items(self) -> Iterator[Node]:
-        """The elements of the list that it is."""
+        """Yield the elements of the value, which has to be a list."""
         if not isinstance(self.value, list):
             self.refuse("a list")
         for position, value in enumerate(self.value):
             yield Node(value, f"{self.where}[{position}]")
 
     def texts(self) -> tuple[str, ...]:
-        """The strings of the list that it is, or none where it is missing."""
+        """Return the strings of the value, which has to be a list, or none where it is missing."""
         return tuple(item.text() for item in self.items()) if self else ()
 
     def mapping(self) -> dict[str, str]:
-        """The strings of the object that it is, by key, or none where it is missing."""
+        """Return the strings of the value, which has to be an object, by key, or none where it is missing."""
         if not self:
             return {}
         if not isinstance(self.value, dict):

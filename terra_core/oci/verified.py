@@ -25,7 +25,7 @@ class VerifiedBlob:
         self._left = descriptor.size
 
     def read(self, length: int) -> bytes:
-        """The next bytes; see :meth:`terra_core.oci.source.Blob.read`.
+        """Return the next bytes; see :meth:`terra_core.oci.source.Blob.read`.
 
         :raises ImageError: when the blob is longer or shorter than its descriptor says, or has another digest.
         """

@@ -69,7 +69,7 @@ class Download:
                 self._fd = None
 
     def leave(self) -> None:
-        """Tell that the thread which fetched it touches it no more."""
+        """Note that the thread that fetched the layer does not touch it any more."""
         with self._transfer.changed:
             self.busy = False
             if self._transfer.stopped:
@@ -77,7 +77,7 @@ class Download:
             self._transfer.changed.notify_all()
 
     def run(self) -> None:
-        """Have the layer complete and verified at the end."""
+        """Fetch what is missing of the layer, and verify it."""
         if self._take_stored():
             return
         store = self._transfer.store
@@ -134,7 +134,7 @@ class Download:
         return self.available == self.descriptor.size and self._hasher.hexdigest() == self.descriptor.digest.encoded
 
     def _hash_file(self) -> int:
-        """Hash what an earlier pull has left; gives how much that was."""
+        """Hash what an earlier pull has left; return how many bytes that was."""
         while piece := os.pread(self._file, _PIECE, self.available):
             self._transfer.go_on()
             self._hasher.update(piece)

@@ -95,7 +95,7 @@ class Downloads:
             self.tell()
 
     def tell(self) -> None:
-        """Tell the progress how many bytes have come."""
+        """Report how many bytes have come."""
         self._progress(sum(download.available for download in self._all.values()), self._total)
 
     def _give_up_the_layout(self) -> None:
@@ -136,7 +136,7 @@ class Reading:
         self._at = 0
 
     def read(self, length: int) -> bytes:
-        """Give the next bytes, at most ``length`` and at least one; nothing at the end, when all of them are verified.
+        """Return the next bytes, at most ``length`` and at least one; nothing at the end, when all of them are verified.
 
         :raises TerraError: when they do not come, or when the blob is another.
         :raises InterruptedWork: when the work was asked to end.

@@ -282,7 +282,7 @@ def repeated(work: Callable[[], T], attempts: int) -> T:
 
 
 def _retry_after(text: str) -> float:
-    """Seconds, from either form of RFC 9110 section 10.2.3."""
+    """Return the seconds of a Retry-After header, in either form of RFC 9110 section 10.2.3."""
     if re.fullmatch(r"[0-9]{1,6}", text):
         return float(text)
     try:

@@ -37,7 +37,7 @@ class Progress:
         self._lock = threading.Lock()
 
     def __call__(self, done: int | None = None, total: int | None = None) -> None:
-        """Tell how far the work is, in bytes, unless that was done a moment ago.
+        """Report how far the work is, in bytes, unless that was done a moment ago.
 
         :raises InterruptedWork: when it was asked to end.
         """
@@ -52,7 +52,7 @@ class Progress:
         self._report(Event("pull", self._text, done, total))
 
     def end(self, text: str, total: int) -> None:
-        """Tell that all is done."""
+        """Report that all is done."""
         self._report(Event("pull", text, total, total))
 
 
@@ -83,7 +83,7 @@ def interruptible(work: Callable[[], T], progress: Progress) -> T:
 
 @contextmanager
 def explained(doing: str) -> Iterator[None]:
-    """Say in front of an error what was done when it happened."""
+    """Put what was being done in front of the message of an error."""
     try:
         yield
     except InterruptedWork:

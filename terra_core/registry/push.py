@@ -28,7 +28,7 @@ _PIECE = 1 << 20
 
 
 def check_push(reference: ImageReference, access: RegistryAccess, report: Report) -> None:
-    """See that a registry answers and lets us in, before anything is made ready for it.
+    """Check that a registry answers and accepts the credentials, before anything is made ready for it.
 
     :raises TerraError: when it does not, or when nothing can be pushed under that name.
     """

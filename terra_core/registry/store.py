@@ -66,7 +66,7 @@ class Store:
         return os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
 
     def accept(self, descriptor: Descriptor) -> None:
-        """Give a blob that is complete and verified its name."""
+        """Give a complete and verified blob its final name."""
         place = self._blob(descriptor.digest)
         place.parent.mkdir(parents=True, exist_ok=True)
         self._partial(descriptor).replace(place)

@@ -39,7 +39,7 @@ class Transfer:
     _answers: set[requests.Response] = field(factory=set)
 
     def stop(self) -> None:
-        """Have every thread end: the answers that are being read are cut off."""
+        """Stop every thread: cut off the answers that are being read."""
         with self.changed:
             self.stopped = True
             answers = list(self._answers)
@@ -48,7 +48,7 @@ class Transfer:
             hang_up(answer)
 
     def fail(self, error: BaseException) -> None:
-        """Have every thread end because of an error, unless there was one before."""
+        """Stop every thread because of an error, unless there was one before."""
         with self.changed:
             self.fault = self.fault or error
             self.changed.notify_all()

@@ -66,7 +66,7 @@ class Content(Protocol):
     """The body of a request: bytes, of which the length is known before they are read."""
 
     def __len__(self) -> int:
-        """Its length in bytes."""
+        """Return the length in bytes."""
         ...
 
     def read(self, length: int, /) -> bytes:

@@ -42,7 +42,7 @@ class Repository:
         self._endpoint = Endpoint(reference.registry, reference.path, transport, scopes)
 
     def reach(self) -> None:
-        """See that the registry answers, and lets us in, before anything is made ready for it.
+        """Check that the registry answers and accepts the credentials, before anything is made ready for it.
 
         :raises TerraError: when it does not.
         """
@@ -72,7 +72,7 @@ class Repository:
             return False
 
     def take_over(self, blob: Descriptor, source: str) -> bool:
-        """Have the registry take a blob over from another repository of its own; says whether it did."""
+        """Ask the registry to take a blob over from another repository of its own; return whether it did."""
         asked = urlencode({"mount": str(blob.digest), "from": source})
         try:
             with self._ask("POST", f"{_UPLOADS}?{asked}", *_DONE) as answer:
@@ -110,12 +110,12 @@ class Repository:
             raise TerraError(f"the registry {self.reference.registry} took {taken} where {manifest.digest} was sent")
 
     def _begin(self) -> str:
-        """Begin an upload; gives its place."""
+        """Begin an upload; return its location."""
         with self._ask("POST", _UPLOADS, *_DONE) as answer:
             return self._place(answer)
 
     def _cancel(self, begun: str) -> None:
-        """Give an upload up; a registry that knows no such thing forgets it by itself."""
+        """Cancel an upload; a registry that does not know how to cancel forgets it by itself."""
         with suppress(TerraError):
             self._ask("DELETE", begun, *_DONE).close()
 

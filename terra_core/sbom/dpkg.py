@@ -90,7 +90,7 @@ def read_packages(files: Mapping[str, bytes]) -> tuple[Package, ...]:
 
 
 def _stanzas(text: str) -> Iterator[Packages]:
-    """Give each stanza for itself: a reader of them all stops at one that has no field.
+    """Yield each stanza for itself: a reader of them all stops at one that has no field.
 
     It gets the lines of the fields that are used here, each of which has one: others may be long, many, or look like a
     signature, which hides what is in it.

@@ -42,7 +42,7 @@ def make_application(
 
     @get("/healthz", sync_to_thread=False, opt=described(answer=Mapping[str, Any]))
     def healthz() -> dict[str, Any]:
-        """Say whether the daemon serves requests, and what of it does not work; needs no token."""
+        """Report whether the daemon serves requests, and which of its services do not work; needs no token."""
         missing = sorted(degraded())
         return {"status": "degraded", "degraded": missing} if missing else {"status": "ok"}
 

@@ -18,7 +18,7 @@ class Bell:
 
     @contextmanager
     def listening(self) -> Iterator[asyncio.Event]:
-        """Give an event of the running loop that is set whenever the bell rings, until the block ends."""
+        """Yield an event of the running loop that is set whenever the bell rings, until the block ends."""
         loop, heard = asyncio.get_running_loop(), asyncio.Event()
         with self._lock:
             self._listeners.setdefault(loop, set()).add(heard)
@@ -31,7 +31,7 @@ class Bell:
                     del self._listeners[loop]
 
     def ring(self) -> None:
-        """Wake every listener; a loop that has not woken yet is not asked twice."""
+        """Wake every listener; a loop that has not woken yet is not woken twice."""
         with self._lock:
             for loop in self._listeners.keys() - self._rung:
                 with suppress(RuntimeError):  # the loop was closed, and its listeners with it

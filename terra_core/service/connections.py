@@ -157,7 +157,7 @@ class Place:
         self._end()
 
     def leave(self) -> None:
-        """Give the place up after the connection has ended."""
+        """Free the place after the connection has ended."""
         self.work()
         self.let_read()
         self._door.places.discard(self)
@@ -203,7 +203,7 @@ class Placed(asyncio.Protocol):
     _place: Place
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place up."""
+        """Free the place."""
         super().connection_lost(exc)
         self._place.leave()
 
@@ -240,17 +240,17 @@ class Peer(Placed, H11Protocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """See what the peer has to do next."""
+        """Set the time limit for what the peer has to do next."""
         super().data_received(data)
         self._settle()
 
     def on_response_complete(self) -> None:
-        """See what the peer has to do next."""
+        """Set the time limit for what the peer has to do next."""
         super().on_response_complete()
         self._settle()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Give the place to the protocol of WebSockets, which has limits of its own."""
+        """Leave the limits to the protocol of WebSockets, which has its own."""
         self._place.work()
         super().handle_websocket_upgrade(event)
 

@@ -24,7 +24,7 @@ _BUSY_MS = 10_000
 
 
 def take_any(_: Connection) -> None:
-    """Have no objection to a database."""
+    """Accept any database."""
 
 
 def open_database(url: str, schema: Schema, check: Check = take_any) -> Engine:

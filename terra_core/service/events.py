@@ -11,7 +11,7 @@ MOST_BYTES = 16 * 1024 * 1024
 
 
 def parse_events(pieces: Iterable[bytes], whole: Callable[[], None] = lambda: None) -> Iterator[tuple[str, Any]]:
-    """Give the events of a stream: the type of each, and its data, which is JSON.
+    """Yield the events of a stream: the type of each, and its data, which is JSON.
 
     :param pieces: the stream, however it is cut.
     :param whole: called whenever a line was read to its end.
@@ -37,7 +37,7 @@ def parse_events(pieces: Iterable[bytes], whole: Callable[[], None] = lambda: No
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
-    """Give the lines of a stream, which end by CR LF, LF or CR; a piece may end between CR and LF."""
+    """Yield the lines of a stream, which end by CR LF, LF or CR; a piece may end between CR and LF."""
     begun, length, after_cr = list[bytes](), 0, False
     for piece in pieces:
         rest = piece[1:] if after_cr and piece.startswith(b"\n") else piece

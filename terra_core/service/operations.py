@@ -67,7 +67,7 @@ class Operation:
         return self._cancelled.is_set()
 
     def report(self, event: Event) -> None:
-        """Take an event of the work.
+        """Handle an event of the work.
 
         :raises InterruptedWork: when the work was asked to end.
         """
@@ -81,12 +81,12 @@ class Operation:
         return InterruptedWork(f"{self.kind} of {self.subject} was interrupted; all of it has been undone")
 
     def finish(self, outcome: Message) -> None:
-        """Take the end of the work."""
+        """Record the end of the work."""
         self.outcome = outcome
         self._say(outcome)
 
     async def messages(self, patience: float) -> AsyncIterator[Message | None]:
-        """Give all messages of the work, past and future, to its end; None after each ``patience`` seconds without one.
+        """Yield all messages of the work, past and future, to its end; None after each ``patience`` seconds without one.
 
         Of a step that is counted, what was said last is told. Who waits here holds no thread, so that any number can follow.
         """

@@ -29,7 +29,7 @@ def write_file(path: Path, content: bytes, *, mode: int | None = None, new: bool
 
 @contextmanager
 def replacing(path: Path, *, mode: int | None = None, new: bool = False) -> Iterator[BinaryIO]:
-    """Give a file to write to, which takes the place of ``path`` when the block ends well.
+    """Yield a file to write to, which takes the place of ``path`` when the block ends without an exception.
 
     A symbolic link at ``path`` is replaced, not followed.
 
@@ -52,7 +52,7 @@ def replacing(path: Path, *, mode: int | None = None, new: bool = False) -> Iter
 
 @contextmanager
 def replacing_in(directory: int, name: str, *, mode: int | None = None, new: bool = False) -> Iterator[BinaryIO]:
-    """Give a file to write to in a directory that is open, as :func:`replacing` does; its new name is not flushed yet."""
+    """Yield a file to write to in an open directory, as :func:`replacing` does; its new name is not flushed yet."""
     staged = _staged(name)
     with Undo() as opened:
         descriptor = _begin(directory, staged, 0o666 if mode is None else mode & 0o600)
@@ -73,7 +73,7 @@ def replacing_in(directory: int, name: str, *, mode: int | None = None, new: boo
 
 @contextmanager
 def output_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write to that a user has named: as :func:`replacing` does, at the end of any links.
+    """Yield a file to write to that a user has named: as :func:`replacing` does, at the end of any links.
 
     A device or a named pipe is written to as it is.
 

@@ -44,7 +44,7 @@ def wait_for_lock(descriptor: int, *, seconds: float, what: str, waiting: Callab
 
 
 def unlock(descriptor: int) -> None:
-    """Give a lock up before its file is closed."""
+    """Release a lock before its file is closed."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)  # noqa: TID251
 
 

@@ -57,6 +57,6 @@ def _refused(context: int, option: str) -> str:
 
 
 def _called(number: int, *arguments: bytes | int | None) -> tuple[int, int]:
-    """Give what a system call returned, and its error or zero."""
+    """Return the result of a system call, and its error number or zero."""
     answer = int(_syscall(number, *arguments))
     return answer, ctypes.get_errno() if answer < 0 else 0

@@ -22,7 +22,7 @@ _MS_SLAVE = 0x80000
 
 
 def keep_mounts_private() -> None:
-    """Give this process, and the programs that it starts, a mount namespace of its own for good (mount_namespaces(7)).
+    """Move this process, and the programs that it starts, into a mount namespace of its own for good (mount_namespaces(7)).
 
     What it mounts is gone when the last of them has ended, also by kill -9. What others mount from now on is not seen.
 

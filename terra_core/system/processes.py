@@ -148,7 +148,7 @@ def find_daemon(program: str, word: str, *, pid_file: Path | None = None) -> Pro
 
 
 def find_daemons(program: str, word: str, *, pid_file: Path | None = None) -> Iterator[Process]:
-    """Give every process that :func:`find_daemon` means, should there be several; the one of the ``pid_file`` comes first."""
+    """Yield every process that :func:`find_daemon` means, should there be several; the one of the ``pid_file`` comes first."""
     reap()
     noted = _noted(pid_file) if pid_file is not None else None
     first = _if_daemon(noted, program, word) if noted is not None else None

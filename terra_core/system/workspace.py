@@ -35,7 +35,7 @@ def discard(directory: Path) -> None:
 def workspace(
     prefix: str, *, place: Path | None = None, grace: float = 0, remove: Callable[[Path], None] = discard
 ) -> Iterator[Path]:
-    """Give an empty directory for the time of a block; first remove those of this user's processes that were killed.
+    """Yield an empty directory for the time of a block; first remove those of this user's processes that were killed.
 
     :param prefix: what the names of such directories begin with.
     :param place: where they are made: best on the disk that what is made in them goes to; as :func:`roomy` says when left out.

@@ -231,8 +231,6 @@ def test_a_directory_of_ours_in_the_context_is_not_touched(tmp_path: Path) -> No
     assert "COPY .terra-2/0/ /etc/\n" in rendered(tmp_path).dockerfile
 
 
-
-
 def through(answer: Sequence[object], monkeypatch: pytest.MonkeyPatch) -> Rendered:
     """Render with a network plugin that answers so."""
     monkeypatch.setattr("terra_netplan.NetplanPlugin.render_network", _hook(lambda session: answer))

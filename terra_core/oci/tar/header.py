@@ -61,12 +61,12 @@ def parse_header(block: bytes) -> Header:
 
 
 def text(raw: bytes) -> bytes:
-    """The bytes of a field up to the first NUL."""
+    """Return the bytes of a field up to the first NUL."""
     return raw.partition(b"\0")[0]
 
 
 def number(raw: bytes) -> int:
-    """The number in a field: octal digits, or GNU's base 256, which can be negative.
+    """Return the number in a field: octal digits, or GNU's base 256, which can be negative.
 
     :raises ImageError: when the field holds something else.
     """

@@ -30,7 +30,7 @@ class Extended:
     sparse_pairs: list[int] = field(factory=list)
 
     def number(self, key: bytes, otherwise: int) -> int:
-        """The value of ``key`` as a whole number, or ``otherwise`` where there is none.
+        """Return the value of ``key`` as a whole number, or ``otherwise`` where there is none.
 
         :raises ImageError: when it is something else.
         """
@@ -38,7 +38,7 @@ class Extended:
         return parse_number(raw, key) if raw else otherwise
 
     def owner(self, key: bytes, otherwise: int) -> int:
-        """The value of ``key`` as the number of a user or group, or ``otherwise`` where there is none.
+        """Return the value of ``key`` as the number of a user or group, or ``otherwise`` where there is none.
 
         :raises ImageError: when it is something else.
         """
@@ -46,7 +46,7 @@ class Extended:
         return -parse_number(raw[1:], key) if raw.startswith(b"-") else self.number(key, otherwise)
 
     def time(self, key: bytes, otherwise: int) -> int:
-        """The value of ``key`` as nanoseconds, or ``otherwise`` where there is none.
+        """Return the value of ``key`` as nanoseconds, or ``otherwise`` where there is none.
 
         :raises ImageError: when it is no time.
         """
@@ -61,7 +61,7 @@ class Extended:
         return -value if sign else value
 
     def name(self, key: bytes, otherwise: bytes) -> bytes:
-        """The value of ``key`` as a name, or ``otherwise`` where there is none.
+        """Return the value of ``key`` as a name, or ``otherwise`` where there is none.
 
         :raises ImageError: when it holds a NUL.
         """
@@ -92,7 +92,7 @@ def parse_pax(content: bytes, into: Extended, xattr_bytes: int) -> None:
 
 
 def parse_number(raw: bytes, what: bytes) -> int:
-    """A whole number in decimal digits.
+    """Parse a whole number in decimal digits.
 
     :raises ImageError: naming ``what``, when it is something else.
     """

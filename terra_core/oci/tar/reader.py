@@ -61,7 +61,7 @@ class TarReader:
             self._left = self._padding = 0
 
     def content(self) -> Iterator[memoryview]:
-        """The data of the entry that was given last, as it is stored: without the holes of a sparse file."""
+        """Yield the data of the last entry as it is stored: without the holes of a sparse file."""
         while self._left:
             piece = self._stream.some(self._left)
             self._left -= len(piece)

@@ -23,7 +23,7 @@ class ByteStream:
         self._position = 0
 
     def block(self) -> bytes | None:
-        """The next 512 bytes, or nothing at the end of the stream.
+        """Return the next 512 bytes, or nothing at the end of the stream.
 
         :raises ImageError: when the stream ends inside the block.
         """
@@ -37,7 +37,7 @@ class ByteStream:
         return self.exactly(BLOCK)
 
     def exactly(self, length: int) -> bytes:
-        """The next ``length`` bytes; the caller has checked that memory may hold them.
+        """Return the next ``length`` bytes; the caller has checked that memory may hold them.
 
         :raises ImageError: when the stream ends before.
         """
@@ -68,7 +68,7 @@ class ByteStream:
             length -= len(self.some(length))
 
     def rest(self) -> Iterator[memoryview]:
-        """What is left, to the end."""
+        """Yield what is left, to the end."""
         while self._position < len(self._piece) or self._refill():
             yield self.some(len(self._piece))
 

@@ -81,12 +81,12 @@ class Migrations:
 
     @property
     def head(self) -> str:
-        """The number of the present schema."""
+        """Return the number of the present schema."""
         return str(self._scripts.get_current_head())
 
     @property
     def schemas(self) -> Sequence[str]:
-        """The numbers of all schemas, the present one first."""
+        """Return the numbers of all schemas, the present one first."""
         return [script.revision for script in self._scripts.walk_revisions()]
 
     def stamped(self, connection: Connection) -> str | None:
