@@ -33,7 +33,7 @@ _TERRA = Path(sys.executable).with_name("terra")
 
 
 def prepare(work: Path) -> tuple[Path, Path]:
-    """A directory with the example as it stands, and one with the context that Terra makes of it, for docker."""
+    """Make a directory with the example as it stands, and one for docker with the context that Terra makes of it."""
     ours, plain = work / "terra", work / "docker"
     ours.mkdir()
     for name in ("server.toml", "sshd_config"):
@@ -47,7 +47,7 @@ def prepare(work: Path) -> tuple[Path, Path]:
 
 
 def measure(commands: Mapping[str, list[Argument]], rounds: int, environment: Mapping[str, str]) -> dict[str, list[float]]:
-    """Run each command ``rounds`` times, taking turns, after one round that only fills caches; gives the seconds of each."""
+    """Run each command ``rounds`` times in turns, after one round that fills caches; return the seconds of each."""
     times: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(rounds + 1):
         for name, command in commands.items():

@@ -92,7 +92,7 @@ def measure(ways: Sequence[Way], rounds: int, work: Path, command: Callable[[Seq
 
 @contextmanager
 def fresh_disk(work: Path) -> Iterator[Path]:
-    """A new btrfs in a file, as a machine's disk is when an image comes to it: what was there before slows nobody down."""
+    """Mount a new btrfs in a file, like an empty disk of a machine, so that no earlier run slows a later one down."""
     file, place = work / "disk.img", work / "disk"
     place.mkdir(exist_ok=True)
     with file.open("wb") as made:
@@ -161,7 +161,7 @@ def _blobs(layout: Path) -> list[Path]:
 
 
 def show(title: str, ways: Sequence[Way], taken: Sequence[Taken]) -> float:
-    """Print a table; gives the ratio of the first way to the second."""
+    """Print a table; return the ratio of the first way to the second."""
     print(f"\n{title}, medians of {len(taken[0].seconds)} rounds")
     print(f"  {'':<32}{'seconds':>9}{'to terra':>10}{'cpu s':>8}{'MiB':>7}  does not do")
     first = median(taken[0].seconds)

@@ -71,7 +71,7 @@ def measure(agent: Agent, work: Path, rounds: int) -> tuple[float, float]:
 
 
 def measure_list(agent: Agent, work: Path, count: int, rounds: int) -> float:
-    """The median of ``ob list`` with ``count`` containers that run, in seconds."""
+    """Return the median seconds of ``ob list`` with ``count`` containers that run."""
     for number in range(count):
         vhost = work / "many.toml"
         vhost.write_text(_VHOST.format(name=f"bench-{number}"))

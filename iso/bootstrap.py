@@ -25,7 +25,7 @@ _COMPONENT = Path(__file__).parent / "component"
 
 
 def bootstrap(recipe: Recipe, origin: Origin, tar: Path, options: Path) -> list[str]:
-    """The command line that makes a recipe's root tar; mirrors may follow it.
+    """Return the command line that makes a recipe's root tar; mirrors may follow it.
 
     :param tar: the root tar to write.
     :param options: a file of apt.conf(5), in force while the system is made and not in it.
@@ -44,7 +44,7 @@ def bootstrap(recipe: Recipe, origin: Origin, tar: Path, options: Path) -> list[
 
 
 def programs(recipe: Recipe) -> list[Path]:
-    """The programs outside the recipe's folder that its root tar is made by."""
+    """Return the programs outside the recipe's folder that its root tar is made by."""
     if recipe.file.wheels:
         return [Path(__file__).with_name("wheels.py")]
     return [_COMPONENT] if recipe.file.variant == "extract" and not (recipe.path / "customize").exists() else []

@@ -42,11 +42,11 @@ Say = Callable[[str], None]
 
 
 def _silent(line: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 def digest(recipe: Recipe, origin: Origin) -> str:
-    """A hash over all that decides what is built: the recipe and those that it needs, the origin, and what is asked for."""
+    """Return a hash over all that decides what is built: the recipe and those that it needs, the origin, and the request."""
     found = hashlib.sha256(repr((origin, platform.machine(), _asked(recipe, origin))).encode())
     for part in recipe.chain():
         for content in part.contents():
@@ -92,7 +92,7 @@ def build(recipe: Recipe, *, images: Path = IMAGES, say: Say = _silent, shown: b
 
 @contextmanager
 def _alone(images: Path, say: Say) -> Iterator[None]:
-    """One build at a time, which takes away what a killed one left."""
+    """Let one build run at a time; remove what a killed one left."""
 
     @cache  # said once
     def waiting() -> None:
@@ -144,7 +144,7 @@ def _say_built(recipe: Recipe, tar: Path, began: float, say: Say) -> None:
 
 
 def main(names: Sequence[str]) -> int:
-    """Build the named images, or all; gives the exit code."""
+    """Build the named images, or all; return the exit code."""
     recipes = {path.parent.name: path.parent for path in sorted(RECIPES.glob("*/recipe.toml"))}
 
     def work() -> None:

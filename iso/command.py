@@ -10,7 +10,7 @@ from terra_core.system.signals import interruptible
 
 
 def carried_out(work: Callable[[], None]) -> int:
-    """Do something that a signal may end; gives the exit code, with the error on standard error."""
+    """Do something that a signal may end; return the exit code, and print an error to standard error."""
     try:
         with interruptible():
             work()

@@ -43,7 +43,7 @@ class Programs:
 
     @property
     def host(self) -> str:
-        """What DOCKER_HOST has to be: ``unix:///...``."""
+        """The value of DOCKER_HOST: ``unix:///...``."""
         return f"unix://{self.place / 'docker.sock'}"
 
     @property

@@ -67,7 +67,7 @@ def make(output: Path, arguments: Sequence[str] = (), *, images: Path = IMAGES, 
 
 
 def _quoted(arguments: Sequence[str]) -> str:
-    """Words as they may stand between single quotes in GRUB's script language, which knows no escape there."""
+    """Return words for single quotes in GRUB's script language, which knows no escape there; refuse others."""
     for word in arguments:
         if not _WORD.fullmatch(word):
             raise TerraError(f"{word!r}: expected a word of printable characters, without quotes, for the kernel line")
@@ -75,7 +75,7 @@ def _quoted(arguments: Sequence[str]) -> str:
 
 
 def _squash(layer: Path, images: Path, say: Say) -> Path:
-    """A root tar as a squashfs, without its kernel: that stands on the medium by itself."""
+    """Return a root tar as a squashfs, without its kernel, which is on the medium by itself."""
     found = layer.with_suffix(".squashfs")
     with locked(images / ".lock", seconds=math.inf):
         if not found.exists():
@@ -108,7 +108,7 @@ def _tree(work: Path, systems: Sequence[Path], arguments: str) -> Path:
 
 
 def _master(work: Path, tree: Path, output: Path) -> None:
-    """One file that is a CD by El Torito and a disk by its first sectors; see xorrisofs(1)."""
+    """Write one file that is a CD by El Torito and a disk by its first sectors; see xorrisofs(1)."""
     stick: list[Argument] = ["--grub2-mbr", work / "iso/boot_hybrid.img", "--protective-msdos-label", "--mbr-force-bootable"]
     stick += ["-partition_cyl_align", "off", "-partition_offset", "16", "-iso_mbr_part_type", _DATA_TYPE]
     stick += ["-append_partition", "2", _ESP_TYPE, work / "iso/efi.img", "-appended_part_as_gpt"]
@@ -120,7 +120,7 @@ def _master(work: Path, tree: Path, output: Path) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Write the medium; gives the exit code."""
+    """Write the medium; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m iso.medium", description="Write the installation medium.")
     parser.add_argument("--output", type=Path, default=_OUTPUT)
     parser.add_argument("arguments", nargs="*", metavar="WORD", help="words for the end of its kernel line")

@@ -30,7 +30,7 @@ class Origin:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Origin:
-        """What DISTRO, SUITE and MIRROR say.
+        """Return the origin that DISTRO, SUITE and MIRROR name.
 
         :raises TerraError: when DISTRO is not known, or SUITE or MIRROR would not be read as such.
         """
@@ -51,14 +51,14 @@ class Origin:
         return _COMPONENTS[self.distro]
 
     def mirrors(self) -> list[str]:
-        """What mmdebstrap(1) takes as its mirrors; none where it has to fall back on the distribution's own servers."""
+        """Return the mirrors for mmdebstrap(1); none where it has to fall back on the distribution's own servers."""
         if self.mirror:
             return [self.mirror]
         return host_mirrors(run(["apt-get", "indextargets", "--format", _FIELDS]).text.splitlines(), self)
 
 
 def host_mirrors(lines: Iterable[str], origin: Origin) -> list[str]:
-    """The lines for sources.list(5) that the host's apt knows for a suite, its updates and its security fixes.
+    """Return the lines for sources.list(5) that the host's apt knows for a suite, its updates and its security fixes.
 
     A host may name a release by its code name or by its role (``stable``), and Ubuntu gives a release's updates the code name
     of the release: what the host wrote counts first, the code name after it.
@@ -81,10 +81,10 @@ def host_mirrors(lines: Iterable[str], origin: Origin) -> list[str]:
 
 
 def host_options() -> str:
-    """How the host's apt reaches its mirrors, as apt.conf(5): proxies, certificates, retries, and what it makes of dates."""
+    """Return how the host's apt reaches its mirrors, as apt.conf(5): proxies, certificates, retries, the checks of dates."""
     return reaching_options(run(["apt-config", "dump"]).text.splitlines())
 
 
 def reaching_options(lines: Iterable[str]) -> str:
-    """Of the lines of ``apt-config dump``, those that say how mirrors are reached."""
+    """Return the lines of ``apt-config dump`` that say how mirrors are reached."""
     return "".join(f"{line}\n" for line in lines if line.startswith(_REACHED_BY))

@@ -52,11 +52,11 @@ class RecipeFile:
     image: Image = Image()
 
     def packages_of(self, distro: str) -> tuple[str, ...]:
-        """The packages of the image that is made of that distribution."""
+        """Return the packages of the image for a distribution."""
         return (*self.packages, *self.distribution.get(distro, ()))
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the fields."""
+        """Yield what is wrong between the fields."""
         if not self.packages and not self.wheels:
             yield Problem("packages", "expected packages or wheels")
         if self.wheels and (self.packages or not self.base):
@@ -93,7 +93,7 @@ class Recipe:
         return self.file.image.changes
 
     def chain(self) -> tuple[Recipe, ...]:
-        """The recipes that this one extends, the one that extends nothing first, and this one.
+        """Return the recipes that this one extends, the one that extends nothing first, and this one.
 
         :raises TerraError: when one is not there, or extends this one in its turn.
         """
@@ -105,7 +105,7 @@ class Recipe:
         return tuple(found)
 
     def needs(self, _above: tuple[str, ...] = ()) -> tuple[Recipe, ...]:
-        """The recipes whose root tars have to be there for this one: as recipe.toml names them, and its base.
+        """Return the recipes whose root tars this one needs: those that recipe.toml names, and its base.
 
         :raises TerraError: when one is not there, or needs this one in its turn.
         """
@@ -120,11 +120,11 @@ class Recipe:
         return tuple(found)
 
     def components(self) -> tuple[Recipe, ...]:
-        """The recipes whose images are laid over this one's."""
+        """Return the recipes whose images are laid over this one's."""
         return tuple(self._beside(name, "components") for name in self.file.components)
 
     def packages_of(self, distro: str) -> tuple[str, ...]:
-        """The packages of the image that is made of that distribution, those of what it extends included."""
+        """Return the packages of the image for a distribution, those of what it extends included."""
         return tuple(dict.fromkeys(package for recipe in self.chain() for package in recipe.file.packages_of(distro)))
 
     def _beside(self, name: str, key: str) -> Recipe:
@@ -134,7 +134,7 @@ class Recipe:
         return Recipe.load(path)
 
     def contents(self) -> Iterator[bytes]:
-        """All that the folder holds, but for what only a person reads, in a form that differs when anything differs."""
+        """Yield all that the folder holds, except documentation, in a form that differs when anything differs."""
         for path in sorted(self.path.rglob("*")):
             if path.name in _DOCUMENTATION and path.parent == self.path:
                 continue

@@ -58,7 +58,7 @@ class Wanted:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Wanted:
-        """What REPO, VERSION and HTTP say.
+        """Return the release that REPO, VERSION and HTTP describe.
 
         :raises TerraError: when one of them is none.
         """
@@ -71,7 +71,7 @@ class Wanted:
         return cls(repository=named, version=tag, push=bool(repository), http=bool(environment.get("HTTP")))
 
     def reference(self, recipe: Recipe) -> ImageReference:
-        """The name of a recipe's image."""
+        """Return the name of a recipe's image."""
         return parse_image_reference(f"{self.repository}/{recipe.name}:{self.version}")
 
 
@@ -132,7 +132,7 @@ def release(
 
 
 def in_order(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """Recipes, each after those whose images are laid over its own."""
+    """Return recipes, each after those whose images are laid over its own."""
     found: dict[str, Recipe] = {}
 
     def add(recipe: Recipe) -> None:
@@ -146,13 +146,13 @@ def in_order(recipes: Sequence[Recipe]) -> list[Recipe]:
 
 
 def source_of(recipe: Recipe) -> str:
-    """A hash over all that decides what is in a recipe's image."""
+    """Return a hash over all that decides what is in a recipe's image."""
     parts = [digest(recipe, Origin.of(os.environ)), *recipe.changes, *(source_of(part) for part in recipe.components())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def dockerfile(recipe: Recipe, wanted: Wanted, source: str) -> str:
-    """What vab builds of a root tar."""
+    """Return the Dockerfile that makes an image of a root tar."""
     lines = ["FROM scratch", "ADD root.tar /"]
     lines += [f"COPY --from={wanted.reference(component)} / /" for component in recipe.components()]
     return "\n".join([*lines, *recipe.changes, f"LABEL {_SOURCE}={source}", ""])
@@ -192,7 +192,7 @@ def _in_engine(entry: Released, engine: str) -> bool:
 
 
 def _in_registry(entry: Released, wanted: Wanted) -> bool:
-    """Whether the tag still names the digest; a registry that asks who we are is left to vab."""
+    """Return whether the tag still names the digest; for a registry that asks for credentials, leave that to vab."""
     reference = parse_image_reference(entry.image)
     schemes = ["http", "https"] if wanted.http else ["https"]
     for scheme in schemes:
@@ -221,7 +221,7 @@ def _write(manifest: Path, entries: Sequence[Released]) -> None:
 
 @contextmanager
 def engine_in_reach(say: Say) -> Iterator[str]:
-    """The engine that DOCKER_HOST names, or the machine's own, or one that is started for this run and keeps its images."""
+    """Yield the engine that DOCKER_HOST names, or the machine's own, or one that is started for this run."""
     if os.environ.get("DOCKER_HOST"):
         yield os.environ["DOCKER_HOST"]
     elif answers(_SOCKET):
@@ -233,7 +233,7 @@ def engine_in_reach(say: Say) -> Iterator[str]:
 
 
 def main(names: Sequence[str]) -> int:
-    """Build the named images, or all, and push them; gives the exit code."""
+    """Build the named images, or all, and push them; return the exit code."""
 
     def work() -> None:
         wanted = Wanted.of(os.environ)

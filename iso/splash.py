@@ -32,7 +32,7 @@ _LEFT, _LINE = 88.0, 140.0
 
 
 def picture() -> bytes:
-    """The picture as PNG (RFC 2083), 8 bits of red, green and blue for each point."""
+    """Return the picture as PNG (RFC 2083), 8 bits of red, green and blue for each point."""
     strokes = list(_strokes())
     rows = b"".join(b"\0" + b"".join(bytes(_colour(x, y, strokes)) for x in range(_WIDTH)) for y in range(_HEIGHT))
     header = struct.pack(">IIBBBBB", _WIDTH, _HEIGHT, 8, 2, 0, 0, 0)

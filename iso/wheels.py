@@ -119,7 +119,7 @@ def _python_of(base: Path) -> str:
 
 
 def _make_environment(home: Path, packages: Path, place: Path) -> None:
-    """What makes it a virtual environment (PEP 405) wherever Python's own are not made, and its commands."""
+    """Write a virtual environment (PEP 405) by hand, in a root where Python cannot make one, and links to its commands."""
     (home / "bin").mkdir(parents=True)
     (home / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
     (home / "bin/python3").symlink_to("/usr/bin/python3")
@@ -134,7 +134,7 @@ def _make_environment(home: Path, packages: Path, place: Path) -> None:
 
 
 def _commands(packages: Path) -> Iterator[tuple[str, str]]:
-    """The commands of this checkout's own distributions."""
+    """Yield the commands of this checkout's own distributions."""
     for directory in [TREE, *_members(TREE)]:
         name = tomllib.loads((directory / "pyproject.toml").read_text())["project"]["name"].replace("-", "_")
         for path in packages.glob(f"{name}-*.dist-info/entry_points.txt"):

@@ -27,13 +27,13 @@ def restore(dump: Path, database: Path, root: Path | str = DUMPED_ROOT) -> None:
 
 
 def contents(database: Path) -> list[str]:
-    """The SQL text of a SQLite database, by which it could be made again."""
+    """Return the SQL text of a SQLite database, by which it could be made again."""
     with closing(sqlite3.connect(database)) as connection:
         return list(connection.iterdump())
 
 
 def differences(engine: Engine, tables: MetaData, fresh: Engine) -> list[object]:
-    """What a database has otherwise than its tables say, and than a database that was made of them; comments do not count.
+    """Return how a database differs from its tables and from a database made of them; comments do not count.
 
     :param engine: the database.
     :param fresh: one that was empty when this version of Terra opened it.

@@ -41,7 +41,7 @@ class Demo:
         self._times: list[tuple[str, float]] = []
 
     def run(self) -> tuple[Site, str, Path]:
-        """Go the whole road; gives the site, the machine's address and the key that opens it."""
+        """Run every step; return the site, the machine's address and the key that opens it."""
         with self._step("build the base images from packages (cached in build/images)"):
             images = build_base_images()
         with self._step("start a network, an engine, a registry and a controller"):
@@ -108,7 +108,7 @@ class Demo:
 
 
 def main() -> int:
-    """Run the demonstration; gives the exit code."""
+    """Run the demonstration; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave it up until Ctrl-C, and say how to reach it")
     keep = parser.parse_args().keep

@@ -29,11 +29,11 @@ class Disk:
     file: Path
 
     def partition(self, number: int) -> Path:
-        """The block device of a partition that the kernel knows."""
+        """Return the block device of a partition that the kernel knows."""
         return Path(f"{self.device}p{number}")
 
     def content(self) -> str:
-        """A digest over all that is on it; holes are passed over quickly, and are the same as zeros."""
+        """Return a digest over all that is on it; holes count as zeros, and are passed over quickly."""
         return digest_of(self.file)
 
 
@@ -62,7 +62,7 @@ def sparse(path: Path, size: int) -> Path:
 
 
 def digest_of(path: Path) -> str:
-    """A digest over what a sparse file holds and where; blocks of zeros count as holes."""
+    """Return a digest over what a sparse file holds and where; blocks of zeros count as holes."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)

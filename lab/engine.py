@@ -55,12 +55,12 @@ class Engine:
 
     @property
     def host(self) -> str:
-        """What DOCKER_HOST has to be: ``unix:///...``."""
+        """The value of DOCKER_HOST: ``unix:///...``."""
         return self._programs.host
 
     @property
     def log(self) -> Path:
-        """What dockerd says; containerd's log is beside it."""
+        """The file of dockerd's output; containerd's log is beside it."""
         return self._programs.dockerd_log
 
     def __enter__(self) -> Self:
@@ -96,11 +96,11 @@ class Engine:
         return self._network.inside() if self._network else nullcontext()
 
     def client(self) -> docker.DockerClient:
-        """A client of the docker SDK; the caller closes it."""
+        """Return a client of the docker SDK; the caller closes it."""
         return docker.DockerClient(base_url=self.host, timeout=600)
 
     def import_image(self, tar: Path, reference: str, changes: Sequence[str] = ()) -> bool:
-        """Make an image of a root file system's tar; says whether there was something to do.
+        """Make an image of a root file system's tar; return whether there was something to do.
 
         :param tar: the file, compressed or not.
         :param reference: the image's name and tag; an image of the same file and changes that has it already is kept.

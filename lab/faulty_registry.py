@@ -79,7 +79,7 @@ class Asked(BaseHTTPRequestHandler):
         self.connection.close()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -87,7 +87,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no news."""
+        """Ignore the error of a client that goes away."""
 
 
 @define
@@ -125,7 +125,7 @@ class FaultyRegistry:
         self.faults.insert(0, faulty)
 
     def put(self, content: bytes, kind: str, *names: str) -> dict[str, Any]:
-        """Keep something; gives its descriptor."""
+        """Keep something; return its descriptor."""
         for name in (*names, digest(content)):
             self.content[name] = (content, kind)
         return {"mediaType": kind, "digest": digest(content), "size": len(content)}
@@ -133,7 +133,7 @@ class FaultyRegistry:
     def image(
         self, layers: Sequence[bytes], *names: str, architecture: str = "", docker: bool = False, **more: object
     ) -> dict[str, Any]:
-        """Keep an image of uncompressed layers under these tags; gives the manifest's descriptor."""
+        """Keep an image of uncompressed layers under these tags; return the manifest's descriptor."""
         diff_ids = [digest(layer) for layer in layers]
         config = {
             "architecture": architecture or this_platform().architecture,
@@ -151,18 +151,18 @@ class FaultyRegistry:
         return self.put(json.dumps(document).encode(), str(document["mediaType"]), *names)
 
     def index(self, *listed: dict[str, Any], names: Sequence[str] = ()) -> dict[str, Any]:
-        """Keep an index; gives its descriptor."""
+        """Keep an index; return its descriptor."""
         document = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": list(listed)}
         return self.put(json.dumps(document).encode(), media.OCI_INDEX, *names)
 
     def asked_for(self, part: str) -> list[dict[str, str]]:
-        """The headers of the requests with ``part`` in their path."""
+        """Return the headers of the requests with ``part`` in their path."""
         return [headers for _, path, headers in self.requests if part in path]
 
 
 @contextmanager
 def faulty_registry(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[FaultyRegistry]:
-    """A registry with nothing in it, over plain HTTP or with TLS."""
+    """Start a registry with nothing in it, over plain HTTP or with TLS."""
     with _Server((host, 0), Asked) as server:
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
@@ -178,12 +178,12 @@ def faulty_registry(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) 
 
 
 def digest(content: bytes) -> str:
-    """The digest of some bytes."""
+    """Return the digest of some bytes."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def layer(name: str, content: bytes) -> bytes:
-    """A tar of one file."""
+    """Return a tar of one file."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
         info = tarfile.TarInfo(name)

@@ -82,7 +82,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """A unit test that starts a program fails, also when it does so in a thread or swallows the error."""
+    """Fail a unit test that starts a program, also when it does so in a thread or swallows the error."""
     yield from _guarded(item)
 
 
@@ -99,7 +99,7 @@ def _guarded(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A module of integration or virtual machine tests fails when it leaves something behind.
+    """Fail a module of integration or virtual machine tests that leaves something behind.
 
     What fixtures of a wider scope put up belongs to them, and is looked for at the end of the run. What others do on the
     machine meanwhile is not looked at; see :mod:`lab.isolation`.
@@ -114,7 +114,7 @@ def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _nothing_left_at_all(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The same for the whole run, fixtures of a wider scope included; it begins with mounts and a TMPDIR of its own."""
+    """Check the same for the whole run, fixtures of a wider scope included, in mounts and a TMPDIR of its own."""
     if not any(_below(request.config, item.path, _REAL) for item in request.session.items):
         yield
         return
@@ -139,14 +139,14 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, 
 
 @pytest.fixture(scope="session")
 def lab_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The private half of an ssh key pair; the public half has ``.pub`` added to its name."""
+    """Make an ssh key pair; return the private key, whose public half has ``.pub`` added to its name."""
     key = tmp_path_factory.mktemp("ssh") / "key"
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "terra-lab", "-f", key])
     return key
 
 
 def _below(config: pytest.Config, path: Path, directories: Set[str]) -> bool:
-    """Whether ``path`` is in one of ``directories`` of the repository, wherever the repository is."""
+    """Return whether ``path`` is in one of ``directories`` of the repository, wherever the repository is."""
     return path.is_relative_to(config.rootpath) and bool(directories & set(path.relative_to(config.rootpath).parts))
 
 

@@ -92,7 +92,7 @@ class Hardware:
     def arguments(
         self, *, tap: str, serial: Path, directory: Path, disks: Sequence[HardDisk] = (), medium: Medium | None = None
     ) -> list[str]:
-        """The arguments that start it: no screen, no default devices; a monitor (QMP) at ``directory/qmp``.
+        """Return the arguments that start it: no screen, no default devices; a monitor (QMP) at ``directory/qmp``.
 
         :param tap: the device that its interface is plugged into.
         :param serial: the file for its serial console.
@@ -126,7 +126,7 @@ class Hardware:
 
 
 def _disk(at: int, disk: HardDisk, ports: Iterator[str]) -> list[str]:
-    """What the guest writes is lost when the host fails, and not when the guest does."""
+    """Return a disk's arguments; what the guest writes is lost when the host fails, and not when the guest does."""
     port = next(ports) if disk.bus is Bus.SATA else ""
     blocks = f",logical_block_size={disk.sector_size},physical_block_size={disk.sector_size}" if disk.sector_size != 512 else ""
     return [
@@ -144,7 +144,7 @@ def _medium(medium: Medium, order: int, ports: Iterator[str]) -> list[str]:
 
 
 def _flash(directory: Path, firmware: Firmware) -> list[str]:
-    """The firmware, which all machines share, and its variables, of which each gets a copy."""
+    """Return the arguments for the firmware, which all machines share, and for a copy of its variables."""
     for code, variables in _FLASH[firmware]:
         if (_OVMF / code).exists():
             own = Path(shutil.copyfile(_OVMF / variables, directory / "variables.fd"))

@@ -32,7 +32,7 @@ class BaseImage:
     tar: Path
 
     def reference(self, registry: str) -> ImageReference:
-        """Its name in a registry."""
+        """Return its name in a registry."""
         return parse_image_reference(f"{registry}/{REPOSITORY}/{self.recipe.name}:{VERSION}")
 
 

@@ -46,11 +46,11 @@ class Isolation:
         self._namespace = mount_namespace("self")
 
     def owns_file(self, path: str) -> bool:
-        """Whether a file is below one of the run's directories, be it deleted meanwhile."""
+        """Return whether a file is below one of the run's directories, even when it was deleted meanwhile."""
         return any(Path(path).is_relative_to(directory) for directory in self.directories)
 
     def owns_process(self, process: Process) -> bool:
-        """Whether a process came from the run: by its mounts, by its environment, or by its arguments."""
+        """Return whether a process came from the run: by its mounts, by its environment, or by its arguments."""
         if process.pid == os.getpid():
             return False
         return (

@@ -59,7 +59,7 @@ def snapshot() -> Leaks:
 
 
 def difference(before: Leaks, after: Leaks) -> list[str]:
-    """What ``after`` has that ``before`` had not, one line each."""
+    """Return what ``after`` has and ``before`` had not, one line each."""
     return sorted(after.lines - before.lines)
 
 
@@ -68,7 +68,7 @@ def _binds_namespace(point: Path) -> bool:
 
 
 def _loops() -> list[tuple[str, str]]:
-    """Every loop device in use and its file, which ends in "(deleted)" when it is gone."""
+    """Return every loop device in use and its file, which ends in "(deleted)" when it is gone."""
     found = []
     for path in Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
@@ -79,13 +79,13 @@ def _loops() -> list[tuple[str, str]]:
 
 
 def _links() -> list[str]:
-    """The kernel does not keep who made an interface."""
+    """Return the interfaces with names of the lab's: the kernel does not store who made an interface."""
     names = [path.name for path in Path("/sys/class/net").iterdir()]
     return [name for name in names if _LINK.fullmatch(name)]
 
 
 def _processes(isolation: Isolation) -> list[Process]:
-    """The run's, by what marks them, or because a process of the run's started them, as an engine does a container."""
+    """Return the run's processes: those that carry its marks, or that one of them started, as an engine does a container."""
     everything = {process.pid: process for process in running()}
     this = os.getpid()
 

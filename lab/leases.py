@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def leased_address(leases: Path, mac: str) -> str | None:
-    """The address that was leased last to an interface; nothing when there is none yet.
+    """Return the address that was leased last to an interface; ``None`` when there is none yet.
 
     A machine can hold several: its firmware, its initramfs and its operating system each name themselves in another way.
 
@@ -23,5 +23,5 @@ def leased_address(leases: Path, mac: str) -> str | None:
 
 
 def _expiry(field: str) -> float:
-    """A lease for ever has the time 0."""
+    """Return when a lease ends; the time 0 marks one that never does."""
     return float(field) or float("inf")

@@ -120,17 +120,17 @@ class Machine:
                 lines.readline()
 
     def console(self, lines: int = _SERIAL_LINES) -> str:
-        """The last lines of the serial console, without what only moves the cursor or sets colours."""
+        """Return the last lines of the serial console, without what only moves the cursor or sets colours."""
         shown = [line.rstrip() for line in _CONTROL.sub("", self._shown()).splitlines()]
         return "\n".join([line for line in shown if line][-lines:])
 
     def said(self, pattern: str) -> re.Match[str] | None:
-        """What the serial console has shown that a regular expression matches, the last of it."""
+        """Return the last match of a regular expression in the output of the serial console; ``None`` without one."""
         found = list(re.finditer(pattern, _CONTROL.sub("", self._shown())))
         return found[-1] if found else None
 
     def wait_for_match(self, pattern: str, *, seconds: float) -> re.Match[str]:
-        """Wait until the serial console has shown what a regular expression matches; gives the last of it.
+        """Wait until a regular expression matches the output of the serial console; return the last match.
 
         :raises TerraError: as :meth:`wait_for_console` does.
         """
@@ -147,7 +147,7 @@ class Machine:
         self._wait(lambda: text in self._shown(), seconds=seconds, what=f"{text!r} on the console")
 
     def wait_for_address(self, leases: Path, *, seconds: float) -> str:
-        """Wait until it has asked for an address; gives that.
+        """Wait until it has asked for an address; return the address.
 
         :param leases: see :func:`lab.leases.leased_address`.
         :param seconds: how long to wait, in seconds.
@@ -193,11 +193,11 @@ class Machine:
         self._wait(lambda: self._boot_id() not in ("", before), seconds=seconds, what="another boot", interval=_LOGIN_INTERVAL)
 
     def _boot_id(self) -> str:
-        """Nothing while nobody can log in."""
+        """Return the id of the machine's boot; an empty string while nobody can log in."""
         return self._try("cat /proc/sys/kernel/random/boot_id")
 
     def _try(self, command: str) -> str:
-        """What ``command`` prints, or nothing; asks for the greeting first, which costs the machine next to nothing."""
+        """Return what ``command`` prints, or an empty string; ask for the ssh greeting first, which costs the machine less."""
         login = self._required_login()
         try:
             with self._network.connect(login.address, 22, timeout=3) as connection:

@@ -9,7 +9,7 @@ from terra_core.system.process import run
 
 
 def mounts_below(directory: Path) -> list[str]:
-    """The mount points at or below ``directory``, the last one mounted first."""
+    """Return the mount points at or below ``directory``, the last one mounted first."""
     root = str(directory.resolve())
     points = [str(mount.path) for mount in reversed(mount_points())]
     return [point for point in points if point == root or point.startswith(f"{root}/")]

@@ -58,11 +58,11 @@ class Namespace:
         """Put into it what it is for; ``resources`` are left before it is removed."""
 
     def ip(self, *words: str) -> str:
-        """What ``ip`` (ip(8)) prints in it."""
+        """Return what ``ip`` (ip(8)) prints in it."""
         return run(["ip", "-n", self.name, *words]).text
 
     def command(self, args: Sequence[Argument]) -> list[str]:
-        """The arguments that run ``args`` in the namespace.
+        """Return the arguments that run ``args`` in the namespace.
 
         ``ip netns exec`` would give the program mounts of its own: a /sys without control groups, which dockerd needs,
         and mounts that nobody else sees.
@@ -79,7 +79,7 @@ class Namespace:
             yield
 
     def processes(self) -> list[Process]:
-        """What runs in the namespace; a thread that is :meth:`inside` does not count."""
+        """Return the processes in the namespace, except a thread that is :meth:`inside`."""
         return in_namespace(self.path)
 
     def _delete(self) -> None:

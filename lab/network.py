@@ -42,7 +42,7 @@ class Network(Namespace):
 
     @contextmanager
     def tap(self, name: str) -> Iterator[str]:
-        """A tap device on the bridge, for a virtual machine; gives its name, of 15 characters at most."""
+        """Make a tap device on the bridge, for a virtual machine; yield its name, of 15 characters at most."""
         with Undo() as resources:
             self.ip("tuntap", "add", "dev", name, "mode", "tap")
             resources.callback(self.ip, "link", "delete", name)
@@ -64,7 +64,7 @@ class Network(Namespace):
             yield
 
     def connect(self, host: str, port: int, *, timeout: float = 5) -> socket.socket:
-        """A TCP connection made in the namespace.
+        """Return a TCP connection made in the namespace.
 
         :param timeout: for the connection and for what is read from it later, in seconds.
         :raises OSError: when nobody answers.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the fixtures import them when they are asked for: most runs
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    """A network."""
+    """Make a network."""
     from lab.network import Network
 
     with Network("tests") as network:
@@ -31,7 +31,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture(scope="module")
 def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """An empty registry in the network."""
+    """Start an empty registry in the network."""
     from lab.registry import Registry
 
     with Registry(network, tmp_path_factory.mktemp("registry")) as registry:
@@ -40,7 +40,7 @@ def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[Postgresql]:
-    """A PostgreSQL server without databases."""
+    """Start a PostgreSQL server without databases."""
     from lab.postgresql import Postgresql
 
     with Postgresql() as server:
@@ -49,6 +49,6 @@ def postgresql() -> Iterator[Postgresql]:
 
 @pytest.fixture
 def client(engine: Engine) -> Iterator[DockerClient]:
-    """A client of the module's engine."""
+    """Yield a client of the module's engine."""
     with closing(engine.client()) as client:
         yield client

@@ -52,7 +52,7 @@ class Place:
         return self.path.name
 
     def claim(self, directory: Path) -> None:
-        """Say that processes with, and mounts below, ``directory`` are this place's too."""
+        """Claim processes with, and mounts below, ``directory`` for this place."""
         (self.path / f"claim-{len(list(self.path.glob('claim-*')))}").symlink_to(directory.resolve())
 
     def __enter__(self) -> Self:
@@ -81,7 +81,7 @@ def take_down(path: Path) -> None:
 
 
 def _directories(path: Path) -> list[Path]:
-    """The directory of a place, and those that it claims."""
+    """Return the directory of a place, and those that it claims."""
     return [path, *(link.resolve() for link in path.glob("claim-*"))]
 
 
@@ -91,7 +91,7 @@ def _processes(path: Path) -> list[Process]:
 
 
 def hold(resources: ExitStack, path: Path) -> bool:
-    """Lock the file at ``path`` until ``resources`` closes; says whether nobody else had it locked."""
+    """Lock the file at ``path`` until ``resources`` closes; return whether nobody else had it locked."""
     file: IO[bytes] = resources.enter_context(path.open("ab"))
     return try_lock(file.fileno())
 
@@ -106,7 +106,7 @@ def _dead() -> list[Path]:
 
 
 def _left_to_others(path: Path) -> bool:
-    """Whether a place's mounts are in a namespace that is not this process's, and that more than the place's processes use."""
+    """Return whether a place's mounts are in a foreign namespace that others than the place's own processes use."""
     mounts = path / _MOUNTS
     namespace = mounts.read_text() if mounts.exists() else mount_namespace("self")
     if namespace == mount_namespace("self"):

@@ -48,7 +48,7 @@ class Postgresql:
         self._resources.unwind(failure)
 
     def make(self, name: str, dump: str = "") -> str:
-        """Make a database, of a dump where one is given; gives its URL for SQLAlchemy."""
+        """Make a database, from a dump where one is given; return its URL for SQLAlchemy."""
         with closing(self._connect("postgres")) as connection:
             connection.execute(f'create database "{name}"'.encode())
         if dump:
@@ -75,6 +75,6 @@ def _program(name: str) -> Path:
 
 
 def _as_user(*words: Path | str) -> list[Path | str]:
-    """The server refuses to run as root; in a user namespace, root's files may belong to the package's user."""
+    """Return the arguments that run a program as the server's user: it refuses to run as root, who owns its files here."""
     user = pwd.getpwnam("postgres")
     return ["unshare", "--user", f"--map-user={user.pw_uid}", f"--map-group={user.pw_gid}", *words]

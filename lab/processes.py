@@ -48,19 +48,19 @@ class Process:
 
 
 def running(chosen: Callable[[Process], bool] = lambda process: True) -> list[Process]:
-    """Every process for which ``chosen`` says yes, kernel threads and zombies aside."""
+    """Return every process for which ``chosen`` is true, except kernel threads and zombies."""
     found = (_read(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208  # twice as fast
     return sorted(process for process in found if process is not None and chosen(process))
 
 
 def zombies(parent: int) -> list[int]:
-    """The children of process ``parent`` that have ended and that it has not waited for."""
+    """Return the children of process ``parent`` that have ended and that it has not waited for."""
     found = ((int(entry), read_stat(int(entry))) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208  # twice as fast
     return sorted(pid for pid, stat in found if stat is not None and stat.state == "Z" and stat.parent == parent)
 
 
 def in_namespace(path: Path) -> list[Process]:
-    """The processes in the network namespace that is bound to ``path``, this one aside."""
+    """Return the processes in the network namespace that is bound to ``path``, except this one."""
     wanted = path.stat().st_ino
 
     def inside(process: Process) -> bool:
@@ -73,7 +73,7 @@ def in_namespace(path: Path) -> list[Process]:
 
 
 def mount_namespace(process: str) -> str:
-    """What names the mount namespace of a process; empty when there is no such process.
+    """Return the name of a process's mount namespace; an empty string when there is no such process.
 
     :param process: its id, or ``self``.
     """
@@ -84,12 +84,12 @@ def mount_namespace(process: str) -> str:
 
 
 def mentioning(paths: Sequence[Path]) -> list[Process]:
-    """The watched programs that have one of ``paths``, or something below it, among their arguments."""
+    """Return the watched programs that have one of ``paths``, or something below it, among their arguments."""
     return running(lambda process: process.watched and any(str(path) in process.command for path in paths))
 
 
 def end(processes: Sequence[Process], *, seconds: float = 10) -> None:
-    """End processes: by SIGTERM, and after ``seconds`` by SIGKILL; gives no error when one has ended by itself."""
+    """End processes: by SIGTERM, and after ``seconds`` by SIGKILL; one that has ended by itself is no error."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for process in processes:
             if process.alive:
@@ -99,7 +99,7 @@ def end(processes: Sequence[Process], *, seconds: float = 10) -> None:
 
 
 def gone(processes: Sequence[Process], *, seconds: float) -> bool:
-    """Wait until none of ``processes`` runs; says whether that happened within ``seconds``."""
+    """Wait until none of ``processes`` runs; return whether that happened within ``seconds``."""
     try:
         wait_until(lambda: not any(process.alive for process in processes), seconds=seconds, what="processes to end")
     except TerraError:

@@ -47,7 +47,7 @@ class Registry:
 
     @property
     def address(self) -> str:
-        """What an image reference begins with: ``10.0.10.3:5000``."""
+        """The beginning of an image reference: ``10.0.10.3:5000``."""
         return f"{self._host}:{self._port}"
 
     @property
@@ -57,7 +57,7 @@ class Registry:
 
     @property
     def log(self) -> Path:
-        """What it says."""
+        """The file of its output."""
         return self._storage / "registry.log"
 
     def __enter__(self) -> Self:

@@ -46,5 +46,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def longest_first(modules: Iterable[Path]) -> list[Path]:
-    """Modules in the order in which they are to begin, which is the same in every worker."""
+    """Return modules in the order in which they are to begin, which is the same in every worker."""
     return sorted(set(modules), key=lambda path: (-SECONDS.get(path.name, _USUAL), path))

@@ -91,12 +91,12 @@ class Site:
 
     @property
     def leases(self) -> Path:
-        """What the boot service's DHCP server has given out."""
+        """The file of the leases of the boot service's DHCP server."""
         return self.paths.state / "dnsmasq.leases"
 
     @property
     def log(self) -> Path:
-        """What the controller says."""
+        """The file of the controller's output."""
         return self.root / "controller.log"
 
     def __enter__(self) -> Self:
@@ -133,7 +133,7 @@ class Site:
         self.command(["controller", "--stop", "--root", self.root], timeout=60)
 
     def environment(self) -> dict[str, str]:
-        """What a shell needs so that ``terra`` there speaks to this site."""
+        """Return the environment that a shell needs so that ``terra`` there speaks to this site."""
         token = read_token(self.paths.token)
         own = {"TERRA_CONTROLLER": CONTROLLER, "TERRA_TOKEN": token, "DOCKER_HOST": self.engine.host}
         return {**own, **self._plugins}
@@ -172,5 +172,5 @@ def _remove(root: Path) -> None:
 
 
 def terra_command() -> Path:
-    """The ``terra`` command of this virtual environment."""
+    """Return the ``terra`` command of this virtual environment."""
     return Path(sys.executable).parent / "terra"

@@ -55,6 +55,6 @@ class Create:
         return [_TERRA, "create", *options, self.directory / "server.toml"]
 
     def __call__(self, *options: Argument, accept: int = 0) -> tuple[str, str]:
-        """Run it; gives standard output and standard error."""
+        """Run it; return standard output and standard error."""
         done = run(self._network.command(self.words(*options)), env=self.environment, accept=(accept,), timeout=300)
         return done.text, done.stderr.decode()

@@ -87,7 +87,7 @@ def create(tmp_path: Path, engine: Engine, registry: Registry, network: Network)
 
 
 def unpacked(registry: Registry, network: Network, reference: str, tmp_path: Path) -> Path:
-    """The root of an image in the registry."""
+    """Return the root of an image in the registry."""
     session = Session(tables={"docker": {"insecure": [registry.address]}})
     role = Plugins.discover().fill(RegistryRole, {}, source="test")
     layout, root = tmp_path / "layout", tmp_path / "root"

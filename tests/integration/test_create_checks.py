@@ -55,7 +55,7 @@ def nothing_pushed(registry: Registry, network: Network) -> Iterator[None]:
 
 
 def containers(client: DockerClient) -> set[str]:
-    """The ids of all containers."""
+    """Return the ids of all containers."""
     return {container["Id"] for container in client.api.containers(all=True)}
 
 
@@ -177,7 +177,7 @@ def test_an_interrupted_test_leaves_no_container(create: Create, client: DockerC
 
 
 def _listening() -> None:
-    """A shell that runs the tests in the background has SIGINT ignored."""
+    """Restore SIGINT, which a shell that runs the tests in the background has set to be ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -33,7 +33,7 @@ _NODE = {
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Path]:
-    """A directory for disks, on a disk of 48 MB."""
+    """Make a directory for disks, on a disk of 48 MB."""
     place = tmp_path / "store"
     place.mkdir()
     image = sparse(tmp_path / "store.img", 48)

@@ -24,7 +24,7 @@ EXTRA = ("alembic", "litestar", "prometheus_client", "sqlalchemy", "structlog", 
 
 
 def examples() -> Iterator[tuple[str, str]]:
-    """The examples of the page, each with the title that it stands under."""
+    """Yield the examples of the page, each with the title that it stands under."""
     title = ""
     for heading, code in BLOCKS:
         if heading:
@@ -35,7 +35,7 @@ def examples() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    """The site; not below pytest's own directory, which the boot service's user may not pass."""
+    """Start the site, outside pytest's own directory, which the boot service's user may not pass."""
     with tempfile.TemporaryDirectory(prefix="terra-library-") as directory:
         work = Path(directory)
         work.chmod(0o755)
@@ -49,7 +49,7 @@ def ground() -> Iterator[Ground]:
 
 @pytest.fixture
 def place(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The directory that the page speaks of."""
+    """Make the directory that the page speaks of."""
     site = ground.site
     for name, value in site.environment().items():
         monkeypatch.setenv(name, value)

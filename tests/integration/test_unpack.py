@@ -29,7 +29,7 @@ NAME = "terra.test/example:6"
 
 
 def unpack(*words: str | Path, code: int = 0) -> tuple[str, str]:
-    """Run the command; gives standard output and standard error."""
+    """Run the command; return standard output and standard error."""
     done = run([TERRA, "unpack", *words], accept=(code,))
     assert "Traceback" not in done.stderr.decode()
     return done.text, done.stderr.decode()
@@ -106,7 +106,7 @@ def test_what_skopeo_wrote(layout: Path, kind: str, tmp_path: Path) -> None:
 
 
 def archive(path: Path, *layers: bytes, **changes: object) -> Path:
-    """A docker archive, right or wrong."""
+    """Write a docker archive, right or wrong."""
     config = json.dumps({
         "architecture": changes.get("architecture", "amd64"), "os": "linux",
         "rootfs": {"type": "layers", "diff_ids": [sha256(layer) for layer in layers]},
@@ -122,7 +122,7 @@ def archive(path: Path, *layers: bytes, **changes: object) -> Path:
 
 
 def written(path: Path, content: bytes) -> Path:
-    """A file that holds whatever."""
+    """Write a file with any content; return its path."""
     path.write_bytes(content)
     return path
 
@@ -139,7 +139,7 @@ def test_layers_that_are_links_to_each_other(tmp_path: Path) -> None:
 
 
 def hexadecimal(content: bytes) -> str:
-    """The hash as tools put it into names."""
+    """Return the hash as tools put it into names."""
     return sha256(content).removeprefix("sha256:")
 
 
@@ -151,7 +151,7 @@ PACKED = {LAYER: gzip.compress(LAYER, mtime=0), UPPER: zstd.compress(UPPER)}
 
 
 def crane(layer: bytes) -> tuple[str, bytes]:
-    """As crane, ko, apko and kaniko write layers."""
+    """Return the name and content of a layer as crane, ko, apko and kaniko write it."""
     return f"{hexadecimal(PACKED[layer])}.tar.gz", PACKED[layer]
 
 
@@ -354,7 +354,7 @@ def test_places_that_are_none(layout: Path, tmp_path: Path) -> None:
 
 
 def inside(network: Network, *words: str | Path, code: int = 0) -> tuple[str, str]:
-    """Run the command in a network; gives standard output and standard error."""
+    """Run the command in a network; return standard output and standard error."""
     done = run(network.command([TERRA, "unpack", *words]), accept=(code,))
     assert "Traceback" not in done.stderr.decode()
     return done.text, done.stderr.decode()
@@ -362,7 +362,7 @@ def inside(network: Network, *words: str | Path, code: int = 0) -> tuple[str, st
 
 @pytest.fixture
 def pushed(network: Network, registry: Registry, layout: Path) -> str:
-    """The image of the layout in the registry, by name."""
+    """Push the image of the layout to the registry; return its name."""
     name = f"{registry.address}/unpacked:6"
     copy = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false"]
     run(network.command([*copy, f"oci:{layout}:6", f"docker://{name}"]))

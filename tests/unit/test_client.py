@@ -46,7 +46,7 @@ class Daemon:
             do_POST = do_DELETE = do_GET  # noqa: N815  # http.server's names
 
             def log_message(self, *words: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
@@ -81,7 +81,7 @@ def stream(*pieces: bytes) -> Respond:
 
 @pytest.fixture
 def daemon() -> Iterator[Daemon]:
-    """A daemon on loopback."""
+    """Start a daemon on loopback."""
     daemon = Daemon()
     thread = Thread(target=daemon.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -93,7 +93,7 @@ def daemon() -> Iterator[Daemon]:
 
 @pytest.fixture
 def client(daemon: Daemon) -> Client:
-    """A client of it."""
+    """Return a client of it."""
     return Client(f"127.0.0.1:{daemon.port}", token=TOKEN)
 
 

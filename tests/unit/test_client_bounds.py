@@ -48,7 +48,7 @@ class Peer:
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    """A peer on loopback."""
+    """Start a peer on loopback."""
     peer = Peer()
     yield peer
     peer.listener.shutdown(socket.SHUT_RDWR)
@@ -72,7 +72,7 @@ def follow(client: Client) -> object:
 
 
 def refused(peer: Peer, ask: Callable[[Client], object], scheme: str = "http") -> str:
-    """Ask a peer; gives the error."""
+    """Ask a peer; return the error."""
     begun = time.monotonic()
     with pytest.raises(TerraError) as caught:
         ask(Client(f"{scheme}://127.0.0.1:{peer.port}", token=TOKEN))
@@ -81,7 +81,7 @@ def refused(peer: Peer, ask: Callable[[Client], object], scheme: str = "http") -
 
 
 def drip(words: bytes) -> Iterator[bytes]:
-    """A byte at a time, without end."""
+    """Yield a byte at a time, without end."""
     return (bytes([letter]) for letter in chain(words, repeat(ord("x"))))
 
 

@@ -49,17 +49,17 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def document(text: str = SEED, changes: Mapping[str, object] = MappingProxyType({})) -> Document[Server]:
-    """A server.toml."""
+    """Return a server.toml."""
     return make_document(tomli.loads(text) | dict(changes), Server, source="server.toml", owners=Plugins.discover().names)
 
 
 def rendered(context: Path | None = None, option: str | None = None, **changes: object) -> Rendered:
-    """What becomes of the seed's server.toml, with changes."""
+    """Return what is rendered from the seed's server.toml, with changes."""
     return render_build(document(changes=changes), plugins=Plugins.discover(), context=context, userland=option)
 
 
 def files(result: Rendered) -> dict[str, str]:
-    """The rendered files' text by path."""
+    """Return the rendered files' text by path."""
     return {file.path: file.content.decode() for file in result.files}
 
 
@@ -346,7 +346,7 @@ def test_a_link_of_the_network_plugin_is_a_part_of_the_image(monkeypatch: pytest
 
 @contextmanager
 def github(status: int, body: bytes) -> Iterator[str]:
-    """Something that answers as GitHub does, on loopback; gives its URL."""
+    """Start a server on loopback that answers as GitHub does; yield its URL."""
 
     class Answer(Silent):
         def do_GET(self) -> None:  # http.server's name
@@ -368,7 +368,7 @@ class Silent(BaseHTTPRequestHandler):
 
 @contextmanager
 def served(handler: type[Silent]) -> Iterator[str]:
-    """A server on loopback; gives its URL."""
+    """Start a server on loopback; yield its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -380,7 +380,7 @@ def served(handler: type[Silent]) -> Iterator[str]:
 
 
 def authorized(url: str, *keys: str) -> str:
-    """authorized_keys of a machine whose file names an account and keys."""
+    """Return authorized_keys of a machine whose file names an account and keys."""
     server = document(changes={"ssh": {"github": "octo-cat", "keys": list(keys)}}).value
     assert server.ssh == Ssh(github="octo-cat", keys=keys)  # type: ignore[arg-type]  # the values' types are strings
     return {file.path: file.content for file in render_identity(server, github=url)}["home/terra/.ssh/authorized_keys"].decode()
@@ -428,7 +428,7 @@ def test_github_that_never_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> N
 
 @contextmanager
 def trickling() -> Iterator[str]:
-    """A server that sends a byte again and again, on loopback; gives its URL."""
+    """Start a server on loopback that sends a byte again and again; yield its URL."""
     ended = threading.Event()
 
     class Answer(Silent):
@@ -448,7 +448,7 @@ def trickling() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def without_netplan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that lacks what reads the rendered files: whether that is asked is a matter of the integration tests."""
+    """Hide the program that reads the rendered files: whether it is asked is a matter of the integration tests."""
     monkeypatch.setattr("terra_netplan.generator.GENERATORS", ())
 
 
@@ -512,7 +512,7 @@ def test_dump_loads_as_it_stands() -> None:
 
 
 def opened(text: str) -> str:
-    """A dump with all that stands behind a ``#`` in it taken in."""
+    """Return a dump with every line that is commented out taken in."""
     lines = [re.sub(r"^( *)# ( *(?:# )?(?:\[|[a-z0-9_]+ = ))", r"\1\2", line) for line in text.split("\n")]
     return "\n".join(lines)
 

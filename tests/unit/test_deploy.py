@@ -56,7 +56,7 @@ class Ground:
 
 @pytest.fixture
 def ground(tmp_path: Path) -> Ground:
-    """The place."""
+    """Make the place."""
     return Ground(tmp_path)
 
 

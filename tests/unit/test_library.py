@@ -38,7 +38,7 @@ ALLOWED = {
 
 
 def writes(text: str) -> Iterator[str]:
-    """What a module does to the process that it is in."""
+    """Yield what a module does to the process that it is in."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in CALLS:
             yield name

@@ -29,7 +29,7 @@ class Terminal(io.StringIO):
 
 
 def lines(*events: tuple[float, Event], verbose: bool = False) -> list[str]:
-    """What is printed in a pipe, when each event comes at its time."""
+    """Return what is printed in a pipe, when each event comes at its time."""
     out, clock = io.StringIO(), Clock()
     display = _Lines(out, verbose=verbose, clock=clock)
     for now, event in events:
@@ -103,7 +103,7 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def last_lines(monkeypatch: pytest.MonkeyPatch, columns: int, *events: tuple[float, Event], end: float = 0.0) -> list[str]:
-    """The bars as they stand at the end, when each event comes at its time."""
+    """Return the bars as they stand at the end, when each event comes at its time."""
     clock = Clock()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(columns))

@@ -272,7 +272,7 @@ def test_candidates_lists_every_role_with_all_that_fill_it_and_what_is_selected(
 
 
 def found(*names: str) -> Plugins:
-    """These of the installed plugins."""
+    """Return these of the installed plugins."""
     return Plugins({name: one for name, one in Plugins.discover().installed.items() if name in names})
 
 

@@ -21,7 +21,7 @@ NOBLE = Origin(distro="ubuntu", suite="noble")
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """A recipe with every part that one may have."""
+    """Write a recipe with every part that one may have."""
     return make(tmp_path / "recipes" / "base", 'packages = ["udev"]\n[distribution]\ndebian = ["kernel"]\n')
 
 

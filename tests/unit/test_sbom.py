@@ -38,7 +38,7 @@ RELEASE = b'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID=
 
 
 def packages() -> tuple[Package, ...]:
-    """The packages of the status above."""
+    """Return the packages of the status above."""
     return read_packages({"var/lib/dpkg/status": STATUS, "usr/lib/os-release": RELEASE})
 
 

@@ -21,7 +21,7 @@ HARMLESS = frozenset(
 
 
 def hazards(text: str) -> Iterator[str]:
-    """What could put an error of undoing in the place of the first one."""
+    """Yield what could hide the first error behind an error of undoing."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and _name(node) == "ExitStack":
             yield f"line {node.lineno}: ExitStack: take terra_core.system.undo.Undo"

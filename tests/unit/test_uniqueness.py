@@ -15,7 +15,7 @@ ID = "0123456789abcdef0123456789abcdef\n"
 
 
 def made(root: Path, **files: str) -> list[str]:
-    """What is said when a root with these files, by path, is made unique."""
+    """Return the notes about a root with these files, by path, that is made unique."""
     for path, content in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(content)

@@ -27,13 +27,13 @@ _BUILD = Path(__file__).parent.parent.parent / "build"
 
 @pytest.fixture(scope="module")
 def site_config() -> str:
-    """The controller.toml of :func:`site`; a module may have its own."""
+    """Return the controller.toml of :func:`site`; a module may have its own."""
     return CONFIG
 
 
 @pytest.fixture(scope="module")
 def site(site_config: str, tmp_path_factory: pytest.TempPathFactory, lab_key: Path) -> Iterator[Site]:
-    """A site whose registry has the pxe image and a server's image that lets the test in."""
+    """Start a site whose registry has the pxe image and a server's image that lets the test in."""
     images = build_base_images()
     work = tmp_path_factory.mktemp("site")
     server = work / "server.toml"
@@ -49,26 +49,26 @@ def site(site_config: str, tmp_path_factory: pytest.TempPathFactory, lab_key: Pa
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where media are written."""
+    """Return the directory that media are written to."""
     return tmp_path_factory.mktemp("media")
 
 
 @pytest.fixture(scope="module")
 def plain(media: Path) -> Path:
-    """The medium as everybody gets it."""
+    """Write the medium as everybody gets it."""
     return make(media / "terra.iso", say=say)
 
 
 @pytest.fixture(scope="module")
 def keyed(media: Path, lab_key: Path) -> Path:
-    """The medium with a key on its kernel line."""
+    """Write the medium with a key on its kernel line."""
     public = lab_key.with_suffix(".pub").read_text().strip()
     return make(media / "keyed.iso", [f"terra.ssh={quote(public, safe='')}"], say=say)
 
 
 @pytest.fixture(scope="module")
 def half_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
-    """A disk with a boot loader, and with nothing that it could start."""
+    """Make a disk with a boot loader, and with nothing that it could start."""
     directory = tmp_path_factory.mktemp("disk")
     with blank(directory, [600]) as (disk,):
         parts = divide(600 * MB, Firmware.BOTH, "os")

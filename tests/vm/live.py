@@ -17,7 +17,7 @@ MEMORY = 1024
 
 
 def say(line: str) -> None:
-    """Tell what takes its time; pytest shows it when a test fails."""
+    """Print a line about what takes its time; pytest shows it when a test fails."""
     print(line, file=sys.stderr)  # noqa: T201  # as said above
 
 
@@ -25,7 +25,7 @@ def say(line: str) -> None:
 def started(
     site: Site, number: int, firmware: str, medium: Medium, disks: Sequence[HardDisk] = (), memory: int = MEMORY
 ) -> Iterator[Machine]:
-    """A machine with a medium in it.
+    """Start a machine with a medium in it.
 
     :param number: of the machine, for its address: below 256.
     :param memory: in MB.
@@ -38,7 +38,7 @@ def started(
 
 
 def address_of(machine: Machine) -> str:
-    """The address that a machine's greeting shows, once it does."""
+    """Return the address that a machine's greeting shows, once it does."""
     return machine.wait_for_match(r"e(?:th|np|ns)[0-9a-z]+ +(10\.0\.10\.[0-9]+)", seconds=BOOT_SECONDS)[1]
 
 

@@ -12,7 +12,7 @@ _EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 def example(name: str, **values: str) -> str:
-    """A node.toml of the examples, with other values for some of its strings."""
+    """Return a node.toml of the examples, with other values for some of its strings."""
     text = (_EXAMPLES / name).read_text()
     for key, value in values.items():
         text, replaced = re.subn(rf"^{key} = .*$", f'{key} = "{value}"', text, flags=re.MULTILINE)
@@ -21,7 +21,7 @@ def example(name: str, **values: str) -> str:
 
 
 def group(label: str, kind: str, disks: int, *, boot: str = "", compression: str = "", **subvolumes: str) -> str:
-    """A group of node.toml, with a mark for each device."""
+    """Return a group of node.toml, with a mark for each device."""
     lines = ["[[groups]]", f'label = "{label}"', f'type = "{kind}"', 'stage = "stage1"']
     lines += ["mbr = true"] if label == "os" and boot != "uefi" else []
     lines += [f'boot = "{boot}"'] if boot else []
@@ -54,7 +54,7 @@ def expect_running(machine: Machine, hostname: str) -> None:
 
 
 def expect_mounted(machine: Machine, path: str, filesystem: str, place: str) -> dict[str, str]:
-    """Ask the machine what it has mounted at a path; gives findmnt(8)'s row.
+    """Ask the machine what it has mounted at a path; return findmnt(8)'s row.
 
     :param filesystem: the type that it has to be.
     :param place: the path within that file system.
@@ -66,6 +66,6 @@ def expect_mounted(machine: Machine, path: str, filesystem: str, place: str) -> 
 
 
 def profiles(machine: Machine, path: str) -> dict[str, str]:
-    """How the file system at ``path`` keeps its data."""
+    """Return the profiles of the file system at ``path``."""
     rows = json.loads(machine.ssh(f"sudo btrfs --format json filesystem df {path}").stdout)["filesystem-df"]
     return {row["bg-type"]: row["bg-profile"].lower() for row in rows if row["bg-type"] != "GlobalReserve"}

@@ -44,7 +44,7 @@ def engine(network: Network, registry: Registry) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def component(engine: Engine, network: Network, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image of node_exporter, in the registry and not in the engine."""
+    """Push the image of node_exporter to the registry; the engine does not keep it."""
     context = tmp_path_factory.mktemp("component")
     shutil.copyfile(build(Recipe.load(RECIPES / "node_exporter")), context / "root.tar")
     (context / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
@@ -57,7 +57,7 @@ def component(engine: Engine, network: Network, registry: Registry, tmp_path_fac
 
 
 def server(directory: Path, registry: Registry, hostname: str, userland: str = "", components: Sequence[str] = ()) -> Path:
-    """A server.toml."""
+    """Write a server.toml."""
     path = directory / "server.toml"
     path.write_text(
         f'hostname = "{hostname}"\nversion = "6"\nos = "{registry.address}/stellarproject/terraos:v11"\n'
@@ -74,14 +74,14 @@ def create(engine: Engine, network: Network, *words: Argument, accept: int) -> C
 
 
 def pushed(network: Network, registry: Registry, hostname: str) -> bool:
-    """Whether the registry has the image of a machine."""
+    """Return whether the registry has the image of a machine."""
     with network.inside():
         answer = requests.get(f"http://{registry.address}/v2/tested/{hostname}/tags/list", timeout=10)
     return answer.status_code == 200 and "6" in answer.json()["tags"]
 
 
 def left() -> set[str]:
-    """The disks of tests, and the processes of their machines."""
+    """Return the disks of tests, and the processes of their machines."""
     disks = {str(path) for path in roomy().glob("terra-trial-*")}
     lines = {str(path.parent): _read(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
     return disks | {process for process, line in lines.items() if b"terra-trial-" in line and b"qemu" in line}
@@ -158,5 +158,5 @@ def test_an_interrupted_machine_is_gone(
 
 
 def _listening() -> None:
-    """A shell that runs the tests in the background has SIGINT ignored."""
+    """Restore SIGINT, which a shell that runs the tests in the background has set to be ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -40,7 +40,7 @@ def test_it_says_that_the_installation_is_not_finished(firmware: str, half_disk:
 
 @pytest.fixture
 def stranger_network() -> Iterator[Network]:
-    """A network whose boot service knows no machine."""
+    """Make a network whose boot service knows no machine."""
     with ExitStack() as stack:
         network = stack.enter_context(Network("stranger"))
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="terra-stranger-")))

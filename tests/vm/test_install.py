@@ -27,7 +27,7 @@ _ELSEWHERE = ("wait", "pull", "format", "apply")
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the disks are."""
+    """Return the directory of the disks."""
     return tmp_path_factory.mktemp("disks")
 
 
@@ -126,7 +126,7 @@ def install(
 def booted(
     site: Site, key: Path, mac: str, firmware: str, disks: Sequence[Path], sector_size: int = 512
 ) -> Iterator[Machine]:
-    """A machine with these disks that somebody can log in to."""
+    """Start a machine with these disks, and wait until somebody can log in to it."""
     serial = site.directory / "serial" / f"install-{mac.replace(':', '')[-4:]}-{firmware}.log"
     plugged = [HardDisk(disk, sector_size=sector_size) for disk in disks]
     with Machine(site.network, mac, serial, firmware=firmware, disks=plugged) as machine:

@@ -47,7 +47,7 @@ boot = "ipxe"
 
 @pytest.fixture
 def stranger_network() -> Iterator[Network]:
-    """A network whose boot service knows no machine."""
+    """Make a network whose boot service knows no machine."""
     with ExitStack() as stack:
         network = stack.enter_context(Network("stranger"))
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="terra-stranger-")))
@@ -78,7 +78,7 @@ def test_a_machine_that_is_not_provisioned_starts_its_own_disk(
 
 @pytest.fixture(scope="module")
 def ipxe_site(tmp_path_factory: pytest.TempPathFactory, lab_key: Path) -> Iterator[Site]:
-    """A site that boots its machines by iPXE, with a server's image that lets the test in."""
+    """Start a site that boots its machines by iPXE, with a server's image that lets the test in."""
     images = build_base_images()
     server = tmp_path_factory.mktemp("ipxe") / "server.toml"
     public = lab_key.with_suffix(".pub").read_text().strip()

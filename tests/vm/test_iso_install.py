@@ -80,5 +80,5 @@ def restart(machine: Machine, site: Site, key: Path, hostname: str) -> None:
 
 
 def secure_boot(machine: Machine) -> bool:
-    """Whether the firmware says that it started nothing but what is signed."""
+    """Return whether the firmware says that it started nothing but what is signed."""
     return machine.ssh(f"od --address-radix=n --format=u1 {_SECURE_BOOT}").text.split()[-1] == "1"

@@ -49,7 +49,7 @@ class Agent:
 
     @property
     def log(self) -> Path:
-        """What it says."""
+        """The file that takes its output."""
         return self._place.path / "agent.log"
 
     @property
@@ -91,11 +91,11 @@ class Agent:
             self.daemon = None
 
     def environment(self) -> dict[str, str]:
-        """What a shell needs so that ``ob`` there speaks to this agent."""
+        """Return the environment that a shell needs so that ``ob`` there speaks to this agent."""
         return {"AGENT_ADDR": self.address, "TERRA_TOKEN": self.token}
 
     def words(self, *words: Argument) -> list[str]:
-        """The arguments that run ``ob`` on the host."""
+        """Return the arguments that run ``ob`` on the host."""
         return self.host.command([_BIN / "ob", *words])
 
     def ob(self, *words: Argument, accept: Sequence[int] = (0,), stdin: bytes | None = None, timeout: float = 120) -> Completed:
@@ -103,21 +103,21 @@ class Agent:
         return run(self.words(*words), env=self.environment(), accept=accept, stdin=stdin, timeout=timeout)
 
     def get(self, name: str) -> dict[str, Any]:
-        """What ``ob get`` shows."""
+        """Return what ``ob get`` shows."""
         shown: dict[str, Any] = json.loads(self.ob("get", name).text)
         return shown
 
     def rows(self) -> list[dict[str, Any]]:
-        """What ``ob list --json`` shows."""
+        """Return what ``ob list --json`` shows."""
         shown: list[dict[str, Any]] = json.loads(self.ob("list", "--json").text)
         return shown
 
     def client(self) -> Client:
-        """A client of its API, to be used on the host."""
+        """Return a client of its API, to be used on the host."""
         return Client(self.address, token=self.token, port=API_PORT, service=AGENT)
 
     def wait_for(self, name: str, status: str = "running", *, seconds: float = 60) -> dict[str, Any]:
-        """Wait until a container has a status; gives what ``ob get`` shows."""
+        """Wait until a container has a status; return what ``ob get`` shows."""
 
         def probe() -> dict[str, Any] | None:
             shown = self.get(name)

@@ -34,7 +34,7 @@ class DhcpServer:
 
     @property
     def leases(self) -> Path:
-        """What it has given."""
+        """The file of its leases."""
         return self._place.path / "leases"
 
     def __enter__(self) -> Self:
@@ -67,7 +67,7 @@ class DhcpServer:
             self.daemon = None
 
     def held(self) -> set[str]:
-        """The addresses that are leased."""
+        """Return the addresses that are leased."""
         if not self.leases.exists():
             return set()
         return {line.split()[2] for line in self.leases.read_text().splitlines() if line[:1].isdigit()}

@@ -29,12 +29,12 @@ class Host(Namespace):
         self.ip("route", "add", "default", "via", GATEWAY)
 
     def links(self) -> set[str]:
-        """The network interfaces that the host has."""
+        """Return the network interfaces that the host has."""
         return {line.split(": ")[1].partition("@")[0] for line in self.ip("-oneline", "link", "show").splitlines()}
 
 
 def reaches(place: Namespace, address: str) -> bool:
-    """Whether an address answers there, even if only to say that nobody serves."""
+    """Return whether an address answers there, even if only to refuse the connection."""
     with place.inside():
         try:
             socket.create_connection((address.partition("/")[0], 9), timeout=5).close()

@@ -48,7 +48,7 @@ class Podman:
 
     @property
     def host(self) -> str:
-        """What DOCKER_HOST has to be: ``unix:///...``."""
+        """The value of DOCKER_HOST: ``unix:///...``."""
         return f"unix://{self._place.path / 'podman.sock'}"
 
     @property
@@ -79,7 +79,7 @@ class Podman:
         self._resources.unwind(failure)
 
     def client(self) -> docker.DockerClient:
-        """A client of the docker SDK; the caller closes it."""
+        """Return a client of the docker SDK; the caller closes it."""
         return docker.DockerClient(base_url=self.host, timeout=120)
 
     def import_image(self, tar: Path, reference: str, changes: Sequence[str] = ()) -> None:

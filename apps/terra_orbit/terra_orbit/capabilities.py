@@ -21,18 +21,18 @@ CAPABILITIES = tuple(f"CAP_{name}" for name in _NAMES)
 
 
 def bounding_set(status: str) -> int:
-    """The set as /proc/PID/status shows it."""
+    """Return the set as /proc/PID/status shows it."""
     return next(int(line.split()[1], 16) for line in lines_of(status) if line.startswith("CapBnd:"))
 
 
 def grantable() -> tuple[str, ...]:
-    """Those that an engine beside this process can give to a container."""
+    """Return the capabilities that an engine beside this process can give to a container."""
     given = bounding_set(Path("/proc/self/status").read_text())
     return tuple(name for at, name in enumerate(CAPABILITIES[:_LATE]) if given >> at & 1)
 
 
 def is_whole() -> bool:
-    """Whether this machine has every capability to give, as an engine's own privileged mode wants it."""
+    """Return whether this machine has every capability to give, as an engine's own privileged mode wants it."""
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     whole = (1 << last + 1) - 1
     return bounding_set(Path("/proc/self/status").read_text()) & whole == whole

@@ -18,7 +18,7 @@ LONGEST = 64 * 1024
 
 
 def frame(kind: int, data: bytes) -> bytes:
-    """One frame."""
+    """Return one frame."""
     return _HEADER.pack(kind, len(data)) + data
 
 
@@ -37,7 +37,7 @@ class Frames:
         self._left = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """What ``data`` holds of frames: their kinds and content; nothing of it is kept but a head that is not complete."""
+        """Yield the kind and content of the frames in ``data``; only an incomplete header is kept for the next call."""
         while data:
             if self._left:
                 part, data = data[: self._left], data[self._left :]

@@ -58,7 +58,7 @@ class Ipam:
     gateway: Address | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         if not has(self, "type"):
             return
         allowed = {
@@ -141,7 +141,7 @@ class Network:
     ipam: Ipam | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         for key in ("name", "master"):
             value = getattr(self, key, None)
             if value is not None and not _INTERFACE.fullmatch(value):

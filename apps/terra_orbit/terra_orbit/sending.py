@@ -23,7 +23,7 @@ class SentConfigFile(ConfigFile):
     """``[configs.NAME]`` as a client sends it: its text is in it."""
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the fields."""
+        """Yield what is wrong between the fields."""
         if has(self, "source") and self.source is not None:
             yield Problem("source", "is read where ob runs, and its text sent as content: a path means nothing to the agent")
         else:
@@ -38,7 +38,7 @@ class SentVhost(Vhost):
 
 
 def with_contents(document: Document[Vhost]) -> dict[str, Any]:
-    """A vhost.toml as it can be sent: the text of each file that ``[configs]`` names in place of its path.
+    """Return a vhost.toml as it can be sent: with the text of each file that ``[configs]`` names in place of its path.
 
     :raises ConfigError: when one of them is no text file, or cannot be read; names all of them.
     """

@@ -51,7 +51,7 @@ class Mount:
         return next((option for option in self.options if option in _PROPAGATION), None)
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the fields."""
+        """Yield what is wrong between the fields."""
         if not has(self, "type", "source", "options"):
             return
         if self.type == "bind" and self.source is None:
@@ -86,7 +86,7 @@ class ConfigFile:
     gid: int = 0
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the fields."""
+        """Yield what is wrong between the fields."""
         if has(self, "content", "source") and (self.content is None) == (self.source is None):
             yield Problem("content", "either content or source says what is in the file, and one of them only")
         if getattr(self, "content", None) is not None and len((self.content or "").encode()) > CONFIG_LIMIT:
@@ -112,7 +112,7 @@ class Check:
     timeout: int = 3
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         for name, most in (("interval", 3600), ("timeout", 60)):
             if has(self, name) and not 0 < getattr(self, name) <= most:
                 yield Problem(name, f"expected from 1 to {most} seconds, got {getattr(self, name)}")
@@ -136,7 +136,7 @@ class Service:
     check: Check | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the fields."""
+        """Yield what is wrong between the fields."""
         if has(self, "port") and not 0 < self.port < 65536:
             yield Problem("port", f"expected a port from 1 to 65535, got {self.port}")
         if has(self, "protocol", "check") and self.protocol == "udp" and self.check is not None:
@@ -159,7 +159,7 @@ class Resources:
     no_file: int | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         if getattr(self, "cpu", None) is not None and not 0.01 <= (self.cpu or 0) <= 4096:
             yield Problem("cpu", f"expected processors from 0.01 to 4096, got {self.cpu}")
         if getattr(self, "memory", None) is not None and (self.memory or 0) < 6:
@@ -182,7 +182,7 @@ class Gpus:
     capabilities: tuple[str, ...] = ("gpu",)
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         for name, pattern in (("devices", r"[A-Za-z0-9-]{1,64}"), ("capabilities", r"[a-z0-9]{1,32}")):
             for at, value in enumerate(getattr(self, name, ())):
                 if not re.fullmatch(pattern, value):
@@ -236,7 +236,7 @@ class Vhost:
         return any(network.type is NetworkType.HOST for network in self.networks)
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         yield from _problems_of_ids(self)
         yield from self._problems_of_process()
         yield from self._problems_of_networks()

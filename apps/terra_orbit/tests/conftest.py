@@ -20,7 +20,7 @@ HOST = "10.0.10.20"
 
 @pytest.fixture(scope="module")
 def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine with two images of one small system: ``tiny:1`` sleeps, ``tiny:2`` does, too."""
+    """Start an engine with two images of one small system, ``tiny:1`` and ``tiny:2``; both sleep."""
     with Engine(tmp_path_factory.mktemp("engine"), network) as engine:
         tar = tmp_path_factory.mktemp("tiny") / "tiny.tar"
         write_tiny_root(tar)
@@ -31,21 +31,21 @@ def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def host(network: Network) -> Iterator[Host]:
-    """A host on the network."""
+    """Make a host on the network."""
     with Host(network, HOST) as host:
         yield host
 
 
 @pytest.fixture(scope="module")
 def orbit(engine: Engine, host: Host) -> Iterator[Agent]:
-    """An agent on the host."""
+    """Start an agent on the host."""
     with Agent(engine, host) as agent:
         yield agent
 
 
 @pytest.fixture
 def agent(orbit: Agent) -> Iterator[Agent]:
-    """The module's agent; a test that leaves something behind fails."""
+    """Yield the module's agent; a test that leaves something behind fails."""
     yield orbit
     orbit.clear()
     assert orbit.left() == []
@@ -55,7 +55,7 @@ def agent(orbit: Agent) -> Iterator[Agent]:
 
 @pytest.fixture
 def vhost(tmp_path: Path) -> Path:
-    """A container on a bridge, with an address of Orbit's."""
+    """Write the file of a container on a bridge, with an address that Orbit gives."""
     return write_vhost(tmp_path / "vhost.toml")
 
 

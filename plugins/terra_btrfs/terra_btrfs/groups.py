@@ -29,7 +29,7 @@ _ROOT_MODE = 0o755
 
 
 def check(group: DiskGroup, sizes: Sequence[int]) -> CheckedGroup:
-    """Check what can be known before anything is written; gives what fits, and what a user should know.
+    """Check what can be known before anything is written; return what fits, and what a user should know.
 
     :param sizes: the disks' sizes in bytes, in the order of ``group.disk``.
     :raises TerraError: when a disk is too small, a mount option is none of btrfs's, or mkfs.btrfs(8) is not installed.
@@ -84,7 +84,7 @@ def scanned(disks: Sequence[Disk]) -> Iterator[tuple[Path, ...]]:
 
 
 def mounts_of(group: DiskGroup, device: Path, identity: Identity, settings: Settings) -> tuple[Mount, ...]:
-    """Every mount of a group: the system's root for the group of the operating system, then its subvolumes.
+    """Return every mount of a group: the system's root for the group of the operating system, then its subvolumes.
 
     :param device: one of its disks.
     :param identity: the file system that was made on them.
@@ -106,7 +106,7 @@ def mounts_of(group: DiskGroup, device: Path, identity: Identity, settings: Sett
 
 
 def mkfs_arguments(group: DiskGroup, nodes: Sequence[Path]) -> list[str]:
-    """The command that formats the group; without ``--force``, so that mkfs refuses what came to be there meanwhile."""
+    """Return the command that formats the group; without ``--force``, so that mkfs refuses a signature written meanwhile."""
     metadata = metadata_profile(group.type, len(nodes))
     profiles = ["--data", group.type.value, "--metadata", metadata]
     return ["mkfs.btrfs", "--quiet", "--label", group.label, *profiles, *map(str, nodes)]

@@ -16,21 +16,21 @@ WRITE_HOLE = "can lose data when the power fails during a write (the write hole,
 
 
 def metadata_profile(profile: Profile, disks: int) -> str:
-    """The profile of the metadata for data in ``profile`` on that many disks."""
+    """Return the profile of the metadata for data in ``profile`` on that many disks."""
     if profile is Profile.SINGLE:
         return "dup" if disks == 1 else "raid1"
     return _METADATA.get(profile) or str(profile.value)
 
 
 def warning(profile: Profile) -> str | None:
-    """What a user should know of a profile."""
+    """Return what a user should know of a profile; ``None`` when there is nothing to say."""
     if profile in (Profile.RAID5, Profile.RAID6):
         return f"{profile.value} {WRITE_HOLE.format(_METADATA[profile])}"
     return None
 
 
 def least_bytes(profile: Profile, disks: int) -> int:
-    """The size in bytes below which mkfs.btrfs refuses each disk; measured with btrfs-progs 6.2, 16 KiB nodes."""
+    """Return the size in bytes below which mkfs.btrfs refuses each disk; measured with btrfs-progs 6.2, 16 KiB nodes."""
     if profile is Profile.SINGLE:
         return 109 * _MB if disks == 1 else 69 * _MB
     return 125 * _MB

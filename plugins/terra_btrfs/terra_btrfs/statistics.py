@@ -37,7 +37,7 @@ class Errors:
 
 
 def parse_errors(answer: bytes) -> Sequence[Errors]:
-    """The disks with errors in what ``btrfs --format json device stats`` prints."""
+    """Return the disks with errors from the output of ``btrfs --format json device stats``."""
     found = []
     for row in json.loads(answer)["device-stats"]:
         counted = {name: int(value) for name, value in row.items() if name not in ("device", "devid") and int(value)}

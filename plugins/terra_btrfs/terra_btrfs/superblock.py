@@ -26,7 +26,7 @@ class Identity:
 
     @property
     def source(self) -> str:
-        """What fstab(5) calls the file system by.
+        """The file system as fstab(5) names it.
 
         A label would be any file system's that has the same one: that of an earlier installation on another disk, or on the
         former local disk of a machine that has its own over the network now.
@@ -35,19 +35,19 @@ class Identity:
 
     @property
     def kernel_arguments(self) -> tuple[str, ...]:
-        """What tells the script ``boot=terra`` of a machine which file system its root is on."""
+        """The kernel arguments that tell the script ``boot=terra`` which file system holds the root."""
         return (f"terra.uuid={self.fsid}",)
 
 
 def parse_superblock(data: bytes) -> Identity | None:
-    """The identity in the first copy of a superblock, or nothing when this is none."""
+    """Return the identity in the first copy of a superblock; ``None`` when this is no superblock."""
     if len(data) < 0x90 or data[0x40:0x48] != _MAGIC:
         return None
     return Identity(UUID(bytes=data[0x20:0x30]), int.from_bytes(data[0x88:0x90], "little"))
 
 
 def identity_of(disk: Path, name: Path) -> Identity:
-    """The identity of the file system on a block device or image file.
+    """Return the identity of the file system on a block device or image file.
 
     :param name: what the disk is called in an error.
     :raises TerraError: when there is no btrfs file system on it.

@@ -104,7 +104,7 @@ def find_buildkit(settings: Docker, client: APIClient, why: str) -> BuildKit:
 
 
 def _commands() -> Iterator[str]:
-    """Every docker command on PATH, the first one first, each file once."""
+    """Yield every docker command on PATH in the order of PATH, each file once."""
     seen = set()
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = Path(directory, "docker")

@@ -30,7 +30,7 @@ class _Entry:
 
 
 def stream_context(build: BuildRequest, report: Report, *, ignore_file: bool = True, more: bytes = b"") -> Iterator[bytes]:
-    """Give the tar in pieces, straight from the files: the context is neither copied nor changed.
+    """Yield the tar in pieces, straight from the files: the context is neither copied nor changed.
 
     Entries are sorted by name, their owner is root, and no time in them is later than the build's epoch.
 

@@ -47,7 +47,7 @@ def _write(layout: Path, out: BinaryIO) -> None:
 
 @contextmanager
 def archive_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that has its name when all of it is written, and not before; a device or pipe is written to as it is.
+    """Yield a file that gets its name when all of it is written, and not before; a device or pipe is written to as it is.
 
     :raises TerraError: when it cannot be written.
     """
@@ -64,7 +64,7 @@ def _written(path: Path) -> Iterator[None]:
 
 
 def check_file(path: Path) -> None:
-    """See that an archive can be written, before it takes a build to find out.
+    """Check that an archive can be written, before a build is spent on it.
 
     :raises TerraError: when there is no such directory, or when the path is one itself.
     """
@@ -75,7 +75,7 @@ def check_file(path: Path) -> None:
 
 
 def check_directory(directory: Path) -> None:
-    """See that a tree can be exported to a directory: it is empty, or not there yet.
+    """Check that a tree can be exported to a directory: it is empty, or does not exist yet.
 
     :raises TerraError: when it is something else.
     """

@@ -24,7 +24,7 @@ class Fetching:
     _ended: bool = False
 
     def take(self, record: Record) -> bool:
-        """Take a record; says whether it was one about a layer."""
+        """Read a record; return whether it was one about a layer."""
         layer, status = str(record.get("id", "")), str(record["status"])
         detail = record.get("progressDetail") or {}
         if status in _WAITING:

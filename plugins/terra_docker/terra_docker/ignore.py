@@ -90,13 +90,13 @@ def _rule(text: str) -> Rule:
 
 
 def _cleaned(pattern: str) -> str:
-    """As Go's filepath.Clean does it, which knows no two slashes in front."""
+    """Clean a path as Go's filepath.Clean does, which does not keep two slashes in front."""
     pattern = posixpath.normpath(pattern) if pattern else ""
     return f"/{pattern.lstrip('/')}" if pattern.startswith("//") else pattern
 
 
 def walk(root: Path, rules: Sequence[Rule]) -> Iterator[str]:
-    """Give the names below ``root`` that the rules leave, each after its directory; no symbolic link is followed.
+    """Yield the names below ``root`` that the rules leave, each after its directory; no symbolic link is followed.
 
     A directory that is left out is given all the same when something in it is not.
 

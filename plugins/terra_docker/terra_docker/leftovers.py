@@ -35,7 +35,7 @@ class Leftovers:
         self._images: set[str] = set()
 
     def notice(self, line: str) -> bool:
-        """Look for a container or an image in a line of the builder's; says whether it is a line about those."""
+        """Note the container or image that a line of the builder's names; return whether the line is about one."""
         container, image = _CONTAINER.fullmatch(line), _IMAGE.fullmatch(line)
         if container and container[1] not in self._containers_before:
             self._containers.add(container[1])

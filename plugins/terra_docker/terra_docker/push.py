@@ -75,7 +75,7 @@ def push(
 
 @contextmanager
 def engine_at_hand(doing: str) -> Iterator[None]:
-    """Say that it was the engine that failed, in a block that asks nobody else by the same library."""
+    """Report an error in a block that asks nobody but the engine as an error of the engine."""
     try:
         yield
     except (DockerException, requests.RequestException) as error:

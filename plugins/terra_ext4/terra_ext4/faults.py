@@ -40,7 +40,7 @@ def _device_at(place: Path) -> Path:
 
 
 def _counted(name: str) -> str:
-    """Say what ext4 has counted; nothing for another file system (Documentation/ABI/testing/sysfs-fs-ext4 of the kernel)."""
+    """Return the errors that ext4 has counted (Documentation/ABI/testing/sysfs-fs-ext4 of the kernel); else an empty string."""
     counters = Path("/sys/fs/ext4") / name
     try:
         number, function = ((counters / name).read_text().strip() for name in ("errors_count", "first_error_func"))
@@ -50,7 +50,7 @@ def _counted(name: str) -> str:
 
 
 def _refused(place: Path) -> str:
-    """Say why nothing more can be written; a full file system has taken all that it could."""
+    """Return why nothing more can be written, or an empty string; a full file system is not such a reason."""
     try:
         os.close(os.open(place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:

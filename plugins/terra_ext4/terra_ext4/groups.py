@@ -33,7 +33,7 @@ _OF_MOUNT = frozenset({"auto", "comment", "defaults", "group", "owner", "user", 
 
 
 def check(kind: Kind, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:
-    """Check what can be known before anything is written; gives what fits, and what a user should know.
+    """Check what can be known before anything is written; return what fits, and what a user should know.
 
     :param sizes: the disk's size in bytes.
     :raises ConfigError: for what the group asks for and such a file system has not.

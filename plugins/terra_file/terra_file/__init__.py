@@ -19,7 +19,7 @@ class FilePlugin:
 
     @hookimpl
     def plan_volume(self, request: VolumeRequest, session: Session) -> Volume:
-        """Say where the file of a volume will be."""
+        """Plan the place of a volume's file."""
         from terra_file.files import Files
 
         return Files.of(session).plan(request)

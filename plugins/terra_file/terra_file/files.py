@@ -122,7 +122,7 @@ class Files:
             raise TerraError(message, hint=_MISSING)
 
     def remove(self, volume: Volume) -> bool:
-        """Remove the file of a volume, and the host's directory with its last one; says whether there was anything.
+        """Remove the file of a volume, and the host's directory with its last one; return whether there was anything.
 
         :raises TerraError: when it is outside the store's directory, or can't be removed.
         """
@@ -144,7 +144,7 @@ class Files:
         return found
 
     def remove_all(self, hostname: Hostname) -> bool:
-        """Remove whatever lies in a host's directory under the names of volumes; says whether there was anything."""
+        """Remove all files in a host's directory that have names of volumes; return whether there was anything."""
         directory = self.directory / hostname
         try:
             with self._host_directory(directory / "0.lun") as opened, os.scandir(opened) as found:

@@ -18,7 +18,7 @@ class GrubPlugin:
 
     @hookimpl
     def check_bootloader(self, boot: LocalBoot, session: Session) -> Sequence[str]:
-        """Say what will be done, and that it can be; see :class:`terra_core.hookspecs.Bootloader`."""
+        """Check that the boot loader can be installed; return what is done; see :class:`terra_core.hookspecs.Bootloader`."""
         from terra_grub.install import check
         from terra_grub.settings import Settings
 

@@ -72,12 +72,12 @@ def make_core(menu: str, work: Path, filesystem: str = "") -> bytes:
 
 
 def sectors_of(core: bytes) -> int:
-    """How many sectors a core image takes."""
+    """Return the number of sectors of a core image."""
     return -(-len(core) // SECTOR)
 
 
 def lay_out(core: bytes, at: int) -> bytes:
-    """The core image as it lies on the disk from sector ``at`` on, padded to whole sectors."""
+    """Return the core image as it lies on the disk from sector ``at`` on, padded to whole sectors."""
     rest = sectors_of(core) - 1
     image = bytearray(core.ljust((rest + 1) * SECTOR, b"\0"))
     if image[_BLOCK_LIST + 10 : SECTOR] != _LOADED_AT.to_bytes(2, "little"):
@@ -87,7 +87,7 @@ def lay_out(core: bytes, at: int) -> bytes:
 
 
 def first_sector(boot: bytes, present: bytes, at: int) -> bytes:
-    """The first sector of a disk whose core image begins at sector ``at``.
+    """Return the first sector of a disk whose core image begins at sector ``at``.
 
     :param boot: GRUB's boot.img.
     :param present: the first sector as it is; its parameter block, signature and partition table stay.

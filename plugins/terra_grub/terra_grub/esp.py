@@ -35,7 +35,7 @@ def require_files() -> None:
 
 
 def configuration_directory(grub: bytes) -> str:
-    """Where a signed GRUB looks for its configuration: the directory of the distribution that signed it.
+    """Return the directory where a signed GRUB looks for its configuration: that of the distribution that signed it.
 
     :raises TerraError: when the program does not say.
     """
@@ -46,7 +46,7 @@ def configuration_directory(grub: bytes) -> str:
 
 
 def make_tree(menu: str, work: Path) -> Path:
-    """Lay out what every EFI system partition of a machine holds; gives its directory.
+    """Lay out the files of a machine's EFI system partitions; return their directory.
 
     :param menu: what GRUB runs first.
     :param work: a directory for it.

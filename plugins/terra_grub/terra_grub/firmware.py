@@ -42,12 +42,12 @@ def register(disks: Sequence[BootDisk], report: Report, variables: Path = VARIAB
 
 
 def _is_file(disk: BootDisk) -> bool:
-    """Whether it is a loop device: it will be the disk of another machine, and is none that this firmware can start."""
+    """Return whether it is a loop device: the future disk of another machine, which this firmware cannot start."""
     return bool(read_attribute(disk.device.name, "loop/backing_file"))
 
 
 def parse_entries(text: str) -> list[str]:
-    """The numbers of Terra's own entries in what ``efibootmgr --verbose`` prints."""
+    """Return the numbers of Terra's own entries in the output of ``efibootmgr --verbose``."""
     found = [_ENTRY.fullmatch(line) for line in lines_of(text)]
     path = DIRECTORY.replace("/", "\\").lower()
     return [entry[1] for entry in found if entry and path in entry[3].lower().replace("/", "\\")]

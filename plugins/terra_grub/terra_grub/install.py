@@ -25,7 +25,7 @@ _UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
 
 def check(boot: LocalBoot, settings: Settings) -> list[str]:
-    """Say what :func:`install` will do, after making sure that it can; nothing is written to any disk.
+    """Return what :func:`install` will do, after checking that it can; nothing is written to any disk.
 
     :raises TerraError: when a file or program is missing, or an area is too small.
     """

@@ -91,7 +91,7 @@ _WHOLE = "terra"
 
 
 def start_menu(boot: LocalBoot) -> str:
-    """What GRUB runs first, from an EFI system partition or from its own core image.
+    """Return what GRUB runs first, from an EFI system partition or from its own core image.
 
     :raises TerraError: for a value that could be taken for something else.
     """
@@ -105,7 +105,7 @@ def start_menu(boot: LocalBoot) -> str:
 
 
 def boot_menu(boot: LocalBoot, settings: Settings) -> str:
-    """The menu itself, with an entry for each subvolume that holds a system.
+    """Return the menu itself, with an entry for each subvolume that holds a system.
 
     :raises TerraError: for a value that could be taken for something else, or a kernel line that is too long.
     """
@@ -133,7 +133,7 @@ def boot_menu(boot: LocalBoot, settings: Settings) -> str:
 
 
 def _root(boot: LocalBoot) -> str:
-    """Where the machine's root is in its file system; nothing when it is all of it."""
+    """Return the path of the machine's root in its file system; an empty string when it is all of it."""
     return f"/{_checked(boot.root, _SUBVOLUME, 'a subvolume')}" if boot.root else ""
 
 

@@ -27,7 +27,7 @@ class Settings:
     serial: int = 0
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         for at, argument in enumerate(self.kernel_arguments if has(self, "kernel_arguments") else ()):
             if isinstance(argument, str) and not is_argument(argument):
                 expected = "one kernel argument of letters, digits and ._:,/=+@%-, beginning with a letter or digit"

@@ -45,7 +45,7 @@ class HttpServer:
         self._answered = -inf
 
     def start(self, address: Address, settings: Settings, report: Report) -> bool:
-        """Have it running as configured.
+        """Start lighttpd unless it runs as configured.
 
         :returns: whether it was started, for the first time, after its death, with another configuration, or as it hung.
         :raises TerraError: when it can't run, with what stands in its way.
@@ -78,7 +78,7 @@ class HttpServer:
         return find_daemon("lighttpd", str(self._configuration))
 
     def _answers(self, address: Address, port: int) -> bool:
-        """Whether it sends files, or has done so just now; one that has much to do gets time to answer."""
+        """Return whether it sends files, or has done so just now; a busy one gets time to answer."""
         if time.monotonic() < self._answered + _PAUSE:
             return True
         try:

@@ -43,17 +43,17 @@ class BootPaths:
 
     @property
     def loaders(self) -> Path:
-        """What is served by TFTP."""
+        """The directory that is served by TFTP."""
         return self.base.root / "srv/ipxe/tftp"
 
     @property
     def tree(self) -> Path:
-        """What is served by HTTP."""
+        """The directory that is served by HTTP."""
         return self.base.root / "srv/ipxe/http"
 
     @property
     def directory(self) -> Path:
-        """What is of the moment."""
+        """The directory for files that are needed only while the service runs."""
         return self.base.run / "ipxe"
 
     @property

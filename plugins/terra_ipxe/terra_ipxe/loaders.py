@@ -91,7 +91,7 @@ def install_kernel(tree: Path, root: Path, report: Report) -> list[str]:
 
 
 def _differs(source: Path, installed: Path) -> bool:
-    """Whether another file was installed, as far as sizes and times tell: this is asked every few seconds."""
+    """Return whether another file was installed, by sizes and times alone: this is asked every few seconds."""
     try:
         ours, theirs = source.stat(), installed.stat()
     except FileNotFoundError:

@@ -48,7 +48,7 @@ class Service:
         return sorted([*installed, *loaders.install_loaders(Path(settings.loaders), self._paths.loaders)])
 
     def start(self, network: BootNetwork, settings: Settings, nodes: Sequence[NodeBoot], report: Report) -> bool:
-        """Have both running as configured; return whether one of them was started."""
+        """Start dnsmasq and lighttpd unless they run as configured; return whether one of them was started."""
         listening = find_listening(network.address, settings)
         self._prepare()
         loaders.refresh(Path(settings.loaders), self._paths.loaders)

@@ -20,7 +20,7 @@ class IscsiPlugin:
 
     @hookimpl
     def plan_target(self, request: TargetRequest, session: Session) -> Target:
-        """Say what the target of a group will be."""
+        """Plan the target of a group."""
         from terra_iscsi.provision import plan
 
         return plan(request, session)

@@ -48,7 +48,7 @@ class Control:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What tells tgtd and tgtadm where the socket is."""
+        """The environment that tells tgtd and tgtadm where the socket is."""
         return {"TGT_IPC_SOCKET": str(self.socket)} if self.socket else {}
 
     def ask(self, *words: str, accept: Collection[int] = (0,), seconds: float = _SECONDS) -> Completed:
@@ -68,7 +68,7 @@ class Control:
             raise
 
     def answers(self) -> bool:
-        """Whether there is a tgtd.
+        """Return whether a tgtd answers.
 
         :raises Hangs: when there is one that does not answer.
         """
@@ -81,7 +81,7 @@ class Control:
             ) from error
 
     def targets(self) -> tuple[Exported, ...]:
-        """Every target."""
+        """Return every target."""
         return parse_targets(self.ask("--mode", "target", "--op", "show").text)
 
     def portals(self) -> frozenset[tuple[str, int]]:
@@ -89,12 +89,12 @@ class Control:
         return parse_portals(self.ask("--mode", "portal", "--op", "show").text)
 
     def allow(self, number: int, initiator: str) -> bool:
-        """Let an initiator in to target ``number``, by its name; says whether it was not so already."""
+        """Admit an initiator to target ``number`` by its name; return whether it was not admitted before."""
         words = ("--mode", "target", "--op", "bind", "--tid", str(number), BY_NAME, initiator)
         return self.ask(*words, accept=(0, REFUSED)).code == 0
 
     def disallow(self, number: int, rule: str, kinds: Sequence[str] = (BY_NAME, BY_ADDRESS)) -> bool:
-        """Let a name or an address in no longer, which of them it may be; says whether there was anything to take back."""
+        """Withdraw the admission of a name or an address; return whether there was any."""
         words = ("--mode", "target", "--op", "unbind", "--tid", str(number))
         codes = [self.ask(*words, kind, rule, accept=(0, REFUSED)).code for kind in kinds]
         return 0 in codes

@@ -15,7 +15,7 @@ BOOT_DISK = "fs"
 
 
 def target_name(settings: Settings, hostname: Hostname, label: Label, *, boot: bool, generation: int) -> str:
-    """The name of a disk group's target; another one for each generation.
+    """Return the name of a disk group's target; each generation has another one.
 
     :raises TerraError: when the label can't be part of such a name, or the name gets too long.
     """
@@ -28,7 +28,7 @@ def target_name(settings: Settings, hostname: Hostname, label: Label, *, boot: b
 
 
 def initiator_name(settings: Settings, hostname: Hostname, *, generation: int) -> str:
-    """The name that a machine logs in with; another one for each generation.
+    """Return the name that a machine logs in with; each generation has another one.
 
     :raises TerraError: when it gets too long.
     """

@@ -31,7 +31,7 @@ _SOCKET_LIMIT = 107
 
 
 def find(session: Session) -> Control | None:
-    """The tgtd that serves this controller: its own, or for the controller of ``/`` the system's; if either answers."""
+    """Return the tgtd that serves this controller: its own, or for the controller of ``/`` the system's; ``None`` without."""
     own = own_control(session)
     if own.answers():
         return own
@@ -40,7 +40,7 @@ def find(session: Session) -> Control | None:
 
 
 def own_control(session: Session) -> Control:
-    """The control socket of this controller's own tgtd.
+    """Return the control socket of this controller's own tgtd.
 
     :raises TerraError: when its path gets too long.
     """
@@ -54,7 +54,7 @@ def own_control(session: Session) -> Control:
 
 
 def start(portal: Address, session: Session) -> bool:
-    """Start tgtd if none answers; says whether it was started.
+    """Start tgtd if none answers; return whether it was started.
 
     :raises ConflictError: when the portal's address is taken.
     :raises TerraError: when it does not start.
@@ -82,7 +82,7 @@ def start(portal: Address, session: Session) -> bool:
 
 
 def stop(session: Session) -> bool:
-    """End this controller's own tgtd, and with it every target; says whether there was one."""
+    """Stop this controller's own tgtd, and with it every target; return whether there was one."""
     own = own_control(session)
     processes = list(_processes(own, session.paths))
     asked = False

@@ -29,7 +29,7 @@ class Settings:
     control_port: int = 0
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         if not 1985 <= self.year <= 9999:
             yield Problem("year", f"expected a year of four digits, from 1985, when domains began, got {self.year}")
         if not 0 <= self.control_port < _CONTROL_PORTS:

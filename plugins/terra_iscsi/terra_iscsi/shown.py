@@ -51,7 +51,7 @@ class Exported:
 
 
 def parse_targets(text: str) -> tuple[Exported, ...]:
-    """What ``tgtadm --mode target --op show`` says."""
+    """Parse the output of ``tgtadm --mode target --op show``."""
     return tuple(_parse_target(block) for block in re.split(r"^(?=Target )", text, flags=re.MULTILINE) if block.strip())
 
 

@@ -21,7 +21,7 @@ from terra_iscsi.shown import Exported
 
 
 def restore(export: Export, session: Session) -> bool:
-    """Export a target to its initiator alone; says whether anything was changed.
+    """Export a target to its initiator alone; return whether anything was changed.
 
     A target that is exported as it should be is not touched, so its machine notices nothing.
 
@@ -58,7 +58,7 @@ class _Done:
 
 
 def _restore_each(exports: Sequence[Export], session: Session) -> list[bool | TerraError]:
-    """For each target whether anything was changed, or what is wrong with it."""
+    """Export targets; return for each whether anything was changed, or what is wrong with it."""
     control = find(session)
     look: Look | None = None
     found: list[_Done | TerraError] = []
@@ -101,7 +101,7 @@ def _restore(control: Control, target: Target, files: Mapping[int, str], look: L
 
 
 def release(target: Target, session: Session) -> bool:
-    """Take ``target`` away, whoever is logged in; says whether it was there.
+    """Take ``target`` away, whoever is logged in; return whether it was there.
 
     :raises TerraError: when tgtd keeps it.
     """
@@ -109,7 +109,7 @@ def release(target: Target, session: Session) -> bool:
 
 
 def release_host(hostname: Hostname, session: Session) -> bool:
-    """Take away whatever is exported for a host; says whether there was anything.
+    """Take away whatever is exported for a host; return whether there was anything.
 
     :raises TerraError: when tgtd keeps a target.
     """

@@ -139,7 +139,7 @@ class Servers:
         return _discard(self.base)
 
     def ensure(self, wanted: Wanted) -> bool:
-        """Have a server run as it should; one that does is not touched.
+        """Start a server unless one runs as it should; one that does is not touched.
 
         :returns: whether it was started.
         :raises ConflictError: when another target has one of its files.
@@ -189,7 +189,7 @@ class Servers:
 
 @contextmanager
 def changing(session: Session) -> Iterator[Servers]:
-    """Give one look at the servers of a controller, which nobody else changes meanwhile."""
+    """Yield the servers of a controller, and keep others from changing them meanwhile."""
     directory = session.paths.run.absolute()
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory / "nbd.lock", seconds=_LOCK_SECONDS, what="another change of NBD targets to end"):
@@ -249,7 +249,7 @@ def _start(wanted: Wanted, place: Path) -> Server:
 
 
 def _running(place: Path) -> Iterator[Server]:
-    """Give the servers of one target."""
+    """Yield the servers of one target."""
     for process in find_daemons(PROGRAM, _marked(place.parent), pid_file=place / _PID):
         arguments = _arguments(process)
         if Path(_value(arguments, "--tls-psk=")).parent == place:

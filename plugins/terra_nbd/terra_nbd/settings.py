@@ -24,7 +24,7 @@ class Settings:
     last_port: int = 29999
 
     def problems(self) -> Iterator[Problem]:
-        """Say what is wrong with the values."""
+        """Yield what is wrong with the values."""
         if not 1 <= self.first_port <= _PORTS:
             yield Problem("first_port", f"expected a port from 1 to {_PORTS}, got {self.first_port}")
         if not self.first_port <= self.last_port <= _PORTS:

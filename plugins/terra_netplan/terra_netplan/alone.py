@@ -54,7 +54,7 @@ def may_start_nothing() -> None:
 
 
 def _filter(clone: int, *forks: int) -> Iterator[bytes]:
-    """Instructions of the filter (struct sock_filter): operation, steps when true, steps when false, value."""
+    """Yield the instructions of the filter (struct sock_filter): operation, steps when true, steps when false, value."""
     yield _instruction(_LOAD, 0, 0, _NUMBER_AT)
     for number in forks:
         yield _instruction(_IF_EQUAL, 0, 1, number)

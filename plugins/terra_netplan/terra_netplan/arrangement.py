@@ -27,7 +27,7 @@ D = TypeVar("D", bound=Part)
 
 
 def arranged(kinds: Mapping[str, Sequence[D]]) -> list[Mapping[str, Sequence[D]]]:
-    """The devices of each file, by kind.
+    """Return the devices of each file, by kind.
 
     :param kinds: the devices, of which none contains itself; the kinds are kept in this order where that does.
     """
@@ -54,7 +54,7 @@ def _ready(left: list[D], placed: set[str]) -> list[D]:
 
 
 def _order(kinds: Mapping[str, Sequence[Part]]) -> list[str]:
-    """The kinds, each after those that it needs if that is possible."""
+    """Return the kinds, each after those that it needs if that is possible."""
     kind_of = {device.name: kind for kind, devices in kinds.items() for device in devices}
     needs = {kind: {kind_of.get(name, kind) for one in some for name in one.below} - {kind} for kind, some in kinds.items()}
     order: list[str] = []

@@ -76,7 +76,7 @@ def _refused(text: str) -> str:
 
 
 def _key_at(text: str, line: int, column: int) -> tuple[str, ...]:
-    """The last key of a YAML text that begins at or before a place."""
+    """Return the last key of a YAML text that begins at or before a place."""
     try:
         keys = list(_keys(yaml.compose(text, Loader=yaml.SafeLoader), ()))
     except yaml.YAMLError:
@@ -98,7 +98,7 @@ def _keys(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[Key]:
 
 
 def key_of_toml(keys: Sequence[str], netplan: Netplan) -> str:
-    """The path in server.toml of a key in what was rendered from it.
+    """Return the path in server.toml of a key in what was rendered from it.
 
     :param keys: the keys down to it, such as ``network``, ``vlans``, ``v20``, ``link``.
     """

@@ -69,7 +69,7 @@ class Device:
         return ()
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         if has(self, "name"):
             yield from problems_of_name("name", self.name)
         if has(self, "addresses"):

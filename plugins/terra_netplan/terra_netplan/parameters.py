@@ -84,7 +84,7 @@ class BondParameters:
     arp_ip_targets: tuple[Address, ...] = ()
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         yield from out_of_range(self, _BOND_RANGES)
         mode = self.mode or "balance-rr"
         for key, modes in _ONLY_IN.items():
@@ -135,7 +135,7 @@ class BridgeParameters:
     port_priority: Mapping[str, int] = Factory(dict)
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         yield from out_of_range(self, self._ranges())
         for key, allowed in _PORT_RANGES.items():
             for name, value in getattr(self, key).items():

@@ -28,7 +28,7 @@ hardware address, as boot firmware does) and is kept, also when networkd is rest
 
 
 def render(netplan: Netplan) -> list[RenderedFile]:
-    """The files that configure the machine's network, readable by root only, as netplan wants them."""
+    """Return the files that configure the machine's network, readable by root only, as netplan wants them."""
     parts = members(netplan.bonds, netplan.bridges)
     devices: Mapping[str, Sequence[AnyDevice]] = {kind: getattr(netplan, kind) for kind in KINDS}
     if not any(devices.values()):
@@ -121,7 +121,7 @@ def _nameservers(device: Device) -> dict[str, object]:
 
 
 def _said(model: attrs.AttrsInstance) -> dict[str, object]:
-    """What a model says, by netplan's keys; what it leaves out is netplan's to decide."""
+    """Return a model by netplan's keys; what the model leaves out is netplan's to decide."""
     left_out: tuple[object, ...] = (None, [], {})
     plain = {name: _plain(value) for name, value in attrs.asdict(model, recurse=False).items()}
     said = {key: value for key, value in plain.items() if value not in left_out and (key, value) != ("on_link", False)}
@@ -129,7 +129,7 @@ def _said(model: attrs.AttrsInstance) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """A value as YAML has it; the keys of a mapping are names of the user's."""
+    """Return a value as YAML has it; the keys of a mapping are names that the user chose."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if attrs.has(type(value)):
@@ -138,6 +138,6 @@ def _plain(value: object) -> object:
 
 
 def _every_wired_one() -> dict[str, dict[str, object]]:
-    """A machine whose file says nothing of its network shall still be reached, and start with any of its ports unplugged."""
+    """Return a configuration for every wired port: without one in the file, a machine is still reached and starts unplugged."""
     steady = {"dhcp4": True, "dhcp6": False, **_STEADY, "dhcp-identifier": "mac", "optional": True}
     return {name: {"match": {"name": pattern}, **steady} for name, pattern in _WIRED.items()}

@@ -59,7 +59,7 @@ class Route:
         return self.to in _DEFAULTS
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         yield from out_of_range(self, _RANGES)
         needs_gateway = has(self, "type", "scope") and self.type in (None, "unicast") and self.scope in (None, "global")
         if has(self, "via") and self.via is None and needs_gateway:
@@ -104,7 +104,7 @@ class Rule:
     type_of_service: int | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         yield from out_of_range(self, _RANGES)
         given = {key.removesuffix("_"): raw for key in ("from_", "to") if (raw := getattr(self, key, None)) is not None}
         wrong = {key: no_rule for key, raw in given.items() if (no_rule := _no_range(raw))}
@@ -142,13 +142,13 @@ class Overrides:
     route_metric: int | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         metric = getattr(self, "route_metric", None)
         if metric is not None and metric not in NUMBERS:
             yield Problem("route_metric", f"expected from 0 to {NUMBERS.stop - 1}, got {shown(metric)}")
 
     def differing(self, other: Overrides) -> Iterator[str]:
-        """The keys that do not say the same: networkd has one setting for both families."""
+        """Yield the keys that differ: networkd has one setting for both families."""
         for key in ("use_dns", "use_ntp", "use_hostname", "use_mtu", "use_routes", "send_hostname"):
             if (getattr(self, key, None) is not False) != (getattr(other, key, None) is not False):
                 yield key

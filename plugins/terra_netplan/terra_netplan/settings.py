@@ -43,7 +43,7 @@ class Match:
         return self.macaddress is not None or (self.name is not None and not _WILDCARDS & set(self.name))
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         for key in ("name", "driver"):
             value = getattr(self, key, None)
             if value is not None and not _PATTERN.fullmatch(value):
@@ -64,7 +64,7 @@ class Interface(Device):
     set_name: str | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         yield from super().problems()
         if has(self, "set_name") and self.set_name is not None:
             yield from problems_of_name("set_name", self.set_name)
@@ -89,7 +89,7 @@ class Vlan(Device):
         return (self.link,)
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         yield from super().problems()
         if has(self, "id") and self.id not in _VLAN:
             yield Problem("id", f"expected from {_VLAN.start} to {_VLAN.stop - 1}, got {shown(self.id)}")
@@ -112,7 +112,7 @@ class Bond(Device):
         return self.interfaces
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         yield from super().problems()
         if not self.interfaces:
             yield Problem("interfaces", "a bond needs an interface")
@@ -138,7 +138,7 @@ class Bridge(Device):
         return self.interfaces
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         yield from super().problems()
         for key in ("path_cost", "port_priority"):
             for name in getattr(self.parameters, key):
@@ -169,7 +169,7 @@ class Vrf:
         return self.interfaces
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         if has(self, "name"):
             yield from problems_of_name("name", self.name)
         if not has(self, "table"):
@@ -202,5 +202,5 @@ class Netplan:
     vrfs: tuple[Vrf, ...] = ()
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between the devices."""
+        """Yield what is wrong between the devices."""
         return problems_between({kind: getattr(self, kind, ()) for kind in KINDS})

@@ -46,7 +46,7 @@ class _Placed:
 
 
 def members(bonds: Sequence[Device], bridges: Sequence[Device]) -> set[str]:
-    """The names of the devices that are a part of a bond or a bridge: their addresses are those of the whole."""
+    """Return the names of the devices that are a part of a bond or a bridge: their addresses are those of the whole."""
     return {name for device in (*bonds, *bridges) for name in device.below}
 
 
@@ -70,7 +70,7 @@ def problems_between(kinds: Mapping[str, Sequence[Device]]) -> Iterator[Problem]
 
 
 def _are_alternatives(one: _Placed, other: _Placed) -> bool:
-    """Whether two interfaces are told apart by hardware: a machine may have either, and then it is the same one for others."""
+    """Return whether two interfaces match different hardware: a machine has one of them, which others may refer to alike."""
     first, second = getattr(one.device, "match", None), getattr(other.device, "match", None)
     return first is not None and second is not None and first != second
 
@@ -82,7 +82,7 @@ def _further_loopbacks(placed: Sequence[_Placed]) -> Iterator[Problem]:
 
 
 def _ambiguous_names(placed: Sequence[_Placed]) -> Iterator[Problem]:
-    """A name stands for one device; and a machine has one interface of a name, which may be given to it."""
+    """Yield each name that stands for two devices, or is given to two interfaces of one machine."""
     taken: dict[str, _Placed] = {}
     for item in placed:
         holder = taken.setdefault(item.device.name, item)
@@ -105,7 +105,7 @@ def _ambiguous_names(placed: Sequence[_Placed]) -> Iterator[Problem]:
 
 
 def _later_holder(item: _Placed, later: Sequence[_Placed]) -> _Placed | None:
-    """A device that has the name by itself, though it stands behind the one that is given it."""
+    """Return a later device that has the name by itself; ``None`` where there is none."""
     return next((other for other in later if getattr(other.device, "set_name", None) is None), None)
 
 
@@ -139,7 +139,7 @@ def _ambiguous_addresses(placed: Sequence[_Placed]) -> Iterator[Problem]:
 
 
 def _tables_of_vrfs(placed: Sequence[_Placed]) -> Mapping[str, int]:
-    """The table of routes of every device that is in a VRF."""
+    """Return the table of routes of every device that is in a VRF."""
     return {
         name: item.device.table
         for item in placed

@@ -47,7 +47,7 @@ class PeerKeys:
     shared: str | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         if has(self, "public") and not is_wireguard_key(self.public):
             yield Problem("public", "expected the public key of a WireGuard peer, 44 characters of base64")
         if getattr(self, "shared", None) is not None:
@@ -70,7 +70,7 @@ class Peer:
     keepalive: int | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         for at, raw in enumerate(getattr(self, "allowed_ips", ())):
             if isinstance(raw, str) and (wrong := not_cidr(raw)):
                 expected = 'a network with its prefix length, such as "10.0.0.0/8"'
@@ -95,7 +95,7 @@ class Keys:
     private: str | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         for key in ("input", "output"):
             if (value := getattr(self, key, None)) is not None and not _is_number(value):
                 yield Problem(key, f'expected a number or an IPv4 address, such as "1234", got {shown(value)}')
@@ -165,7 +165,7 @@ class Tunnel(Device):
         return () if self.link is None else (self.link,)
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values, and between them."""
+        """Yield what is wrong with the values, and between them."""
         yield from super().problems()
         yield from out_of_range(self, _RANGES)
         if not has(self, "mode"):
@@ -199,7 +199,7 @@ class Tunnel(Device):
 
 
 def _no_secret(key: str, raw: str) -> Iterator[Problem]:
-    """What is wrong with a secret, which is not shown."""
+    """Yield what is wrong with a secret, without showing it."""
     if not is_wireguard_key(raw) and not _KEY_FILE.fullmatch(raw):
         expected = "a key of WireGuard's, 44 characters of base64, or the absolute path of a file that holds it"
         yield Problem(key, f"expected {expected}")

@@ -105,7 +105,7 @@ def _readers(names: Iterable[str]) -> Iterator[Sequence[str]]:
 
 @contextmanager
 def _isolated(files: Mapping[str, RenderedFile]) -> Iterator[None]:
-    """Have the calling thread see the files in /run/systemd/network, and none of those of the machine that builds.
+    """Show the calling thread the files in /run/systemd/network, and none of those of the machine that builds.
 
     Nobody else sees these mounts, and they are gone when the thread returns to those that it had.
     """
@@ -130,7 +130,7 @@ def _hide(directory: Path) -> None:
 
 
 def _said_by(reader: Sequence[str]) -> Iterator[str]:
-    """Give the warnings and errors of a program, until it has read the files.
+    """Yield the warnings and errors of a program, until it has read the files.
 
     :raises CommandError: when it cannot be run, or ends or hangs before it has read them.
     """
@@ -150,7 +150,7 @@ def _said_by(reader: Sequence[str]) -> Iterator[str]:
 
 
 def _spoken(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Give priority and text of each line."""
+    """Yield priority and text of each line."""
     for line in lines:
         if found := _LINE.fullmatch(line):
             yield int(found["priority"]) % 8, found["text"]

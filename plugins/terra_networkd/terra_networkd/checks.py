@@ -34,53 +34,53 @@ def seconds(first: float, last: float) -> Check:
 
 
 def no_name(raw: str) -> str:
-    """What is wrong with the name of an interface."""
+    """Return what is wrong with the name of an interface."""
     return next((problem.text for problem in problems_of_name("", raw)), "")
 
 
 def no_glob(raw: str) -> str:
-    """What is wrong with what an interface's name, path, driver, type or kind is matched with (glob(7))."""
+    """Return what is wrong with a pattern for an interface's name, path, driver, type or kind (glob(7))."""
     expected = 'a name with or without wildcards, such as "enp3*", or "!enp3*" for all others'
     return "" if _GLOB.fullmatch(raw) else f"expected {expected}, got {shown(raw)}"
 
 
 def no_word(raw: str) -> str:
-    """What is wrong with one word."""
+    """Return what is wrong with one word."""
     return "" if _WORD.fullmatch(raw) else f"expected a word of letters, digits, dots and hyphens, got {shown(raw)}"
 
 
 def no_label(raw: str) -> str:
-    """What is wrong with the label of an address."""
+    """Return what is wrong with the label of an address."""
     return "" if _LABEL.fullmatch(raw) else f"expected at most 15 letters, digits, colons, dots and hyphens, got {shown(raw)}"
 
 
 def no_key_file(raw: str) -> str:
-    """What is wrong with the path of a file of the machine that holds a key."""
+    """Return what is wrong with the path of a file of the machine that holds a key."""
     right = _KEY_FILE.fullmatch(raw) and ".." not in raw.split("/") and len(raw) <= 1024
     return "" if right else f'expected the absolute path of a file, such as "/etc/wireguard/private.key", got {shown(raw)}'
 
 
 def no_domain(raw: str) -> str:
-    """What is wrong with a domain, of which "~" makes one that only decides whom to ask; "~." are all of them."""
+    """Return what is wrong with a domain; "~" in front makes it a routing-only domain, and "~." stands for all domains."""
     if raw == "~.":
         return ""
     return _refusal(parse_domain, raw.removeprefix("~"))
 
 
 def no_host(raw: str) -> str:
-    """What is wrong with the name or address of one host."""
+    """Return what is wrong with the name or address of one host."""
     if not _refusal(parse_address, raw):
         return not_of_one(raw)
     return _refusal(parse_hostname, raw) and f"expected the address or the name of a host, got {shown(raw)}"
 
 
 def no_address_of_one(raw: str) -> str:
-    """What is wrong with the address of one host."""
+    """Return what is wrong with the address of one host."""
     return _refusal(parse_address, raw) or not_of_one(raw)
 
 
 def no_dns_server(raw: str) -> str:
-    """What is wrong with a name server: an address, a port if any, and the name of its certificate if any."""
+    """Return what is wrong with a name server: an address, a port if any, and the name of its certificate if any."""
     found = _PORT_AND_NAME.fullmatch(raw)
     name = found["name"] if found else None
     address = found["address"] if found else raw
@@ -101,12 +101,12 @@ def is_plain_server(raw: str) -> bool:
 
 
 def no_gateway(raw: str) -> str:
-    """What is wrong with a gateway: an address, or a word for the one that is learnt."""
+    """Return what is wrong with a gateway: an address, or a word for the one that is learnt."""
     return "" if raw in FROM_DHCP else no_address_of_one(raw)
 
 
 def no_prefix(raw: str) -> str:
-    """What is wrong with a network or an address."""
+    """Return what is wrong with a network or an address."""
     expected = 'a network or an address, such as "10.0.0.0/8"'
     if "/" not in raw:
         return f"expected {expected}, got {shown(raw)}" if _refusal(parse_address, raw) else ""
@@ -118,13 +118,13 @@ def no_prefix(raw: str) -> str:
 
 
 def no_allowed_ip(raw: str) -> str:
-    """What is wrong with a network behind a WireGuard peer, of which the bits behind the prefix do not count."""
+    """Return what is wrong with a network behind a WireGuard peer; the bits behind the prefix do not count."""
     wrong = not_cidr(raw)
     return f'expected a network with its prefix length, such as "10.0.0.0/8", got {wrong}' if wrong else ""
 
 
 def no_vlan_range(raw: str) -> str:
-    """What is wrong with the number of a VLAN, or with a range of them."""
+    """Return what is wrong with the number of a VLAN, or with a range of them."""
     found = _VLANS.fullmatch(raw)
     ends = [int(end) for end in found.groups() if end is not None] if found else []
     right = ends and all(0 < end < 4095 for end in ends) and ends == sorted(ends)
@@ -132,17 +132,17 @@ def no_vlan_range(raw: str) -> str:
 
 
 def no_ipv4(raw: str) -> str:
-    """What is wrong with the IPv4 address of one host."""
+    """Return what is wrong with the IPv4 address of one host."""
     return no_address_of_one(raw) or ("" if ":" not in raw else f"{shown(raw)} is no IPv4 address")
 
 
 def no_peer(raw: str) -> str:
-    """What is wrong with the address of the other end of a link, with or without a prefix length."""
+    """Return what is wrong with the address of the other end of a link, with or without a prefix length."""
     return no_allowed_ip(raw) if "/" in raw else no_address_of_one(raw)
 
 
 def no_mac(raw: str) -> str:
-    """What is wrong with a hardware address."""
+    """Return what is wrong with a hardware address."""
     return _refusal(parse_mac, raw)
 
 

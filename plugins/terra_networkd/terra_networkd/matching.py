@@ -32,7 +32,7 @@ class Match(Section):
 
     @property
     def hardware(self) -> tuple[tuple[str, ...], ...]:
-        """What it says of hardware, by which machines with other hardware are told apart."""
+        """The values that match hardware, by which machines with other hardware are told apart."""
         return tuple(getattr(self, name, ()) for name in _HARDWARE)
 
     @property

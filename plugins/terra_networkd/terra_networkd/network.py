@@ -205,7 +205,7 @@ class Network(File):
             yield Problem(path, f"{text}; a [[networkd.networks.route]] takes it all the same with gateway_on_link = true")
 
     def _has_a_way(self, gateway: str) -> bool:
-        """Whether a link-local address, the other end of an address, or a route on the link leads to a gateway."""
+        """Return whether a link-local address, the other end of an address, or a route on the link leads to a gateway."""
         address = ipaddress.ip_address(gateway)
         if address.version == 6 and address.is_link_local:
             return True

@@ -112,7 +112,7 @@ def _steady(network: Network) -> Network:
 
 
 def _named(link: Link) -> Link:
-    """Have udev name an interface as if the file were not there, unless the file says how."""
+    """Let udev name an interface as if the file did not exist, unless the file says how."""
     own = link.link
     if own.name is None and not own.name_policy:
         own = evolve(own, name_policy=_NAMES.name_policy)

@@ -64,7 +64,7 @@ def check_reachable(directories: Iterable[Path], user: User, program: str) -> No
 
 
 def may_enter(status: os.stat_result, uid: int, gids: Collection[int]) -> bool:
-    """Whether a user may pass a directory, by its permission bits alone (path_resolution(7))."""
+    """Return whether a user may pass a directory, by its permission bits alone (path_resolution(7))."""
     if uid == 0:
         return True
     if status.st_uid == uid:

@@ -50,7 +50,7 @@ class ServicePaths:
 
     @property
     def directory(self) -> Path:
-        """What is of the moment."""
+        """The directory for files that are needed only while the service runs."""
         return self.base.run / "tftp"
 
     @property
@@ -65,12 +65,12 @@ class ServicePaths:
 
     @property
     def log(self) -> Path:
-        """What dnsmasq says since it started."""
+        """The output of dnsmasq since it started."""
         return self.directory / "dnsmasq.log"
 
     @property
     def former_log(self) -> Path:
-        """What the dnsmasq before it said."""
+        """The output of the dnsmasq before this one."""
         return self.directory / "dnsmasq.log.1"
 
     @property
@@ -97,7 +97,7 @@ def configuration(
     group: str | None,
     loaders: Loaders,
 ) -> str:
-    """The configuration file.
+    """Return the configuration file.
 
     :param gateway: the gateway that machines are told of by ``dhcp = "server"``.
     :param group: the group that dnsmasq runs as.
@@ -127,7 +127,10 @@ def configuration(
 
 
 def _proxy(listening: Listening, loaders: Loaders) -> list[str]:
-    """dnsmasq's names for the client architectures of RFC 4578: BC_EFI is 9, x86-64_EFI is 7, and UEFI on x86-64 uses both."""
+    """Return the options for proxy DHCP, with an entry for each client architecture.
+
+    dnsmasq names those of RFC 4578: BC_EFI is 9, x86-64_EFI is 7, and UEFI on x86-64 uses both.
+    """
     other = "tag:!ipxe," if loaders.script else ""
     return [
         f"dhcp-range={listening.network.network_address},proxy,{listening.network.netmask}",
@@ -141,7 +144,10 @@ def _proxy(listening: Listening, loaders: Loaders) -> list[str]:
 def _server(
     settings: Settings, listening: Listening, gateway: Address | None, paths: ServicePaths, loaders: Loaders
 ) -> list[str]:
-    """An option without a value is not sent: dnsmasq would name itself, or the domain that ends the names of reservations."""
+    """Return the options for a DHCP server.
+
+    An option without a value is not sent: dnsmasq would name itself, or the domain that ends the names of reservations.
+    """
     given = AddressRange.parse(settings.range)
     other = ",tag:!ipxe" if loaders.script else ""
     return [

@@ -37,7 +37,7 @@ def make_private_directory(path: Path) -> None:
 
 
 def write_file(path: Path, text: str) -> bool:
-    """Make a file hold ``text``, at once and for good; says whether it did not before."""
+    """Write ``text`` to a file atomically and flush it; return whether it held something else before."""
     if read_file(path) == text:
         return False
     with _naming(path):
@@ -46,7 +46,7 @@ def write_file(path: Path, text: str) -> bool:
 
 
 def read_file(path: Path) -> str | None:
-    """What a small file holds; nothing when it is not there.
+    """Return the content of a small file; ``None`` when it does not exist.
 
     :raises TerraError: when it is something else than a file, which is looked at and not opened.
     """
@@ -67,7 +67,7 @@ def copy_file(source: BinaryIO, path: Path) -> None:
 
 
 def link_file(source: Path, path: Path) -> bool:
-    """Give a file of this tree another name; says whether that was possible."""
+    """Give a file of this tree another name; return whether that was possible."""
     remove_file(path)
     try:
         path.hardlink_to(source)
@@ -77,7 +77,7 @@ def link_file(source: Path, path: Path) -> bool:
 
 
 def remove_file(path: Path) -> bool:
-    """Remove a file, and what a killed run left of a new one; says whether it was there."""
+    """Remove a file, and what a killed run left of a new one; return whether it was there."""
     remove_staged(path)
     with _naming(path, "removed"):
         try:

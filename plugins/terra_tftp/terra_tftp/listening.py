@@ -31,7 +31,7 @@ class Listening:
 
 
 def find_listening(wanted: Address, settings: Settings) -> Listening:
-    """The address of this machine that the service answers on.
+    """Return the address of this machine that the service answers on.
 
     :param wanted: the controller's address.
     :raises TerraError: when this machine has no such address, or it does not fit what the settings ask for.
@@ -42,7 +42,7 @@ def find_listening(wanted: Address, settings: Settings) -> Listening:
 
 
 def addresses(output: bytes) -> list[Listening]:
-    """The addresses in the output of ``ip -json address show``."""
+    """Return the addresses in the output of ``ip -json address show``."""
     found = []
     for link in json.loads(output):
         for entry in link.get("addr_info", ()):
@@ -52,7 +52,7 @@ def addresses(output: bytes) -> list[Listening]:
 
 
 def choose(own: Sequence[Listening], wanted: Address, interface: str | None, table: str = "tftp") -> Listening:
-    """Of a machine's own addresses: the wanted one, on ``interface`` if that is given, or else that interface's first."""
+    """Choose one of a machine's own addresses: the wanted one, on ``interface`` if that is given, or that interface's first."""
     usable = [each for each in own if interface in (None, each.interface)]
     found = next((each for each in usable if each.address == wanted), None)
     if found is None and interface is not None:

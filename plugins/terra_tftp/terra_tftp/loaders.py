@@ -55,7 +55,7 @@ def install(tree: Path, paths: Paths, report: Report) -> list[str]:
 
 
 def missing_loaders(root: Path) -> list[str]:
-    """The boot loaders that the boot tree at ``root`` lacks."""
+    """Return the boot loaders that the boot tree at ``root`` lacks."""
     return [name for name in _REQUIRED if not (root / name).is_file()]
 
 
@@ -79,7 +79,7 @@ def _copy(found: dict[str, BinaryIO], root: Path, report: Report) -> None:
 
 
 def _names(manifest: str | None) -> set[str]:
-    """A manifest's names, of those that a pxe image can have brought: no other file is ever removed."""
+    """Return a manifest's names, of those that a pxe image can have brought: no other file is ever removed."""
     try:
         names = json.loads(manifest or "[]")
     except ValueError:

@@ -42,12 +42,12 @@ class Entry:
 
 
 def heading(hostname: Hostname) -> str:
-    """The first line of a machine's menus."""
+    """Return the first line of a machine's menus."""
     return f"# {hostname}\n"
 
 
 def pxelinux_menu(entry: Entry) -> str:
-    """The menu of one machine, for pxelinux."""
+    """Return the menu of one machine, for pxelinux."""
     return (
         heading(entry.hostname) + f"SAY Terra: {entry.hostname} boots over the network\n"
         "DEFAULT terra\n"
@@ -60,7 +60,7 @@ def pxelinux_menu(entry: Entry) -> str:
 
 
 def grub_menu(entry: Entry) -> str:
-    """The menu of one machine, for GRUB."""
+    """Return the menu of one machine, for GRUB."""
     return (
         heading(entry.hostname) + f'echo "Terra: {entry.hostname} boots over the network"\n'
         f"linux /{entry.kernel} {entry.line}\n"
@@ -73,7 +73,7 @@ def grub_menu(entry: Entry) -> str:
 
 
 def pxelinux_default() -> str:
-    """The menu of every machine that has none of its own: a message, and whatever it boots from next."""
+    """Return the menu of every machine without one of its own: a message, then the next boot device."""
     return (
         "# any other machine\n"
         f"SAY {_STRANGER}\n"
@@ -87,7 +87,7 @@ def pxelinux_default() -> str:
 
 
 def grub_start() -> str:
-    """What GRUB reads first: the machine's own menu, or a message and the boot loader on one of its disks.
+    """Return what GRUB reads first: the machine's own menu, or a message and the boot loader on one of its disks.
 
     GRUB can't ask a TFTP server whether a file exists; ``configfile`` goes on with the next line when it does not. And it can't
     make the firmware go on with its next boot entry: Debian's signed GRUB ignores the number that ``exit`` is given and ends

@@ -13,7 +13,7 @@ _READ, _DATA, _ACKNOWLEDGMENT = 1, 3, 4
 
 
 def is_taken(address: Address) -> bool:
-    """Whether somebody has the port already; two dnsmasqs would share it, and get each other's requests."""
+    """Return whether the port is taken already; two dnsmasqs would share it, and get each other's requests."""
     family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as trial:
         try:
@@ -24,7 +24,7 @@ def is_taken(address: Address) -> bool:
 
 
 def serves(address: Address, file: str, *, seconds: float) -> bool:
-    """Whether the server at ``address`` sends a file within ``seconds``.
+    """Return whether the server at ``address`` sends a file within ``seconds``.
 
     :param file: one that is less than a block: one acknowledgment ends its transfer.
     """

@@ -18,7 +18,7 @@ _DOMAIN = "terra"
 
 
 def reservation(hostname: Hostname, mac: Mac, address: Address | None, lease: str) -> str:
-    """The value of ``dhcp-host`` for a machine: DHCP tells it its name, without the domain.
+    """Return the value of ``dhcp-host`` for a machine: DHCP tells it its name, without the domain.
 
     dnsmasq takes each word for what it looks like: ``7d`` for a lease time, ``ignore`` for a command, ``10.0.0.5`` for an
     address. A name that ends in a domain can only be a name.
@@ -42,13 +42,13 @@ class AddressRange:
 
     @classmethod
     def parse(cls, ends: Sequence[Address]) -> AddressRange:
-        """The range between two IPv4 addresses."""
+        """Return the range between two IPv4 addresses."""
         first, last = (IPv4Address(end) for end in ends)
         return cls(first, last)
 
     @property
     def size(self) -> int:
-        """How many addresses there are."""
+        """The number of addresses."""
         return int(self.last) - int(self.first) + 1
 
     @property
@@ -78,7 +78,7 @@ class Lease:
 
 
 def leases_of(text: str) -> list[Lease]:
-    """The leases of IPv4 in dnsmasq's lease file (dnsmasq(8), dhcp-leasefile); a line that is something else is passed over."""
+    """Return the leases of IPv4 in dnsmasq's lease file (dnsmasq(8), dhcp-leasefile); lines of another form are ignored."""
     found = []
     for line in lines_of(text):
         words = line.split()
@@ -97,7 +97,7 @@ def assigned(
     leases: Sequence[Lease],
     taken: Set[IPv4Address],
 ) -> dict[Mac, Address]:
-    """An address for every machine, as far as there are any.
+    """Assign an address to every machine, as long as there are any.
 
     A machine keeps the one that it has, by reservation or else by lease: its disk may be behind it. A new one gets the first
     that nobody has; when others have all of them, the one that comes free first.
@@ -137,7 +137,7 @@ def assigned(
 
 
 def parse_addresses(text: str | None) -> dict[Mac, Address]:
-    """What :func:`addresses_text` made; what is not readable was not assigned."""
+    """Parse the output of :func:`addresses_text`; text that cannot be read holds no addresses."""
     try:
         raw = json.loads(text or "{}")
         return {Mac(mac): Address(str(IPv4Address(address))) for mac, address in raw.items()}
@@ -146,6 +146,6 @@ def parse_addresses(text: str | None) -> dict[Mac, Address]:
 
 
 def addresses_text(addresses: Mapping[Mac, Address]) -> str:
-    """The assigned addresses as they are kept."""
+    """Return the assigned addresses as they are stored."""
     ordered = sorted(addresses.items(), key=lambda item: ipaddress.ip_address(item[1]))
     return json.dumps(dict(ordered), indent=1) + "\n"

@@ -71,7 +71,7 @@ class Service:
     def start(
         self, network: BootNetwork, settings: Settings, loaders: Loaders, nodes: Sequence[NodeBoot], report: Report
     ) -> bool:
-        """Have dnsmasq running as configured, with the reservations of ``nodes`` and of every machine in the boot tree.
+        """Start dnsmasq unless it runs as configured, with the reservations of ``nodes`` and of every machine in the boot tree.
 
         :param loaders: what it serves; the file by which it is known is there already.
         :returns: whether it was started, for the first time, after its death, with another configuration, or as it hung.
@@ -103,7 +103,7 @@ class Service:
         return True
 
     def stop(self) -> bool:
-        """End dnsmasq if it is this controller's; says whether it ran."""
+        """Stop dnsmasq if it is this controller's; return whether it ran."""
         process = self._process()
         if process is not None:
             process.stop()
@@ -111,7 +111,7 @@ class Service:
         return process is not None
 
     def reserve(self, hostname: Hostname, mac: Mac, settings: Settings) -> bool:
-        """Let DHCP tell a machine its name and keep an address for it, from now on; says whether that is new.
+        """Let DHCP tell a machine its name and keep an address for it, from now on; return whether that is new.
 
         :raises TerraError: when there is no address left for it.
         """
@@ -133,7 +133,7 @@ class Service:
         return changed
 
     def unreserve(self, hostname: Hostname) -> bool:
-        """Take a reservation back; says whether there was one."""
+        """Remove a reservation; return whether there was one."""
         self._nodes.pop(hostname, None)
         self._published.pop(hostname, None)
         changed = remove_file(self._paths.hosts / hostname)
@@ -151,7 +151,7 @@ class Service:
             process.signal(signal.SIGHUP)
 
     def _answers(self, listening: Listening, loaders: Loaders) -> bool:
-        """Whether it sends files, or has done so just now; one that has much to do gets time to answer."""
+        """Return whether it sends files, or has done so just now; a busy one gets time to answer."""
         if time.monotonic() < self._answered + _PAUSE:
             return True
         try:
@@ -169,7 +169,7 @@ class Service:
             os.truncate(self._paths.log, 0)
 
     def _machines(self) -> dict[Hostname, Mac]:
-        """Every machine; one that is being provisioned is in the tree before the controller names it."""
+        """Return every machine; one that is being provisioned is in the tree before the controller names it."""
         if time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._published = self._tree.published()
             self._looked = time.monotonic()
@@ -177,7 +177,7 @@ class Service:
         return {**self._nodes, **self._published, **self._nodes}
 
     def _is_reserved(self, hostname: Hostname, mac: Mac, settings: Settings) -> bool:
-        """Whether a machine had its reservation when all were looked at last; to look at all of them for each is a square."""
+        """Return whether a machine had its reservation at the last look; a look at all machines for each would be quadratic."""
         if self._reserved is None:
             return False
         former, reserved, _ = self._reserved
@@ -197,7 +197,7 @@ class Service:
         return any(changes)
 
     def _addresses(self, machines: Mapping[Hostname, Mac], settings: Settings) -> Mapping[Mac, Address]:
-        """The addresses that are kept for machines; each keeps its own for as long as it is provisioned."""
+        """Return the addresses that are kept for machines; each keeps its own for as long as it is provisioned."""
         if settings.dhcp is not Dhcp.SERVER:
             return {}
         held = parse_addresses(read_file(self._paths.addresses))
@@ -233,7 +233,7 @@ class Service:
 
 
 def failure(log: str, listening: Listening) -> TerraError:
-    """The error for a dnsmasq that did not start.
+    """Return the error for a dnsmasq that did not start.
 
     :param log: what it said.
     """

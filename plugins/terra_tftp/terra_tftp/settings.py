@@ -59,7 +59,7 @@ class Settings:
     user: str = "dnsmasq"
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with and between the fields that are of the right kind."""
+        """Yield what is wrong with and between the fields that are of the right kind."""
         yield from self._pattern_problems()
         if has(self, "range", "dhcp"):
             yield from self._range_problems()
@@ -95,7 +95,7 @@ class Settings:
 
 
 def _texts(settings: Settings, name: str) -> Iterator[tuple[int, str]]:
-    """The items of a list that are what they have to be, with their places in it."""
+    """Return the items of a list that are strings, each with its place in the list."""
     return ((at, item) for at, item in enumerate(getattr(settings, name, ())) if isinstance(item, str))
 
 
@@ -110,7 +110,7 @@ def is_user(name: str) -> bool:
 
 
 def is_of_one(address: str) -> bool:
-    """Whether it is the IPv4 address of one machine: DHCP has no other, and dnsmasq takes 0.0.0.0 for its own."""
+    """Return whether it is the IPv4 address of one machine: DHCP has no other, and dnsmasq takes 0.0.0.0 for its own."""
     made = _ipv4(address)
     return made is not None and not (made.is_unspecified or made.is_multicast or made == _EVERYBODY)
 

@@ -135,7 +135,7 @@ class BootTree:
         return True
 
     def published(self) -> dict[Hostname, Mac]:
-        """Every machine that has files here, with the interface it boots from."""
+        """Return every machine that has files here, with the interface it boots from."""
         if not (self.root / "nodes").is_dir():
             return {}
         names = [self.layout.hostname(node.name) for node in (self.root / "nodes").iterdir()]
@@ -143,7 +143,7 @@ class BootTree:
         return {hostname: mac for hostname, mac in found.items() if mac is not None}
 
     def mac_of(self, hostname: Hostname) -> Mac | None:
-        """The interface that a machine's menus are for."""
+        """Return the interface that a machine's menus are for."""
         text = read_file(self._node(hostname) / "mac")
         try:
             return parse_mac(text.strip()) if text else None
@@ -160,7 +160,7 @@ class BootTree:
         return (read_file(self._node(hostname) / "image") or "").strip()
 
     def _whole(self, hostname: Hostname) -> bool:
-        """Whether a machine has a kernel of its own, with nothing missing or empty."""
+        """Return whether a machine has a kernel of its own, with nothing missing or empty."""
         files = [self._node(hostname) / name for name in _PAIR]
         return all(file.is_file() and not file.is_symlink() and file.stat().st_size for file in files)
 
@@ -266,7 +266,7 @@ def _copy(source: Path, path: Path) -> None:
 
 
 def _check(boot: NodeBoot) -> None:
-    """What becomes part of a path or a menu is recognised by what is allowed in it, once more."""
+    """Check once more what becomes part of a path or a menu, by what is allowed in it."""
     try:
         right = parse_hostname(boot.hostname) == boot.hostname and parse_mac(boot.mac) == boot.mac
     except ValueError as error:

@@ -161,7 +161,7 @@ def _checksum(header: bytes) -> int:
 
 
 def _answer(frame: bytes, transaction: bytes) -> Offer | None:
-    """The answer in an Ethernet frame, if it is the one to ``transaction``."""
+    """Return the answer in an Ethernet frame, if it is the one to ``transaction``."""
     packet = frame[14 + 20 + 8 :]
     if frame[12:14] != b"\x08\x00" or frame[23:24] != b"\x11" or packet[:1] != b"\x02" or packet[4:8] != transaction:
         return None

@@ -19,7 +19,7 @@ from tftp_lab import CLIENT, MakeSession
 
 @pytest.fixture
 def tftp_network() -> Iterator[Network]:
-    """The test is inside it."""
+    """Make a network and run the test in it."""
     with Network("tftp") as made:
         run(["ip", "-n", made.name, "link", "add", "port", "type", "veth", "peer", "name", CLIENT])
         run(["ip", "-n", made.name, "link", "set", "port", "master", BRIDGE, "up"])
@@ -38,7 +38,7 @@ def tftp_paths() -> Iterator[Paths]:
 
 @pytest.fixture
 def tftp_session(tftp_network: Network, tftp_paths: Paths) -> Iterator[MakeSession]:
-    """Makes a session with the table ``[tftp]`` that it is given; the service is stopped at the end."""
+    """Yield a function that makes a session with a table ``[tftp]``; stop the service at the end."""
 
     def make(**table: object) -> Session:
         return Session(source="controller.toml", tables={"tftp": table}, paths=tftp_paths)
@@ -49,7 +49,7 @@ def tftp_session(tftp_network: Network, tftp_paths: Paths) -> Iterator[MakeSessi
 
 @pytest.fixture
 def tftp_kernel(tmp_path: Path) -> Path:
-    """A kernel of more than one TFTP block; its initial RAM disk is beside it."""
+    """Write a kernel of more than one TFTP block, and its initial RAM disk beside it."""
     (tmp_path / "vmlinuz").write_bytes(b"kernel" * 10_000)
     (tmp_path / "initrd.img").write_bytes(b"initrd" * 10_000)
     return tmp_path / "vmlinuz"

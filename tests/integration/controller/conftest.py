@@ -15,7 +15,7 @@ from tests.unit.oci.making import layer, tar
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    """The module's site; not below pytest's own directory, which the boot service's user may not pass."""
+    """Start the module's site, outside pytest's own directory, which the boot service's user may not pass."""
     with tempfile.TemporaryDirectory(prefix="terra-controller-") as directory:
         work = Path(directory)
         work.chmod(0o755)
@@ -25,17 +25,17 @@ def ground() -> Iterator[Ground]:
 
 @pytest.fixture(scope="module")
 def small(ground: Ground) -> str:
-    """The reference of an image that is laid down in no time."""
+    """Return the reference of an image that is laid down in no time."""
     return ground.push("small", SYSTEM)
 
 
 @pytest.fixture(scope="module")
 def slow(ground: Ground) -> str:
-    """The reference of an image that takes seconds to lay down."""
+    """Return the reference of an image that takes seconds to lay down."""
     return ground.push("slow", SYSTEM, MANY)
 
 
 @pytest.fixture(scope="module")
 def big(ground: Ground) -> str:
-    """The reference of an image of 100 MB."""
+    """Return the reference of an image of 100 MB."""
     return ground.push("big", SYSTEM, layer(tar(*MUCH), "plain"))

@@ -55,12 +55,12 @@ class Ground:
         self._number = 0
 
     def path(self, name: str) -> Path:
-        """A fresh path for a file of the test."""
+        """Return a fresh path for a file of the test."""
         self._number += 1
         return self._work / f"{self._number}-{name}"
 
     def push(self, name: str, *layers: Sequence[Item | bytes] | Blob) -> str:
-        """Push an image of these layers to the site's registry; gives its reference."""
+        """Push an image of these layers to the site's registry; return its reference."""
         layout, reference = self.path(name), f"{self.site.registry.address}/stellarproject/{name}:6"
         LayoutMaker(layout).image([layer if isinstance(layer, Blob) else tar(*layer) for layer in layers])
         words = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", f"docker://{reference}"]
@@ -84,7 +84,7 @@ class Ground:
         return self.site.command(words, timeout=120, accept=accept)
 
     def provision(self, image: str, hostname: str = "cm-01", mac: str = MAC, **more: Any) -> dict[str, Any]:
-        """Provision a machine; gives what terra prints."""
+        """Provision a machine; return what terra prints."""
         shown: dict[str, Any] = json.loads(self.terra("provision", self.node(image, hostname, mac, **more)).text)
         return shown
 
@@ -94,7 +94,7 @@ class Ground:
         return Daemon(command, log=self.path("terra.log"), env=self.site.environment())
 
     def nodes(self) -> list[dict[str, Any]]:
-        """The machines that the controller knows."""
+        """Return the machines that the controller knows."""
         with self.site.network.inside():
             listed: list[dict[str, Any]] = self._client().get("/v1/nodes")
         return listed
@@ -110,17 +110,17 @@ class Ground:
         return Client(CONTROLLER, token=self.site.environment()["TERRA_TOKEN"])
 
     def targets(self) -> dict[str, tuple[str, ...]]:
-        """Who may reach each target that tgtd has, by its name."""
+        """Return who may reach each target that tgtd has, by the target's name."""
         control = own_control(Session(paths=self.site.paths))
         return {target.iqn: tuple(target.rules) for target in control.targets()}
 
     def reachable(self, initiator: str) -> list[str]:
-        """The targets that the portal shows to an initiator."""
+        """Return the targets that the portal shows to an initiator."""
         found = run(self.site.network.command(["iscsi-ls", "-i", initiator, f"iscsi://{ISCSI}"]), timeout=20).text
         return [line.split()[0].removeprefix("Target:") for line in found.splitlines() if line.startswith("Target:")]
 
     def may_log_in(self, initiator: str, iqn: str) -> bool:
-        """Whether an initiator gets to LUN 1 of a target."""
+        """Return whether an initiator reaches LUN 1 of a target."""
         words = ["iscsi-inq", "-i", initiator, f"iscsi://{ISCSI}/{iqn}/1"]
         return run(self.site.network.command(words), timeout=20, accept=range(256)).code == 0
 
@@ -136,7 +136,7 @@ class Ground:
         return [*found, *self.targets()]
 
     def wait_until_nothing_is_left(self) -> None:
-        """What has been asked to end undoes it within seconds."""
+        """Wait until nothing is left: work that was asked to end is undone within seconds."""
         wait_until(lambda: not self.left(), seconds=20, what=f"nothing to be left of {self.left()}")
 
     def wait_for(self, pattern: str) -> None:
@@ -144,7 +144,7 @@ class Ground:
         wait_until(lambda: any(self.site.root.glob(pattern)), seconds=30, what=f"{pattern} to be there", interval=0.005)
 
     def mounted(self) -> set[Path]:
-        """Where something is mounted, for this process or for a thread of the controller, which has mounts of its own."""
+        """Return the mount points of this process and of the controller's threads, which have mounts of their own."""
         found = {point.path for point in mount_points()}
         if self.site.controller is not None:
             for task in Path(f"/proc/{self.site.controller.pid}/task").glob("*/mountinfo"):
@@ -164,7 +164,7 @@ class Ground:
 
     @contextmanager
     def opened(self, lun: str, subvolume: str = "os") -> Iterator[Path]:
-        """A subvolume on a LUN file, mounted read-only while it is exported."""
+        """Mount a subvolume of a LUN file read-only while it is exported; yield its mount point."""
         place = self.path("mnt")
         place.mkdir()
         with (

@@ -35,7 +35,7 @@ MOMENTS: dict[str, Callable[[Ground], None]] = {
 
 @pytest.fixture(autouse=True)
 def _nothing_before_and_after(ground: Ground) -> None:
-    """Every test begins with an empty site and a controller that runs."""
+    """Begin every test with an empty site and a controller that runs."""
     if ground.site.controller is None or not ground.site.controller.alive:
         ground.site.start_controller()
     ground.clear()
@@ -50,13 +50,13 @@ def kill_controller(ground: Ground) -> None:
 
 
 def service(ground: Ground, name: str) -> Process:
-    """The daemon of this name in the site's network."""
+    """Return the daemon of this name in the site's network."""
     (found,) = [process for process in ground.site.network.processes() if process.name == name]
     return found
 
 
 def services(ground: Ground) -> dict[str, Process]:
-    """The daemons that outlive a controller, but for whose children they are: that changes when it ends."""
+    """Return the daemons that outlive a controller, without their parents, which change when it ends."""
     return {name: evolve(service(ground, name), parent=0) for name in ("tgtd", "dnsmasq")}
 
 
@@ -366,7 +366,7 @@ def test_no_process_of_terra_runs_beside_the_controller(ground: Ground) -> None:
 
 
 def test_somebody_makes_a_namespace_while_it_lays_down(ground: Ground, slow: str) -> None:
-    """As every container engine does: it would keep the machine's disk mounted."""
+    """Make a namespace meanwhile, as every container engine does: it would keep the machine's disk mounted."""
     provision = ground.start("provision", ground.node(slow))
     ground.wait_until_mounted()
     with somebodys_namespace():

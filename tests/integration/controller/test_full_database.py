@@ -28,7 +28,7 @@ MB = 1024 * 1024
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Iterator[Paths]:
-    """A root on a small disk."""
+    """Make a root on a small disk."""
     small = tmp_path / "small"
     small.mkdir()
     with mounted(Path("tmpfs"), small, filesystem="tmpfs", options=("size=40m",)):
@@ -36,7 +36,7 @@ def paths(tmp_path: Path) -> Iterator[Paths]:
 
 
 def site_of(paths: Paths) -> Site:
-    """A controller's parts, with the store as the daemon opens it."""
+    """Return a controller's parts, with the store as the daemon opens it."""
     site = make_site(paths.root, World())
     site.store.close()
     store = daemon.open_store(Controller(), paths, paths.root / "iscsi")

@@ -24,7 +24,7 @@ INDEX = {name: value for name, value in os.environ.items() if name.startswith(("
 
 
 def blocks(kind: str) -> list[str]:
-    """The page's blocks of a kind, such as sh."""
+    """Return the page's blocks of a kind, such as sh."""
     return re.findall(rf"^```{kind}\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 
 
@@ -63,7 +63,7 @@ def test_a_new_plugin_is_typed(role: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    """The page's plugin, made and installed by its first commands, and a site whose controller selects it."""
+    """Make and install the page's plugin by its first commands, and start a site whose controller selects it."""
     work = tmp_path_factory.mktemp("page")
     site = work / "site"
     made, installed, *_ = blocks("sh")

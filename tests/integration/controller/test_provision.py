@@ -23,7 +23,7 @@ OTHER = "52:54:00:00:00:02"
 
 @pytest.fixture(autouse=True)
 def _nothing_before(ground: Ground, request: pytest.FixtureRequest) -> None:
-    """Every test but those that look at one machine begins with an empty site, and finds out when it was not left so."""
+    """Begin every test with an empty site, except those that look at one machine; fail when it was not left empty."""
     if "machine" not in request.fixturenames:
         ground.clear()
         assert ground.left() == []
@@ -31,7 +31,7 @@ def _nothing_before(ground: Ground, request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def machine(ground: Ground, small: str) -> Completed:
-    """A machine for the first tests to look at; gives what terra said of it."""
+    """Provision a machine for the first tests to look at; return what terra printed."""
     return ground.terra("provision", ground.node(small))
 
 

@@ -53,7 +53,7 @@ class _Maker:
         self.written: set[bytes] = set()
 
     def layer(self, lowest: bool) -> list[Item]:
-        """One layer: its entries, and the whiteouts of what is below it."""
+        """Return one layer: its entries, and the whiteouts of what is below it."""
         self.written = set()
         below = _Tree(kinds=dict(self.tree.kinds))
         makers: list[Callable[[], Item | None]] = [self._file] * 6 + [self._folder] * 4 + [self._symlink] * 2
@@ -64,7 +64,7 @@ class _Maker:
         return [item for item in items if item is not None]
 
     def _path(self) -> bytes | None:
-        """A path whose directories are, or will be, directories of this tree."""
+        """Return a path whose directories are, or will be, directories of this tree."""
         parents = [b"", *self.tree.of(b"5")]
         parent = self.random.choice(parents)
         while self.random.random() < 0.25:
@@ -154,7 +154,7 @@ class _Maker:
         return whiteout(_join(path, b".wh..wh..opq"))
 
     def _touched(self, path: bytes) -> bool:
-        """Whether this layer has written anything at, above or below ``path``."""
+        """Return whether this layer has written anything at, above or below ``path``."""
         return any(one == path or one.startswith(path + b"/") or path.startswith(one + b"/") for one in self.written)
 
 
@@ -171,7 +171,7 @@ class Stack:
 
 
 def random_stack(seed: int) -> Stack:
-    """A random image.
+    """Return a random image.
 
     :param seed: names the image: the same seed gives the same layers.
     """

@@ -53,7 +53,7 @@ def test_the_tree_is_umocis(name: str, tmp_path: Path) -> None:
 
 
 def _told(layers: Sequence[Sequence[Item | bytes]]) -> set[bytes]:
-    """The paths that have an entry of their own, and so a time; the root's time umoci leaves to chance."""
+    """Return the paths that have an entry of their own, and so a time; without the root, whose time umoci leaves to chance."""
     names = (item.name for items in layers for item in items if isinstance(item, Item))
     return {name.removeprefix(b"./").rstrip(b"/") for name in names} - {b""}
 

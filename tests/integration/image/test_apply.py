@@ -21,7 +21,7 @@ from tests.unit.oci.making import Blob, LayoutMaker, file, folder, layer, sha256
 
 
 def open_files() -> int:
-    """How many descriptors this process has open, without those of what nobody uses any more, from other tests."""
+    """Return how many descriptors this process has open, after closing those that other tests left unused."""
     gc.collect()
     return len(list(Path("/proc/self/fd").iterdir()))
 

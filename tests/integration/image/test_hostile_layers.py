@@ -42,12 +42,12 @@ class Case:
 
 
 def name_of(outside: bytes) -> bytes:
-    """The last component of a path."""
+    """Return the last component of a path."""
     return outside.rpartition(b"/")[2]
 
 
 def up(outside: bytes) -> bytes:
-    """A relative path from the root to the outside."""
+    """Return a relative path from the root to the outside."""
     return b"../" + name_of(outside)
 
 

@@ -47,7 +47,7 @@ def kinds_in(folder: Folder, path: bytes = b"") -> Iterator[tuple[bytes, str]]:
 
 
 def tried(work: Callable[[], object]) -> str:
-    """Why something is refused; nothing when it is not."""
+    """Return why something is refused; an empty string when it is not."""
     try:
         work()
     except TerraError as error:

@@ -20,7 +20,7 @@ BELOW = (folder(b"var"), folder(b"var/lib", 0o700, uid=7), folder(b"var/lib/data
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """A root with a file system of its own at ``var/lib/data``."""
+    """Mount a file system of its own at ``var/lib/data`` of a root."""
     root = tmp_path / "root"
     place = root / "var/lib/data"
     place.mkdir(parents=True)

@@ -28,7 +28,7 @@ PARTS = 20
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory in memory, where that is possible: nothing here is about disks."""
+    """Make a directory in memory, where that is possible: nothing here is about disks."""
     memory = Path("/dev/shm")  # a directory of a name that nobody knows is made in it
     made = tempfile.mkdtemp(prefix="terra-stacks-", dir=memory if memory.is_dir() else None)
     yield Path(made)
@@ -42,7 +42,7 @@ def test_the_tree_is_umocis(part: int, place: Path) -> None:
 
 
 def difference(seed: int, place: Path) -> str:
-    """What differs between the two trees of a stack, in words; nothing when they are the same."""
+    """Return in words how the two trees of a stack differ; an empty string when they are the same."""
     stack = random_stack(seed)
     here = place / str(seed)
     here.mkdir()
@@ -61,7 +61,7 @@ def difference(seed: int, place: Path) -> str:
 
 
 def compare(ours: dict[bytes, Seen], theirs: dict[bytes, Seen], times: Mapping[bytes, int]) -> str:
-    """What differs between the trees, or from the times that the layers tell, in words.
+    """Return in words how the trees differ from each other, or from the times of the layers.
 
     umoci gives a directory its time when its own entry is unpacked, and a link or a whiteout in it changes that again. One that
     is only implied belongs to root with mode 0755 for Terra; umoci leaves it the group of one above that has setgid.

@@ -47,7 +47,7 @@ def test_the_trees_are_the_same(name: str, tmp_path: Path) -> None:
 
 
 def differences(ours: dict[bytes, Seen], theirs: dict[bytes, Seen]) -> dict[bytes, str]:
-    """What differs, in words; the times of directories aside, which umoci does not keep when a later entry writes there."""
+    """Return in words what differs, except times of directories, which umoci does not keep when a later entry writes there."""
     found = dict.fromkeys(ours.keys() ^ theirs.keys(), "only one has it")
     for path in ours.keys() & theirs.keys() - {b""}:
         mine, other = ours[path], theirs[path]

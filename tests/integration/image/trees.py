@@ -31,7 +31,7 @@ class Seen:
 
 
 def look(root: Path, *, hashed: bool = False) -> dict[bytes, Seen]:
-    """Every file below a directory, the directory itself as an empty name.
+    """Return every file below a directory, and the directory itself as an empty name.
 
     :param hashed: keep the digest of each file's content, not the content: for trees of a real size.
     """
@@ -74,7 +74,7 @@ def _see(base: bytes, name: bytes, status: os.stat_result, links: tuple[bytes, .
 
 
 def apply(place: Path, layers: Sequence[Blob | bytes], limits: Limits | None = None) -> tuple[Path, Applied]:
-    """Make an image of layers in ``place`` and apply it to a new root there; gives the root."""
+    """Make an image of layers in ``place`` and apply it to a new root there; return the root."""
     assert os.geteuid() == 0, "these tests need root: only root can give files their owners"
     maker = LayoutMaker(place / "layout")
     maker.image(layers)

@@ -13,11 +13,11 @@ from tests.integration.install.grounds import Ground, push
 
 @pytest.fixture(scope="module")
 def image(network: Network, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image's reference."""
+    """Push the image; return its reference."""
     return push(network, registry, tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture
 def ground(network: Network, image: str, tmp_path: Path) -> Ground:
-    """The ground of a test."""
+    """Make the place of a test."""
     return Ground(network, image, tmp_path)

@@ -52,7 +52,7 @@ class Ground:
         return path
 
     def command(self, *words: Argument) -> list[str]:
-        """The command line that installs, in the network."""
+        """Return the command line that installs, in the network."""
         return self.network.command([Path(sys.executable).parent / "terra-install", "--http", "--gateway", GATEWAY, *words])
 
     def install(self, *words: Argument, accept: Sequence[int] = (0,)) -> Completed:
@@ -61,7 +61,7 @@ class Ground:
 
 
 def group(label: str, kind: str, devices: Sequence[Path | Disk], *lines: str, **subvolumes: str) -> str:
-    """A group of node.toml, with further lines of its table."""
+    """Return a group of node.toml, with further lines of its table."""
     text = [f'[[groups]]\nlabel = "{label}"\ntype = "{kind}"', *lines]
     for one in devices:
         text.append(f'[[groups.disk]]\ndevice = "{one.device if isinstance(one, Disk) else one}"')
@@ -70,7 +70,7 @@ def group(label: str, kind: str, devices: Sequence[Path | Disk], *lines: str, **
 
 
 def push(network: Network, registry: Registry, work: Path, *, name: str = "tiny", further: Sequence[Item] = ()) -> str:
-    """Put an image into the registry; gives its reference.
+    """Push an image to the registry; return its reference.
 
     :param further: what it holds beside :data:`SYSTEM`.
     """
@@ -111,18 +111,18 @@ class Installed:
 
 
 def profiles(place: Path) -> dict[str, str]:
-    """How a mounted file system keeps its data."""
+    """Return the profiles of a mounted file system."""
     rows = json.loads(run(["btrfs", "--format", "json", "filesystem", "df", place]).text)["filesystem-df"]
     return {row["bg-type"]: row["bg-profile"].lower() for row in rows if row["bg-type"] != "GlobalReserve"}
 
 
 def kinds(device: Path) -> set[str]:
-    """What is on a device, in libblkid's words."""
+    """Return what is on a device, in libblkid's words."""
     return {one.kind for one in signatures_of(device)}
 
 
 def starts(disk: Disk) -> bool:
-    """Whether the first sector of a disk holds a boot loader."""
+    """Return whether the first sector of a disk holds a boot loader."""
     with disk.device.open("rb") as opened:
         return any(opened.read(440))
 

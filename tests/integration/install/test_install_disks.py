@@ -25,7 +25,7 @@ _DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid
 
 
 def test_the_seeds_complex_node(ground: Ground, tmp_path: Path) -> None:
-    """With an OS disk of its own in place of the seed's partition."""
+    """Install the seed's node, with an OS disk of its own in place of the seed's partition."""
     with blank(tmp_path, [640, 200, 200, 200, 200]) as disks:
         subvolumes = {"home": "/home", "log": "/var/log", "containerd": "/var/lib/containerd"}
         node = ground.node(
@@ -121,7 +121,7 @@ def test_a_given_partition_of_large_sectors(ground: Ground, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("table", ["dos", "gpt"])
 def test_a_given_partition(table: str, ground: Ground, tmp_path: Path) -> None:
-    """The rest of its disk stays, aside from the sectors that a boot loader for a BIOS has."""
+    """Check that the rest of its disk stays, except the sectors that a boot loader for a BIOS has."""
     with blank(tmp_path, [700]) as (disk,):
         bios = "size=1MiB, type=21686148-6449-6E6F-744E-656564454649\n" if table == "gpt" else "size=1MiB, type=83\n"
         script = f"label: {table}\n{bios}size=400MiB\nsize=200MiB\n"
@@ -177,7 +177,7 @@ def test_a_disk_that_fails_is_named_where_another_stands_in_for_it(
 
 @contextmanager
 def failing(tmp_path: Path, size: int) -> Iterator[Disk]:
-    """A disk that takes no more than ``size`` MB: its file is below a quota, and a loop device makes I/O errors of that.
+    """Make a disk with room for ``size`` MB: its file is below a quota, and a loop device turns that into I/O errors.
 
     Of what is written to a file on a full disk, btrfs does not count the errors.
     """
@@ -217,5 +217,5 @@ def test_the_disk_is_known_by_its_links(ground: Ground, tmp_path: Path) -> None:
 
 
 def uuid_of(device: Path) -> str:
-    """The UUID of a file system, as blkid(8) reads it."""
+    """Return the UUID of a file system, as blkid(8) reads it."""
     return run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", device]).text.strip()

@@ -24,7 +24,7 @@ ID = b"0123456789abcdef0123456789abcdef\n"
 
 @pytest.fixture
 def pushed(network: Network, registry: Registry, tmp_path: Path) -> Push:
-    """Puts an image of these layers into the registry; gives its reference."""
+    """Return a function that pushes an image of the given layers to the registry and returns its reference."""
 
     def push(*layers: Sequence[Item]) -> str:
         reference = f"{registry.address}/stellarproject/{tmp_path.name.lower()}:1"

@@ -47,7 +47,7 @@ def test_disks_that_the_plan_does_not_name_stay_as_they_are(ground: Ground, netw
 
 
 def _layout(chance: random.Random, disks: Sequence[Disk]) -> tuple[list[Disk], str]:
-    """Disks, and the groups that lie on them; now and then the system is on a partition that is there."""
+    """Return disks and the groups on them; now and then the system is on an existing partition."""
     free = chance.sample(disks, len(disks))
     text, named = "", []
     for label in ("os", "data")[: chance.randint(1, 2)]:

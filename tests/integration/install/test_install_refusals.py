@@ -18,7 +18,7 @@ from tests.integration.install.grounds import Ground, group
 
 @contextmanager
 def unchanged(*disks: Disk) -> Iterator[None]:
-    """Nothing is written to these disks meanwhile."""
+    """Assert that nothing is written to these disks meanwhile."""
     before = [disk.content() for disk in disks]
     yield
     assert [disk.content() for disk in disks] == before

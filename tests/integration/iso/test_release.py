@@ -29,7 +29,7 @@ def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def recipes(tmp_path: Path) -> Path:
-    """A system, and a component that is laid over it."""
+    """Write the recipes of a system, and of a component that is laid over it."""
     found = tmp_path / "recipes"
     write(found / "base", 'packages = ["x"]\ncomponents = ["part"]\n[image]\nchanges = [\'CMD ["/sbin/init"]\']\n')
     write(found / "part", 'packages = ["y"]\nvariant = "extract"\n')

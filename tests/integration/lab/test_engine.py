@@ -22,7 +22,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def root_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root file system in which a shell runs."""
+    """Write a root file system in which a shell runs."""
     tar = tmp_path_factory.mktemp("root") / "root.tar"
     libraries = [word for word in run(["ldd", "/bin/sh"]).text.split() if word.startswith("/")]
     with tarfile.open(tar, "w", dereference=True) as archive:

@@ -39,7 +39,7 @@ with (
 
 @contextmanager
 def lab(base: Path) -> Iterator[Daemon]:
-    """A process of its own in which every part of the lab is up."""
+    """Run every part of the lab in a process of its own."""
     daemon = Daemon([sys.executable, "-c", SCRIPT, base], log=base / "lab.log", env={"PYTHONPATH": str(Path.cwd())})
     try:
         wait_until(lambda: not daemon.alive or "everything is up" in daemon.tail(), seconds=60, what="the lab to be up")
@@ -91,7 +91,7 @@ with Place("holder") as place:
 
 
 def test_what_is_mounted_where_others_work_is_left_to_them(tmp_path: Path) -> None:
-    """Each worker of a test run has mounts of its own: whoever takes down another's place leaves the mounts of it."""
+    """Give each worker of a run mounts of its own: whoever takes down another's place must leave its mounts."""
     claimed = tmp_path / "claimed"
     claimed.mkdir()
     environment = {"PYTHONPATH": str(Path.cwd())}
@@ -119,5 +119,5 @@ def mounted(process: Daemon, directory: Path) -> bool:
 
 
 def left_by(daemon: Daemon, base: Path, before: Leaks) -> list[str]:
-    """What this lab left, whatever others do on the machine meanwhile: its namespace and its files name it."""
+    """Return what this lab left, by the names of its namespace and files, whatever others do on the machine meanwhile."""
     return [line for line in difference(before, snapshot()) if f"-{daemon.pid}" in line or str(base) in line]

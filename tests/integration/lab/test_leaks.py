@@ -128,7 +128,7 @@ def test_what_a_killed_run_left_the_next_one_takes_away(tmp_path: Path) -> None:
 
 @pytest.fixture
 def repository(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """An empty repository whose tests have the fixtures."""
+    """Make an empty repository whose tests have the fixtures."""
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     pytester.makeini("[pytest]\naddopts = -p lab.fixtures\n")
     for directory in ("unit", "integration"):

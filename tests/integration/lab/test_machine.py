@@ -18,7 +18,7 @@ LOADER = {"bios": "pxelinux.0", "uefi": "shimx64.efi"}
 
 @pytest.fixture
 def boot_server(network: Network, tmp_path: Path) -> Iterator[Daemon]:
-    """A dnsmasq that leases addresses and names a boot loader that it has not got."""
+    """Start a dnsmasq that leases addresses and names a boot loader that it does not have."""
     (tmp_path / "tftp").mkdir()
     args = [
         *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--port=0", "--user=root"),

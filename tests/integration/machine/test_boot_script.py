@@ -20,7 +20,7 @@ insmod() { echo "insmod ${1#"$terra"}"; [ "$1" != "$terra/modules/bad.ko" ]; }
 
 
 def booted(work: Path, files: dict[str, str], then: str = "mountroot", **variables: str) -> list[str]:
-    """What is called when a machine boots with these files of the archive."""
+    """Return the calls of a boot with these files of the archive."""
     terra = work / "terra"
     for path, content in files.items():
         (terra / path).parent.mkdir(parents=True, exist_ok=True)

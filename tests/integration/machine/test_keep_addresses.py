@@ -16,7 +16,7 @@ _GENERATED = "[Match]\nKind=!*\nType=!loopback\n\n[Network]\nDHCP=ipv4\n"
 
 
 def kept(work: Path, written: Mapping[str, str], *, named: str = "eth0", now: str = "eth0") -> set[str]:
-    """The names of the files that get the drop-in: the machine as the RAM disk left it, and before networkd starts."""
+    """Return the names of the files that get the drop-in on a machine as the RAM disk left it, before networkd starts."""
     run_, etc, net = work / "run", work / "etc", work / "net"
     for name, address in ((now, _MAC), ("other0", "52:54:00:00:37:02"), ("lo", "00:00:00:00:00:00")):
         (net / name).mkdir(parents=True)

@@ -14,7 +14,7 @@ from terra_core.system.process import run
 
 
 def test_a_program_runs_where_none_of_its_libraries_are(tmp_path: Path) -> None:
-    """The root has a shell of its own, by the same means, and no library where a linker would look."""
+    """Run a program in a root with a shell that was brought the same way, and without any library where a linker looks."""
     root = tmp_path / "root"
     for path, file in collect_programs(["sh", "ip"]).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)

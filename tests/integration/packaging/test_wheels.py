@@ -61,7 +61,7 @@ def no_locks_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A wheel of every package of the workspace."""
+    """Build a wheel of every package of the workspace."""
     directory = tmp_path_factory.mktemp("wheels")
     uv("build", "--quiet", "--wheel", "--all-packages", "--out-dir", directory)
     return sorted(directory.glob("*.whl"))
@@ -76,7 +76,7 @@ def terra(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Envir
 
 @pytest.fixture(scope="module")
 def beside(terra: Environment, wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The same with Orbit, and the plugin of somebody else from a wheel of its own."""
+    """Install the same with Orbit, and with a third party's plugin from a wheel of its own."""
     directory = tmp_path_factory.mktemp("paper")
     uv("build", "--quiet", "--wheel", "--out-dir", directory, PAPER)
     return make_environment(tmp_path_factory.mktemp("beside") / "venv", *wheels, *directory.glob("*.whl"))
@@ -102,7 +102,7 @@ def test_every_package_builds_a_wheel(wheels: list[Path]) -> None:
 
 
 def brought(package: Path) -> dict[str, tuple[str, str]]:
-    """The distribution and version of every plugin that a package brings, by the plugin's name."""
+    """Return the distribution and version of every plugin that a package brings, by the plugin's name."""
     project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
     return dict.fromkeys(project.get("entry-points", {}).get("terra.plugins", {}), (project["name"], project["version"]))
 

@@ -74,7 +74,7 @@ def pull(
 
 
 def expect_complete(layout: Path, found: str) -> None:
-    """The image is there, every byte of it, and nothing else."""
+    """Assert that the layout holds every byte of the image, and nothing else."""
     there = Layout(layout)
     manifest = there.manifest(there.resolve(found))
     for blob in (manifest.config, *manifest.layers):
@@ -83,7 +83,7 @@ def expect_complete(layout: Path, found: str) -> None:
 
 
 def expect_nothing_good(layout: Path) -> None:
-    """What a later pull would take as good is good."""
+    """Assert that every blob that a later pull would take as good is good."""
     for blob in layout.glob("blobs/sha256/*"):
         assert digest(blob.read_bytes()) == f"sha256:{blob.name}"
 
@@ -501,7 +501,7 @@ def test_a_registry_that_is_busy_for_a_while(registry: FaultyRegistry, layout: P
 
 
 def silence(asked: Asked) -> None:
-    """Say nothing at all."""
+    """Answer nothing at all."""
     asked.registry.ended.wait(20)
 
 
@@ -603,7 +603,7 @@ def test_a_redirect_with_an_endless_body(registry: FaultyRegistry, layout: Path)
 
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """For a server on 127.0.0.1 whose certificate this machine trusts."""
+    """Return the TLS context of a server on 127.0.0.1 whose certificate this machine trusts."""
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=registry", "-addext"]
     run(["openssl", "req", *options, "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate])

@@ -60,7 +60,7 @@ def pull(registry: FaultyRegistry, layout: Path, access: RegistryAccess | None =
 
 
 def behind_a_mirror(registry: FaultyRegistry) -> RegistryAccess:
-    """A mirror that does not answer goes before the registry."""
+    """Return the access to a registry with a mirror in front that does not answer."""
     gone = "127.0.0.1:1"
     return Reach().access(registry.address, gone, mirrors={registry.address: [gone]})
 
@@ -170,7 +170,7 @@ def test_no_field_is_sent_twice_but_accept(registry: FaultyRegistry, tmp_path: P
 
 
 def encoded(body: bytes, kind: str) -> Callable[[Asked], None]:
-    """Say of a body that it is compressed."""
+    """Return an answer that calls the body compressed."""
     return lambda asked: asked.say(200, body, kind, more={"Content-Encoding": "gzip"})
 
 

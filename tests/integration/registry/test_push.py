@@ -28,7 +28,7 @@ BASE, OWN = tar(file(b"base", data=b"base" * 5000)), tar(file(b"own"))
 
 @pytest.fixture
 def registry() -> Iterator[FaultyRegistry]:
-    """A registry that takes what is sent."""
+    """Start a registry that takes what is sent."""
 
     def take(asked: Asked) -> bool:
         path = unquote(asked.path)
@@ -61,7 +61,7 @@ def push(registry: FaultyRegistry, image: StoredImage, tag: str = "1", *bases: s
 
 
 def sent(registry: FaultyRegistry) -> list[str]:
-    """The digests of the blobs that were sent."""
+    """Return the digests of the blobs that were sent."""
     return [found[1] for method, path, _ in registry.requests if method == "PUT" and (found := re.search("digest=(.*)", path))]
 
 

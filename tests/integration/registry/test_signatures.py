@@ -47,7 +47,7 @@ def trust(key: PrivateKey = OURS) -> Trust:
 
 
 def sign(content: bytes, key: PrivateKey = OURS) -> str:
-    """A signature as cosign makes it, in base64."""
+    """Return a signature as cosign makes it, in base64."""
     if isinstance(key, ec.EllipticCurvePrivateKey):
         made = key.sign(content, ec.ECDSA(SHA256()))
     elif isinstance(key, rsa.RSAPrivateKey):
@@ -68,7 +68,7 @@ class Repository:
         self._network = network
 
     def blob(self, content: bytes, kind: str, **more: Any) -> dict[str, Any]:
-        """Upload a blob; gives its descriptor."""
+        """Upload a blob; return its descriptor."""
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         with self._network.inside():
             place = requests.post(f"{self._url}/blobs/uploads/", timeout=10).headers["Location"]
@@ -76,7 +76,7 @@ class Repository:
         return {"mediaType": kind, "digest": digest, "size": len(content), **more}
 
     def document(self, name: str, document: dict[str, Any]) -> dict[str, Any]:
-        """Upload a manifest under a tag; gives its descriptor."""
+        """Upload a manifest under a tag; return its descriptor."""
         content = json.dumps(document).encode()
         with self._network.inside():
             headers = {"Content-Type": document["mediaType"]}
@@ -106,7 +106,7 @@ class Repository:
         self.image, self.manifest = described["digest"], json.dumps(manifest).encode()
 
     def payload(self, **critical: object) -> bytes:
-        """What cosign signs."""
+        """Return the payload that cosign signs."""
         said = {
             "identity": {"docker-reference": self.name},
             "image": {"docker-manifest-digest": self.image},
@@ -141,14 +141,14 @@ class Repository:
         self.document(self.image.replace(":", "-"), index)
 
     def statement(self, **more: object) -> bytes:
-        """What cosign 3 signs."""
+        """Return the statement that cosign 3 signs."""
         subject = [{"digest": {"sha256": self.image.removeprefix("sha256:")}}]
         said = {"_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": SIGN, "predicate": {}}
         return json.dumps({**said, **more}).encode()
 
 
 def envelope(statement: bytes, key: PrivateKey = OURS, kind: str = "application/vnd.in-toto+json") -> bytes:
-    """A bundle with a signed envelope."""
+    """Return a bundle with a signed envelope."""
     signed = f"DSSEv1 {len(kind)} {kind} {len(statement)} ".encode() + statement
     said = {
         "payload": base64.b64encode(statement).decode(),
@@ -161,14 +161,14 @@ def envelope(statement: bytes, key: PrivateKey = OURS, kind: str = "application/
 
 @pytest.fixture
 def repository(network: Network, registry: Registry, request: pytest.FixtureRequest) -> Repository:
-    """A repository of the test's own, with an image in it."""
+    """Make a repository of the test's own, with an image in it."""
     repository = Repository(network, registry, "r" + hashlib.sha256(request.node.name.encode()).hexdigest()[:12])
     repository.push()
     return repository
 
 
 def images(address: str, *trusted: Trust) -> Images:
-    """The images of a registry, as the default plugin brings them."""
+    """Return the images of a registry, as the default plugin brings them."""
     plugin = Plugins.discover().fill(RegistryRole, {}, source="test")
     return Images(plugin=plugin, session=Session(tables={"docker": {"insecure": [address]}}), trust=trusted)
 
@@ -325,7 +325,7 @@ def test_a_bundle_that_the_referrers_interface_lists(tmp_path: Path) -> None:
 def referring(
     registry: FaultyRegistry, image: str, kind: str, key: PrivateKey, *, typed: bool, number: int = 0
 ) -> dict[str, Any]:
-    """A manifest that refers to an image, with a payload that is signed, as cosign 2 writes it in its mode oci-1-1."""
+    """Return a manifest that refers to an image, with a signed payload, as cosign 2 writes it in its mode oci-1-1."""
     critical = {"type": "cosign container image signature", "image": {"docker-manifest-digest": image}, "number": number}
     payload = json.dumps({"critical": critical}).encode()
     signature = {"dev.cosignproject.cosign/signature": sign(payload, key)}
@@ -345,7 +345,7 @@ COSIGN_2 = "application/vnd.dev.cosign.artifact.sig.v1+json"
 def told(
     registry: FaultyRegistry, tmp_path: Path, *listed: dict[str, Any], interface: list[dict[str, Any]] | None = None
 ) -> str:
-    """What a pull says of what is listed under the tag, and by the referrers interface if there is one."""
+    """Return the error of a pull for what is listed under the tag, and by the referrers interface if there is one."""
     image = registry.image([layer("file", b"content")], "1")["digest"]
     index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": list(listed)}
     registry.put(json.dumps(index).encode(), media.OCI_INDEX, image.replace(":", "-"))

@@ -27,7 +27,7 @@ MB = 1024 * 1024
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """A file with an ext4 file system."""
+    """Make a file with an ext4 file system."""
     path = tmp_path / "disk.img"
     with path.open("wb") as file:
         file.truncate(16 * MB)
@@ -261,7 +261,7 @@ def test_a_loop_device_goes_with_a_killed_process(image: Path) -> None:
 
 @contextmanager
 def killed_when_there(script: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is killed when it has said that it is there."""
+    """Run a process that is killed when it has printed that it is there."""
     victim = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
     )

@@ -18,7 +18,7 @@ from terra_core.system.waiting import wait_until
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
+    """Return whether a process runs; one that ended and was not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -31,7 +31,7 @@ def gone(pid: int) -> bool:
 
 @pytest.fixture
 def grandchild(tmp_path: Path) -> Iterator[list[str | Path]]:
-    """A program that starts another, which keeps its output open, writes its id, and waits for it."""
+    """Yield a program that starts another, which keeps its output open, writes its id, and waits for it."""
     note = tmp_path / "pid"
     yield ["sh", "-c", f"sleep 60 & echo $! > {note}.new; mv {note}.new {note}; wait"]
     assert gone(int(note.read_text()))

@@ -29,13 +29,13 @@ class Counted(str):
 
 
 def group(at: int, subvolumes: int) -> dict[str, Any]:
-    """A group of one disk."""
+    """Return a group of one disk."""
     own = [{"name": f"s{number}", "path": f"/data/{at}/{number}"} for number in range(subvolumes)]
     return {"label": "os" if at == 0 else f"g{at}", "disk": [{"device": f"/dev/d{at}", "size": 1}], "subvolumes": own}
 
 
 def problems(**more: object) -> list[str]:
-    """What is wrong with a node.toml."""
+    """Return what is wrong with a node.toml."""
     try:
         make_document({**PLAIN, **more}, Node, source="node.toml")
     except ConfigError as error:

@@ -73,7 +73,7 @@ def test_a_dump_has_every_key_of_its_file(
 
 
 def keys_of(model: type, path: str = "") -> Iterator[str]:
-    """The path of every key of a model."""
+    """Yield the path of every key of a model."""
     for field in attrs.fields(attrs.resolve_types(model)):
         yield f"{path}{field.name}"
         for part in (field.type, *get_args(field.type), *(one for inner in get_args(field.type) for one in get_args(inner))):
@@ -82,7 +82,7 @@ def keys_of(model: type, path: str = "") -> Iterator[str]:
 
 
 def keys_in(document: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """The path of every key in a document."""
+    """Yield the path of every key in a document."""
     for name, value in document.items():
         yield f"{path}{name}"
         for part in value if isinstance(value, list) else [value]:

@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answers[self.path](self)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class calls it so
-        """Say nothing."""
+        """Log nothing."""
 
     def give(self, body: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)

@@ -18,12 +18,12 @@ EC = ec.generate_private_key(ec.SECP256R1())
 
 
 def public(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey) -> str:
-    """The public half, in PEM form."""
+    """Return the public half, in PEM form."""
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def load(**table: object) -> Controller:
-    """A controller.toml with this table."""
+    """Return a controller.toml with this table."""
     return make_document({"trust": table}, Controller, source="controller.toml").value
 
 

@@ -12,13 +12,13 @@ from tests.unit.controller.fakes import Site, World, make_site
 
 @pytest.fixture
 def world() -> World:
-    """What the fake plugin does."""
+    """Return what the fake plugin does."""
     return World()
 
 
 @pytest.fixture
 def site(tmp_path: Path, world: World) -> Iterator[Site]:
-    """A controller's parts; its operations end with the test."""
+    """Yield a controller's parts; its operations end with the test."""
     site = make_site(tmp_path / "root", world)
     yield site
     site.operations.stop()

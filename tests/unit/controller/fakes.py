@@ -359,7 +359,7 @@ class Site:
 
     @property
     def context(self) -> Context:
-        """What the API works with."""
+        """The parts that the API works with."""
         return Context(services=self.services, machines=self.machines, operations=self.operations)
 
     def begin(self, **more: object) -> Record:
@@ -382,7 +382,7 @@ class Site:
 
 
 def make_site(root: Path, world: World, *, jobs: int = 2) -> Site:
-    """A controller's parts below ``root``."""
+    """Return a controller's parts below ``root``."""
     paths = Paths(root)
     paths.state.mkdir(parents=True, exist_ok=True)
     config = Controller(plugins=ROLES, jobs=jobs)
@@ -393,7 +393,7 @@ def make_site(root: Path, world: World, *, jobs: int = 2) -> Site:
 
 
 def fake_plugins(world: World, **others: World) -> Plugins:
-    """The fake plugin as the only one that is installed, or beside others of its kind."""
+    """Return the fake plugin as the only one that is installed, or beside others of its kind."""
 
     class Entry:
         def __init__(self, world: World) -> None:
@@ -414,7 +414,7 @@ def node_table(
     image: str = "docker.io/crosbymichael/cm-01:v5",
     storage: bool = False,
 ) -> dict[str, Any]:
-    """The node.toml of the seed's example output, as parsed; with a second group when asked for."""
+    """Return the parsed node.toml of the seed's example output; with a second group when asked for."""
     subvolumes = [
         {"name": "home", "path": "/home"},
         {"name": "log", "path": "/var/log"},
@@ -430,7 +430,7 @@ def node_table(
 
 
 def node_document(**more: object) -> Document[Node]:
-    """The same as the API reads it."""
+    """Return the same as the API reads it."""
     return make_document(node_table(**more), Node, source="node.toml")  # type: ignore[arg-type]  # its parameters are checked there
 
 

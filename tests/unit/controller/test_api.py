@@ -42,7 +42,7 @@ STRAY = [
 
 @pytest.fixture
 def client(site: Site) -> Iterator[TestClient[Any]]:
-    """A client with the token."""
+    """Yield a client with the token."""
     with TestClient(make_api(site.context, TOKEN)) as client:
         client.headers["Authorization"] = f"Bearer {TOKEN}"
         yield client
@@ -50,13 +50,13 @@ def client(site: Site) -> Iterator[TestClient[Any]]:
 
 @pytest.fixture
 def stranger(site: Site) -> Iterator[TestClient[Any]]:
-    """A client without it."""
+    """Yield a client without it."""
     with TestClient(make_api(site.context, TOKEN)) as client:
         yield client
 
 
 def outcome(client: TestClient[Any], begun: Any) -> tuple[str, Any]:
-    """The last event of the operation that an answer speaks of."""
+    """Return the last event of the operation that an answer names."""
     assert begun.status_code == 202, begun.text
     events = client.get(f"/v1/operations/{begun.json()['operation']}/events")
     assert events.headers["content-type"].startswith("text/event-stream")
@@ -66,7 +66,7 @@ def outcome(client: TestClient[Any], begun: Any) -> tuple[str, Any]:
 
 
 def problem(answer: Any, status: int) -> dict[str, Any]:
-    """The problem document of an answer."""
+    """Return the problem document of an answer."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"].startswith("application/problem+json")
     found: dict[str, Any] = answer.json()

@@ -27,7 +27,7 @@ OTHER = "54:b2:03:07:f1:d2"
 
 @pytest.fixture
 def client(site: Site) -> Iterator[ControllerClient]:
-    """A client of the site's own API."""
+    """Yield a client of the site's own API."""
     with serving(make_api(site.context, TOKEN)) as served:
         yield ControllerClient(f"127.0.0.1:{served.port}", token=TOKEN)
 

@@ -18,7 +18,7 @@ from tests.unit.controller.fakes import Site, World, fake_plugins
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """A root with a place for configuration."""
+    """Make a root with a place for configuration."""
     paths = Paths(tmp_path)
     paths.etc.mkdir(parents=True)
     return paths

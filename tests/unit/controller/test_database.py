@@ -15,7 +15,7 @@ from terra_core.service.migration import Migrations
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the database is."""
+    """Return the path of the database."""
     return tmp_path / "terra.db"
 
 

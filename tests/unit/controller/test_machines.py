@@ -411,7 +411,7 @@ def key_pair(path: Path) -> tuple[Ed25519PrivateKey, Path]:
 
 
 def public_text(key: Ed25519PrivateKey) -> str:
-    """The public half of a key."""
+    """Return the public half of a key."""
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 

@@ -19,7 +19,7 @@ GO_ON = "put the database back that belongs to them"
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """Those of a controller that has one machine."""
+    """Make the root of a controller that has one machine."""
     paths = Paths(tmp_path / "root")
     start(paths)
     site = make_site(paths.root, World())
@@ -130,7 +130,7 @@ def test_going_on_as_the_hint_says(paths: Paths, tmp_path: Path) -> None:
 
 @pytest.fixture
 def plain(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The mark of a file system without attributes, such as a tmpfs of Linux 6.1."""
+    """Return the mark on a file system without attributes, such as a tmpfs of Linux 6.1."""
     unmark(paths)
 
     def unsupported(*_: object) -> None:

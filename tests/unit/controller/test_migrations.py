@@ -24,7 +24,7 @@ from tests.unit.controller.fakes import node_table
 
 @pytest.fixture(params=FORMER)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    """A database of an earlier controller, opened by this one."""
+    """Open a database of an earlier controller."""
     restore(DUMPS / f"{request.param}.sql", tmp_path / "terra.db")
     return open_database(f"sqlite:///{tmp_path / 'terra.db'}")
 
@@ -86,7 +86,7 @@ def test_a_target_that_cannot_be_read_takes_no_other_one_with_it(tmp_path: Path,
 
 
 def test_records_that_were_written_anew_already_stay_as_they_are(tmp_path: Path) -> None:
-    """For a day, controllers without migrations wrote what is schema 2 now into databases of schema 1."""
+    """Check databases of schema 1 with rows of schema 2: for a day, controllers without migrations wrote them."""
     path = tmp_path / "terra.db"
     restore(DUMPS / "schema-1.sql", path)
     store = Store(open_database(f"sqlite:///{path}"))
@@ -111,7 +111,7 @@ def test_machines_go_and_nothing_of_theirs_is_given_again(engine: Engine) -> Non
 
 
 def test_the_copy_of_before_a_migration_belongs_to_the_same_machines(tmp_path: Path) -> None:
-    """Its identity is the one that the volumes are marked with, also where it got one at this start only."""
+    """Check that its identity is the one that the volumes are marked with, also where it got one at this start only."""
     paths = Paths(tmp_path)
     restore(DUMPS / "schema-1-first.sql", paths.state / "terra.db", tmp_path)
     daemon.open_store(Controller(), paths, paths.root / "iscsi").close()

@@ -23,7 +23,7 @@ NAME = "iqn.2024.san.example.cm-01:fs"
 
 
 def switched(site: Site, plugins: Plugins) -> Site:
-    """The next controller, which selects other plugins."""
+    """Return the next controller, which selects other plugins."""
     services = Services(
         config=Controller(plugins=OTHER), session=site.services.session, plugins=plugins, store=site.services.store
     )
@@ -34,13 +34,13 @@ def switched(site: Site, plugins: Plugins) -> Site:
 
 @pytest.fixture
 def other() -> World:
-    """What the other plugin does."""
+    """Return what the other plugin does."""
     return World()
 
 
 @pytest.fixture
 def after(site: Site, world: World, other: World) -> Site:
-    """A controller whose only machine was made by plugins that it does not select any more."""
+    """Return a controller whose only machine was made by plugins that it does not select any more."""
     site.provision()
     world.storage_runs = False
     return switched(site, fake_plugins(world, other=other))

@@ -56,7 +56,7 @@ ROWS = [
 
 @pytest.fixture
 def site(tmp_path: Path, world: World) -> Iterator[Site]:
-    """A controller with two machines."""
+    """Yield a controller with two machines."""
     site = make_site(tmp_path / "root", world)
     site.provision()
     site.provision(hostname="cm-02", mac="02:00:00:00:00:02")
@@ -65,7 +65,7 @@ def site(tmp_path: Path, world: World) -> Iterator[Site]:
 
 
 def spoil(site: Site, change: str) -> str:
-    """Change the row of the second machine as nobody should; gives the name that it has then."""
+    """Change the row of the second machine to something invalid; return the name that it has then."""
     connection = sqlite3.connect(site.paths.state / "terra.db")
     connection.execute(f"update nodes set {change} where hostname = 'cm-02'")  # noqa: S608  # no text from outside
     connection.commit()
@@ -74,7 +74,7 @@ def spoil(site: Site, change: str) -> str:
 
 
 def start(site: Site) -> None:
-    """What a controller does when it starts."""
+    """Run the steps of a controller's start."""
     site.machines.start_storage()
     site.machines.recover()
     site.machines.restore()

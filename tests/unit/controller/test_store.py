@@ -76,7 +76,7 @@ SEED = """\
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """An empty one."""
+    """Open an empty store."""
     return Store(open_database(f"sqlite:///{tmp_path / 'terra.db'}"))
 
 

@@ -18,7 +18,7 @@ LIMIT = 1024
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A directory of the host beside the tree."""
+    """Make a directory of the host beside the tree."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_text(SECRET)
@@ -27,7 +27,7 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tree(tmp_path: Path, outside: Path) -> Path:
-    """The root of a tree."""
+    """Make the root of a tree."""
     tree = tmp_path / "tree"
     (tree / "etc").mkdir(parents=True)
     (tree / "boot").mkdir()

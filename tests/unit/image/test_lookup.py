@@ -13,7 +13,7 @@ from tests.unit.oci.making import Item, LayoutMaker, file, folder, hardlink, sym
 
 
 def found(tmp_path: Path, *layers: bytes) -> dict[str, bytes]:
-    """What is found of the files below ``a``."""
+    """Return what is found of the files below ``a``."""
     LayoutMaker(tmp_path).image(layers)
     return read_files(Layout(tmp_path).image(), lambda path: path.startswith("a/"))
 

@@ -17,7 +17,7 @@ SCRIPT = "scripts/terra"
 
 
 def cpio(*names: str, data: bytes = b"data", magic: bytes = b"070701") -> bytes:
-    """A newc archive of files."""
+    """Return a newc archive of files."""
     pieces = []
     for name, content in [*((name, data) for name in names), ("TRAILER!!!", b"")]:
         raw = name.encode() + b"\0"

@@ -14,25 +14,25 @@ from terra_core.system.disks import Signature
 
 
 def group(label: str, *devices: str, kind: str = "single", **more: object) -> dict[str, Any]:
-    """A ``[[groups]]`` entry."""
+    """Return a ``[[groups]]`` entry."""
     return {"label": label, "type": kind, "disk": [{"device": device} for device in devices], **more}
 
 
 def node(*groups: Mapping[str, Any]) -> Node:
-    """A node.toml with these groups."""
+    """Return a node.toml with these groups."""
     raw = {"hostname": "mt-01", "image": "10.0.10.3:5000/stellarproject/example:6", "groups": list(groups)}
     return make_document(raw, Node, source="node.toml").value
 
 
 def disk(name: str, size: int = 1024, *, number: str = "", holds: Sequence[str] = (), **more: Any) -> Device:
-    """A whole disk of ``size`` MB, which holds signatures of these kinds."""
+    """Return a whole disk of ``size`` MB, which holds signatures of these kinds."""
     signatures = tuple(Signature(kind, "", 512, 8) for kind in holds)
     number = number or f"8:{16 * sum(map(ord, name))}"
     return Device(name=name, path=Path(name), number=number, size=size * MB, signatures=signatures, **more)
 
 
 def part(name: str, disk: str, *, table: str = "gpt", slices: Sequence[Slice] = (), size: int = 1024, **more: Any) -> Device:
-    """A partition of ``size`` MB on ``disk``."""
+    """Return a partition of ``size`` MB on ``disk``."""
     boot_code = more.pop("boot_code", False)
     parent = Parent(
         path=Path(disk),
@@ -48,5 +48,5 @@ def part(name: str, disk: str, *, table: str = "gpt", slices: Sequence[Slice] = 
 
 
 def found(*devices: Device) -> dict[str, Device]:
-    """The devices by their names."""
+    """Return the devices by their names."""
     return {device.name: device for device in devices}

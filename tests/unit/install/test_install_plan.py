@@ -133,7 +133,7 @@ def test_sectors_that_no_bios_knows() -> None:
 
 
 def given(table: str = "gpt", *slices: Slice, mbr: bool = True, boot: str = "", **more: bool) -> Plan:
-    """The plan for the seed's complex node: the system on a partition that is there."""
+    """Return the plan for the seed's complex node: the system on an existing partition."""
     extra = {"boot": boot} if boot else {}
     wanted = node(group("os", "/dev/nvme0n1p1", mbr=mbr, **extra))
     return make_plan(wanted, found(part("/dev/nvme0n1p1", "/dev/nvme0n1", table=table, slices=slices, **more)), 0)

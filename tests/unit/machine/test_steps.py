@@ -28,7 +28,7 @@ STEPS = BootSteps(connect=CONNECT, mount=MOUNT)
 
 
 def tree(root: Path, **modules: bytes) -> Path:
-    """A root with modules of these names, packed by xz, each needing those after it."""
+    """Make a root with modules of these names, packed by xz, each needing those after it."""
     place = root / "usr/lib/modules" / VERSION
     place.mkdir(parents=True)
     (root / "lib").symlink_to("usr/lib")

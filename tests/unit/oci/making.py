@@ -42,11 +42,11 @@ class Item:
     tail: bytes = b""
 
     def blocks(self) -> bytes:
-        """The blocks of this entry, its extended header before it."""
+        """Return the blocks of this entry, its extended header before it."""
         return self._extended() + self.header() + _padded(self.data)
 
     def header(self) -> bytes:
-        """The header block."""
+        """Return the header block."""
         size = len(self.data) if self.size is None else self.size
         fields = b"".join((
             self.name[:100].ljust(100, b"\0"),
@@ -78,13 +78,13 @@ class Item:
 
 
 def checked(block: bytes) -> bytes:
-    """The header block with its checksum filled in."""
+    """Return the header block with its checksum filled in."""
     blank = block[:148] + b" " * 8 + block[156:]
     return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
 
 
 def record(key: bytes, value: bytes) -> bytes:
-    """A record of a pax header."""
+    """Return a record of a pax header."""
     rest = b" %s=%s\n" % (key, value)
     length = len(rest) + 1
     while len(b"%d" % length) + len(rest) != length:
@@ -93,42 +93,42 @@ def record(key: bytes, value: bytes) -> bytes:
 
 
 def extension(kind: bytes, content: bytes) -> bytes:
-    """An extended header: pax ``x`` and ``g``, GNU ``L`` and ``K``."""
+    """Return an extended header: pax ``x`` and ``g``, GNU ``L`` and ``K``."""
     return Item(name=b"extension", type=kind, data=content).blocks()
 
 
 def tar(*parts: Item | bytes, end: bytes = END) -> bytes:
-    """A tar stream of entries and raw bytes."""
+    """Return a tar stream of entries and raw bytes."""
     return b"".join(part.blocks() if isinstance(part, Item) else part for part in parts) + end
 
 
 def file(name: bytes, data: bytes = b"data", **more: Any) -> Item:
-    """A regular file."""
+    """Return a regular file."""
     return Item(name=name, data=data, **more)
 
 
 def folder(name: bytes, mode: int = 0o755, **more: Any) -> Item:
-    """A directory."""
+    """Return a directory."""
     return Item(name=name, type=b"5", mode=mode, **more)
 
 
 def symlink(name: bytes, target: bytes, **more: Any) -> Item:
-    """A symbolic link."""
+    """Return a symbolic link."""
     return Item(name=name, type=b"2", target=target, mode=0o777, **more)
 
 
 def hardlink(name: bytes, target: bytes, **more: Any) -> Item:
-    """A hard link."""
+    """Return a hard link."""
     return Item(name=name, type=b"1", target=target, **more)
 
 
 def whiteout(name: bytes) -> Item:
-    """An empty file of this name."""
+    """Return an empty file of this name."""
     return Item(name=name)
 
 
 def make_special(path: Path, kind: str) -> Path:
-    """Make a ``block`` or ``character`` device, a ``fifo`` or a ``socket``; gives what is there when the device is opened."""
+    """Make a ``block`` or ``character`` device, a ``fifo`` or a ``socket``; return what exists once the device is opened."""
     free = next(number for number in range(200, 1 << 20) if not Path(f"/sys/block/loop{number}").exists())
     ptmx = os.makedev(5, 2)
     kinds = {
@@ -164,12 +164,12 @@ class Blob:
 
 
 def sha256(content: bytes) -> str:
-    """The digest as descriptors write it."""
+    """Return the digest as descriptors write it."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def layer(stream: bytes, kind: str = "gzip") -> Blob:
-    """The blob of an uncompressed layer."""
+    """Return the blob of an uncompressed layer."""
     packs: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstd.compress, "plain": bytes}
     suffix = "" if kind == "plain" else f"+{kind}"
     name = f"application/vnd.oci.image.layer.v1.tar{suffix}"
@@ -186,17 +186,17 @@ class LayoutMaker:
         self.index([])
 
     def blob(self, content: bytes) -> str:
-        """Store a blob; gives its digest."""
+        """Store a blob; return its digest."""
         digest = sha256(content)
         self.place(digest).write_bytes(content)
         return digest
 
     def place(self, digest: str) -> Path:
-        """Where a blob is."""
+        """Return the path of a blob."""
         return self.path / "blobs" / digest.replace(":", "/")
 
     def document(self, value: object, media_type: str, **more: object) -> dict[str, Any]:
-        """Store a JSON document; gives its descriptor."""
+        """Store a JSON document; return its descriptor."""
         content = json.dumps(value).encode()
         return {"mediaType": media_type, "digest": self.blob(content), "size": len(content), **more}
 
@@ -207,7 +207,7 @@ class LayoutMaker:
     def image(
         self, layers: Sequence[Blob | bytes], name: str = "latest", *, architecture: str = "", docker: bool = False
     ) -> dict[str, Any]:
-        """Store an image of these layers and make it the only one in the index; gives its manifest's descriptor."""
+        """Store an image of these layers and make it the only one in the index; return its manifest's descriptor."""
         blobs = [part if isinstance(part, Blob) else layer(part) for part in layers]
         config = self.document(
             {

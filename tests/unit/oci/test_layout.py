@@ -122,7 +122,7 @@ def test_indexes_do_not_nest_for_ever(maker: LayoutMaker) -> None:
 
 
 def test_an_index_that_names_itself_is_refused(maker: LayoutMaker) -> None:
-    """No document can hold its own digest, so it lies, which comes out as soon as it is read."""
+    """Check an index with a false digest, since no document can hold its own: it is found out as soon as it is read."""
     digest = "sha256:" + "1" * 64
     content = json.dumps({
         "schemaVersion": 2, "manifests": [{"mediaType": media.OCI_INDEX, "digest": digest, "size": 500}],

@@ -32,7 +32,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, flags: s
 
 
 def chosen(maker: LayoutMaker, listed: str) -> str:
-    """The entry that is taken from an index of these platforms, each ``architecture`` or ``architecture/variant``."""
+    """Return the entry chosen from an index of these platforms, each ``architecture`` or ``architecture/variant``."""
     entries = {}
     for name in listed.split():
         architecture, _, variant = name.partition("/")

@@ -24,7 +24,7 @@ OWN = tar(file(b"own", mtime=EPOCH + 100), file(b"old", mtime=EPOCH - 100))
 
 @pytest.fixture
 def image(tmp_path: Path) -> StoredImage:
-    """A base's layer and one that a build added, neither compressed, as ``docker save`` gives them."""
+    """Return a base's layer and one that a build added, neither compressed, as ``docker save`` writes them."""
     maker = LayoutMaker(tmp_path / "saved")
     maker.image([layer(BASE, "plain"), layer(OWN, "plain")])
     return Layout(maker.path).image()

@@ -17,7 +17,7 @@ EPOCH = 1_000_000_000
 
 
 def layer(*entries: tuple[str, float, bytes], kind: int = tarfile.PAX_FORMAT) -> bytes:
-    """A layer of files with these names, times and contents."""
+    """Return a layer of files with these names, times and contents."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=kind) as archive:
         for name, mtime, content in entries:
@@ -29,12 +29,12 @@ def layer(*entries: tuple[str, float, bytes], kind: int = tarfile.PAX_FORMAT) ->
 
 
 def pieces(content: bytes, length: int = 700) -> Iterator[bytes]:
-    """The content, a few bytes at a time."""
+    """Return the content, a few bytes at a time."""
     return (content[at : at + length] for at in range(0, len(content), length))
 
 
 def clamp(content: bytes, length: int = 700) -> bytes:
-    """The content with its times clamped."""
+    """Return the content with its times clamped."""
     return b"".join(clamped(pieces(content, length), EPOCH))
 
 

@@ -8,7 +8,7 @@ from terra_core.service.operations import Message, Operation
 
 
 def heard(operation: Operation, patience: float = 10.0) -> list[Message | None]:
-    """All that an operation said, to its end; ``None`` for each silence of ``patience`` seconds."""
+    """Return all that an operation said, to its end; ``None`` for each silence of ``patience`` seconds."""
 
     async def follow() -> list[Message | None]:
         return [message async for message in operation.messages(patience)]

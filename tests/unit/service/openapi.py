@@ -7,7 +7,7 @@ from typing import Any
 
 
 def problems_of(document: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a document, a line each."""
+    """Return what is wrong with a document, a line each."""
     found = [f"{path}: no schema of that name" for path in _references(document) if _resolved(document, path) is None]
     names = [operation["operationId"] for _, _, operation in operations(document)]
     found += [f"{name}: is there twice" for name in set(names) if names.count(name) > 1]
@@ -29,7 +29,7 @@ def problems_of(document: Mapping[str, Any]) -> list[str]:
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Method, path and description of everything that can be asked."""
+    """Yield method, path and description of every route."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             yield method, path, operation

@@ -39,17 +39,17 @@ class Served:
     port: int
 
     def connect(self) -> socket.socket:
-        """A connection that says nothing yet."""
+        """Return a connection that has sent nothing yet."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
     def asked(self, head: str, body: bytes = b"", token: str = TOKEN) -> socket.socket:
-        """A connection that has sent a request, such as ``GET /``."""
+        """Return a connection that has sent a request, such as ``GET /``."""
         connection = self.connect()
         connection.sendall(f"{head} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n".encode() + (body or b"\r\n"))
         return connection
 
     def status(self, head: str) -> int:
-        """The status of the answer to a request."""
+        """Return the status of the answer to a request."""
         with self.asked(head) as connection:
             return int(connection.recv(12).split()[1])
 
@@ -105,7 +105,7 @@ def is_ended(connection: socket.socket) -> bool:
 
 
 def make_tls(directory: Path) -> Tls:
-    """A certificate for 127.0.0.1 that nobody has signed, and its key."""
+    """Make a self-signed certificate for 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

@@ -50,7 +50,7 @@ async def endless() -> Stream:
 
 @websocket("/v1/echo")
 async def echo(socket: WebSocket[Any, Any, Any]) -> None:
-    """Say what is said, without end."""
+    """Send back what is received, without end."""
     await socket.accept()
     while True:
         await socket.send_text(await socket.receive_text())
@@ -61,14 +61,14 @@ ROUTES = (short, take, endless, echo)
 
 @pytest.fixture
 def quick() -> Iterator[Served]:
-    """A daemon of little patience."""
+    """Start a daemon with short time limits."""
     with served(ROUTES, limits=SHORT, websockets=True) as daemon:
         yield daemon
 
 
 @pytest.fixture
 def patient() -> Iterator[Served]:
-    """A daemon of much patience, with room for eight."""
+    """Start a daemon with long time limits, and room for eight."""
     with served(ROUTES, limits=LONG, websockets=True) as daemon:
         yield daemon
 
@@ -214,7 +214,7 @@ def test_more_connections_than_files_are_said_once_and_end(capfd: pytest.Capture
 
 
 def _connected_beyond(daemon: Served) -> socket.socket:
-    """A connection, made while this process may open no further file: in the room of the listener's own backlog."""
+    """Return a connection made while this process may open no further file: it waits in the listener's own backlog."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

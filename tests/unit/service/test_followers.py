@@ -74,7 +74,7 @@ def test_a_follower_hears_that_there_is_nothing_new(monkeypatch: pytest.MonkeyPa
 
 
 def read_until(connection: socket.socket, wanted: bytes, times: int = 1) -> bytes:
-    """What comes, up to some words."""
+    """Return what is received, up to some words."""
     read = b""
     while read.count(wanted) < times:
         piece = connection.recv(65536)

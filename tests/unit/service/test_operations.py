@@ -20,7 +20,7 @@ PATIENCE = 5.0
 
 @pytest.fixture
 def operations() -> Iterator[Operations]:
-    """One job at a time."""
+    """Allow one job at a time."""
     operations = Operations(1)
     yield operations
     operations.stop()
@@ -42,14 +42,14 @@ class Gate:
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    """A gate that is open at the end."""
+    """Yield a gate that is open at the end."""
     gate = Gate()
     yield gate
     gate.open.set()
 
 
 def said(operation: Operation) -> list[tuple[str, Mapping[str, Any]]]:
-    """All that it said, to its end."""
+    """Return all that an operation said, to its end."""
     return [(message.kind, message.data) for message in heard(operation) if message is not None]
 
 

@@ -27,7 +27,7 @@ def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def mode(path: Path) -> int:
-    """The permissions of a path."""
+    """Return the permissions of a path."""
     return stat.S_IMODE(path.stat().st_mode)
 
 

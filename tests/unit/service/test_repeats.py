@@ -12,13 +12,13 @@ from terra_core.service.repeats import Repeats
 
 @pytest.fixture
 def lines() -> list[str]:
-    """What was logged."""
+    """Return the list of logged lines."""
     return []
 
 
 @pytest.fixture
 def logger(lines: list[str]) -> logging.Logger:
-    """A logger as a daemon has it."""
+    """Return a logger as a daemon has it."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

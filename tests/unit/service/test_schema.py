@@ -48,7 +48,7 @@ def upgrade() -> None:
 
 @pytest.fixture
 def revisions(tmp_path: Path) -> Path:
-    """The revisions, in a directory with what a path may hold."""
+    """Write the revisions to a directory whose name holds special characters."""
     directory = tmp_path / "50% of, them: all"
     directory.mkdir()
     for number, text in REVISIONS.items():
@@ -62,7 +62,7 @@ def revisions(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A database of the first schema."""
+    """Make a database of the first schema."""
     path = tmp_path / "things.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(FIRST)
@@ -89,7 +89,7 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
 
 
 def unstamped(path: Path) -> list[str]:
-    """What a database holds, without what Alembic noted: that is done for every database that is accepted."""
+    """Return the content of a database without Alembic's notes: every accepted database gets those."""
     return [statement for statement in contents(path) if "alembic_version" not in statement]
 
 

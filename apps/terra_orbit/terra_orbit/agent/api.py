@@ -68,7 +68,7 @@ class Context:
     operations: Operations
 
     def begin(self, kind: str, subject: str, work: Callable[[Report], Record | Mapping[str, Any]]) -> _Begun:
-        """Begin long work, whose result is a container or something of its own; gives the operation that does it."""
+        """Begin long work, whose result is a container or something of its own; return the operation that does it."""
 
         def done(report: Report) -> Mapping[str, Any]:
             result = work(report)
@@ -77,7 +77,7 @@ class Context:
         return begun(self.operations.start(kind, subject, done, removal=kind in _REMOVALS))
 
     def shown(self, record: Record) -> dict[str, Any]:
-        """What a client is told of a container that was changed."""
+        """Return what a client is told of a container that was changed."""
         addresses = [one for attachment in self.containers.store.attachments(record) for one in attachment.addresses]
         return {"id": record.id, "state": record.state.value, "revision": record.revision, "addresses": addresses}
 
@@ -86,7 +86,7 @@ _Here = NamedDependency[Context]
 
 
 def make_api(context: Context, health: Health, token: str) -> Litestar:
-    """The agent's application."""
+    """Return the agent's application."""
     routes = [
         list_containers,
         show_container,
@@ -121,32 +121,32 @@ def make_api(context: Context, health: Health, token: str) -> Litestar:
 
 @get("/v1/containers", sync_to_thread=True, opt=described(answer=Sequence[ContainerShown]))
 def list_containers(context: _Here) -> list[dict[str, Any]]:
-    """Every container, with how it does."""
+    """List every container with its status."""
     return context.overview.all()
 
 
 @get("/v1/containers/{name:str}", sync_to_thread=True, opt=described(answer=ContainerDetails))
 def show_container(context: _Here, name: FromPath[str]) -> dict[str, Any]:
-    """One container, with all that is known of it."""
+    """Show one container with all that is known of it."""
     return context.overview.one(name)
 
 
 @get("/v1/memory", sync_to_thread=True, opt=described(answer=MemoryShown))
 def show_memory(context: _Here) -> dict[str, str]:
-    """Why what programs have in memory can neither be stored nor brought back here; empty when it can."""
+    """Report why memory can neither be stored nor restored here; empty when it can."""
     return {"problem": context.containers.checkpoints.problem()}
 
 
 @post("/v1/containers", status_code=202, opt=described(body=SentVhost, answer=Begun))
 async def create_container(context: _Here, request: _Asked) -> _Begun:
-    """Make the container whose vhost.toml, as JSON, is the body; gives the operation that does it."""
+    """Make the container whose vhost.toml, as JSON, is the body; return the operation that does it."""
     document = await _document(await table_of(request))
     return context.begin("create", document.value.id, lambda report: context.containers.create(document, report))
 
 
 @post("/v1/containers/{name:str}/update", status_code=202, opt=described(body=SentVhost, answer=Begun))
 async def update_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
-    """Let a container be what the vhost.toml in the body says; gives the operation that does it."""
+    """Change a container to what the vhost.toml in the body says; return the operation that does it."""
     document = await _document({**await table_of(request), "id": name})
 
     def work(report: Report) -> dict[str, Any]:
@@ -158,7 +158,7 @@ async def update_container(context: _Here, request: _Asked, name: FromPath[str])
 
 @delete("/v1/containers/{name:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
 def delete_container(context: _Here, name: FromPath[str], seconds: int = STOP_SECONDS) -> _Begun:
-    """Take a container away; gives the operation that does it."""
+    """Delete a container; return the operation that does it."""
     context.containers.store.get(name)
 
     def work(report: Report) -> dict[str, Any]:
@@ -170,61 +170,61 @@ def delete_container(context: _Here, name: FromPath[str], seconds: int = STOP_SE
 
 @post("/v1/containers/{name:str}/start", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
 def start_container(context: _Here, name: FromPath[str]) -> _Begun:
-    """Start a container; gives the operation that does it."""
+    """Start a container; return the operation that does it."""
     return context.begin("start", name, lambda report: context.containers.start(name, report))
 
 
 @post("/v1/containers/{name:str}/stop", status_code=202, opt=described(body=StopRequest, answer=Begun))
 async def stop_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
-    """Stop a container; gives the operation that does it."""
+    """Stop a container; return the operation that does it."""
     asked = await _body(request, StopRequest)
     return context.begin("stop", name, lambda report: context.containers.stop(name, asked.seconds, report))
 
 
 @post("/v1/containers/{name:str}/kill", status_code=202, opt=described(body=KillRequest, answer=Begun))
 async def kill_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
-    """Send a signal to a container; gives the operation that does it."""
+    """Send a signal to a container; return the operation that does it."""
     asked = await _body(request, KillRequest)
     return context.begin("kill", name, lambda _: context.containers.kill(name, parse_signal(asked.signal)))
 
 
 @post("/v1/containers/{name:str}/rollback", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
 def rollback_container(context: _Here, name: FromPath[str]) -> _Begun:
-    """Return a container to its former revision; gives the operation that does it."""
+    """Return a container to its former revision; return the operation that does it."""
     return context.begin("rollback", name, lambda report: context.containers.rollback(name, report))
 
 
 @post("/v1/containers/{name:str}/checkpoint", status_code=202, opt=described(body=StoreRequest, answer=Begun))
 async def checkpoint_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
-    """Store a container as an image; gives the operation that does it."""
+    """Store a container as an image; return the operation that does it."""
     asked = await _body(request, StoreRequest)
     return context.begin("checkpoint", name, lambda report: context.moves.checkpoint(name, asked.ref, report, live=asked.live))
 
 
 @post("/v1/containers/{name:str}/push", status_code=202, opt=described(body=StoreRequest, answer=Begun))
 async def push_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
-    """Store a container as an image, and give that to its registry; gives the operation that does it."""
+    """Store a container as an image, and push that to its registry; return the operation that does it."""
     asked = await _body(request, StoreRequest)
     return context.begin("push", name, lambda report: context.moves.push(name, asked.ref, report))
 
 
 @post("/v1/restore", status_code=202, opt=described(body=RestoreRequest, answer=Begun))
 async def restore_container(context: _Here, request: _Asked) -> _Begun:
-    """Make a container of a checkpoint; gives the operation that does it."""
+    """Make a container from a checkpoint; return the operation that does it."""
     asked = await _body(request, RestoreRequest)
     return context.begin("restore", str(asked.image), lambda report: context.moves.restore(asked, report))
 
 
 @post("/v1/containers/{name:str}/migrate", status_code=202, opt=described(body=MigrateRequest, answer=Begun))
 async def migrate_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
-    """Move a container to another agent; gives the operation that does it."""
+    """Move a container to another agent; return the operation that does it."""
     asked = await _body(request, MigrateRequest)
     target = Client(asked.to, token=asked.token, port=API_PORT, service=AGENT)
     return context.begin("migrate", name, lambda report: context.moves.migrate(name, target, asked, report))
 
 
 async def _document(raw: Mapping[str, Any]) -> Document[Vhost]:
-    """A vhost.toml; there may be much to check, and others ask meanwhile."""
+    """Read a vhost.toml in a thread: there may be much to check, and other requests must not wait."""
     return await to_thread.run_sync(lambda: received_document(raw, SentVhost, Vhost, source=_SOURCE))
 
 

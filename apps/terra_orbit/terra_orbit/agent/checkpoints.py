@@ -64,7 +64,7 @@ class Checkpoints:
             self._images.sweep(kept)
 
     def problem(self) -> str:
-        """Why memory can neither be stored nor brought back here; empty when it can."""
+        """Return why memory can neither be stored nor restored here; an empty string when it can."""
         if not _KERNEL.exists():
             return "its kernel was built without CONFIG_CHECKPOINT_RESTORE"
         try:
@@ -85,7 +85,7 @@ class Checkpoints:
             raise TerraError(f"{name}: its memory cannot be stored or brought back on this machine: {problem}", hint=hint)
 
     def pending(self, engine_id: str) -> bool:
-        """Whether a container goes on from memory when it is started."""
+        """Return whether a container goes on from memory when it is started."""
         return self._place(engine_id).is_dir()
 
     def take(self, engine_id: str) -> None:
@@ -122,7 +122,7 @@ class Checkpoints:
         shutil.rmtree(self._place(engine_id), ignore_errors=True)
 
     def add(self, image: Mapping[str, Any], engine_id: str, name: str) -> str:
-        """Make an image that holds a container's memory on top of its file system; gives the image's id.
+        """Make an image that holds a container's memory on top of its file system; return the image's id.
 
         :param image: the one that holds the file system.
         :param name: that of the new image.
@@ -136,7 +136,7 @@ class Checkpoints:
         return memory.identity(configuration)
 
     def base(self, image: Mapping[str, Any]) -> str:
-        """The id of the image that is left when memory is taken away: of itself for one that has none."""
+        """Return the id of the image without its memory; of an image without memory, its own id."""
         if memory.layer_of(image) is None:
             return str(image["Id"])
         configuration = memory.without_memory(image, self._engine.agent)
@@ -173,7 +173,7 @@ class Checkpoints:
         return ""
 
     def _place(self, engine_id: str) -> Path:
-        """Where the engine looks for a checkpoint; it takes none from anywhere else."""
+        """Return the directory where the engine looks for a checkpoint; it takes none from anywhere else."""
         if self._root is None:
             self._root = Path(str(self._engine.information().get("DockerRootDir") or "/nowhere"))
         return self._root / "containers" / engine_id / "checkpoints" / _NAME
@@ -186,7 +186,7 @@ class Checkpoints:
 
 
 def _explained(error: TerraError) -> TerraError:
-    """The engine's error, with what CRIU wrote into its log, which the engine only names."""
+    """Return the engine's error together with the lines of CRIU's log, of which the engine gives only the path."""
     said = ""
     if found := _CRIU_LOG.search(error.message):
         with suppress(OSError):

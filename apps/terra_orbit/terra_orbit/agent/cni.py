@@ -47,7 +47,7 @@ class Call:
 
 
 def add(conf: Mapping[str, Any], call: Call) -> dict[str, Any]:
-    """Connect a container; gives the plugin's result.
+    """Connect a container; return the plugin's result.
 
     :param conf: the network, see :mod:`terra_orbit.agent.conf`.
     :raises NetworkError: when the plugin did not; call :func:`delete` then.
@@ -66,12 +66,12 @@ def renew(conf: Mapping[str, Any], call: Call) -> dict[str, Any]:
 
 
 def addresses_of(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """The addresses of a result, each with its prefix length."""
+    """Return the addresses of a result, each with its prefix length."""
     return tuple(str(one["address"]) for one in result.get("ips") or ())
 
 
 def program(kind: str) -> Path:
-    """Where a plugin is.
+    """Return the path of a plugin.
 
     :raises TerraError: when it is not installed.
     """

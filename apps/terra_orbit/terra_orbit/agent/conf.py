@@ -30,7 +30,7 @@ class Ground:
 def render(
     network: Network, ground: Ground, *, mac: str | None, wanted: Sequence[str] = (), default_route: bool
 ) -> dict[str, Any]:
-    """The configuration of one connection.
+    """Return the configuration of one connection.
 
     :param mac: its hardware address, where the network has one of its own.
     :param wanted: the addresses that it had before, with their prefix lengths; asked for again where that can be done.

@@ -47,7 +47,7 @@ def remove_configs(directory: Path) -> None:
 
 
 def same_content(vhost: Vhost, written: Mapping[str, Path]) -> bool:
-    """Whether the files that were written are those that would be written now."""
+    """Return whether the files that were written are those that would be written now."""
     for name, config in vhost.configs.items():
         try:
             if written[name].read_bytes() != _content(config):
@@ -67,5 +67,5 @@ def _write(config: ConfigFile, path: Path) -> Path:
 
 
 def _content(config: ConfigFile) -> bytes:
-    """Its text; of containers of earlier versions, what is in the file of the host's that they name."""
+    """Return a file's text; for a container of an earlier version, the content of the host's file that it names."""
     return (config.content or "").encode() if config.source is None else read_regular(Path(config.source), CONFIG_LIMIT)

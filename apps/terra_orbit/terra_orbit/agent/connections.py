@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 def fresh_macs(vhost: Vhost, former: Sequence[str] = ()) -> tuple[str, ...]:
-    """A hardware address for each network: its own, the one that it had, or a random one that is locally administered."""
+    """Return a hardware address for each network: its own, its former one, or a random locally administered one."""
     kept = [*former, *[""] * len(vhost.networks)]
     return tuple(network.mac or kept[at] or _random_mac() for at, network in enumerate(vhost.networks))
 
@@ -88,7 +88,7 @@ class Connections:
             first = False
 
     def attached(self, record: Record, attachments: Sequence[Attachment]) -> bool:
-        """Whether everything is connected to the very process that it was connected to."""
+        """Return whether everything is connected to the very process that it was connected to."""
         wanted = {f"eth{at}" for at, one in enumerate(record.current.vhost.networks) if one.type is not NetworkType.HOST}
         right = {
             one.interface
@@ -98,7 +98,7 @@ class Connections:
         return wanted == right and len(attachments) == len(wanted)
 
     def names(self, record: Record) -> Names | None:
-        """How names are looked up, as the DHCP server of the first network that has one tells."""
+        """Return the name servers that the DHCP server of the first network with one tells."""
         for attachment in self._store.attachments(record):
             call = _call(record, attachment)
             if not _leased(attachment) or not attachment.addresses or not call.namespace:
@@ -233,7 +233,7 @@ class Connections:
         return Ground(pools=self._paths.pools, dhcp=self._paths.dhcp, master=master)
 
     def _note_bridge(self, network: Network) -> None:
-        """The plugin makes a bridge that is not there, and never takes it away; one that was there before Orbit stays."""
+        """Note that Orbit is about to make a bridge, so that it can be removed later; a bridge that exists already stays."""
         if network.type is NetworkType.BRIDGE and network.name and not links.exists(network.name):
             self._paths.bridges.mkdir(parents=True, exist_ok=True)
             (self._paths.bridges / network.name).touch()
@@ -265,7 +265,7 @@ def _call(record: Record, attachment: Attachment) -> cni.Call:
 
 
 def interface_addresses(attachment: Attachment) -> tuple[str, ...]:
-    """The addresses that a connection has right now, as the kernel has them."""
+    """Return the addresses that a connection has right now, as the kernel has them."""
     if not Process(attachment.pid, attachment.started).alive or not Path(links.network_of(attachment.pid)).exists():
         return ()
     with suppress(OSError):

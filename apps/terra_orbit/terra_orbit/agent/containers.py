@@ -160,7 +160,7 @@ class Containers:
                 self.convergence.bring(record, stop_seconds=seconds)
 
     def existing(self, name: str) -> Record:
-        """The record of a container that is to stay.
+        """Return the record of a container that is not being deleted.
 
         :raises NotFoundError: when there is none of this id.
         :raises ConflictError: when it is being deleted.
@@ -171,7 +171,7 @@ class Containers:
         return record
 
     def running(self, name: str) -> str:
-        """The engine's id of a container that runs.
+        """Return the engine's id of a container that runs.
 
         :raises ConflictError: when it does not.
         """
@@ -182,7 +182,7 @@ class Containers:
         raise ConflictError(f"{name} does not run", hint=f"start it: ob start {name}")
 
     def logged(self, name: str) -> tuple[str, bool]:
-        """The engine's id of a container whose log there is, and whether it has a terminal.
+        """Return the engine's id of a container that has a log, and whether it has a terminal.
 
         :raises NotFoundError: when it was not made yet.
         """
@@ -209,7 +209,7 @@ class Containers:
                 self._busy.discard(name)
 
     def document_of(self, image: Mapping[str, Any], reference: str, name: str | None) -> Document[Vhost]:
-        """The configuration that a checkpoint holds, for a container that is made of it.
+        """Return the configuration that a checkpoint holds, for a container that is made from it.
 
         :param name: another id than the one that it had.
         :raises NotFoundError: when the image holds none.

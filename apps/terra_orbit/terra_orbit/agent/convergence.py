@@ -85,7 +85,7 @@ class Convergence:
             self._store.change(record, problem="")
 
     def end_of(self, record: Record, found: Sequence[Found]) -> str:
-        """How the program of a container ended that runs no more; empty when it runs, or never did."""
+        """Return how the program of a container ended; an empty string when it runs, or never did."""
         own = next((one for one in found if one.revision == record.revision and not one.running and not one.fresh), None)
         return str(self._ended(record, own.engine_id, self._engine.process(own.engine_id))) if own is not None else ""
 
@@ -101,7 +101,7 @@ class Convergence:
                 remove_configs(entry)
 
     def config_paths(self, record: Record) -> dict[str, Path]:
-        """Where the files of the current revision are."""
+        """Return the paths of the files of the current revision."""
         directory = self._config_directory(record)
         return {name: directory / name for name in record.current.vhost.configs}
 
@@ -132,7 +132,7 @@ class Convergence:
         return engine_id
 
     def _begin(self, record: Record, own: Found | None, starting: Callable[[Record], Record], *, faithful: bool) -> str:
-        """Start a container that does not run; gives the engine's id of it."""
+        """Start a container that does not run; return the engine's id of it."""
         if own is not None and not own.fresh:
             self._start(starting(record), own.engine_id, faithful=faithful)
             return own.engine_id
@@ -165,7 +165,7 @@ class Convergence:
             _log.warning("the name servers cannot be written down", container=record.id, reason=str(error))
 
     def _process(self, record: Record, engine_id: str) -> int:
-        """The first process of a container.
+        """Return the id of a container's first process.
 
         :raises TerraError: when it has ended.
         """
@@ -187,7 +187,7 @@ class Convergence:
                 self._process(record, engine_id)
 
     def _lacks_rights(self, record: Record) -> bool:
-        """Whether a container's program is systemd, which mounts and has control groups of its own, and it may not."""
+        """Return whether a container's program is systemd and lacks the rights to mount and to have its own control groups."""
         revision = record.current
         image = None if revision.vhost.privileged else self._images.find(revision.image)
         return image is not None and self._images.starts_systemd(revision.vhost, image)

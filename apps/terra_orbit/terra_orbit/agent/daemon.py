@@ -85,7 +85,7 @@ def run_agent(settings: Settings, paths: Paths) -> None:
 
 
 def _careful(look: Callable[[], None]) -> Callable[[], None]:
-    """The boundary of a thread: whatever happened, it has to look again."""
+    """Return a function that logs every error of ``look``, so that its thread goes on."""
 
     def careful() -> None:
         try:

@@ -38,7 +38,7 @@ class Dhcp:
         self._lock = threading.Lock()
 
     def start(self) -> bool:
-        """Start it if it does not run; says whether it had to be.
+        """Start it if it does not run; return whether it had to be started.
 
         :raises TerraError: when it does not start.
         """
@@ -69,7 +69,7 @@ class Dhcp:
         return f"{process.pid}-{process.started}" if process is not None else ""
 
     def stop(self) -> bool:
-        """End it; says whether it ran. No container may need it any more."""
+        """Stop it; return whether it ran. No container may need it any more."""
         with self._lock:
             ended = self._end()
             self._path.unlink(missing_ok=True)

@@ -91,7 +91,7 @@ class Engine:
 
     @contextmanager
     def streaming(self) -> Iterator[APIClient]:
-        """A connection of its own, on which an answer may take as long as it likes."""
+        """Yield a connection of its own, without a time limit for answers."""
         client = connect(self._where, setting=_SETTING)
         client.timeout = None  # type: ignore[assignment]  # requests' own word for no limit
         try:
@@ -116,20 +116,20 @@ class Engine:
         return Path(where.removeprefix("unix://"))
 
     def exec_create(self, engine_id: str, body: Mapping[str, Any]) -> str:
-        """Prepare a further program in a container; gives the engine's id of it."""
+        """Prepare a further program in a container; return the engine's id of it."""
         with explained("preparing the program"):
             client = self.client
             answer = client._post_json(client._url("/containers/{0}/exec", engine_id), data=dict(body))  # type: ignore[attr-defined]  # the SDK would split the words of a string, and the stubs show none of its own ways
             return str(client._result(answer, json=True)["Id"])  # type: ignore[attr-defined]  # see above
 
     def exec_state(self, identity: str) -> dict[str, Any]:
-        """How a further program does."""
+        """Return the state of a further program."""
         with explained("looking at the program"):
             found: dict[str, Any] = self.client.exec_inspect(identity)
             return found
 
     def exec_resize(self, identity: str, rows: int, columns: int) -> None:
-        """Tell a further program of its terminal's size."""
+        """Set the size of a further program's terminal."""
         with explained("resizing the terminal"):
             self.client.exec_resize(identity, height=rows, width=columns)
 
@@ -139,7 +139,7 @@ class Engine:
             self._client.close()
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
-        """Make a container; gives the engine's id."""
+        """Make a container; return the engine's id."""
         with explained(f"making the container {name}"):
             made = self.client.create_container_from_config(dict(body), name=name)  # type: ignore[no-untyped-call]  # the stubs forgot its types
             return str(made["Id"])
@@ -172,7 +172,7 @@ class Engine:
         return "BuildahVersion" in self.information()
 
     def information(self) -> dict[str, Any]:
-        """What the engine says of itself."""
+        """Return the engine's information about itself."""
         with explained("asking the engine what it is"):
             found: dict[str, Any] = self.client.info()
             return found
@@ -193,7 +193,7 @@ class Engine:
             self.client.remove_container(engine_id, force=True, v=True)
 
     def process(self, engine_id: str) -> Process:
-        """How a container's program does.
+        """Return the state of a container's program.
 
         :raises NotFoundError: when there is no such container.
         """
@@ -209,31 +209,31 @@ class Engine:
         )
 
     def resolver(self, engine_id: str) -> Path | None:
-        """The file of the host's that a container sees as /etc/resolv.conf, if it has one of its own."""
+        """Return the host's file that a container sees as /etc/resolv.conf, if it has one of its own."""
         with explained("looking at the container"):
             path = self.client.inspect_container(engine_id).get("ResolvConfPath")
         return Path(path) if path else None
 
     def size(self, engine_id: str) -> int:
-        """What a container has written to its own file system, in bytes."""
+        """Return how many bytes a container has written to its own file system."""
         with explained("measuring the container"):
             filters = {"id": [engine_id]}
             found = self.client.containers(all=True, size=True, filters=filters)
             return int(found[0].get("SizeRw") or 0) if found else 0
 
     def last_words(self, engine_id: str, lines: int = 5) -> str:
-        """The end of what a container printed."""
+        """Return the end of what a container printed."""
         with suppress(TerraError), explained("reading the log"):
             text: bytes = self.client.logs(engine_id, tail=lines)
             return text.decode(errors="replace").strip()
         return ""
 
     def all(self) -> list[Found]:
-        """Every container of this agent's."""
+        """Return every container of this agent."""
         return self._listed()
 
     def of(self, uid: str) -> list[Found]:
-        """The containers of one record, by revision."""
+        """Return the containers of one record, by revision."""
         return sorted(self._listed(f"{LABEL_UID}={uid}"), key=lambda one: one.revision)
 
     def _listed(self, *labels: str) -> list[Found]:

@@ -50,12 +50,12 @@ class _Program:
     identity: str
 
     async def process(self) -> tuple[int, str]:
-        """Its process on the host, and when that started."""
+        """Return its process on the host, and when that started."""
         pid = int((await to_thread.run_sync(self.engine.exec_state, self.identity))["Pid"] or 0)
         return pid, start_time(pid) if pid else ""
 
     async def resize(self, rows: int, columns: int) -> None:
-        """Tell it of its terminal's new size."""
+        """Set the new size of its terminal."""
         for _ in range(_RESIZES):
             try:
                 await to_thread.run_sync(self.engine.exec_resize, self.identity, rows, columns)
@@ -65,7 +65,7 @@ class _Program:
                 return
 
     async def code(self) -> int:
-        """How it ended; its output ends a moment before it does."""
+        """Return its exit code; its output ends a moment before it does."""
         async with asyncio.timeout(_END_SECONDS):
             while True:
                 state = await to_thread.run_sync(self.engine.exec_state, self.identity)

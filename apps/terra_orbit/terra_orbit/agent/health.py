@@ -76,7 +76,7 @@ class Health:
             self._begin(key, record, service, attachments.get(record.uid, []))
 
     def of(self, record: Record) -> list[dict[str, Any]]:
-        """The services of a container, with what was found of each."""
+        """Return the services of a container, with what was found of each."""
         return [self._shown(record, name, service) for name, service in record.current.vhost.services.items()]
 
     def _shown(self, record: Record, name: str, service: Service) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Health:
                 self._findings[key] = finding
 
     def _reason(self, record: Record, service: Service, check: Check, attachments: Sequence[Attachment]) -> str | None:
-        """Why a service is not well; empty when it is, and nothing while its container is not connected."""
+        """Return why a service fails its check; an empty string if it passes, ``None`` while its container is not connected."""
         if record.current.vhost.on_host:
             return _try(_LOOPBACK, service.port, check)
         connected = next((one for one in attachments if one.addresses and Process(one.pid, one.started).alive), None)
@@ -128,7 +128,7 @@ class Health:
 
 
 def _try(address: str, port: int, check: Check) -> str:
-    """Why a service is not well; nothing when it is."""
+    """Return why a service fails its check; an empty string when it does not."""
     if check.type == "tcp":
         socket.create_connection((address, port), timeout=check.timeout).close()
         return ""

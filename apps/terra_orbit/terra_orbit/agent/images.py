@@ -49,7 +49,7 @@ class Images:
         self._lock = threading.Lock()
 
     def ensure(self, reference: ImageReference, report: Report) -> dict[str, Any]:
-        """An image, pulled from its registry if the engine has it not.
+        """Return an image, pulled from its registry if the engine does not have it.
 
         :raises TerraError: when it cannot be had.
         """
@@ -62,7 +62,7 @@ class Images:
         return found
 
     def facts(self, vhost: Vhost, image: dict[str, Any]) -> Facts:
-        """What the rendering of a container has to know."""
+        """Return the facts that the rendering of a container needs."""
         masked = self._kinds(str(image["Id"]), vhost.masked_paths)
         return Facts(
             systemd=self.starts_systemd(vhost, image),
@@ -74,14 +74,14 @@ class Images:
         )
 
     def starts_systemd(self, vhost: Vhost, image: dict[str, Any]) -> bool:
-        """Whether the program that a container starts is systemd."""
+        """Return whether the program that a container starts is systemd."""
         program = _program(vhost, image)
         if Path(program).name not in _INITS or not program.startswith("/"):
             return False
         return Path(self._kinds(str(image["Id"]), [program])[program][1]).name == "systemd"
 
     def find(self, reference: str) -> dict[str, Any] | None:
-        """An image that the engine has."""
+        """Return an image of the engine; ``None`` when it has no such image."""
         with explained(f"looking for the image {reference}"):
             try:
                 found: dict[str, Any] = self._engine.client.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs forgot its types
@@ -90,7 +90,7 @@ class Images:
             return found
 
     def push(self, reference: ImageReference, report: Report) -> None:
-        """Give an image to its registry.
+        """Push an image to its registry.
 
         :raises TerraError: as the registry or the engine says it.
         """
@@ -100,7 +100,7 @@ class Images:
 
     @contextmanager
     def archive(self, image: str, path: str) -> Iterator[Iterator[bytes]]:
-        """The tar of a path of an image, in pieces.
+        """Yield the tar of a path of an image, in pieces.
 
         :raises NotFoundError: when the image has no such path.
         """
@@ -115,7 +115,7 @@ class Images:
                 _take(record, "store", "storing an image", silent)
 
     def commit(self, engine_id: str, reference: ImageReference | None, vhost: Mapping[str, Any]) -> str:
-        """Make an image of a container's file system, with its configuration as a label; gives the image's id.
+        """Make an image of a container's file system, with its configuration as a label; return the image's id.
 
         :param reference: its name; it has none when left out, and is removed by :meth:`sweep` when nobody did so before.
         """
@@ -180,13 +180,13 @@ class Images:
                 _take(record, "pull", doing, report)
 
     def _look(self, image: str, paths: Sequence[str]) -> dict[str, tuple[Kind, str]]:
-        """What paths of an image are, and where those lead that are symbolic links."""
+        """Return the kinds of paths in an image, and where those that are symbolic links lead."""
         with self._opened(image) as probe:
             return {path: self._kind(probe, path) for path in paths}
 
     @contextmanager
     def _opened(self, image: str) -> Iterator[str]:
-        """A container that only shows what is in an image, and never runs."""
+        """Yield a container that only gives access to what is in an image, and never runs."""
         with explained("looking into the image"):
             labels = {LABEL_AGENT: self._engine.agent, LABEL_UID: PROBE}
             made = self._engine.client.create_container_from_config(  # type: ignore[no-untyped-call]  # see find

@@ -39,7 +39,7 @@ class Names:
     domain: str = ""
 
     def as_file(self) -> str:
-        """The text of resolv.conf(5)."""
+        """Return the text of resolv.conf(5)."""
         search = f"search {self.domain}\n" if self.domain else ""
         return search + "".join(f"nameserver {server}\n" for server in self.servers)
 
@@ -67,7 +67,7 @@ def ask_names(namespace: Path, interface: str, address: str, mac: str) -> Names 
 
 
 def render_inform(identity: bytes, address: str, mac: str) -> bytes:
-    """The message that asks.
+    """Return the DHCPINFORM message.
 
     :param identity: four bytes that the answer has to repeat.
     """
@@ -79,7 +79,7 @@ def render_inform(identity: bytes, address: str, mac: str) -> bytes:
 
 
 def parse_answer(message: bytes, identity: bytes) -> Names | None:
-    """What an answer says; nothing when it is damaged, or is none to the question."""
+    """Parse an answer; ``None`` when it is damaged, or answers another message."""
     if len(message) < _HEADER + 4 or message[0] != _REPLY or message[4:8] != identity:
         return None
     if message[_HEADER : _HEADER + 4] != _COOKIE:

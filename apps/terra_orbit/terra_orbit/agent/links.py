@@ -12,7 +12,7 @@ from terra_core.errors import NotFoundError
 
 
 def default_interface() -> str | None:
-    """The interface of the default route; none where there is no such route."""
+    """Return the interface of the default route; ``None`` where there is no such route."""
     with _host() as route:
         for family in (2, 10):
             routes = [one for one in route.get_default_routes(family=family) if one.get_attr("RTA_OIF")]
@@ -39,7 +39,7 @@ def require_interface(name: str) -> None:
 
 
 def remove_idle_bridge(name: str) -> bool:
-    """Remove a bridge to which nothing is connected any more; says whether there was one."""
+    """Remove a bridge to which nothing is connected any more; return whether there was one."""
     with _host() as route:
         found = route.link_lookup(ifname=name)
         if not found:
@@ -53,7 +53,7 @@ def remove_idle_bridge(name: str) -> bool:
 
 
 def exists(name: str) -> bool:
-    """Whether the host has an interface of this name."""
+    """Return whether the host has an interface of this name."""
     try:
         socket.if_nametoindex(name)
     except OSError:
@@ -62,7 +62,7 @@ def exists(name: str) -> bool:
 
 
 def addresses(namespace: str, interface: str) -> tuple[str, ...]:
-    """The addresses that an interface has in a network namespace, link-local ones aside."""
+    """Return the addresses of an interface in a network namespace, except link-local ones."""
     with NetNS(namespace, flags=0) as route:
         found = route.link_lookup(ifname=interface)
         if not found:

@@ -25,7 +25,7 @@ _MOST_LINES = 1_000_000
 async def show_logs(
     containers: NamedDependency[Containers], name: FromPath[str], follow: bool = False, tail: int = -1
 ) -> Stream:
-    """What a container's program printed, in frames of output and error output.
+    """Return the log of a container's program, in frames of output and error output.
 
     With ``follow``, also what it will print until it ends; an empty frame now and then says that there is nothing new.
     """

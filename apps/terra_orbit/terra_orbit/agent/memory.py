@@ -30,7 +30,7 @@ _CHUNK = 1 << 20
 
 
 def layer_of(image: Mapping[str, Any]) -> str | None:
-    """The digest of the layer that holds memory, if an image has one.
+    """Return the digest of the layer that holds memory; ``None`` for an image without one.
 
     :param image: as the engine describes it.
     :raises TerraError: when its label names another layer than its last one.
@@ -45,7 +45,7 @@ def layer_of(image: Mapping[str, Any]) -> str | None:
 
 
 def write_layer(directory: Path, layer: Path) -> str:
-    """Write CRIU's files as a layer; gives its digest (the ``diff_id`` of the image specification).
+    """Write CRIU's files as a layer; return its digest (the ``diff_id`` of the image specification).
 
     :param directory: what the engine stored.
     :param layer: the tar to make, readable by root alone: it holds whatever the programs knew.
@@ -93,7 +93,7 @@ def read_files(archive: Iterable[bytes], directory: Path) -> None:
 
 
 def with_memory(image: Mapping[str, Any], layer: str) -> bytes:
-    """The configuration of an image that has one more layer, which holds memory.
+    """Return the configuration of an image with one more layer, which holds memory.
 
     :param image: as the engine describes it.
     :param layer: the digest of the layer.
@@ -105,7 +105,7 @@ def with_memory(image: Mapping[str, Any], layer: str) -> bytes:
 
 
 def without_memory(image: Mapping[str, Any], agent: str) -> bytes:
-    """The configuration of the image that is left of one with memory when that is taken away.
+    """Return the configuration of an image without the layer that holds memory.
 
     :param agent: who needs it, for as long as a container is made of it.
     """
@@ -116,7 +116,7 @@ def without_memory(image: Mapping[str, Any], agent: str) -> bytes:
 
 
 def identity(configuration: bytes) -> str:
-    """The id that an engine gives an image of this configuration."""
+    """Return the id that an engine gives an image of this configuration."""
     return f"sha256:{hashlib.sha256(configuration).hexdigest()}"
 
 
@@ -138,7 +138,7 @@ def write_archive(configuration: bytes, archive: Path, *, layer: Path | None = N
 
 
 def _configuration(image: Mapping[str, Any], config: Mapping[str, Any], layers: list[str]) -> bytes:
-    """The same bytes whenever it is made of the same image: their digest is the image's id."""
+    """Return an image's configuration, always as the same bytes: their digest is the image's id."""
     made = {
         "architecture": image["Architecture"],
         "os": image["Os"],

@@ -35,7 +35,7 @@ class Metrics(Collector):
         self.registry.register(self)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """What is collected, without its values."""
+        """Yield the metrics without their values."""
         yield GaugeMetricFamily("orbit_containers", "Containers by status.", labels=["status"])
         yield GaugeMetricFamily("orbit_container_restarts", "How often a container was brought back.", labels=["id"])
         yield GaugeMetricFamily("orbit_container_memory_bytes", "Memory that a container uses.", labels=["id"])
@@ -44,7 +44,7 @@ class Metrics(Collector):
         yield GaugeMetricFamily("orbit_operations", "Remembered operations by kind and state.", labels=["kind", "state"])
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The values as they are now."""
+        """Yield the metrics with their present values."""
         containers, restarts, memory, pids, services, operations = self.describe()
         rows = self._overview.all()
         for status, count in sorted(Counter(row["status"] for row in rows).items()):

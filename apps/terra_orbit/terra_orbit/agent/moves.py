@@ -216,7 +216,7 @@ def _restores(operation: Mapping[str, Any], reference: str) -> bool:
 
 
 def _shown(target: Client, name: str) -> dict[str, Any] | None:
-    """What another agent shows of a container, if it has it."""
+    """Return what another agent shows of a container; ``None`` if it has no such container."""
     try:
         shown: dict[str, Any] = target.get(f"/v1/containers/{name}")
     except NotFoundError:

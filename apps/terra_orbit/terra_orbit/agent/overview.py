@@ -36,14 +36,14 @@ class Overview:
         self._pids: dict[str, tuple[str, int]] = {}
 
     def all(self) -> list[dict[str, Any]]:
-        """Every container, a row each."""
+        """Return every container, a row each."""
         store = self._containers.store
         records, attachments = store.all(), store.all_attachments()
         found, problem = self._found()
         return [self._row(record, attachments.get(record.uid, []), found.get(record.uid, []), problem) for record in records]
 
     def one(self, name: str) -> dict[str, Any]:
-        """One container, with all that is known of it.
+        """Return one container with all that is known of it.
 
         :raises NotFoundError: when there is none of this id.
         """
@@ -146,7 +146,7 @@ class Overview:
         return next((state for state in ("unhealthy", "starting", "healthy") if state in states), "")
 
     def _read(self, record: Record, found: Found) -> tuple[Usage, float] | None:
-        """What it uses, and its share of a processor in percent since the last look."""
+        """Return a container's usage, and its share of a processor in percent since the last look."""
         pid = self._pid(record.uid, found)
         now = read_usage(pid, found.engine_id) if pid else None
         if now is None:

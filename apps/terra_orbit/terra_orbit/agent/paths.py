@@ -25,7 +25,7 @@ class OrbitPaths:
 
     @property
     def state(self) -> Path:
-        """What must survive a restart."""
+        """The directory of what must survive a restart."""
         return self.paths.state / "orbit"
 
     @property
@@ -78,7 +78,7 @@ class Settings:
     tls: Tls | None = None
 
     def overridden(self, **options: object) -> Settings:
-        """The same configuration, with every option that is not ``None`` in place of its key.
+        """Return the same configuration, with every option that is not ``None`` in place of its key.
 
         :raises ConfigError: when an option is not what it has to be.
         """
@@ -89,7 +89,7 @@ class Settings:
         return changed
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         if has(self, "port") and not 0 < self.port < 65536:
             yield Problem("port", f"expected a port from 1 to 65535, got {self.port}")
         if has(self, "jobs") and not 0 < self.jobs <= 64:

@@ -30,7 +30,7 @@ _MB = 1024 * 1024
 
 
 def label_of(image: Mapping[str, Any], name: str) -> str:
-    """A label of an image, as the engine describes it; empty when it has none of this name."""
+    """Return a label of an image, as the engine describes it; an empty string when it has none of this name."""
     return str(((image.get("Config") or {}).get("Labels") or {}).get(name) or "")
 
 
@@ -63,7 +63,7 @@ class Facts:
 
 
 def render(vhost: Vhost, *, image: str, facts: Facts, configs: Mapping[str, Path], labels: Mapping[str, str]) -> dict[str, Any]:
-    """The body of the request.
+    """Return the body of the request.
 
     :param image: the engine's id of the image.
     :param configs: where each of ``vhost.configs`` is on the host.
@@ -155,7 +155,7 @@ def _resources(resources: Resources) -> dict[str, Any]:
 
 
 def _rights(vhost: Vhost, facts: Facts) -> dict[str, Any]:
-    """What the container may do.
+    """Return the part of the request that gives the container its rights.
 
     The engine's privileged mode gives a writable /sys, too, by which an udev within would set up the host's devices again:
     a systemd gets all rights, and a read-only /sys, as systemd wants it (https://systemd.io/CONTAINER_INTERFACE).

@@ -18,7 +18,7 @@ _NAMES = frozenset(one.name for one in signal.Signals)
 
 
 def parse_signal(raw: object) -> str:
-    """The name of a signal, with or without ``SIG``, in either case, or its number (signal(7)).
+    """Parse the name of a signal, with or without ``SIG``, in either case, or its number (signal(7)).
 
     :raises ValueError: when there is no such signal.
     """
@@ -41,7 +41,7 @@ class StopRequest:
     seconds: int = 10
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         if has(self, "seconds") and not 0 <= self.seconds <= LONGEST_STOP:
             yield Problem("seconds", f"expected from 0 to {LONGEST_STOP}, got {self.seconds}")
 
@@ -56,7 +56,7 @@ class KillRequest:
     signal: str = "SIGKILL"
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         try:
             parse_signal(self.signal)
         except ValueError as error:
@@ -83,7 +83,7 @@ class ExecRequest:
     columns: int = 80
 
     def body(self) -> dict[str, object]:
-        """What the engine is asked."""
+        """Return the body of the request to the engine."""
         return {
             "AttachStdin": True,
             "AttachStdout": True,
@@ -95,7 +95,7 @@ class ExecRequest:
         }
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         if has(self, "args") and not self.args:
             yield Problem("args", "is empty: which program is it?")
         if any("\0" in word for word in (*getattr(self, "args", ()), *getattr(self, "env", ()))):
@@ -117,7 +117,7 @@ class SizeMessage:
     columns: int
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         yield from _problems_of_size(self)
 
 
@@ -165,7 +165,7 @@ class MigrateRequest:
     live: bool = False
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the values."""
+        """Yield what is wrong with the values."""
         if has(self, "to") and not re.fullmatch(r"(?:https?://)?[A-Za-z0-9.:\[\]-]{1,255}", self.to):
             yield Problem("to", f'expected the address of an agent, such as "10.0.10.21", got {shown(self.to)}')
         if has(self, "token") and not re.fullmatch(r"[\x21-\x7e]{16,512}", self.token):

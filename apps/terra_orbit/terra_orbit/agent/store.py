@@ -115,7 +115,7 @@ class Store:
                 connection.execute(delete(table).where(table.c.uid == record.uid))
 
     def get(self, name: str) -> Record:
-        """The record of a container.
+        """Return the record of a container.
 
         :raises NotFoundError: when there is none of this id.
         """
@@ -126,7 +126,7 @@ class Store:
                 raise NotFoundError(f"no container is named {name!r}", hint="ob list shows all of them") from None
 
     def fresh(self, record: Record) -> Record:
-        """The same record as it is by now.
+        """Return the same record as it is now.
 
         :raises NotFoundError: when it is gone.
         """
@@ -134,7 +134,7 @@ class Store:
             return find(connection, CONTAINERS.c.uid == record.uid)
 
     def all(self) -> Sequence[Record]:
-        """Every record, by id."""
+        """Return every record, by id."""
         with self._transaction() as connection:
             rows = connection.execute(select(CONTAINERS).order_by(CONTAINERS.c.id)).all()
             revisions: dict[str, list[Revision]] = {row.uid: [] for row in rows}
@@ -143,11 +143,11 @@ class Store:
         return [record_of(row, revisions[row.uid]) for row in rows]
 
     def attachments(self, record: Record) -> Sequence[Attachment]:
-        """The connections of a container."""
+        """Return the connections of a container."""
         return self.all_attachments(record).get(record.uid, [])
 
     def all_attachments(self, record: Record | None = None) -> Mapping[str, list[Attachment]]:
-        """The connections of every container, or of one, by uid."""
+        """Return the connections of every container, or of one, by uid."""
         query = select(ATTACHMENTS).order_by(ATTACHMENTS.c.interface)
         if record is not None:
             query = query.where(ATTACHMENTS.c.uid == record.uid)
@@ -176,13 +176,13 @@ class Store:
             connection.execute(delete(ATTACHMENTS).where(is_attachment(record, attachment.interface)))
 
     def former_addresses(self, record: Record, interface: str) -> tuple[str, ...]:
-        """What a connection had last."""
+        """Return the addresses that a connection had last."""
         with self._transaction() as connection:
             found = connection.scalar(select(ADDRESSES.c.addresses).where(is_address(record, interface)))
         return tuple(found or ())
 
     def _identity(self) -> str:
-        """Names this agent to an engine that serves others, too."""
+        """Return the name by which this agent's objects are told from others in a shared engine."""
         with self._transaction() as connection:
             known = connection.scalar(select(ABOUT.c.value).where(ABOUT.c.key == "agent"))
             if known is None:

@@ -100,13 +100,13 @@ class Supervision:
         self._containers.connections.keep_up()
 
     def paused(self, record: Record) -> float:
-        """For how many seconds more a container is left alone before it is brought back; 0 when it is not."""
+        """Return for how many seconds more a container is left stopped before it is restarted; 0 when it is not."""
         with self._lock:
             pause = self._pauses.get(record.uid)
         return max(0.0, pause.due - time.monotonic()) if pause else 0.0
 
     def trouble(self, record: Record) -> str:
-        """How a container ended that goes on ending; empty when it has settled."""
+        """Return how a container ended that keeps ending; an empty string when it has settled."""
         with self._lock:
             pause = self._pauses.get(record.uid)
             if pause is None or pause.seconds < _TROUBLE_SECONDS or pause.settled(time.monotonic()):
@@ -200,13 +200,13 @@ class Supervision:
             self._containers.convergence.bring(record, starting=self._count)
 
     def _count(self, record: Record) -> Record:
-        """Counted where it is started: between two looks at the engine, a container may still end."""
+        """Count a restart before the container is started: it may end again between two looks at the engine."""
         counted = self._containers.store.change(record, restarts=record.restarts + 1)
         _log.info("brings back", container=counted.id, restarts=counted.restarts)
         return counted
 
     def _remove(self, strangers: list[Found]) -> None:
-        """What the engine has of this agent's without a record: the rest of a look into an image, or of a lost database."""
+        """Remove this agent's containers that have no record: the rest of a look into an image, or of a lost database."""
         for one in strangers:
             if one.uid == "probe" and not one.running and one.engine_id in self._seen_before:
                 self._containers.engine.remove(one.engine_id)

@@ -65,22 +65,22 @@ SCHEMA = Schema(METADATA, "terra_orbit.agent:migrations")
 
 
 def is_attachment(record: Record, interface: str) -> Any:  # SQLAlchemy's expressions of several kinds
-    """Which row a connection has."""
+    """Return the condition for the row of a connection."""
     return (ATTACHMENTS.c.uid == record.uid) & (ATTACHMENTS.c.interface == interface)
 
 
 def is_address(record: Record, interface: str) -> Any:  # see is_attachment
-    """Which row the last addresses of a connection have."""
+    """Return the condition for the row with the last addresses of a connection."""
     return (ADDRESSES.c.uid == record.uid) & (ADDRESSES.c.interface == interface)
 
 
 def is_revision(record: Record, number: int) -> Any:  # see is_attachment
-    """Which row a revision has."""
+    """Return the condition for the row of a revision."""
     return (REVISIONS.c.uid == record.uid) & (REVISIONS.c.number == number)
 
 
 def find(connection: Connection, which: Any) -> Record:  # see is_attachment
-    """The one record of a condition, with its revisions.
+    """Return the one record of a condition, with its revisions.
 
     :raises NotFoundError: when it is gone.
     """
@@ -92,7 +92,7 @@ def find(connection: Connection, which: Any) -> Record:  # see is_attachment
 
 
 def record_of(row: Row[Any], revisions: Sequence[Revision]) -> Record:
-    """A record of its row, and of its revisions."""
+    """Return a record from its row and its revisions."""
     return Record(
         uid=row.uid,
         id=row.id,
@@ -108,7 +108,7 @@ def record_of(row: Row[Any], revisions: Sequence[Revision]) -> Record:
 
 
 def revision_of(row: Row[Any]) -> Revision:
-    """A revision of its row."""
+    """Return a revision from its row."""
     vhost = _structured(json.dumps(row.document))
     return Revision(number=row.number, document=row.document, vhost=vhost, image=row.image, created=row.created)
 
@@ -120,7 +120,7 @@ def _structured(document: str) -> Vhost:
 
 
 def attachment_of(row: Row[Any]) -> Attachment:
-    """A connection of its row."""
+    """Return a connection from its row."""
     return Attachment(
         interface=row.interface,
         revision=row.revision,

@@ -29,7 +29,7 @@ class Usage:
 
 
 def read_usage(pid: int, engine_id: str) -> Usage | None:
-    """What the container of a process uses; nothing when it is gone.
+    """Return what the container of a process uses; ``None`` when it is gone.
 
     :param pid: its first process.
     :param engine_id: the engine's id, which is part of the names of its groups.
@@ -44,7 +44,7 @@ def read_usage(pid: int, engine_id: str) -> Usage | None:
 
 
 def parse_groups(text: str, engine_id: str) -> dict[str, str]:
-    """The container's own group in each hierarchy, by controller; a systemd within may have moved its processes below."""
+    """Return the container's own group in each hierarchy, by controller; a systemd inside may have moved its processes."""
     groups = {}
     for line in lines_of(text):
         _, controllers, path = line.split(":", 2)

@@ -34,7 +34,7 @@ class Wire:
         self._kind, self._left = OUTPUT, 0  # of the frame that is being read
 
     async def read(self) -> tuple[int, bytes] | None:
-        """What came next, and of which kind, a long frame in parts; nothing at the end."""
+        """Return the next data and its kind, a long frame in parts; ``None`` at the end."""
         if not self._framed:
             data = await self._reader.read(_CHUNK)
             return (OUTPUT, data) if data else None

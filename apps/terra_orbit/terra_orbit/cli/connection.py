@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def connect(ctx: click.Context) -> Client:
-    """The client of the agent that ``--address`` and ``--port`` name."""
+    """Return the client of the agent that ``--address`` and ``--port`` name."""
     return Client(str(ctx.obj["address"]), port=int(ctx.obj["port"]), service=AGENT)
 
 
 def container(name: str) -> str:
-    """The id of a container, as it stands in a path of the API.
+    """Return the id of a container, as it stands in a path of the API.
 
     :raises ConfigError: when it is none.
     """
@@ -29,7 +29,7 @@ def container(name: str) -> str:
 
 
 def ask(ctx: click.Context, name: str, action: str, body: Mapping[str, Any] | None = None) -> Any:  # JSON
-    """Have an agent do something with a container, and follow it to its end."""
+    """Ask an agent to do something with a container, and follow it to its end."""
     from terra_core.cli.connection import carry_out
 
     client, path = connect(ctx), f"/v1/containers/{container(name)}/{action}"

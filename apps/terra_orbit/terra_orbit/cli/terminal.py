@@ -46,7 +46,7 @@ class Session:
         self._stdin = stdin
 
     def run(self, wanted: Mapping[str, Any]) -> int:
-        """Run it to its end; gives its exit code.
+        """Run it to its end; return its exit code.
 
         :raises TerraError: when it cannot be run, or the connection ends before it does.
         """
@@ -104,7 +104,7 @@ class Session:
         raise TerraError(f"{self._client.url}: the connection ended before the program did")
 
     def _send_input(self, connection: ClientConnection, resized: int, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread of its own: input may be a file, which an event loop cannot wait for."""
+        """Send the input from a thread of its own: input may be a file, which an event loop cannot wait for."""
 
         def send(message: str | bytes) -> None:
             asyncio.run_coroutine_threadsafe(connection.send(message), loop).result()
@@ -150,7 +150,7 @@ def _raw() -> Iterator[None]:
 
 @contextmanager
 def _resizes() -> Iterator[int]:
-    """A descriptor that can be read when the terminal has got another size."""
+    """Yield a descriptor that can be read when the size of the terminal has changed."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
 

@@ -27,7 +27,7 @@ def command(ctx: click.Context, source: str) -> None:
 
 
 def change(client: Client, document: Document[Vhost]) -> None:
-    """Have an agent change a container, and say what became of it."""
+    """Ask an agent to change a container, and print what was done."""
     from terra_core.cli.connection import carry_out
     from terra_orbit.sending import with_contents
 

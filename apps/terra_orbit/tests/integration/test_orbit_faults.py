@@ -36,21 +36,21 @@ def settled(agent: Agent) -> bool:
 
 
 def noted(agent: Agent, question: str) -> list[Any]:
-    """What the agent's database says, asked behind its back."""
+    """Return the answer of the agent's database, without asking the agent."""
     path = agent.root / "var/lib/terra/orbit/orbit.db"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         return database.execute(question).fetchall()
 
 
 def contained(agent: Agent, *, every: bool = False) -> list[Any]:
-    """The containers that run in the engine, or all that it has."""
+    """Return the containers that run in the engine, or all that it has."""
     with closing(agent.engine.client()) as client:
         found: list[Any] = client.api.containers(all=every)
         return found
 
 
 def given(agent: Agent) -> list[Path]:
-    """The addresses that are taken from pools."""
+    """Return the addresses that are taken from pools."""
     pools = (agent.root / "var/lib/terra/orbit/networks").glob("*/*")
     return [path for path in pools if path.name[:4] not in ("lock", "last")]
 
@@ -73,7 +73,7 @@ DELETING: dict[str, Sign] = {
 
 
 def kill_at(agent: Agent, words: list[str], sign: Sign, log: Path) -> None:
-    """Have the agent do something, kill it at a sign of how far it is, and start it again."""
+    """Let the agent do something, kill it at a sign of how far it is, and start it again."""
     command = Daemon(words, log=log, env=agent.environment())
     try:
         wait_until(lambda: not command.alive or sign(agent), seconds=30, what="the agent to be that far", interval=0.002)

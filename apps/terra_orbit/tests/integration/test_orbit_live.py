@@ -33,7 +33,7 @@ subnet = "10.88.0.0/24"
 
 @pytest.fixture(scope="module")
 def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine that has checkpoints."""
+    """Start an engine that has checkpoints."""
     with Engine(tmp_path_factory.mktemp("engine"), network, experimental=True) as engine:
         tar = tmp_path_factory.mktemp("tiny") / "tiny.tar"
         write_tiny_root(tar)
@@ -43,13 +43,13 @@ def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def other(engine: Engine, network: Network) -> Iterator[Agent]:
-    """A second agent, on another host, that answers on its network."""
+    """Start a second agent, on another host, that answers on its network."""
     with Host(network, "10.0.10.21") as host, Agent(engine, host, address="10.0.10.21") as agent:
         yield agent
 
 
 def word(agent: Agent) -> str:
-    """What the program has in its memory, and nowhere else: one that started anew would say another."""
+    """Return the word that the program has in its memory only: a program that started anew would have another."""
     agent.ob("exec", "one", "rm", "-f", "/word")
 
     def said() -> str:

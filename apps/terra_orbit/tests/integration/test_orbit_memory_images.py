@@ -30,7 +30,7 @@ FILES = {"pages-1.img": bytes(range(256)) * 4000, "core-1.img": b"registers", "d
 
 @pytest.fixture
 def own(engine: Engine) -> Iterator[AgentsEngine]:
-    """The engine, as an agent sees it."""
+    """Yield the engine, as an agent sees it."""
     own = AgentsEngine(engine.host, "test")
     yield own
     own.close()
@@ -38,24 +38,24 @@ def own(engine: Engine) -> Iterator[AgentsEngine]:
 
 @pytest.fixture
 def checkpoints(own: AgentsEngine, tmp_path: Path) -> Checkpoints:
-    """The memory of the engine's containers."""
+    """Return the memory of the engine's containers."""
     return Checkpoints(own, Images(own), tmp_path / "memory")
 
 
 def place_of(own: AgentsEngine, engine_id: str) -> Path:
-    """Where the engine keeps a container's checkpoint for Orbit."""
+    """Return the directory where the engine keeps a container's checkpoint for Orbit."""
     return Path(own.information()["DockerRootDir"]) / "containers" / engine_id / "checkpoints" / "orbit"
 
 
 def contained(agent: Agent) -> list[Any]:
-    """The containers that the engine has."""
+    """Return the containers that the engine has."""
     with closing(agent.engine.client()) as client:
         found: list[Any] = client.api.containers(all=True)
         return found
 
 
 def store(own: AgentsEngine, engine_id: str) -> None:
-    """What CRIU would have stored."""
+    """Write the files that CRIU would have stored."""
     place = place_of(own, engine_id)
     place.mkdir(parents=True)
     for name, content in FILES.items():
@@ -64,7 +64,7 @@ def store(own: AgentsEngine, engine_id: str) -> None:
 
 @contextmanager
 def stored(agent: Agent, own: AgentsEngine, checkpoints: Checkpoints, vhost: Path) -> Iterator[str]:
-    """The id of an image that holds a container's files and memory; the container is gone, and its image in the end, too."""
+    """Yield the id of an image that holds a container's files and memory; the container is gone, and the image at the end."""
     agent.ob("create", vhost)
     agent.ob("exec", "one", "sh", "-c", "echo kept > /state")
     agent.ob("checkpoint", "--ref", REF, "one")

@@ -28,7 +28,7 @@ POINTS = 8
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    """A database of the first schema."""
+    """Restore a database of the first schema."""
     restore(DUMPS / "schema-1.sql", tmp_path / "orbit.db")
     return tmp_path / "orbit.db"
 
@@ -45,7 +45,7 @@ def containers(where: str) -> list[tuple[str, ...]]:
 
 
 def ways_to_die(database: Path, trace: Path) -> Iterator[tuple[str, int]]:
-    """Which system calls a migration writes by, and which of each to die at."""
+    """Yield each system call by which a migration writes, and the number of the call to be killed at."""
     words = ["strace", "-f", "-qq", "-e", f"trace={WRITING}", "-o", str(trace)]
     run([*words, sys.executable, "-c", OPEN, url(database)], timeout=60, env=QUIET)
     calls = re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE)
@@ -57,7 +57,7 @@ def ways_to_die(database: Path, trace: Path) -> Iterator[tuple[str, int]]:
 
 
 def seen(database: Path, place: Path) -> tuple[list[str], list[str] | None]:
-    """What a database and its copy hold, without what Alembic noted; what was left on the disk is left as it is."""
+    """Return the content of a database and of its copy, without what Alembic noted; the files themselves are not changed."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     for path in database.parent.glob("*orbit.db*"):
@@ -95,7 +95,7 @@ def test_an_agent_that_is_killed_while_it_migrates_loses_nothing(database: Path,
 
 
 def start_many(where: str, directory: Path) -> str:
-    """Open a database in several processes at once; gives what they say."""
+    """Open a database in several processes at once; return what they print."""
     running = [Daemon([sys.executable, "-c", OPEN, where], log=directory / f"log-{number}") for number in range(5)]
     assert [one.wait(60) for one in running] == [0] * 5, [one.tail() for one in running]
     return "\n".join(one.log.read_text() for one in running)

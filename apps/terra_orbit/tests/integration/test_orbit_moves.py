@@ -22,7 +22,7 @@ REF = f"{CONTROLLER}:5000/stored/one:1"
 
 @pytest.fixture(scope="module")
 def other(engine: Engine, network: Network) -> Iterator[Agent]:
-    """A second agent, on another host, that answers on its network."""
+    """Start a second agent, on another host, that answers on its network."""
     with Host(network, "10.0.10.21") as host, Agent(engine, host, address="10.0.10.21") as agent:
         yield agent
 

@@ -35,7 +35,7 @@ STEPS = ["migrate: stopping one", "checkpoint: storing one", "push: pushing", "m
 
 @pytest.fixture(scope="module")
 def other(engine: Engine, network: Network) -> Iterator[Agent]:
-    """A second agent, on another host, that answers on its network."""
+    """Start a second agent, on another host, that answers on its network."""
     with Host(network, "10.0.10.21") as host, Agent(engine, host, address="10.0.10.21") as agent:
         yield agent
 
@@ -85,7 +85,7 @@ def kill_at(victim: Agent, command: Daemon, step: str) -> None:
 
 
 def whereabouts(agents: list[Agent]) -> list[Agent]:
-    """Which agents have it and run it, once no other knows of it any more."""
+    """Return the agents that have it and run it, once no other knows of it any more."""
     rows = {at: agent.rows() for at, agent in enumerate(agents)}
     settled = [row for found in rows.values() for row in found]
     if [(row["status"], row["problem"]) for row in settled] != [("running", "")]:

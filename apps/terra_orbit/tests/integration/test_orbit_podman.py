@@ -36,7 +36,7 @@ def podman(network: Network) -> Iterator[Podman]:
 
 @pytest.fixture
 def agent(podman: Podman, network: Network) -> Iterator[Agent]:
-    """An agent that works with Podman; a test that leaves something behind fails."""
+    """Start an agent that works with Podman; a test that leaves something behind fails."""
     with Host(network, "10.0.10.22") as host, Agent(podman, host) as agent:
         yield agent
         agent.clear()

@@ -26,7 +26,7 @@ IMAGE = f"{CONTROLLER}:5000/stellarproject/example:6"
 
 @pytest.fixture(scope="module")
 def engine(network: Network, registry: Registry, lab_key: Path) -> Iterator[Engine]:
-    """An engine with the example's image, made by ``terra create``."""
+    """Start an engine with the example's image, made by ``terra create``."""
     with tempfile.TemporaryDirectory(prefix="terra-orbit-") as directory, Engine(Path(directory) / "engine", network) as engine:
         offer(build_base_images()["terraos"], engine, registry.address, push=False)
         context = Path(directory) / "context"

@@ -31,7 +31,7 @@ def write(path: Path, name: str = "one", network: str = BRIDGE) -> Path:
 
 @pytest.fixture(scope="module")
 def dhcp(network: Network) -> Iterator[DhcpServer]:
-    """A DHCP server on the network."""
+    """Start a DHCP server on the network."""
     with DhcpServer(network) as server:
         yield server
 
@@ -64,7 +64,7 @@ exit 255
 
 @pytest.fixture(scope="module")
 def systemd(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image whose program is called systemd, and gives up as systemd does where it has not the rights that it needs."""
+    """Make an image whose program is called systemd, and ends as systemd does when it lacks the rights that it needs."""
     tar = tmp_path_factory.mktemp("systemd") / "root.tar"
     write_tiny_root(tar)
     with tarfile.open(tar, "a") as archive:

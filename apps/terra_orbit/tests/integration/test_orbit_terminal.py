@@ -41,7 +41,7 @@ class Terminal:
         os.write(self._descriptor, keys)
 
     def shows(self, text: bytes) -> bool:
-        """Whether a text has been on the screen."""
+        """Return whether a text has been on the screen."""
         try:
             self.text += os.read(self._descriptor, 65536)
         except BlockingIOError:
@@ -51,7 +51,7 @@ class Terminal:
         return text in self.text
 
     def wait(self) -> int:
-        """Wait for its end; gives its exit code."""
+        """Wait for its end; return its exit code."""
 
         def ended() -> tuple[int, int] | None:
             self.shows(b"")
@@ -70,7 +70,7 @@ class Terminal:
 
 @pytest.fixture
 def running(agent: Agent, vhost: Path) -> Agent:
-    """An agent with the container ``one``."""
+    """Return an agent with the container ``one``."""
     agent.ob("create", vhost)
     return agent
 
@@ -95,7 +95,7 @@ def test_ctrl_c_is_for_the_program_there(running: Agent) -> None:
 
 @contextmanager
 def secure_agent(work: Path) -> Iterator[tuple[str, str, Path]]:
-    """An agent with TLS, and no engine: its URL, its token and the certificate to trust."""
+    """Start an agent with TLS and without an engine; yield its URL, its token and the certificate to trust."""
     certificate, key = work / "cert.pem", work / "key.pem"
     words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
     run([*words, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate])

@@ -11,7 +11,7 @@ from tests.unit.service.openapi import operations, problems_of
 
 
 def document() -> dict[str, Any]:
-    """The document; nothing behind it is asked."""
+    """Return the document; no part behind the API is called."""
     parts: Any = Mock()
     context = Context(containers=parts, overview=parts, moves=parts, operations=parts)
     return describe(make_api(context, parts, "a-token-of-the-tests"))

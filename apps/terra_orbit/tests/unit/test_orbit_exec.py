@@ -21,7 +21,7 @@ PATH = "/v1/containers/one/exec"
 
 @pytest.fixture
 def client() -> Iterator[TestClient[Any]]:
-    """A client of an agent behind which there is nothing."""
+    """Yield a client of an agent behind which there is nothing."""
     parts: Any = Mock()
     containers = Mock(spec=Containers, store=parts, engine=parts)
     context = Context(containers=containers, overview=parts, moves=parts, operations=parts)
@@ -31,7 +31,7 @@ def client() -> Iterator[TestClient[Any]]:
 
 
 def answer(client: TestClient[Any], text: str | None) -> str:
-    """What an agent says to a first message, or to none."""
+    """Return the agent's answer to a first message, or to none."""
     with client.websocket_connect(PATH, timeout=10) as socket:
         if text is not None:
             socket.send_text(text)

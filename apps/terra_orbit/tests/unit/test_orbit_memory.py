@@ -19,7 +19,7 @@ FILES = {"pages-1.img": b"\0secret" * 5000, "core-1.img": b"core", "criu.work/du
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
-    """Files such as an engine gets of CRIU."""
+    """Write files such as an engine gets from CRIU."""
     for name, content in FILES.items():
         path = tmp_path / "stored" / name
         path.parent.mkdir(parents=True, exist_ok=True)

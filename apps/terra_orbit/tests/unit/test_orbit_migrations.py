@@ -21,14 +21,14 @@ FORMER = {"schema-1": "98d6cd25", "schema-2": "cf8d4e97"}
 
 @pytest.fixture(params=FORMER)
 def former(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of an earlier agent at ``orbit.db``; gives which."""
+    """Restore a database of an earlier agent at ``orbit.db``; return the name of its dump."""
     restore(DUMPS / f"{request.param}.sql", tmp_path / "orbit.db")
     return str(request.param)
 
 
 @pytest.fixture
 def store(former: str, tmp_path: Path) -> Iterator[Store]:
-    """Its records."""
+    """Open the records of that database."""
     store = Store(f"sqlite:///{tmp_path / 'orbit.db'}")
     yield store
     store.close()

@@ -15,7 +15,7 @@ from terra_orbit.vhost import CONFIG_LIMIT, Vhost
 
 
 def document(**configs: dict[str, Any]) -> Document[Vhost]:
-    """A vhost.toml with these files."""
+    """Return a vhost.toml with these files."""
     return make_document({"id": "one", "image": "tiny:1", "configs": configs}, Vhost, source="vhost.toml")
 
 

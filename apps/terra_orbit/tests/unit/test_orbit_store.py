@@ -19,7 +19,7 @@ from terra_orbit.vhost import Vhost
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty one."""
+    """Open an empty store."""
     store = Store(f"sqlite:///{tmp_path / 'orbit.db'}")
     yield store
     store.close()

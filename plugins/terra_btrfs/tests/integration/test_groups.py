@@ -173,7 +173,7 @@ def beginning(path: Path) -> bytes:
 
 
 def refused(devices: list[Path], work: Path, error: type[TerraError], match: str) -> None:
-    """The group is refused, and every device of it is as it was."""
+    """Assert that the group is refused, and that every device of it is unchanged."""
     before = [beginning(device) for device in devices if device.is_file()]
     with (
         pytest.raises(error, match=match),

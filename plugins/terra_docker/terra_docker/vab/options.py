@@ -44,7 +44,7 @@ def read_arguments(ctx: click.Context, option: click.Parameter, words: Sequence[
 
 
 def read_duration(ctx: click.Context, option: click.Parameter, word: str) -> int:
-    """A number with a unit, in seconds: ``90m``, ``24h``, ``7d``, ``2w``."""
+    """Parse a number with a unit, ``90m``, ``24h``, ``7d``, ``2w``, and return it in seconds."""
     found = _DURATION.fullmatch(word)
     if found is None:
         raise click.BadParameter(f'expected a duration, such as "24h" or "7d", got {word!r}', ctx=ctx, param=option)

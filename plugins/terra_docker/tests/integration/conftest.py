@@ -25,7 +25,7 @@ def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    """An empty build context."""
+    """Make an empty build context."""
     directory = tmp_path / "context"
     directory.mkdir()
     return directory

@@ -23,7 +23,7 @@ BASIC = "Basic " + base64.b64encode(b"terra:secret").decode()
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A user who is not logged in, and does not wait long."""
+    """Set up a user who is not logged in, and retries after a short pause."""
     monkeypatch.setattr(endpoint, "_FIRST_PAUSE", 0.01)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
 
@@ -91,7 +91,7 @@ def test_credentials_that_cannot_be_had_are_needed_or_not(registry: FaultyRegist
 
 
 def test_a_registry_without_a_helper_of_its_own(tmp_path: Path) -> None:
-    """An empty name is that of no helper, and goes before the one for all."""
+    """Check that an empty helper name means no helper, and takes precedence over the helper for all registries."""
     config = {"auths": {"a": {"username": "u", "password": "p"}}, "credHelpers": {"a": ""}, "credsStore": "nowhere"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert stored_credentials("a") == Credentials("u", "p")

@@ -33,14 +33,14 @@ EPOCH = "1700000000"
 
 
 def vab(network: Network, engine: Engine, context: Path, *words: str, accept: int = 0) -> tuple[str, str]:
-    """Run ``vab build`` where the registry is; gives standard output and standard error."""
+    """Run ``vab build`` where the registry is; return standard output and standard error."""
     command = network.command([VAB, "build", "--context", context, *words])
     done = run(command, env={"DOCKER_HOST": engine.host, "SOURCE_DATE_EPOCH": EPOCH}, accept=(accept,), timeout=300)
     return done.text.strip(), done.stderr.decode()
 
 
 def manifest(network: Network, name: str) -> dict[str, Any]:
-    """A manifest, as the registry has it."""
+    """Return a manifest as the registry has it."""
     found = run(network.command(["skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{name}"])).stdout
     content: dict[str, Any] = json.loads(found)
     return content
@@ -55,7 +55,7 @@ def push(engine: Engine, client: DockerClient, name: str, report: Report = silen
 
 
 def scratch() -> set[str]:
-    """What pushes write to."""
+    """Return the names of the scratch files of pushes."""
     return {path.name for path in roomy().glob(f"{IMAGE_PREFIX}*")}
 
 

@@ -44,11 +44,11 @@ class Vab:
         (self.directory / "Dockerfile").write_text(f"FROM {base}\nARG WHO=nobody\n{lines}")
 
     def words(self, *words: Argument) -> list[Argument]:
-        """The command line."""
+        """Return the command line."""
         return [VAB, *words]
 
     def __call__(self, *words: Argument, accept: int = 0) -> tuple[bytes, str]:
-        """Run it in the network, where the registry is; gives standard output and standard error."""
+        """Run it in the network, where the registry is; return standard output and standard error."""
         inside = self._network.command(self.words(*words))
         done = run(inside, env=self.environment, accept=(accept,), timeout=300)
         return done.stdout, done.stderr.decode()
@@ -65,7 +65,7 @@ def vab(context: Path, engine: Engine, network: Network) -> Vab:
 
 
 def layers(archive: Path) -> list[str]:
-    """The digests of an OCI archive's layers."""
+    """Return the digests of an OCI archive's layers."""
     with tarfile.open(archive) as content:
 
         def document(name: str) -> Any:
@@ -280,7 +280,7 @@ def test_an_interrupted_build_leaves_nothing(vab: Vab, client: DockerClient, bui
 
 
 def _listening() -> None:
-    """A shell that runs the tests in the background has SIGINT ignored."""
+    """Restore SIGINT, which a shell that runs the tests in the background has set to be ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -29,7 +29,7 @@ def context(tmp_path: Path) -> Path:
 
 
 def members(context: Path, overlay: Path | None = None, report: Report = silent) -> dict[str, tarfile.TarInfo]:
-    """The tar's members by name."""
+    """Return the tar's members by name."""
     with tarfile.open(fileobj=io.BytesIO(sent(context, overlay, report))) as archive:
         return {member.name: member for member in archive}
 

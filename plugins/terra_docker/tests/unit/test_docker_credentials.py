@@ -19,7 +19,7 @@ FOUND = Credentials("user", "pass:word")
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home directory, and nothing of the environment's."""
+    """Make a home directory that nothing in the environment points away from."""
     monkeypatch.delenv("DOCKER_CONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".docker").mkdir()

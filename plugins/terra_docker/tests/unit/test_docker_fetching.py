@@ -7,7 +7,7 @@ from terra_docker.fetching import Fetching
 
 
 def told(*records: tuple[str, str, int, int]) -> list[tuple[int | None, int | None]]:
-    """What is reported of records: layer, status, and how far it is."""
+    """Return the progress reported for records: layer, status, and how far it is."""
     events: list[Event] = []
     fetching = Fetching(events.append)
     for layer, status, current, total in records:

@@ -19,7 +19,7 @@ CORPUS: dict[str, Any] = json.loads(Path(__file__).with_name("dockerignore.json"
 
 
 def make_tree(root: Path) -> list[str]:
-    """Make the tree of the corpus; gives the names in it."""
+    """Make the tree of the corpus; return the names in it."""
     for name in CORPUS["tree"]:
         if name.endswith("/"):
             (root / name).mkdir()
@@ -43,7 +43,7 @@ def test_the_corpus_is_left_out_as_docker_does_it(tmp_path: Path) -> None:
 
 
 def left_out(root: Path, content: bytes) -> list[str]:
-    """The names of one directory that ``content`` leaves out."""
+    """Return the names of one directory that ``content`` leaves out."""
     kept = set(walk(root, parse_rules(content, "file")))
     return sorted(path.name for path in root.iterdir() if path.name not in kept)
 

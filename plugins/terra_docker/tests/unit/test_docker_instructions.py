@@ -8,7 +8,7 @@ from terra_docker.instructions import read_dockerfile
 
 
 def needs(text: str) -> list[tuple[int, str]]:
-    """Lines and what they ask for."""
+    """Return the lines of a Dockerfile that need something, and what they need."""
     return [(need.line, need.what) for need in read_dockerfile(text).needs]
 
 

@@ -11,7 +11,7 @@ from terra_docker.settings import Docker
 
 
 def settings(**table: object) -> Docker:
-    """The table, structured."""
+    """Return the settings of a table."""
     return Session(source="server.toml", tables={"docker": table}).settings("docker", Docker)
 
 

@@ -43,7 +43,7 @@ def made(filler: DiskPlugin, directory: Path) -> Path:
 
 
 def started(filler: DiskPlugin, disk: Path, root: Path, **variables: str) -> list[str]:
-    """What a machine says that starts with a disk as its root, and the options of its mount as the last line."""
+    """Return the output of a machine that starts with a disk as its root, with the options of its mount as the last line."""
     step = filler.mount_root(_GROUP, Session())
     with loop_device(disk) as device:
         given = {

@@ -23,7 +23,7 @@ EXT4, XFS = KINDS["ext4"], KINDS["xfs"]
 
 
 def group(label: str = "os", kind: str = "single", disks: int = 1, *, subvolumes: str = "", **more: object) -> DiskGroup:
-    """A group; ``subvolumes`` are words such as ``home:/home``."""
+    """Return a group; ``subvolumes`` are words such as ``home:/home``."""
     raw = {
         "label": label,
         "type": kind,

@@ -167,7 +167,7 @@ def test_the_directory_stays_while_something_is_in_it(session: Session) -> None:
 
 @pytest.fixture
 def tiny(session: Session) -> Iterator[Path]:
-    """A file system with room for hardly any file."""
+    """Mount a file system with room for hardly any file."""
     (session.paths.root / "iscsi").mkdir(parents=True)
     options = ("size=8m", "nr_inodes=3")
     with mounted(Path("none"), session.paths.root / "iscsi", filesystem="tmpfs", options=options) as place:
@@ -219,7 +219,7 @@ def written(volume: Volume, at: int, content: bytes) -> None:
 
 
 def cloned(session: Session, size: int = 16) -> tuple[Volume, Volume]:
-    """A volume with a word at the beginning and near the end, and a clone of it in the place of the machine's second disk."""
+    """Make a volume with a word at the beginning and near the end, and a clone of it as the machine's second disk."""
     origin, clone = plan(session, 16, size)
     enter([origin], session)
     for at in (0, 12 * MB):

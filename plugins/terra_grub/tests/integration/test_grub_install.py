@@ -38,7 +38,7 @@ def boot(disk: Path, esp: Path | None, firmware: Firmware, *, sectors: int = 204
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    """A disk that is written all over, with a partition table."""
+    """Make a disk that is filled with one byte, with a partition table."""
     path = tmp_path / "disk.img"
     path.write_bytes(bytes([0xA5]) * (8 * MB))
     run(["sfdisk", "--quiet", "--wipe", "never", path], stdin=b"label: dos\nstart=4096\n")
@@ -47,7 +47,7 @@ def disk(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def esp(tmp_path: Path) -> Path:
-    """A blank partition."""
+    """Make a blank partition."""
     path = tmp_path / "esp.img"
     with path.open("xb") as file:
         file.truncate(64 * MB)

@@ -51,7 +51,7 @@ def test_the_file_system_is_named_once_whoever_names_it() -> None:
 
 
 def test_a_root_that_is_all_of_its_file_system() -> None:
-    """As ext4 and xfs have it: there are no subvolumes, and so no other versions."""
+    """Check a root as ext4 and xfs have it: there are no subvolumes, and so no other versions."""
     whole = evolve(BOOT, root="", kernel_arguments=("boot=local", f"root=UUID={UUID}"))
     menu, first = boot_menu(whole, Settings()), start_menu(whole)
     assert 'configfile "/boot/grub/grub.cfg"' in first
@@ -78,7 +78,7 @@ def test_a_file_system_that_grub_cannot_read() -> None:
 
 @pytest.mark.parametrize(("name", "default"), [("os", "os"), ("1", "0"), ("2026-11", "0"), ("0x1", "0"), ("v2", "v2")])
 def test_a_subvolume_is_not_taken_for_the_place_of_an_entry(name: str, default: str) -> None:
-    """GRUB's second entry, 1, is the one for repairs."""
+    """Check that a subvolume's name is no number of an entry: GRUB's second entry, 1, is the one for repairs."""
     menu = boot_menu(evolve(BOOT, root=name), Settings())
     assert f'set default="{default}"\n' in menu
     assert f'menuentry "Terra: {BOOT.hostname}" --id "{name}" {{' in menu

@@ -41,7 +41,7 @@ SERVER = {"dhcp": "server", "range": ["10.0.10.50", "10.0.10.99"]}
 
 @pytest.fixture
 def ipxe_session(tftp_network: object, tftp_paths: Paths) -> Iterator[MakeSession]:
-    """Makes a session with the table ``[ipxe]`` that it is given; the services are stopped at the end."""
+    """Yield a function that makes a session with a table ``[ipxe]``; stop the services at the end."""
 
     def make(**table: object) -> Session:
         return Session(source="controller.toml", tables={"ipxe": table}, paths=tftp_paths)

@@ -45,7 +45,7 @@ def tree(session: Session) -> Path:
 
 
 def fetched(session: Session) -> list[str]:
-    """The paths that a machine's script names."""
+    """Return the paths that a machine's script names."""
     words = [line.split() for line in (tree(session) / SCRIPT).read_text().splitlines()]
     return [words[3] for words in words if words[0] in ("kernel", "initrd")]
 

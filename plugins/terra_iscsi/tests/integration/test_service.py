@@ -229,7 +229,7 @@ def test_a_tgtd_that_lost_its_socket_is_not_doubled(tmp_path: Path, network: Net
 
 
 def test_the_controller_of_the_whole_machine_uses_its_tgtd(network: Network, tmp_path: Path) -> None:
-    """The one of the system; started here in its place, where it would be if this machine had one."""
+    """Check that the controller of ``/`` uses the system's tgtd, which the test starts at its usual place."""
     system = Control(31999)
     session = Session(tables={"iscsi": {"control_port": 31999}})
     daemon = Daemon(["tgtd", "-f", "-C", "31999", "--iscsi", f"portal={CONTROLLER}:3260"], log=tmp_path / "log")

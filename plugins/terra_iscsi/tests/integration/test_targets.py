@@ -38,7 +38,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture
 def session(network: Network, tmp_path: Path) -> Iterator[Session]:
-    """A controller's session; its storage service runs in the network."""
+    """Yield a controller's session; its storage service runs in the network."""
     made = Session(tables={"iscsi": {"domain": "crosbymichael.com"}}, paths=Paths(tmp_path / "root"))
     with network.inside():
         plugin.start_storage(PORTAL, made)
@@ -71,7 +71,7 @@ def request(
 
 
 def made(session: Session, wanted: Wanted) -> Export:
-    """A planned target, with files as volumes; nothing is exported."""
+    """Return a planned target with files as volumes; nothing is exported."""
     place = session.paths.root / "files" / f"{wanted.hostname}-{wanted.label}-{wanted.generation}"
     place.mkdir(parents=True, exist_ok=True)
     volumes = tuple(Volume(name=str(place / f"{at}.lun"), size=size) for at, size in enumerate(wanted.sizes))
@@ -101,14 +101,14 @@ def provide(session: Session, wanted: Wanted) -> Export:
 
 
 def inquiry(initiator: str, export: Export, lun: int = 1) -> str:
-    """What an initiator learns of a logical unit: what it is, or why not."""
+    """Return what an initiator learns of a logical unit: what it is, or why not."""
     done = run(["iscsi-inq", "-i", initiator, f"iscsi://{PORTAL}/{export.target.name}/{lun}"], accept=(0, 10), timeout=20)
     return done.text + done.stderr.decode()
 
 
 @contextmanager
 def logged_in(export: Export, initiator: str, log: Path) -> Iterator[Daemon]:
-    """An initiator that reads and reads."""
+    """Run an initiator that reads without end."""
     daemon = Daemon(["iscsi-perf", "-i", initiator, "-t", "60", f"iscsi://{PORTAL}/{export.target.name}/1"], log=log)
     try:
         wait_until(lambda: b"iops" in log.read_bytes(), seconds=10, what="the initiator to read")

@@ -61,7 +61,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 
 def made(session: Session, hostname: str = "cm-01", number: int = 2, *, disks: int = 1, portal: Address = PORTAL) -> Export:
-    """A planned target, with files as volumes; nothing is served."""
+    """Return a planned target with files as volumes; nothing is served."""
     place = session.paths.root / "files" / f"{hostname}-{number}"
     place.mkdir(parents=True, exist_ok=True)
     volumes = tuple(Volume(name=str(place / f"{at}.lun"), size=16) for at in range(disks))
@@ -83,7 +83,7 @@ def provide(session: Session, hostname: str = "cm-01", number: int = 2, *, disks
 
 
 def keys_of(export: Export, directory: Path, *, identity: str = "") -> Path:
-    """What a machine's archive of boot steps has: the file with its key."""
+    """Write the key file of a machine's archive of boot steps; return its path."""
     directory.mkdir(exist_ok=True)
     (keys,) = plugin.connect_root([export.target], Session()).files
     content = keys.content.decode()
@@ -93,7 +93,7 @@ def keys_of(export: Export, directory: Path, *, identity: str = "") -> Path:
 
 
 def info(export: Export, keys: Path | None, *, identity: str = "", disk: str = "0", port: int = 0) -> str:
-    """What a client learns of a disk: its size, or why not."""
+    """Return what a client learns of a disk: its size, or why not."""
     address = f"{PORTAL}:{port or Access.of(export.target).port}"
     uri = f"nbds://{identity or export.target.client}@{address}/{disk}?tls-psk-file={keys}" if keys else f"nbd://{address}/{disk}"
     done = run(["nbdinfo", "--size", uri], accept=(0, 1), timeout=20)
@@ -101,7 +101,7 @@ def info(export: Export, keys: Path | None, *, identity: str = "", disk: str = "
 
 
 def client(export: Export, keys: Path, disk: int = 0) -> list[str]:
-    """The options by which a program of QEMU reaches a disk as a machine does."""
+    """Return the options by which a program of QEMU reaches a disk as a machine does."""
     server = f"server.type=inet,server.host={export.target.portal},server.port={Access.of(export.target).port}"
     credentials = f"tls-creds-psk,id=tls,endpoint=client,dir={keys.parent},username={export.target.client}"
     return ["--object", credentials, "--image-opts", f"driver=nbd,{server},export={disk},tls-creds=tls,reconnect-delay=60"]
@@ -114,7 +114,7 @@ def ask(export: Export, keys: Path, *commands: str, disk: int = 0, accept: tuple
 
 @contextmanager
 def connected(export: Export, keys: Path, socket: Path) -> Iterator[list[str]]:
-    """A qemu-nbd as a machine has it, which passes the disk on by a socket in place of a device; gives how to ask it."""
+    """Run a qemu-nbd as a machine does, with a socket in place of the device; yield the options that reach it."""
     log = socket.with_suffix(".log")
     daemon = Daemon(["qemu-nbd", "--persistent", "--socket", socket, "--discard=unmap", *client(export, keys)], log=log)
     try:

@@ -31,7 +31,7 @@ def session(table: dict[str, object]) -> Session:
 
 
 def altered(table: dict[str, object], pattern: str, text: str) -> list[RenderedFile]:
-    """What a table becomes, with one thing put wrong."""
+    """Return what is rendered from a table, with one thing put wrong."""
     (file,) = plugin.render_network(SERVER, session(table))
     content, count = re.subn(pattern, text, file.content.decode(), count=1, flags=re.DOTALL)
     assert count == 1
@@ -132,7 +132,7 @@ def test_what_cannot_be_confined_is_not_run_and_the_reason_is_said(monkeypatch: 
 
 @st.composite
 def stacks(draw: st.DrawFn) -> dict[str, object]:
-    """Bridges and VLANs upon one another, in any order, with costs for every port."""
+    """Draw bridges and VLANs upon one another, in any order, with costs for every port."""
     names = ["eth0", "eth1", "eth2"]
     free, links = list(names), list(names)
     vlans: list[dict[str, object]] = []

@@ -273,7 +273,7 @@ REFUSED = {
 
 
 def session(text: str) -> Session:
-    """With the table that stands in a text."""
+    """Return a session with the table that stands in a text."""
     return Session(source="server.toml", tables={"netplan": tomli.loads(text)})
 
 

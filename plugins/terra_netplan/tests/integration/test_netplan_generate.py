@@ -181,7 +181,7 @@ TABLES: dict[str, dict[str, object]] = {
 
 
 def generated(tmp_path: Path, table: dict[str, object]) -> dict[str, str]:
-    """What netplan makes of a table, by file name."""
+    """Return what netplan makes of a table, by file name."""
     tmp_path.mkdir(exist_ok=True)
     for file in plugin.render_network(SERVER, Session(tables={"netplan": table})):
         path = tmp_path / file.path
@@ -245,7 +245,7 @@ def test_netplan_takes_every_example(path: Path, tmp_path: Path) -> None:
 
 
 def optionally(**keys: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:
-    """Tables with any of these keys."""
+    """Return a strategy for tables with any of these keys."""
     return st.fixed_dictionaries({}, optional=keys)
 
 
@@ -262,7 +262,7 @@ ADDRESSES = st.one_of(
 
 
 def routes_of(version: Literal[4, 6], bits: int) -> st.SearchStrategy[dict[str, object]]:
-    """Routes of one family, whose gateways nobody has to have an address near."""
+    """Return a strategy for routes of one family, whose gateways need no address near."""
     networks = st.builds(network_of, st.ip_addresses(v=version), st.integers(1, bits))
     keys: dict[str, st.SearchStrategy[object]] = {
         "to": st.one_of(st.just("default"), networks),
@@ -301,7 +301,7 @@ BRIDGES = optionally(stp=st.booleans(), priority=st.integers(0, 65535), ageing_t
 
 @st.composite
 def tables(draw: st.DrawFn) -> dict[str, object]:
-    """Tables of ``[netplan]``; now and then one that is refused for what stands between two devices."""
+    """Draw tables of ``[netplan]``; now and then one that is refused for a conflict between two devices."""
     names = [f"eth{number}" for number in range(draw(st.integers(0, 4)))]
     parts = draw(st.integers(0, len(names)))
     free = names[parts:]

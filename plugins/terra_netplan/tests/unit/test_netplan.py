@@ -13,13 +13,13 @@ from tests.unit.servers import SERVER
 
 
 def rendered(**table: object) -> RenderedFile:
-    """The one file that the plugin renders from a table."""
+    """Return the one file that the plugin renders from a table."""
     (file,) = plugin.render_network(SERVER, Session(source="server.toml", tables={"netplan": table}))
     return file
 
 
 def ethernets(**table: object) -> dict[str, dict[str, object]]:
-    """The interfaces of the rendered file."""
+    """Return the interfaces of the rendered file."""
     network = yaml.safe_load(rendered(**table).content)["network"]
     assert (network["version"], network["renderer"]) == (2, "networkd")
     found: dict[str, dict[str, object]] = network["ethernets"]
@@ -27,7 +27,7 @@ def ethernets(**table: object) -> dict[str, dict[str, object]]:
 
 
 def problems(**table: object) -> tuple[str, ...]:
-    """What is said of a table that is refused."""
+    """Return the problems of a table that is refused."""
     with pytest.raises(ConfigError) as caught:
         rendered(**table)
     return caught.value.problems

@@ -17,19 +17,19 @@ Table = dict[str, object]
 
 
 def rendered(**table: object) -> Sequence[RenderedFile]:
-    """The rendered files."""
+    """Return the rendered files."""
     return plugin.render_network(SERVER, Session(tables={"netplan": table}))
 
 
 def network(**table: object) -> dict[str, dict[str, Table]]:
-    """The devices of the rendered file, by kind and name."""
+    """Return the devices of the rendered file, by kind and name."""
     (file,) = rendered(**table)
     found = yaml.safe_load(file.content)["network"]
     return {kind: devices for kind, devices in found.items() if kind not in ("version", "renderer")}
 
 
 def problems(**table: object) -> tuple[str, ...]:
-    """What is said of a table that is refused."""
+    """Return the problems of a table that is refused."""
     with pytest.raises(ConfigError) as caught:
         plugin.render_network(SERVER, Session(source="server.toml", tables={"netplan": table}))
     return caught.value.problems

@@ -79,7 +79,7 @@ def networkd(machine: Namespace, table: Mapping[str, Any], log: Path) -> Iterato
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Namespace]:
-    """A namespace whose eth0, eth1 and eth2 have their other ends in a network with a DHCP server."""
+    """Yield a namespace whose eth0, eth1 and eth2 have their other ends in a network with a DHCP server."""
     with Namespace("networkd") as machine, Namespace("networkd-net") as net, Undo() as undo:
         for at in range(3):
             own, other = (f"eth{at}", "address", f"02:00:00:00:77:0{at}"), (f"eth{at}", "netns", net.name)
@@ -106,7 +106,7 @@ def machine(tmp_path: Path) -> Iterator[Namespace]:
 
 
 def asked(machine: Namespace, *words: str) -> Sequence[Mapping[str, Any]]:
-    """What ``ip`` says in the machine; the kernel's answer, not networkd's."""
+    """Return what ``ip`` prints in the machine; the kernel's answer, not networkd's."""
     answer: Sequence[Mapping[str, Any]] = json.loads(machine.ip("-json", "-details", *words) or "[]")
     return answer
 

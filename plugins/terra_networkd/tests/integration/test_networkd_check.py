@@ -57,12 +57,12 @@ def session(table: dict[str, Any], report: Callable[[Event], None] = lambda _: N
 
 
 def rendered(table: dict[str, Any]) -> list[RenderedFile]:
-    """The files that a table becomes."""
+    """Return the files that a table becomes."""
     return [piece for piece in plugin.render_network(server=SERVER, session=session(table)) if isinstance(piece, RenderedFile)]
 
 
 def altered(table: dict[str, Any], pattern: str, text: str) -> list[RenderedFile]:
-    """The files that a table becomes, with one thing put wrong."""
+    """Return the files that a table becomes, with one thing put wrong."""
     changed = [(file, *re.subn(pattern, text, file.content.decode(), count=1)) for file in rendered(table)]
     assert [count for _, _, count in changed].count(1) == 1
     return [evolve(file, content=content.encode()) for file, content, _ in changed]
@@ -137,7 +137,7 @@ KEY = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
 
 
 def filled(model: type[Section]) -> Section:
-    """A section with every key that it knows, whatever its keys are to each other."""
+    """Return a section with every key that it knows, whatever its keys are to each other."""
     values = {}
     for name, hint in get_type_hints(model).items():
         kinds = [kind for kind in (hint, *get_args(hint)) if kind is not type(None)]
@@ -203,7 +203,7 @@ def test_without_the_right_to_isolate_it_nothing_is_checked(tmp_path: Path) -> N
 
 @st.composite
 def stacks(draw: st.DrawFn) -> dict[str, Any]:
-    """Bridges and VLANs upon one another, in any order."""
+    """Draw bridges and VLANs upon one another, in any order."""
     names = ["eth0", "eth1", "eth2"]
     networks: dict[str, dict[str, Any]] = {
         name: {"file": f"20-{name}", "match": {"name": [name]}, "network": {}} for name in names

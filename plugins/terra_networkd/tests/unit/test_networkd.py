@@ -31,39 +31,39 @@ PEER = {"public_key": KEY, "allowed_ips": ["10.9.0.0/16", "fd00:9::/64"], "endpo
 
 
 def everything(server: Server = SERVER, **table: Any) -> list[RenderedFile | RenderedLink]:
-    """All that the plugin renders from a table."""
+    """Return all that the plugin renders from a table."""
     return list(plugin.render_network(server=server, session=Session(source="server.toml", tables={"networkd": table})))
 
 
 def files(server: Server = SERVER, **table: object) -> dict[str, RenderedFile]:
-    """The rendered files by path."""
+    """Return the rendered files by path."""
     return {piece.path: piece for piece in everything(server, **table) if isinstance(piece, RenderedFile)}
 
 
 def links(server: Server = SERVER, **table: object) -> dict[str, str]:
-    """The targets of rendered links by path."""
+    """Return the targets of rendered links by path."""
     return {piece.path: piece.target for piece in everything(server, **table) if isinstance(piece, RenderedLink)}
 
 
 def text(path: str, **table: Any) -> str:
-    """The text of one file, without the line that says where it is from."""
+    """Return the text of one file, without the line that says where it is from."""
     head, _, rest = files(**table)[f"etc/systemd/network/{path}"].content.decode().partition("\n\n")
     assert head == "# Made by Terra from the [networkd] table of server.toml."
     return rest
 
 
 def network(**sections: object) -> dict[str, object]:
-    """An entry of ``networks``."""
+    """Return an entry of ``networks``."""
     return LAN | sections
 
 
 def netdev(kind: str, **sections: object) -> dict[str, object]:
-    """An entry of ``netdevs``."""
+    """Return an entry of ``netdevs``."""
     return {"file": "10-dev", "netdev": {"name": "dev0", "kind": kind}, **sections}
 
 
 def problems(server: Server = SERVER, **table: object) -> tuple[str, ...]:
-    """What is said of a table that is refused."""
+    """Return the problems of a table that is refused."""
     with pytest.raises(ConfigError) as caught:
         everything(server, **table)
     return caught.value.problems
@@ -504,7 +504,7 @@ def test_no_more_files_than_anybody_needs() -> None:
 
 
 def sections() -> Iterator[tuple[str, str, bool, Mapping[str, Any]]]:
-    """Every table of an entry: the list, its name, whether it is a list, and the types of its keys."""
+    """Yield every table of an entry: the list, its name, whether it is a list, and the types of its keys."""
     for kind, model in (("links", Link), ("netdevs", Netdev), ("networks", Network)):
         for name, hint in get_type_hints(model).items():
             models = [one for one in (hint, *get_args(hint)) if isinstance(one, type) and attrs.has(one)]

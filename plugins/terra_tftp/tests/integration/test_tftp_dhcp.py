@@ -164,7 +164,7 @@ def test_off_is_no_dhcp_at_all(tftp_session: MakeSession) -> None:
 
 
 def provide_kernel(session: Session) -> None:
-    """What machines boot whose image has no kernel."""
+    """Write the files that machines boot whose image has no kernel."""
     for name in ("pxelinux.0", "kernel/vmlinuz", "kernel/initrd.img"):
         (session.paths.tftp / name).parent.mkdir(exist_ok=True)
         (session.paths.tftp / name).write_text(name)

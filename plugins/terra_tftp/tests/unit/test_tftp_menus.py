@@ -48,7 +48,7 @@ def test_any_other_machine_is_offered_no_kernel() -> None:
 
 
 def test_grub_starts_what_is_on_a_disk_and_never_ends() -> None:
-    """What ends well ends the firmware's boot order, in its setup menu."""
+    """Check that GRUB never ends well, since that would end the firmware's boot order, in its setup menu."""
     lines = [line.strip() for line in grub_start().splitlines()]
     (loaders,) = (line for line in lines if line.startswith("for "))
     assert loaders.split()[3] == "(*)/EFI/*/shimx64.efi"
