@@ -351,7 +351,7 @@ def test_the_api_describes_itself(client: TestClient[Any]) -> None:
     asked = {(method, path.replace("cm-01", "{hostname}").replace("/x", "/{identity}")) for method, path in ROUTES}
     assert described == {("GET", "/healthz"), *((method, path) for method, path in asked if path.startswith("/v1/"))}
     summaries = {(method, path): operation["summary"] for method, path, operation in operations(document)}
-    assert summaries["get", "/v1/nodes"] == "Every machine, with where it stands"
+    assert summaries["get", "/v1/nodes"] == "List every machine with its state"
 
 
 def test_the_description_of_a_node_is_that_of_its_file(client: TestClient[Any]) -> None:
