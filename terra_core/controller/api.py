@@ -67,7 +67,7 @@ def make_api(context: Context, token: str) -> Litestar:
             *OPERATION_ROUTES,
         ],
         token=token,
-        metrics=Metrics(context.services.store, context.operations).registry,
+        metrics=Metrics(context.services, context.operations, context.machines.troubles).registry,
         dependencies={
             "context": Provide(lambda: context, sync_to_thread=False),
             "operations": Provide(lambda: context.operations, sync_to_thread=False),

@@ -2,47 +2,118 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily
+import structlog
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from terra_core.controller.records import SET_ASIDE
-from terra_core.controller.store import Record, SetAside, Store
+from terra_core.controller.services import Services
+from terra_core.controller.store import Record, SetAside
+from terra_core.controller.troubles import Troubles
+from terra_core.errors import TerraError
+from terra_core.hookspecs import Boot, Served, Storage
+from terra_core.hookspecs import Store as StoreRole
 from terra_core.service.operations import Operations
+
+_log = structlog.get_logger(__name__)
+_MB = 1024 * 1024
+_SERVICES = (Storage.role, Boot.role, "controller")
+"""What :class:`Troubles` may say something of."""
 
 
 class Metrics(Collector):
-    """Machines by state and operations by kind and state, read when they are asked for.
+    """Machines, operations, services, bytes served and the store's use, read when they are asked for.
 
-    :param store: the machines.
+    :param services: the controller's parts.
     :param operations: the operations.
+    :param troubles: which services do not work.
     """
 
-    def __init__(self, store: Store, operations: Operations) -> None:
-        self._store = store
+    def __init__(self, services: Services, operations: Operations, troubles: Troubles) -> None:
+        self._services = services
         self._operations = operations
+        self._troubles = troubles
         self.registry = CollectorRegistry()
         self.registry.register(self)
+        self.registry.register(operations.durations)
+        ProcessCollector(registry=self.registry)
 
-    def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the metrics without their values."""
-        yield GaugeMetricFamily("terra_nodes", "Machines by state.", labels=["state"])
-        yield GaugeMetricFamily("terra_operations", "Remembered operations by kind and state.", labels=["kind", "state"])
+    def describe(self) -> Iterator[Metric]:
+        """Give nothing, so that nothing is asked of the database or of a service when this is registered."""
+        return iter(())
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the metrics with their present values."""
-        nodes, operations = self.describe()
-        states = Counter(_state(record) for record in self._store.every())
-        for state, count in sorted(states.items()):
-            nodes.add_metric([state], count)
-        yield nodes
-        kinds = Counter((shown["kind"], shown["state"]) for shown in (one.as_json() for one in self._operations.all()))
-        for (kind, state), count in sorted(kinds.items()):
-            operations.add_metric([kind, state], count)
-        yield operations
+    def collect(self) -> Iterator[Metric]:
+        """Give the values as they are now."""
+        records = self._services.store.every()
+        info = GaugeMetricFamily("terra_build_info", "The version of Terra that runs.", labels=["version"])
+        info.add_metric([version("terra-core")], 1)
+        yield info
+        states: Counter[tuple[str, ...]] = Counter((_state(record),) for record in records)
+        yield _gauge("terra_nodes", "Machines by state.", ["state"], states)
+        yield from self._work()
+        troubles = self._troubles.services
+        up: dict[tuple[str, ...], float] = {(service,): service not in troubles for service in _SERVICES}
+        yield _gauge("terra_service_up", "Whether a service that machines need works.", ["service"], up)
+        yield from self._room(records)
+        yield from self._traffic(records)
+
+    def _work(self) -> Iterator[Metric]:
+        shown = [operation.as_json() for operation in self._operations.all()]
+        kinds: Counter[tuple[str, ...]] = Counter((one["kind"], one["state"]) for one in shown)
+        yield _gauge("terra_operations", "Remembered operations by kind and state.", ["kind", "state"], kinds)
+        queue: dict[tuple[str, ...], float] = dict.fromkeys([("provision",), ("delete",)], 0.0)
+        queue |= Counter((one.kind,) for one in self._operations.waiting())
+        yield _gauge("terra_operations_waiting", "Operations whose turn has not come yet.", ["kind"], queue)
+
+    def _room(self, records: Sequence[Record | SetAside]) -> Iterator[Metric]:
+        """Give what the store has; one without a directory on this machine says nothing of itself."""
+        promised = sum(volume.size for record in records for kept in record.targets for volume in kept.target.volumes)
+        yield _gauge("terra_store_promised_bytes", "The sizes of all machines' volumes.", [], {(): promised * _MB})
+        try:
+            directory = self._services.role(StoreRole).volume_directory(self._services.session)
+            found = os.statvfs(directory) if directory is not None else None
+        except (OSError, TerraError):  # it may not be there yet, before the first machine
+            found = None
+        if found is not None:
+            size, free = (blocks * found.f_frsize for blocks in (found.f_blocks, found.f_bavail))
+            yield _gauge("terra_store_size_bytes", "The size of the file system of the volumes.", [], {(): size})
+            yield _gauge("terra_store_free_bytes", "What is free in the file system of the volumes.", [], {(): free})
+
+    def _traffic(self, records: Sequence[Record | SetAside]) -> Iterator[Metric]:
+        """Give what machines have read and written since they logged in: as any counter's, a new session's begin at 0."""
+        labels = ["hostname", "group"]
+        read = CounterMetricFamily("terra_target_read_bytes", "Bytes that a machine has read from a target.", labels=labels)
+        written = CounterMetricFamily("terra_target_written_bytes", "Bytes that a machine has written to it.", labels=labels)
+        served = {name: self._served(name) for name in {kept.storage for one in records for kept in one.targets}}
+        for record in records:
+            for kept in record.targets:
+                found = served[kept.storage].get(kept.target.id)
+                if found is not None:
+                    read.add_metric([record.hostname, kept.target.label], found.read)
+                    written.add_metric([record.hostname, kept.target.label], found.written)
+        yield read
+        yield written
+
+    def _served(self, name: str) -> Mapping[int, Served]:
+        session = self._services.session
+        try:
+            return self._services.plugins.named(Storage, name, source=session.source).count_served(session)
+        except TerraError as error:  # the other numbers are the more wanted then
+            _log.warning("a storage service does not say what it served", plugin=name, reason=str(error))
+            return {}
+
+
+def _gauge(name: str, said: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    gauge = GaugeMetricFamily(name, said, labels=labels)
+    for words, value in sorted(values.items()):
+        gauge.add_metric(words, float(value))
+    return gauge
 
 
 def _state(record: Record | SetAside) -> str:

@@ -21,7 +21,7 @@ from terra_core.hookspecs.machine import BootStep
 from terra_core.hookspecs.markers import CONTRACT, Role, hookimpl
 from terra_core.hookspecs.network import Network
 from terra_core.hookspecs.registry import Registry
-from terra_core.hookspecs.storage import Export, Storage, Target, TargetRequest
+from terra_core.hookspecs.storage import Export, Served, Storage, Target, TargetRequest
 from terra_core.hookspecs.store import Backing, Store, Volume, VolumeRequest
 from terra_core.oci.signature import FoundSignature
 
@@ -55,6 +55,7 @@ __all__ = [
     "RenderedFile",
     "RenderedLink",
     "Role",
+    "Served",
     "Storage",
     "Store",
     "Target",

@@ -73,6 +73,18 @@ class Export:
     backings: tuple[Backing, ...]
 
 
+@frozen(kw_only=True)
+class Served:
+    """What went through a target since its machine logged in.
+
+    :param read: bytes that the machine has read.
+    :param written: bytes that it has written.
+    """
+
+    read: int
+    written: int
+
+
 class Storage(Role):
     """Role ``storage``: gives volumes to machines over the network. Hooks are called from several threads; those that change
     targets, one at a time. All but :meth:`provision_target` are idempotent."""
@@ -142,6 +154,15 @@ class Storage(Role):
         :returns: whether there was any; ``False`` without this hook.
         """
         return False
+
+    @optional
+    def count_served(self, session: Session) -> Mapping[int, Served]:
+        """Return what went through targets, by their numbers. Called whenever somebody asks for ``/metrics``.
+
+        :returns: targets that are not of this controller may be among them; nothing without this hook.
+        :raises TerraError: when the service does not answer.
+        """
+        return {}
 
     @hook
     def start_storage(self, portal: Address, session: Session) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,7 @@ from attrs import asdict, frozen
 
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError, error_of_machine
 from terra_core.service.bell import Bell
+from terra_core.service.durations import Durations
 from terra_core.service.problems import describe
 from terra_core.system.process import interruption
 from terra_core.system.progress import Event, Report
@@ -137,6 +139,7 @@ class Operations:
         self._waiting: dict[str, tuple[Future[None], Work]] = {}
         self._known: OrderedDict[str, Operation] = OrderedDict()
         self._lock = threading.Lock()
+        self.durations = Durations()
 
     def start(self, kind: str, subject: str, work: Work, *, removal: bool = False) -> Operation:
         """Begin a piece of work, or queue it.
@@ -149,7 +152,9 @@ class Operations:
         with self._lock:
             self._known[operation.id] = operation
             self._drop_old()
-            self._waiting[operation.id] = (pool.submit(copy_context().run, self._begin, operation, work), work)
+            begin = copy_context().run
+            queued = pool.submit(begin, self._begin, operation, work, time.monotonic())
+            self._waiting[operation.id] = (queued, work)
         return operation
 
     def cancel(self, identity: str) -> Operation:
@@ -163,7 +168,7 @@ class Operations:
             waiting = self._waiting.get(identity)
             if waiting and waiting[0].cancel():
                 del self._waiting[identity]
-                self._ending.submit(copy_context().run, _run, operation, waiting[1])
+                self._ending.submit(copy_context().run, self._run, operation, waiting[1])
         return operation
 
     def get(self, identity: str) -> Operation:
@@ -182,6 +187,11 @@ class Operations:
         with self._lock:
             return list(self._known.values())
 
+    def waiting(self) -> list[Operation]:
+        """Return those whose turn has not come yet, oldest first."""
+        with self._lock:
+            return [operation for identity, operation in self._known.items() if identity in self._waiting]
+
     def cancel_all(self) -> None:
         """Ask everything to end and to undo what it did."""
         for operation in self.all():
@@ -194,10 +204,18 @@ class Operations:
         self._removals.shutdown(wait=True)
         self._ending.shutdown(wait=True)
 
-    def _begin(self, operation: Operation, work: Work) -> None:
+    def _begin(self, operation: Operation, work: Work, queued: float) -> None:
         with self._lock:
             self._waiting.pop(operation.id, None)
-        _run(operation, work)
+        self.durations.waited(operation.kind, time.monotonic() - queued)
+        self._run(operation, work)
+
+    def _run(self, operation: Operation, work: Work) -> None:
+        def measured(report: Report) -> Mapping[str, Any]:
+            with self.durations.measured(operation.kind, report) as watched:
+                return work(watched)
+
+        _run(operation, measured)
 
     def _drop_old(self) -> None:
         ended = [operation.id for operation in self._known.values() if operation.outcome]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import resources
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname
-from terra_core.hookspecs import CONTRACT, BootStep, Export, Target, TargetRequest, hookimpl
+from terra_core.hookspecs import CONTRACT, BootStep, Export, Served, Target, TargetRequest, hookimpl
 
 __all__ = ["plugin"]
 
@@ -65,6 +65,13 @@ class IscsiPlugin:
         from terra_iscsi.targets import release_host
 
         return release_host(hostname, session)
+
+    @hookimpl
+    def count_served(self, session: Session) -> Mapping[int, Served]:
+        """Return what tgtd counts of each target."""
+        from terra_iscsi.targets import count_served
+
+        return count_served(session)
 
     @hookimpl
     def start_storage(self, portal: Address, session: Session) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -12,7 +12,7 @@ from terra_core.errors import CommandError, CommandTimeout, TerraError
 from terra_core.system.packages import name_packages
 from terra_core.system.process import Completed, run
 from terra_core.system.waiting import wait_until
-from terra_iscsi.shown import Exported, parse_portals, parse_targets
+from terra_iscsi.shown import Exported, parse_portals, parse_statistics, parse_targets
 
 name_packages({"tgtadm": "tgt", "tgtd": "tgt"})
 
@@ -87,6 +87,10 @@ class Control:
     def portals(self) -> frozenset[tuple[str, int]]:
         """Address and port of every portal."""
         return parse_portals(self.ask("--mode", "portal", "--op", "show").text)
+
+    def served(self) -> Mapping[int, tuple[int, int]]:
+        """Return bytes read from and written to each target, by its number, by those that are logged in now."""
+        return parse_statistics(self.ask("--mode", "sys", "--op", "stat", seconds=_PROBE_SECONDS).text)
 
     def allow(self, number: int, initiator: str) -> bool:
         """Admit an initiator to target ``number`` by its name; return whether it was not admitted before."""

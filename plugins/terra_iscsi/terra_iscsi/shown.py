@@ -15,6 +15,8 @@ _INITIATOR = re.compile(r"Initiator: (\S+) alias: .*")
 _CONNECTION = re.compile(r"Connection: (\d+)")
 _LUN = re.compile(r"LUN: (\d+)")
 _BACKING = re.compile(r"Backing store path: (.+)")
+_STATISTICS = re.compile(r" *(\d+) +\d+ +\d+ +\d+ +\d+ +(\d+) +\d+ +\d+ +\d+ +(\d+) +\d+ +\d+")
+"""Target, LUN, session, and then bytes and commands: of reads begun and done, of writes begun and done; and errors."""
 _PORTAL = re.compile(r"Portal: \[?([0-9A-Fa-f.:]+?)\]?:(\d+),\d+")
 
 
@@ -58,6 +60,17 @@ def parse_targets(text: str) -> tuple[Exported, ...]:
 def parse_portals(text: str) -> frozenset[tuple[str, int]]:
     """Address and port of every line of ``tgtadm --mode portal --op show``."""
     return frozenset((found[1], int(found[2])) for found in _PORTAL.finditer(text))
+
+
+def parse_statistics(text: str) -> Mapping[int, tuple[int, int]]:
+    """Return bytes read and written by target, of what ``tgtadm --mode sys --op stat`` says of each LUN and session."""
+    served: dict[int, tuple[int, int]] = {}
+    for line in lines_of(text):
+        if found := _STATISTICS.fullmatch(line):
+            target, read, written = (int(word) for word in found.groups())
+            former = served.get(target, (0, 0))
+            served[target] = (former[0] + read, former[1] + written)
+    return served
 
 
 def _parse_target(text: str) -> Exported:

@@ -9,7 +9,7 @@ from attrs import frozen
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import InterruptedWork, TerraError
-from terra_core.hookspecs import Export, Target
+from terra_core.hookspecs import Export, Served, Target
 from terra_core.system.process import uninterrupted
 from terra_core.system.undo import Undo
 from terra_iscsi.control import BY_ADDRESS, REFUSED, Control
@@ -41,6 +41,16 @@ def restore_many(exports: Sequence[Export], session: Session) -> list[str]:
     :raises TerraError: when tgtd does not answer.
     """
     return [str(done) if isinstance(done, TerraError) else "" for done in _restore_each(exports, session)]
+
+
+def count_served(session: Session) -> dict[int, Served]:
+    """Return what was read from and written to each target, by its number; nothing where no tgtd answers.
+
+    :raises TerraError: when tgtd hangs.
+    """
+    control = find(session)
+    counted = control.served() if control is not None else {}
+    return {number: Served(read=read, written=written) for number, (read, written) in counted.items()}
 
 
 @frozen

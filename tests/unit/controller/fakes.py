@@ -42,6 +42,7 @@ from terra_core.hookspecs import (
     FoundSignature,
     NodeBoot,
     PreparedGroup,
+    Served,
     Target,
     TargetRequest,
     Trial,
@@ -93,6 +94,7 @@ class World:
     exported: dict[str, Target] = field(factory=dict)
     published: dict[Hostname, tuple[Mac, str]] = field(factory=dict)
     known: tuple[Hostname, ...] = ()
+    served: dict[int, tuple[int, int]] = field(factory=dict)
     storage_runs: bool = False
 
     def asked(self, hook: str) -> None:
@@ -297,6 +299,11 @@ class FakePlugin:
         self.world.asked("release_host")
         own = [name for name, target in self.world.exported.items() if f"/{hostname}/" in target.volumes[0].name]
         return [self.world.exported.pop(name) for name in own] != []
+
+    @hookimpl
+    def count_served(self, session: Session) -> Mapping[int, Served]:
+        self.world.asked("count_served")
+        return {number: Served(read=read, written=written) for number, (read, written) in self.world.served.items()}
 
     @hookimpl
     def start_storage(self, portal: Address, session: Session) -> bool:

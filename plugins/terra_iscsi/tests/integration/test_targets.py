@@ -152,6 +152,19 @@ def test_what_an_initiator_writes_is_in_the_file(session: Session, tmp_path: Pat
     assert Path(target.backings[0].address).read_bytes()[:18] == b"written over iSCSI"
 
 
+def test_what_a_machine_reads_is_counted_while_it_is_logged_in(session: Session, tmp_path: Path) -> None:
+    target, other = provide(session, request()), provide(session, request("cm-02", 3))
+    assert plugin.count_served(session) == {}
+    with logged_in(target, target.target.client, tmp_path / "log"):
+        first = plugin.count_served(session)[target.target.id]
+        assert first.read > 0
+        assert first.written == 0
+        wait_until(
+            lambda: plugin.count_served(session)[target.target.id].read > first.read, seconds=10, what="it to read more"
+        )
+        assert other.target.id not in plugin.count_served(session)
+
+
 def test_restoring_again_changes_nothing_and_disturbs_nobody(session: Session, tmp_path: Path) -> None:
     target = provide(session, request())
     with logged_in(target, target.target.client, tmp_path / "log") as initiator:

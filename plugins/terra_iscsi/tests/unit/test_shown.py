@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from terra_iscsi.shown import Exported, Nexus, parse_portals, parse_targets
+from terra_iscsi.shown import Exported, Nexus, parse_portals, parse_statistics, parse_targets
 
 CONTROLLER = """        LUN: 0
             Type: controller
@@ -90,3 +90,16 @@ def test_no_targets() -> None:
 def test_portals() -> None:
     assert parse_portals("Portal: 127.0.0.1:3260,1\nPortal: [::]:3260,1\n") == {("127.0.0.1", 3260), ("::", 3260)}
     assert parse_portals("") == frozenset()
+
+
+STATISTICS = """tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(bytes,cmds) wr_done(bytes,cmds) errs
+  1   0   1            0      0            0      0            0      0            0      0    0
+  1   1   1          749      9          748      9      3145728      1      3145727      1    1
+  1   1   2      5243629     10      5243628     10            0      0            0      0    1
+12   1   7            5      1            5      1            9      1            8      1    0
+"""
+
+
+def test_what_was_served_is_summed_by_target() -> None:
+    assert parse_statistics(STATISTICS) == {1: (748 + 5243628, 3145727), 12: (5, 8)}
+    assert parse_statistics("tgtadm: something new\n") == {}
