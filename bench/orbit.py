@@ -18,10 +18,10 @@ from statistics import median
 
 from lab.engine import Engine
 from lab.network import Network
-from lab.tiny import write_tiny_root
 from orbit_lab.agent import Agent
 from orbit_lab.host import Host
 from terra_core.system.process import Argument, run
+from terra_core.testing.tiny import write_tiny_root
 
 RATIO = 1.5
 LIST_SECONDS = 1.0

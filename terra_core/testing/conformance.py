@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -19,6 +20,8 @@ from terra_core.errors import ConfigError
 from terra_core.hookspecs import Role
 from terra_core.plugins import Installed, Plugins
 
+_DEADLINE_SECONDS = 120
+E = TypeVar("E")
 R = TypeVar("R", bound=Role)
 
 
@@ -111,6 +114,8 @@ def killed_after(work: Callable[[], Any]) -> None:
     """
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_DEADLINE_SECONDS)
         try:
             work()
         except BaseException:  # the parent says that it failed
@@ -118,6 +123,22 @@ def killed_after(work: Callable[[], Any]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the work that was to be killed failed by itself"
+    assert os.WTERMSIG(status) == signal.SIGKILL, f"the work did not come to where it was to be killed in {_DEADLINE_SECONDS} s"
+
+
+def killed_within(offer: Callable[[], AbstractContextManager[E]], work: Callable[[E], Any] = lambda entered: None) -> None:
+    """Enter what a hook offers in a process of its own that is killed with SIGKILL while it is entered.
+
+    :param work: what is done before that, with what entering gave.
+    :raises AssertionError: when entering it or the work failed.
+    """
+
+    def inside() -> None:
+        with offer() as entered:
+            work(entered)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    killed_after(inside)
 
 
 def assert_is_script(script: str) -> None:

@@ -20,7 +20,7 @@ from terra_core.mounting import in_order, make_mounts
 from terra_core.system.disks import signatures_of
 from terra_core.system.mounts import loop_devices, mount_points, sweep
 from terra_core.system.undo import Undo
-from terra_core.testing.conformance import Conformance, assert_is_script, killed_after
+from terra_core.testing.conformance import Conformance, assert_is_script, killed_within
 
 _MB = 1024 * 1024
 
@@ -185,7 +185,7 @@ class FilesystemConformance(Conformance[Filesystem]):
         case = next(iter(self.groups.values()))
         group, devices = self.group(case), self.make_disks(disks, case[1])
         (disks / "work").mkdir()
-        killed_after(lambda: role.prepare_disks(group, devices, disks / "work", session).__enter__())
+        killed_within(lambda: role.prepare_disks(group, devices, disks / "work", session))
         sweep(disks, disks)  # as the controller does when it starts
         for disk in devices:
             disk.unlink()

@@ -12,7 +12,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Store, Volume, VolumeRequest
-from terra_core.testing.conformance import Conformance, everything, killed_after
+from terra_core.testing.conformance import Conformance, everything, killed_within
 
 HOST = Hostname("conformance-01")
 OTHER = Hostname("conformance-02")
@@ -146,7 +146,7 @@ class StoreConformance(Conformance[Store]):
 
     def test_what_a_killed_controller_had_begun_is_removed_by_its_record(self, role: Store, session: Session) -> None:
         volume = self.plan(role, session)
-        killed_after(lambda: role.make_volume(volume, session).__enter__())
+        killed_within(lambda: role.make_volume(volume, session))
         role.remove_volume(volume, session)
         assert self.plan(role, session) == volume
         assert role.remove_volume(volume, session) is False

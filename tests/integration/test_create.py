@@ -18,7 +18,6 @@ from lab.containers import nothing_left
 from lab.engine import Engine
 from lab.network import Network
 from lab.registry import Registry
-from lab.tiny import write_tiny_root
 from terra_core.config.session import Session
 from terra_core.config.values import parse_image_reference
 from terra_core.hookspecs import Registry as RegistryRole
@@ -27,6 +26,7 @@ from terra_core.oci import Layout
 from terra_core.plugins import Plugins
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
+from terra_core.testing.tiny import write_tiny_root
 from tests.integration.creating import BASE, Create
 
 SYSTEM = "terra.test/system:1"

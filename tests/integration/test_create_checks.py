@@ -18,10 +18,10 @@ from docker import DockerClient
 from lab.engine import Engine
 from lab.network import Network
 from lab.registry import Registry
-from lab.tiny import write_tiny_root
 from terra_core.system.process import clean_environment
 from terra_core.system.waiting import wait_until
 from terra_core.system.workspace import roomy
+from terra_core.testing.tiny import write_tiny_root
 from tests.integration.creating import BASE, Create
 
 DATED = {"SOURCE_DATE_EPOCH": "1700000000"}

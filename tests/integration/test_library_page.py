@@ -12,8 +12,8 @@ import pytest
 
 from lab.disks import blank
 from lab.site import Site
-from lab.tiny import write_tiny_root
 from terra_core.system.process import run
+from terra_core.testing.tiny import write_tiny_root
 from tests.integration.controller.sites import SYSTEM, Ground
 from tests.integration.creating import BASE
 

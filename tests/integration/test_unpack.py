@@ -17,10 +17,10 @@ from backports import zstd
 from lab.engine import Engine
 from lab.network import Network
 from lab.registry import Registry
-from lab.tiny import write_tiny_root
 from terra_core.oci import Layout
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
+from terra_core.testing.tiny import write_tiny_root
 from tests.integration.image.trees import look
 from tests.unit.oci.making import Item, LayoutMaker, file, folder, hardlink, sha256, symlink, tar, whiteout
 

@@ -9,10 +9,10 @@ import pytest
 
 from lab.engine import Engine
 from lab.network import Network
-from lab.tiny import write_tiny_root
 from orbit_lab.agent import Agent
 from orbit_lab.host import Host
 from terra_core.system.waiting import wait_until
+from terra_core.testing.tiny import write_tiny_root
 
 TINY = "tiny:1"
 HOST = "10.0.10.20"

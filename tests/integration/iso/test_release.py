@@ -18,7 +18,7 @@ from iso.release import Released, Wanted, release
 from lab.engine import Engine
 from lab.network import Network
 from lab.registry import Registry
-from lab.tiny import write_tiny_root
+from terra_core.testing.tiny import write_tiny_root
 
 
 @pytest.fixture(scope="module")

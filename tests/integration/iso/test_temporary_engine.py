@@ -12,11 +12,11 @@ from docker import DockerClient
 
 from iso.engine import answers, temporary_engine
 from lab.processes import gone, mentioning
-from lab.tiny import write_tiny_root
 from terra_core.errors import ConflictError
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import Daemon
 from terra_core.system.waiting import wait_until
+from terra_core.testing.tiny import write_tiny_root
 
 SCRIPT = """
 import sys, threading

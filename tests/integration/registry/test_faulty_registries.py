@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from iso.daemons import start
-from lab.faulty_registry import Asked, FaultyRegistry, digest, faulty_registry, layer
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.oci import ImageError, Layout, this_platform
@@ -27,6 +26,7 @@ from terra_core.registry.pull import pulled
 from terra_core.system.process import interruption, run
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.waiting import wait_until
+from terra_core.testing.faulty_registry import Asked, FaultyRegistry, digest, faulty_registry, layer
 from tests.integration.registry.reach import Reach
 
 BIG = layer("big", hashlib.shake_128(b"big").digest(3_000_000))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from lab.faulty_registry import Asked, FaultyRegistry, digest, faulty_registry, layer
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.oci import ImageError, Layout, media
@@ -22,6 +21,7 @@ from terra_core.registry.push import push_image
 from terra_core.registry.transport import Transport
 from terra_core.registry.upload import Repository
 from terra_core.system.progress import silent
+from terra_core.testing.faulty_registry import Asked, FaultyRegistry, digest, faulty_registry, layer
 from tests.integration.registry.reach import Reach
 from tests.unit.oci.making import LayoutMaker, file, tar
 

@@ -11,7 +11,6 @@ from urllib.parse import unquote
 import pytest
 from attrs import evolve
 
-from lab.faulty_registry import Asked, FaultyRegistry, faulty_registry
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.oci import ImageError, Layout
@@ -20,6 +19,7 @@ from terra_core.registry.pull import pulled
 from terra_core.registry.push import check_push, push_image
 from terra_core.system.progress import Event, silent
 from terra_core.system.workspace import IMAGE_PREFIX, roomy
+from terra_core.testing.faulty_registry import Asked, FaultyRegistry, faulty_registry
 from tests.integration.registry.reach import Reach
 from tests.unit.oci.making import LayoutMaker, file, layer, tar
 

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lab.faulty_registry import FaultyRegistry, faulty_registry, layer
 from lab.network import Network
 from lab.registry import Registry
 from terra_core.config.session import Session
@@ -25,6 +24,7 @@ from terra_core.hookspecs import Registry as RegistryRole
 from terra_core.images import Images
 from terra_core.oci import media, this_platform
 from terra_core.plugins import Plugins
+from terra_core.testing.faulty_registry import FaultyRegistry, faulty_registry, layer
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"

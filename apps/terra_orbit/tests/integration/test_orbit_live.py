@@ -10,11 +10,11 @@ import pytest
 from lab.engine import Engine
 from lab.network import CONTROLLER, Network
 from lab.registry import Registry
-from lab.tiny import write_tiny_root
 from orbit_lab.agent import Agent
 from orbit_lab.host import Host, reaches
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
+from terra_core.testing.tiny import write_tiny_root
 
 REF = f"{CONTROLLER}:5000/stored/live-word:1"
 VHOST = """\

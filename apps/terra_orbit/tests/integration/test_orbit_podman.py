@@ -12,12 +12,12 @@ import pytest
 
 from lab.network import CONTROLLER, Network
 from lab.registry import Registry
-from lab.tiny import write_tiny_root
 from orbit_lab.agent import Agent
 from orbit_lab.host import Host, reaches
 from orbit_lab.podman import Podman
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
+from terra_core.testing.tiny import write_tiny_root
 
 BRIDGE = '[[networks]]\ntype = "bridge"\nname = "ob1"\n[networks.ipam]\ntype = "host-local"\nsubnet = "10.88.0.0/24"\n'
 REF = f"{CONTROLLER}:5000/stored/podman:1"

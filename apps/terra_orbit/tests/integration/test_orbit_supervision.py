@@ -14,11 +14,11 @@ import pytest
 from lab.engine import Engine
 from lab.network import Network
 from lab.processes import mentioning
-from lab.tiny import write_tiny_root
 from orbit_lab.agent import Agent
 from orbit_lab.dhcp import DhcpServer
 from orbit_lab.host import reaches
 from terra_core.system.waiting import wait_until
+from terra_core.testing.tiny import write_tiny_root
 
 BRIDGE = '[[networks]]\ntype = "bridge"\nname = "ob1"\n[networks.ipam]\ntype = "host-local"\nsubnet = "10.88.0.0/24"\n'
 DHCP = '[[networks]]\ntype = "macvlan"\nname = "ob0"\n[networks.ipam]\ntype = "dhcp"\n'

@@ -9,7 +9,7 @@ import pytest
 
 from lab.engine import Engine
 from lab.network import Network
-from lab.tiny import write_tiny_root
+from terra_core.testing.tiny import write_tiny_root
 
 BASE = "terra.test/base:1"
 

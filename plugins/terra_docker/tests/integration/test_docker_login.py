@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.faulty_registry import Asked, FaultyRegistry, faulty_registry, layer
 from terra_core.config.session import Session
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.registry import Credentials, endpoint
 from terra_core.system import process
+from terra_core.testing.faulty_registry import Asked, FaultyRegistry, faulty_registry, layer
 from terra_docker import plugin
 from terra_docker.credentials import stored_credentials
 

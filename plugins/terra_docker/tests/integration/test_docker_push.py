@@ -16,7 +16,6 @@ import pytest
 from docker import DockerClient
 
 from lab.engine import Engine
-from lab.faulty_registry import Asked, FaultyRegistry, faulty_registry
 from lab.images import push_to_registry
 from lab.network import CONTROLLER, Network
 from lab.registry import Registry
@@ -26,6 +25,7 @@ from terra_core.errors import InterruptedWork, TerraError
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.workspace import IMAGE_PREFIX, roomy
+from terra_core.testing.faulty_registry import Asked, FaultyRegistry, faulty_registry
 
 BASE = "terra.test/base:1"
 VAB = Path(sys.executable).with_name("vab")
