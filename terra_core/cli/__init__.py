@@ -26,6 +26,8 @@ _COMMANDS = {
     "delete": "Take a machine's boot files, targets and disks away.",
     "pxe": "Install the network boot loaders of a pxe image.",
     "unpack": "Unpack an image into a directory.",
+    "backup": "Write what a controller knows to a file.",
+    "restore": "Put back what terra backup wrote.",
     "validate": "Check files of Terra's, and show all their problems.",
     "plugins": "List the installed plugins and their roles.",
     "plugin": "Begin a plugin of your own.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,24 @@ def identity_of(connection: Connection) -> tuple[str, bool]:
         identity = secrets.token_hex(16)
         connection.execute(insert(about).values(key="identity", value=identity))
     return str(identity), connection.execute(select(hosts.c.hostname).limit(1)).first() is not None
+
+
+FLOOR = "generation_floor"
+"""The key in ``about`` for what no generation of a host name may be given up to; there since a backup was restored."""
+_GIVEN_SINCE = 100
+"""No host name is provisioned so often between a backup and the loss of the database."""
+
+
+def raise_generations(connection: sqlite3.Connection) -> None:
+    """Keep a database that was restored from giving names again that were given since it was copied.
+
+    :param connection: to its file, of any schema.
+    """
+    (highest,) = connection.execute("select coalesce(max(generation), 0) from hosts").fetchone()
+    (former,) = connection.execute("select value from about where key = ?", (FLOOR,)).fetchone() or (0,)
+    floor = max(int(highest), int(former)) + _GIVEN_SINCE
+    with connection:
+        connection.execute("insert or replace into about (key, value) values (?, ?)", (FLOOR, str(floor)))
 
 
 def default_url(state: Path) -> str:

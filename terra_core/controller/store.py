@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, s
 from terra_core.config.node import Node
 from terra_core.config.values import Hostname, Mac
 from terra_core.controller.ballast import Ballast
-from terra_core.controller.database import hosts, nodes, target_numbers
+from terra_core.controller.database import FLOOR, about, hosts, nodes, target_numbers
 from terra_core.controller.records import Record, SetAside, State
 from terra_core.controller.rows import boot_of, read_values, row_of
 from terra_core.errors import ConflictError, NotFoundError, TerraError
@@ -49,9 +49,11 @@ class Store:
         """
         with self._transaction() as connection:
             _refuse_holder(connection, node.hostname, mac)
-            generation = 1 + (connection.scalar(select(hosts.c.generation).where(hosts.c.hostname == node.hostname)) or 0)
-            if generation == 1:
-                connection.execute(insert(hosts).values(hostname=node.hostname, generation=1))
+            former = connection.scalar(select(hosts.c.generation).where(hosts.c.hostname == node.hostname))
+            floor = connection.scalar(select(about.c.value).where(about.c.key == FLOOR))
+            generation = 1 + max(former or 0, int(floor or 0))
+            if former is None:
+                connection.execute(insert(hosts).values(hostname=node.hostname, generation=generation))
             else:
                 connection.execute(update(hosts).where(hosts.c.hostname == node.hostname).values(generation=generation))
             record = Record(

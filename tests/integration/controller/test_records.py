@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lab.network import CONTROLLER
 from lab.processes import Process
+from lab.site import terra_command
+from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.sites import Ground
+from tftp_lab.clients import fetch
 
 OTHER = "52:54:00:00:00:02"
 
@@ -92,3 +97,37 @@ def test_a_tgtd_that_hangs_is_said_of_every_machine_and_is_over_when_it_goes_on(
     wait_until(lambda: ground.nodes()[0]["problem"] == "", seconds=30, what="it to be over")
     assert tgtd(ground) == hung
     assert ground.site.log.read_text().count("a service cannot be kept up") == 1, "and the log has it once"
+
+
+def test_a_controller_that_is_lost_is_restored_from_its_backup(ground: Ground, small: str) -> None:
+    site, paths = ground.site, ground.site.paths
+    kept, lost = ground.provision(small), ground.provision(small, "cm-02", OTHER)
+    archive = ground.path("backup")
+    said = ground.terra("backup", "--root", site.root, archive).stderr.decode()
+    assert "the volumes of machines are not among them" in said
+    assert archive.stat().st_mode & 0o777 == 0o600
+    later = ground.provision(small, "cm-03", "52:54:00:00:00:03")  # nobody will know of it
+    refused = ground.terra("restore", "--root", site.root, archive, accept=(1,)).stderr.decode()
+    assert "a controller runs here already" in refused
+    token = paths.token.read_text()
+    site.stop_controller()
+    ground.terra("controller", "--stop", "--root", site.root)
+    volume = ground.path("volume")
+    Path(paths.root / "iscsi/cm-01/0.lun").rename(volume)
+    for part in ("etc", "var", "tftp", "iscsi", "run"):
+        shutil.rmtree(paths.root / part)
+    run([terra_command(), "restore", "--root", site.root, archive])
+    (paths.root / "iscsi/cm-01").mkdir(parents=True)
+    volume.rename(paths.root / "iscsi/cm-01/0.lun")
+    site.start_controller()
+    assert paths.token.read_text() == token
+    nodes = {node["hostname"]: node for node in ground.nodes()}
+    assert sorted(nodes) == ["cm-01", "cm-02"]
+    assert nodes["cm-01"]["problem"] == ""
+    assert "iscsi/cm-02/0.lun" in nodes["cm-02"]["problem"], "the volume that is missing is named"
+    assert ground.may_log_in(kept["initiator_iqn"], kept["disk_groups"][0]["target"]["iqn"])
+    assert not ground.may_log_in(lost["initiator_iqn"], lost["disk_groups"][0]["target"]["iqn"])
+    with site.network.inside():
+        assert fetch(CONTROLLER, "nodes/cm-01/vmlinuz") == b"a kernel " * 1000
+    again = ground.provision(small, "cm-03", "52:54:00:00:00:03")
+    assert again["initiator_iqn"] != later["initiator_iqn"], "no name is used twice, also of machines that nobody knows of"

@@ -1,0 +1,158 @@
+"""What ``terra restore`` does: a controller as it was when it was backed up, on a machine where there is none."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from terra_core.config.controller import Paths
+from terra_core.controller.archive import PLACES, Entry, Manifest, read_archive
+from terra_core.controller.database import SCHEMA, raise_generations
+from terra_core.errors import TerraError
+from terra_core.service.migration import Migrations
+from terra_core.service.private import make_private
+from terra_core.service.running import only_one
+from terra_core.system.openat import directory_below
+from terra_core.system.progress import Event, Report
+from terra_core.system.undo import Undo
+from terra_core.system.workspace import workspace
+
+_STEP = "restore"
+_PREFIX = "restore-"
+_LINKED = 1024 * 1024
+"""Files of so many bytes that have the same content are one file with several names, as the boot tree has kernels."""
+
+
+def restore_backup(source: BinaryIO, paths: Paths, report: Report) -> Manifest:
+    """Put back what an archive of :func:`terra_core.controller.backup.write_backup` holds; all of it, or nothing.
+
+    :param source: need not be seekable.
+    :param paths: where to; there must be nothing of a controller's yet.
+    :raises TerraError: when there is something, a controller runs there, or the archive is none, damaged, or of a later Terra.
+    """
+    with only_one(paths, "controller"), Undo() as undo:
+        _require_nothing(paths)
+        make_private(paths.state)
+        paths.work.mkdir(mode=0o700, exist_ok=True)
+        stage = undo.enter_context(workspace(_PREFIX, place=paths.work))
+        report(Event(_STEP, "read and verify the backup"))
+        manifest = read_archive(source, stage)
+        if manifest.database:
+            _prepare_database(manifest, stage)
+        with Undo() as made:
+            put = _Put(stage, paths, made)
+            for at, entry in enumerate(manifest.entries, 1):
+                report(Event(_STEP, "put files back", at, len(manifest.entries), "files"))
+                put.entry(entry)
+            os.sync()
+            made.pop_all()
+    return manifest
+
+
+def _require_nothing(paths: Paths) -> None:
+    for place in PLACES:
+        where = paths.root / place
+        found = where if where.is_symlink() or where.is_file() else next(_files_in(where), None)
+        if found is not None:
+            hint = f"restore to another --root, or end what runs here (terra controller --stop) and move {where} away"
+            raise TerraError(f"{found}: is there already, and nothing is replaced", hint=hint)
+
+
+def _files_in(place: Path) -> Iterator[Path]:
+    for top, directories, names in os.walk(place):
+        yield from (Path(top, name) for name in names)
+        yield from (Path(top, name) for name in directories if Path(top, name).is_symlink())
+
+
+def _prepare_database(manifest: Manifest, stage: Path) -> None:
+    """Refuse a database that this Terra cannot take; keep names that were given since the backup from being given again."""
+    known = Migrations(SCHEMA.migrations)
+    if manifest.schema not in known.schemas:
+        raise TerraError(
+            f"the backup is of Terra {manifest.terra}, whose database has schema {manifest.schema or 'unknown'}; "
+            f"this version knows schemas up to {known.head}",
+            hint="restore it with the version of Terra that made it, or a later one",
+        )
+    entry = next((one for one in manifest.entries if one.path == manifest.database and one.digest), None)
+    if entry is None:
+        raise TerraError("the backup names a database that it does not hold", hint="take another backup")
+    with closing(sqlite3.connect(stage / entry.digest)) as database:
+        try:
+            (said,) = database.execute("pragma quick_check").fetchone()
+            if said != "ok":
+                raise sqlite3.DatabaseError(said)
+            raise_generations(database)
+        except sqlite3.Error as error:
+            raise TerraError(f"the database in the backup is damaged: {error}", hint="take another backup") from error
+
+
+class _Put:
+    """Puts files and directories where they belong.
+
+    :param stage: the directory of the contents.
+    :param paths: where to.
+    :param made: takes back what was put.
+    """
+
+    def __init__(self, stage: Path, paths: Paths, made: Undo) -> None:
+        self._stage = stage
+        self._root = paths.root
+        self._made = made
+        self._large: dict[str, Path] = {}
+
+    def entry(self, entry: Entry) -> None:
+        """Put one there, with its mode and its owner."""
+        path = self._root / entry.path
+        above, _, name = entry.path.rpartition("/")
+        try:
+            with directory_below(self._root, above, make=0o755) as directory:
+                if entry.digest:
+                    self._made.callback(path.unlink, missing_ok=True)
+                    self._file(entry, path, name, directory)
+                else:
+                    self._directory(path, name, directory)
+                os.chown(name, *_owner(entry), dir_fd=directory, follow_symlinks=False)
+                os.chmod(name, entry.mode, dir_fd=directory)
+        except OSError as error:
+            raise TerraError(f"{path}: cannot be written: {error.strerror}", hint="nothing was restored") from error
+
+    def _directory(self, path: Path, name: str, directory: int) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=directory)
+        except FileExistsError:
+            return
+        self._made.callback(_remove_directory, path)
+
+    def _file(self, entry: Entry, path: Path, name: str, directory: int) -> None:
+        if entry.digest in self._large:
+            with suppress(OSError):  # another file system
+                os.link(self._large[entry.digest], name, dst_dir_fd=directory, follow_symlinks=False)
+                return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+        with (self._stage / entry.digest).open("rb") as content, os.fdopen(descriptor, "wb") as file:
+            shutil.copyfileobj(content, file)
+        if entry.size >= _LINKED:
+            self._large[entry.digest] = path
+
+
+def _remove_directory(path: Path) -> None:
+    with suppress(OSError):  # another one may have put something there meanwhile
+        path.rmdir()
+
+
+def _owner(entry: Entry) -> tuple[int, int]:
+    """Return the ids of the owner and the group of a file; root's where this machine does not know their names."""
+    user = group = 0
+    with suppress(KeyError):
+        user = pwd.getpwnam(entry.owner).pw_uid
+    with suppress(KeyError):
+        group = grp.getgrnam(entry.group).gr_gid
+    return user, group
