@@ -34,11 +34,19 @@ if TYPE_CHECKING:
     from terra_core.config.trust import Trust
     from terra_core.create import Created, Rendered, check_rendered, create_image, push_image, render_build
     from terra_core.documents import load
-    from terra_core.errors import CommandError, ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
+    from terra_core.errors import (
+        CommandError,
+        ConfigError,
+        ConflictError,
+        InterruptedWork,
+        NotFoundError,
+        PluginError,
+        TerraError,
+    )
     from terra_core.hookspecs import Trial
     from terra_core.install.plan import Plan
     from terra_core.install.use import Installation, installation
-    from terra_core.plugins import PluginError, Plugins
+    from terra_core.plugins import Plugins
     from terra_core.pull import Pulled, pull_image
     from terra_core.sbom import Format, make_sbom
     from terra_core.sbom.document import Sbom
@@ -128,11 +136,11 @@ _ROOMS = {
     "config.trust": ("Trust",),
     "create": ("Created", "Rendered", "check_rendered", "create_image", "push_image", "render_build"),
     "documents": ("load",),
-    "errors": ("CommandError", "ConfigError", "ConflictError", "InterruptedWork", "NotFoundError", "TerraError"),
+    "errors": ("CommandError", "ConfigError", "ConflictError", "InterruptedWork", "NotFoundError", "PluginError", "TerraError"),
     "hookspecs": ("Trial",),
     "install.plan": ("Plan",),
     "install.use": ("Installation", "installation"),
-    "plugins": ("PluginError", "Plugins"),
+    "plugins": ("Plugins",),
     "pull": ("Pulled", "pull_image"),
     "sbom": ("Format", "make_sbom"),
     "sbom.document": ("Sbom",),

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from terra_core.errors import PluginError
 from terra_core.hookspecs import ROLES
-from terra_core.plugins import PluginError, Plugins, check_roles
+from terra_core.plugins import Plugins
+from terra_core.selection import check_roles
 
 
 @frozen
@@ -48,8 +50,9 @@ def candidates(plugins: Plugins, chosen: Mapping[str, str], *, source: str = "co
     fills, problems = dict[str, tuple[str, ...]](), dict[str, str]()
     for name in plugins.installed:
         try:
-            fills[name] = plugins.roles_of(name)
-            problems[name] = "" if fills[name] else plugins.lacks(name)
+            hooks = plugins.hooks_of(name)
+            fills[name] = tuple(role.role for role in ROLES.values() if role.needed() <= hooks)
+            problems[name] = "" if fills[name] else _lacking(hooks)
         except PluginError as error:  # it keeps no other one from being shown
             fills[name], problems[name] = (), str(error)
     rows = []
@@ -73,3 +76,9 @@ def candidates(plugins: Plugins, chosen: Mapping[str, str], *, source: str = "co
         if name not in shown:
             rows.append(Candidate("", name, installed.distribution, installed.version, False, problems[name]))
     return rows
+
+
+def _lacking(hooks: frozenset[str]) -> str:
+    begun = [role for role in ROLES.values() if hooks & role.hooks().keys()]
+    lacking = [f"{role.role} without {', '.join(sorted(role.needed() - hooks))}" for role in begun]
+    return f"fills no role: {'; '.join(lacking) or 'it has no hook of any'}"

@@ -28,11 +28,11 @@ from terra_core.dockerfile import (
     write_overlay,
     wrong_with,
 )
-from terra_core.errors import TerraError
+from terra_core.errors import PluginError, TerraError
 from terra_core.hookspecs import Builder, BuildRequest, BuiltImage, Network, Registry, RenderedFile, RenderedLink
 from terra_core.identity import render_identity
 from terra_core.images import push_built
-from terra_core.plugins import PluginError, Plugins
+from terra_core.plugins import Plugins
 from terra_core.selection import SERVER, check_selection
 from terra_core.system.progress import Report, silent
 from terra_core.system.reading import read_regular

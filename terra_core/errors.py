@@ -45,6 +45,10 @@ class ConfigError(TerraError):
         self.problems = tuple(problems)
 
 
+class PluginError(TerraError):
+    """A plugin is not what a plugin has to be, or failed in a way that it does not handle."""
+
+
 class CommandError(TerraError):
     """A program that Terra started ended with a code that was not expected, or ran into its time limit."""
 

@@ -19,14 +19,14 @@ from terra_core.config.parts import Parts
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference, pinned, shown
-from terra_core.errors import TerraError
+from terra_core.errors import PluginError, TerraError
 from terra_core.hookspecs import Builder, BuiltImage, Registry
 from terra_core.oci import Descriptor, Digest, ImageConfig, Layout, Manifest, is_digest
 from terra_core.oci.repacking import Repacking, repack
 from terra_core.oci.signature import require_signature
 from terra_core.oci.source import Blob, ImageDocuments, ImageSource
 from terra_core.oci.verified import VerifiedBlob
-from terra_core.plugins import PluginError, Plugins
+from terra_core.plugins import Plugins
 from terra_core.registry.progress import explained
 from terra_core.system.progress import Report, silent
 from terra_core.system.workspace import image_workspace

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from terra_core.errors import PluginError
 from terra_core.hookspecs import Mount
-from terra_core.plugins import PluginError
 from terra_core.system.mounts import bound, mounted
 
 

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem, path_of_key
-from terra_core.hookspecs import ROLES
+from terra_core.hookspecs import ROLES, Role
 
 _DECIDED = {
     "network": "server.toml decides it",
@@ -53,6 +53,29 @@ CONTROLLER = Use(
 """controller.toml; a filesystem plugin's table is that of each machine."""
 
 
+def check_roles(chosen: Mapping[str, str], *, source: str) -> None:
+    """Refuse a ``[plugins]`` table that names a role which does not exist.
+
+    :param source: the file, for errors.
+    :raises ConfigError: with every such key.
+    """
+    problems = [problem for role in chosen for problem in _no_role(role)]
+    if problems:
+        raise DocumentError(source, problems)
+
+
+def not_installed(role: type[Role], name: str, installed: Collection[str]) -> str:
+    """Return the problem of a selected plugin that is not installed.
+
+    :param installed: the names of those that are.
+    """
+    # A name that nobody owns invites whoever takes it, so only Terra's own distributions are named.
+    own = name in {one.default for one in ROLES.values()}
+    remedy = f"install it with: pip install terra-{name}" if own else "install what brings it, or choose another"
+    here = ", ".join(sorted(installed)) or "none"
+    return f"{name!r}, the plugin for the role {role.role}, is not installed (installed: {here}); {remedy}"
+
+
 def check_selection(
     use: Use,
     chosen: Mapping[str, str],
@@ -77,11 +100,14 @@ def check_selection(
 
 def _roles(use: Use, chosen: Mapping[str, str]) -> Iterator[Problem]:
     for role in chosen:
-        path = f"plugins.{path_of_key(role)}"
-        if role not in ROLES:
-            yield Problem(path, f"is no role (roles: {', '.join(ROLES)})")
-        elif role not in use.roles:
-            yield Problem(path, f"{use.file} does not decide who fills the role {role}: {_DECIDED[role]}")
+        if role in ROLES and role not in use.roles:
+            yield Problem(f"plugins.{role}", f"{use.file} does not decide who fills the role {role}: {_DECIDED[role]}")
+        yield from _no_role(role)
+
+
+def _no_role(role: str) -> Iterator[Problem]:
+    if role not in ROLES:
+        yield Problem(f"plugins.{path_of_key(role)}", f"is no role (roles: {', '.join(ROLES)})")
 
 
 def _tables(use: Use, chosen: Mapping[str, str], tables: Collection[str], beside: Collection[str]) -> Iterator[Problem]:

@@ -20,10 +20,10 @@ from terra_core.controller.machines import Machines
 from terra_core.controller.mark import check_mark, set_mark
 from terra_core.controller.services import Services
 from terra_core.controller.store import Store
-from terra_core.errors import InterruptedWork, TerraError, error_of_machine
+from terra_core.errors import InterruptedWork, PluginError, TerraError, error_of_machine
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
-from terra_core.plugins import PluginError, Plugins
+from terra_core.plugins import Plugins
 from terra_core.selection import CONTROLLER, check_selection
 from terra_core.service.database import explained, shown_url
 from terra_core.service.operations import Operations

@@ -15,9 +15,9 @@ from terra_core.config.node import OS_LABEL, Disk, DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, PluginName
 from terra_core.controller.records import KeptTarget, Record, SetAside
-from terra_core.errors import TerraError
+from terra_core.errors import PluginError, TerraError
 from terra_core.hookspecs import CONTRACT, BootStep, Export, Role, Storage, Store, Target, TargetRequest, Volume, VolumeRequest
-from terra_core.plugins import PluginError, Plugins
+from terra_core.plugins import Plugins
 from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)

@@ -14,11 +14,7 @@ from terra_core.hookspecs.markers import Role, hook
 
 @frozen(kw_only=True)
 class BootNetwork:
-    """What the network boot service is told of the network.
-
-    :param address: the address it answers on.
-    :param gateway: the gateway that machines are told of, if any.
-    """
+    """The address that the network boot service answers on, and the gateway that it announces to machines, if any."""
 
     address: Address
     gateway: Address | None = None
@@ -28,15 +24,13 @@ class BootNetwork:
 class NodeBoot:
     """What a machine boots.
 
-    :param hostname: the machine.
-    :param mac: the interface it boots from.
+    :param mac: the interface that the machine boots from.
     :param image: the digest of the manifest that kernel and initrd came from.
     :param kernel_arguments: the kernel line; a boot plugin may add to it.
     :param kernel: the kernel as a file here; ``None`` when it was published before, or when the image has none.
     :param initrd: the initial RAM disk that belongs to it; given whenever ``kernel`` is.
-    :param steps: the archive with the machine's boot steps, to be loaded after the initial RAM disk, whichever that is. It is
-        this machine's alone, and may hold its secrets. ``None`` when it was published before, or when the machine was
-        provisioned before there were boot steps, and does without.
+    :param steps: the archive with the machine's boot steps, to be loaded after any initial RAM disk. It may hold the machine's
+        secrets. ``None`` when it was published before, or when the machine was provisioned by a Terra without boot steps.
     """
 
     hostname: Hostname
@@ -48,25 +42,16 @@ class NodeBoot:
     steps: Path | None = None
 
 
-class Boot(Role):
-    """Role ``boot``: the network boot service. All hooks are idempotent."""
-
-    role = "boot"
-    default = "tftp"
+class Boot(Role, role="boot", default="tftp"):
+    """The network boot service. All hooks are idempotent."""
 
     @hook
     def publish_boot(self, boot: NodeBoot, session: Session) -> bool:
-        """Let a machine boot; every file is complete before the first one refers to it.
-
-        :returns: whether anything was changed.
-        """
+        """Let a machine boot; return whether anything was changed. Complete every file before another one refers to it."""
 
     @hook
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
-        """Let a machine boot no longer, and remove its files.
-
-        :returns: whether there was anything.
-        """
+        """Stop a machine from booting, and remove its files; return whether there was anything."""
 
     @hook
     def install_boot_image(self, tree: Path, session: Session) -> Sequence[str]:
@@ -78,15 +63,13 @@ class Boot(Role):
 
     @hook
     def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool:
-        """Start the network boot service if it does not answer as configured; it outlives the controller.
+        """Start the network boot service if it does not answer as configured; return whether it was started.
+
+        It outlives the controller.
 
         :param nodes: every machine that is provisioned.
-        :returns: whether it was started.
         """
 
     @hook
     def stop_boot(self, session: Session) -> bool:
-        """Stop the network boot service if it is one that :meth:`start_boot` started.
-
-        :returns: whether it was stopped.
-        """
+        """Stop the network boot service if :meth:`start_boot` started it; return whether it was stopped."""

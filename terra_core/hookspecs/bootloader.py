@@ -10,7 +10,7 @@ from attrs import frozen
 from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
-from terra_core.hookspecs.files import RenderedFile
+from terra_core.hookspecs.machine import RenderedFile
 from terra_core.hookspecs.markers import Role, hook
 
 
@@ -38,16 +38,14 @@ class BootDisk:
 class LocalBoot:
     """What an installed machine boots from its own disks.
 
-    :param hostname: the machine.
-    :param disks: the disks that it starts from; each must be able to start it alone.
+    :param disks: the disks that the machine starts from; each must be able to start it alone.
     :param firmware: what starts the boot loader.
     :param filesystem: the UUID of the file system that the root is on; empty while there is none yet.
     :param type: the type of that file system, as mount(8) has it; empty when it is not known.
     :param root: the path of the machine's root within that file system, without a leading slash; empty when it is the whole.
     :param kernel: the path of the kernel in the root, such as ``boot/vmlinuz-6.1.0``; empty while it is not known.
     :param initrd: the path of its initial RAM disk.
-    :param steps: the path of the archive with the machine's boot steps, to be loaded after the initial RAM disk, whichever that
-        is.
+    :param steps: the path of the archive with the machine's boot steps, to be loaded after any initial RAM disk.
     :param kernel_arguments: the kernel line, beyond what the boot loader adds for the consoles.
     """
 
@@ -63,28 +61,25 @@ class LocalBoot:
     kernel_arguments: tuple[str, ...] = ()
 
 
-class Bootloader(Role):
-    """Role ``bootloader``: what starts a machine from its own disks."""
-
-    role = "bootloader"
-    default = "grub"
+class Bootloader(Role, role="bootloader", default="grub"):
+    """What starts a machine from its own disks."""
 
     @hook
     def check_bootloader(self, boot: LocalBoot, session: Session) -> Sequence[str]:
         """Check that :meth:`install_bootloader` can do what ``boot`` says, before anything is written to any disk.
 
-        :param boot: without the file system's UUID and the kernel, and without block devices that are yet to be made.
-        :returns: what will be done, a line each.
+        :param boot: without the UUID of the file system, the kernel, and the block devices that are made later.
+        :returns: what will be done, one line each.
         :raises TerraError: when an area is too small, or a program or file is missing on this machine.
         """
 
     @hook
     def install_bootloader(self, boot: LocalBoot, work: Path, session: Session) -> Sequence[RenderedFile]:
-        """Write the boot loader to the disks, so that it starts nothing yet.
+        """Write the boot loader to the disks, so that it starts nothing yet. Idempotent.
 
-        Idempotent. Nothing but the areas and partitions that ``boot`` names may change on any disk.
+        Change nothing on any disk but the areas and partitions that ``boot`` names.
 
-        :param work: an empty directory for files of the plugin's own.
-        :returns: the files that let it start the machine, for core to write into the root when all else is on the disks.
+        :param work: an empty directory for temporary files.
+        :returns: the files that let it start the machine; core writes them into the root when all else is on the disks.
         :raises TerraError: naming the disk.
         """

@@ -18,18 +18,18 @@ from terra_core.oci.source import PortableImage
 class BuildRequest:
     """An image to build.
 
-    :param context: the directory that the build sees, less what its .dockerignore names; nothing outside it is read.
-    :param overlay: a directory whose tree is laid over the context, all of it, with the modes that it has.
+    :param context: the directory that the build reads, without what its .dockerignore names; nothing outside is read.
+    :param overlay: a directory whose whole tree is laid over the context, with its modes.
     :param dockerfile: the path of the Dockerfile within the two.
     :param reference: the name that the image gets; ``None`` for none.
     :param no_cache: whether every step runs again.
     :param arguments: values for the Dockerfile's ARG instructions.
     :param labels: labels that the image gets, beside those of the Dockerfile.
-    :param base: the only image that it stands on, which the labels ``org.opencontainers.image.base.*`` name; none without it.
+    :param base: the image that it is based on, for the labels ``org.opencontainers.image.base.*``; without it, no such labels.
     :param components: the images that its Dockerfile lays over the base; they have to be for the same machine.
-    :param epoch: seconds since 1970 that no time of a file that is sent is later than, SOURCE_DATE_EPOCH as
-        https://reproducible-builds.org/specs/source-date-epoch/ has it; the files of the overlay have exactly this one. When
-        left out, the environment's SOURCE_DATE_EPOCH, or the time of the newest file of the context.
+    :param epoch: the latest time of any file that is sent, in seconds since 1970, and the time of every file of the overlay
+        (SOURCE_DATE_EPOCH of reproducible-builds.org). When left out, the environment's SOURCE_DATE_EPOCH, or the time of the
+        newest file of the context.
     """
 
     context: Path
@@ -50,8 +50,8 @@ class BuiltImage:
 
     :param reference: its name; ``None`` when it got none.
     :param id: the digest of its configuration.
-    :param size: its size in bytes.
-    :param epoch: the epoch that it was built with: core lets no time of its own layers be later where it leaves the builder.
+    :param size: in bytes.
+    :param epoch: the epoch that it was built with, to which core limits the times in its own layers when it leaves the builder;
         ``None`` leaves all times as they are.
     :param base_layers: the digests of the uncompressed layers that came with its base, which keep their times.
     """
@@ -65,11 +65,11 @@ class BuiltImage:
 
 @frozen(kw_only=True)
 class Trial:
-    """How a system did that was started to see whether it comes up.
+    """The result of starting a system on trial.
 
-    :param state: what ``systemctl is-system-running`` said in the end; empty when it never did.
-    :param failed: the units that failed, a line each.
-    :param errors: the journal's errors, or what else there is to see where there is no journal.
+    :param state: the last answer of ``systemctl is-system-running``; empty when there was none.
+    :param failed: the units that failed, one line each.
+    :param errors: the journal's errors, or other output where there is no journal.
     """
 
     state: str
@@ -78,40 +78,35 @@ class Trial:
 
     @property
     def healthy(self) -> bool:
-        """Whether it came up, and every unit with it."""
+        """Whether it came up with every unit."""
         return self.state == "running"
 
 
-class Builder(Role):
-    """Role ``builder``: building images on this machine, reading what was built, and trying it."""
-
-    role = "builder"
-    default = "docker"
+class Builder(Role, role="builder", default="docker"):
+    """Building images on this machine, reading what was built, and trying it."""
 
     @hook
     def build_image(self, build: BuildRequest, session: Session) -> BuiltImage:
-        """Build an image and give it its name.
-
-        A step that fails leaves no container and no image of this build behind, and neither does an interruption.
+        """Build an image and give it its name; after a failure or an interruption, leave no container or image of this build.
 
         :raises TerraError: with the failed step and its output.
         """
 
     @hook
     def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[PortableImage]:
-        """Offer an image that :meth:`build_image` made, to be read; no program of it is run.
+        """Offer an image that :meth:`build_image` made, to be read as the builder keeps it; run no program of it.
 
-        It is read as the builder keeps it. Core rewrites its times and its configuration before it leaves this machine.
+        Core rewrites its times and its configuration before it leaves this machine.
 
         :param image: its id.
-        :param work: an existing directory with room for all of it, for what has to be written; the plugin leaves it as it was.
+        :param work: an existing directory with room for all of it, for temporary files; leave it as it was.
         """
 
     @hook
     def try_image(self, image: str, seconds: float, session: Session) -> Trial:
-        """Start an image that :meth:`build_image` made as a container, its own init first, and see how the system does.
+        """Start an image that :meth:`build_image` made as a container with its own init, and return how its system did.
 
-        The image stays as it is, and the container is gone afterwards, whatever happens.
+        Leave the image as it is, and remove the container in any case.
 
         :param image: its id.
         :param seconds: how long it may take to come up.

@@ -16,10 +16,10 @@ from terra_core.hookspecs.markers import Role, hook
 
 @frozen(kw_only=True)
 class CheckedGroup:
-    """What a filesystem plugin makes of a group, before anything is written.
+    """What is known of a group before anything is written.
 
-    :param capacity: how many bytes of files fit, before the file system takes its share.
-    :param type: the type of the file system, as mount(8) has it, for a boot loader that has to read it; empty when unknown.
+    :param capacity: the room for files in bytes, including what the file system itself will take of it.
+    :param type: the type of the file system as in mount(8), for a boot loader that has to read it; empty when unknown.
     :param notes: what a user should know.
     """
 
@@ -33,12 +33,12 @@ class Mount:
     """A part of a group, and where it belongs in the machine.
 
     :param path: where the machine mounts it, ``/`` for its root.
-    :param device: the device to mount here and now.
+    :param device: the device to mount on this machine.
     :param filesystem: the type, for mount(8).
-    :param options: mount options, for both here and the machine.
-    :param source: what the machine's fstab(5) names as its source.
-    :param bound: the path in the machine of a directory that is mounted at ``path`` in place of a device, with its options
-        (``mount --bind``); it is made where it is not there. Empty for a mount of the device.
+    :param options: mount options, here and in the machine.
+    :param source: its source in the machine's fstab(5).
+    :param bound: the path in the machine of a directory that is mounted at ``path`` instead of a device (``mount --bind``), and
+        made if missing; empty for a mount of the device.
     """
 
     path: str
@@ -54,9 +54,9 @@ class PreparedGroup:
     """A formatted group.
 
     :param mounts: all of its mounts; core makes them, parents before children, and a directory's before it is bound.
-    :param kernel_arguments: what the kernel line needs in order to find the root, for the group of the operating system.
-    :param directories: paths of the machine's root that have to be directories when the image has been laid down, such as of
-        subvolumes where these are nothing else.
+    :param kernel_arguments: the kernel arguments that find the root, for the group of the operating system.
+    :param directories: paths in the machine's root that have to be directories when the image has been laid down, such as
+        those of subvolumes that are plain directories.
     :param root: the path of the machine's root within its file system, for a boot loader, without a leading slash.
     """
 
@@ -66,11 +66,8 @@ class PreparedGroup:
     root: str = ""
 
 
-class Filesystem(Role):
-    """Role ``filesystem``: disk groups. Hooks are called from several threads at once, each for a group of its own."""
-
-    role = "filesystem"
-    default = "btrfs"
+class Filesystem(Role, role="filesystem", default="btrfs"):
+    """Disk groups. Hooks are called from several threads at once, each for a group of its own."""
 
     @hook
     def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:
@@ -78,15 +75,15 @@ class Filesystem(Role):
 
         :param group: the validated ``[[groups]]`` entry.
         :param sizes: the disks' sizes in bytes, in the order of ``group.disk``.
-        :raises TerraError: when a disk is too small, a program is missing on this machine, or the plugin cannot do what the
-            group asks for, such as a RAID profile.
+        :raises TerraError: when a disk is too small, a program is missing on this machine, or a request such as a RAID profile
+            is not supported.
         """
 
     @hook
     def mount_root(self, group: DiskGroup, session: Session) -> BootStep:
         """Return what a machine needs in order to mount its root. Called before anything is written; change nothing.
 
-        What the kernel line has to say, such as the UUID of a file system, is for :meth:`prepare_disks`.
+        Kernel arguments, such as the UUID of a file system, come from :meth:`prepare_disks`.
 
         :param group: the group of the operating system.
         """
@@ -97,20 +94,19 @@ class Filesystem(Role):
     ) -> AbstractContextManager[PreparedGroup]:
         """Offer to format ``devices`` as ``group`` says.
 
-        Called once a group, after every check and before the image is applied. Touch no device here: the work starts when core
-        enters the context, and leaving it must leave nothing mounted and no loop device attached.
+        Called once for each group, after every check and before the image is applied. Touch no device before core enters the
+        context; leaving it must leave nothing mounted and no loop device attached.
 
         :param devices: block devices or image files, in the order of ``group.disk``.
-        :param work: an empty directory for mounts of the plugin's own; it is gone when the context has been left.
+        :param work: an empty directory for the plugin's own mounts; it is removed after the context has been left.
         :raises TerraError: naming the device, with the tool's own message.
         """
 
     @hook
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
-        """Make sure that every disk of a prepared group has taken what was written to it.
+        """Check that every disk of a prepared group has stored what was written to it.
 
-        Called while the group is mounted, when all of it has been synchronised (syncfs(2)), which says nothing of a disk that
-        failed as long as the others of its group can stand in for it.
+        Called while the group is mounted, after syncfs(2), which reports no failed disk that others of its group stand in for.
 
         :param place: where one of the group's mounts is.
         :returns: ``True``.

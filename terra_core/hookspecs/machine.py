@@ -1,29 +1,54 @@
-"""The machine's side: what a machine needs in order to reach its root and to mount it."""
+"""The machine's side: files of a machine, and what it needs in order to reach and to mount its root."""
 
 from __future__ import annotations
 
 from attrs import frozen
 
-from terra_core.hookspecs.files import RenderedFile, RenderedLink
+
+@frozen(kw_only=True)
+class RenderedFile:
+    """A file of a machine.
+
+    :param path: its path in the machine, without the leading slash.
+    :param mode: its permission bits.
+    :param owner: its user and group by name, as for chown(1).
+    """
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    owner: str = "root:root"
+
+
+@frozen(kw_only=True)
+class RenderedLink:
+    """A symbolic link of a machine, such as the one that enables a unit of systemd.
+
+    :param path: its path in the machine, without the leading slash.
+    :param target: the path that it holds (symlink(7)).
+    """
+
+    path: str
+    target: str
 
 
 @frozen(kw_only=True)
 class BootStep:
     """What a plugin brings into the initial RAM disk and the system of a machine.
 
-    The script is POSIX sh. ``boot=terra`` sources it within ``mountroot`` of initramfs-tools(7), with its functions and
-    variables: the storage plugin's first, when the network is up, to make the disks appear; then the filesystem plugin's, to
-    mount the root at ``$rootmnt``. ``terra_word NAME [DEFAULT]`` prints the value of the last ``NAME=value`` of the kernel
-    line, and ``terra_words NAME`` each of them on a line. A step that cannot go on calls ``panic`` with the reason.
+    ``boot=terra`` sources the script in ``mountroot`` of initramfs-tools(7), with its functions and variables: the storage
+    plugin's first, when the network is up, to make the disks appear; then the filesystem plugin's, to mount the root at
+    ``$rootmnt``. ``terra_word NAME [DEFAULT]`` prints the value of the last ``NAME=value`` of the kernel line, and
+    ``terra_words NAME`` each of them on a line. A step that cannot go on calls ``panic`` with the reason.
 
-    All of it goes into an archive of its own, which is loaded after the image's RAM disk: it works with images that were built
-    before the plugin was installed.
+    All of it goes into an archive of its own, which is loaded after the image's RAM disk, so that it works with images that
+    were built before the plugin was installed.
 
-    :param script: the script.
-    :param modules: kernel modules by name, loaded before the scripts run; taken from the image, with those that they need,
-        where its RAM disk lacks them. One that the kernel has built in is fine.
-    :param needs: programs that the image's own RAM disk must have; looked for before anything is written.
-    :param programs: programs of this machine by name, brought with the libraries that they need; the script calls them by name.
+    :param script: the script, in POSIX sh.
+    :param modules: kernel modules by name, loaded before the scripts run; those that the RAM disk lacks are taken from the
+        image, with those that they need. A module that is built into the kernel is fine.
+    :param needs: programs that the image's own RAM disk must have; core checks that before anything is written.
+    :param programs: programs of this machine by name, copied with their libraries; the script calls them by name.
     :param files: further files of the RAM disk.
     :param system: files and links of the machine's root.
     """

@@ -39,6 +39,10 @@ class Role:
     default: ClassVar[str]
     plugin: str
 
+    def __init_subclass__(cls, role: str = "", default: str = "") -> None:
+        if role:
+            cls.role, cls.default = role, default
+
     @classmethod
     def hooks(cls) -> dict[str, Callable[..., Any]]:
         """Return the hooks of the role by name."""

@@ -14,72 +14,62 @@ from terra_core.oci.signature import FoundSignature
 from terra_core.oci.source import ImageDocuments, ImageSource, PortableImage
 
 
-class Registry(Role):
-    """Role ``registry``: moving images from and to registries.
+class Registry(Role, role="registry", default="docker"):
+    """Moving images from and to registries.
 
-    A plugin says how registries are reached, and brings bytes; core checks the digests and the signatures of what it brings.
-    :mod:`terra_core.registry` is a client that every plugin may use. The controller pulls several images at once, each from a
+    A plugin knows how registries are reached, and fetches bytes; core checks their digests and signatures.
+    :mod:`terra_core.registry` is a client that every plugin may use. The controller pulls several images at once, each in a
     thread of its own.
     """
 
-    role = "registry"
-    default = "docker"
-
     @hook
     def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> AbstractContextManager[ImageSource]:
-        """Offer to bring an image of a registry into an OCI image layout on disk, readable while it comes.
+        """Offer to pull an image into an OCI image layout on disk, which can be read while the layers arrive.
 
-        Entering looks the reference up, once, and ends when the manifest for this machine's platform and the configuration are
-        in the layout, verified. The layers follow; what the layout has already is not fetched again. Leaving without an
-        exception waits until all of them are there and verified; leaving with one ends the work at once.
+        Entering looks the reference up, once, and returns when the manifest for this machine's platform and the configuration
+        are in the layout, verified. The layers follow; those in the layout are not fetched again. Leaving without an exception
+        waits until all layers are in the layout and verified; leaving with one ends the work at once.
 
-        The layout keeps the registry's own bytes, so that digests are the registry's; it can be read at any time, and finds the
-        image by either digest, of the manifest or of the index that the reference names. One pull at a time writes to a layout,
-        and others wait until all of it has come. What is left half-way is never taken as complete by a later pull.
+        The layout keeps the registry's own bytes, so that digests are the registry's, and finds the image by either digest, of
+        the manifest or of the index that the reference names. One pull at a time writes to a layout; others wait for its end. A
+        later pull never takes a partial blob for a complete one.
 
         :param reference: by tag or digest; always by digest where the image has to be signed.
         :param layout: a directory to make or to add to.
-        :raises TerraError: as the registry said it, or because the image is not what it has to be.
+        :raises TerraError: with the registry's message, or when the image is invalid.
         """
 
     @hook
     def inspect_image(self, reference: ImageReference, session: Session) -> ImageDocuments:
-        """Look an image up in its registry, and fetch its documents only.
-
-        :raises TerraError: as :meth:`pull_image` does.
-        """
+        """Look an image up in its registry, and fetch its documents only; errors are those of :meth:`pull_image`."""
 
     @hook
     def fetch_signatures(self, reference: ImageReference, digest: Digest, session: Session) -> Sequence[FoundSignature]:
-        """Fetch what the registry has beside an image that may be a signature of it, in the forms that cosign writes.
+        """Return every possible signature of an image in the forms that cosign writes, in any order. Core verifies them.
 
-        Verify nothing: core does.
-
-        :param reference: the image, whose repository is looked at.
-        :param digest: of the manifest or index that would have been signed.
-        :returns: everything that was found, in any order; none where the registry has none.
-        :raises TerraError: as the registry said it.
+        :param reference: the image, whose repository is searched.
+        :param digest: of the manifest or index that a signature would be for.
+        :raises TerraError: with the registry's message.
         """
 
     @optional
     def check_push(self, reference: ImageReference, session: Session) -> None:
         """Check that a registry answers and accepts a push, before an image is made ready for it.
 
-        :raises TerraError: when it would not. Without this hook, :meth:`push_image` finds out.
+        :raises TerraError: when it does not. Without this hook, :meth:`push_image` finds out.
         """
 
     @hook
     def push_image(
         self, reference: ImageReference, image: PortableImage, bases: Sequence[ImageReference], session: Session
     ) -> str:
-        """Push an image under a name, and give it that name last.
+        """Push an image, and give it its name last; return the digest of the manifest in the registry.
 
-        A layer that is not compressed may go in any form; where the registry has it already, in a base or in the image of that
-        name before this one, that form is to be taken, so that machines find that they have it. All others go as they are.
+        Compressed layers and the configuration are pushed unchanged. A layer that is not compressed is pushed in the form that
+        the registry has of it, in a base or in the former image of this name, so that machines need not fetch it again; if it
+        has none, in any form.
 
         :param reference: by tag.
-        :param image: what is pushed: its configuration goes as it is.
-        :param bases: images that it stands on.
-        :returns: the digest of the manifest that the registry took.
-        :raises TerraError: as the registry said it.
+        :param bases: images that it is based on.
+        :raises TerraError: with the registry's message.
         """

@@ -19,8 +19,7 @@ from terra_core.hookspecs.store import Backing, Volume
 class TargetRequest:
     """A disk group that a machine shall reach over the network.
 
-    :param hostname: the machine.
-    :param number: the target's number, never given twice by one controller.
+    :param number: the target's number, which one controller never uses twice.
     :param generation: how often this host name has been provisioned, from 1; it keeps names from being used twice.
     :param label: the label of the disk group.
     :param volumes: its volumes, in the order of the group's disks.
@@ -45,10 +44,10 @@ class Target:
     :param name: the name that a machine asks for it by.
     :param id: its number.
     :param client: the name of the only machine that may reach it, where the transport has such names.
-    :param portal: the address it is reached at.
+    :param portal: the address that it is reached at.
     :param volumes: its volumes, in the order of the group's disks.
-    :param kernel_arguments: what the machine's kernel line needs in order to reach it.
-    :param data: what else the plugin wants to be given back.
+    :param kernel_arguments: the kernel arguments that the machine needs in order to reach it.
+    :param data: further data of the plugin.
     """
 
     label: Label
@@ -63,11 +62,7 @@ class Target:
 
 @frozen(kw_only=True)
 class Export:
-    """A target, and how its volumes are reached.
-
-    :param target: the target.
-    :param backings: those of its volumes, in their order.
-    """
+    """A target, and how its volumes are reached: a backing for each volume, in their order."""
 
     target: Target
     backings: tuple[Backing, ...]
@@ -75,64 +70,50 @@ class Export:
 
 @frozen(kw_only=True)
 class Served:
-    """What went through a target since its machine logged in.
-
-    :param read: bytes that the machine has read.
-    :param written: bytes that it has written.
-    """
+    """The bytes that a machine has read from a target and written to it since it logged in."""
 
     read: int
     written: int
 
 
-class Storage(Role):
-    """Role ``storage``: gives volumes to machines over the network. Hooks are called from several threads; those that change
-    targets, one at a time. All but :meth:`provision_target` are idempotent."""
+class Storage(Role, role="storage", default="iscsi"):
+    """Giving volumes to machines over the network.
 
-    role = "storage"
-    default = "iscsi"
+    Hooks are called from several threads; those that change targets, one at a time. All but :meth:`provision_target` are
+    idempotent.
+    """
 
     @hook
     def plan_target(self, request: TargetRequest, session: Session) -> Target:
-        """Return the target that :meth:`provision_target` would make.
-
-        Change nothing: core stores the answer first, so that whatever follows can be undone after any fault.
-        """
+        """Return the target to make; change nothing. Core stores the answer first, to undo what follows after any fault."""
 
     @hook
     def connect_root(self, targets: Sequence[Target], session: Session) -> BootStep:
-        """Return what a machine needs in order to reach its targets, called once when it is provisioned. Change nothing.
+        """Return what a machine needs in order to reach its targets. Called once when it is provisioned; change nothing.
 
-        :param targets: all of the machine, the one that it boots from first.
+        :param targets: all targets of the machine, the one that it boots from first.
         """
 
     @hook
     def provision_target(self, export: Export, session: Session) -> AbstractContextManager[None]:
-        """Offer to give a planned target to its machine and to nobody else, for the first time.
+        """Offer to export a planned target to its machine and to nobody else, for the first time.
 
-        Entering does it, when all is on the volumes. Leaving with an exception takes the target away, leaving without one keeps
-        it.
+        Entered when the volumes are complete. Leaving with an exception takes the target away.
 
         :raises TerraError: when it cannot be exported, such as for a kind of backing that the transport does not know.
         """
 
     @hook
     def restore_target(self, export: Export, session: Session) -> bool:
-        """Export a target to its machine and to nobody else again, unless it is exported so already.
-
-        :returns: whether anything was changed.
-        """
+        """Export a target to its machine and to nobody else again, if it is not; return whether anything was changed."""
 
     @hook
     def release_target(self, target: Target, session: Session) -> bool:
-        """Take a target away, its machine connected or not. Its volumes stay, and nobody can reach them any more.
-
-        :returns: whether there was anything.
-        """
+        """Take a target away, even while its machine is connected; return whether there was anything. Its volumes stay."""
 
     @optional
     def restore_targets(self, exports: Sequence[Export], session: Session) -> Sequence[str]:
-        """Restore many targets, looking once at what is exported already. What is wrong with one keeps no other one down.
+        """Restore many targets after one look at what is exported already; a problem of one does not stop the others.
 
         :returns: for each target, in their order, why it cannot be exported; empty where it is.
         :raises TerraError: when none can be exported, such as when the service does not answer.
@@ -149,31 +130,24 @@ class Storage(Role):
 
     @optional
     def release_host(self, hostname: Hostname, session: Session) -> bool:
-        """Take away every target of a machine whose record does not say any more which these are.
-
-        :returns: whether there was any; ``False`` without this hook.
-        """
+        """Take away every target of a machine whose record no longer names them; return whether there was any."""
         return False
 
     @optional
     def count_served(self, session: Session) -> Mapping[int, Served]:
-        """Return what went through targets, by their numbers. Called whenever somebody asks for ``/metrics``.
+        """Return what went through targets, by their numbers; also of other controllers. Called for each GET of ``/metrics``.
 
-        :returns: targets that are not of this controller may be among them; nothing without this hook.
         :raises TerraError: when the service does not answer.
         """
         return {}
 
     @hook
     def start_storage(self, portal: Address, session: Session) -> bool:
-        """Start the storage service if it does not answer; it outlives the controller. Called at start and every few seconds.
+        """Start the storage service if it does not answer; return whether it was started.
 
-        :returns: whether it was started.
+        It outlives the controller. Called at start and every few seconds.
         """
 
     @hook
     def stop_storage(self, session: Session) -> bool:
-        """Stop the storage service if it is one that :meth:`start_storage` started.
-
-        :returns: whether it was stopped.
-        """
+        """Stop the storage service if :meth:`start_storage` started it; return whether it was stopped."""

@@ -15,12 +15,7 @@ from terra_core.hookspecs.markers import Role, hook, optional
 
 @frozen(kw_only=True)
 class VolumeRequest:
-    """A disk that a machine shall have.
-
-    :param hostname: the machine.
-    :param number: which of the machine's disks it is, from 0.
-    :param size: its size in MB of 1024 * 1024 bytes.
-    """
+    """A disk of a machine: its number among the machine's disks, from 0, and its size in MB of 1024 * 1024 bytes."""
 
     hostname: Hostname
     number: int
@@ -29,11 +24,7 @@ class VolumeRequest:
 
 @frozen(kw_only=True)
 class Volume:
-    """A volume as the controller keeps it in its database.
-
-    :param name: the store's own name for it, as a user is shown it, such as the path of its file.
-    :param size: its size in MB.
-    """
+    """A volume as the controller keeps it: the store's name for it, such as the path of its file, and its size in MB."""
 
     name: str
     size: int
@@ -43,9 +34,9 @@ class Volume:
 class Backing:
     """How a transport reaches a volume.
 
-    :param kind: what it is: ``file``, or what else a store and a transport agree on, such as ``rbd``.
-    :param address: where it is, as its kind has it: the absolute path of a file.
-    :param options: what else a transport has to know in order to open it.
+    :param kind: ``file``, or another kind that a store and a transport agree on, such as ``rbd``.
+    :param address: where it is, in the form of its kind: the absolute path of a file.
+    :param options: what else a transport needs in order to open it.
     """
 
     kind: str
@@ -53,35 +44,28 @@ class Backing:
     options: Mapping[str, str] = Factory(dict)
 
 
-class Store(Role):
-    """Role ``store``: volumes. The hooks are called from several threads at once, each for volumes of its own."""
-
-    role = "store"
-    default = "file"
+class Store(Role, role="store", default="file"):
+    """Volumes. The hooks are called from several threads at once, each for volumes of its own."""
 
     @hook
     def plan_volume(self, request: VolumeRequest, session: Session) -> Volume:
-        """Return the volume that :meth:`make_volume` would make.
+        """Return the volume to make; change nothing. Core stores the answer first, to undo what follows after any fault.
 
-        Change nothing: core stores the answer first, so that whatever follows can be undone after any fault.
-
-        :raises ConflictError: when there is such a volume already.
+        :raises ConflictError: when it exists already.
         """
 
     @hook
     def make_volume(self, volume: Volume, session: Session) -> AbstractContextManager[None]:
-        """Offer to make a planned volume, empty.
+        """Offer to make a planned volume, empty. Leaving with an exception removes it.
 
-        Entering makes it; leaving with an exception removes it, leaving without one keeps it.
-
-        :raises TerraError: when there is something of that name, which is left as it is.
+        :raises TerraError: when something of that name exists, which stays as it is.
         """
 
     @hook
     def clone_volume(self, origin: Volume, volume: Volume, session: Session) -> AbstractContextManager[None]:
         """Offer to make a planned volume with the content of another one, which nobody writes to meanwhile.
 
-        Neither changes when the other one is written to. As :meth:`make_volume` otherwise.
+        Later writes to one do not change the other. Otherwise as :meth:`make_volume`.
         """
 
     @hook
@@ -95,28 +79,22 @@ class Store(Role):
     def reach_volume(self, volume: Volume, session: Session) -> Backing:
         """Return how a transport reaches a volume. Called for each volume whenever its target is restored.
 
-        :raises TerraError: when it is missing or not what it was: it is never made anew.
+        :raises TerraError: when it is missing or was replaced; never make it anew.
         """
 
     @hook
     def remove_volume(self, volume: Volume, session: Session) -> bool:
-        """Remove a volume. Idempotent.
-
-        :returns: whether there was one.
-        """
+        """Remove a volume; return whether there was one. Idempotent."""
 
     @optional
     def remove_volumes(self, hostname: Hostname, session: Session) -> bool:
-        """Remove every volume of a machine whose record does not say any more which these are.
-
-        :returns: whether there was any; ``False`` without this hook.
-        """
+        """Remove every volume of a machine whose record no longer names them; return whether there was any."""
         return False
 
     @optional
     def volume_directory(self, session: Session) -> Path | None:
-        """Return the directory on this machine that the volumes are in; core marks it as belonging to its database.
+        """Return the directory of the volumes on this machine, if any; core marks it as belonging to its database.
 
-        :returns: the directory, which need not be there yet; ``None`` when there is none.
+        It need not exist yet.
         """
         return None

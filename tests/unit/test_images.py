@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import ImageReference, parse_image_reference, pinned
-from terra_core.errors import TerraError
+from terra_core.errors import PluginError, TerraError
 from terra_core.hookspecs import Builder, BuiltImage, FoundSignature, Registry
 from terra_core.image.survey import survey
 from terra_core.images import Images, push_built
@@ -24,7 +24,6 @@ from terra_core.oci import Digest, Layout
 from terra_core.oci.layout import StoredImage
 from terra_core.oci.signature import PAYLOAD_TYPE, SIGNATURE_KEY
 from terra_core.oci.source import ImageDocuments, ImageSource, PortableImage
-from terra_core.plugins import PluginError
 from tests.unit.oci.making import LayoutMaker, file, layer, tar
 
 NAME = parse_image_reference("registry.example/image:1")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from terra_core.errors import PluginError
 from terra_core.hookspecs import Mount
 from terra_core.mounting import in_order, render_fstab
-from terra_core.plugins import PluginError
 
 
 def mount(path: str, *options: str, label: str = "os", bound: str = "") -> Mount:

@@ -13,9 +13,9 @@ from terra_core.answers import CheckedContext
 from terra_core.candidates import candidates
 from terra_core.cli import run, terra
 from terra_core.config.session import Session
-from terra_core.errors import ConfigError, InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import ConfigError, InterruptedWork, NotFoundError, PluginError, TerraError
 from terra_core.hookspecs import ROLES, Network, RenderedFile
-from terra_core.plugins import PluginError, Plugins
+from terra_core.plugins import Plugins
 from tests.unit.servers import SERVER
 
 HEAD = "from terra_core.errors import NotFoundError\nfrom terra_core.hookspecs import RenderedFile, hookimpl\ncalled = []\n"

@@ -21,9 +21,8 @@ from terra_core.config.trust import Trust
 from terra_core.config.values import PluginName
 from terra_core.controller.machines import Machines
 from terra_core.controller.store import State
-from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, PluginError, TerraError
 from terra_core.hookspecs import Target, TargetRequest, hookimpl
-from terra_core.plugins import PluginError
 from terra_core.system.progress import Event
 from tests.unit.controller.fakes import FakePlugin, Site, World, make_site, node_document, node_table
 from tests.unit.service.following import heard

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from terra_core.client.connection import error_of
-from terra_core.errors import CommandError, ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
-from terra_core.plugins import PluginError
+from terra_core.errors import CommandError, ConfigError, ConflictError, InterruptedWork, NotFoundError, PluginError, TerraError
 from terra_core.service.problems import describe, status_of
 
 ERRORS = [
