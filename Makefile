@@ -11,7 +11,7 @@ MACHINES ?= 2
 export DISTRO SUITE MIRROR REPO VERSION HTTP
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts release iso lock bench-start bench-image bench-build bench-orbit test-stacks clean
+.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-api release iso lock bench-start bench-image bench-build bench-orbit test-stacks clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,6 +40,9 @@ test-boot: setup ## The tests that boot what was built, but for the longest; MAC
 
 test-vm: setup ## All tests that boot what was built: the medium, disks that are missing, trials of images; MACHINES=2 at a time.
 	$(PYTEST) -n $(MACHINES) $(SIDE_BY_SIDE) tests/vm
+
+test-api: setup ## schemathesis over the APIs of both daemons, SECONDS=120 each; `make test-integration` takes 20.
+	TERRA_API_SECONDS=$(or $(SECONDS),120) $(PYTEST) tests/integration/controller/test_access.py apps/terra_orbit/tests/integration/test_orbit_api_document.py -k document
 
 test-host: setup ## Demo, unit and integration tests in a root of another release: SUITE=trixie; GOALS="demo" for some of it.
 	@tools/test-host $(GOALS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -136,7 +137,8 @@ class Site:
         """Return the environment that a shell needs so that ``terra`` there speaks to this site."""
         token = read_token(self.paths.token)
         own = {"TERRA_CONTROLLER": CONTROLLER, "TERRA_TOKEN": token, "DOCKER_HOST": self.engine.host}
-        return {**own, **self._plugins}
+        by_tls = {"TERRA_CA": str(self.paths.authority)} if self.paths.authority.exists() else {}
+        return {**own, **by_tls, **self._plugins}
 
     def command(
         self, words: Sequence[Argument], *, timeout: float = 900, accept: Sequence[int] = (0,), shown: bool = False
@@ -159,7 +161,11 @@ class Site:
         return root
 
     def _answers(self) -> bool:
-        with self.network.connect(CONTROLLER, API_PORT, timeout=2) as connection:
+        with Undo() as opened:
+            connection = opened.enter_context(self.network.connect(CONTROLLER, API_PORT, timeout=2))
+            if self.paths.authority.exists():
+                context = ssl.create_default_context(cafile=str(self.paths.authority))
+                connection = opened.enter_context(context.wrap_socket(connection, server_hostname=CONTROLLER))
             connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
             return connection.recv(1024).split()[1:2] == [b"200"]
 

@@ -65,6 +65,10 @@ class NotFoundError(TerraError):
     """What was asked for is not there."""
 
 
+class ForbiddenError(TerraError):
+    """What was asked for needs more rights than whoever asked has."""
+
+
 class InterruptedWork(TerraError):  # noqa: N818  # a state asked for by the user, not a fault
     """The user, or a signal, asked for the work to end; everything begun has been undone."""
 

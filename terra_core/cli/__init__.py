@@ -24,6 +24,8 @@ _COMMANDS = {
     "list": "List the machines of the controller.",
     "info": "Show what the controller is and does.",
     "delete": "Take a machine's boot files, targets and disks away.",
+    "token": "Give and revoke tokens of the controller's API.",
+    "audit": "Show who changed what, when and from where.",
     "pxe": "Install the network boot loaders of a pxe image.",
     "unpack": "Unpack an image into a directory.",
     "backup": "Write what a controller knows to a file.",
@@ -84,7 +86,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "terminal_width": _width()}
     envvar="TERRA_CONTROLLER",
     default=None,
     metavar="ADDRESS",
-    help="Where the controller is, or answers when it is started: an address, or an https:// URL. Default: 127.0.0.1",
+    help="Where the controller is, or answers when it is started: an address, or an https:// URL. Default: this machine's own",
 )
 @click.version_option(package_name="terra-core", prog_name="terra")
 @click.pass_context

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from terra_core.cli.terminal import echo
+
 if TYPE_CHECKING:
     from terra_core.client.connection import Client
     from terra_core.client.controller import ControllerClient
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
 
 def connect(ctx: click.Context) -> ControllerClient:
     """Return the client of the controller that ``--controller`` names."""
-    from terra_core.client.controller import DEFAULT_ADDRESS, ControllerClient
+    from terra_core.client.controller import ControllerClient
 
-    return ControllerClient(str(ctx.obj["address"] or DEFAULT_ADDRESS))
+    return ControllerClient(ctx.obj["address"], warn=lambda said: echo(f"Warning: {said}", err=True))
 
 
 @contextmanager

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from terra_core.cli.terminal import echo
 
+if TYPE_CHECKING:
+    from terra_core.config.controller import Paths
 
-@click.command("controller")
+
+@click.group("controller", invoke_without_command=True)
 @click.option("--gateway", metavar="IP", help="The gateway that machines are told of.")
 @click.option("--iscsi", metavar="IP", help="The address of the iSCSI portal; the controller's own when left out.")
 @click.option(
@@ -28,28 +34,24 @@ from terra_core.cli.terminal import echo
     help="Put all that the controller owns under DIR.",
 )
 @click.option("--stop", is_flag=True, help="Stop the storage and boot services that outlive the controller, and end.")
-@click.pass_obj
-def command(
-    options: dict[str, object], gateway: str | None, iscsi: str | None, source: Path | None, root: Path, stop: bool
-) -> None:
+@click.pass_context
+def command(ctx: click.Context, gateway: str | None, iscsi: str | None, source: Path | None, root: Path, stop: bool) -> None:
     """Give machines their disks and boot them.
 
     The storage and boot services go on when the controller ends, so that no machine notices; --stop ends them.
     """
+    options: dict[str, object] = ctx.obj
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = {**options, "root": root, "source": source}
+        return
     from terra_core.cli.values import option_value
     from terra_core.config.controller import Paths
     from terra_core.config.values import parse_address, parse_host_address
-    from terra_core.errors import TerraError
     from terra_core.plugins import Plugins
 
-    try:
+    with _explaining_what_is_missing():
         from terra_core.controller import daemon
         from terra_core.service.running import configure_logging
-    except ModuleNotFoundError as error:
-        raise TerraError(
-            f"the controller needs {error.name}, which is not installed",
-            hint=f"install what it needs with: {sys.executable} -m pip install 'terra-core[service]'",
-        ) from error
     paths, plugins = Paths(root.absolute()), Plugins.discover()
     document = daemon.load_config(source, paths, plugins)
     config = document.value.overridden(
@@ -63,3 +65,75 @@ def command(
         echo(f"stopped: {', '.join(stopped) or 'nothing ran'}", err=True)
     else:
         daemon.run_controller(document, config, paths, plugins)
+
+
+@command.command("init")
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="A host name or an address by which clients reach the controller, beside those that Terra knows; may be repeated.",
+)
+@click.option(
+    "--root", "own_root", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="As for the controller itself."
+)
+@click.pass_obj
+def init(options: dict[str, object], names: tuple[str, ...], own_root: Path | None) -> None:
+    """Make a certificate authority, a certificate and the first token, so that the API is served by TLS.
+
+    A second run changes nothing, except that it replaces a certificate that ends soon, and adds names to it.
+    """
+    from terra_core.cli.values import option_value
+    from terra_core.config.controller import Paths
+    from terra_core.config.values import parse_address
+    from terra_core.plugins import Plugins
+
+    with _explaining_what_is_missing():
+        from terra_core.controller import daemon
+        from terra_core.controller.authority import parse_name
+    paths = Paths((own_root or Path(str(options["root"]))).absolute())
+    source = options["source"]
+    document = daemon.load_config(source if isinstance(source, Path) else None, paths, Plugins.discover())
+    config = document.value.overridden(address=option_value("--controller", options["address"], parse_address))
+    wanted = [parsed for name in names if (parsed := option_value("--name", name, parse_name)) is not None]
+    made = daemon.initialise(config, paths, wanted)
+    for line in made.lines:
+        echo(line)
+    _say_how_to_go_on(paths, made.url, tls_from_files=config.tls is not None)
+
+
+def _say_how_to_go_on(paths: Paths, url: str, *, tls_from_files: bool) -> None:
+    if tls_from_files:
+        echo("\ncontroller.toml names a certificate in [tls]: the API is served with that one.")
+        return
+    elsewhere = "" if paths.root == Path("/") else f" --root {paths.root}"
+    echo(
+        f"""
+Start the controller again if it runs: from then on, its API is served by TLS only. On this machine, root needs nothing more.
+For another machine, make a token for it, and copy that and the authority's certificate there:
+
+    terra token create NAME --role provision --output NAME.token
+    scp {paths.authority} NAME.token MACHINE:
+
+and on that machine:
+
+    export TERRA_CONTROLLER={url}
+    export TERRA_CA=$HOME/{paths.authority.name}
+    export TERRA_TOKEN_FILE=$HOME/NAME.token
+
+A further name or address of the controller: terra controller{elsewhere} init --name NAME"""
+    )
+
+
+@contextmanager
+def _explaining_what_is_missing() -> Iterator[None]:
+    from terra_core.errors import TerraError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise TerraError(
+            f"the controller needs {error.name}, which is not installed",
+            hint=f"install what it needs with: {sys.executable} -m pip install 'terra-core[service]'",
+        ) from error

@@ -137,6 +137,68 @@ class BootImageInstalled:
     files: tuple[str, ...]
 
 
+@frozen(kw_only=True)
+class TokenShown:
+    """A token, without its secret. Times are of UTC as RFC 3339 has them.
+
+    :param name: its name.
+    :param role: what it may do: read, provision or admin.
+    :param created: when it was made.
+    :param last_used: when it was used last, to the minute; empty when it never was.
+    :param expires: until when it is valid; empty when it has no end.
+    :param revoked: when it was revoked; empty when it was not.
+    """
+
+    name: str
+    role: str
+    created: str
+    last_used: str
+    expires: str
+    revoked: str
+
+
+@frozen(kw_only=True)
+class TokenCreated(TokenShown):
+    """A token that was made just now.
+
+    :param token: its secret, which is told once.
+    """
+
+    token: str
+
+
+@frozen(kw_only=True)
+class AuditShown:
+    """A change that somebody asked for, or requests that were refused.
+
+    :param number: its number; later ones are greater.
+    :param time: when it was asked for, in UTC as RFC 3339 has it.
+    :param who: the name of the token; local is that of the controller's host, and empty stands for none that is known.
+    :param role: the role of the token.
+    :param address: where the request came from.
+    :param method: the method of the request.
+    :param path: its path.
+    :param action: what it does.
+    :param subject: what it does it to, such as the name of a machine.
+    :param detail: what else is worth knowing.
+    :param result: begun, done, or what went wrong; begun also where the controller ended before the work did.
+    :param refused: whether nothing was changed because the request was refused.
+    """
+
+    number: int
+    time: str
+    who: str
+    role: str
+    address: str
+    method: str
+    path: str
+    action: str
+    subject: str
+    detail: str
+    result: str
+    refused: bool
+
+
 def read_answer(raw: object, kind: type[T]) -> T:
     """Make a model, or a tuple of models, from an answer in JSON; what a later version of a daemon says beside is left out.
 

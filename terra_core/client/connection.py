@@ -16,15 +16,16 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from terra_core.client.address import url_of
 from terra_core.config.controller import API_PORT, Paths
 from terra_core.config.structure import StructureError, structure
-from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import ConfigError, ConflictError, ForbiddenError, InterruptedWork, NotFoundError, TerraError
 from terra_core.service.answers import Begun
 from terra_core.service.events import parse_events
 from terra_core.service.tokens import read_token
 from terra_core.system.certificates import explain
 from terra_core.system.progress import Event, Report, silent
-from terra_core.system.reading import open_regular
+from terra_core.system.reading import open_regular, read_regular, salvaged
 from terra_core.system.reasons import reason_of
 from terra_core.system.signals import deferred
 from terra_core.system.timed_socket import TimedSocket, TimeLeft, shake_hands
@@ -38,7 +39,10 @@ _LINE_SECONDS = 60
 _ANSWER_LIMIT = 64 * 1024 * 1024
 _REFUSAL_LIMIT = 1024 * 1024
 _CHUNK = 65536
-_KINDS: Mapping[str, type[TerraError]] = {kind.__name__: kind for kind in (ConflictError, NotFoundError, InterruptedWork)}
+_LONGEST_URL = 1024
+_KINDS: Mapping[str, type[TerraError]] = {
+    kind.__name__: kind for kind in (ConflictError, ForbiddenError, NotFoundError, InterruptedWork)
+}
 
 
 @frozen
@@ -48,14 +52,16 @@ class Service:
     :param name: what it is, in a word.
     :param start: the command that starts it.
     :param listing: the command that shows what became of its work.
+    :param certified: whether an address without a scheme means ``https://`` where the controller's authority is known here.
     """
 
     name: str
     start: str
     listing: str
+    certified: bool = False
 
 
-CONTROLLER = Service("controller", "terra controller", "terra list")
+CONTROLLER = Service("controller", "terra controller", "terra list", certified=True)
 
 
 class Client:
@@ -65,13 +71,23 @@ class Client:
     :param token: the API's token; from TERRA_TOKEN, or this machine's own daemon, when left out.
     :param port: the port where ``address`` names none.
     :param service: what the daemon is.
-    :raises TerraError: when there is no token, or ``address`` has a user or a password in it.
+    :param warn: is told, once, when the token goes to another machine by plain HTTP.
+    :raises TerraError: when there is no token, or ``address`` is none.
     """
 
-    def __init__(self, address: str, *, token: str | None = None, port: int = API_PORT, service: Service = CONTROLLER) -> None:
-        self.url = _url(address, port)
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        port: int = API_PORT,
+        service: Service = CONTROLLER,
+        warn: Callable[[str], object] | None = None,
+    ) -> None:
+        self.url = url_of(address, port, scheme="https" if service.certified and _own_authority() else "http")
         self.token = bearer_token(token)
         self._service = service
+        self._warn = warn
 
     def get(self, path: str) -> Any:  # JSON
         """Return the document at ``path``."""
@@ -200,6 +216,7 @@ class Client:
                 connection.connect()
                 if connection.sock is not None:
                     connection.sock.settimeout(_SILENCE_SECONDS)
+                    self._see_who_listens(connection.sock)
                 connection.request(method, f"{prefix}{path}", body=body, headers=headers)
                 answer = cast("_Answer", stack.enter_context(connection.getresponse()))
                 answer.time.set(_BODY_SECONDS)
@@ -207,12 +224,23 @@ class Client:
                 raise error_of(_document(f"{self.url}{path}", answer))
             yield answer
 
+    def _see_who_listens(self, connection: socket.socket) -> None:
+        """Say when a token can be read on its way: by plain HTTP it may go no further than this machine."""
+        if self._warn is None or self.url.startswith("https:") or _is_of_this_machine(connection):
+            return
+        self._warn(
+            f"{self.url}: the token goes there by plain HTTP, and whoever is in between can read it; "
+            "`terra controller init` on that machine gives the controller a certificate"
+        )
+        self._warn = None
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except ssl.SSLCertVerificationError as error:
-            said, hint = explain(error, "name the file of its authority in REQUESTS_CA_BUNDLE")
+            hint = "name the file of its authority, such as the controller's ca.pem, in TERRA_CA, or in REQUESTS_CA_BUNDLE"
+            said, hint = explain(error, hint)
             raise TerraError(f"{self.url}: its certificate {said}", hint=hint) from error
         except ssl.SSLError as error:
             said = (error.reason or str(error)).replace("_", " ").lower()
@@ -223,7 +251,10 @@ class Client:
             hint = f"is the address right, is the machine on, and does a firewall let port {urlsplit(self.url).port} through?"
             raise TerraError(f"{self.url}: does not answer", hint=hint) from error
         except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
-            raise TerraError(f"{self.url}: no {self._service.name} answers", hint=f"start it: {self._service.start}") from error
+            hint = f"start it: {self._service.start}"
+            if not isinstance(error, ConnectionRefusedError) and self.url.startswith("http:"):
+                hint += "; or does it answer by https:// only?"
+            raise TerraError(f"{self.url}: no {self._service.name} answers", hint=hint) from error
         except OSError as error:
             hint = "is the address right, and is the machine on?"
             raise TerraError(f"{self.url}: cannot be reached: {error.strerror or error}", hint=hint) from error
@@ -281,34 +312,80 @@ class _Secure(http.client.HTTPSConnection):
         shake_hands(self.sock, _CONNECT_SECONDS)
 
 
-def tls_context() -> ssl.SSLContext:
-    """Return the TLS context of ``https://`` connections: it trusts what REQUESTS_CA_BUNDLE names, or the system's authorities.
+def _is_of_this_machine(connection: socket.socket) -> bool:
+    """Return whether the other end of a connection has an address of this machine's: only those can be bound."""
+    try:
+        with socket.socket(connection.family, socket.SOCK_DGRAM) as probe:
+            probe.bind((connection.getpeername()[0], 0))
+    except OSError:
+        return False
+    return True
 
-    :raises TerraError: when what the variable names cannot be used.
+
+def tls_context() -> ssl.SSLContext:
+    """Return the TLS context of ``https://`` connections.
+
+    It trusts what TERRA_CA names and nothing else, or else what REQUESTS_CA_BUNDLE names or the system's authorities, with the
+    authority of this machine's own controller.
+
+    :raises TerraError: when what a variable names cannot be used.
     """
+    if named := os.environ.get("TERRA_CA"):
+        return _trusting("TERRA_CA", named)
     bundle = os.environ.get("REQUESTS_CA_BUNDLE")
-    if not bundle:
-        return ssl.create_default_context()
+    context = _trusting("REQUESTS_CA_BUNDLE", bundle) if bundle else ssl.create_default_context()
+    if own := _own_authority():
+        try:
+            open_regular(Path(own)).close()  # OpenSSL waits for the writer of a FIFO
+            context.load_verify_locations(cafile=own)
+        except OSError as error:
+            raise TerraError(f"{own}: cannot be used: {_reason(error)}", hint="terra controller init made it") from error
+    return context
+
+
+def _trusting(variable: str, bundle: str) -> ssl.SSLContext:
     directory = Path(bundle).is_dir()
     try:
         if not directory:
-            open_regular(Path(bundle)).close()  # OpenSSL waits for the writer of a FIFO
+            open_regular(Path(bundle)).close()  # see above
         return ssl.create_default_context(cafile=None if directory else bundle, capath=bundle if directory else None)
-    except OSError as error:  # ssl.SSLError is one
-        said = error.reason.replace("_", " ").lower() if isinstance(error, ssl.SSLError) and error.reason else error.strerror
+    except OSError as error:
         hint = "it names a PEM file of certificates, or a directory of them as `openssl rehash` prepares it"
-        raise TerraError(f"REQUESTS_CA_BUNDLE: {bundle}: cannot be used: {said}", hint=hint) from error
+        raise TerraError(f"{variable}: {bundle}: cannot be used: {_reason(error)}", hint=hint) from error
+
+
+def _reason(error: OSError) -> str:  # ssl.SSLError is one
+    text = error.reason.replace("_", " ").lower() if isinstance(error, ssl.SSLError) and error.reason else error.strerror
+    return text or str(error)
+
+
+def _own_authority() -> str:
+    """Return the file of the authority by which a controller is known here; empty where there is none."""
+    named, own = os.environ.get("TERRA_CA"), Paths().authority
+    return named or (str(own) if own.exists() else "")
 
 
 def bearer_token(token: str | None = None) -> str:
-    """Return the token that a request bears: the one given, that of TERRA_TOKEN, or this machine's own.
+    """Return the token that a request bears: the one given, that of TERRA_TOKEN or TERRA_TOKEN_FILE, or this machine's own.
 
     :raises TerraError: when there is none.
     """
-    token = token or os.environ.get("TERRA_TOKEN") or read_token(Paths().token)
+    token = token or os.environ.get("TERRA_TOKEN")
+    if not token:
+        file = os.environ.get("TERRA_TOKEN_FILE")
+        token = read_token(Path(file) if file else Paths().token)
     if not token.isascii() or not token.isprintable():
         raise TerraError("TERRA_TOKEN holds no token: a token has neither line breaks nor special characters")
     return token
+
+
+def own_url() -> str | None:
+    """Return the URL of the controller that runs on this machine; ``None`` where none does."""
+    try:
+        url = salvaged(read_regular(Paths().url, _LONGEST_URL)).strip()
+    except OSError:
+        return None
+    return url if url.startswith(("http://", "https://")) else None
 
 
 def error_of(document: object) -> TerraError:
@@ -327,19 +404,3 @@ def _document(url: str, answer: _Answer) -> Mapping[str, Any]:
         if isinstance(document, dict):
             return document
     return {"detail": f"{url}: {answer.status} {answer.reason}"}
-
-
-def _url(address: str, port: int) -> str:
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        scheme, rest = "http", address
-    if "@" in rest:
-        raise TerraError(
-            "the address holds a user name or a password, which is never sent",
-            hint="leave it out: what a daemon asks for is its token, in TERRA_TOKEN",
-        )
-    host = rest.rstrip("/")
-    if host.count(":") > 1 and not host.startswith("["):
-        host = f"[{host}]"
-    named = ":" in host.rpartition("]")[2] or "/" in host
-    return f"{scheme}://{host}" if named else f"{scheme}://{host}:{port}"

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from terra_core.client.answers import BootImageInstalled, InfoShown, NodeProvisioned, NodeShown, read_answer
-from terra_core.client.connection import Client
+from terra_core.client.answers import (
+    AuditShown,
+    BootImageInstalled,
+    InfoShown,
+    NodeProvisioned,
+    NodeShown,
+    TokenCreated,
+    TokenShown,
+    read_answer,
+)
+from terra_core.client.connection import Client, own_url
 from terra_core.config.node import Node, provision_problems
 from terra_core.config.problems import DocumentError
 from terra_core.config.structure import StructureError
@@ -30,13 +40,17 @@ class ControllerClient:
     :class:`terra_core.errors.NotFoundError`, :class:`terra_core.errors.ConfigError` and others of
     :class:`terra_core.errors.TerraError`, which also says when it cannot be reached.
 
-    :param address: an address, ``ADDRESS:PORT``, or an ``http://`` or ``https://`` URL.
-    :param token: the API's token; from TERRA_TOKEN, or this machine's own controller, when left out.
-    :raises TerraError: when there is no token, or ``address`` has a user or a password in it.
+    :param address: an address, ``ADDRESS:PORT``, or an ``http://`` or ``https://`` URL; the controller of this machine when
+        left out.
+    :param token: the API's token; from TERRA_TOKEN or TERRA_TOKEN_FILE, or this machine's own controller, when left out.
+    :param warn: is told, once, when the token goes to another machine by plain HTTP.
+    :raises TerraError: when there is no token, or ``address`` is none.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, token: str | None = None) -> None:
-        self._client = Client(address, token=token)
+    def __init__(
+        self, address: str | None = None, *, token: str | None = None, warn: Callable[[str], object] | None = None
+    ) -> None:
+        self._client = Client(address or own_url() or DEFAULT_ADDRESS, token=token, warn=warn)
 
     @property
     def url(self) -> str:
@@ -89,6 +103,38 @@ class ControllerClient:
         """Let the controller install the network boot loaders of a pxe image, and wait until that is done."""
         body = {"image": str(image)}
         return self._read(self._client.carry_out(lambda: self._client.post("/v1/pxe", body), report), BootImageInstalled)
+
+    def tokens(self) -> tuple[TokenShown, ...]:
+        """Return every token by name, those that are not valid any more, too."""
+        return self._read(self._client.get("/v1/tokens"), tuple[TokenShown, ...])
+
+    def create_token(self, name: str, role: str, days: int | None = None) -> TokenCreated:
+        """Have a token made; its secret is told this once.
+
+        :param role: ``read``, ``provision`` or ``admin``.
+        :param days: for how many days it is valid; without end when left out.
+        :raises ConflictError: when there is, or was, a token of this name.
+        """
+        body = {"name": name, "role": role, **({} if days is None else {"days": days})}
+        return self._read(self._client.post("/v1/tokens", body), TokenCreated)
+
+    def revoke_token(self, name: str) -> TokenShown:
+        """Have a token's rights taken away, from the next request on.
+
+        :raises NotFoundError: when the controller has none of this name.
+        """
+        if not name.strip(".") or "/" in name:
+            raise NotFoundError(f"{name!r} is the name of no token")
+        return self._read(self._client.delete(f"/v1/tokens/{quote(name, safe='')}"), TokenShown)
+
+    def audit(self, limit: int = 50, host: str = "") -> tuple[AuditShown, ...]:
+        """Return the last changes, oldest first, and what was refused.
+
+        :param limit: how many, 1000 at most.
+        :param host: only those of this machine.
+        """
+        path = f"/v1/audit?limit={limit}&host={quote(host, safe='')}"
+        return self._read(self._client.get(path), tuple[AuditShown, ...])
 
     def _read(self, raw: Any, kind: type[T]) -> T:  # JSON
         try:

@@ -107,6 +107,21 @@ class Paths:
         """The API's token."""
         return self.etc / "token"
 
+    @property
+    def tls(self) -> Path:
+        """The controller's own certificate authority and certificate, which ``terra controller init`` makes."""
+        return self.etc / "tls"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate of that authority, by which clients know the controller."""
+        return self.tls / "ca.pem"
+
+    @property
+    def url(self) -> Path:
+        """The URL of the API while the controller runs."""
+        return self.run / "controller.url"
+
 
 THIS_MACHINE = Paths()
 """Where the one controller of a machine keeps what it owns."""

@@ -16,6 +16,7 @@ from terra_core.config.loader import make_document, received_document
 from terra_core.config.node import Node, SentNode, provision_problems
 from terra_core.config.problems import DocumentError
 from terra_core.config.values import ImageReference
+from terra_core.controller.access import ACCESS_ROUTES, ROLES, Access
 from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
 from terra_core.controller.services import Services
@@ -54,7 +55,11 @@ class Context:
 
 
 def make_api(context: Context, token: str) -> Litestar:
-    """Return the controller's application."""
+    """Return the controller's application.
+
+    :param token: the token of the controller's host, which may do everything.
+    """
+    access = Access(context.services.store.engine, token)
     return make_application(
         title="Terra controller",
         routes=[
@@ -64,15 +69,20 @@ def make_api(context: Context, token: str) -> Litestar:
             delete_node,
             install_pxe,
             show_info,
+            *ACCESS_ROUTES,
             *OPERATION_ROUTES,
         ],
-        token=token,
+        gate=access.tokens,
         metrics=Metrics(context.services, context.operations, context.machines.troubles).registry,
         dependencies={
+            "access": Provide(lambda: access, sync_to_thread=False),
             "context": Provide(lambda: context, sync_to_thread=False),
             "operations": Provide(lambda: context.operations, sync_to_thread=False),
         },
         degraded=lambda: context.machines.troubles.services,
+        roles=ROLES,
+        journal=access.audit,
+        lifespan=[access.lifespan()],
     )
 
 

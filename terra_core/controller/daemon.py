@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 import structlog
+from attrs import frozen
 from sqlalchemy import Connection
 
-from terra_core.config.controller import Controller, Paths
+from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.config.loader import Document, load, make_document
 from terra_core.controller.api import Context, make_api
+from terra_core.controller.authority import Name, certificate_of, certify, names_of_host
 from terra_core.controller.ballast import Ballast
 from terra_core.controller.database import default_url, file_of, identity_of, open_database
 from terra_core.controller.keeping import Keeper
@@ -32,6 +35,7 @@ from terra_core.service.room import DatabaseFull
 from terra_core.service.running import only_one, watching
 from terra_core.service.serving import bind, check_tls, serve
 from terra_core.service.tokens import read_or_make_token
+from terra_core.system.files import write_file
 from terra_core.system.mounts import sweep
 from terra_core.system.signals import terminating
 from terra_core.system.undo import Undo
@@ -113,6 +117,43 @@ def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
     return Store(engine, ballast)
 
 
+@frozen
+class Initialised:
+    """What :func:`initialise` found or made.
+
+    :param lines: what a person is told.
+    :param url: where clients on other machines find the API, as far as this machine knows.
+    """
+
+    lines: Sequence[str]
+    url: str
+
+
+def initialise(config: Controller, paths: Paths, names: Sequence[Name]) -> Initialised:
+    """Make the controller's authority, certificate and first token where they are missing.
+
+    :param names: what the certificate is for, beside the controller's address and the names of this machine.
+    :raises TerraError: when they cannot be made, or may be changed by others.
+    """
+    address = ip_address(config.address)
+    with _explaining_the_machine():
+        known = [] if address.is_unspecified else [address]
+        certified = certify(paths, [*names, *known, *names_of_host()])
+        first = not paths.token.exists()
+        read_or_make_token(paths.token)
+    lines = [f"made: {line}" for line in certified.made]
+    if first:
+        lines.append(f"made: the first token, of the role admin: {paths.token}")
+    elif not lines:
+        lines.append("all of it is there, and nothing was changed")
+    day = "%Y-%m-%d"
+    lines.append(f"certificate: for {', '.join(certified.names)}; until {certified.until:{day}}")
+    lines.append(f"authority: {paths.authority}; until {certified.authority_until:{day}}")
+    local = address.is_unspecified or address.is_loopback
+    host = (names or names_of_host())[0] if local else address
+    return Initialised(lines, f"https://{f'[{host}]' if isinstance(host, IPv6Address) else host}:{config.port}")
+
+
 def run_controller(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> None:
     """Run until SIGINT or SIGTERM. The storage and boot services go on without it.
 
@@ -120,7 +161,8 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
     """
     _require_root()
     with suppress(InterruptedWork), terminating(), _explaining_the_machine(), Undo() as stack:
-        check_tls(config.tls)
+        tls = config.tls or _own_certificate(config, paths)
+        check_tls(tls)
         stack.enter_context(only_one(paths, "controller"))
         listener = stack.enter_context(bind(config.address, config.port))
         services = make_services(document, config, paths, plugins)
@@ -137,7 +179,8 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         stack.callback(keeper.end)
         keeper.wait(_PATIENCE_SECONDS)
         application = make_api(Context(services=services, machines=machines, operations=operations), token)
-        serve(application, listener, tls=config.tls, ready=lambda: _say_ready(config, paths), ending=operations.cancel_all)
+        stack.callback(paths.url.unlink, missing_ok=True)
+        serve(application, listener, tls=tls, ready=lambda: _say_ready(config, paths, tls), ending=operations.cancel_all)
     _log.info("ended; storage and boot services go on")
 
 
@@ -184,12 +227,30 @@ def _explaining_the_machine() -> Iterator[None]:
         raise error_of_machine(error) from error
 
 
-def _say_ready(config: Controller, paths: Paths) -> None:
-    scheme = "https" if config.tls else "http"
-    _log.info(
-        "ready",
-        api=f"{scheme}://{config.address}:{config.port}",
-        portal=config.portal,
-        root=str(paths.root),
-        token=str(paths.token),
-    )
+def _own_certificate(config: Controller, paths: Paths) -> Tls | None:
+    """Return the certificate that ``terra controller init`` made, renewed where it ends soon or lacks the address."""
+    tls = certificate_of(paths)
+    if tls is None:
+        return None
+    try:
+        address = [] if ip_address(config.address).is_unspecified else [ip_address(config.address)]
+        for made in certify(paths, address).made:
+            _log.info("made", what=made)
+    except TerraError as error:  # the authority's key may be kept elsewhere, and the certificate be good still
+        _log.warning("the certificate is not as it has to be", reason=str(error))
+    return tls
+
+
+def _say_ready(config: Controller, paths: Paths, tls: Tls | None) -> None:
+    url = _url(config, tls)
+    with suppress(OSError):  # a full disk: commands on this machine have to be told where the controller is
+        write_file(paths.url, f"{url}\n".encode(), mode=0o644)
+    _log.info("ready", api=url, portal=config.portal, root=str(paths.root), token=str(paths.token))
+
+
+def _url(config: Controller, tls: Tls | None) -> str:
+    address = ip_address(config.address)
+    if address.is_unspecified:
+        address = ip_address("::1" if address.version == 6 else "127.0.0.1")
+    shown = f"[{address}]" if address.version == 6 else str(address)
+    return f"{'https' if tls else 'http'}://{shown}:{config.port}"

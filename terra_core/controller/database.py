@@ -96,6 +96,38 @@ nodes = Table(
     Column("problem", String, nullable=False),
 )
 
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("digest", String, nullable=False, unique=True),
+    Column("created", String, nullable=False),
+    Column("last_used", String, nullable=False),
+    Column("expires", String, nullable=False),
+    Column("revoked", String, nullable=False),
+    comment="times are of UTC as RFC 3339 has them, and empty where there is none; names are never given twice",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("time", String, nullable=False),
+    Column("refused", Integer, nullable=False),
+    Column("who", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("address", String, nullable=False),
+    Column("method", String, nullable=False),
+    Column("path", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("detail", String, nullable=False),
+    Column("result", String, nullable=False),
+    sqlite_autoincrement=True,
+    comment="changes that clients asked for, and (refused = 1) those that were refused, each kept to a number of its own",
+)
+
 SCHEMA = Schema(metadata, "terra_core.controller:migrations")
 
 

@@ -38,6 +38,11 @@ class Store:
         self._ballast = ballast
         self._known: dict[object, tuple[Mapping[str, Any], Record | SetAside]] = {}
 
+    @property
+    def engine(self) -> Engine:
+        """The database, for what else is kept in it."""
+        return self._engine
+
     def close(self) -> None:
         """Close the database; nothing is asked of it any more."""
         self._engine.dispose()

@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
+from anyio import to_thread
 from litestar import Litestar, Response, get
 from litestar.config.app import AppConfig
+from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from terra_core.errors import ForbiddenError
+from terra_core.service.access import Caller, Gate, Role, Roles, TokenRefused, address_of, role_for
+from terra_core.service.audit import UNSAFE, Change, Journal, enter
 from terra_core.service.description import Described, described
 from terra_core.service.problems import HANDLERS, answer
+from terra_core.system.text import one_line
 
 BODY_LIMIT = 1024 * 1024
 """The largest request body that is read, in bytes."""
+_CHANGE = "terra.change"
+_LONGEST_PATH = 200
 
 
 def make_application(
     *,
     title: str,
     routes: Sequence[ControllerRouterHandler],
-    token: str,
+    gate: Gate,
     metrics: CollectorRegistry,
     dependencies: dict[str, Any],
     degraded: Callable[[], Collection[str]] = tuple,
+    roles: Roles = MappingProxyType({}),
+    journal: Journal | None = None,
+    lifespan: Sequence[Callable[[Litestar], AbstractAsyncContextManager[Any]]] = (),
 ) -> Litestar:
     """Return the application that a daemon serves.
 
     :param title: the API's name in its description.
     :param routes: the daemon's own handlers.
-    :param token: what every request but ``/healthz`` has to bear.
+    :param gate: recognises the token that every request but ``/healthz`` has to bear.
     :param metrics: what ``/metrics`` shows.
     :param dependencies: what handlers may ask for by name.
     :param degraded: gives what the daemon needs and does not have now, in words that anybody may read.
+    :param roles: the role that each route needs.
+    :param journal: keeps changes and refusals; nobody does when left out.
+    :param lifespan: what is there as long as requests are served.
     """
 
     @get("/healthz", sync_to_thread=False, opt=described(answer=Mapping[str, Any]))
@@ -60,36 +76,101 @@ def make_application(
             exception_handlers=HANDLERS,
             openapi_config=config,
             request_max_body_size=BODY_LIMIT,
+            guards=[_allowing(roles, journal)],
+            lifespan=list(lifespan),
+            opt={"roles": roles},
         )
     )
     # Around the router: middleware would leave what is not found, and thereby which paths there are, to everybody.
-    application.asgi_handler = _guarded(application.asgi_handler, token)
+    application.asgi_handler = _guarded(application.asgi_handler, gate, journal)
     return application
 
 
-_MISSING = ("this API needs its token", "set TERRA_TOKEN")
+_MISSING = ("this API needs its token", "set TERRA_TOKEN, or TERRA_TOKEN_FILE to a file that holds it")
 _WRONG = (
     "the token is not the one of this API",
     "TERRA_TOKEN, or this machine's own token where it is not set, is another daemon's: take that of the machine that answers",
 )
 
 
-def _guarded(app: ASGIApp, token: str) -> ASGIApp:
-    """Return an application that answers 401 to requests without the token, before a byte of their body is read."""
-    expected = token.encode()
+def _guarded(app: ASGIApp, gate: Gate, journal: Journal | None) -> ASGIApp:
+    """Return an application that answers 401 to requests without a token, before a byte of their body is read."""
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-        scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
-        right = scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(b" "), expected)  # RFC 9110, section 11.1
-        if scope["path"] == "/healthz" or right:
-            await app(scope, receive, send)
+        found, given = _bearer(scope)
+        caller, (detail, hint) = None, _WRONG if given else _MISSING
+        try:
+            caller = gate.recognise(found) if given else None
+        except TokenRefused as error:
+            detail, hint = error.message, error.hint
+        if scope["path"] == "/healthz" or caller is not None:
+            scope["user"] = caller
+            await app(scope, receive, send if journal is None else _recording(scope, send))
             return
-        detail, hint = _WRONG if given else _MISSING
+        if journal is not None:
+            journal.refused(401, "", address_of(scope), _asked(scope))
         refusal = answer({"status": 401, "title": "Unauthorized", "detail": detail, "hint": hint})
         refusal.headers["WWW-Authenticate"] = "Bearer"
         await refusal.to_asgi_response(app=None, request=_request_of(scope))(scope, receive, _denying(scope, send))
 
     return guard
+
+
+def _bearer(scope: Scope) -> tuple[bytes, bool]:
+    """Return the token of a request (RFC 6750, section 2.1), and whether it has something that could be one."""
+    scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+    return (given.strip(b" ") if scheme.lower() == b"bearer" else b""), bool(given)  # RFC 9110, section 11.1
+
+
+def _allowing(roles: Roles, journal: Journal | None) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Any]:
+    """Return the guard of every route: the token's role has to cover the route's, and a change is written down first."""
+
+    async def allow(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        scope = connection.scope
+        caller: Caller | None = scope["user"]
+        if caller is None:  # /healthz
+            return
+        method = str(scope.get("method", "GET"))
+        wanted = Role.READ if method == "OPTIONS" else role_for(roles, method, scope["path_template"])
+        if not caller.role.covers(wanted):
+            if journal is not None:
+                journal.refused(403, caller.name, address_of(scope), _asked(scope))
+            raise ForbiddenError(
+                f"the token {caller.name!r} has the role {caller.role.value}; this needs the role {wanted.value}",
+                hint=f"ask whoever runs the controller for another: terra token create NAME --role {wanted.value}",
+            )
+        if journal is not None and method in UNSAFE:
+            change = Change(
+                who=caller.name,
+                role=caller.role.value,
+                address=address_of(scope),
+                method=method,
+                path=_asked(scope).partition(" ")[2],
+                action=handler.handler_name.lstrip("_").replace("_", " "),
+                journal=journal,
+            )
+            await to_thread.run_sync(change.begin)
+            enter(change)
+            cast("dict[str, Any]", scope)[_CHANGE] = change
+
+    return allow
+
+
+def _recording(scope: Scope, send: Send) -> Send:
+    """Return a ``send`` that writes down what became of a change before its client is told."""
+
+    async def record(message: Any) -> None:  # any message of ASGI
+        change = cast("dict[str, Any]", scope).get(_CHANGE)
+        if change is not None and message["type"] == "http.response.start":
+            await to_thread.run_sync(change.answered, message["status"])
+        await send(message)
+
+    return record
+
+
+def _asked(scope: Scope) -> str:
+    """Return the method and the path of a request as one line without a query, which may hold anything."""
+    return one_line(f"{scope.get('method', 'GET')} {scope['path'][:_LONGEST_PATH]}")
 
 
 def _denying(scope: Scope, send: Send) -> Send:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from http import HTTPStatus
+from typing import Annotated, Any, get_args, get_origin
 
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
@@ -16,6 +17,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import HTTPRoute
 
 from terra_core.config.schema import Schema, schema_of, summary_of
+from terra_core.service.access import Roles, role_for
 from terra_core.service.answers import ProblemDocument
 from terra_core.system.progress import Event
 
@@ -24,6 +26,8 @@ _PROBLEM = "application/problem+json"
 _EVENTS = "text/event-stream"
 _WORDS = {str: "string", int: "integer", bool: "boolean"}
 _UNDESCRIBED = ("/schema", "/metrics")
+_OPEN = "/healthz"
+"""What needs no token."""
 
 
 def described(*, body: Any = None, answer: Any = None, tables: bool = False) -> dict[str, Any]:  # models, or types of them
@@ -47,12 +51,17 @@ class Described(JsonRenderPlugin):
 def describe(application: Litestar) -> dict[str, Any]:
     """Return the paths and components of an application's OpenAPI document."""
     models: dict[str, Schema] = {}
+    roles: Roles = application.opt.get("roles", {})
     paths: dict[str, dict[str, Schema]] = {}
     for route in application.routes:
         if isinstance(route, HTTPRoute) and not route.path.startswith(_UNDESCRIBED):
             for handler in route.route_handlers:
                 for method in sorted(handler.http_methods - {"OPTIONS"}):
-                    paths.setdefault(route.path_format, {})[method.lower()] = _operation(route.path_format, handler, models)
+                    operation = _operation(route.path_format, handler, models)
+                    if roles and route.path_format != _OPEN:
+                        needed = f"Needs a token of the role {role_for(roles, method, route.path_format).value}."
+                        operation["description"] = "\n\n".join(filter(None, (operation.get("description"), needed)))
+                    paths.setdefault(route.path_format, {})[method.lower()] = operation
     bearer = {"type": "http", "scheme": "bearer", "description": "The token of the daemon; /healthz needs none."}
     components = {"schemas": dict(sorted(models.items())), "securitySchemes": {"token": bearer}}
     return {"paths": dict(sorted(paths.items())), "components": components, "security": [{"token": []}]}
@@ -73,17 +82,22 @@ def _operation(path: str, handler: HTTPRouteHandler, models: dict[str, Schema]) 
         answer = {"description": said, "content": {_EVENTS: {"schema": {"type": "string"}}}}
     elif options.get("answer") is not None:
         answer["content"] = {_JSON: {"schema": schema_of(options["answer"], models)}}
-    problem = {"description": "What went wrong.", "content": {_PROBLEM: {"schema": schema_of(ProblemDocument, models)}}}
+    problem = {_PROBLEM: {"schema": schema_of(ProblemDocument, models)}}
+    problems = {str(int(status)): {"description": said, "content": problem} for status, said in _problems(path, options)}
     operation: Schema = {
         "summary": summary.rstrip("."),
         "operationId": function.__name__.lstrip("_"),
-        "responses": {str(handler.status_code): answer, "default": problem},
+        "responses": {
+            str(handler.status_code): answer,
+            **problems,
+            "default": {"description": "What went wrong.", "content": problem},
+        },
     }
     if more:
         operation["description"] = more
     if parameters := list(_parameters(path, function)):
         operation["parameters"] = parameters
-    if path == "/healthz":
+    if path == _OPEN:
         operation["security"] = []
     if (body := options.get("body")) is not None:
         schema = schema_of(body, models)
@@ -93,10 +107,26 @@ def _operation(path: str, handler: HTTPRouteHandler, models: dict[str, Schema]) 
     return operation
 
 
+def _problems(path: str, options: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
+    """Give the statuses of problems that a route is known to answer with; there may be others."""
+    if path != _OPEN:
+        yield HTTPStatus.UNAUTHORIZED, "The token is missing, or is none of this daemon's."
+        yield HTTPStatus.FORBIDDEN, "The role of the token is not enough."
+    if "{" in path:
+        yield HTTPStatus.NOT_FOUND, "There is none of this name."
+    if options.get("body") is not None:
+        yield HTTPStatus.BAD_REQUEST, "The body is no JSON."
+        yield HTTPStatus.CONFLICT, "What is asked for is held by something else, which the answer names."
+        yield HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than a daemon reads."
+        yield HTTPStatus.UNPROCESSABLE_ENTITY, "The body is not what it has to be; the answer has every problem of it."
+
+
 def _parameters(path: str, function: Any) -> Iterable[Mapping[str, Any]]:  # any handler
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         if f"{{{name}}}" in path:
             yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        elif parameter.annotation in _WORDS and parameter.default is not parameter.empty:
-            schema = {"type": _WORDS[parameter.annotation], "default": parameter.default}
+            continue
+        kind = get_args(parameter.annotation)[0] if get_origin(parameter.annotation) is Annotated else parameter.annotation
+        if kind in _WORDS and parameter.default is not parameter.empty:
+            schema = {"type": _WORDS[kind], "default": parameter.default}
             yield {"name": name, "in": "query", "required": False, "schema": schema}

@@ -16,6 +16,7 @@ import structlog
 from attrs import asdict, frozen
 
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError, error_of_machine
+from terra_core.service import audit
 from terra_core.service.bell import Bell
 from terra_core.service.durations import Durations
 from terra_core.service.problems import describe
@@ -47,9 +48,11 @@ class Operation:
 
     :param kind: what it does, such as ``provision``.
     :param subject: what it does it to.
+    :param change: what the audit log has of it; ``None`` where none is kept.
     """
 
-    def __init__(self, kind: str, subject: str) -> None:
+    def __init__(self, kind: str, subject: str, change: audit.Change | None = None) -> None:
+        self._change = change
         self.id = secrets.token_urlsafe(12)
         self.kind = kind
         self.subject = subject
@@ -84,6 +87,8 @@ class Operation:
 
     def finish(self, outcome: Message) -> None:
         """Record the end of the work."""
+        if self._change is not None:
+            self._change.ended(str(outcome.data.get("detail", "")) if outcome.kind == "problem" else "")
         self.outcome = outcome
         self._say(outcome)
 
@@ -147,7 +152,7 @@ class Operations:
         :param work: does it, and gives the result; is given where to report to.
         :param removal: whether it only takes something away: it waits for its like, and never for work that waits for others.
         """
-        operation = Operation(kind, subject)
+        operation = Operation(kind, subject, audit.carry_on(kind, subject))
         pool = self._removals if removal else self._pool
         with self._lock:
             self._known[operation.id] = operation

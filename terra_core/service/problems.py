@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException
+from litestar.routes import HTTPRoute
 
-from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, TerraError, error_of_machine
+from terra_core.errors import (
+    ConfigError,
+    ConflictError,
+    ForbiddenError,
+    InterruptedWork,
+    NotFoundError,
+    TerraError,
+    error_of_machine,
+)
 
 _log = structlog.get_logger(__name__)
 _MEDIA_TYPE = "application/problem+json"
+_STATUSES: Mapping[type[TerraError], int] = {
+    ConfigError: 422,
+    ConflictError: 409,
+    ForbiddenError: 403,
+    NotFoundError: 404,
+    InterruptedWork: 409,
+}
 
 
 def status_of(error: TerraError) -> int:
     """Return the HTTP status for an error."""
-    for kind, status in ((ConfigError, 422), (ConflictError, 409), (NotFoundError, 404), (InterruptedWork, 409)):
+    for kind, status in _STATUSES.items():
         if isinstance(error, kind):
             return status
     return 500
@@ -44,9 +63,22 @@ def on_terra_error(_: Request[Any, Any, Any], error: TerraError) -> Response[dic
     return answer(describe(error))
 
 
-def on_http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
+def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
     """Answer with what the HTTP library found wrong."""
-    return answer({"status": error.status_code, "title": "RequestError", "detail": error.detail})
+    found = answer({"status": error.status_code, "title": "RequestError", "detail": error.detail})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        found.headers["Allow"] = ", ".join(_allowed(request))  # RFC 9110, section 15.5.6
+    return found
+
+
+def _allowed(request: Request[Any, Any, Any]) -> list[str]:
+    """Return the methods of the routes to which the path of a request leads."""
+    methods = set[str]()
+    for route in request.app.routes:
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route.path_format))
+        if isinstance(route, HTTPRoute) and re.fullmatch(pattern, request.scope["path"].rstrip("/") or "/"):
+            methods |= set(route.methods)
+    return sorted(methods)
 
 
 def on_body_error(_: Request[Any, Any, Any], error: SerializationException) -> Response[dict[str, object]]:

@@ -11,7 +11,14 @@ from terra_core.service.private import may_be_read_by_others
 from terra_core.system.files import write_file
 from terra_core.system.reading import read_regular, salvaged
 
+PREFIX = "terra_"
+"""What a token begins with, so that programs that look for secrets in files know one."""
 _LONGEST = 4096
+
+
+def new_token() -> str:
+    """Return a token of 256 random bits that nobody had before."""
+    return f"{PREFIX}{secrets.token_urlsafe(32)}"
 
 
 def read_or_make_token(path: Path) -> str:
@@ -32,7 +39,7 @@ def read_or_make_token(path: Path) -> str:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         with suppress(FileExistsError):  # of two that start at once, the first one's token counts
-            write_file(path, f"{secrets.token_urlsafe(32)}\n".encode(), mode=0o600, new=True)
+            write_file(path, f"{new_token()}\n".encode(), mode=0o600, new=True)
     except OSError as error:
         raise TerraError(f"{path}: the token cannot be written: {error.strerror}") from error
     return read_token(path)
@@ -46,9 +53,13 @@ def read_token(path: Path) -> str:
     try:
         token = salvaged(read_regular(path, _LONGEST)).strip()
     except FileNotFoundError:
-        raise TerraError(f"{path}: no token here", hint="set TERRA_TOKEN, or start a controller on this machine") from None
+        raise TerraError(
+            f"{path}: no token here", hint="set TERRA_TOKEN or TERRA_TOKEN_FILE, or start a controller on this machine"
+        ) from None
     except PermissionError:
-        raise TerraError(f"{path}: may be read by root only", hint="run this as root, or set TERRA_TOKEN") from None
+        raise TerraError(
+            f"{path}: may be read by root only", hint="run this as root, or set TERRA_TOKEN or TERRA_TOKEN_FILE"
+        ) from None
     except OSError as error:
         raise TerraError(f"{path}: cannot be read: {error.strerror}") from error
     if len(token) < 16 or not token.isascii() or not token.isprintable():

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from terra_core.client.connection import Client
+from terra_core.client.controller import ControllerClient
 from terra_core.config.controller import Paths
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, TerraError
 from terra_core.system.progress import Event
@@ -105,6 +106,7 @@ def client(daemon: Daemon) -> Client:
         ("terra.example", "http://terra.example:9000"),
         ("::1", "http://[::1]:9000"),
         ("fe80::1", "http://[fe80::1]:9000"),
+        ("fe80::1%eth0", "http://[fe80::1%eth0]:9000"),
         ("[::1]", "http://[::1]:9000"),
         ("[::1]:9001", "http://[::1]:9001"),
         ("http://10.0.10.3", "http://10.0.10.3:9000"),
@@ -114,10 +116,65 @@ def client(daemon: Daemon) -> Client:
         ("https://[::1]", "https://[::1]:9000"),
         ("https://[::1]:443/", "https://[::1]:443"),
         ("https://terra.example/behind/a/proxy/", "https://terra.example/behind/a/proxy"),
+        ("HTTPS://terra.example:9001", "https://terra.example:9001"),
+        ("https://terra.example:9001///", "https://terra.example:9001"),
     ],
 )
 def test_every_form_of_an_address(address: str, url: str) -> None:
     assert Client(address, token=TOKEN).url == url
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "unix:/run/terra.sock", "unix:///run/terra.sock", "file:///etc/passwd", "javascript://x", "http:/127.0.0.1",
+        "//127.0.0.1", "http:///v1", "https://", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:-1", "127.0.0.1:9000x", "[::1", "::1]",
+        "[v1.a]", "[127.0.0.1]", "https://terra.example?x=1", "https://terra.example#x", "https://terra.example/a?x",
+        "terra.example\\x", "https://terra.example/../x y", "https://terra.example/%2e", "terra.example\r\nX: y",
+        "terra.example\x00", "tërra.example", "https://terra.example:9000:9000", "http://http://x",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_refused_before_a_token_is_sent(address: str) -> None:
+    with pytest.raises(TerraError) as caught:
+        Client(address, token=TOKEN)
+    assert "expected an address, ADDRESS:PORT, or an http:// or https:// URL" in caught.value.hint
+    assert TOKEN not in str(caught.value)
+
+
+def test_the_token_comes_from_a_file_that_is_named(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TERRA_TOKEN", raising=False)
+    monkeypatch.setenv("TERRA_TOKEN_FILE", str(tmp_path / "mine"))
+    with pytest.raises(TerraError, match="mine: no token here"):
+        Client(f"127.0.0.1:{daemon.port}")
+    (tmp_path / "mine").write_text("terra_the-token-of-the-file\n")
+    Client(f"127.0.0.1:{daemon.port}").get("/")
+    assert [asked[2] for asked in daemon.asked] == ["Bearer terra_the-token-of-the-file"]
+
+
+def test_a_token_that_leaves_the_machine_by_plain_http_is_said_once(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    client = Client(f"127.0.0.1:{daemon.port}", token=TOKEN, warn=said.append)
+    client.get("/")
+    assert said == [], "it went nowhere"
+    monkeypatch.setattr(socket.socket, "getpeername", lambda _: ("192.0.2.1", 9000))
+    client.get("/")
+    client.get("/")
+    assert len(said) == 1
+    assert "terra controller init" in said[0]
+    assert TOKEN not in said[0]
+
+
+def test_the_controller_of_this_machine_is_found(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("terra_core.client.connection.Paths", lambda: Paths(tmp_path))
+    assert ControllerClient(token=TOKEN).url == "http://127.0.0.1:9000"
+    (tmp_path / "run/terra").mkdir(parents=True)
+    (tmp_path / "run/terra/controller.url").write_text(f"http://127.0.0.1:{daemon.port}\n")
+    assert ControllerClient(token=TOKEN).url == f"http://127.0.0.1:{daemon.port}"
+    assert ControllerClient("10.0.10.3", token=TOKEN).url == "http://10.0.10.3:9000"
+    (tmp_path / "run/terra/controller.url").write_text("nonsense\n")
+    assert ControllerClient(token=TOKEN).url == "http://127.0.0.1:9000"
 
 
 def test_the_token_goes_with_every_request(client: Client, daemon: Daemon) -> None:

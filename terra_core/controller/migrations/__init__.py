@@ -2,4 +2,5 @@
 
 1. The tables of the first controllers. The earliest have no ``identity`` in ``about``, which is added at start.
 2. A target names the plugins that made it (decision 0043). Its keys are those of any transport.
+3. Tokens and the audit log.
 """

@@ -32,7 +32,7 @@ ROUTES = [
     ("GET", "/v1/nodes"), ("GET", "/v1/nodes/cm-01"), ("POST", "/v1/nodes"), ("DELETE", "/v1/nodes/cm-01"), ("POST", "/v1/pxe"),
     ("GET", "/v1/info"), ("GET", "/v1/operations"), ("GET", "/v1/operations/x"), ("GET", "/v1/operations/x/events"),
     ("DELETE", "/v1/operations/x"), ("GET", "/metrics"), ("GET", "/schema/openapi.json"), ("GET", "/schema"),
-    ("GET", "/schema/x"),
+    ("GET", "/schema/x"), ("GET", "/v1/audit"), ("GET", "/v1/tokens"), ("POST", "/v1/tokens"), ("DELETE", "/v1/tokens/x"),
 ]  # fmt: skip
 STRAY = [
     ("GET", "/"), ("PUT", "/v1/nodes"), ("OPTIONS", "/v1/nodes"), ("GET", "/nothing/here"), ("GET", "/healthz/../v1/nodes"),
@@ -292,7 +292,13 @@ def test_an_operation_that_is_not_there(client: TestClient[Any]) -> None:
 
 def test_a_path_and_a_method_that_are_not_there(client: TestClient[Any]) -> None:
     problem(client.get("/v2/nodes"), 404)
-    problem(client.put("/v1/nodes", json={}), 405)
+    for method, path, allowed in (
+        ("PUT", "/v1/nodes", "GET, OPTIONS, POST"),
+        ("TRACE", "/v1/nodes/cm-01", "DELETE, GET, OPTIONS"),
+    ):
+        answer = client.request(method, path)
+        problem(answer, 405)
+        assert answer.headers["allow"] == allowed
 
 
 def test_an_operation_can_be_cancelled(client: TestClient[Any], site: Site, world: World) -> None:
@@ -342,13 +348,18 @@ def test_metrics_count_machines_and_operations(client: TestClient[Any], site: Si
     assert 'terra_operations{kind="provision",state="done"} 1.0' in lines
 
 
+def _pattern(path: str) -> str:
+    name = "{name}" if "tokens" in path else "{identity}"
+    return path.replace("cm-01", "{hostname}").replace("/x", f"/{name}")
+
+
 def test_the_api_describes_itself(client: TestClient[Any]) -> None:
     document = client.get("/schema/openapi.json").json()
     assert document["openapi"].startswith("3.")
     assert document["info"]["title"] == "Terra controller"
     assert problems_of(document) == []
     described = {(method.upper(), path) for method, path, _ in operations(document)}
-    asked = {(method, path.replace("cm-01", "{hostname}").replace("/x", "/{identity}")) for method, path in ROUTES}
+    asked = {(method, _pattern(path)) for method, path in ROUTES}
     assert described == {("GET", "/healthz"), *((method, path) for method, path in asked if path.startswith("/v1/"))}
     summaries = {(method, path): operation["summary"] for method, path, operation in operations(document)}
     assert summaries["get", "/v1/nodes"] == "List every machine with its state"

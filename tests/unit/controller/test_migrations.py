@@ -87,9 +87,10 @@ def test_a_target_that_cannot_be_read_takes_no_other_one_with_it(tmp_path: Path,
 
 def test_records_that_were_written_anew_already_stay_as_they_are(tmp_path: Path) -> None:
     """Check databases of schema 1 with rows of schema 2: for a day, controllers without migrations wrote them."""
-    path = tmp_path / "terra.db"
-    restore(DUMPS / "schema-1.sql", path)
-    store = Store(open_database(f"sqlite:///{path}"))
+    former, path = tmp_path / "former.db", tmp_path / "terra.db"
+    for database in (former, path):
+        restore(DUMPS / "schema-2.sql", database)
+    store = Store(open_database(f"sqlite:///{former}"))
     records = list(store.every())
     store.close()
     with closing(sqlite3.connect(path)) as connection:

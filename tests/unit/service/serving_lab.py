@@ -21,6 +21,7 @@ from litestar.types import ControllerRouterHandler
 from prometheus_client import CollectorRegistry
 
 from terra_core.config.controller import Tls
+from terra_core.service.access import OneToken
 from terra_core.service.application import make_application
 from terra_core.service.connections import Limits
 from terra_core.service.serving import bind, server
@@ -65,7 +66,7 @@ def served(
 ) -> Iterator[Served]:
     """Serve these routes for as long as the block lasts."""
     application = make_application(
-        title="Test", routes=routes, token=TOKEN, metrics=CollectorRegistry(), dependencies=dependencies or {}
+        title="Test", routes=routes, gate=OneToken(TOKEN), metrics=CollectorRegistry(), dependencies=dependencies or {}
     )
     with serving(application, limits=limits, tls=tls, websockets=websockets) as daemon:
         yield daemon

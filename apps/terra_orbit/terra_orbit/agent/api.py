@@ -13,6 +13,7 @@ from litestar.params import FromPath
 
 from terra_core.client.connection import Client
 from terra_core.config.loader import Document, make_document, received_document
+from terra_core.service.access import OneToken
 from terra_core.service.answers import Begun
 from terra_core.service.application import make_application
 from terra_core.service.description import described
@@ -109,7 +110,7 @@ def make_api(context: Context, health: Health, token: str) -> Litestar:
     return make_application(
         title="Orbit agent",
         routes=routes,
-        token=token,
+        gate=OneToken(token),
         metrics=Metrics(context.overview, context.containers.store, health, context.operations).registry,
         dependencies={
             "context": Provide(lambda: context, sync_to_thread=False),

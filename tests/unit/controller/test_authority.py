@@ -1,0 +1,229 @@
+"""The controller's own authority and certificate: made once, renewed in time, out of reach of others."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from terra_core.client.connection import Client
+from terra_core.config.controller import Controller, Paths
+from terra_core.controller import authority, daemon
+from terra_core.controller.authority import certificate_of, certify, parse_name
+from terra_core.errors import TerraError
+from terra_core.service.serving import check_tls
+from tests.unit.service.serving_lab import TOKEN, served
+
+NAMES = ("ctl.example", ip_address("127.0.0.1"), ip_address("2001:db8::3"))
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """Return an empty root."""
+    return Paths(tmp_path / "root")
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """Set a umask that takes nothing away."""
+    former = os.umask(0)
+    yield
+    os.umask(former)
+
+
+def files(paths: Paths) -> dict[str, bytes]:
+    """Return what is in the directory."""
+    return {path.name: path.read_bytes() for path in paths.tls.iterdir()}
+
+
+def test_what_is_made_is_right_and_out_of_reach(paths: Paths, umask: None) -> None:
+    made = certify(paths, NAMES)
+    assert len(made.made) == 2
+    assert made.names == ["ctl.example", "127.0.0.1", "2001:db8::3"]
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (paths.tls, *paths.tls.iterdir())}
+    assert modes == {"tls": 0o755, "ca.pem": 0o644, "ca.key": 0o600, "server.pem": 0o600}
+    check_tls(certificate_of(paths))
+    certificate = x509.load_pem_x509_certificate((paths.tls / "server.pem").read_bytes())
+    root = x509.load_pem_x509_certificate(paths.authority.read_bytes())
+    certificate.verify_directly_issued_by(root)
+    limits = root.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert limits.critical
+    assert (limits.value.ca, limits.value.path_length) == (True, 0)
+    assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert certificate.not_valid_before_utc < datetime.now(UTC) - timedelta(hours=1), "for clocks that are slow"
+
+
+def test_a_second_run_changes_nothing(paths: Paths) -> None:
+    first = certify(paths, NAMES)
+    there = files(paths)
+    second = certify(paths, reversed_names := tuple(reversed(NAMES)))
+    assert second.made == []
+    assert set(second.names) == {str(name) for name in reversed_names}
+    assert (files(paths), second.until) == (there, first.until)
+
+
+def test_a_further_name_is_added_by_the_same_authority(paths: Paths) -> None:
+    certify(paths, NAMES)
+    there = files(paths)
+    again = certify(paths, ["other.example"])
+    assert [line.split(":")[0] for line in again.made] == ["a further certificate"]
+    assert again.names == ["ctl.example", "127.0.0.1", "2001:db8::3", "other.example"]
+    after = files(paths)
+    assert {name for name in there if there[name] != after[name]} == {"server.pem"}
+
+
+@pytest.mark.parametrize(("days", "renewed"), [(authority.RENEWED_DAYS - 1, True), (authority.RENEWED_DAYS + 2, False)])
+def test_a_certificate_that_ends_soon_is_renewed(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, days: int, renewed: bool
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(authority, "_SERVER_DAYS", days)
+        certify(paths, NAMES)
+    again = certify(paths, NAMES)
+    assert bool(again.made) is renewed
+    assert certify(paths, NAMES).made == []
+
+
+def test_near_the_end_of_the_authority_it_is_not_renewed_without_end(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authority, "_AUTHORITY_DAYS", 5)
+    first = certify(paths, NAMES)
+    assert first.until == first.authority_until
+    assert certify(paths, NAMES).made == []
+
+
+@pytest.mark.parametrize("gone", ["ca.pem", "server.pem"])
+def test_a_run_that_was_killed_is_finished_by_the_next(paths: Paths, gone: str) -> None:
+    certify(paths, NAMES)
+    key = (paths.tls / "ca.key").read_bytes()
+    (paths.tls / gone).unlink()
+    certify(paths, NAMES)
+    assert (paths.tls / "ca.key").read_bytes() == key
+    check_tls(certificate_of(paths))
+    assert certify(paths, NAMES).made == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"])
+def test_a_damaged_certificate_is_made_anew_and_a_damaged_authority_is_named(paths: Paths, content: bytes) -> None:
+    certify(paths, NAMES)
+    (paths.tls / "server.pem").write_bytes(content)
+    assert len(certify(paths, NAMES).made) == 1
+    paths.authority.write_bytes(content)
+    with pytest.raises(TerraError, match=r"ca\.pem: holds no certificate"):
+        certify(paths, NAMES)
+    assert paths.authority.read_bytes() == content
+
+
+def test_the_key_of_the_authority_may_be_kept_elsewhere(paths: Paths) -> None:
+    certify(paths, NAMES)
+    (paths.tls / "ca.key").unlink()
+    assert certify(paths, NAMES).made == []
+    with pytest.raises(TerraError, match="the authority's key is not here") as caught:
+        certify(paths, ["other.example"])
+    assert "put it back" in caught.value.hint
+    check_tls(certificate_of(paths))
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "ca.key", "server.pem"])
+def test_no_link_is_followed(paths: Paths, tmp_path: Path, name: str) -> None:
+    certify(paths, NAMES)
+    there = files(paths)
+    for made in paths.tls.iterdir():
+        made.unlink()
+    victim = tmp_path / "victim"
+    victim.write_bytes(there[name])
+    (paths.tls / name).symlink_to(victim)
+    with pytest.raises(TerraError):
+        certify(paths, ["other.example"])
+    assert victim.read_bytes() == there[name]
+    assert not list(paths.tls.glob(".*"))
+
+
+def test_a_directory_that_is_a_link_is_refused(paths: Paths, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    paths.etc.mkdir(parents=True)
+    paths.tls.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TerraError, match="etc/terra/tls"):
+        certify(paths, NAMES)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("which", ["etc", "tls"])
+def test_a_directory_that_others_may_write_to_is_refused(paths: Paths, which: str) -> None:
+    paths.tls.mkdir(parents=True)
+    (paths.etc if which == "etc" else paths.tls).chmod(0o777)
+    with pytest.raises(TerraError, match="others than its owner may write there"):
+        certify(paths, NAMES)
+    assert list(paths.tls.iterdir()) == []
+
+
+@pytest.mark.parametrize("raw", ["", "a b", "0.0.0.0", "::", "fe80::1%eth0", "a..b", "*.example", "http://x", "x" * 300, "ü"])
+def test_names_that_no_certificate_is_for(raw: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        parse_name(raw)
+
+
+def test_names_of_every_kind() -> None:
+    assert parse_name("Ctl.Example.") == "ctl.example"
+    assert parse_name("localhost") == "localhost"
+    assert parse_name("[2001:db8::1]") == ip_address("2001:db8::1")
+
+
+def test_init_says_what_it_made_and_what_is_there(paths: Paths) -> None:
+    made = daemon.initialise(Controller(), paths, ["ctl.example"])
+    assert [line.split(":")[0] for line in made.lines] == ["made", "made", "made", "certificate", "authority"]
+    assert made.url == "https://ctl.example:9000"
+    token = paths.token.read_text()
+    assert token.startswith("terra_")
+    assert stat.S_IMODE(paths.token.stat().st_mode) == 0o600
+    again = daemon.initialise(Controller(), paths, [])
+    assert again.lines[0] == "all of it is there, and nothing was changed"
+    assert paths.token.read_text() == token
+    assert token.strip() not in "".join((*made.lines, *again.lines))
+
+
+def test_the_token_of_an_installation_that_is_there_stays(paths: Paths) -> None:
+    paths.etc.mkdir(parents=True)
+    paths.token.write_text("a-token-of-an-earlier-controller\n")
+    daemon.initialise(Controller(), paths, [])
+    assert paths.token.read_text() == "a-token-of-an-earlier-controller\n"
+
+
+def test_a_client_trusts_the_authority_and_nobody_else(paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    certify(paths, NAMES)
+    other = Paths(tmp_path / "other")
+    certify(other, NAMES)
+    for name in ("REQUESTS_CA_BUNDLE", "TERRA_CA"):
+        monkeypatch.delenv(name, raising=False)
+    with served(tls=certificate_of(paths)) as daemon:
+        url = f"https://127.0.0.1:{daemon.port}"
+        with pytest.raises(TerraError, match="is not trusted") as caught:
+            Client(url, token=TOKEN).get("/healthz")
+        assert "TERRA_CA" in caught.value.hint
+        monkeypatch.setenv("TERRA_CA", str(paths.authority))
+        assert Client(url, token=TOKEN).get("/healthz") == {"status": "ok"}
+        assert Client(f"127.0.0.1:{daemon.port}", token=TOKEN).get("/healthz"), "TLS where the authority is known"
+        with pytest.raises(TerraError, match="its certificate"):
+            Client(f"https://localhost:{daemon.port}", token=TOKEN).get("/healthz")
+        monkeypatch.setenv("TERRA_CA", str(other.authority))
+        with pytest.raises(TerraError, match="is not trusted"):
+            Client(url, token=TOKEN).get("/healthz")
+        monkeypatch.delenv("TERRA_CA")
+        monkeypatch.setattr("terra_core.client.connection.Paths", lambda: paths)
+        assert Client(f"127.0.0.1:{daemon.port}", token=TOKEN).get("/healthz"), "root on the host needs nothing more"
+
+
+def test_old_versions_of_tls_are_refused(paths: Paths) -> None:
+    certify(paths, NAMES)
+    with served(tls=certificate_of(paths)) as daemon, daemon.connect() as connection:
+        context = ssl.create_default_context(cafile=str(paths.authority))
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            context.wrap_socket(connection, server_hostname="127.0.0.1")
