@@ -1,9 +1,9 @@
 """Terra as a library: load and check files, build, push, pull, unpack and install images, ask a controller.
 
 docs/library.md has an example of each. Nothing here prints, ends the process, or changes anything of it for others; what goes
-wrong is a :class:`TerraError`, and what takes time tells its progress to a callback. All of it may be called from any thread.
+wrong is a :class:`TerraError`, and long work reports its progress to a callback. All of it may be called from any thread.
 
-A name is imported when it is first asked for, so that who needs one of them does not wait for the others.
+A name is imported when it is first used, so that nobody waits for the import of the others.
 """
 
 from __future__ import annotations

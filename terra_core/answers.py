@@ -19,16 +19,16 @@ T = TypeVar("T")
 _SHOWN = 5
 
 Failed = Callable[[BaseException], BaseException]
-"""Makes the error for what a plugin raised; the same one where that tells it already."""
+"""Returns the error for what a plugin raised; the same one where it needs no explanation."""
 Refused = Callable[[Sequence[Problem]], BaseException]
-"""Makes the error for an answer with problems."""
+"""Returns the error for an answer with problems."""
 
 
 @contextmanager
 def plugin_errors(failed: Failed) -> Iterator[None]:
     """Turn whatever a plugin raises in the block into the error that ``failed`` returns; Ctrl-C passes as it is.
 
-    A plugin is others' code, and may raise anything: also what is no :class:`Exception`.
+    A plugin is foreign code and may raise anything, also what is no :class:`Exception`.
     """
     try:
         yield
@@ -69,7 +69,7 @@ def problems_of(value: object, kind: Any) -> Iterator[Problem]:
         yield from _in_fields(value, kind)
     elif isinstance(kind, type):
         yield from _is_one(value, kind)
-    else:  # a type of terra_core.config.values: what it may be is for its reader to say
+    else:  # a type of terra_core.config.values, which has a parser of its own
         yield from _readable(value, kind)
 
 
@@ -123,10 +123,10 @@ def _named(kind: type) -> str:
 
 
 class CheckedContext(AbstractContextManager[T], Generic[T]):
-    """A context manager of a plugin; what entering it gives is checked, and left again where it is wrong.
+    """A context manager of a plugin whose value is checked; it is left again when the value is wrong.
 
     :param offer: the plugin's own.
-    :param kind: the type of what entering gives.
+    :param kind: the type of its value.
     """
 
     def __init__(self, offer: AbstractContextManager[T], kind: Any, failed: Failed, refused: Refused) -> None:

@@ -1,4 +1,4 @@
-"""Asking a plugin: calling a hook, checking its answer, and telling whose fault an error is."""
+"""Asking a plugin: calling its hooks, checking the answers, and reporting its errors."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def said_by(error: BaseException) -> str:
     """Return what a plugin raised in one line, even when its own text cannot be made."""
     try:
         return f"{type(error).__name__}: {error}".removesuffix(": ")
-    except Exception:  # it cannot even say what it is
+    except Exception:  # its own __str__ fails
         return type(error).__name__
 
 

@@ -53,7 +53,7 @@ def candidates(plugins: Plugins, chosen: Mapping[str, str], *, source: str = "co
             hooks = plugins.hooks_of(name)
             fills[name] = tuple(role.role for role in ROLES.values() if role.needed() <= hooks)
             problems[name] = "" if fills[name] else _lacking(hooks)
-        except PluginError as error:  # it keeps no other one from being shown
+        except PluginError as error:  # the others are shown all the same
             fills[name], problems[name] = (), str(error)
     rows = []
     for role in ROLES.values():

@@ -43,13 +43,13 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 @frozen(kw_only=True)
 class Rendered:
-    """What a build is made from, beside the user's own context.
+    """What Terra adds to the user's context for a build.
 
     :param dockerfile: the Dockerfile.
     :param files: the files of the machine.
     :param links: the symbolic links of the machine.
-    :param directory: the directory of the context that the Dockerfile finds them in, which the user's context does not have.
-    :param tools: what only the build itself uses.
+    :param directory: their directory in the context, a name that the user's context does not have.
+    :param tools: files that only the build itself uses.
     """
 
     dockerfile: str
@@ -72,7 +72,7 @@ class Created:
     :param id: the digest of its configuration.
     :param size: its size in bytes.
     :param digest: the digest of its manifest in the registry, if it was pushed.
-    :param epoch: no time of its own layers is later where it is pushed; ``None`` leaves all as they are.
+    :param epoch: the latest time in its own layers when it is pushed; ``None`` leaves all times as they are.
     :param base_layers: the digests of the uncompressed layers that came with its base.
     """
 

@@ -43,12 +43,12 @@ STEPS = "boot/terra-steps.img"
 """The path of the archive with the boot steps of a machine that starts from its own disks."""
 
 OpenImage = Callable[[Path], AbstractContextManager[ImageSource]]
-"""Opens an image, given a place on the disks that it goes to for what has to be downloaded: a path that is not there yet."""
+"""Opens an image; called with a path that does not exist yet, on the machine's disks, for what has to be downloaded."""
 
 
 @frozen(kw_only=True)
 class BootFiles:
-    """What a machine boots, as files here.
+    """The files that a machine boots, on this machine.
 
     :param kernel: a copy of the image's kernel; ``None`` when it has none.
     :param initrd: a copy of the initial RAM disk that belongs to it.
@@ -66,7 +66,7 @@ class _Group:
 
     :param group: its entry in the file.
     :param filesystem: the plugin that formatted it.
-    :param prepared: what that said.
+    :param prepared: what it returned.
     """
 
     group: DiskGroup
@@ -86,7 +86,7 @@ class MountedSystem:
 
     :param hostname: the machine.
     :param root: where its root is mounted.
-    :param inside: the same, safe against what the image holds.
+    :param inside: the same, safe against links in the image.
     :param mounts: all of its mounts.
     :param place: the path of the root within its file system, without a leading slash.
     :param kernel_arguments: what the kernel line needs to find the root.
@@ -104,8 +104,8 @@ class MountedSystem:
     def lay_down(self, image: ImageSource, *, spared: str = "") -> Applied:
         """Apply an image, and write what makes the machine itself.
 
-        :param spared: a name in the root that is none of the image's and is left alone.
-        :returns: what the image's layers came to.
+        :param spared: a name in the root that the image does not have, and that is left alone.
+        :returns: the numbers of what was applied.
         :raises TerraError: naming the layer, the entry or the file.
         """
         applied = apply_layers(image, self.root, report=self._session.report, spared=spared)
@@ -167,8 +167,8 @@ def mounted_system(
 ) -> Iterator[MountedSystem]:
     """Format the disks of a machine and mount them, for an image to be laid down on them.
 
-    Nothing is mounted when this ends, well or not, and nobody else sees the mounts meanwhile. What is to be on the disks for
-    certain has to be synchronised before.
+    Nothing is mounted at its end, also after an error, and nobody else sees the mounts meanwhile. Call :meth:`sync` before the
+    end for what has to be on the disks.
 
     :param node: the machine; every check of its file has been made.
     :param disks: block devices or image files by the label of their group, in the order of the group's disks.

@@ -22,9 +22,9 @@ _TOOLS = ".terra-components"
 _PATH = re.compile(r"(?:[A-Za-z0-9._@+-]+/)*[A-Za-z0-9._@+-]+")
 _OWNER = re.compile(r"[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}")
 _TARGET = re.compile(r"[A-Za-z0-9._@+:/-]{1,4095}")
-"""What a link may point to: text of the machine's, which nothing here follows, so that it may lead anywhere (symlink(7))."""
+"""The characters of a link's target; it may lead anywhere, since nothing here follows it (symlink(7))."""
 _KINDS = {"path": str, "content": bytes, "mode": int, "owner": str, "target": str}
-"""What the attributes of a rendered file or link have to be; a plugin, which others write, may give anything."""
+"""The types of the attributes of a rendered file or link, checked because a plugin may return anything."""
 _CONTINUED = re.compile(r"\\\s*\Z")
 
 
@@ -75,8 +75,8 @@ def wrong_with(piece: Rendered) -> str:
 def copy_steps(files: Sequence[Rendered], directory: str) -> list[CopyStep]:
     """Arrange files into as few COPY instructions as their directories and owners allow.
 
-    What belongs to root, whatever its group, goes into its directory. What belongs to a user goes there together with its
-    directory, which becomes that user's own, as ``.ssh`` has to be.
+    A file of root, whatever its group, is put into its directory. A file of another user is put there with its directory, which
+    then belongs to that user, as ``.ssh`` has to.
 
     :param files: files and links without faults; a link belongs to root.
     :param directory: the directory of the context that holds them.
@@ -109,7 +109,8 @@ def write_dockerfile(server: Server, steps: Sequence[CopyStep], tools: Sequence[
     :param steps: those that bring the machine's files.
     :param tools: those of :func:`component_tools`.
 
-    The first line is a comment, after which no parser directive is one: the userland cannot have the engine fetch a frontend.
+    The first line is a comment, after which parser directives have no effect: the userland cannot make the engine fetch a
+    frontend.
     """
     userland = server.userland if not server.userland or server.userland.endswith("\n") else f"{server.userland}\n"
     labels = {"terra.hostname": server.hostname, "terra.version": server.version, "terra.os": str(server.os)}

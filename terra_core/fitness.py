@@ -32,9 +32,9 @@ _KEPT_SURVEYS = 4
 class Fit:
     """An image that a machine can start from.
 
-    :param steps: what it goes through to find its root.
+    :param steps: the steps that find its root.
     :param chosen: the kernel that boots, and the initial RAM disk that belongs to it; ``None`` when the image has none.
-    :param held: what that RAM disk holds; ``None`` when there is none.
+    :param held: the content of that RAM disk; ``None`` when there is none.
     :param places: where each subvolume of node.toml is mounted, by its path there, where links of the image lead elsewhere.
     :param notes: what a user should know.
     """
@@ -57,7 +57,7 @@ class Fit:
 
 
 class Surveys:
-    """The surveys of the images that were looked at last; an image is looked at once for many machines."""
+    """The last surveys, so that an image is surveyed once for many machines."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Survey] = {}
@@ -85,7 +85,7 @@ def fit(found: Survey, node: Node, steps: BootSteps, *, source: str, boot_loader
     :param steps: what the machine goes through to find its root.
     :param source: node.toml, for messages.
     :param boot_loader: whether a boot loader that knows no links reads its menu and the kernel from the root.
-    :param own_kernel: whether the image has to have a kernel; without, one without any is booted by another.
+    :param own_kernel: whether the image has to have a kernel; otherwise an image without one is booted by another kernel.
     :raises TerraError: with everything that stands against it, by the key of node.toml; a :class:`ConfigError` where that is
         not the image alone.
     """

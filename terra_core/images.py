@@ -1,7 +1,7 @@
-"""Images in registries, as the plugin that fills the role ``registry`` moves them, checked here whatever it does.
+"""Images in registries, moved by the plugin of the role ``registry`` and checked here, whatever the plugin does.
 
-What a reference names by digest has that digest; what the layout holds is what the plugin says that it brought; and whoever is
-trusted has signed it before anything of a layer is fetched.
+An image that a reference names by digest has that digest, the layout holds the image that the plugin returned, and a trusted
+key has signed it before any layer is fetched.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Images:
     """The images of registries, for one session.
 
     :param plugin: what fills the role.
-    :param session: whose tables say how registries are reached, and who hears of the progress.
+    :param session: with the tables that say how registries are reached, and the report for progress.
     :param trust: whose signatures every image must have, all of them.
     """
 

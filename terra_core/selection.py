@@ -1,4 +1,4 @@
-"""Which roles a file decides, and which plugins' tables are read from it: what would be ignored in silence is refused."""
+"""Which roles a file decides, and which plugins' tables are read from it; anything that would be ignored is refused."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def not_installed(role: type[Role], name: str, installed: Collection[str]) -> st
 
     :param installed: the names of those that are.
     """
-    # A name that nobody owns invites whoever takes it, so only Terra's own distributions are named.
+    # Anybody could register a free name, so the hint names Terra's own distributions only.
     own = name in {one.default for one in ROLES.values()}
     remedy = f"install it with: pip install terra-{name}" if own else "install what brings it, or choose another"
     here = ", ".join(sorted(installed)) or "none"
@@ -87,7 +87,7 @@ def check_selection(
     """Refuse a role that is decided elsewhere, and a table that no one would read.
 
     :param use: the file.
-    :param chosen: its ``[plugins]`` table, with what counts where it says nothing.
+    :param chosen: its ``[plugins]`` table, with the defaults of the command.
     :param tables: the names of the plugins' tables that it has.
     :param source: the file, for errors.
     :param beside: further plugins that it selects, such as those of single groups.

@@ -1,4 +1,4 @@
-"""Trying an image: it is laid down on a disk that is thrown away, booted in an emulated machine, and asked how it does.
+"""Trying an image: it is laid down on a temporary disk, booted in an emulated machine, and asked for the state of its system.
 
 The machine answers over its second serial port, by a unit that stands in the copy alone: the image itself stays as it is.
 """
@@ -42,7 +42,7 @@ _MB = 1 << 20
 _SPARE_MB = 2048
 _MEMORY_MB = 2048
 _INIT_SECONDS = 20.0
-"""A kernel on KVM starts init within two or three seconds; where it has not by then, machines hang on this KVM."""
+"""Seconds until init has to have started on KVM, which takes two or three: later than that, the machine hangs."""
 _INIT = re.compile(rb"Run /init|Freeing unused kernel")
 _CONTROL = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][AB0]|\x1bc|[\x00-\x08\x0b-\x1f]")
 _CONSOLE_LINES = 40

@@ -1,9 +1,9 @@
-"""What must differ between the machines of one image, whoever built it: dropped where the machine makes its own, or made anew.
+"""What must differ between the machines of one image, whoever built it: removed where the machine makes its own, or made anew.
 
 An image that was a running system once, or whose packages were installed by their own scripts, holds the identity of one
 machine: machine-id(5), ssh host keys, random seeds, names that a storage network knows a host by. See also "Building Images
-Safely" of systemd, https://systemd.io/BUILDING_IMAGES/. Which files those are is in identities.toml; what the machine itself
-is known by, machine-id(5) and the keys of sshd(8), is here.
+Safely" of systemd, https://systemd.io/BUILDING_IMAGES/. identities.toml lists those files; machine-id(5) and the keys of
+sshd(8) are handled here.
 """
 
 from __future__ import annotations

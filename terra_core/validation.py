@@ -30,7 +30,7 @@ from terra_core.selection import CONTROLLER, INSTALLED, SERVER, Use, check_selec
 
 _MB = 1024 * 1024
 _SOME_MB = 1024 * 1024
-"""The size of a disk that a file says nothing of."""
+"""The size that is assumed for a disk whose size the file does not give."""
 
 
 class FileKind(StrEnum):
@@ -160,7 +160,7 @@ def _check_group(group: DiskGroup, document: Document[Any], plugins: Plugins) ->
         return
     try:
         filesystem.check_disks(group, [(disk.size or _SOME_MB) * _MB for disk in group.disk], document.session())
-    except TerraError as error:  # other kinds tell of the machine that this runs on, which may lack a program
+    except TerraError as error:  # other errors are about this machine, which may lack a program
         if isinstance(error, ConfigError):
             raise
 

@@ -1,4 +1,4 @@
-"""A commented TOML file with every key of a model: what ``--dump`` prints is made of the models, and so lacks nothing."""
+"""A commented TOML file with every key of a model: what ``--dump`` prints is made from the models, and so is complete."""
 
 from __future__ import annotations
 

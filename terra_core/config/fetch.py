@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import requests
 
 SIZE_LIMIT = 1024 * 1024
-"""The size in bytes beyond which nothing is a configuration file."""
+"""The largest configuration file, in bytes."""
 TIME_LIMIT = 20.0
 """Seconds for a server to answer, and for the whole file to arrive."""
 _REDIRECTS = 5

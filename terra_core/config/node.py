@@ -33,7 +33,7 @@ _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4,
 
 
 _MOST_GROUPS, _MOST_DISKS, _MOST_SUBVOLUMES, _MOST_OPTIONS = 64, 64, 256, 32
-"""More than any machine has, and little enough for every look at a record to take no time."""
+"""Limits above those of any machine, and low enough to keep every check fast."""
 
 
 class Profile(Enum):

@@ -1,4 +1,4 @@
-"""What a plugin is told of the run that it takes part in."""
+"""The run that a plugin takes part in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ M = TypeVar("M")
 
 @frozen(kw_only=True)
 class Session:
-    """One run: the file behind it, where things are kept, and who listens.
+    """One run: its file, its directories, and who listens to its progress.
 
     :param source: the name of the file that the tables come from, for errors.
     :param tables: the plugins' top-level tables of that file, as parsed.

@@ -18,7 +18,7 @@ from terra_core.config.values import shown
 M = TypeVar("M")
 
 _MOST_ITEMS = 4096
-"""No list and no table of any file is longer: what checks them takes no time that is worth speaking of."""
+"""The most items of a list or a table in any file, which keeps every check fast."""
 
 
 @frozen
@@ -139,7 +139,7 @@ def _attrs_hook(model: Any) -> Callable[[object, object], object]:  # any attrs 
         problems += _strangers(raw, list(keys.values()))
         whole = {field.alias: right[field.name] for field in fields if field.name in right}
         made: object = _partial(model, fields, right) if problems else model(**whole)
-        said = {problem.path for problem in problems}  # what is wrong itself is so only once
+        said = {problem.path for problem in problems}  # a field that is wrong itself is reported once
         problems += [problem for problem in _between(made, whole=not problems) if problem.path not in said]
         if problems:
             raise StructureError(problems, made)
@@ -172,7 +172,7 @@ def _between(made: object, *, whole: bool) -> list[Problem]:
     found: list[Problem] = []
     try:
         found.extend(check(made) if callable(check) else ())
-    except (AttributeError, TypeError):  # what is asked for is wrong itself, and said to be
+    except (AttributeError, TypeError):  # a field that it reads is wrong, and reported already
         if whole:
             raise
     return found

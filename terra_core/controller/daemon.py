@@ -1,4 +1,4 @@
-"""Running a controller: one a root, brought to what its database says, watched, and ended without touching a machine."""
+"""Running a controller, one per root: it makes what its database says, watches it, and leaves machines alone at its end."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def make_services(document: Document[Controller], config: Controller, paths: Pat
     store = open_store(config, paths, volumes)
     with Undo() as undo:
         undo.callback(store.close)
-        # A plugin that nobody selects any more is still asked about what it made, as its table says.
+        # A plugin that is no longer selected is still asked about what it made, so its table is still read.
         made_by = {name for record in store.every() for kept in record.targets for name in (kept.storage, kept.store)}
         check_selection(CONTROLLER, config.plugins, document.tables, source=document.source, beside=made_by)
         undo.pop_all()
@@ -205,7 +205,7 @@ def _other_storages(plugins: Plugins, config: Controller) -> Iterator[Storage]:
     """Find the installed storage plugins that are not selected: machines may have their disks from one all the same."""
     selected = config.plugins.get(Storage.role, Storage.default)
     for name in plugins.names - {selected}:
-        with suppress(PluginError):  # one that is broken has given no disk
+        with suppress(PluginError):  # a plugin that cannot be loaded exports no disk
             yield plugins.named(Storage, name, source="")
 
 

@@ -34,7 +34,7 @@ metadata = MetaData()
 
 @frozen
 class Unreadable:
-    """Stands in a row for a column whose text is no JSON.
+    """The value of a column whose text is no JSON.
 
     :param reason: what is wrong with it.
     """
@@ -43,7 +43,7 @@ class Unreadable:
 
 
 class KeptJson(TypeDecorator[Any]):
-    """JSON of which each value is read by itself: one that is none gives :class:`Unreadable`, and the other rows stay whole."""
+    """A JSON column whose values are read one by one: text that is no JSON becomes :class:`Unreadable`."""
 
     impl = JSON
     cache_ok = True

@@ -26,7 +26,7 @@ R = TypeVar("R", bound=Role)
 
 @frozen(kw_only=True)
 class Disks:
-    """What gives machines their disks.
+    """The disks of machines: their volumes and targets.
 
     :param config: controller.toml.
     :param session: its plugins' tables and its paths.
@@ -40,7 +40,7 @@ class Disks:
     def plan(self, record: Record, number: Callable[[Hostname, str], int]) -> tuple[KeptTarget, ...]:
         """Plan a machine's targets with the plugins that controller.toml selects; change nothing.
 
-        :param number: gives a target a number that no other one ever had.
+        :param number: returns a target number that was never used before.
         """
         storage = self._selected(Storage)
         store = self._selected(Store)
@@ -136,7 +136,7 @@ class Disks:
         for name in others:
             try:
                 started |= self._storage(name).start_storage(self.config.portal, self.session)
-            except TerraError as error:  # its machines say so themselves, and no other one is kept waiting
+            except TerraError as error:  # its machines show the problem; those of other plugins go on
                 _log.error("a storage service cannot be started", plugin=name, reason=str(error))
         return started
 

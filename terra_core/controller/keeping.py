@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Keeper:
-    """Looks after the services and the machines of a controller, in a thread of its own while requests are served.
+    """Keeps services and machines as the database says, in a thread of its own while requests are served.
 
     :param machines: the controller's use cases.
     """
@@ -81,7 +81,7 @@ class Keeper:
         except TerraError as error:
             if troubles.note(service, str(error)):
                 _log.error("a service cannot be kept up", service=service, reason=str(error))
-        except Exception as error:  # the boundary of the thread: whatever happened, it has to look again
+        except Exception as error:  # the boundary of the thread: no defect may end it
             if troubles.note(service, f"a defect of Terra's: {error!r}"):
                 _log.error("defect", exc_info=error)
         else:

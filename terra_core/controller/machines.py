@@ -40,9 +40,9 @@ _YOUNG_SECONDS = 60.0
 R = TypeVar("R", bound=Role)
 _log = structlog.get_logger(__name__)
 _BATCH = 200
-"""So many machines are restored in one go: the storage plugin looks once for all of them, and others wait meanwhile."""
+"""How many machines are restored in one call: the storage plugin looks once for all of them, while other work waits."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
-"""What a host name may be at all; which of them are given today is for terra_core.config.values to say."""
+"""Any text that may be a host name; which of them are given to new machines is for terra_core.config.values to say."""
 
 
 class Machines:
@@ -61,7 +61,7 @@ class Machines:
         self._boot_service = threading.Lock()
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
-        self._targets = threading.Lock()  # held where a record and its targets must not part: export, restore, release
+        self._targets = threading.Lock()  # held while a record and its targets have to agree: export, restore, release
 
     @property
     def session(self) -> Session:
@@ -150,7 +150,7 @@ class Machines:
         """Finish what a controller that was killed had begun: half-provisioned and half-deleted machines go."""
         for record in self.unfinished() if unfinished is None else unfinished:
             _log.warning("finishing what was begun", hostname=record.hostname, state=_state(record))
-            with suppress(TerraError):  # it is in the log and in the record, and keeps no other machine down
+            with suppress(TerraError):  # it is in the log and in the record; the other machines go on
                 self._take_away(record)
 
     def restore(self, *, lost: bool = False, ended: Callable[[], bool] = lambda: False) -> None:
@@ -158,7 +158,7 @@ class Machines:
 
         Others may be provisioned and deleted meanwhile.
 
-        :param lost: nothing is exported any more, so each machine waits for its turn.
+        :param lost: whether nothing is exported any more, so that each machine waits for its turn.
         :param ended: whether to stop half-way.
         """
         hostnames = [record.hostname for record in self._store.every()]

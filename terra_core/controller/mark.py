@@ -14,9 +14,9 @@ from terra_core.system.reading import NotRegularError, read_regular, salvaged
 
 _log = structlog.get_logger(__name__)
 _ATTRIBUTE = "user.terra.database"
-"""The attribute of the directory that holds the mark (xattr(7)): it is where the volumes are, and none of what is in there."""
+"""The attribute of the volumes' directory that holds the mark (xattr(7)): it moves with the directory and is no file in it."""
 _NAME = ".terra-database"
-"""Holds it in a file system without such attributes."""
+"""The file that holds the mark in a file system without such attributes."""
 _LONGEST = 4096
 _PURPOSE = "it says which database knows these volumes"
 

@@ -24,7 +24,7 @@ from terra_core.service.operations import Operations
 _log = structlog.get_logger(__name__)
 _MB = 1024 * 1024
 _SERVICES = (Storage.role, Boot.role, "controller")
-"""What :class:`Troubles` may say something of."""
+"""The services that :class:`Troubles` may report."""
 
 
 class Metrics(Collector):
@@ -104,7 +104,7 @@ class Metrics(Collector):
         session = self._services.session
         try:
             return self._services.plugins.named(Storage, name, source=session.source).count_served(session)
-        except TerraError as error:  # the other numbers are the more wanted then
+        except TerraError as error:  # the other numbers are needed all the more then
             _log.warning("a storage service does not say what it served", plugin=name, reason=str(error))
             return {}
 

@@ -14,11 +14,11 @@ from terra_core.config.values import Mac, PluginName
 from terra_core.hookspecs import CONTRACT, NodeBoot, Target
 
 SET_ASIDE = "set-aside"
-"""What the API gives as the state of a machine whose record cannot be read."""
+"""The state that the API shows for a machine whose record cannot be read."""
 
 
 class State(Enum):
-    """Where a machine's record stands."""
+    """The state of a machine."""
 
     PROVISIONING = "provisioning"
     READY = "ready"
@@ -54,7 +54,7 @@ class Record:
     :param document: the same as parsed.
     :param tables: the plugins' tables of it, as parsed.
     :param mac: the address it boots from.
-    :param state: where it stands.
+    :param state: its state.
     :param generation: how often its host name has been provisioned.
     :param targets: its targets, those of the operating system first.
     :param digest: the manifest of its image; empty until that was pulled.
@@ -106,7 +106,7 @@ class SetAside:
     :param hostname: its name, as the row has it.
     :param mac: the address it boots from, as the row has it.
     :param generation: how often its host name has been provisioned, as the row has it.
-    :param state: where it stands, as the row has it.
+    :param state: its state, as the row has it.
     :param image: its image, where that can be told; empty otherwise.
     :param targets: those of its targets that can be read.
     :param boot: what it boots, where that can be read.

@@ -1,4 +1,4 @@
-"""From a record to a row and back: what goes in is read by what will read it, and what cannot be read is set aside."""
+"""From a record to a row and back: a row is read back before it is written, and one that cannot be read is set aside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import NodeBoot
 
 _WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
-"""What reading a row may raise: whatever it holds, it was written by something else than this version of Terra."""
+"""What reading a row may raise: another version of Terra, or something else, may have written anything into it."""
 _LONGEST_REASON = 400
 
 
@@ -40,7 +40,7 @@ def row_of(record: Record) -> dict[str, Any]:
         "problem": record.problem,
     }
     try:
-        # First as it is, which shows what JSON would change in silence, then as the database gives it back.
+        # First as it is, to find what JSON would change in silence, then as the database will return it.
         _record(row)
         _record(json.loads(json.dumps(row)))
     except _WRONG as error:

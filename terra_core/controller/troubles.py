@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 
 class Troubles:
-    """Kept by the thread that looks after the services, read by requests."""
+    """Problems that the thread of the keeper notes, and requests read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -54,8 +54,8 @@ def apply_layers(
 ) -> Applied:
     """Apply an image to a root directory, as the OCI image specification's ``layer.md`` says.
 
-    Layers are read, verified, inflated and written in one pass: what was written is that of the image only when this returns.
-    After an error the tree is incomplete, and may hold content that nobody vouches for: discard it. Nothing is ever written
+    Layers are read, verified, inflated and written in one pass: the tree is verified only when this returns.
+    After an error the tree is incomplete, and may hold content that was not verified: discard it. Nothing is ever written
     through any link to outside of the root. What was written is not yet synced to disk.
 
     :param image: what to apply; its layers may still be on their way.
@@ -137,7 +137,7 @@ def _apply_layer(layer: _Layer, directories: Directories, record: LayerRecord | 
             try:
                 _write_layer(layer, blob, directories, record, progress)
             except ImageError:
-                # A blob that is not what was asked for explains whatever its content led to.
+                # A blob with a wrong digest explains any error that its content led to.
                 reader, layer.reader = layer.reader, None
                 read_on(blob, progress.tell)
                 layer.reader = reader

@@ -19,7 +19,7 @@ Identity = tuple[int, int]
 """Device and inode number."""
 
 IMPLIED_MODE = 0o755
-"""Of a directory that no entry describes."""
+"""The mode of a directory that no entry describes."""
 
 _KEPT_OPEN = 128
 _BOUNDS = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
@@ -49,7 +49,7 @@ class Directory:
 
 
 class Directories:
-    """Opens directories below a root, and gives each its times back when it is done with.
+    """Opens directories below a root, and restores the times of each when it is closed.
 
     Writing into a directory changes its times; an image says what they are. They are set when a directory leaves the small
     set of open ones, so that they are right in the end however large the image is.

@@ -28,7 +28,7 @@ class EntryWriter:
     :param directories: the tree.
     :param reader: gives the content of the entry that is being written.
     :param tally: counts the bytes, and knows the limits.
-    :param record: takes note of what was written, for the whiteouts; ``None`` for the lowest layer, which needs none.
+    :param record: notes what was written, for the whiteouts; ``None`` for the lowest layer, which needs none.
     :param progress: called with every piece of content.
     """
 
@@ -58,7 +58,7 @@ class EntryWriter:
     def write(self, entry: Entry) -> None:
         """Put one entry into the tree, in place of what stands there.
 
-        :raises ImageError: when it must not, or cannot, be there.
+        :raises ImageError: when it is not allowed, or not possible, at its path.
         :raises OSError: when the kernel refuses.
         """
         path, name = split_path(entry.name, self._tally.limits.path_bytes)

@@ -23,7 +23,7 @@ _MODULES = "usr/lib/modules"
 _DEPENDENCIES = "modules.dep"
 _NAME = r"[A-Za-z0-9_+~][A-Za-z0-9.+~_-]*"
 FIT_FOR_A_MENU = re.compile(rf"(?:(?:usr/)?boot/(?:{_NAME}/)*|(?:usr/)?lib/modules/{_NAME}/)?{_NAME}")
-"""Where a boot loader reads a kernel or an initial RAM disk from: paths that can be nothing else in its menu."""
+"""The paths from which a boot loader can read a kernel or an initial RAM disk: characters without a meaning in its menu."""
 _NAMED = re.compile(_NAME)
 _RESCUE = re.compile(r"(?:0-)?rescue\b")
 _OLD = re.compile(r".*[.~-](?:old|bak|orig|prev|dpkg-[a-z]+|rpmsave|rpmorig)")
@@ -42,7 +42,7 @@ class Tree(Protocol):
 
 @frozen(kw_only=True)
 class Pair:
-    """A kernel and the initial RAM disk that goes by its name.
+    """A kernel and the initial RAM disk with the matching name.
 
     :param kernel: its path in the image, without a leading slash.
     :param initrd: the path of the other; empty when there is none.
@@ -87,9 +87,9 @@ class Kernels:
 def find_kernels(tree: Tree) -> Kernels:
     """Find the kernels of an image, in ``/``, in ``/boot`` and among the modules.
 
-    What the links ``vmlinuz`` and ``initrd.img`` name is booted, those in ``/`` before those in ``/boot``: a machine's boot
-    loader follows them too, so that a kernel that is installed later is booted. Without them it is the newest version that is
-    whole, and the plainest of its flavours.
+    The kernel that the links ``vmlinuz`` and ``initrd.img`` name is booted, those in ``/`` before those in ``/boot``: a
+    machine's boot loader follows them too, so that a kernel that is installed later is booted. Without them, it is the newest
+    complete version, in its plainest flavour.
     """
     linked = [pair for directory in ("", "boot") if (pair := _linked(tree, directory))]
     pairs = sorted([*_within(tree, "boot"), *_within(tree, ""), *_among_modules(tree)], key=_rank, reverse=True)
@@ -102,7 +102,7 @@ def find_kernels(tree: Tree) -> Kernels:
 def modules_of(tree: Tree, pair: Pair) -> str:
     """Return the directory of a kernel's modules; empty when there is none.
 
-    A kernel whose name has no version is the one that the only modules are of.
+    A kernel whose name has no version belongs to the only modules that the image has.
     """
     for above in (_MODULES, "lib/modules"):
         path = f"{above}/{pair.version}"

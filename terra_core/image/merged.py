@@ -37,7 +37,7 @@ class Special:
 Folder = dict[bytes, "Node"]
 """A directory: what it holds by name."""
 Node = Folder | Link | Special | int
-"""What stands at a path; a regular file is the number of its entry among those of all layers."""
+"""A node of the tree; a regular file is the number of its entry among those of all layers."""
 
 _SPECIAL = Special()
 
@@ -46,10 +46,10 @@ _SPECIAL = Special()
 class Place:
     """Where a path leads.
 
-    :param path: the path without any link in it, as far as that can be said.
+    :param path: the path without any link in it, as far as it is known.
     :param node: what is there; ``None`` when nothing is.
     :param missing: how many components at the end of ``path`` are not there.
-    :param blocked: why it leads nowhere; empty when it leads somewhere, or to a place where something could be made.
+    :param blocked: why it leads nowhere; empty when it leads to something, or to where something could be made.
     """
 
     path: bytes

@@ -11,7 +11,7 @@ from terra_core.oci.leftout import LeftOut
 from terra_core.oci.tar import Entry, Kind
 
 _HOST_OWN = (b"security.selinux", b"security.apparmor", b"security.SMACK64")
-"""Labels of the policy of the host that runs."""
+"""Labels of the security policy of this host."""
 _AN_IMAGE_HAS = (b"user.", b"trusted.", b"security.", b"system.posix_acl_")
 _OVERLAY = (b"trusted.overlay.", b"user.overlay.")
 _ACCESS_LISTS = b"system.posix_acl_"

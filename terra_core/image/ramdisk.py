@@ -29,7 +29,7 @@ _UNREADABLE: tuple[type[Exception], ...] = (*BROKEN, lzma.LZMAError, OSError, EO
 
 
 class UnreadableError(ImageError):
-    """An initial RAM disk that cannot be looked into, which says nothing of whether it boots."""
+    """An initial RAM disk that cannot be read; it may boot all the same."""
 
 
 _COMPRESSED: dict[bytes, Callable[[], Decoder]] = {
@@ -101,7 +101,7 @@ def _read_stream(source: _Source, found: dict[str, bool], *, packed: bool) -> No
 
 
 class _Source:
-    """Bytes that come in pieces; what was taken too much is put back."""
+    """Bytes that come in pieces; surplus bytes can be put back."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces

@@ -16,17 +16,17 @@ from terra_core.system.openat import DIRECTORY
 
 
 class Fate(Enum):
-    """What becomes of an entry when all around it is removed."""
+    """What is done with an entry of a tree that is removed."""
 
     GOES = auto()
     STAYS = auto()
-    """It stays; what is below it has a fate of its own."""
+    """It stays; what is below it is asked about separately."""
     UNTOUCHED = auto()
     """It stays with all that is below it."""
 
 
 Keep = Callable[[Identity, bytes], Fate]
-"""What becomes of the entry of this name in the directory with this identity."""
+"""Returns the fate of the entry of this name in the directory with this identity."""
 
 
 @define

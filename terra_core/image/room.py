@@ -1,4 +1,4 @@
-"""Room for what is downloaded, on the very disk that an image is unpacked to: it is where space for an image has to be."""
+"""Room for downloads on the disk that an image is unpacked to, which has to have the space for an image anyway."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _Take = Callable[[Iterator[bytes]], None]
 
 @frozen(kw_only=True)
 class Survey:
-    """What an image is like.
+    """What is known of an image before it is applied.
 
     :param tree: what it has, and where.
     :param kernels: its kernels.
@@ -83,7 +83,7 @@ def _add_layer(image: ImageSource, layer: Descriptor, diff_id: Digest, tree: Mer
                 at = entry.name
                 tree.add(entry)
         except ImageError as error:
-            read_on(blob)  # a blob that is not what was asked for explains whatever its content led to
+            read_on(blob)  # a blob with a wrong digest explains any error that its content led to
             place = f"{shown(at)}: " if at else ""
             raise ImageError(f"layer {layer.digest}: {place}{error.message}", hint=error.hint) from error
         read_on(blob)

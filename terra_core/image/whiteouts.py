@@ -1,4 +1,4 @@
-"""Whiteouts in a tree: what a layer hides of the layers below is removed, and what it has itself put there stays."""
+"""Whiteouts in a tree: they remove what lower layers have put there, and leave what their own layer has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEPT_LENGTH = 40
 
 @define
 class LayerRecord:
-    """What the layer being applied has put into the tree: whiteouts in it leave that alone, wherever they stand.
+    """What the layer being applied has put into the tree: its own whiteouts do not remove that, whatever their order.
 
     Places are known by their directory's inode and their name, so that a path through a link counts as the same place. An
     inode number that is used again within one layer belongs to that layer either way.

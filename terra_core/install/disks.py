@@ -42,8 +42,8 @@ class Made:
 def clear(plan: Plan, journal: Journal) -> None:
     """Remove every signature from every disk of the plan, after looking at all of them again.
 
-    All disks are held open from the second look to the last write, so that it is these disks and no others, and nobody begins
-    to use one meanwhile.
+    All disks are held open from the second look to the last write, so that they stay the same disks, and nobody begins to use
+    one meanwhile.
 
     :raises RefusedError: when one is in use now, or is not what it was; nothing was written then.
     """
@@ -67,8 +67,8 @@ def partition(target: Target) -> Made:
     if not target.partitions:
         return Made(target, device.path, None)
     script = render_script(target.partitions, device.sector_size).encode()
-    # As long as somebody has the disk open, the kernel remembers what it read there, which what was written to partitions of it
-    # has not changed: sfdisk would not see what it has to remove from the new ones.
+    # As long as a process has the disk open, the kernel caches what it read from it, which writes to its partitions have
+    # not changed: sfdisk would not see what it has to remove from the new ones.
     run(["blockdev", "--flushbufs", device.path])
     options = ["--quiet", "--wipe", "always", "--wipe-partitions", "always"]
     run(["sfdisk", *options, device.path], stdin=script, timeout=_TABLE_SECONDS)
@@ -82,7 +82,7 @@ def part_device(disk: Path, number: int) -> Path:
 
     :raises TerraError: when they do not.
     """
-    run(["partx", "--update", disk], accept=range(256))  # a kernel that has read the table itself has nothing left to add
+    run(["partx", "--update", disk], accept=range(256))  # it fails when the kernel has read the table already
     if _UDEV.exists():
         run(["udevadm", "settle", f"--timeout={_NODE_SECONDS}"], timeout=_NODE_SECONDS + 5, accept=range(256))
 

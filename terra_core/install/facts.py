@@ -79,7 +79,7 @@ class Device:
     :param model: as the disk says; may be empty, as the serial number may.
     :param sequence: what the kernel counts attached disks by; empty when it does not.
     :param read_only: whether it can't be written.
-    :param signatures: what others take it for.
+    :param signatures: the marks of file systems, RAID and partition tables on it.
     :param use: who uses it, such as ``in use, mounted at /home``; empty when nobody does.
     :param parent: the disk that it is a partition of.
     """

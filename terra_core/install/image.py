@@ -23,12 +23,12 @@ from terra_core.plugins import Plugins
 from terra_core.system.workspace import image_workspace, roomy
 
 _SPARE_BYTES = 64 << 20
-"""What is left to others of a file system that an image is kept on."""
+"""The part of a file system that is left free for others when an image is kept on it."""
 
 
 @frozen(kw_only=True)
 class FoundImage:
-    """An image that its registry has, by the digest that its tag named when it was looked up, wherever the tag moves meanwhile.
+    """An image in its registry, by the digest that its tag named when it was looked up; the tag may move meanwhile.
 
     :param reference: its name, by digest.
     :param bytes: the size of its layers as the registry has them.

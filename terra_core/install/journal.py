@@ -1,4 +1,4 @@
-"""Which disks an installation has begun to write to, so that one that was killed can be taken up again.
+"""Which disks an installation has begun to write to, so that a killed installation can be repeated.
 
 The journal is kept where a reboot removes it: it names disks by the number that the kernel counts them by, which no other disk
 gets as long as the kernel runs. After a reboot, what a killed installation has left is foreign like anything else.

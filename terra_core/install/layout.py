@@ -19,7 +19,7 @@ _ESP_MB_OF_LARGE_SECTORS = 260
 """FAT32 has at least 65525 clusters, and a cluster at least a sector: of 4096 bytes, that makes 256 MB before the tables."""
 _LARGE_SECTOR = 4096
 _EDGE_MB = 1
-"""What stays free at both ends: the table and its copy, and partitions begin where disks like them to."""
+"""What stays free at both ends, in MB: for the table and its copy, and so that partitions are aligned."""
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""What an installation will do to each disk, and why it may not; pure: it is given all that was found."""
+"""What an installation will do to each disk, or why it is refused; a pure function of what was found."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RefusedError(TerraError):
 
 @frozen(kw_only=True)
 class Target:
-    """A disk or partition, and what becomes of it.
+    """A disk or partition, and what is done to it.
 
     :param device: as it was found.
     :param group: the label of the group that it is for.
@@ -162,7 +162,7 @@ def make_plan(
     :param found: every device of it, by its name there.
     :param image_bytes: the size of the image's layers as the registry has them.
     :param wipe: whether what is on the disks may go.
-    :param begun: devices that an installation which came to no end has begun to write to, by number, with what was on them.
+    :param begun: devices that an unfinished installation has written to, by number, with what was on them.
     :raises RefusedError: with every reason why nothing may be written.
     """
     problems = [f"{one.name}: {one.problem}" for one in found.values() if isinstance(one, Missing)]

@@ -64,7 +64,7 @@ class Installation:
     def carry_out(self) -> None:
         """Do it.
 
-        :raises RefusedError: when a disk is not what it was any more; nothing was written then.
+        :raises RefusedError: when a disk has changed since it was planned; nothing was written then.
         :raises TerraError: naming the step and the disk; the machine does not start from its disks then, and says so.
         """
         plan, report = self.plan, self._session.report

@@ -1,8 +1,8 @@
 """Archives for an initial RAM disk: "newc" cpio, as the kernel unpacks it.
 
 See ``Documentation/driver-api/early-userspace/buffer-format.rst`` and ``init/initramfs.c`` of the kernel. One archive after
-another is unpacked into one tree: a later file takes the place of an earlier one, an entry for a directory that of a symbolic
-link. So an archive that comes after another must not have entries for directories that may be links there.
+another is unpacked into one tree: a later file takes the place of an earlier one, and a directory replaces a symbolic link. So
+a later archive must not have entries for directories that may be links there.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ INDEX = {"modules.dep": 4 << 20, "modules.softdep": 1 << 18, "modules.alias": 8 
 """The files that :class:`ModuleIndex` is made of, with the most bytes that each may have."""
 _FILE = re.compile(r"(?:[A-Za-z0-9_+.,~@-]+/)*([A-Za-z0-9_+.,~@-]+?)\.ko(?:\.(?:gz|xz|zst))?")
 _MOST = 400
-"""So many files one machine's boot may need; the drivers of a whole desktop are fewer."""
+"""The most files that one boot may need; the drivers of a whole desktop are fewer."""
 
 
 @frozen(kw_only=True)

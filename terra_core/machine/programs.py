@@ -1,7 +1,7 @@
 """Programs of this machine in the initial RAM disk of another: with their own libraries, beside those that are there.
 
-A program runs by its own dynamic linker, ld.so(8), which is told where the libraries are: the image's C library never meets it.
-Libraries that a program opens while it runs, such as those of nsswitch.conf(5), do not come along: it knows no names of hosts.
+A program is run by its own dynamic linker, ld.so(8), with the path of its libraries: it never uses the image's C library.
+Libraries that a program opens while it runs, such as those of nsswitch.conf(5), are not copied: it cannot resolve host names.
 """
 
 from __future__ import annotations

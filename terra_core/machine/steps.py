@@ -25,7 +25,7 @@ _OWN = "usr/lib/terra"
 _STEPS = f"{_OWN}/steps"
 _MODULES = f"{_OWN}/modules"
 _HOST_SCRIPT = "scripts/local"
-"""What the RAM disks of initramfs-tools(7) have, and the runner stands on."""
+"""A script of initramfs-tools(7) in the RAM disk, which runs the steps."""
 _OTHERS = {"dracut": ("usr/lib/dracut-lib.sh", "lib/dracut-lib.sh"), "mkinitcpio": ("init_functions",)}
 _MODULE_BYTES = 128 << 20
 _ALL_MODULE_BYTES = 256 << 20
@@ -34,7 +34,7 @@ _FILE = re.compile(r"(?:[A-Za-z0-9_+@][A-Za-z0-9_+.,:@~-]*/)*[A-Za-z0-9_+@.][A-Z
 
 @frozen(kw_only=True)
 class BootSteps:
-    """What a machine goes through in its initial RAM disk.
+    """The steps of a machine in its initial RAM disk.
 
     :param connect: makes the disks of its root appear; ``None`` when they are its own.
     :param mount: mounts its root.

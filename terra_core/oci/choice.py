@@ -12,7 +12,7 @@ from terra_core.oci.platforms import for_this_platform, is_for_here, other_platf
 from terra_core.oci.structure import Node
 
 DEEPEST_INDEX = 4
-"""So many indexes may be inside each other."""
+"""How deep indexes may be nested."""
 
 
 def choose_manifest(listed: Sequence[Descriptor], read: Callable[[Descriptor], Node], what: str) -> Descriptor:

@@ -1,7 +1,7 @@
-"""Layers as they come: gzip (RFC 1952), zstd (RFC 8878) or plain, told apart by magic bytes.
+"""Compressed layers: gzip (RFC 1952), zstd (RFC 8878) or plain, told apart by magic bytes.
 
 Inflating is most of the work of an install, hence ISA-L for gzip, which is twice as fast as zlib. Both decoders stop at a
-given number of bytes, so that a bomb meets the limits before it meets the memory.
+given number of bytes, so that the limits stop a bomb before it fills the memory.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ BROKEN: tuple[type[Exception], ...] = (igzip_lib.IsalError, zstd.ZstdError)  # t
 """What a decoder raises when the content is broken."""
 
 Read = Callable[[int], bytes]
-"""Gives at most so many bytes, and nothing at the end."""
+"""Returns at most so many bytes, and nothing at the end."""
 
 
 class Decoder(Protocol):
-    """What inflates a stream piece by piece, no further than it is told."""
+    """Inflates a stream piece by piece, up to a given length."""
 
     @property
     def needs_input(self) -> bool: ...
@@ -116,7 +116,7 @@ def _members(source: _Source, kind: str) -> Iterator[bytes]:
             return
         if kind_of(following) != kind:
             raise ImageError(f"something follows the end of the {kind} data")
-        # Seekable formats hold a member a file: what is handed over in vain is copied, so hand over little.
+        # Seekable formats have many members: each copies the rest of what it was given, so give it little.
         step = _SMALL
 
 

@@ -1,4 +1,4 @@
-"""What an image has and a tree of files does not get: counted, to be said when the image is there."""
+"""What of an image is left out of a tree of files, counted, to be reported when the image is applied."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import define, field
 from terra_core.oci.faults import shown
 
 _MOST = 20
-"""How many kinds are told apart; the names of extended attributes are an image's own."""
+"""How many kinds are counted separately: an image may have any names of extended attributes."""
 
 
 @define

@@ -1,7 +1,7 @@
 """From an image as a builder keeps it to an OCI image whose bytes do not depend on when and where it was built.
 
-The configuration loses what tells of the machine and of the containers that it was built with, and no time of the layers that
-the build added is later than its epoch. See docs/decisions/0017.
+The configuration loses what names the machine and the containers of the build, and no time in the layers that the build added
+is later than its epoch. See docs/decisions/0017.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Repacking:
     :param name: what it is called in the layout's index; ``None`` for no name.
     :param epoch: no time is later than this, in seconds since 1970; ``None`` leaves all as they are.
     :param kept: digests of uncompressed layers that stay as they are whatever the epoch: those of the base.
-    :param compress: whether layers are compressed by gzip, which another version of the library may do in other words.
+    :param compress: whether layers are compressed by gzip, whose output may differ between versions of the library.
     :param whole: whether the layers that stay as they are are written too; else they are read from the image itself.
     """
 

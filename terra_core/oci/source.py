@@ -13,7 +13,7 @@ from terra_core.oci.documents import Descriptor, ImageConfig, Manifest
 
 @frozen(kw_only=True)
 class ImageDocuments:
-    """What a registry says of an image, without its layers.
+    """The documents of an image, without its layers.
 
     :param named: the digest of what the reference names: of the manifest, or of an index.
     :param digest: the digest of the manifest.
@@ -40,8 +40,8 @@ class Blob(Protocol):
     def read(self, length: int) -> bytes:
         """Return the next bytes, at most ``length`` and at least one; nothing at the end.
 
-        The end is given only when all of the blob has been read and its size and digest are those of its descriptor, so who has
-        seen the end has seen what was asked for. May wait for bytes that are still on their way.
+        The end is reported only when the whole blob has been read and its size and digest are those of its descriptor, so that
+        a reader who has seen the end has a verified blob. May wait for bytes that are still on their way.
 
         :raises TerraError: when they do not come, or when the blob is another.
         :raises InterruptedWork: when the work was asked to end.

@@ -1,4 +1,4 @@
-"""No time in a layer later than a given one, as BuildKit's ``rewrite-timestamp`` does it.
+"""Limiting the times in a layer to a given one, as BuildKit's ``rewrite-timestamp`` does.
 
 What a build step writes carries the time of the build, and so do the directories that it writes to. With all of these set to
 one time, the same files are the same layer.

@@ -8,11 +8,11 @@ from terra_core.oci.documents import Descriptor
 from terra_core.oci.faults import ImageError
 
 Read = Callable[[int], bytes | None]
-"""Gives at most so many bytes, and nothing at the end."""
+"""Returns at most so many bytes, and nothing at the end."""
 
 
 class VerifiedBlob:
-    """A blob that is hashed as it is read; its end is given only to who has read what its descriptor says.
+    """A blob that is hashed as it is read; its end is reported only when size and digest are right.
 
     :param read: gives the bytes.
     :param descriptor: what they have to be.

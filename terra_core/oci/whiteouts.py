@@ -1,4 +1,4 @@
-"""The names of whiteouts: a layer says by them that something of the layers below is gone.
+"""The names of whiteouts, by which a layer removes something of the layers below.
 
 See ``layer.md`` of the OCI image specification.
 """

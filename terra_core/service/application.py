@@ -81,7 +81,7 @@ def make_application(
             opt={"roles": roles},
         )
     )
-    # Around the router: middleware would leave what is not found, and thereby which paths there are, to everybody.
+    # Around the router: middleware does not see requests for unknown paths, so that anybody could find out which exist.
     application.asgi_handler = _guarded(application.asgi_handler, gate, journal)
     return application
 

@@ -58,7 +58,7 @@ def limits_of_process() -> Limits:
 class Door:
     """Accepts the connections of a listener, within limits.
 
-    :param listener: is not blocking from now on.
+    :param listener: is made non-blocking.
     :param limits: what peers are given.
     :param tls: for connections that are made by TLS.
     :param make: the protocol of a connection, given its place.
@@ -83,12 +83,12 @@ class Door:
             while True:
                 try:
                     connection, _ = await loop.sock_accept(self._listener)
-                except OSError as error:  # no file is left for it, or it is gone already
+                except OSError as error:  # no descriptor is left for it, or the peer is gone
                     self._say("a connection cannot be taken", reason=error.strerror or str(error))
                     await asyncio.sleep(_PAUSE_SECONDS)
                 else:
                     self._admit(connection)
-                    await asyncio.sleep(0)  # however many there are, others get their turn
+                    await asyncio.sleep(0)  # let other tasks run, however many connections there are
         finally:
             for place in tuple(self.waiting):
                 place.end()
@@ -118,7 +118,7 @@ class Door:
         """Close a connection that failed before its protocol began, such as in the TLS handshake."""
         error = None if making.cancelled() else making.exception()
         if making.cancelled() or error:
-            connection.close()  # a task that was cancelled before it began has not even looked at it
+            connection.close()  # a task that was cancelled before it began has not closed it
             place.leave()
         if error and not isinstance(error, OSError):
             _log.error("defect", exc_info=error)
@@ -198,7 +198,7 @@ class Place:
 
 
 class Placed(asyncio.Protocol):
-    """What every protocol does in its place; a base class to name before the protocol's own."""
+    """What all protocols do in their places; a base class to name before the protocol's own."""
 
     _place: Place
 

@@ -26,7 +26,7 @@ from terra_core.system.progress import Event, Report
 _log = structlog.get_logger(__name__)
 _KEPT = 200
 _PAUSE_SECONDS = 0.05
-"""How long a follower rests between two looks: much that is said at once is told in one go."""
+"""The seconds between two looks of a follower, so that many messages are sent at once."""
 
 Work = Callable[[Report], Mapping[str, Any]]
 
@@ -59,7 +59,7 @@ class Operation:
         self.outcome: Message | None = None
         self._lock = threading.Lock()
         self._number = 0
-        self._messages: dict[object, tuple[int, Message]] = {}  # numbered, in the order in which they were said
+        self._messages: dict[object, tuple[int, Message]] = {}  # numbered, in the order in which they came
         self._bell = Bell()
         self._cancelled = threading.Event()
 
@@ -78,7 +78,7 @@ class Operation:
         """
         if self.cancelled():
             raise self.interrupted()
-        # A pull says thousands of times how far it is: nobody needs more than the last of them, nor has room for all.
+        # A pull reports its progress thousands of times: only the last report of a step is kept.
         self._say(Message("progress", asdict(event)), (event.step, event.text) if event.done is not None else None)
 
     def interrupted(self) -> InterruptedWork:
@@ -95,12 +95,12 @@ class Operation:
     async def messages(self, patience: float) -> AsyncIterator[Message | None]:
         """Yield all messages of the work, past and future, to its end; None after each ``patience`` seconds without one.
 
-        Of a step that is counted, what was said last is told. Who waits here holds no thread, so that any number can follow.
+        Of a counted step, only the last message is sent. Waiting takes no thread, so that any number can follow.
         """
         told = 0
         with self._bell.listening() as heard:
             while True:
-                heard.clear()  # before the look: what is said after it rings again
+                heard.clear()  # before the look: what comes after it rings again
                 with self._lock:
                     fresh = [message for number, message in self._messages.values() if number > told]
                     told = self._number
@@ -126,7 +126,7 @@ class Operation:
         with self._lock:
             self._number += 1
             key = self._number if replaced is None else replaced
-            self._messages.pop(key, None)  # so that what takes its place comes last
+            self._messages.pop(key, None)  # so that the new message is the last one
             self._messages[key] = (self._number, message)
         self._bell.ring()
 
@@ -149,8 +149,9 @@ class Operations:
     def start(self, kind: str, subject: str, work: Work, *, removal: bool = False) -> Operation:
         """Begin a piece of work, or queue it.
 
-        :param work: does it, and gives the result; is given where to report to.
-        :param removal: whether it only takes something away: it waits for its like, and never for work that waits for others.
+        :param work: does the work and returns its result; called with the report for its progress.
+        :param removal: whether it only removes something: it waits for other removals, and never for work that waits for
+            others.
         """
         operation = Operation(kind, subject, audit.carry_on(kind, subject))
         pool = self._removals if removal else self._pool
@@ -235,7 +236,7 @@ def _run(operation: Operation, work: Work) -> None:
     try:
         outcome = Message("result", work(operation.report))
     except InterruptedWork as error:
-        # Whatever was at work when it was asked to end, such as a program or a download, names only itself.
+        # The error names only what was interrupted, such as a program or a download.
         log.warning("failed", reason=str(error))
         outcome = Message("problem", describe(operation.interrupted() if operation.cancelled() else error))
     except TerraError as error:

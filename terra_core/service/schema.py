@@ -1,4 +1,4 @@
-"""What a daemon's database holds, and how one gets there: an empty one, and one of an earlier version of Terra."""
+"""The schema of a daemon's database, and how an empty one or one of an earlier version of Terra gets it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def about_table(metadata: MetaData) -> Table:
 
 @frozen
 class Schema:
-    """What a daemon keeps, and how a database of an earlier version of Terra comes to hold the same.
+    """The tables of a daemon, and the migrations of databases of earlier versions of Terra.
 
     :param tables: all of them, that of :func:`about_table` among them.
     :param migrations: the directory of its revisions; see :class:`terra_core.service.migration.Migrations`.

@@ -35,7 +35,7 @@ def bind(address: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address, port))
-        listener.listen(_BACKLOG)  # at once: an address that is bound only can be bound by another, too
+        listener.listen(_BACKLOG)  # at once: another process can still bind an address that nobody listens on
     except OSError as error:
         listener.close()
         raise TerraError(
@@ -96,7 +96,7 @@ def server(
 ) -> uvicorn.Server:
     """Return the server that :func:`serve` runs.
 
-    :param limits: what peers are given; what the process can give when left out.
+    :param limits: the limits for peers; derived from those of the process when left out.
     """
     config = uvicorn.Config(
         application,

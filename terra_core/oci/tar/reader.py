@@ -142,8 +142,8 @@ class TarReader:
     def _owners(self, header: Header, extended: Extended) -> tuple[int, int, int]:
         """Owner, group and mode as the kernel has them.
 
-        The highest number, or -1, means "leave as it is" to :manpage:`chown(2)`, so that what has it stays with root, as with
-        other tools; it gets no privileges of root by that.
+        The highest number, or -1, means "leave as it is" to :manpage:`chown(2)`: such a file belongs to root, as with other
+        tools, without setuid or setgid.
         """
         uid, gid = extended.owner(b"uid", header.uid), extended.owner(b"gid", header.gid)
         mode = header.mode & 0o7777
