@@ -1,5 +1,5 @@
-"""Whether a machine can start from an image, looked at before anything is written: its kernel, and every place that is mounted
-or written over."""
+"""Whether a machine can start from an image, checked before anything is written: its kernel, and every path that is mounted
+or overwritten."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def set_metadata(fd: int, entry: Entry, left_out: LeftOut) -> None:
     """Set the metadata of an entry on an open file or directory, except its times.
 
     :param fd: its descriptor.
-    :param left_out: is told which extended attributes it does not get.
+    :param left_out: notes the extended attributes that are left out.
     :raises ImageError: when the file system does not take an extended attribute.
     """
     os.fchown(fd, entry.uid, entry.gid)
@@ -37,7 +37,7 @@ def set_metadata_at(directory: int, name: bytes, entry: Entry, left_out: LeftOut
 
     :param directory: the descriptor of the directory that holds it.
     :param name: a name that was made just now.
-    :param left_out: is told which extended attributes it does not get.
+    :param left_out: notes the extended attributes that are left out.
     :param mode: whether to set the mode; a symbolic link has none.
     :raises ImageError: when the file system does not take an extended attribute.
     """

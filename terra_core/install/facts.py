@@ -37,7 +37,7 @@ class Parent:
     :param number: its major and minor number, as ``8:0``.
     :param size: in bytes.
     :param sector_size: in bytes.
-    :param sequence: what the kernel counts attached disks by; empty when it does not.
+    :param sequence: the kernel's sequence number of the attached disk; empty when it has none.
     :param table: ``gpt``, ``dos`` or what else sfdisk(8) knows; empty when it knows none.
     :param slices: its partitions.
     :param boot_code: whether its first sector holds a boot loader.
@@ -77,7 +77,7 @@ class Device:
     :param sector_size: in bytes.
     :param kind: ``disk``, ``part``, ``loop`` or what else lsblk(8) knows.
     :param model: as the disk says; may be empty, as the serial number may.
-    :param sequence: what the kernel counts attached disks by; empty when it does not.
+    :param sequence: the kernel's sequence number of the attached disk; empty when it has none.
     :param read_only: whether it can't be written.
     :param signatures: the marks of file systems, RAID and partition tables on it.
     :param use: who uses it, such as ``in use, mounted at /home``; empty when nobody does.
