@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
     """A group whose commands are modules, imported when they are asked for.
 
     :param package: the package of the modules, each with a click command named ``command``.
-    :param commands: the modules' names, with their summaries: to ask the commands for those would import them all.
+    :param commands: the modules' names with their summaries, so that a list of commands does not import them all.
     """
 
     def __init__(self, *args: Any, package: str, commands: Mapping[str, str], **kwargs: Any) -> None:  # click's own
@@ -111,7 +111,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     _replace_closed_streams()
     try:
         return _run(command, words, debug=debug)
-    except OSError as error:  # what went wrong could not be said either
+    except OSError as error:  # the error could not be printed either
         if debug or not _is_of_output(error):
             raise
         _let_go_of_output()

@@ -1,4 +1,4 @@
-"""What the commands share that ask a daemon."""
+"""Connecting to a daemon, for every command that needs one."""
 
 from __future__ import annotations
 

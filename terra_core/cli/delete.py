@@ -1,4 +1,4 @@
-"""``terra delete``: a machine goes."""
+"""``terra delete``: remove a machine."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from terra_core.client.answers import NodeShown
 
 _NAMED = 5
-"""More machines than these of which the same is to be said are named in one line."""
+"""The most machines with the same problem that are listed in a line each."""
 
 
 @click.command("list")
@@ -47,7 +47,7 @@ def command(ctx: click.Context, json_wanted: bool) -> None:
     for node in nodes:
         if said_of := _said_of(node):
             said.setdefault(said_of, []).append(node.hostname)
-    for text, names in said.items():  # what keeps all machines down is said once
+    for text, names in said.items():  # a problem of all machines is printed once
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         for name in names if len(names) <= _NAMED else [f"{', '.join(names[:_NAMED])}{more}"]:
             echo(f"{name} {text}", err=True)

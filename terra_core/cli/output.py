@@ -22,7 +22,7 @@ _UNITS = ("kB", "MB", "GB", "TB")
 _STEP_WIDTH = 18
 _WIDTH_FOR_BARS = 110
 _WIDTH_FOR_RATES = 80
-"""How wide a terminal has to be for what: what a step says goes first."""
+"""The columns that a terminal needs for each part of a bar; the text of a step is dropped first."""
 
 
 class _Display(Protocol):
@@ -35,7 +35,7 @@ class _Display(Protocol):
 def reporter(stream: TextIO | None = None, *, verbose: bool = False) -> Iterator[Report]:
     """Yield a :data:`Report` that shows events for as long as the block lasts.
 
-    On a terminal, every step has a bar, with what it said last, how long it has taken, and its rate where bytes are counted.
+    On a terminal, every step has a bar with its last text, the time it has taken, and its rate where bytes are counted.
     Elsewhere a step has a line when it begins and when it ends, one for each thing that is counted other than bytes, and one
     every few seconds while it lasts.
 
@@ -80,7 +80,7 @@ class _Lines:
 
 
 class _Step:
-    """What was last printed of a step."""
+    """The state of a step that was printed last."""
 
     def __init__(self, begun: float) -> None:
         self.begun = begun
@@ -123,7 +123,7 @@ class _Bars:
         shown = self._steps[event.step]
         shown.clock.ended = now if _is_end(event) else None
         shown.counted = event.total is not None
-        for other in self._steps.values():  # a step without a figure to reach has ended when another one speaks
+        for other in self._steps.values():  # a step without a total has ended when another one reports
             if other is not shown and not other.counted and other.clock.ended is None:
                 other.clock.ended = now
                 progress.update(other.task, total=1, completed=1)

@@ -1,4 +1,4 @@
-"""``terra plugin``: what authors of plugins begin with."""
+"""``terra plugin``: begin a new plugin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``terra plugins``: what is installed, and who does what."""
+"""``terra plugins``: the installed plugins and their roles."""
 
 from __future__ import annotations
 

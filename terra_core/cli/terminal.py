@@ -1,4 +1,4 @@
-"""What a command says to a person: everything that Terra prints as text goes through here."""
+"""Text for people: everything that Terra prints as text goes through here."""
 
 from __future__ import annotations
 

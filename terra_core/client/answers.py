@@ -89,7 +89,7 @@ class NodeProvisioned:
 
 @frozen(kw_only=True)
 class NodeShown(NodeProvisioned):
-    """A machine, with where it stands.
+    """A machine and its state.
 
     :param state: provisioning, ready, deleting, or set-aside.
     :param problem: why it cannot boot right now, or could not be taken away; empty otherwise.
@@ -101,7 +101,7 @@ class NodeShown(NodeProvisioned):
 
 @frozen(kw_only=True)
 class InfoShown:
-    """What the controller is and does.
+    """The controller: its addresses, plugins, and numbers of machines.
 
     :param address: where the API and the network boot service answer.
     :param port: the port of the API.

@@ -104,7 +104,7 @@ class Client:
     def stream(self, path: str) -> Iterator[bytes]:
         """Yield what the daemon sends at ``path``, as it comes; it has to send something every minute."""
         with self._asked("GET", path) as answer:
-            answer.time.set(math.inf)  # what it says may come without end; its silence ends it
+            answer.time.set(math.inf)  # a stream may be endless; silence ends it
             try:
                 while data := answer.read1(_CHUNK):
                     yield data
@@ -136,8 +136,8 @@ class Client:
     def follow(self, operation: str, report: Report) -> Any:  # JSON
         """Follow an operation to its end, and give its result.
 
-        When the work here is interrupted, the operation is cancelled and its undoing awaited; if it came to its end before
-        that, its result counts.
+        When the work here is interrupted, cancel the operation and wait until it is undone; if it has ended before, its result
+        counts.
 
         :param operation: the operation's id.
         :param report: takes the operation's events.
@@ -167,7 +167,7 @@ class Client:
 
     def _messages(self, stream: _Answer) -> Iterator[tuple[str, Any]]:
         def allow() -> None:
-            stream.time.set(_LINE_SECONDS)  # the work may take as long as it likes, and has to say something now and then
+            stream.time.set(_LINE_SECONDS)  # the work may take any time, but has to report now and then
 
         allow()
         try:
@@ -272,12 +272,12 @@ class Client:
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer whose sender has a limited time for its head, and then for what :attr:`time` is set for."""
+    """An answer with a time limit for its head, and then the limit that :attr:`time` is set to."""
 
     def __init__(self, connection: socket.socket, *args: Any, **kwargs: Any) -> None:  # http.client's own
         self.time = TimeLeft()
         self.time.set(_HEAD_SECONDS)
-        timed: Any = TimedSocket(connection, _SILENCE_SECONDS, self.time)  # as much of a socket as is asked for
+        timed: Any = TimedSocket(connection, _SILENCE_SECONDS, self.time)  # the part of a socket that http.client uses
         super().__init__(timed, *args, **kwargs)
 
     def whole(self, limit: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The client of a controller: what it is asked is typed, and so is what it answers."""
+"""The client of a controller, with typed requests and answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from terra_core.errors import NotFoundError, TerraError
 from terra_core.service.answers import OperationShown
 from terra_core.system.progress import Report, silent
 
-if TYPE_CHECKING:  # what reads files from URLs takes its time to import, and most who ask a controller have no file
+if TYPE_CHECKING:  # the loader is slow to import, and most clients read no file
     from terra_core.config.loader import Document
     from terra_core.config.values import ImageReference
 
@@ -146,6 +146,6 @@ class ControllerClient:
 
 
 def _path_of(hostname: str) -> str:
-    if not hostname.strip(".") or "/" in hostname:  # part of a path, which would be another route
+    if not hostname.strip(".") or "/" in hostname:  # it becomes part of a path, and must not change the route
         raise NotFoundError(f"{hostname!r} is the name of no machine")
     return f"/v1/nodes/{quote(hostname, safe='')}"

@@ -1,4 +1,4 @@
-"""How registries are reached: credentials, mirrors, and which of them may do without TLS."""
+"""How registries are reached: credentials, mirrors, and which registries may be used without TLS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from terra_core.config.values import ImageReference
 
 @frozen
 class Credentials:
-    """Who asks a registry.
+    """The credentials for a registry.
 
     :param user: the name; empty where there is a token only.
     :param password: its password.
@@ -67,7 +67,7 @@ class RegistryAccess:
     The callables may be called from several threads at one time. Proxies are those of the environment.
 
     :param credentials: returns what is stored for a registry, named as ``host`` or ``host:port``, or nothing. It is called only
-        when the registry asks who is there, and may raise :class:`~terra_core.errors.TerraError`.
+        when the registry asks for credentials, and may raise :class:`~terra_core.errors.TerraError`.
     :param mirrors: returns the repositories that are asked before the one that a reference names, in this order.
     :param insecure: registries, as ``host`` or ``host:port``, that are spoken to by plain HTTP where they speak no TLS, and
         whose certificates are not checked.

@@ -1,4 +1,4 @@
-"""What is read of a registry's answers: within bounds of time and size, and with its faults in words."""
+"""Reading a registry's answers within limits of time and size, with errors in words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def short_body(response: requests.Response, most: int, seconds: float, name: str
             raise TooSlow(f"{name} took longer than {seconds:g} seconds over a short document") from None
     if response.headers.get("Content-Encoding", "").lower() not in ("gzip", "x-gzip"):
         check_encoding(response, name)
-    elif content.startswith(_GZIP):  # some proxies do that unasked, and some only say so
+    elif content.startswith(_GZIP):  # some proxies compress unasked, and some only claim to
         content = _inflated(content, most, name)
     if len(content) > most:
         raise ImageError(f"{name} sent a document of more than {most} bytes")

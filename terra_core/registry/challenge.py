@@ -1,4 +1,4 @@
-"""What a registry asks for before it answers: the ``WWW-Authenticate`` header of RFC 9110 section 11."""
+"""The authentication that a registry asks for: the ``WWW-Authenticate`` header of RFC 9110 section 11."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST = 8192
 
 @frozen
 class Challenge:
-    """One way to say who asks.
+    """One way to authenticate.
 
     :param scheme: in lower case, such as ``bearer``.
     :param parameters: by name in lower case.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _ATTEMPTS = 6
-"""How often a host may fail one after another without having sent anything worth to speak of."""
+"""How often in a row a host may fail without having sent a useful amount of data."""
 _WORTH = 64 << 10
 _PACE_SECONDS = 60.0
 _FIRST_PAUSE = 0.5
@@ -91,7 +91,7 @@ class Download:
             if self._is_right():
                 break
             if not resumed and len(self._hosts) > 1:
-                self._hosts.popleft()  # a mirror that has something else
+                self._hosts.popleft()  # a mirror with other content
             elif not resumed:
                 store.remove_partial(self.descriptor)
                 raise ImageError(f"{self._hosts[0].name} sent something else than {self.descriptor.digest}")
@@ -224,7 +224,7 @@ class Download:
             if found is None or first != self.available or not first < end <= size or found[3] not in (None, str(size)):
                 raise ImageError(f"{host.name} sent another part of {self.descriptor.digest} than it was asked for")
         length = answer.headers.get("Content-Length")
-        if length != str(end - first):  # some storage says of a layer that is compressed that it compressed it
+        if length != str(end - first):  # some storage claims to have compressed a layer that was compressed before
             check_encoding(answer, host.name)
         if length is not None and length != str(end - first):
             raise ImageError(f"{host.name} has {length[:20]!a} bytes of {self.descriptor.digest} to send, not the rest")

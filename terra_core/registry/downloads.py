@@ -27,7 +27,7 @@ class Downloads:
     :param endpoints: the hosts to ask, in order; the last one is the registry itself.
     :param layers: what to fetch, the most urgent first.
     :param store: where it goes.
-    :param progress: is told by whoever waits how much has come.
+    :param progress: called by the waiting thread with the bytes that have come.
     :param doing: what to say in front of an error.
     """
 
@@ -57,7 +57,7 @@ class Downloads:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._transfer.stop()
         with self._transfer.changed:
-            # A thread that still waits for an answer finds out when it comes, and then touches nothing any more.
+            # A thread that still waits for an answer notices when it comes, and changes nothing any more.
             self._transfer.changed.wait_for(lambda: not any(download.busy for download in self._all.values()), _LAST_MOMENTS)
             for download in self._all.values():
                 if not download.busy:
@@ -100,7 +100,7 @@ class Downloads:
 
     def _give_up_the_layout(self) -> None:
         """Let another pull use the layout once all is there, however long this one is still read."""
-        with self._transfer.changed:  # leaving waits for this lock, and so does not let another pull in between
+        with self._transfer.changed:  # leaving waits for this lock, so that no other pull gets in between
             if self._transfer.stopped or self._complete or not all(download.verified for download in self._all.values()):
                 return
             self._complete = True
@@ -143,7 +143,7 @@ class Reading:
         """
         download = self._download
         piece = None
-        while piece is None:  # what is there may be taken back before somebody has read of it
+        while piece is None:  # available bytes may be withdrawn before they are read
             self._downloads.wait(lambda: download.available > self._at or download.verified)
             piece = download.read(self._at, length)
         self._downloads.tell()

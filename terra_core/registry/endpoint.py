@@ -1,4 +1,4 @@
-"""A registry, or a mirror of one, as it is spoken to: the OCI distribution specification, version 1.1."""
+"""The protocol of a registry, or of a mirror: the OCI distribution specification, version 1.1."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Endpoint:
         self._transport = transport
         self._scopes = scopes or [f"repository:{path}:pull"]
         self._host = _HUB_HOST if name == _HUB else name
-        # TLS first, whatever is allowed: where it is not spoken, a registry that is listed is asked again without.
+        # TLS first in any case: a registry without it is asked again without TLS, if that is allowed for it.
         self._schemes = ("https", "http") if self._access.trusts(name) else ("https",)
         self._authorization = ""
         self._hindrance: TerraError | None = None
@@ -82,7 +82,7 @@ class Endpoint:
         try:
             with self.open(f"manifests/{tag}", {"Accept": accept}, method="HEAD") as response:
                 return response.headers.get("Docker-Content-Digest", "")
-        except TerraError:  # whoever asks for the document itself is told what is wrong
+        except TerraError:  # the request for the document itself reports the error
             return ""
 
     def open(self, what: str, headers: Headers, *, method: str = "GET") -> requests.Response:
@@ -105,7 +105,7 @@ class Endpoint:
     ) -> requests.Response:
         """Ask for something, once, and give an answer of one of the statuses ``accept``, its body not read yet.
 
-        :param what: the end of the path, or a URL that the registry gave; only the registry itself is told who asks.
+        :param what: the end of the path, or a URL that the registry gave; only the registry itself gets credentials.
         :param content: gives what is sent, from its beginning.
         :param silence: as for :meth:`Transport.send`.
         :raises Unreachable: when the registry does not answer, or is too busy.

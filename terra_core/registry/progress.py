@@ -1,4 +1,4 @@
-"""What a thread does that waits for others: asks whether the work may go on, and tells how far it is."""
+"""Progress of a thread that waits for others: it checks whether the work may go on, and reports how far it is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BETWEEN_REPORTS = 0.2
 
 
 class Progress:
-    """Made in the thread that asked for the work; may be called by any that waits for it.
+    """The progress of one piece of work; made in the thread that began it, and callable from any thread that waits for it.
 
     :param text: what is done, in words.
     :param report: is told so, five times a second at most.
@@ -48,7 +48,7 @@ class Progress:
             if now < self._next or (self._complete and done == total):
                 return
             self._next = now + _BETWEEN_REPORTS
-            self._complete = done is not None and done == total  # what is read on after that is no news
+            self._complete = done is not None and done == total  # nothing is left to report after that
         self._report(Event("pull", self._text, done, total))
 
     def end(self, text: str, total: int) -> None:

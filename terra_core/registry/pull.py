@@ -27,9 +27,9 @@ from terra_core.system.undo import Undo
 def pulled(reference: ImageReference, layout: Path, access: RegistryAccess, report: Report) -> Iterator[ImageSource]:
     """Bring an image into a layout, and let it be read meanwhile.
 
-    A tag is looked up once: what it named then is what is pulled, wherever it moves meanwhile. Entering ends when everything
-    but the layers is there and verified; those come in the background, the lowest first. Leaving without an exception waits
-    for all of them. Leaving with one ends the downloads at once; what has come of them stays, and a later pull goes on there.
+    A tag is looked up once; it may move meanwhile. Entering returns when everything but the layers is in the layout and
+    verified; the layers follow in the background, the lowest first. Leaving without an exception waits for all of them. Leaving
+    with one ends the downloads at once; what has come stays, and a later pull continues it.
 
     :param layout: a directory, made when it is not there; one pull at a time uses it, and others wait.
     :param access: how registries are reached.

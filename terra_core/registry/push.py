@@ -54,8 +54,8 @@ def push_image(
 ) -> str:
     """Push an image under a name.
 
-    A layer that is compressed goes as it is. One that is not gets the form that the registry has of it, in a base or in the
-    image of that name before this one, so that machines find that they have it; where there is none, it is compressed here.
+    A compressed layer is pushed unchanged. One that is not compressed is pushed in the form that the registry has of it, in a
+    base or in the former image of this name, so that machines need not fetch it again; if it has none, it is compressed here.
 
     :param access: how registries are reached.
     :param bases: images that it stands on.
@@ -72,7 +72,7 @@ def push_image(
             plain = {str(diff_id) for layer, diff_id in _zipped(image) if media.LAYERS[layer.media_type] == "plain"}
             known = {
                 diff_id: layer
-                for other in (*here, reference)  # the latter is the image of that name before this one
+                for other in (*here, reference)  # the latter is the former image of this name
                 for diff_id, layer in _layers_there(plain, other, repository, transport)
             }
             layers = list(_layers(image, known, work, report))
@@ -152,5 +152,5 @@ def _layers_there(
                 yield str(diff_id), evolve(layer, media_type=media.OCI_LAYERS[media.LAYERS[layer.media_type]])
     except InterruptedWork:
         raise
-    except TerraError:  # it is not there, or not for us to read: its layers are sent like all others
+    except TerraError:  # it does not exist or may not be read: its layers are sent like all others
         return

@@ -135,7 +135,7 @@ class Remote:
         for mirror in mirrors:
             try:
                 return _verified(*mirror.document(what, accept, attempts=1), digest, mirror.name)
-            except TerraError as error:  # the registry itself has the last word
+            except TerraError as error:  # the error of the registry itself counts
                 if isinstance(error, Unreachable):
                     self.endpoints.remove(mirror)
         return _verified(*registry.document(what, accept), digest, registry.name)

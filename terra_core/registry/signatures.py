@@ -13,7 +13,7 @@ from terra_core.oci.structure import Node, read_document
 from terra_core.registry.remote import Remote
 
 _MOST = 32
-"""Signatures of one image that are looked at."""
+"""The most signatures of one image that are looked at."""
 _FORMS = frozenset({*BUNDLE_TYPES, ARTIFACT_TYPE})
 _FOREIGN = {"application/vnd.cncf.notary.signature": "notation"}
 
@@ -44,7 +44,7 @@ def _found(remote: Remote, image: Digest) -> Iterator[FoundSignature]:
     if listed is not None:
         yield from (_read(remote, node) for node in _layers(read_document(listed, f"{tag}.sig")))
     seen: set[str] = set()
-    # A registry may have got its interface after the signature, which then stands under the tag alone.
+    # A registry may have got the referrers interface after the signature, which is then under the tag only.
     for place in (f"referrers/{image}", f"manifests/{tag}"):
         content = remote.look(place, (media.OCI_INDEX,))
         if content is not None:
@@ -75,7 +75,7 @@ def _referring(remote: Remote, listed: Sequence[Node], seen: set[str]) -> Iterat
             manifest = read_document(_fetch(remote, described, "manifests"), str(described.digest))
             fitting = bool(kind) or (manifest["artifactType"].value or manifest["config"]["mediaType"].value) in _FORMS
             layers = tuple(_layers(manifest)) if fitting else ()
-        except (ImageError, NotFoundError) as error:  # what is wrong with one is no reason against the next
+        except (ImageError, NotFoundError) as error:  # the next one may be right
             yield FoundSignature(problem=error.message)
         else:
             yield from (_read(remote, node) for node in layers)

@@ -16,7 +16,7 @@ from terra_core.system.http import hang_up
 
 
 class Stopped(Exception):  # noqa: N818  # no error: nobody wants the rest any more
-    """Ends a thread whose work is not wanted any more."""
+    """Raised in a thread whose work is no longer wanted."""
 
 
 @define(eq=False)
@@ -27,7 +27,7 @@ class Transfer:
     :param store: where the layers go.
     :param gone: hosts that do not answer any more.
     :param fault: the first error of a thread; it ends the others.
-    :param stopped: whether whoever asked for the layers has left.
+    :param stopped: whether the context of the pull has been left.
     """
 
     endpoints: Sequence[Endpoint]

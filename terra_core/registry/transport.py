@@ -1,4 +1,4 @@
-"""HTTP as a registry's client needs it: which host may be told what, over which scheme, and what its failures mean.
+"""HTTP for a registry's client: which host may get credentials, over which scheme, and what its failures mean.
 
 Every redirect is checked here: to https:// always, to http:// only where the host may do without TLS, and with the
 ``Authorization`` header only to the interface of the registry that it was made for. Storage at the same host has an
@@ -28,7 +28,7 @@ from terra_core.system.http import BoundedAdapter, BoundedSession
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
-"""How long a server may say nothing before it counts as gone."""
+"""Seconds without any data after which a server counts as gone."""
 _REDIRECTS = 5
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _CONNECTIONS = 8
@@ -46,7 +46,7 @@ Headers = Mapping[str, str | Sequence[str]]
 class Unreachable(TerraError):  # noqa: N818  # says what the server is, as NotFound would
     """A server that does not answer, or ended half-way; another attempt may go better.
 
-    :param after: seconds that the server asked to be left alone for.
+    :param after: seconds that the server asked the client to wait.
     """
 
     def __init__(self, message: str, *, hint: str = "", after: float = 0) -> None:
@@ -55,7 +55,7 @@ class Unreachable(TerraError):  # noqa: N818  # says what the server is, as NotF
 
 
 class TooSlow(Unreachable):
-    """A server that sends, and so slowly that the end is not worth waiting for."""
+    """A server that sends too slowly to wait for the end."""
 
 
 class PlainHttp(TerraError):  # noqa: N818  # see above
@@ -127,11 +127,12 @@ class Transport:
     ) -> requests.Response:
         """Send a request and follow where it leads.
 
-        :param authorization: told to the place of ``url`` and to no other; along a redirect, to the registry's interface there.
+        :param authorization: sent to the origin of ``url`` and to no other; along a redirect, to the registry's interface
+            there.
         :param body: the fields of a form, for POST, or what is uploaded; that is sent to nobody else.
         :param silence: how many seconds the server may say nothing, and how many the head of the answer may take in all;
             :data:`SILENCE_SECONDS` when left out.
-        :returns: the answer of any status, its body not read yet; for the caller to close.
+        :returns: the answer, of any status, with its body unread; the caller closes it.
         :raises Unreachable: when there is none.
         :raises TerraError: when it leads to where it must not.
         """
@@ -140,7 +141,7 @@ class Transport:
         for hop in range(_REDIRECTS + 1):
             response = self._send(method, url, place, headers, told, body, silence)
             if hop and authorization and place == first and response.status_code in (_REFUSED if told else {401}):
-                response.close()  # the path has not said right whether this is the registry or its storage
+                response.close()  # the path was no sign whether this is the registry or its storage
                 response = self._send(method, url, place, headers, "" if told else authorization, body, silence)
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTED or not target:

@@ -20,9 +20,9 @@ from terra_core.system.undo import Undo
 
 _ATTEMPTS = 4
 _SILENCE_SECONDS = 300.0
-"""A registry can take its time over a large layer that it has got all of."""
+"""Seconds to wait for an answer: a registry may take long for a large layer after its last byte."""
 _DONE = range(200, 300)
-"""Registries answer with other codes of success than the specification names, and clients take them."""
+"""The codes of success: registries use others than the specification names, and clients accept them."""
 _BETWEEN_REPORTS = 1 << 20
 _UPLOADS = "blobs/uploads/"
 
@@ -52,7 +52,7 @@ class Repository:
                 self._ask("HEAD", f"manifests/{self.reference.tag}", 200, 404).close()
             except (PlainHttp, Unreachable):
                 raise
-            except TerraError:  # some registries know no HEAD, or do not show who may write what there is
+            except TerraError:  # some registries do not support HEAD, or let nobody read who may write
                 self._cancel(self._begin())
 
         repeated(ask, _ATTEMPTS)
@@ -87,7 +87,7 @@ class Repository:
     def upload(self, blob: Descriptor, content: Callable[[], Body]) -> None:
         """Upload a blob.
 
-        :param content: gives it from its beginning; may be asked for again.
+        :param content: returns it from its beginning; may be called again.
         """
 
         def send() -> None:

@@ -1,7 +1,6 @@
 """A software bill of materials (SBOM): the packages of an image, from its dpkg(1) database, as CycloneDX or SPDX in JSON.
 
-Licences are not guessed. The same image gives the same bytes: nothing in them tells of the machine or the hour that they were
-written at.
+Licences are not guessed. The same image gives the same bytes: they name neither the machine nor the time of writing.
 """
 
 from __future__ import annotations

@@ -69,8 +69,7 @@ def is_wanted(path: str) -> bool:
 def read_packages(files: Mapping[str, bytes]) -> tuple[Package, ...]:
     """Return the installed packages, sorted by name.
 
-    What is no stanza of an installed package is passed over, be it broken or not: a list with what can be read is of more use
-    than none.
+    Anything but the stanza of an installed package is skipped: a list of what can be read is of more use than none.
 
     :param files: the dpkg database and os-release(5), by path without a leading slash.
     :raises TerraError: when there are more than any system has.
@@ -92,8 +91,8 @@ def read_packages(files: Mapping[str, bytes]) -> tuple[Package, ...]:
 def _stanzas(text: str) -> Iterator[Packages]:
     """Yield each stanza for itself: a reader of them all stops at one that has no field.
 
-    It gets the lines of the fields that are used here, each of which has one: others may be long, many, or look like a
-    signature, which hides what is in it.
+    Each has only the lines of the fields that are used here: others may be long, many, or look like a signature, which would
+    hide its content.
     """
     for block in re.split(r"\n[ \t\r]*\n", text):
         lines = [line for line in lines_of(block) if _FIELD.match(line) and len(line) <= _LINE_LENGTH]

@@ -1,4 +1,4 @@
-"""A new plugin: a package that installs, fills a role, and keeps what the contract promises of it."""
+"""A new plugin: a package that can be installed, fills a role, and passes the conformance kit."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from terra_core.plugins import Plugins
 from terra_core.system.files import write_file
 
 SCAFFOLDS = ("network", "store", "filesystem")
-"""The roles that there is a package to begin with for."""
+"""The roles that have a scaffold."""
 _SUFFIX = ".in"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 _TAKEN = frozenset({"core", "orbit", *(field.name for model in (Server, Node, Controller) for field in fields(model))})
-"""Names of Terra's own packages, and of keys, which a table of the plugin's name could not stand beside."""
+"""Names that a plugin cannot have: those of Terra's own packages, and keys of the files that its table would be in."""
 
 
 def new_plugin(name: str, role: str, place: Path, *, plugins: Plugins | None = None) -> tuple[Path, ...]:

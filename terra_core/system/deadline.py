@@ -13,7 +13,7 @@ from typing import Self
 class Deadline:
     """A time limit for a block: a context manager, which may be entered again after it was left.
 
-    Limits of single reads do not bound a whole: a peer that sends a byte now and then keeps within each of them for ever.
+    Limits of single reads do not bound their sum: a peer that sends a byte now and then never exceeds one of them.
 
     :param seconds: how long the block may last.
     :param interrupt: ends what the block waits in, by shutting a connection down for instance; called in another thread, once,
@@ -66,7 +66,7 @@ class _Watch:
                     deadline.passed = True
                     with suppress(Exception):
                         deadline.interrupt()
-                # Most deadlines are gone long before they would pass: to look at them then costs less than to follow them.
+                # Most deadlines are left long before they pass: to check them late costs less than to track each.
                 self._next = min((one.at for one in self._deadlines), default=now + 3600.0)
                 self._changed.wait(self._next - now)
 

@@ -19,8 +19,8 @@ _MOST_PROCESSORS = 4
 def acceleration(name: str, qemu: str = "qemu-system-x86_64") -> list[str]:
     """Return QEMU's arguments for an accelerator, with the processors that go with it.
 
-    An emulated machine has one: of two, one goes on now and then with what QEMU (7.2) has translated before the kernel changed
-    its own code, traps for ever, and the machine hangs at its start. A boot of a minute takes up to half as long again for it.
+    An emulated machine has one processor: with two, QEMU (7.2) sometimes runs code on one that it translated before the kernel
+    changed that code, and the machine hangs at its start. A boot of a minute takes up to half as long again with one.
 
     :param name: ``kvm``, ``tcg`` (emulation), or another that QEMU knows.
     :param qemu: the program that will get them.

@@ -1,8 +1,8 @@
 """Files that are complete or not there, whatever happens while they are written: an error, kill -9, a loss of power.
 
 The content goes to a file beside it, is flushed to the disk, and takes the place of the former file by rename(2), which is
-flushed as well. The file beside it has one fixed name and is locked while it is written: the next writer waits for one that
-lives, and removes what a killed one left.
+flushed as well. The file beside it has a fixed name and is locked while it is written: the next writer waits for a living one,
+and removes what a killed one left.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _begin(directory: int, staged: str, mode: int) -> int:
             continue
         if try_lock(descriptor) and _is_at(descriptor, directory, staged):
             return descriptor
-        os.close(descriptor)  # between the two calls, another writer took it for the rest of a killed one
+        os.close(descriptor)  # another writer took it for the rest of a killed one
 
 
 def _clear(directory: int, staged: str) -> None:
@@ -129,7 +129,7 @@ def _clear(directory: int, staged: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link or a socket was written by nobody here
+        if error.errno not in (errno.ELOOP, errno.ENXIO):  # nothing here writes a link or a socket
             raise
         _remove(directory, staged)
         return

@@ -1,4 +1,4 @@
-"""HTTP with a time limit for each part: the timeouts of requests bound a peer's silence, and not its slowness.
+"""HTTP with a time limit for each part of an answer: the timeouts of requests bound only the pauses between reads.
 
 Slow to import: import it where it is used.
 """
@@ -17,7 +17,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from terra_core.system.deadline import Deadline
 
 _CONNECT_SECONDS = 60.0
-"""For names, all addresses of a host, a proxy and TLS together; each step has a limit of its own beside this one."""
+"""Seconds for the whole connection: names, all addresses of a host, a proxy and TLS; each step has its own limit besides."""
 _SHORTEST = 0.05
 
 
@@ -73,7 +73,7 @@ def read_body(response: requests.Response, most: int, seconds: float) -> bytes:
 
 def hang_up(response: requests.Response) -> None:
     """Shut the connection of an answer down, so that whoever reads its body finds the end; may be called in any thread."""
-    with suppress(OSError, RuntimeError, ValueError, AttributeError):  # it has come to its end by itself
+    with suppress(OSError, RuntimeError, ValueError, AttributeError):  # it has ended by itself
         response.raw.shutdown()
 
 
@@ -96,7 +96,7 @@ class _Bounded(HTTPConnection):
             if deadline.passed:
                 raise TimeoutError from error
             raise
-        if deadline.passed:  # an end looks like that of the head
+        if deadline.passed:  # a connection that was shut down looks like the end of the head
             response.close()
             raise TimeoutError
         return response

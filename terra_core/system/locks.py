@@ -1,7 +1,7 @@
-"""Locks between processes (flock(2)): held by an open file, gone with the process, be it by kill -9.
+"""Locks between processes (flock(2)): held by an open file, and released when the process ends, also by kill -9.
 
-Two descriptors exclude each other within one process, too, where each was opened for itself; one that was made by
-:func:`os.dup` holds the same lock.
+Two descriptors that were opened separately exclude each other within one process, too; one that was made by :func:`os.dup`
+holds the same lock.
 """
 
 from __future__ import annotations

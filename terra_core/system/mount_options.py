@@ -16,7 +16,7 @@ _MOUNTS = frozenset({
     "loud", "mand", "noatime", "nodev", "nodiratime", "noexec", "noiversion", "nolazytime", "nomand", "norelatime",
     "nostrictatime", "nosuid", "nosymfollow", "owner", "relatime", "silent", "strictatime", "suid", "sync", "user", "users",
 })  # fmt: skip
-"""Those of mount(8) for every file system: of the mount, or not the kernel's at all."""
+"""The options of mount(8) for every file system: those of the mount, and those that are not the kernel's."""
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
@@ -25,7 +25,7 @@ _syscall.restype = ctypes.c_long
 def refused_options(filesystem: str, options: Sequence[str]) -> tuple[str, ...]:
     """Return what stands against mount options of a type of file system, a reason for each that this kernel does not take.
 
-    Where the kernel tells nothing, before Linux 5.2 or in a container, nothing stands against them: mount(8) will say it.
+    Where the kernel cannot be asked, before Linux 5.2 or in a container, no option is refused: mount(8) will do that.
 
     :param filesystem: the type, such as ``ext4``.
     :param options: such as ``noatime`` or ``commit=60``.

@@ -109,7 +109,7 @@ def loop_devices() -> list[LoopDevice]:
 def mounted(device: Path, target: Path, *, filesystem: str, options: Sequence[str] = ()) -> Iterator[Path]:
     """Mount ``device`` at ``target`` (mount(8)), and unmount it at the end.
 
-    What is mounted may be of anybody's making: its device nodes open nothing here, and its setuid programs give no rights.
+    The file system is not trusted: its device nodes cannot be opened here, and its setuid programs give no rights.
 
     :param device: a block device.
     :param target: a directory that nothing is mounted at.
@@ -153,8 +153,8 @@ def _undone(target: Path, words: Sequence[Argument]) -> Iterator[None]:
 def loop_device(path: Path, *, read_only: bool = False, sector_size: int = 512) -> Iterator[Path]:
     """Attach a file to a loop device (losetup(8)), and detach it at the end, waiting until it is gone.
 
-    The kernel detaches it by itself when this process is killed and nothing that is on it is mounted any more. When somebody
-    else goes on holding it at the end, what was done is not lost: they keep what they hold, and the file is a copy of it.
+    The kernel detaches it when this process is killed and nothing on it is mounted any more. When somebody else still holds it
+    at the end, they keep the device, and the file becomes a copy of it, so that nothing is lost.
 
     :param path: an image file.
     :param read_only: refuse writes.
@@ -168,22 +168,22 @@ def loop_device(path: Path, *, read_only: bool = False, sector_size: int = 512) 
     file = path.resolve()
     _refuse_attached(file)
     with Undo() as undo:
-        # By file and before the step: an interrupted losetup has attached a device that nobody was told of.
+        # By file and before the step: an interrupted losetup may have attached a device without printing its name.
         undo.push(lambda kind, error, trace: _detach(file, read_only=read_only, failed=error is not None))
         options = ["--read-only"] if read_only else []
         options += [f"--sector-size={sector_size}"] if sector_size != _SECTOR else []
         device = Path(run(["losetup", "--find", "--show", "--nooverlap", "--direct-io=off", *options, file]).text.strip())
         descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
         undo.callback(os.close, descriptor)
-        run(["losetup", "--detach", device])  # it is open: the kernel detaches it when it is not (loop(4), autoclear)
+        run(["losetup", "--detach", device])  # while it is open, the kernel waits with that (loop(4), autoclear)
         yield device
 
 
 def sweep(directory: Path, files: Path) -> tuple[str, ...]:
     """Remove what a killed process left: mounts below ``directory``, loop devices of files below ``files``.
 
-    A loop device that somebody else holds, such as by a copy of a mount in another namespace, is left to go with them, and
-    said: nothing that is made from now on has to do with it.
+    A loop device that somebody else holds, such as by a copy of a mount in another namespace, stays until they release it;
+    nothing new uses it.
 
     :param directory: where mount points are made; nothing below it may be in use.
     :param files: where image files are kept.
@@ -284,7 +284,8 @@ def _detach(file: Path, *, read_only: bool, failed: bool) -> None:
 def _set_aside(file: Path) -> None:
     """Replace a file, whose loop device another process still uses, with a copy of it.
 
-    What that process or the kernel writes from now on goes to the former file, which has no name and ends with the device.
+    What that process or the kernel writes from now on goes to the former file, which has no name and is deleted with the
+    device.
     """
     copy = file.with_name(f".{file.name}.copy")
     with Undo() as undo:

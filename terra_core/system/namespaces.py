@@ -24,7 +24,7 @@ _MS_SLAVE = 0x80000
 def keep_mounts_private() -> None:
     """Move this process, and the programs that it starts, into a mount namespace of its own for good (mount_namespaces(7)).
 
-    What it mounts is gone when the last of them has ended, also by kill -9. What others mount from now on is not seen.
+    Their mounts are gone when the last of them has ended, also by kill -9. Later mounts of others are not visible.
 
     :raises TerraError: when the kernel refuses.
     """
@@ -36,9 +36,8 @@ def keep_mounts_private() -> None:
 def private_mounts() -> Iterator[None]:
     """Let nobody else see what the calling thread, and the programs and threads that it starts, mount (mount_namespaces(7)).
 
-    Whoever makes a namespace of its own, as every container does, would copy the mounts with all the others, and hold them.
-    What others mount and unmount meanwhile is seen here. What is mounted here is gone when the last of those has ended, also by
-    kill -9.
+    A new namespace, as every container has one, would otherwise copy these mounts, and hold them. What others mount and unmount
+    meanwhile is visible here. What is mounted here is gone when the last process in it has ended, also by kill -9.
 
     :raises TerraError: when the kernel refuses.
     """
@@ -50,7 +49,7 @@ def private_mounts() -> Iterator[None]:
         points = [point.path for point in mount_points()]
         # In a chroot(2) environment, the root need not be a mount point.
         for point in [Path("/")] if Path("/") in points else points:
-            _change(point, _MS_SLAVE)  # mounts come to here from where these were copied, and none go there
+            _change(point, _MS_SLAVE)  # mounts propagate from the original namespace to this one, and not back
         yield
 
 
@@ -88,7 +87,7 @@ def _return_to(namespace: int, root: int, here: int) -> None:
 def in_network(namespace: Path) -> Iterator[None]:
     """Put the calling thread into a network namespace (setns(2)): sockets, programs and threads that it makes are there.
 
-    A socket stays where it was made, also after this ends. Other threads are not moved.
+    A socket stays in the namespace where it was made, also after this ends. Other threads are not moved.
 
     :param namespace: its file, such as ``/run/netns/NAME`` or ``/proc/PID/ns/net``.
     :raises OSError: when there is no such namespace, or this process may not enter it.

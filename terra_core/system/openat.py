@@ -1,4 +1,4 @@
-"""Paths that the kernel itself keeps below a directory (openat2(2)): what lies below may be anybody's."""
+"""Paths that the kernel keeps below a directory (openat2(2)), whose content is not trusted."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def open_directory(directory: int, path: bytes, resolve: Resolve, *, make: int |
     parent = open_directory(directory, above, resolve, make=make)
     made = False
     try:
-        with suppress(FileExistsError):  # another one has made it just now
+        with suppress(FileExistsError):  # another process has made it just now
             os.mkdir(name, make, dir_fd=parent)
             made = True
     finally:

@@ -108,7 +108,7 @@ def run(
             stderr=None if shown else subprocess.PIPE,
             env=clean_environment(env),
             cwd=cwd,
-            process_group=0,  # Ctrl-C is for this process: what it undoes, it undoes with programs that go on
+            process_group=0,  # Ctrl-C is for this process alone, which undoes its work by running programs
         )
     except (OSError, ValueError) as error:
         raise _not_started(words, error) from error
@@ -160,7 +160,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
-            with suppress(OSError):  # what was not written yet has nobody to read it
+            with suppress(OSError):  # nobody reads what was not written yet
                 pipe.close()
     process.wait()
 
@@ -175,8 +175,8 @@ def converse(
 ) -> Generator[str, None, None]:
     """Run a program as :func:`run` does, and give each line of its output, both streams together, as it comes.
 
-    Close the generator (:func:`contextlib.closing`) to end the program early: it is asked by SIGINT, and killed if that does
-    not help; it is also asked to end when this thread is no more, be it by kill -9.
+    Close the generator (:func:`contextlib.closing`) to end the program early: it gets SIGINT, and is killed if that does not
+    help. It also gets a signal when this thread ends, even by kill -9.
 
     :param stdin: what the program reads, a piece at a time.
     :param timeout: seconds after which the program is ended.
@@ -261,7 +261,7 @@ class _Feed:
             self._left = self._left[os.write(self._pipe.fileno(), self._left) :]
         except BlockingIOError:
             pass
-        except BrokenPipeError:  # it reads no more: why, its exit code and its output tell
+        except BrokenPipeError:  # it reads no more: its exit code and its output say why
             return False
         return True
 
@@ -280,7 +280,7 @@ class Daemon:
     :param env: environment variables on top of :func:`clean_environment`.
     :param outlives: give it a session of its own, so that the signals of a terminal do not reach it and it may go on
         when its owner ends.
-    :param owned: let it get SIGTERM when the thread that called this ends, be it by kill -9 (PR_SET_PDEATHSIG, see prctl(2)).
+    :param owned: send it SIGTERM when the thread that called this ends, even by kill -9 (PR_SET_PDEATHSIG, see prctl(2)).
     :raises CommandError: when the program is not installed.
     """
 
@@ -349,7 +349,7 @@ class Daemon:
 
 
 _outliving: list[Daemon] = []
-"""The daemons that this process started, and that nobody may wait for; see :mod:`terra_core.system.processes`."""
+"""The daemons that this process started and may never wait for; see :mod:`terra_core.system.processes`."""
 
 
 def reap() -> None:

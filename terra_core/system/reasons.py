@@ -1,4 +1,4 @@
-"""Why a connection failed, in the system's words: what libraries wrap around it names their own classes and numbers."""
+"""Why a connection failed, in the system's words, without the class names and numbers that libraries add."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def _in_main_thread() -> bool:
 def deferred() -> Iterator[Callable[[], None]]:
     """Hold the first SIGINT, SIGTERM or SIGHUP back while a step lasts that must not end half-way; a second one comes through.
 
-    :returns: raises what was held back, if anything was; to be called when the step's outcome is in safe hands.
+    :returns: a function that raises what was held back, if anything; call it when the outcome of the step is stored.
     """
     held: list[int] = []
     if not _in_main_thread():

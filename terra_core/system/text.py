@@ -1,7 +1,7 @@
 """Text that others wrote, as a terminal and a log may have it.
 
 A message can hold what a server, a registry, an image or a file said, and a terminal obeys escape sequences whoever wrote them.
-Text is escaped where it leaves Terra, so that no place that makes a message has to think of it.
+Text is escaped where it leaves Terra, so that code which makes a message need not do it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ _COLOURS = re.compile(r"\x1b\[[0-9;:]{0,40}m")
 def printable(text: str) -> str:
     """Return ``text`` with an escape in place of every character that is not printable, but line feeds and tabs.
 
-    That covers the controls of ECMA-48, of which a terminal obeys some, Unicode's marks that change the direction of what
-    follows, and bytes that are not UTF-8. Colours are left out.
+    That covers the control characters of ECMA-48, Unicode's marks that change the direction of text, and bytes that are not
+    UTF-8. Colours are removed.
     """
     if text.isascii() and text.isprintable():
         return text

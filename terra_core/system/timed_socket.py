@@ -37,7 +37,7 @@ class TimeLeft:
 class TimedSocket:
     """A socket from which :mod:`http.client` reads answers, within a time limit.
 
-    :param connection: the socket, which is still who owns the connection.
+    :param connection: the socket, which still owns the connection.
     :param silence: the longest time without a byte, in seconds.
     :param left: the time for all of it.
     """
@@ -57,7 +57,7 @@ class _Timed(io.RawIOBase):
     def __init__(self, connection: socket.socket, silence: float, left: TimeLeft) -> None:
         super().__init__()
         self._connection = connection
-        self._raw = connection.makefile("rb", buffering=0)  # holds the connection when its owner closes it
+        self._raw = connection.makefile("rb", buffering=0)  # keeps the connection open when its owner closes it
         self._silence = silence
         self._time = left
 

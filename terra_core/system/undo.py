@@ -1,7 +1,7 @@
 """Undoing what was begun, so that an error of undoing never replaces the error that came before.
 
-Whoever undoes with :class:`Undo`, :func:`undoing` or :func:`first_kept` need not think of it: the first error goes on its way,
-and what could not be undone is a note of it (:meth:`BaseException.add_note`), which Terra's errors show.
+:class:`Undo`, :func:`undoing` and :func:`first_kept` see to that: the first error is raised, and what could not be undone is a
+note of it (:meth:`BaseException.add_note`), which Terra's errors show.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _Leave = Callable[[type[BaseException] | None, BaseException | None, TracebackTy
 
 
 class Undo(ExitStack):
-    """A stack of what has to be undone; the last comes first.
+    """A stack of what has to be undone, in reverse order.
 
-    As :class:`contextlib.ExitStack`, but an error that comes of undoing is raised only when there was none before it.
+    Like :class:`contextlib.ExitStack`, but an error while undoing is raised only when there was none before.
     """
 
     def enter_context(self, cm: AbstractContextManager[T, Any]) -> T:
@@ -66,8 +66,7 @@ def undoing(error: BaseException) -> Iterator[None]:
 def first_kept(leave: Callable[P, R]) -> Callable[P, R | None]:
     """Return an ``__exit__``, or a function with the same last three arguments, that keeps the error that it is called with.
 
-    Another error that it raises of its own accord (``raise ... from``, as a context does that explains the errors within it) is
-    still raised.
+    An error that it raises on purpose (``raise ... from``, as a context that explains errors does) is still raised.
     """
 
     @wraps(leave)

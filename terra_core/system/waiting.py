@@ -19,7 +19,7 @@ class WaitedInVain(TerraError):  # noqa: N818  # a state, as InterruptedWork is 
 def wait_until(probe: Callable[[], T | None], *, seconds: float, what: str, interval: float = 0.1) -> T:
     """Call ``probe`` again and again until it returns something true, and return that.
 
-    :param probe: gives the state when it is there, and something false until then.
+    :param probe: returns the state when it is reached, and something false until then.
     :param seconds: how long to wait, in seconds.
     :param what: the state in words, for the message, such as ``"the registry to answer on 127.0.0.1:5000"``.
     :param interval: the pause between two questions, in seconds.

@@ -17,7 +17,7 @@ from terra_core.system.undo import Undo
 _ROOMY = "/var/tmp"  # noqa: S108  # disks and images are too large for a /tmp that may be in memory; names in it are made by mkdtemp
 
 IMAGE_PREFIX = "terra-image-"
-"""What the names of directories for images begin with."""
+"""The prefix of directories for images."""
 _YOUNG_SECONDS = 60
 
 
@@ -38,8 +38,8 @@ def workspace(
     """Yield an empty directory for the time of a block; first remove those of this user's processes that were killed.
 
     :param prefix: what the names of such directories begin with.
-    :param place: where they are made: best on the disk that what is made in them goes to; as :func:`roomy` says when left out.
-    :param grace: how long one stays that nobody holds, in seconds: whoever has just made it may not hold it yet.
+    :param place: where they are made, best on the disk that their content goes to; :func:`roomy` when left out.
+    :param grace: seconds for which a directory that nobody holds stays: its maker may be about to lock it.
     :param remove: removes one, whatever is mounted in it.
     """
     where = place or roomy()

@@ -27,7 +27,7 @@ R = TypeVar("R", bound=Role)
 
 @frozen
 class _Entry:
-    """Stands for the entry point of a plugin that is there already."""
+    """The entry point of a plugin that is loaded already."""
 
     plugin: object
 
@@ -37,7 +37,7 @@ class _Entry:
 
 
 class Conformance(Generic[R]):
-    """What every plugin has to keep; each role's own class adds to it.
+    """The promises of every plugin; each role's own class adds to them.
 
     :cvar plugin: the plugin: the instance that its entry point loads.
     :cvar name: its name, which is that of its table too.
@@ -118,7 +118,7 @@ def killed_after(work: Callable[[], Any]) -> None:
         signal.alarm(_DEADLINE_SECONDS)
         try:
             work()
-        except BaseException:  # the parent says that it failed
+        except BaseException:  # the parent reports the failure
             os._exit(1)
         os.kill(os.getpid(), signal.SIGKILL)
     _, status = os.waitpid(child, 0)

@@ -88,7 +88,7 @@ class StorageConformance(Conformance[Storage]):
     def test_planning_changes_nothing_and_says_the_same_again(self, role: Storage, session: Session) -> None:
         target = self.plan(role, session, disks=2)
         assert everything(session.paths.root) == {}
-        if not target.data:  # a secret is another one each time
+        if not target.data:  # a secret differs each time
             assert self.plan(role, session, disks=2) == target
         assert (target.label, target.id, target.portal) == (OS_LABEL, 1, self.portal)
         assert len(target.volumes) == 2
