@@ -15,6 +15,8 @@ from typing import BinaryIO
 from attrs import evolve, frozen
 from docker import APIClient
 
+from terra_core.building.ignore import IGNORE
+from terra_core.building.request import bases_of, dated
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest, BuiltImage
 from terra_core.oci.repacking import Repacking, repack
@@ -23,9 +25,8 @@ from terra_core.system.progress import Report
 from terra_core.system.undo import Undo
 from terra_core.system.workspace import image_workspace
 from terra_docker.access import registry_access
-from terra_docker.build import bases_of, built_image, dated
+from terra_docker.build import built_image
 from terra_docker.export import archive_file, check_directory, check_file, export_tree, write_archive
-from terra_docker.ignore import IGNORE
 from terra_docker.push import push
 from terra_docker.save import saved
 from terra_docker.settings import Docker

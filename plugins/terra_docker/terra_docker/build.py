@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import requests
-from attrs import evolve
 from docker import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from terra_core.config.values import ImageReference, shown
-from terra_core.errors import ConfigError, TerraError
+from terra_core.building.request import bases_of, check_reference, check_stages, dated, dockerfile_of, doing
+from terra_core.config.values import ImageReference
+from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest, BuiltImage
 from terra_core.oci.timestamps import rfc3339
 from terra_core.system.progress import Event, Report
@@ -21,10 +20,8 @@ from terra_core.system.reasons import reason_of
 from terra_core.system.undo import undoing
 from terra_docker.buildkit import BuildKit, find_buildkit
 from terra_docker.classic import ClassicProgress, build_by_classic, refused
-from terra_docker.context import dockerfile_text, newest_time
 from terra_docker.engine import connected
 from terra_docker.failures import ENGINE_LIST, registry_failure
-from terra_docker.instructions import Dockerfile, read_dockerfile
 from terra_docker.leftovers import Leftovers
 from terra_docker.settings import BuilderKind, Docker
 from terra_docker.streams import records
@@ -33,7 +30,6 @@ LABEL = "terra.builder"
 """The label of every image that is built here: ``vab cron`` prunes no other."""
 
 _CREATED = "org.opencontainers.image.created"
-_MOST_DIGITS = 11
 _BASE = "org.opencontainers.image.base"
 
 
@@ -50,17 +46,14 @@ def build_image(build: BuildRequest, settings: Docker, report: Report) -> BuiltI
 
 
 @contextmanager
-def built_image(
-    build: BuildRequest, settings: Docker, report: Report, *, keep: bool
-) -> Iterator[tuple[APIClient, BuiltImage]]:
+def built_image(build: BuildRequest, settings: Docker, report: Report, *, keep: bool) -> Iterator[tuple[APIClient, BuiltImage]]:
     """Build an image as :func:`build_image` does; what is done with it as long as the block lasts is part of the build.
 
     :param keep: whether it stays when the block has ended well. It goes when the block fails, unless it has a name.
     :returns: the engine, and the image in it.
     """
-    build, reference = dated(build), build.reference
-    if reference is not None and (not reference.tag or reference.digest):
-        raise TerraError(f"{reference}: an image is built under a tag, and this names a digest")
+    build = dated(build)
+    check_reference(build)
     with connected(settings) as client:
         leftovers = Leftovers(client)
         try:
@@ -80,26 +73,6 @@ def built_image(
             raise
         if not keep:
             leftovers.remove()
-
-
-def dated(build: BuildRequest) -> BuildRequest:
-    """Return the build with its epoch: its own, SOURCE_DATE_EPOCH, or the time of the newest file of the context.
-
-    :raises ConfigError: when the variable holds something else than seconds since 1970.
-    """
-    if build.epoch is not None:
-        return build
-    said = os.environ.get("SOURCE_DATE_EPOCH")
-    if said is None:
-        return evolve(build, epoch=newest_time(build))
-    if not said.isascii() or not said.isdigit() or len(said) > _MOST_DIGITS:
-        raise ConfigError([f"SOURCE_DATE_EPOCH: expected seconds since 1970, got {shown(said)}"])
-    return evolve(build, epoch=int(said))
-
-
-def doing(build: BuildRequest) -> str:
-    """Return what a build is called in messages."""
-    return f"building {build.reference}" if build.reference else f"building {build.context}"
 
 
 def _build(client: APIClient, build: BuildRequest, settings: Docker, leftovers: Leftovers, report: Report) -> BuiltImage:
@@ -127,11 +100,6 @@ def _build(client: APIClient, build: BuildRequest, settings: Docker, leftovers: 
     )
 
 
-def bases_of(build: BuildRequest) -> Sequence[str]:
-    """Return the names of the images that a build stands on."""
-    return [str(build.base)] if build.base is not None else dockerfile_of(build).bases
-
-
 def layers_of(client: APIClient, images: Iterable[str]) -> set[str]:
     """Return the digests of the uncompressed layers of images that the engine has."""
     layers: set[str] = set()
@@ -142,24 +110,13 @@ def layers_of(client: APIClient, images: Iterable[str]) -> set[str]:
     return layers
 
 
-def dockerfile_of(build: BuildRequest) -> Dockerfile:
-    """Return the Dockerfile of a build, read.
-
-    :raises TerraError: when there is none, or when it can't be read.
-    """
-    text = dockerfile_text(build)
-    if text is None:
-        raise TerraError(f"{doing(build)}: there is no {build.dockerfile} in {build.context}")
-    return read_dockerfile(text)
-
-
 def _chosen(build: BuildRequest, settings: Docker, client: APIClient, report: Report) -> BuildKit | None:
     """BuildKit, or nothing for the classic builder.
 
     :raises TerraError: when the Dockerfile asks for what the builder can't do, or BuildKit is not to be had.
     """
     dockerfile = dockerfile_of(build)
-    _check_stages(build, dockerfile)
+    check_stages(build, dockerfile)
     needs = dockerfile.needs
     if settings.builder is BuilderKind.CLASSIC and needs:
         asked = f"{build.dockerfile} line {needs[0].line}: {needs[0].what} needs BuildKit"
@@ -176,16 +133,6 @@ def _chosen(build: BuildRequest, settings: Docker, client: APIClient, report: Re
     if dockerfile.syntax:
         report(Event("build", f"# syntax={dockerfile.syntax} has the engine fetch that image and run it"))
     return buildkit
-
-
-def _check_stages(build: BuildRequest, dockerfile: Dockerfile) -> None:
-    begun = [step for step in dockerfile.instructions if step.name == "FROM"]
-    if build.base is not None and len(begun) > 1:
-        raise TerraError(
-            f"{doing(build)}: FROM {shown(begun[1].words)} begins another image, which has nothing of what {build.base} and "
-            "server.toml give it",
-            hint='name the image by os = "...", or take single files of it by COPY --from=IMAGE',
-        )
 
 
 def _base_labels(client: APIClient, build: BuildRequest, leftovers: Leftovers, report: Report) -> dict[str, str]:

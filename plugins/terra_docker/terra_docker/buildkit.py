@@ -14,14 +14,14 @@ from attrs import define, field, frozen
 from docker import APIClient
 from docker.utils import version_lt
 
+from terra_core.building.context import dockerfile_text, named_line, stream_context
+from terra_core.building.instructions import HERE_DOCUMENT, read_dockerfile
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.process import converse, run
 from terra_core.system.progress import Event, Report
 from terra_core.system.reading import lines_of
 from terra_docker.classic import plain
-from terra_docker.context import dockerfile_text, named_line, stream_context
-from terra_docker.instructions import HERE_DOCUMENT, read_dockerfile
 from terra_docker.settings import Docker
 
 _OLDEST_API = "1.39"
@@ -187,4 +187,3 @@ class _Progress:
 
     def _say(self, text: str) -> None:
         self.report(Event("build", text.strip(), min(self.done, self.total), self.total or None, "steps"))
-

@@ -10,14 +10,14 @@ from attrs import define, field
 from docker import APIClient
 from docker.errors import APIError
 
+from terra_core.building.context import dockerfile_text, named_line, stream_context
+from terra_core.building.instructions import read_dockerfile
 from terra_core.config.values import ImageReference, parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.progress import Event, Report
-from terra_docker.context import dockerfile_text, named_line, stream_context
 from terra_docker.failures import ENGINE_LIST, registry_failure
 from terra_docker.fetching import Fetching
-from terra_docker.instructions import read_dockerfile
 from terra_docker.leftovers import Leftovers
 from terra_docker.streams import Record, records
 

@@ -8,24 +8,23 @@ from contextlib import contextmanager
 from typing import Any
 
 import requests
+from attrs import frozen
 from docker import APIClient
 from docker.errors import APIError, DockerException, NotFound
 
+from terra_core.building.watch import watched
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Trial
-from terra_core.system.progress import Event, Report
-from terra_core.system.reading import lines_of
+from terra_core.system.progress import Report
 from terra_core.system.reasons import reason_of
 from terra_core.system.signals import deferred
 from terra_core.system.undo import Undo
-from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_docker.build import LABEL
 from terra_docker.engine import connected
 from terra_docker.settings import Docker
 
 _UNTIL = "terra.trial.until"
 _SPARE_SECONDS = 600
-_ENDED = ("running", "degraded", "maintenance", "stopping")
 _CGROUPS = "/sys/fs/cgroup"
 # With control groups of version 2, only a privileged container may write to those of its own.
 _UNIFIED: dict[str, Any] = {"privileged": True, "cgroupns": "private"}
@@ -53,7 +52,7 @@ def try_image(image: str, seconds: float, settings: Docker, report: Report) -> T
         try:
             _sweep(client)
             with _container(client, image, seconds) as container:
-                return _watch(client, container, seconds, report)
+                return watched(_Container(client, container), seconds, report)
         except APIError as error:
             raise TerraError(f"the image cannot be started as a container: {error.explanation or error}") from error
         except (DockerException, requests.RequestException) as error:
@@ -88,43 +87,26 @@ def _sweep(client: APIClient) -> None:
             client.remove_container(container["Id"], force=True, v=True)
 
 
-def _watch(client: APIClient, container: str, seconds: float, report: Report) -> Trial:
-    seen = ""
+@frozen
+class _Container:
+    """A container of the engine, as a system that is watched."""
 
-    def state() -> str:
-        nonlocal seen
-        if not client.inspect_container(container)["State"]["Running"]:
-            return "ended"
-        found = _ask(client, container, "systemctl", "is-system-running").strip()
-        if found != seen:
-            seen = found
-            report(Event("test", f"the system is {found or 'not up yet'}"))
-        return found if found in _ENDED else ""
+    client: APIClient
+    name: str
 
-    try:
-        found = wait_until(state, seconds=seconds, what="the system to come up", interval=1)
-    except WaitedInVain:
-        jobs = _ask(client, container, "systemctl", "list-jobs", "--no-legend", "--no-pager")
-        return Trial(state="", errors=f"it waits for:\n{jobs}" if jobs.strip() else _log(client, container))
-    if found == "ended":
-        return Trial(state="", errors=_log(client, container))
-    if found == "running":
-        return Trial(state=found)
-    failed = _ask(client, container, "systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")
-    words = ("journalctl", "--boot", "--priority", "err", "--quiet", "--no-pager", "--output", "short")
-    errors = _ask(client, container, *words)
-    return Trial(state=found, failed=tuple(line.strip() for line in lines_of(failed) if line.strip()), errors=errors.strip())
+    def alive(self) -> bool:
+        """Return whether its init still runs."""
+        return bool(self.client.inspect_container(self.name)["State"]["Running"])
 
+    def ask(self, *words: str) -> str:
+        """Return what a program in the container prints; nothing when it can't be run."""
+        try:
+            asked = self.client.exec_create(self.name, list(words), stderr=False)
+            said = bytes(self.client.exec_start(asked["Id"])).decode(errors="replace")
+            return "" if self.client.exec_inspect(asked["Id"])["ExitCode"] in _NOT_RUN else said
+        except (APIError, NotFound):
+            return ""
 
-def _ask(client: APIClient, container: str, *words: str) -> str:
-    """Return what a program in the container prints; nothing when it can't be run."""
-    try:
-        asked = client.exec_create(container, list(words), stderr=False)
-        said = bytes(client.exec_start(asked["Id"])).decode(errors="replace")
-        return "" if client.exec_inspect(asked["Id"])["ExitCode"] in _NOT_RUN else said
-    except (APIError, NotFound):
-        return ""
-
-
-def _log(client: APIClient, container: str) -> str:
-    return bytes(client.logs(container, tail=_LINES)).decode(errors="replace").strip()
+    def log(self) -> str:
+        """Return the end of what its init printed."""
+        return bytes(self.client.logs(self.name, tail=_LINES)).decode(errors="replace").strip()

@@ -9,9 +9,9 @@ from docker import DockerClient
 
 from lab.engine import Engine
 from lab.network import Network
+from terra_core.building.ignore import read_rules, walk
 from terra_core.system.process import run
 from terra_docker.buildkit import find_buildkit
-from terra_docker.ignore import read_rules, walk
 from terra_docker.settings import Docker
 
 NAMES = (

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from terra_core.building.context import dockerfile_text, lay_context, stream_context
+from terra_core.building.instructions import read_dockerfile
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.progress import Event, Report, silent
 from terra_docker.assemble import request
-from terra_docker.context import dockerfile_text, stream_context
-from terra_docker.instructions import read_dockerfile
 
 
 @pytest.fixture
@@ -201,3 +201,60 @@ def test_a_file_that_becomes_a_link_while_others_are_read(context: Path, tmp_pat
 def test_a_context_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TerraError, match="cannot be read for the build"):
         sent(tmp_path / "nothing")
+
+
+def laid(context: Path, target: Path, overlay: Path | None = None) -> dict[str, tuple[str, int, int]]:
+    """What lies in a directory then: kind and content, mode and time of every file."""
+    target.mkdir()
+    build = BuildRequest(
+        context=context,
+        overlay=overlay,
+        dockerfile=".terra/Dockerfile",
+        reference=parse_image_reference("a:1"),
+        epoch=1_000_000_000,
+    )
+    lay_context(build, target, silent)
+    found = {}
+    for path in target.rglob("*"):
+        status = path.lstat()
+        what = (
+            str(path.readlink())
+            if path.is_symlink()
+            else path.read_text()
+            if path.is_file()
+            else stat.filemode(status.st_mode)[0]
+        )
+        found[str(path.relative_to(target))] = (what, stat.S_IMODE(status.st_mode), int(status.st_mtime))
+    return found
+
+
+def test_a_context_is_laid_as_it_is_sent(context: Path, tmp_path: Path) -> None:
+    overlay, old, now = tmp_path / "overlay", 900_000_000, 1_000_000_000
+    (overlay / ".terra").mkdir(parents=True)
+    (overlay / ".terra/Dockerfile").write_text("FROM scratch\n")
+    (context / "private").mkdir(mode=0o700)
+    (context / "private/file").write_text("text")
+    (context / "private/file").chmod(0o4755)
+    (context / "link").symlink_to("/etc/shadow")
+    os.mkfifo(context / "pipe", 0o640)
+    (context / "left-out").write_text("secret")
+    (context / ".dockerignore").write_text("left-out\n.dockerignore\n")
+    os.utime(context / "private/file", (old, old))
+    assert laid(context, tmp_path / "laid", overlay) == {
+        ".terra": ("d", 0o755, now),
+        ".terra/Dockerfile": ("FROM scratch\n", 0o644, now),
+        "private": ("d", 0o700, now),
+        "private/file": ("text", 0o4755, old),
+        "link": ("/etc/shadow", 0o777, now),
+        "pipe": ("p", 0o640, now),
+    }
+
+
+def test_nothing_is_laid_through_a_link(context: Path, tmp_path: Path) -> None:
+    overlay, outside = tmp_path / "overlay", tmp_path / "outside"
+    (overlay / "etc").mkdir(parents=True)
+    (overlay / "etc/passwd").write_text("root")
+    outside.mkdir()
+    (context / "etc").symlink_to(outside)
+    assert laid(context, tmp_path / "laid", overlay)["etc/passwd"][0] == "root"
+    assert list(outside.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from terra_docker.instructions import read_dockerfile
+from terra_core.building.instructions import read_dockerfile
 
 
 def needs(text: str) -> list[tuple[int, str]]:

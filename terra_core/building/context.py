@@ -1,7 +1,11 @@
-"""What is sent to the engine: the user's context and what is laid over it, as one tar stream (POSIX.1-1988 with GNU names)."""
+"""What a build sees: the user's context and what is laid over it.
+
+An engine gets it as one tar stream (POSIX.1-1988 with GNU names), a program that builds by itself as a directory.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import tarfile
@@ -10,11 +14,11 @@ from pathlib import Path
 
 from attrs import evolve, field, frozen
 
+from terra_core.building.ignore import IGNORE, Rule, read_rules, walk
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.progress import Event, Report
 from terra_core.system.reading import decoded, lines_of, open_regular, read_regular
-from terra_docker.ignore import IGNORE, Rule, read_rules, walk
 
 _CHUNK = 1024 * 1024
 _MOST_DOCKERFILE_BYTES = 16 * 1024 * 1024
@@ -61,6 +65,56 @@ def stream_context(build: BuildRequest, report: Report, *, ignore_file: bool = T
     report(_event(total, total))
 
 
+def lay_context(build: BuildRequest, directory: Path, report: Report) -> None:
+    """Copy what a build sees into an empty directory, with the modes and times that :func:`stream_context` sends.
+
+    What the rules leave out is not there, the Dockerfile included: give it to the builder from elsewhere.
+
+    :param report: is told how many bytes of the files are there.
+    :raises TerraError: when something cannot be read or written, or changes while it is read.
+    """
+    entries = _entries(build, needed=False)
+    total, done = sum(entry.size for entry in entries), 0
+    directories = {Path()}
+    report(_laid(done, total))
+    for entry in entries:
+        for parent in reversed(Path(entry.name).parents):
+            if parent not in directories and os.path.lexists(directory / parent):
+                raise TerraError(f"{entry.path}: {parent} is no directory in the files that the build sees")
+            (directory / parent).mkdir(exist_ok=True)
+            directories.add(parent)
+        done += _lay(entry, directory / entry.name)
+        if entry.status.isdir():
+            directories.add(Path(entry.name))
+        report(_laid(done, total))
+    for entry in reversed(entries):  # a directory gets its mode and time when nothing is put into it any more
+        if entry.status.isdir():
+            (directory / entry.name).chmod(entry.status.mode)
+        os.utime(directory / entry.name, (entry.status.mtime, entry.status.mtime), follow_symlinks=False)
+
+
+def _lay(entry: _Entry, target: Path) -> int:
+    """Make a file of the context, and return its length in bytes."""
+    written = 0
+    try:
+        if entry.status.isdir():
+            target.mkdir()
+            return 0
+        if entry.status.issym():
+            target.symlink_to(entry.status.linkname)
+            return 0
+        if entry.status.isfifo():
+            os.mkfifo(target)
+        else:
+            with target.open("xb") as file:
+                for piece in _content(entry):
+                    written += file.write(piece)
+        target.chmod(entry.status.mode)
+    except OSError as error:
+        raise TerraError(f"{target}: cannot be written for the build: {error.strerror}") from error
+    return written
+
+
 def newest_time(build: BuildRequest) -> int:
     """Return the time of the newest file of the user's context that is sent, in seconds since 1970."""
     entries = _entries(evolve(build, overlay=None, epoch=None))
@@ -93,18 +147,27 @@ def named_line(build: BuildRequest, said: str) -> str:
     return f"{place[1]}: {lines[int(place[1]) - 1].strip()}" if place and 0 < int(place[1]) <= len(lines) else ""
 
 
+def _laid(done: int, total: int) -> Event:
+    return Event("context", "copying the files of the build", done, total)
+
+
 def _event(done: int, total: int) -> Event:
     return Event("context", "sending the files of the build to the engine", done, total)
 
 
-def _entries(build: BuildRequest) -> list[_Entry]:
+def _entries(build: BuildRequest, *, needed: bool = True) -> list[_Entry]:
+    """Return what a build sees, sorted by name.
+
+    :param needed: whether the Dockerfile and the rules are there although the rules leave them out.
+    """
     context, overlay = build.context, build.overlay
     try:
         names = set(walk(context, _rules(build)))
     except OSError as error:
         raise TerraError(f"{error.filename or context}: cannot be read for the build: {error.strerror}") from error
     # The engine needs these whatever the rules say, and removes them before COPY and ADD when they say so.
-    names |= {name for name in (build.dockerfile, IGNORE, _own_ignore(build)) if (context / name).is_file()}
+    kept = (build.dockerfile, IGNORE, _own_ignore(build)) if needed else ()
+    names |= {name for name in kept if (context / name).is_file()}
     found = {name: context / name for name in names}
     if overlay is not None:
         found |= {str(path.relative_to(overlay)): path for path in overlay.rglob("*")}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from terra_core.building.patterns import PatternError, matcher
 from terra_core.config.values import shown
 from terra_core.errors import ConfigError
 from terra_core.system.reading import decoded, lines_of, read_regular
-from terra_docker.patterns import PatternError, matcher
 
 IGNORE = ".dockerignore"
 

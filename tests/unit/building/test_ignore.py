@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from terra_core.building.ignore import parse_rules, read_rules, walk
+from terra_core.building.patterns import matcher
 from terra_core.errors import ConfigError
-from terra_docker.ignore import parse_rules, read_rules, walk
-from terra_docker.patterns import matcher
 
 # Files, most of them generated, and the numbers of the names in the tree that they leave out, or null where they are refused:
 # what moby/patternmatcher 0.5 said of them in the walk that BuildKit does.
