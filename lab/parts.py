@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the fixtures import them when they are asked for: most runs
 
     from lab.engine import Engine
     from lab.network import Network
+    from lab.podman import PodmanStorage
     from lab.postgresql import Postgresql
     from lab.registry import Registry
 
@@ -36,6 +37,21 @@ def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
     with Registry(network, tmp_path_factory.mktemp("registry")) as registry:
         yield registry
+
+
+@pytest.fixture(scope="module")
+def podman(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanStorage]:
+    """Podman, which this process and those that it starts find; it has a tiny image ``terra.test/base:1``."""
+    from lab.podman import PodmanStorage
+    from lab.tiny import write_tiny_root
+
+    root = tmp_path_factory.mktemp("base") / "root.tar"
+    write_tiny_root(root)
+    with PodmanStorage(tmp_path_factory.mktemp("podman"), network) as podman, pytest.MonkeyPatch.context() as patch:
+        for name, value in podman.environment.items():
+            patch.setenv(name, value)
+        podman.import_image(root, "terra.test/base:1", ['CMD ["/bin/sh"]'])
+        yield podman
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import frozen
 
@@ -12,6 +12,7 @@ from terra_core.system.reading import lines_of
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*?)\s*")
 _FLAG = re.compile(r"--([a-z-]+)(?:=\S*)?")
 _HERE = re.compile(r"(?:^|\s)[0-9]*<<(-?)([\"']?)([A-Za-z_][A-Za-z0-9_.-]*)\2(?=\s|$)")
+_PLAIN = re.compile(r"[A-Za-z0-9 ._:/@+-]*")
 _CLASSIC_FLAGS = {"COPY": {"from", "chown"}, "ADD": {"chown"}, "RUN": set[str]()}
 
 HERE_DOCUMENT = "a here-document"
@@ -102,6 +103,15 @@ def read_dockerfile(text: str) -> Dockerfile:
     escape = escape if escape in ("\\", "`") else "\\"
     told = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     return Dockerfile(directives, tuple(_instructions(lines, escape)), closed=bool(told) and not told[-1].endswith(escape))
+
+
+def label_line(dockerfile: Dockerfile, labels: Mapping[str, str]) -> str:
+    """Return one instruction for all labels, for the end of a Dockerfile: a builder would make a step of each label.
+
+    :returns: nothing where that would not be what it is meant to be.
+    """
+    words = [f'{name}="{value}"' for name, value in sorted(labels.items()) if _PLAIN.fullmatch(f"{name}{value}")]
+    return f"\nLABEL {' '.join(words)}\n" if words and len(words) == len(labels) and dockerfile.closed else ""
 
 
 def _directives(lines: Sequence[str]) -> dict[str, str]:

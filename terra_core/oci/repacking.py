@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
@@ -146,7 +147,7 @@ def oci_config(config: Json, diff_ids: list[str], epoch: int | None) -> Json:
     """
     inner = config.get("config") or {}
     history = [
-        {key: _no_later(value, epoch) if key == "created" else value for key, value in entry.items()}
+        {key: _no_later(value, epoch) if key == "created" else value for key, value in entry.items() if not _tells(key, value)}
         for entry in config.get("history") or ()
     ]
     here = this_platform()
@@ -160,6 +161,11 @@ def oci_config(config: Json, diff_ids: list[str], epoch: int | None) -> Json:
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
         "history": history,
     }
+
+
+def _tells(key: str, value: Any) -> bool:
+    """Return whether a part of the history names an image that is nowhere but where it was built, as Buildah's comments do."""
+    return key == "comment" and re.fullmatch(r"FROM [0-9a-f]{12,64}", str(value)) is not None
 
 
 def _no_later(time: str, epoch: int | None) -> str:

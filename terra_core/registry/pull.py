@@ -24,7 +24,14 @@ from terra_core.system.undo import Undo
 
 
 @contextmanager
-def pulled(reference: ImageReference, layout: Path, access: RegistryAccess, report: Report) -> Iterator[ImageSource]:
+def pulled(
+    reference: ImageReference,
+    layout: Path,
+    access: RegistryAccess,
+    report: Report,
+    *,
+    name: ImageReference | None = None,
+) -> Iterator[ImageSource]:
     """Bring an image into a layout, and let it be read meanwhile.
 
     A tag is looked up once; it may move meanwhile. Entering returns when everything but the layers is in the layout and
@@ -34,22 +41,24 @@ def pulled(reference: ImageReference, layout: Path, access: RegistryAccess, repo
     :param layout: a directory, made when it is not there; one pull at a time uses it, and others wait.
     :param access: how registries are reached.
     :param report: gets events ``pull``, counted in bytes; may end the work by raising InterruptedWork.
+    :param name: what the image is called in the layout and in messages, where ``reference`` is another name for it.
     :raises TerraError: as the registry said it, or when what it sent is not what was asked for.
     """
-    doing = f"pulling {reference}"
+    name = name or reference
+    doing = f"pulling {name}"
     progress = Progress(doing, report)
-    report(Event("pull", f"asking {reference.registry} for {reference}"))
+    report(Event("pull", f"asking {reference.registry} for {name}"))
     with Undo() as stack:
         transport = stack.enter_context(closing(Transport(access)))
         with explained(doing):
             remote = Remote(reference, transport, access.mirrors(reference))
             found = interruptible(remote.find, progress)
             store = stack.enter_context(held(layout, progress))
-            store.add(found, reference)
+            store.add(found, name)
             downloads = stack.enter_context(Downloads(remote.endpoints, found.manifest.layers, store, progress, doing))
         yield _Image(found, downloads)
         downloads.finish()
-        progress.end(f"pulled {reference}", found.size)
+        progress.end(f"pulled {name}", found.size)
 
 
 def inspected(reference: ImageReference, access: RegistryAccess, report: Report) -> ImageDocuments:

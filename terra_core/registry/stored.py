@@ -14,7 +14,7 @@ from pathlib import Path
 
 from terra_core.errors import CommandError, TerraError
 from terra_core.oci import ImageError
-from terra_core.oci.structure import read_document
+from terra_core.oci.structure import Node, read_document
 from terra_core.registry.access import Credentials
 from terra_core.system.process import run
 
@@ -70,3 +70,10 @@ def asked_of_helper(helper: str, key: str, source: Path, variables: Collection[s
 def sendable(text: str) -> str:
     """Return a text of JSON as Go has it: half of a pair that UTF-16 needs for one character is no character."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def folded(node: Node) -> Node:
+    """Return an object with its keys in lower case: tools that are written in Go tell no upper from lower case in them."""
+    if not isinstance(node.value, dict):
+        node.refuse("an object")
+    return Node({key.lower(): value for key, value in node.value.items()}, node.where)

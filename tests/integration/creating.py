@@ -12,6 +12,7 @@ from lab.registry import Registry
 from terra_core.system.process import Argument, run
 
 BASE = "terra.test/base:1"
+_NOWHERE = "unix:///nowhere/docker.sock"
 _TERRA = Path(sys.executable).parent / "terra"
 
 
@@ -19,6 +20,7 @@ class Create:
     """Runs ``terra create``.
 
     :param directory: holds server.toml and what else the build sees; made when it is not there.
+    :param engine: where it builds; no Docker Engine answers when there is none.
     :param repository: the path in the registry that images are named below.
     :param variables: environment variables of the command, beside DOCKER_HOST.
     """
@@ -26,7 +28,7 @@ class Create:
     def __init__(
         self,
         directory: Path,
-        engine: Engine,
+        engine: Engine | None,
         registry: Registry,
         network: Network,
         *,
@@ -35,7 +37,7 @@ class Create:
     ) -> None:
         directory.mkdir(exist_ok=True)
         self.directory = directory
-        self.environment: Mapping[str, str] = {"DOCKER_HOST": engine.host, **(variables or {})}
+        self.environment: Mapping[str, str] = {"DOCKER_HOST": engine.host if engine else _NOWHERE, **(variables or {})}
         self._repository = f"{registry.address}/{repository}"
         self._network = network
 

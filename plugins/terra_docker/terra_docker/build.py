@@ -10,6 +10,7 @@ import requests
 from docker import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound
 
+from terra_core.building.failures import registry_failure
 from terra_core.building.request import bases_of, check_reference, check_stages, dated, dockerfile_of, doing
 from terra_core.config.values import ImageReference
 from terra_core.errors import TerraError
@@ -20,8 +21,7 @@ from terra_core.system.reasons import reason_of
 from terra_core.system.undo import undoing
 from terra_docker.buildkit import BuildKit, find_buildkit
 from terra_docker.classic import ClassicProgress, build_by_classic, refused
-from terra_docker.engine import connected
-from terra_docker.failures import ENGINE_LIST, registry_failure
+from terra_docker.engine import REMEDIES, connected
 from terra_docker.leftovers import Leftovers
 from terra_docker.settings import BuilderKind, Docker
 from terra_docker.streams import records
@@ -177,4 +177,4 @@ def _pull(client: APIClient, image: ImageReference, progress: ClassicProgress) -
                 progress.take(record)
     except APIError as error:
         said = str(error.explanation or error)
-        raise registry_failure(f"{progress.doing}: pulling {image}", image, said, without_tls=ENGINE_LIST) from error
+        raise registry_failure(f"{progress.doing}: pulling {image}", image, said, REMEDIES) from error

@@ -16,12 +16,12 @@ from docker.utils import version_lt
 
 from terra_core.building.context import dockerfile_text, named_line, stream_context
 from terra_core.building.instructions import HERE_DOCUMENT, read_dockerfile
+from terra_core.building.output import plain
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.process import converse, run
 from terra_core.system.progress import Event, Report
 from terra_core.system.reading import lines_of
-from terra_docker.classic import plain
 from terra_docker.settings import Docker
 
 _OLDEST_API = "1.39"

@@ -11,20 +11,20 @@ from docker import APIClient
 from docker.errors import APIError
 
 from terra_core.building.context import dockerfile_text, named_line, stream_context
-from terra_core.building.instructions import read_dockerfile
+from terra_core.building.failures import registry_failure
+from terra_core.building.instructions import label_line, read_dockerfile
+from terra_core.building.output import plain
 from terra_core.config.values import ImageReference, parse_image_reference
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest
 from terra_core.system.progress import Event, Report
-from terra_docker.failures import ENGINE_LIST, registry_failure
+from terra_docker.engine import REMEDIES
 from terra_docker.fetching import Fetching
 from terra_docker.leftovers import Leftovers
 from terra_docker.streams import Record, records
 
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _KEPT_LINES = 30
-_PLAIN = re.compile(r"[A-Za-z0-9 ._:/@+-]*")
 
 
 def build_by_classic(
@@ -71,11 +71,7 @@ def _label_line(build: BuildRequest, labels: Mapping[str, str]) -> bytes:
     """
     if build.overlay is None or not (build.overlay / build.dockerfile).exists():
         return b""
-    text = dockerfile_text(build) or ""
-    words = [f'{name}="{value}"' for name, value in sorted(labels.items()) if _PLAIN.fullmatch(f"{name}{value}")]
-    if len(words) != len(labels) or not words or not read_dockerfile(text).closed:
-        return b""
-    return f"\nLABEL {' '.join(words)}\n".encode()
+    return label_line(read_dockerfile(dockerfile_text(build) or ""), labels).encode()
 
 
 @define
@@ -140,7 +136,7 @@ class ClassicProgress:
         doing = f"{self.doing}: {where}"
         asked = self._image_asked_for()
         if asked and not self.output:
-            return registry_failure(doing, asked, said, without_tls=ENGINE_LIST)
+            return registry_failure(doing, asked, said, REMEDIES)
         copying = said.startswith(("COPY failed", "ADD failed")) and "--from=" not in self.step
         hint = "the file has to be in the build's directory (--context)" if copying else ""
         return TerraError("\n".join([f"{doing}: {said}", *([self.output] if self.output else [])]), hint=hint)
@@ -152,11 +148,6 @@ class ClassicProgress:
             return parse_image_reference(found[1] or found[2]) if found else None
         except ValueError:
             return None
-
-
-def plain(line: str) -> str:
-    """Return a line as it would stand on paper, without what a carriage return overwrote, colours and control characters."""
-    return _ESCAPE.sub("", line.rstrip("\r").rpartition("\r")[2]).rstrip()
 
 
 def refused(build: BuildRequest, doing: str, error: APIError) -> TerraError:

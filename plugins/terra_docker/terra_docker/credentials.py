@@ -12,7 +12,7 @@ from pathlib import Path
 from terra_core.errors import TerraError
 from terra_core.oci.structure import DOCUMENT_BYTES, Node, read_document
 from terra_core.registry import Credentials
-from terra_core.registry.stored import asked_of_helper, sendable, unpacked
+from terra_core.registry.stored import asked_of_helper, folded, sendable, unpacked
 from terra_core.system.reading import decoded, read_regular
 
 _HUB = "docker.io"
@@ -35,7 +35,7 @@ def stored_credentials(registry: str) -> Credentials | None:
         raise TerraError(f"{path}: the credentials of docker login cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise TerraError(f"{path}: {error}") from None
-    config = _folded(read_document(content.encode(), str(path), unique=False))
+    config = folded(read_document(content.encode(), str(path), unique=False))
     key = _HUB_KEY if registry == _HUB else registry
     helper = _helper(config, registry, key)
     found = asked_of_helper(helper, key, path, ("DOCKER_CONFIG",)) if helper else None
@@ -45,13 +45,6 @@ def stored_credentials(registry: str) -> Credentials | None:
 def _config_path() -> Path:
     named = os.environ.get("DOCKER_CONFIG")
     return (Path(named) if named else Path(os.environ.get("HOME", "/root"), ".docker")) / "config.json"
-
-
-def _folded(node: Node) -> Node:
-    """Return an object with its keys in lower case: Docker, being written in Go, tells no upper from lower case in them."""
-    if not isinstance(node.value, dict):
-        node.refuse("an object")
-    return Node({key.lower(): value for key, value in node.value.items()}, node.where)
 
 
 def _helper(config: Node, registry: str, key: str) -> str:
@@ -73,7 +66,7 @@ def _written(auths: Node, registry: str, key: str) -> Credentials | None:
         return None
     if not auths[fitting[0]]:
         return None
-    entry = _folded(auths[fitting[0]])
+    entry = folded(auths[fitting[0]])
     user, password = _texts(entry, "username"), _texts(entry, "password")
     if packed := _texts(entry, "auth"):
         user, _, password = unpacked(packed, f"{entry.where}.auth", again=_again(registry)).partition(":")

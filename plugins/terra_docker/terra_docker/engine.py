@@ -16,12 +16,20 @@ from docker import APIClient
 from docker.errors import DockerException, InvalidVersion
 from docker.utils import kwargs_from_env, version_lt
 
+from terra_core.building.failures import Remedies
 from terra_core.errors import TerraError
 from terra_core.system.reasons import reason_of
 from terra_docker.settings import Docker
 
 USUAL_PLACE = "unix:///var/run/docker.sock"
 """Where an engine listens unless it is told otherwise."""
+
+REMEDIES = Remedies(
+    login="docker login",
+    certificates="/etc/docker/certs.d",
+    without_tls='add it to "insecure-registries" in /etc/docker/daemon.json and restart the engine',
+)
+"""What a user of Docker does where a registry refuses: the engine goes to registries by itself, whatever ``[docker]`` says."""
 
 _OLDEST_API = "1.32"
 _OLDEST_RELEASE = "17.09"

@@ -89,12 +89,14 @@ def test_the_configuration_loses_what_tells_of_the_machine_that_built(image: Sto
             said = json.loads(image.config_document)
             said |= {"container": "abc", "docker_version": "20.10", "created": "2035-01-01T00:00:00.5Z"}
             said["config"] |= {"Hostname": "builder", "Image": "sha256:0"}
+            said["history"] = [{"comment": comment} for comment in ("FROM 575c902ee84c", "FROM a.example/b:1", "by hand")]
             return json.dumps(said).encode()
 
     document = json.loads(repack(Saved(), tmp_path / "new", Repacking(epoch=EPOCH), silent).config_document)
     assert document["created"] == "2020-09-13T12:26:40Z"
     assert document["config"] == {"Cmd": ["/bin/sh"], "Labels": {"a": "b"}}
     assert not {"container", "docker_version"} & document.keys()
+    assert document["history"] == [{}, {"comment": "FROM a.example/b:1"}, {"comment": "by hand"}]
 
 
 def test_a_layer_that_is_another_is_refused(image: StoredImage, tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from terra_core.building.failures import Remedies, registry_failure
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import NotFoundError
-from terra_docker.failures import registry_failure
 
+REMEDIES = Remedies(login="docker login", certificates="/etc/docker/certs.d", without_tls="do this")
 REFERENCE = parse_image_reference("registry.example:5000/a/b:1")
 
 
@@ -28,7 +29,7 @@ REFERENCE = parse_image_reference("registry.example:5000/a/b:1")
     ],
 )
 def test_plain_words(said: str, message: str, hint: str) -> None:
-    error = registry_failure("pushing a/b:1", REFERENCE, said, without_tls="do this")
+    error = registry_failure("pushing a/b:1", REFERENCE, said, REMEDIES)
     assert error.message.startswith("pushing a/b:1: ")
     assert message in error.message
     assert hint in error.hint
@@ -42,6 +43,6 @@ def test_plain_words(said: str, message: str, hint: str) -> None:
     ],
 )
 def test_not_there(said: str) -> None:
-    error = registry_failure("pushing a/b:1", REFERENCE, said, without_tls="")
+    error = registry_failure("pushing a/b:1", REFERENCE, said, REMEDIES)
     assert isinstance(error, NotFoundError)
     assert error.message == "pushing a/b:1: the registry registry.example:5000 has no such image"

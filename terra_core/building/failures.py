@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from attrs import frozen
+
 from terra_core.config.values import ImageReference
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.system.reading import lines_of
@@ -23,31 +25,43 @@ _SILENT = re.compile(
     re.IGNORECASE,
 )
 
-ENGINE_LIST = 'add it to "insecure-registries" in /etc/docker/daemon.json and restart the engine'
-"""How the engine is told to go without TLS: it goes to registries by itself, whatever ``[docker]`` says."""
+
+@frozen(kw_only=True)
+class Remedies:
+    """What a user of an engine does where a registry refuses.
+
+    :param login: the command that logs in, less the registry.
+    :param certificates: the directory that has one for each registry, with its authority's certificate.
+    :param without_tls: how to go there without TLS, should the registry have none.
+    """
+
+    login: str
+    certificates: str
+    without_tls: str
 
 
-def registry_failure(doing: str, reference: ImageReference, said: str, *, without_tls: str) -> TerraError:
+def registry_failure(doing: str, reference: ImageReference, said: str, remedies: Remedies) -> TerraError:
     """Return the error for what a registry said, as an engine passes it on.
 
     :param doing: what failed, such as ``pushing docker.io/library/debian:12``.
     :param reference: the image.
     :param said: the message, or the last lines of several.
-    :param without_tls: how to go there without TLS, should the registry have none.
+    :param remedies: what to do about it.
     """
     registry = reference.registry
     if _PLAIN_HTTP.search(said):
-        return TerraError(f"{doing}: the registry {registry} speaks plain HTTP, not HTTPS", hint=f"to trust it, {without_tls}")
+        hint = f"to trust it, {remedies.without_tls}"
+        return TerraError(f"{doing}: the registry {registry} speaks plain HTTP, not HTTPS", hint=hint)
     if _TOO_MANY.search(said):
         return TerraError(
             f"{doing}: the registry {registry} says that there were too many requests",
-            hint=f"wait a while, or log in: docker login {registry}",
+            hint=f"wait a while, or log in: {remedies.login} {registry}",
         )
     if _NOT_THERE.search(said):
         return NotFoundError(f"{doing}: the registry {registry} has no such image")
     if _NOT_ALLOWED.search(said):
         return TerraError(
-            f"{doing}: the registry {registry} refused it: {_last_line(said)}", hint=f"log in: docker login {registry}"
+            f"{doing}: the registry {registry} refused it: {_last_line(said)}", hint=f"log in: {remedies.login} {registry}"
         )
     certificate = _CERTIFICATE.search(said)
     if certificate and "not yet valid" in certificate[0]:
@@ -58,7 +72,7 @@ def registry_failure(doing: str, reference: ImageReference, said: str, *, withou
     if certificate:
         return TerraError(
             f"{doing}: the certificate of the registry {registry} is not trusted: {(certificate[1] or certificate[2]).strip()}",
-            hint=f"put its authority's certificate into /etc/docker/certs.d/{registry}/ca.crt",
+            hint=f"put its authority's certificate into {remedies.certificates}/{registry}/ca.crt",
         )
     if _SILENT.search(said):
         return TerraError(f"{doing}: the registry {registry} does not answer: {_last_line(said)}")

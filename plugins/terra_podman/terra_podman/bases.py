@@ -1,0 +1,78 @@
+"""The images that a build stands on: what Podman's storage has, or what it pulls by its own configuration."""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from typing import Any
+
+from terra_core.building.failures import registry_failure
+from terra_core.building.output import plain
+from terra_core.building.request import doing
+from terra_core.config.values import ImageReference
+from terra_core.errors import CommandError, TerraError
+from terra_core.hookspecs import BuildRequest
+from terra_core.oci.structure import DOCUMENT_BYTES, read_document
+from terra_core.system.progress import Event, Report
+from terra_core.system.reading import read_regular
+from terra_podman.program import Program, last_words
+from terra_podman.progress import REMEDIES
+
+_BASE = "org.opencontainers.image.base"
+_PULL_SECONDS = 4 * 3600
+
+
+def base_labels(podman: Program, build: BuildRequest, report: Report) -> dict[str, str]:
+    """Return labels of https://specs.opencontainers.org/image-spec/annotations/; a base from no registry has no digest.
+
+    :raises TerraError: when a component is for another machine than the base: its programs would be copied all the same.
+    """
+    base = build.base
+    if base is None:
+        return {}
+    inspected = _inspected(podman, build, base, report)
+    for component in build.components:
+        platform = _platform(_inspected(podman, build, component, report))
+        if platform != _platform(inspected):
+            raise TerraError(f"{doing(build)}: {component} is built for {platform}, and {base} for {_platform(inspected)}")
+    digest = base.digest or _digest_in_registry(podman, inspected, f"{base.registry}/{base.path}")
+    return {f"{_BASE}.name": str(base), **({f"{_BASE}.digest": digest} if digest else {})}
+
+
+def _inspected(podman: Program, build: BuildRequest, image: ImageReference, report: Report) -> dict[str, Any]:
+    """Return what podman says of an image, which it pulls when it does not have it."""
+    there = podman.image(str(image))
+    if there is None:
+        _pull(podman, build, image, report)
+        there = podman.image(str(image))
+    if there is None:
+        raise TerraError(f"{doing(build)}: podman pulled {image}, and does not have it")
+    return there
+
+
+def _pull(podman: Program, build: BuildRequest, image: ImageReference, report: Report) -> None:
+    lines = podman.lines("pull", *podman.authentication, str(image), timeout=_PULL_SECONDS)
+    try:
+        with closing(lines):
+            for line in lines:
+                if said := plain(line).strip():
+                    report(Event("build", said))
+    except CommandError as error:
+        raise registry_failure(f"{doing(build)}: pulling {image}", image, last_words(error), REMEDIES) from error
+
+
+def _platform(inspected: dict[str, Any]) -> str:
+    return f"{inspected['Os']}/{inspected['Architecture']}"
+
+
+def _digest_in_registry(podman: Program, inspected: dict[str, Any], name: str) -> str:
+    """Return the digest that an image has in its registry; nothing for one that was made or loaded here.
+
+    Podman gives every image a digest. What came from a registry has compressed layers in the manifest that is kept with it.
+    """
+    for manifest in podman.storage.glob(f"*-images/{inspected['Id']}/manifest"):
+        with suppress(OSError, TerraError, ValueError):
+            layers = list(read_document(read_regular(manifest, DOCUMENT_BYTES), str(manifest), unique=False)["layers"].items())
+            if layers and all(layer["mediaType"].text().endswith(("gzip", "zstd")) for layer in layers):
+                digests = [str(digest).partition("@") for digest in inspected.get("RepoDigests") or ()]
+                return min((digest for known, _, digest in digests if known == name), default="")
+    return ""
