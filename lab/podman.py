@@ -58,13 +58,13 @@ class PodmanStorage:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables that lead podman here, and Terra's plugin with it."""
+        """Return the variables that lead podman here, and Terra's plugin with it."""
         files = {name: f"{self._place.path}/{file}" for name, file in _FILES.items()}
         return {**files, "HOME": f"{self._place.path}/home", "TMPDIR": str(self._data / "tmp")}
 
     @property
     def registries(self) -> Path:
-        """Its registries.conf."""
+        """Return its registries.conf."""
         return self._place.path / "registries.conf"
 
     def __enter__(self) -> Self:

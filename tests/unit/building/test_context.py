@@ -204,7 +204,7 @@ def test_a_context_that_is_not_there(tmp_path: Path) -> None:
 
 
 def laid(context: Path, target: Path, overlay: Path | None = None) -> dict[str, tuple[str, int, int]]:
-    """What lies in a directory then: kind and content, mode and time of every file."""
+    """Return what lies in a directory then: kind and content, mode and time of every file."""
     target.mkdir()
     build = BuildRequest(
         context=context,

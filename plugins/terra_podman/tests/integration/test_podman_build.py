@@ -28,7 +28,7 @@ REFERENCE = parse_image_reference("terra.test/built:1")
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    """An empty build context."""
+    """Make an empty build context."""
     directory = tmp_path / "context"
     directory.mkdir()
     return directory
@@ -59,7 +59,7 @@ def build(
 
 
 def saved(image: BuiltImage, tmp_path: Path) -> ImageConfig:
-    """What the image says of itself where it is read."""
+    """Return what the image says of itself where it is read."""
     with plugin.save_image(image.id, tmp_path, Session()) as found:
         assert str(found.digest) == image.id
         return found.config

@@ -44,7 +44,7 @@ REST = """
 
 @pytest.fixture(scope="module")
 def engine(network: Network, podman: PodmanStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A Docker Engine with the same base, for the comparison alone."""
+    """Start a Docker Engine with the same base, for the comparison alone."""
     root = tmp_path_factory.mktemp("base") / "root.tar"
     write_tiny_root(root)
     with Engine(tmp_path_factory.mktemp("engine"), network) as engine:
@@ -63,7 +63,7 @@ def creating(directory: Path, podman: PodmanStorage, registry: Registry, network
 
 
 def fetched(registry: Registry, network: Network, name: str, directory: Path) -> tuple[dict[str, object], dict[str, object]]:
-    """The tree of an image in the registry, as core reads it, and its configuration."""
+    """Return the tree of an image in the registry, as core reads it, and its configuration."""
     role = Plugins.discover().fill(RegistryRole, {"registry": "podman"}, source="test")
     root = directory / "root"
     root.mkdir(parents=True)

@@ -27,7 +27,7 @@ SECRET = "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a"
 
 @pytest.fixture(scope="module")
 def guarded(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry that asks for a password."""
+    """Start a registry that asks for a password."""
     directory = tmp_path_factory.mktemp("guarded")
     (directory / "htpasswd").write_text(f"terra:{SECRET}\n")
     auth = {"htpasswd": {"realm": "terra", "path": str(directory / "htpasswd")}}
@@ -37,7 +37,7 @@ def guarded(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def pushed(podman: PodmanStorage, registry: Registry) -> str:
-    """The digest of an image that the open registry has as ``team/base:1``."""
+    """Push an image to the open registry as ``team/base:1``, and return its digest."""
     podman("tag", BASE, f"{registry.address}/team/base:1")
     podman("push", "--quiet", f"{registry.address}/team/base:1")
     raw = ["skopeo", "inspect", "--tls-verify=false", "--format={{.Digest}}", f"docker://{registry.address}/team/base:1"]

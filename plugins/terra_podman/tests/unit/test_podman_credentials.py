@@ -19,14 +19,14 @@ def packed(text: str) -> dict[str, str]:
 
 
 def stored(repository: str, auth_file: str | None = None) -> str | None:
-    """The password that is found."""
+    """Return the password that is found."""
     found = stored_credentials(repository, auth_file=auth_file)
     return found.password if found else None
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home and a runtime directory, and nothing of the environment's."""
+    """Give a home and a runtime directory, and nothing of the environment's."""
     for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

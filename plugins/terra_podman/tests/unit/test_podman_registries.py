@@ -176,7 +176,7 @@ def test_a_name_without_a_registry(text: str, name: str, whole: str) -> None:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of the machine's files; the user's are below ``home``."""
+    """Return the directory of the machine's files; the user's are below ``home``."""
     monkeypatch.setattr(registries, "SYSTEM", tmp_path / "registries.conf")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("CONTAINERS_REGISTRIES_CONF", raising=False)
