@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from terra_core.client.controller import ControllerClient
     from terra_core.config.controller import Controller, Paths
     from terra_core.config.loader import Document
-    from terra_core.config.node import Node
+    from terra_core.config.node import NetworkNode, Node
     from terra_core.config.parts import Parts
     from terra_core.config.problems import DocumentError
     from terra_core.config.server import Server
@@ -74,6 +74,7 @@ __all__ = [
     "Installation",
     "InterruptedWork",
     "LunShown",
+    "NetworkNode",
     "Node",
     "NodeProvisioned",
     "NodeShown",
@@ -127,7 +128,7 @@ _ROOMS = {
     "client.controller": ("ControllerClient",),
     "config.controller": ("Controller", "Paths"),
     "config.loader": ("Document",),
-    "config.node": ("Node",),
+    "config.node": ("NetworkNode", "Node"),
     "config.parts": ("Parts",),
     "config.problems": ("DocumentError",),
     "config.server": ("Server",),

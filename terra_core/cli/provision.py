@@ -39,10 +39,10 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
 
     from terra_core.cli.connection import connect, following
     from terra_core.client.answers import as_json
-    from terra_core.config.node import Node
+    from terra_core.config.node import NetworkNode
     from terra_core.documents import load
 
-    document = load(source, Node)
+    document = load(source, NetworkNode)
     client = connect(ctx)
     with following() as report:
         node = client.provision(document, report)
@@ -51,13 +51,14 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
 
 
 def _dump() -> None:
+    from terra_core.candidates import table_examples
     from terra_core.config.example import example
     from terra_core.config.node import Node
     from terra_core.hookspecs import ROLES
+    from terra_core.plugins import Plugins
     from terra_core.selection import INSTALLED, PROVISIONED
 
     roles = {role: ROLES[role].default for role in dict.fromkeys((*PROVISIONED.roles, *INSTALLED.roles))}
     echo("# A machine. Every key is here; those with a \"#\" in front may be left out.\n")
     echo(example(Node, {**_EXAMPLE, "#plugins": roles}), nl=False)
-    tables = ", ".join(f"[{plugin}]" for plugin in roles.values())
-    echo(f"\n# Each of these plugins may have a table of its own here, such as {tables}: its README has the keys.")
+    echo(table_examples(Plugins.discover(), roles), nl=False)

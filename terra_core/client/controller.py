@@ -17,8 +17,7 @@ from terra_core.client.answers import (
     read_answer,
 )
 from terra_core.client.connection import Client, own_url
-from terra_core.config.node import Node, provision_problems
-from terra_core.config.problems import DocumentError
+from terra_core.config.node import NetworkNode
 from terra_core.config.structure import StructureError
 from terra_core.config.trust import with_key
 from terra_core.errors import NotFoundError, TerraError
@@ -76,18 +75,15 @@ class ControllerClient:
         """Return the operations that the controller remembers, oldest first."""
         return self._read(self._client.get("/v1/operations"), tuple[OperationShown, ...])
 
-    def provision(self, document: Document[Node], report: Report = silent) -> NodeProvisioned:
+    def provision(self, document: Document[NetworkNode], report: Report = silent) -> NodeProvisioned:
         """Let the controller give a machine its disks, and wait until that is done.
 
         When the work here is interrupted, by a signal or by ``report``, the controller undoes what it did.
 
-        :param document: node.toml.
+        :param document: node.toml, loaded as one that has what provisioning needs.
         :param report: takes progress events, and may raise to end the work.
-        :raises ConfigError: when the file lacks what provisioning needs.
         :raises ConflictError: when another machine holds its name or its address.
         """
-        if problems := list(provision_problems(document.value)):
-            raise DocumentError(document.source, problems)
         body = with_key(document.raw, document.value.trust)
         return self._read(self._client.carry_out(lambda: self._client.post("/v1/nodes", body), report), NodeProvisioned)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import Enum
 
-from attrs import Factory, frozen
+from attrs import Factory, field, frozen
 
-from terra_core.config.structure import Problem, has, known, too_many
+from terra_core.config.structure import MISSING, Problem, has, known, too_many
 from terra_core.config.trust import SentTrust, Trust
 from terra_core.config.values import (
     Compression,
@@ -198,7 +198,33 @@ class Node:
 
 
 @frozen(kw_only=True)
-class SentNode(Node):
+class NetworkDisk(Disk):
+    """``[[groups.disk]]`` of a machine whose disks Terra makes."""
+
+    size: Size = field(metadata={MISSING: "is required for provisioning: the size of the disk in MB"})
+
+
+@frozen(kw_only=True)
+class NetworkGroup(DiskGroup):
+    """``[[groups]]`` of a machine whose disks Terra makes."""
+
+    disk: tuple[NetworkDisk, ...]
+
+
+@frozen(kw_only=True)
+class NetworkNode(Node):
+    """node.toml of a machine that a controller gives its disks to."""
+
+    mac: Mac = field(
+        metadata={
+            MISSING: 'is required for provisioning: the MAC address that the machine boots from, as "54:b2:03:07:f1:d1"'
+        }
+    )
+    groups: tuple[NetworkGroup, ...]
+
+
+@frozen(kw_only=True)
+class SentNode(NetworkNode):
     """node.toml as a client sends it: nothing in it is read as a path of the server's."""
 
     trust: SentTrust | None = None
@@ -218,18 +244,6 @@ def is_needed_first(path: str) -> bool:
     if first == "usr":
         return not rest or rest[0] in _NEEDED_FIRST
     return first in _NEEDED_FIRST | _KERNELS
-
-
-def provision_problems(node: Node) -> Iterator[Problem]:
-    """Yield what a node lacks before a controller can give it disks of its own."""
-    if node.mac is None:
-        yield Problem(
-            "mac", 'is required for provisioning: the MAC address that the machine boots from, as "54:b2:03:07:f1:d1"'
-        )
-    for at, group in enumerate(node.groups):
-        for number, disk in enumerate(group.disk):
-            if disk.size is None:
-                yield Problem(f"groups[{at}].disk[{number}].size", "is required for provisioning: the size of the disk in MB")
 
 
 def _twice(places: Mapping[str, str]) -> Iterator[Problem]:

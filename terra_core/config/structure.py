@@ -17,6 +17,8 @@ from terra_core.config.values import shown
 
 M = TypeVar("M")
 
+MISSING = "missing"
+"""In the metadata of a model's field: what is said when its key is missing."""
 _MOST_ITEMS = 4096
 """The most items of a list or a table in any file, which keeps every check fast."""
 
@@ -132,10 +134,12 @@ def _attrs_hook(model: Any) -> Callable[[object, object], object]:  # any attrs 
         if not isinstance(raw, Mapping):
             raise ValueError(f"expected a table, got {shown(raw)}")  # see _number
         _refuse_too_many(raw)
-        missing = [keys[field.name] for field in fields if keys[field.name] not in raw and field.default is attrs.NOTHING]
+        missing = [field for field in fields if keys[field.name] not in raw and field.default is attrs.NOTHING]
         given = [(field.name, key, raw[key], field.type) for field in fields if (key := keys[field.name]) in raw]
         right, problems = _each(given)
-        problems += [Problem(name, "is required and missing") for name in missing]
+        problems += [
+            Problem(keys[field.name], field.metadata.get(MISSING, "is required and missing")) for field in missing
+        ]
         problems += _strangers(raw, list(keys.values()))
         whole = {field.alias: right[field.name] for field in fields if field.name in right}
         made: object = _partial(model, fields, right) if problems else model(**whole)

@@ -12,15 +12,15 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
 from terra_core.client.answers import InfoShown, NodeShown
-from terra_core.config.loader import make_document, received_document
-from terra_core.config.node import Node, SentNode, provision_problems
-from terra_core.config.problems import DocumentError
+from terra_core.config.loader import make_document
+from terra_core.config.node import NetworkNode, SentNode
 from terra_core.config.values import ImageReference
 from terra_core.controller.access import ACCESS_ROUTES, ROLES, Access
 from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
 from terra_core.controller.services import Services
 from terra_core.controller.store import Record, SetAside, State
+from terra_core.documents import make
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
 from terra_core.service.answers import Begun
@@ -109,10 +109,7 @@ async def provision_node(context: NamedDependency[Context], request: Request[Any
 
 
 def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
-    document = received_document(raw, SentNode, Node, source="node.toml", owners=context.services.plugins.names)
-    problems = list(provision_problems(document.value))
-    if problems:
-        raise DocumentError("node.toml", problems)
+    document = make(raw, NetworkNode, source="node.toml", plugins=context.services.plugins, sent=SentNode)
     return context.machines.reserve(document)
 
 

@@ -14,7 +14,7 @@ import structlog
 from attrs import evolve
 
 from terra_core.config.loader import Document
-from terra_core.config.node import OS_LABEL, Node
+from terra_core.config.node import OS_LABEL, NetworkNode
 from terra_core.config.session import Session
 from terra_core.config.trust import with_key
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
@@ -25,12 +25,13 @@ from terra_core.controller.services import Services
 from terra_core.controller.store import Record, SetAside, State
 from terra_core.controller.troubles import Troubles
 from terra_core.deploy import BootFiles, filesystem_of, mounted_system, root_steps
+from terra_core.documents import settled
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.fitness import Fit, Surveys, fit
 from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
 from terra_core.oci.source import ImageSource
-from terra_core.selection import PROVISIONED, check_selection
+from terra_core.selection import PROVISIONED
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo, undoing
@@ -68,21 +69,19 @@ class Machines:
         """Return the controller's own session."""
         return self._services.session
 
-    def reserve(self, document: Document[Node]) -> Record:
+    def reserve(self, document: Document[NetworkNode]) -> Record:
         """Take the name and address of a machine, after the checks that are cheap.
 
         :raises ConflictError: when another machine holds one of them.
         """
         node, raw = self._with_default(document)
-        if node.mac is None:
-            raise TerraError(f"{document.source}: mac: is required for provisioning")
         groups = [group.filesystem for group in node.groups if group.filesystem]
-        check_selection(PROVISIONED, node.plugins, document.tables, source=document.source, beside=groups)
+        settled(document, PROVISIONED, self._services.plugins, node.plugins, beside=groups)
         for group in node.groups:
             filesystem_of(group, node, self._services.plugins, source=document.source)
-        return self._store.reserve(node, node.mac, with_key(raw, node.trust), document.tables)
+        return self._store.reserve(node, with_key(raw, node.trust), {name: raw[name] for name in document.tables})
 
-    def _with_default(self, document: Document[Node]) -> tuple[Node, Mapping[str, object]]:
+    def _with_default(self, document: Document[NetworkNode]) -> tuple[NetworkNode, Mapping[str, object]]:
         """Return a machine and its file with the filesystem of controller.toml, unless the file names one itself."""
         node, default = document.value, self._services.config.plugins.get("filesystem")
         if default is None or "filesystem" in node.plugins:
@@ -219,7 +218,7 @@ class Machines:
         """Ask the filesystem plugins before anything is made, and report what a user should know."""
         node, of_node = record.node, self._of_node(record, session)
         for group in node.groups:
-            sizes = [disk.size * MB for disk in group.disk if disk.size is not None]
+            sizes = [disk.size * MB for disk in group.disk]
             filesystem = filesystem_of(group, node, self._services.plugins, source=of_node.source)
             checked = filesystem.check_disks(group, sizes, of_node)
             for note in checked.notes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from terra_core.config.node import DiskGroup, Node
+from terra_core.config.node import DiskGroup, NetworkNode
 from terra_core.config.structure import Problem, has
 from terra_core.config.values import Mac, PluginName
 from terra_core.hookspecs import CONTRACT, NodeBoot, Target
@@ -53,7 +53,6 @@ class Record:
     :param node: its node.toml.
     :param document: the same as parsed.
     :param tables: the plugins' tables of it, as parsed.
-    :param mac: the address it boots from.
     :param state: its state.
     :param generation: how often its host name has been provisioned.
     :param targets: its targets, those of the operating system first.
@@ -62,10 +61,9 @@ class Record:
     :param problem: why it cannot boot right now, or why it could not be taken away, if so.
     """
 
-    node: Node
+    node: NetworkNode
     document: Mapping[str, Any]
     tables: Mapping[str, Any]
-    mac: Mac
     state: State
     generation: int
     targets: tuple[KeptTarget, ...] = ()
@@ -77,6 +75,11 @@ class Record:
     def hostname(self) -> str:
         """The machine's name."""
         return self.node.hostname
+
+    @property
+    def mac(self) -> Mac:
+        """The address that the machine boots from."""
+        return self.node.mac
 
     @property
     def boot(self) -> NodeBoot:

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import asdict
 
 from terra_core.config.loader import make_document
-from terra_core.config.node import Node
+from terra_core.config.node import NetworkNode
 from terra_core.config.structure import structure
 from terra_core.config.values import Hostname, Mac, shown
 from terra_core.controller.database import Unreadable
@@ -64,12 +64,11 @@ def _record(values: Mapping[str, Any]) -> Record:
         if isinstance(values[name], Unreadable):
             raise ValueError(f"{name}: is no JSON: {values[name].reason}")
     document, tables = _table(values, "document"), _table(values, "tables")
-    node = make_document({key: document[key] for key in document if key not in tables}, Node, source="database").value
+    node = make_document({key: document[key] for key in document if key not in tables}, NetworkNode, source="database").value
     record = Record(
         node=node,
         document=document,
         tables=tables,
-        mac=structure(values["mac"], Mac),
         state=structure(values["state"], State),
         generation=structure(values["generation"], int),
         targets=structure(values["targets"], tuple[KeptTarget, ...]),

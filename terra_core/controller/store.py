@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, select, update
 
-from terra_core.config.node import Node
+from terra_core.config.node import NetworkNode
 from terra_core.config.values import Hostname, Mac
 from terra_core.controller.ballast import Ballast
 from terra_core.controller.database import FLOOR, about, hosts, nodes, target_numbers
@@ -47,13 +47,13 @@ class Store:
         """Close the database; nothing is asked of it any more."""
         self._engine.dispose()
 
-    def reserve(self, node: Node, mac: Mac, document: Mapping[str, Any], tables: Mapping[str, Any]) -> Record:
+    def reserve(self, node: NetworkNode, document: Mapping[str, Any], tables: Mapping[str, Any]) -> Record:
         """Take a host name and a hardware address for a machine that is about to be provisioned.
 
         :raises ConflictError: when another record holds one of them; names it.
         """
         with self._transaction() as connection:
-            _refuse_holder(connection, node.hostname, mac)
+            _refuse_holder(connection, node.hostname, node.mac)
             former = connection.scalar(select(hosts.c.generation).where(hosts.c.hostname == node.hostname))
             floor = connection.scalar(select(about.c.value).where(about.c.key == FLOOR))
             generation = 1 + max(former or 0, int(floor or 0))
@@ -61,9 +61,7 @@ class Store:
                 connection.execute(insert(hosts).values(hostname=node.hostname, generation=generation))
             else:
                 connection.execute(update(hosts).where(hosts.c.hostname == node.hostname).values(generation=generation))
-            record = Record(
-                node=node, document=document, tables=tables, mac=mac, state=State.PROVISIONING, generation=generation
-            )
+            record = Record(node=node, document=document, tables=tables, state=State.PROVISIONING, generation=generation)
             connection.execute(insert(nodes).values(**row_of(record)))
         return record
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from lab.databases import differences, restore
 from lab.postgresql import Postgresql
 from terra_core.config.loader import make_document
-from terra_core.config.node import Node
+from terra_core.config.node import NetworkNode
 from terra_core.controller.database import SCHEMA, about, metadata, nodes, open_database
 from terra_core.controller.store import Record, State, Store
 from terra_core.errors import ConflictError, TerraError
@@ -27,7 +27,7 @@ DUMP = DUMPS / "schema-1-first.postgresql.sql"
 def reserve(store: Store, **more: str) -> Record:
     document = node_document(**more)
     assert document.value.mac is not None
-    return store.reserve(document.value, document.value.mac, document.raw, document.tables)
+    return store.reserve(document.value, document.raw, document.tables)
 
 
 def test_a_machine_reads_back_as_it_was_written(postgresql: Postgresql) -> None:
@@ -53,9 +53,9 @@ def test_machines_of_an_earlier_controller_are_as_they_were(postgresql: Postgres
     assert list(there.every()) == list(here.every())
     assert all(isinstance(record, Record) for record in there.every())
     there.forget(there.begin_delete("cm-01"))
-    document = make_document(node_table("gone"), Node, source="node.toml")
+    document = make_document(node_table("gone"), NetworkNode, source="node.toml")
     assert document.value.mac is not None
-    assert there.reserve(document.value, document.value.mac, document.raw, document.tables).generation == 2
+    assert there.reserve(document.value, document.raw, document.tables).generation == 2
     assert there.number(document.value.hostname, "os") == 6
     here.close()
     there.close()

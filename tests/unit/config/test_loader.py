@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from terra_core.config.loader import load, make_document, received_document, selected_plugins
-from terra_core.config.node import Node, SentNode
+from terra_core.config.node import NetworkNode, Node, SentNode
 from terra_core.config.problems import DocumentError
 from terra_core.errors import ConfigError
 from terra_core.system.progress import Event
@@ -141,12 +141,12 @@ def test_the_selection_of_plugins_is_read_whatever_else_the_file_says(tmp_path: 
 
 
 def test_what_a_client_sends_is_the_same_as_what_a_file_says() -> None:
-    disk = {"device": "/dev/sda"}
-    sent = {"hostname": "a", "image": "b", "groups": [{"label": "os", "disk": [disk]}]}
-    read = make_document(sent, Node, source="node.toml")
-    assert received_document(sent, SentNode, Node, source="node.toml") == read
+    disk = {"device": "/dev/sda", "size": 1}
+    sent = {"hostname": "a", "image": "b", "mac": "54:b2:03:07:f1:d1", "groups": [{"label": "os", "disk": [disk]}]}
+    read = make_document(sent, NetworkNode, source="node.toml")
+    assert received_document(sent, SentNode, NetworkNode, source="node.toml") == read
     with pytest.raises(ConfigError, match=r"trust\.key"):
-        received_document({**sent, "trust": {"key": "/etc/hostname"}}, SentNode, Node, source="node.toml")
+        received_document({**sent, "trust": {"key": "/etc/hostname"}}, SentNode, NetworkNode, source="node.toml")
 
 
 def test_the_problems_of_a_file_are_objects_with_their_places(tmp_path: Path) -> None:

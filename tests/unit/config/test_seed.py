@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from terra_core.config.loader import load
-from terra_core.config.node import Node, Profile, Stage, provision_problems
+from terra_core.config.node import NetworkNode, Node, Profile, Stage
+from terra_core.config.problems import DocumentError
 from terra_core.config.server import Server
 from terra_core.errors import ConfigError
 
@@ -69,12 +70,13 @@ def test_pxe_node_with_a_real_mac_is_ready_to_provision(tmp_path: Path) -> None:
     text = (SEED / "pxe-node.toml").read_text()
     path = tmp_path / "node.toml"
     path.write_text(text.replace("xx:xx:xx:xx:xx:xx", "54-B2-03-07-F1-D1"))
-    node = load(path, Node).value
+    node = load(path, NetworkNode).value
     assert node.mac == "54:b2:03:07:f1:d1"
     assert node.groups[0].disk[0].size == 128000
-    assert not list(provision_problems(node))
 
 
 def test_a_node_for_local_disks_lacks_mac_and_size_for_provisioning() -> None:
-    node = load(SEED / "simple-node.toml", Node).value
-    assert [problem.path for problem in provision_problems(node)] == ["mac", "groups[0].disk[0].size"]
+    with pytest.raises(DocumentError) as caught:
+        load(SEED / "simple-node.toml", NetworkNode)
+    assert [problem.path for problem in caught.value.found] == ["groups[0].disk[0].size", "mac"]
+    assert all("is required for provisioning: the " in problem.text for problem in caught.value.found)

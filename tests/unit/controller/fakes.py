@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import Document, make_document
-from terra_core.config.node import DiskGroup, Node
+from terra_core.config.node import DiskGroup, NetworkNode
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, ImageReference, Mac, PluginName
 from terra_core.controller.api import Context
@@ -105,12 +105,20 @@ class World:
             raise TerraError(f"{hook} failed, as it should")
 
 
+@frozen(kw_only=True)
+class FakeSettings:
+    """``[fake]``."""
+
+    a: Any = 0  # whatever a test says
+
+
 @frozen(eq=False)
 class FakePlugin:
     """The plugin."""
 
     world: World
     contract = CONTRACT
+    settings = FakeSettings
 
     @hookimpl
     def build_image(self, build: BuildRequest, session: Session) -> BuiltImage:
@@ -436,9 +444,9 @@ def node_table(
     return {"hostname": hostname, "mac": mac, "image": image, "groups": groups, "plugins": {"filesystem": "fake"}}
 
 
-def node_document(**more: object) -> Document[Node]:
+def node_document(**more: object) -> Document[NetworkNode]:
     """Return the same as the API reads it."""
-    return make_document(node_table(**more), Node, source="node.toml")  # type: ignore[arg-type]  # its parameters are checked there
+    return make_document(node_table(**more), NetworkNode, source="node.toml")  # type: ignore[arg-type]  # its parameters are checked there
 
 
 def _remove_file(volume: Volume) -> bool:

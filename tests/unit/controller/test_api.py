@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from litestar.testing import TestClient
 
 from terra_core.client.answers import InfoShown, NodeShown
-from terra_core.config.node import Node
+from terra_core.config.node import NetworkNode
 from terra_core.config.structure import structure
 from terra_core.controller.api import make_api
 from terra_core.controller.store import State
@@ -214,7 +214,7 @@ def test_what_provisioning_needs_is_asked_for(client: TestClient[Any]) -> None:
     del table["mac"]
     del table["groups"][0]["disk"][0]["size"]
     document = problem(client.post("/v1/nodes", json=table), 422)
-    assert [text.split(": ")[1] for text in document["problems"]] == ["mac", "groups[0].disk[0].size"]
+    assert [text.split(": ")[1] for text in document["problems"]] == ["groups[0].disk[0].size", "mac"]
 
 
 @pytest.mark.parametrize(
@@ -370,11 +370,11 @@ def test_the_description_of_a_node_is_that_of_its_file(client: TestClient[Any]) 
     schemas = document["components"]["schemas"]
     body = document["paths"]["/v1/nodes"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     node = schemas[body["$ref"].rpartition("/")[2]]
-    assert set(node["properties"]) == {field.name for field in attrs.fields(Node)}
-    assert set(node["required"]) == {"hostname", "image", "groups"}
+    assert set(node["properties"]) == {field.name for field in attrs.fields(NetworkNode)}
+    assert set(node["required"]) == {"hostname", "image", "mac", "groups"}
     assert node["additionalProperties"]["type"] == "object", "the table of a plugin"
-    assert schemas["DiskGroup"]["properties"]["type"]["enum"][:2] == ["single", "raid0"]
-    assert schemas["DiskGroup"]["additionalProperties"] is False
+    assert schemas["NetworkGroup"]["properties"]["type"]["enum"][:2] == ["single", "raid0"]
+    assert schemas["NetworkGroup"]["additionalProperties"] is False
     assert schemas["PxeRequest"]["properties"]["image"]["description"] == "the pxe image to install"
 
 

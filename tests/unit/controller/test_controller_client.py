@@ -67,14 +67,6 @@ def test_what_the_controller_refuses_is_raised_as_its_kind(client: ControllerCli
     assert caught.value.exit_code == 2
 
 
-def test_a_file_that_lacks_a_mac_is_refused_before_anybody_is_asked(daemon: Daemon) -> None:
-    document = node_document()
-    client = ControllerClient(f"127.0.0.1:{daemon.port}", token=TOKEN)
-    with pytest.raises(ConfigError, match="mac"):
-        client.provision(attrs.evolve(document, value=attrs.evolve(document.value, mac=None)))
-    assert daemon.asked == []
-
-
 def test_a_report_that_raises_ends_the_work_and_undoes_it(client: ControllerClient, site: Site, world: World) -> None:
     told, asked = threading.Event(), threading.Event()
 

@@ -13,7 +13,7 @@ from terra_core.controller.keeping import Keeper
 from terra_core.errors import ConfigError, TerraError
 from terra_core.service.running import only_one
 from terra_core.service.serving import bind, check_tls
-from tests.unit.controller.fakes import Site, World, fake_plugins
+from tests.unit.controller.fakes import FakeSettings, Site, World, fake_plugins
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_without_a_file_the_defaults_count(paths: Paths, world: World) -> None:
 def test_the_file_of_the_root_counts_and_the_one_that_is_asked_for_before_it(paths: Paths, world: World) -> None:
     (paths.etc / "controller.toml").write_text("port = 9001\n[fake]\na = 1\n")
     document = daemon.load_config(None, paths, fake_plugins(world))
-    assert (document.value.port, document.tables) == (9001, {"fake": {"a": 1}})
+    assert (document.value.port, document.tables) == (9001, {"fake": FakeSettings(a=1)})
     other = paths.root / "other.toml"
     other.write_text("port = 9002\n")
     assert daemon.load_config(other, paths, fake_plugins(world)).value.port == 9002

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from terra_core.config.loader import make_document
-from terra_core.config.node import Node
+from terra_core.config.node import NetworkNode
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import PluginName
@@ -393,12 +393,12 @@ def test_the_image_has_to_be_signed_as_the_controller_says_and_as_the_node_does(
     site.machines.install_boot_image(node_document().value.image, lambda event: None)
     site.provision()
     table = {**node_table(hostname="cm-02", mac="54:b2:03:07:f1:d2"), "trust": {"key": str(own)}}
-    site.machines.reserve(make_document(table, Node, source="node.toml"))
+    site.machines.reserve(make_document(table, NetworkNode, source="node.toml"))
     own.unlink()
     with pytest.raises(TerraError, match="no valid signature"):
         site.machines.provision(site.store.get("cm-02"), lambda event: None)
     world.signed_by.append(own_key)
-    site.machines.reserve(make_document({**table, "trust": {"key": public_text(own_key)}}, Node, source="node.toml"))
+    site.machines.reserve(make_document({**table, "trust": {"key": public_text(own_key)}}, NetworkNode, source="node.toml"))
     site.machines.provision(site.store.get("cm-02"), lambda event: None)
 
 
@@ -418,13 +418,13 @@ def public_text(key: Ed25519PrivateKey) -> str:
 def test_a_role_that_a_node_does_not_decide_is_refused_before_the_name_is_taken(site: Site, role: str) -> None:
     table = {**node_table(), "plugins": {"filesystem": "fake", role: "fake"}}
     with pytest.raises(ConfigError, match=rf"node\.toml: plugins\.{role}: node\.toml, for provisioning, does not decide"):
-        site.machines.reserve(make_document(table, Node, source="node.toml"))
+        site.machines.reserve(make_document(table, NetworkNode, source="node.toml"))
     assert site.left() == []
 
 
 def test_the_filesystem_of_controller_toml_counts_where_a_node_names_none(site: Site) -> None:
     table = {key: value for key, value in node_table().items() if key != "plugins"}
-    record = site.machines.reserve(make_document({**table, "fake": {"a": 1}}, Node, source="node.toml", owners={"fake"}))
+    record = site.machines.reserve(make_document({**table, "fake": {"a": 1}}, NetworkNode, source="node.toml", owners={"fake"}))
     assert record.node.plugins == {"filesystem": "fake"}
     assert site.store.get("cm-01") == record, "and the record says so, whatever controller.toml says later"
     site.machines.provision(record, lambda event: None)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from lab.databases import differences, restore
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import make_document
-from terra_core.config.node import Node
+from terra_core.config.node import NetworkNode
 from terra_core.config.values import Hostname
 from terra_core.controller import daemon
 from terra_core.controller.database import SCHEMA, open_database
@@ -105,9 +105,9 @@ def test_machines_go_and_nothing_of_theirs_is_given_again(engine: Engine) -> Non
     store.forget(store.begin_delete("cm-01"))
     assert [record.hostname for record in store.every()] == ["cm-02"]
     for hostname, generation in (("cm-01", 3), ("gone", 2)):
-        document = make_document(node_table(hostname, f"02:00:00:00:00:0{generation}"), Node, source="node.toml")
+        document = make_document(node_table(hostname, f"02:00:00:00:00:0{generation}"), NetworkNode, source="node.toml")
         assert document.value.mac is not None
-        assert store.reserve(document.value, document.value.mac, document.raw, document.tables).generation == generation
+        assert store.reserve(document.value, document.raw, document.tables).generation == generation
     assert store.number(Hostname("cm-01"), "os") == 6
 
 

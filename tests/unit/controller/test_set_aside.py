@@ -47,7 +47,7 @@ ROWS = [
     ("kernel_arguments = '\"boot=terra\"'", "expected a list"),
     ("kernel_arguments = '[1]'", "[0]: expected a string, got 1"),
     ("digest = x'00'", "expected a string"),
-    ("mac = 'nowhere'", "expected a MAC address"),
+    ("mac = 'nowhere'", "the row is of 'nowhere', and what it holds of"),
     ("mac = '02-00-00-00-00-02'", "the row is of '02-00-00-00-00-02'"),
     ("generation = 'first'", "expected a whole number"),
     ("hostname = 'cm-03'", "the row is of 'cm-03', and what it holds of 'cm-02'"),

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from terra_core.config.loader import make_document
-from terra_core.config.node import OS_LABEL, Node
+from terra_core.config.node import OS_LABEL, NetworkNode
 from terra_core.config.values import Address, PluginName
 from terra_core.controller.database import open_database
 from terra_core.controller.records import KeptTarget
@@ -83,7 +83,7 @@ def store(tmp_path: Path) -> Store:
 def reserve(store: Store, **more: str) -> Record:
     document = node_document(**more)
     assert document.value.mac is not None
-    return store.reserve(document.value, document.value.mac, document.raw, document.tables)
+    return store.reserve(document.value, document.raw, document.tables)
 
 
 def ready(store: Store, record: Record) -> Record:
@@ -97,9 +97,9 @@ def test_a_machine_is_given_as_the_seed_shows_it(store: Store) -> None:
 
 
 def test_a_record_reads_back_as_it_was_written(store: Store) -> None:
-    document = make_document({**node_table(), "btrfs": {"compress": "zstd"}}, Node, source="node.toml", owners={"btrfs"})
+    document = make_document({**node_table(), "btrfs": {"compress": "zstd"}}, NetworkNode, source="node.toml", owners={"btrfs"})
     assert document.value.mac is not None
-    record = store.reserve(document.value, document.value.mac, document.raw, document.tables)
+    record = store.reserve(document.value, document.raw, document.tables)
     assert store.get("cm-01") == record
     changed = ready(store, evolve(record, problem="it has no disk"))
     assert store.get("cm-01") == changed
