@@ -8,6 +8,7 @@ from functools import cache, partial
 from inspect import Signature, signature
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+import attrs
 import pluggy
 from attrs import frozen
 
@@ -59,6 +60,7 @@ class _Asking:
         self._manager = manager
         self._object = plugin
         self._implemented = hooks
+        self._settings = settings_of(plugin)
 
     def _ask(self, hook: _Hook, given: Sequence[object], named: Mapping[str, object]) -> object:
         if hook.name not in self._implemented:
@@ -68,6 +70,8 @@ class _Asking:
         failed, refused = partial(self._failed, hook.name), partial(self._refused, hook.name)
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not self._object]
         with plugin_errors(failed):
+            if self._settings is not None:
+                arguments["session"] = arguments["session"].structured(self.plugin, self._settings)
             answer = self._manager.subset_hook_caller(hook.name, others)(**arguments)
             problems = first_problems(answer, hook.answer)
         if problems:
@@ -87,6 +91,12 @@ class _Asking:
 
     def _defect(self, what: str) -> PluginError:
         return PluginError(f"plugin {self.plugin!r} {what}", hint=f"report it to the authors of {self._brought_by}")
+
+
+def settings_of(plugin: object) -> type[attrs.AttrsInstance] | None:
+    """Return the model of a plugin's table; ``None`` when the plugin has no table."""
+    model: type[attrs.AttrsInstance] | None = getattr(plugin, "settings", None)
+    return model
 
 
 def said_by(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What ``terra plugins`` lists: every role with the plugins that fill it."""
+"""The plugins that a user can choose from: every role with those that fill it, and what their tables may hold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from terra_core.config.example import table_example
 from terra_core.errors import PluginError
 from terra_core.hookspecs import ROLES
 from terra_core.plugins import Plugins
@@ -82,3 +83,20 @@ def _lacking(hooks: frozenset[str]) -> str:
     begun = [role for role in ROLES.values() if hooks & role.hooks().keys()]
     lacking = [f"{role.role} without {', '.join(sorted(role.needed() - hooks))}" for role in begun]
     return f"fills no role: {'; '.join(lacking) or 'it has no hook of any'}"
+
+
+def table_examples(plugins: Plugins, chosen: Mapping[str, str]) -> str:
+    """Write the tables of the selected plugins that are installed, each with every key and a line of what it is for.
+
+    :param chosen: the plugins by role.
+    """
+    written = []
+    for name in dict.fromkeys(chosen.values()):
+        try:
+            model = plugins.settings(name) if name in plugins.installed else None
+        except PluginError:  # ``terra plugins`` tells it
+            continue
+        if model is not None:
+            roles = " and ".join(role for role, plugin in chosen.items() if plugin == name)
+            written.append(f"\n# The table of the plugin {name} ({roles}).\n{table_example(name, model)}")
+    return "".join(written)

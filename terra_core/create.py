@@ -28,12 +28,13 @@ from terra_core.dockerfile import (
     write_overlay,
     wrong_with,
 )
+from terra_core.documents import settled
 from terra_core.errors import PluginError, TerraError
 from terra_core.hookspecs import Builder, BuildRequest, BuiltImage, Network, Registry, RenderedFile, RenderedLink
 from terra_core.identity import render_identity
 from terra_core.images import push_built
 from terra_core.plugins import Plugins
-from terra_core.selection import SERVER, check_selection
+from terra_core.selection import SERVER
 from terra_core.system.progress import Report, silent
 from terra_core.system.reading import read_regular
 
@@ -111,7 +112,7 @@ def create_image(
     :raises TerraError: nothing is pushed then, and what a failed build made is gone.
     """
     plugins = plugins or Plugins.discover()
-    check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
+    document = settled(document, SERVER, plugins, document.value.plugins)
     builder = plugins.fill(Builder, document.value.plugins, source=document.source)
     rendered = render_build(document, context=context, userland=userland, report=report, plugins=plugins)
     check_rendered(document, rendered, report=report, plugins=plugins)
@@ -191,9 +192,10 @@ def render_build(
 
     :raises TerraError: as for :func:`create_image`.
     """
-    check_selection(SERVER, document.value.plugins, document.tables, source=document.source)
+    plugins = plugins or Plugins.discover()
+    document = settled(document, SERVER, plugins, document.value.plugins)
     server = _with_userland(document, userland)
-    network = (plugins or Plugins.discover()).fill(Network, server.plugins, source=document.source)
+    network = plugins.fill(Network, server.plugins, source=document.source)
     answer = network.render_network(server, document.session(report))
     rendered = [*render_identity(server), *_checked(answer, network)]
     _check_distinct(rendered, network)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from inspect import Parameter, iscoroutinefunction, signature
 from types import ModuleType
 
+import attrs
 import pluggy
 
 from terra_core.hookspecs import CONTRACT, ROLES
@@ -30,6 +31,9 @@ def misfits(plugin: object, manager: pluggy.PluginManager) -> Iterator[str]:
     if made_for != CONTRACT or type(made_for) is not int:
         said = "does not say which contract it was made for" if made_for is None else f"was made for contract {made_for!r}"
         yield f"{said}, and this Terra has contract {CONTRACT}: it has to be fitted to terra_core.hookspecs and say so"
+    model = getattr(plugin, "settings", None)
+    if model is not None and not (isinstance(model, type) and attrs.has(model)):
+        yield f"says settings that are no class of attrs, but {type(model).__name__}: they are the model of its table"
     known = {name: spec for role in ROLES.values() for name, spec in role.hooks().items()}
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
+import attrs
 import importlib_metadata as metadata
 import pluggy
 from attrs import field, frozen
 
 from terra_core.answers import plugin_errors
-from terra_core.asking import asking, said_by
+from terra_core.asking import asking, said_by, settings_of
 from terra_core.config.problems import DocumentError
-from terra_core.config.structure import Problem
+from terra_core.config.structure import Problem, StructureError, structure
 from terra_core.errors import InterruptedWork, PluginError
 from terra_core.fitting import misfits
 from terra_core.hookspecs import ROLES, Role
@@ -101,6 +102,26 @@ class Plugins:
         brought_by = f"{installed.distribution} {installed.version}"
         return asking(role, name, brought_by, manager=self._manager, plugin=plugin, hooks=hooks)
 
+    def settings(self, name: str) -> type[attrs.AttrsInstance] | None:
+        """Return the model of an installed plugin's table; ``None`` when it has no table.
+
+        :raises PluginError: when the plugin cannot be loaded.
+        """
+        return settings_of(self._load(self.installed[name]))
+
+    def read_table(self, name: str, table: object) -> object | None:
+        """Return what a plugin's table says, as the plugin's model; ``None`` when the plugin has no table.
+
+        :param table: as parsed, or the model itself.
+        :raises StructureError: with every problem of the table.
+        :raises PluginError: when the plugin cannot be loaded, or its model fails.
+        """
+        model = self.settings(name)
+        if model is None or isinstance(table, model):
+            return table if model else None
+        with _failing(self.installed[name], f"asked what [{name}] is"):
+            return structure(table, model)
+
     def hooks_of(self, name: str) -> frozenset[str]:
         """Return the names of the hooks that an installed plugin implements."""
         return self._hooks(self._load(self.installed[name]))
@@ -114,16 +135,9 @@ class Plugins:
             return self._load_once(installed) if registered is None else registered
 
     def _load_once(self, installed: Installed) -> object:
-        def failing(what: str) -> AbstractContextManager[None]:
-            return plugin_errors(
-                lambda error: error
-                if isinstance(error, InterruptedWork)
-                else PluginError(f"{installed} cannot be {what}: {said_by(error)}")
-            )
-
-        with failing("loaded"):
+        with _failing(installed, "loaded"):
             plugin = installed.entry.load()
-        with failing("looked at"):
+        with _failing(installed, "looked at"):
             wrong = next(misfits(plugin, self._manager), "")
         if wrong:
             raise PluginError(f"{installed} {wrong}")
@@ -135,3 +149,11 @@ class Plugins:
                 self._manager.unregister(plugin)
             raise PluginError(f"{installed} does not fit: {error}") from error
         return plugin
+
+
+def _failing(installed: Installed, what: str) -> AbstractContextManager[None]:
+    return plugin_errors(
+        lambda error: error
+        if isinstance(error, InterruptedWork | StructureError)
+        else PluginError(f"{installed} cannot be {what}: {said_by(error)}")
+    )

@@ -93,9 +93,21 @@ def check_selection(
     :param beside: further plugins that it selects, such as those of single groups.
     :raises ConfigError: with everything that would be ignored.
     """
-    problems = [*_roles(use, chosen), *_tables(use, chosen, tables, beside)]
+    problems = selection_problems(use, chosen, tables, beside)
     if problems:
         raise DocumentError(source, problems)
+
+
+def selection_problems(
+    use: Use, chosen: Mapping[str, str], tables: Collection[str], beside: Collection[str] = ()
+) -> list[Problem]:
+    """Return what :func:`check_selection` refuses."""
+    return [*_roles(use, chosen), *_tables(use, chosen, tables, beside)]
+
+
+def readers(use: Use, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return the plugins that read their tables in a file, by role."""
+    return {role: chosen.get(role, ROLES[role].default) for role in use.tables}
 
 
 def _roles(use: Use, chosen: Mapping[str, str]) -> Iterator[Problem]:
@@ -111,7 +123,7 @@ def _no_role(role: str) -> Iterator[Problem]:
 
 
 def _tables(use: Use, chosen: Mapping[str, str], tables: Collection[str], beside: Collection[str]) -> Iterator[Problem]:
-    read = {role: chosen.get(role, ROLES[role].default) for role in use.tables}
+    read = readers(use, chosen)
     for name in sorted(set(tables) - set(read.values()) - set(beside)):
         asked = ", ".join(f"{role} = {plugin}" for role, plugin in read.items())
         yield Problem(path_of_key(name), f"nobody reads this table: the plugins that {use.file} is for are {asked}")

@@ -29,38 +29,6 @@ _EXAMPLE = {
     "ssh": {"keys": []},
     "resolvconf": {"nameservers": ["8.8.8.8", "8.8.4.4"], "search": []},
 }
-_TABLES = """\
-# The network plugin's own table: its README has every key. Without any device, every wired interface asks for its address by
-# DHCP.
-[netplan]
-  # VLANs, bridges, and bonds (with interfaces, such as ["eth0", "eth1"], and parameters, such as their mode) have the same keys
-  # as interfaces, from dhcp4 to optional. What is a part of a bond or a bridge has no address of its own.
-  # vlans = [{ name = "vlan20", id = 20, link = "eth0", addresses = ["10.0.20.20/24"] }]
-  # bridges = [{ name = "br0", interfaces = [], parameters = { stp = false } }]
-  # bonds = []
-
-  [[netplan.interfaces]]
-    name = "eth0"
-    # dhcp4 = true                       # the default without addresses
-    # dhcp6 = false
-    # accept_ra = true                   # IPv6 router advertisements; networkd decides when left out
-    # addresses = ["10.0.10.20/24"]
-    # gateway = "10.0.10.1"
-    # routes = [{ to = "10.0.0.0/8", via = "10.0.10.2", metric = 100, on_link = false }]
-    # nameservers = ["10.0.10.1"]
-    # search = ["example.com"]
-    # mtu = 1500
-    # optional = false                   # true: the machine starts up without waiting for it
-    # match = { macaddress = "54:b2:03:07:f1:d1" }     # or name, or driver, with wildcards: which interface it is
-    # set_name = "lan0"                  # the name that the matching interface gets
-
-# The table of the plugin that builds, and that moves images to and from registries.
-[docker]
-  # engine = "unix:///var/run/docker.sock"   # DOCKER_HOST when left out
-  # builder = "auto"                         # classic, buildkit, or auto: BuildKit for a userland that needs it
-  # insecure = ["10.0.10.3:5000"]            # registries that go without TLS
-  # mirrors = { "docker.io" = ["10.0.10.3:5000"] }     # registries that are asked before another one
-"""
 
 
 class _Create(click.Command):
@@ -159,15 +127,17 @@ def command(
 
 
 def _dump() -> None:
+    from terra_core.candidates import table_examples
     from terra_core.config.example import example
     from terra_core.config.server import Server
     from terra_core.hookspecs import ROLES
+    from terra_core.plugins import Plugins
     from terra_core.selection import SERVER
 
     roles = {role: ROLES[role].default for role in SERVER.roles}
     echo("# A machine's image. Every key is here; those with a \"#\" in front may be left out.\n")
-    echo(example(Server, {**_EXAMPLE, "#plugins": roles}))
-    echo(_TABLES, nl=False)
+    echo(example(Server, {**_EXAMPLE, "#plugins": roles}), nl=False)
+    echo(table_examples(Plugins.discover(), roles), nl=False)
 
 
 def _try(way: str, created: Created, document: Document[Server], plugins: Plugins, report: Report, seconds: float) -> None:

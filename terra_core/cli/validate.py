@@ -19,11 +19,11 @@ _KINDS = ("server", "node", "controller")
 def command(kind: str | None, as_json: bool, schema: str | None, sources: Sequence[str]) -> int:
     """Check server.toml, node.toml and controller.toml, and show all their problems; exit code 2 when there are any.
 
-    FILE is a file, a URL, or - for standard input. No engine, registry or disk is asked.
+    FILE is a file, a URL, or - for standard input. The tables of plugins are checked too. No engine, registry or disk is asked.
     """
     import json
 
-    from terra_core.errors import ConfigError
+    from terra_core.errors import InterruptedWork, TerraError
     from terra_core.plugins import Plugins
     from terra_core.validation import FileKind, json_schema, validate
 
@@ -34,19 +34,24 @@ def command(kind: str | None, as_json: bool, schema: str | None, sources: Sequen
     if not sources:
         raise click.UsageError("Missing argument 'FILE...'.")
     rows: list[dict[str, object]] = []
+    code = 0
     for source in sources:
         try:
             found = validate(source, FileKind(kind) if kind else None, plugins=plugins)
-        except ConfigError as error:  # it cannot be read, and the other files can
+        except InterruptedWork:
+            raise
+        except TerraError as error:  # it cannot be read or fetched, and the other files can
+            code = max(code, error.exit_code)
             echo(str(error), err=True)
             rows.append({"source": source, "kind": kind, "problems": [{"path": "", "text": str(error)}]})
             continue
         problems = [{"path": problem.path, "text": problem.text} for problem in found.problems]
         rows.append({"source": found.source, "kind": found.kind, "problems": problems})
         if problems:
+            code = max(code, found.error.exit_code)
             echo(str(found.error), err=True)
         elif not as_json:
             echo(f"{found.source}: is a valid {found.kind}.toml")
     if as_json:
         echo(json.dumps(rows, indent=1))
-    return 2 if any(row["problems"] for row in rows) else 0
+    return code

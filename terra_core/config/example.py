@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 
 from terra_core.config import values
+from terra_core.config.structure import key_of
 
 _WIDTH = 124
 _PARAMETER = re.compile(r"^:param (\w+): (.*?)(?=^:|\Z)", re.MULTILINE | re.DOTALL)
@@ -54,22 +55,42 @@ def example(model: type, given: Mapping[str, object]) -> str:
     return "\n".join(line.rstrip() for line in _lines(model, given, "")).strip("\n") + "\n"
 
 
-def _lines(model: type, given: Mapping[str, object], path: str) -> Iterator[str]:
+def table_example(name: str, model: type) -> str:
+    """Write the table of a plugin, as :func:`example` writes a file; tables within its tables stand on a line each.
+
+    :param name: the plugin's name.
+    :param model: the model of its table. Its class variable ``example``, if it has one, has the keys that stand in the file.
+    """
+    given: Mapping[str, object] = getattr(model, "example", {})
+    opened = [f"[{name}]", *_lines(model, given, name, inline=True)]
+    live = any(not key.startswith("#") for key in given)
+    return "\n".join(line.rstrip() for line in (opened if live else map(_closed, opened))) + "\n"
+
+
+def _lines(model: type, given: Mapping[str, object], path: str, *, inline: bool = False) -> Iterator[str]:
+    """Write the keys of a table.
+
+    :param inline: whether tables within the tables of the table are written as values.
+    """
     fields = [field for field in attrs.fields(attrs.resolve_types(model)) if field.init]
-    explained = {name: " ".join(text.split()) for name, text in _PARAMETER.findall(inspect.getdoc(model) or "")}
+    documented = [inspect.getdoc(one) or "" for one in reversed(model.__mro__) if attrs.has(one)]
+    explained = {name: " ".join(text.split()) for words in documented for name, text in _PARAMETER.findall(words)}
     indent = "  " * (path.count(".") + bool(path))
-    for field in sorted(fields, key=lambda field: _table_of(field.type) is not None):
-        if _table_of(field.type) is not None or not path:
+    tables = {field.name: None if inline and "." in path else _table_of(field.type) for field in fields}
+    for field in sorted(fields, key=lambda field: tables[field.name] is not None):
+        if tables[field.name] is not None or not path:
             yield ""
         yield from _comment(explained.get(field.name, "").removesuffix(".") + _choices(field.type), indent)
-        if _table_of(field.type) is None:
+        if tables[field.name] is None:
             live = field.name in given
-            yield indent + ("" if live else "# ") + f"{_word(field.name)} = {_text(_value(field, given))}"
+            yield indent + ("" if live else "# ") + f"{_word(key_of(field.name))} = {_text(_value(field, given))}"
         else:
-            yield from _tables(field, given, f"{path}.{field.name}".lstrip("."), indent)
+            yield from _tables(field, given, f"{path}.{key_of(field.name)}".lstrip("."), indent, inline=inline)
 
 
-def _tables(field: Any, given: Mapping[str, object], path: str, indent: str) -> Iterator[str]:  # attrs.Attribute of any
+def _tables(
+    field: Any, given: Mapping[str, object], path: str, indent: str, *, inline: bool  # attrs.Attribute of any
+) -> Iterator[str]:
     """Yield the lines of a key's table, or of one table for each entry of its list."""
     kind, several = _unwrapped(field.type), _is_list(field.type)
     live, sample = field.name in given, given.get(field.name, given.get(f"#{field.name}", {}))
@@ -79,7 +100,7 @@ def _tables(field: Any, given: Mapping[str, object], path: str, indent: str) -> 
         if _is_mapping(kind):
             block += [f"{indent}  {_word(str(name))} = {_text(value)}" for name, value in entry.items()]
         else:
-            block += _lines(_table_of(field.type) or dict, entry, path)
+            block += _lines(_table_of(field.type) or dict, entry, path, inline=inline)
         yield from block if live else map(_closed, block)
 
 
@@ -89,7 +110,7 @@ def _value(field: Any, given: Mapping[str, object]) -> object:  # see _tables
             return given[name]
     default = None if field.default is attrs.NOTHING else field.default
     default = default.value if isinstance(default, Enum) else default
-    if isinstance(default, str | int | float) and default != "":
+    if isinstance(default, str | int | float | tuple) and default not in ("", ()):
         return default
     return _sample(field.type)
 
@@ -108,6 +129,8 @@ def _sample(kind: Any) -> object:  # typing's own forms have no common type
         return next(iter(kind)).value
     if hasattr(kind, "__supertype__"):
         return _sample(kind.__supertype__)
+    if attrs.has(kind):
+        return {key_of(field.name): _sample(field.type) for field in attrs.fields(attrs.resolve_types(kind)) if field.init}
     raise TypeError(f"no sample of {kind}")
 
 
@@ -150,7 +173,7 @@ def _closed(line: str) -> str:
 
 
 def _comment(text: str, indent: str) -> list[str]:
-    text = text.replace("``", '"').removesuffix(".")
+    text = re.sub(r":class:`([^`]+)`", r"\1", text).replace("``", '"').removesuffix(".")
     wrapped = textwrap.wrap(f"{text[:1].upper()}{text[1:]}.", _WIDTH - len(indent)) if text else []
     return [f"{indent}# {line}" for line in wrapped]
 

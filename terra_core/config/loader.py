@@ -35,7 +35,8 @@ class Document(Generic[M_co]):
     :param value: what it says.
     :param source: the file's name, as errors give it.
     :param raw: what the TOML parser gave, with everything in it.
-    :param tables: the top-level tables that belong to plugins, by the plugin's name, as parsed.
+    :param tables: the top-level tables that belong to plugins, by the plugin's name: each as its plugin's model, or as parsed
+        where nobody has made that yet.
     """
 
     value: M_co
@@ -74,7 +75,7 @@ def make_document(raw: Mapping[str, object], model: type[M], *, source: str, own
     if problems := list(too_many("", raw, _MOST_KEYS)):
         raise DocumentError(source, problems)
     known = {attribute.name for attribute in attrs.fields(model)}
-    tables = {key: raw[key] for key in raw if key in owners and key not in known}
+    tables = tables_of(raw, model, owners)
     strangers = [key for key in raw if key not in known and key not in tables]
     problems = [Problem(path_of_key(key), _stranger(known, owners)) for key in sorted(strangers)]
     try:
@@ -84,6 +85,11 @@ def make_document(raw: Mapping[str, object], model: type[M], *, source: str, own
     if problems:
         raise DocumentError(source, problems)
     return Document(value, source, raw, tables)
+
+
+def tables_of(raw: Mapping[str, object], model: type[attrs.AttrsInstance], owners: Collection[str]) -> dict[str, object]:
+    """Return the tables of a parsed document that belong to plugins, as parsed."""
+    return {key: raw[key] for key in raw if key in owners and key not in attrs.fields_dict(model)}
 
 
 def received_document(

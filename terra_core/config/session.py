@@ -20,7 +20,7 @@ class Session:
     """One run: its file, its directories, and who listens to its progress.
 
     :param source: the name of the file that the tables come from, for errors.
-    :param tables: the plugins' top-level tables of that file, as parsed.
+    :param tables: the plugins' top-level tables of that file, each as parsed or as the plugin's model.
     :param paths: where a controller keeps what it owns.
     :param plain_http: whether the registry of the image that this run is about may be talked to without TLS.
     :param report: takes progress events, and may raise to end the work.
@@ -38,9 +38,19 @@ class Session:
         :raises ConfigError: with every problem of the table.
         """
         try:
-            return structure(self.tables.get(name, {}), model)
+            table = self.tables.get(name, {})
+            return table if isinstance(table, model) else structure(table, model)
         except StructureError as error:
             raise DocumentError(self.source, [problem.below(name) for problem in error.problems]) from None
+
+    def structured(self, name: str, model: type[object]) -> Session:
+        """Return the same session with the table ``name`` as its model, where the file has such a table.
+
+        :raises ConfigError: with every problem of the table.
+        """
+        if name not in self.tables or isinstance(self.tables[name], model):
+            return self
+        return evolve(self, tables={**self.tables, name: self.settings(name, model)})
 
     def reporting_to(self, report: Report) -> Session:
         """Return the same session with another listener."""

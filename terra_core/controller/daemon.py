@@ -13,7 +13,7 @@ from attrs import frozen
 from sqlalchemy import Connection
 
 from terra_core.config.controller import Controller, Paths, Tls
-from terra_core.config.loader import Document, load, make_document
+from terra_core.config.loader import Document
 from terra_core.controller.api import Context, make_api
 from terra_core.controller.authority import Name, certificate_of, certify, names_of_host
 from terra_core.controller.ballast import Ballast
@@ -23,6 +23,7 @@ from terra_core.controller.machines import Machines
 from terra_core.controller.mark import check_mark, set_mark
 from terra_core.controller.services import Services
 from terra_core.controller.store import Store
+from terra_core.documents import load, make, settled
 from terra_core.errors import InterruptedWork, PluginError, TerraError, error_of_machine
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
@@ -51,8 +52,8 @@ def load_config(source: Path | None, paths: Paths, plugins: Plugins) -> Document
     """
     standard = paths.etc / "controller.toml"
     if source is None and not standard.exists():
-        return make_document({}, Controller, source=str(standard), owners=plugins.names)
-    return load(source or standard, Controller, owners=plugins.names)
+        return make({}, Controller, source=str(standard), plugins=plugins)
+    return load(source or standard, Controller, plugins=plugins)
 
 
 def make_services(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> Services:
@@ -61,7 +62,8 @@ def make_services(document: Document[Controller], config: Controller, paths: Pat
     :param document: the file.
     :param config: what it says, with the options of the command line.
     """
-    check_selection(CONTROLLER, config.plugins, () if _has_records(config, paths) else document.tables, source=document.source)
+    kept = document.tables if _has_records(config, paths) else ()
+    document = settled(document, CONTROLLER, plugins, config.plugins, beside=kept)
     session = document.session(paths=paths)
     for role in (Registry, Filesystem, StoreRole, Storage, Boot):
         plugins.fill(role, config.plugins, source=document.source)

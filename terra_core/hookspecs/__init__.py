@@ -6,6 +6,11 @@ number of the contract that it was made for. Only the plugin that TOML selects f
 controller goes back to the plugin that made it. All hooks raise :class:`terra_core.errors.TerraError` for what a user can act
 upon; whatever they return is checked to its last field.
 
+The top-level table of a plugin's own name is the plugin's. It says the model of that table, a frozen attrs class, by
+``settings``: an attribute or a property beside ``contract``. Core reads the table by this model before it calls any hook, with
+every problem told by file and key, checks it in ``terra validate`` and describes it in the JSON Schemas; a hook asks for it by
+``session.settings(NAME, Model)``. A plugin that says no model has no table, and one of its name is refused.
+
 A hook that acquires something returns an unentered context manager. Core enters it on a stack of its own, and leaves it with
 the exception when a later step fails. Commands call hooks from their main thread; the controller from several, which each
 role describes. A hook never prints, never reads standard input, never changes the working directory, the environment, the

@@ -16,6 +16,7 @@ from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.deploy import OpenImage, filesystem_of, mounted_system, root_steps
+from terra_core.documents import settled
 from terra_core.errors import ConfigError, TerraError
 from terra_core.fitness import Fit, fit, fit_of_root
 from terra_core.hookspecs import Bootloader, CheckedGroup
@@ -32,7 +33,7 @@ from terra_core.machine.modules import INDEX
 from terra_core.machine.steps import BootSteps
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
-from terra_core.selection import INSTALLED, check_selection
+from terra_core.selection import INSTALLED
 from terra_core.system.disks import Signature
 from terra_core.system.locks import try_lock, wait_for_lock
 from terra_core.system.mounts import sweep
@@ -118,7 +119,7 @@ def installation(
     """
     node, plugins = document.value, plugins or Plugins.discover()
     groups = [group.filesystem for group in node.groups if group.filesystem]
-    check_selection(INSTALLED, node.plugins, document.tables, source=document.source, beside=groups)
+    document = settled(document, INSTALLED, plugins, node.plugins, beside=groups)
     told = document.session(report, paths=paths, plain_http=plain_http)
     place = paths.run / "install"
     with _alone(place, told.report) as work, Undo() as stack:

@@ -15,6 +15,7 @@ import pytest
 from attrs import frozen
 
 from terra_core.config.controller import Paths
+from terra_core.config.schema import schema_of
 from terra_core.config.session import Session
 from terra_core.errors import ConfigError
 from terra_core.hookspecs import Role
@@ -77,9 +78,12 @@ class Conformance(Generic[R]):
 
         :raises PluginError: when it does not.
         """
+        return self.installed().named(self._role, self.name, source="test.toml")
+
+    def installed(self) -> Plugins:
+        """Return the plugin as the only one that is installed."""
         entry = cast(metadata.EntryPoint, _Entry(self.plugin))
-        installed = Installed(self.name, f"terra-{self.name}", "0", entry)
-        return Plugins({self.name: installed}).named(self._role, self.name, source="test.toml")
+        return Plugins({self.name: Installed(self.name, f"terra-{self.name}", "0", entry)})
 
     def use(self, role: R, session: Session) -> None:
         """Ask the plugin something for which it has to read its table. To be overridden by each role."""
@@ -89,8 +93,12 @@ class Conformance(Generic[R]):
         assert self.filled().plugin == self.name
 
     def test_a_key_that_its_table_does_not_know_is_refused_by_name(self, role: R, session: Session) -> None:
+        model = self.installed().settings(self.name)
         if not self.reads_table:
+            assert model is None, "a plugin without a table says no settings"
             return
+        assert model is not None, "settings say the model of its table: without them, a table of its name is refused"
+        assert schema_of(model, {}), "the types of its fields can be described"
         wrong = Session(source="wrong.toml", tables={self.name: {"no-such-key": 1}}, paths=session.paths)
         with pytest.raises(ConfigError) as caught:
             self.use(role, wrong)

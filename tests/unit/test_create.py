@@ -17,15 +17,18 @@ from click.testing import CliRunner, Result
 
 from terra_core.cli.create import command
 from terra_core.config.loader import Document, make_document
+from terra_core.config.problems import DocumentError
 from terra_core.config.server import Server, Ssh
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.create import Rendered, render_build
 from terra_core.dockerfile import copy_steps, is_continued, write_overlay
+from terra_core.documents import settled
 from terra_core.errors import ConfigError, NotFoundError, TerraError
 from terra_core.hookspecs import RenderedFile, RenderedLink
 from terra_core.identity import render_hosts, render_identity
 from terra_core.plugins import Plugins
+from terra_core.selection import SERVER
 
 SEED = """
 hostname = "example"
@@ -518,16 +521,20 @@ def opened(text: str) -> str:
 
 
 def test_the_comments_of_the_dump_load_too() -> None:
-    found = document(opened(terra("--dump").stdout))
+    dump = opened(terra("--dump").stdout)
+    found = document(dump.partition("# The table of")[0])
     assert found.value.components
     assert found.value.plugins == {"network": "netplan", "builder": "docker", "registry": "docker"}
     assert found.value.ssh.github
-    files_of = render_build(
-        make_document({**found.raw, "ssh": {}}, Server, source="dump", owners=Plugins.discover().names),
-        plugins=Plugins.discover(),
+    with pytest.raises(DocumentError) as caught:  # keys that exclude each other, and none that is not there
+        settled(document(dump), SERVER, Plugins.discover(), {})
+    assert not [problem for problem in caught.value.found if "no such key" in problem.text]
 
-    )
-    assert "10.0.10.20/24" in files(files_of)["etc/netplan/50-terra.yaml"]
+
+def test_what_the_dump_says_of_the_network_is_rendered() -> None:
+    text = terra("--dump").stdout.replace("# addresses", "addresses")
+    rendered = render_build(document(text), plugins=Plugins.discover())
+    assert "10.0.10.20/24" in files(rendered)["etc/netplan/50-terra.yaml"]
 
 
 def test_the_example_is_right() -> None:

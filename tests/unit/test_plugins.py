@@ -319,3 +319,60 @@ def test_the_command_lists_what_it_can(make: Make, capsys: pytest.CaptureFixture
     assert "netplan" in out
     assert "-            stone" in out
     assert "stone cannot be used: plugin 'stone' of terra-stone 1.2.3 cannot be loaded: RuntimeError: not today" in err
+
+
+SETTINGS = (
+    "from attrs import frozen\n"
+    "@frozen(kw_only=True)\n"
+    "class Settings:\n"
+    "    pages: int = 1\n"
+    "    def problems(self):\n"
+    "        {problems}\n"
+    "        yield from ()\n"
+)
+
+
+def with_settings(body: str, said: str = "Settings", problems: str = "pass") -> str:
+    rendering = RENDER.format(body=body).replace("contract = 2", f"contract = 2\n    settings = {said}")
+    return SETTINGS.format(problems=problems) + rendering
+
+
+def test_a_hook_gets_its_table_as_its_model_read_once(make: Make) -> None:
+    body = "table = session.settings('paper', Settings); called.append(table); return []"
+    make("paper", with_settings(body))
+    filled = Plugins.discover().fill(Network, {"network": "paper"}, source="server.toml")
+    model = found("paper").settings("paper")
+    assert model is not None
+    session = Session(source="server.toml", tables={"paper": {"pages": 3}}).structured("paper", model)
+    for _ in range(2):
+        filled.render_network(SERVER, session)
+    called = [one for one in sys.modules["fake_paper"].called if one != "a"]
+    assert called[0].pages == 3
+    assert called[0] is called[1] is session.tables["paper"]
+
+
+def test_a_wrong_table_is_told_before_the_hook_is_called(make: Make) -> None:
+    make("paper", with_settings("return []"))
+    filled = Plugins.discover().fill(Network, {"network": "paper"}, source="server.toml")
+    with pytest.raises(ConfigError, match=r"server\.toml: paper\.pages: expected a whole number, got \"many\""):
+        filled.render_network(SERVER, Session(source="server.toml", tables={"paper": {"pages": "many"}}))
+    assert sys.modules["fake_paper"].called == []
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("3", "says settings that are no class of attrs, but int"),
+        ("Settings()", "says settings that are no class of attrs, but Settings"),
+        ("property(lambda self: 1 / 0)", "cannot be looked at: ZeroDivisionError"),
+    ],
+)
+def test_settings_that_are_no_model_are_refused_at_load(make: Make, said: str, expected: str) -> None:
+    make("paper", with_settings("return []", said))
+    assert expected in refusal("paper")
+
+
+def test_a_model_that_fails_is_the_plugins_defect(make: Make) -> None:
+    make("paper", with_settings("return []", problems="raise KeyError('oh')"))
+    with pytest.raises(PluginError, match=r"of terra-paper 1\.2\.3 cannot be asked what \[paper\] is: KeyError: 'oh'"):
+        found("paper").read_table("paper", {})

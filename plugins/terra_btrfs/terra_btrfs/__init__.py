@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.hookspecs import CONTRACT, BootStep, CheckedGroup, PreparedGroup, hookimpl
+
+if TYPE_CHECKING:
+    from terra_btrfs.settings import Settings
 
 __all__ = ["plugin"]
 
@@ -19,13 +23,18 @@ class BtrfsPlugin:
 
     contract = CONTRACT
 
+    @property
+    def settings(self) -> type[Settings]:
+        """Return the model of ``[btrfs]``."""
+        from terra_btrfs.settings import Settings
+
+        return Settings
+
     @hookimpl
     def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:
         """Check what can be known before ``group`` is formatted; see :class:`terra_core.hookspecs.Filesystem`."""
         from terra_btrfs.groups import check
-        from terra_btrfs.settings import Settings
 
-        session.settings("btrfs", Settings)
         return check(group, sizes)
 
     @hookimpl

@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from terra_core.hookspecs import FoundSignature  # these are slow to import
     from terra_core.oci import Digest
     from terra_core.oci.source import ImageDocuments, ImageSource, PortableImage
+    from terra_docker.settings import Docker
 
 
 class DockerPlugin:
     """Builds with a Docker Engine; moves images without one."""
 
     contract = CONTRACT
+
+    @property
+    def settings(self) -> type[Docker]:
+        """Return the model of ``[docker]``."""
+        from terra_docker.settings import Docker
+
+        return Docker
 
     @hookimpl
     def build_image(self, build: BuildRequest, session: Session) -> BuiltImage:

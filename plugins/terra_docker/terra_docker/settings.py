@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from typing import ClassVar
 
 from attrs import Factory, frozen
 
@@ -33,12 +34,19 @@ class BuilderKind(StrEnum):
 class Docker:
     """``[docker]``.
 
+    :cvar example: what ``terra create --dump`` shows.
     :param insecure: registries, as ``host`` or ``host:port``, that are spoken to by plain HTTP or without checking their
         certificate. The engine, which pulls the bases of builds, has a list of its own.
     :param mirrors: for a registry, others that have what it has, by its name; asked in their order before it is.
     :param builder: which of the engine's builders builds.
     :param engine: where the engine listens, such as ``unix:///run/docker.sock``; DOCKER_HOST or the usual place when left out.
     """
+
+    example: ClassVar[Mapping[str, object]] = {
+        "#insecure": ["10.0.10.3:5000"],
+        "#mirrors": {"docker.io": ["10.0.10.3:5000"]},
+        "#engine": "unix:///var/run/docker.sock",
+    }
 
     insecure: tuple[str, ...] = ()
     mirrors: Mapping[str, tuple[str, ...]] = Factory(dict)

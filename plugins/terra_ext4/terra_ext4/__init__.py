@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.hookspecs import CONTRACT, BootStep, CheckedGroup, PreparedGroup, hookimpl
+
+if TYPE_CHECKING:
+    from terra_ext4.settings import Settings
 
 __all__ = ["plugin", "xfs"]
 
@@ -24,6 +28,13 @@ class DiskPlugin:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    @property
+    def settings(self) -> type[Settings]:
+        """Return the model of ``[ext4]`` or ``[xfs]``."""
+        from terra_ext4.settings import Settings
+
+        return Settings
 
     @hookimpl
     def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:

@@ -20,7 +20,6 @@ from terra_core.system.process import run
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
 from terra_ext4.kinds import Kind
-from terra_ext4.settings import Settings
 
 GROUPS = "/run/terra/groups"
 """Where a machine mounts file systems whose directories it mounts elsewhere: on no disk, so that no subvolume can hide it."""
@@ -52,14 +51,9 @@ def check(kind: Kind, group: DiskGroup, sizes: Sequence[int], session: Session) 
 def refuse(kind: Kind, group: DiskGroup, session: Session) -> None:
     """Refuse what the group asks for and such a file system has not, saying what to use in its place.
 
-    :raises ConfigError: with all of it, and with what is wrong in the plugin's own table.
+    :raises ConfigError: with all of it.
     """
-    found: list[Problem] = []
-    try:
-        session.settings(kind.name, Settings)
-    except DocumentError as error:
-        found += error.found
-    found += (Problem(f'group "{group.label}": {problem.path}', problem.text) for problem in _problems(kind, group))
+    found = [Problem(f'group "{group.label}": {problem.path}', problem.text) for problem in _problems(kind, group)]
     if found:
         raise DocumentError(session.source, found)
 

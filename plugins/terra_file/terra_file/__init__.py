@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.hookspecs import CONTRACT, Backing, Volume, VolumeRequest, hookimpl
+
+if TYPE_CHECKING:
+    from terra_file.settings import Settings
 
 __all__ = ["plugin"]
 
@@ -16,6 +20,13 @@ class FilePlugin:
     """What core calls; the work is done in the modules beside this one. See :class:`terra_core.hookspecs.Store`."""
 
     contract = CONTRACT
+
+    @property
+    def settings(self) -> type[Settings]:
+        """Return the model of ``[file]``."""
+        from terra_file.settings import Settings
+
+        return Settings
 
     @hookimpl
     def plan_volume(self, request: VolumeRequest, session: Session) -> Volume:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.hookspecs import CONTRACT, LocalBoot, RenderedFile, hookimpl
+
+if TYPE_CHECKING:
+    from terra_grub.settings import Settings
 
 __all__ = ["plugin"]
 
@@ -15,6 +19,13 @@ class GrubPlugin:
     """What core calls; the work is done in the modules beside this one."""
 
     contract = CONTRACT
+
+    @property
+    def settings(self) -> type[Settings]:
+        """Return the model of ``[grub]``."""
+        from terra_grub.settings import Settings
+
+        return Settings
 
     @hookimpl
     def check_bootloader(self, boot: LocalBoot, session: Session) -> Sequence[str]:

@@ -13,6 +13,7 @@ from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, hookimpl
 
 if TYPE_CHECKING:
     from terra_ipxe.service import Service
+    from terra_ipxe.settings import Settings
 
 NAME = "ipxe"
 """The plugin's name, and that of its table."""
@@ -26,6 +27,13 @@ class IpxePlugin:
     def __init__(self) -> None:
         self._lock = Lock()
         self._services: dict[Path, Service] = {}
+
+    @property
+    def settings(self) -> type[Settings]:
+        """Return the model of ``[ipxe]``."""
+        from terra_ipxe.settings import Settings
+
+        return Settings
 
     @hookimpl
     def publish_boot(self, boot: NodeBoot, session: Session) -> bool:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname
 from terra_core.hookspecs import CONTRACT, BootStep, Export, Served, Target, TargetRequest, hookimpl
+
+if TYPE_CHECKING:
+    from terra_iscsi.settings import Settings
 
 __all__ = ["plugin"]
 
@@ -17,6 +21,13 @@ class IscsiPlugin:
     """What core calls; the work is done in the modules beside this one. See :class:`terra_core.hookspecs.Storage`."""
 
     contract = CONTRACT
+
+    @property
+    def settings(self) -> type[Settings]:
+        """Return the model of ``[iscsi]``."""
+        from terra_iscsi.settings import Settings
+
+        return Settings
 
     @hookimpl
     def plan_target(self, request: TargetRequest, session: Session) -> Target:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname
 from terra_core.hookspecs import CONTRACT, BootStep, Export, Target, TargetRequest, hookimpl
+
+if TYPE_CHECKING:
+    from terra_nbd.settings import Settings
 
 __all__ = ["plugin"]
 
@@ -16,6 +20,13 @@ class NbdPlugin:
     """What core calls; the work is done in the modules beside this one. See :class:`terra_core.hookspecs.Storage`."""
 
     contract = CONTRACT
+
+    @property
+    def settings(self) -> type[Settings]:
+        """Return the model of ``[nbd]``."""
+        from terra_nbd.settings import Settings
+
+        return Settings
 
     @hookimpl
     def plan_target(self, request: TargetRequest, session: Session) -> Target:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.hookspecs import CONTRACT, RenderedFile, hookimpl
+
+if TYPE_CHECKING:
+    from terra_netplan.settings import Netplan
 
 NAME = "netplan"
 
@@ -15,6 +19,13 @@ class NetplanPlugin:
     """Renders the ``[netplan]`` table of server.toml."""
 
     contract = CONTRACT
+
+    @property
+    def settings(self) -> type[Netplan]:
+        """Return the model of ``[netplan]``."""
+        from terra_netplan.settings import Netplan
+
+        return Netplan
 
     @hookimpl
     def render_network(self, server: Server, session: Session) -> Sequence[RenderedFile]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 from attrs import frozen
 
@@ -186,6 +187,7 @@ class Vrf:
 class Netplan:
     """``[netplan]``; without any device, every wired interface asks for its addresses.
 
+    :cvar example: what ``terra create --dump`` shows.
     :param interfaces: the machine's interfaces.
     :param vlans: VLANs on other devices.
     :param bonds: interfaces taken together.
@@ -193,6 +195,20 @@ class Netplan:
     :param tunnels: ways through other networks.
     :param vrfs: devices with a table of routes of their own.
     """
+
+    example: ClassVar[Mapping[str, object]] = {
+        "interfaces": [{
+            "name": "eth0",
+            "#dhcp4": True,
+            "#addresses": ["10.0.10.20/24"],
+            "#routes": [{"to": "10.0.0.0/8", "via": "10.0.10.2", "metric": 100, "on_link": False}],
+            "#mtu": 1500,
+            "#set_name": "lan0",
+        }],
+        "#vlans": [{"#name": "vlan20", "#id": 20, "#link": "eth0", "#addresses": ["10.0.20.20/24"]}],
+        "#bonds": [{"#name": "bond0", "#interfaces": ["eth0", "eth1"]}],
+        "#bridges": [{"#name": "br0", "#interfaces": ["eth2"]}],
+    }  # fmt: skip
 
     interfaces: tuple[Interface, ...] = ()
     vlans: tuple[Vlan, ...] = ()

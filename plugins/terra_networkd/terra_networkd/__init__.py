@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.hookspecs import RenderedFile, RenderedLink, hookimpl
+
+if TYPE_CHECKING:
+    from terra_networkd.settings import Networkd
 
 NAME = "networkd"
 
@@ -15,6 +19,13 @@ class NetworkdPlugin:
     """Renders the ``[networkd]`` table of server.toml."""
 
     contract = 2
+
+    @property
+    def settings(self) -> type[Networkd]:
+        """Return the model of ``[networkd]``."""
+        from terra_networkd.settings import Networkd
+
+        return Networkd
 
     @hookimpl
     def render_network(self, server: Server, session: Session) -> Sequence[RenderedFile | RenderedLink]:

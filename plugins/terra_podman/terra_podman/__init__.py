@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from terra_core.hookspecs import FoundSignature  # these are slow to import
     from terra_core.oci import Digest
     from terra_core.oci.source import ImageDocuments, ImageSource, PortableImage
+    from terra_podman.settings import Podman
 
 
 class PodmanPlugin:
     """Builds with Podman, and moves images as its configuration says."""
 
     contract = CONTRACT
+
+    @property
+    def settings(self) -> type[Podman]:
+        """Return the model of ``[podman]``."""
+        from terra_podman.settings import Podman
+
+        return Podman
 
     @hookimpl
     def build_image(self, build: BuildRequest, session: Session) -> BuiltImage:

@@ -19,6 +19,7 @@ from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, hookimpl
 
 if TYPE_CHECKING:
     from terra_tftp.service import Service
+    from terra_tftp.settings import Settings
     from terra_tftp.tree import BootTree
 
 NAME = "tftp"
@@ -33,6 +34,13 @@ class TftpPlugin:
     def __init__(self) -> None:
         self._lock = Lock()
         self._services: dict[Path, Service] = {}
+
+    @property
+    def settings(self) -> type[Settings]:
+        """Return the model of ``[tftp]``."""
+        from terra_tftp.settings import Settings
+
+        return Settings
 
     @hookimpl
     def publish_boot(self, boot: NodeBoot, session: Session) -> bool:

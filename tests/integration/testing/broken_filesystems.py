@@ -107,7 +107,7 @@ def _preparing(way: Any) -> Mapping[str, object]:
 
 PROMISES: dict[str, Mapping[str, object]] = {
     "test_it_fills_the_role_and_is_made_for_this_contract": {"contract": 3},
-    "test_a_key_that_its_table_does_not_know_is_refused_by_name": {"check_disks": _check_nothing},
+    "test_a_key_that_its_table_does_not_know_is_refused_by_name": {"settings": None},
     "test_what_it_can_do_is_said_to_fit": {"check_disks": _twice_as_much},
     "test_what_it_cannot_do_is_refused_before_anything_is_written": {"check_disks": _check_nothing},
     "test_a_disk_that_is_too_small_is_refused_by_name": {"check_disks": _without_a_name},

@@ -121,7 +121,7 @@ def _opened(volume: Volume) -> Iterator[Path]:
 
 PROMISES: dict[str, dict[str, object]] = {
     "test_it_fills_the_role_and_is_made_for_this_contract": {"contract": 1},
-    "test_a_key_that_its_table_does_not_know_is_refused_by_name": {"plan_volume": _plan_again},
+    "test_a_key_that_its_table_does_not_know_is_refused_by_name": {"settings": None},
     "test_planning_changes_nothing_and_says_the_same_again": {"plan_volume": _make_a_file_while_planning},
     "test_volumes_of_a_machine_and_of_others_have_names_of_their_own": {"plan_volume": _name_by_number_alone},
     "test_a_volume_is_a_disk_of_its_size_that_keeps_what_is_written": {

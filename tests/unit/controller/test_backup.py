@@ -104,10 +104,10 @@ def test_the_machines_are_known_again_and_no_name_is_given_twice(site: Site, tmp
     store = Store(open_database(default_url(paths.state)))
     try:
         assert list(store.every()) == [site.store.get("cm-01")]
-        again = store.reserve(lost.node, lost.mac, lost.document, lost.tables)
+        again = store.reserve(lost.node, lost.document, lost.tables)
         assert again.generation > lost.generation + 50
         store.forget(store.begin_delete("cm-02") if again.problem else again)
-        assert store.reserve(lost.node, lost.mac, lost.document, lost.tables).generation == again.generation + 1
+        assert store.reserve(lost.node, lost.document, lost.tables).generation == again.generation + 1
     finally:
         store.close()
 

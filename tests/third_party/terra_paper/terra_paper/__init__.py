@@ -25,6 +25,7 @@ class PaperPlugin:
     """Writes the note."""
 
     contract = 2
+    settings = Paper
 
     @hookimpl
     def render_network(self, server: Server, session: Session) -> Sequence[RenderedFile]:
