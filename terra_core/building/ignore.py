@@ -1,4 +1,4 @@
-"""What a build leaves out: https://docs.docker.com/build/concepts/context/#dockerignore-files, as BuildKit goes about it."""
+"""What a build leaves out: https://docs.docker.com/build/concepts/context/#dockerignore-files, as BuildKit does it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _rule(text: str) -> Rule:
     pattern = _cleaned(text.removeprefix("!").strip(_SPACE) if exception else text)
     if len(pattern) > 1:
         pattern = pattern.removeprefix("/")
-    # Docker reads it a second time, so that a "!" or a space counts that had a path of no meaning in front of it.
+    # Docker parses it a second time: a "!" or a space counts after a path without a meaning was removed before it.
     text = _cleaned((f"!{pattern}" if exception else pattern).strip(_SPACE))
     exception, pattern = text.startswith("!"), text.removeprefix("!")
     if not pattern:
@@ -98,7 +98,7 @@ def _cleaned(pattern: str) -> str:
 def walk(root: Path, rules: Sequence[Rule]) -> Iterator[str]:
     """Yield the names below ``root`` that the rules leave, each after its directory; no symbolic link is followed.
 
-    A directory that is left out is given all the same when something in it is not.
+    A directory that is left out is yielded all the same when something in it is not.
 
     :raises OSError: when a directory cannot be read.
     """

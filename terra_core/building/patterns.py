@@ -1,7 +1,7 @@
 """One pattern of a .dockerignore, as https://github.com/moby/patternmatcher understands it.
 
 Docker checks a pattern by the rules of Go's ``filepath.Match``, turns it into a regular expression of Go's, and matches that.
-Both steps are here, since what they make of some patterns is in neither one's documentation. Go matches in linear time, and so
+Both steps are here, because their result for some patterns is documented nowhere. Go matches in linear time, and so
 does this.
 """
 
@@ -129,7 +129,7 @@ def _translated(pattern: str) -> tuple[str, str]:
 
 @frozen
 class _Place:
-    """A place in a regular expression that a match may stand at.
+    """A state of a match within a regular expression.
 
     :param once: the characters that lead to the next place.
     :param held: the characters that keep the match here.

@@ -26,7 +26,7 @@ default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 [engine]
 exit_command_delay = 1
 """
-"""Podman's own limits are above those of a root that may not raise any; and it watches what exec ran for five minutes more."""
+"""Limits that a root without the right to raise any can have, and no five minutes of waiting for the programs of exec."""
 
 
 class Podman:

@@ -14,7 +14,7 @@ _NAMES = (
     "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
 )  # fmt: skip
 _LATE = 38
-"""From here on, engines of this age do not know their names; all that they allow, CAP_SYS_ADMIN allows, too."""
+"""The first capability that older engines do not know by name; CAP_SYS_ADMIN allows all that the later ones do."""
 
 CAPABILITIES = tuple(f"CAP_{name}" for name in _NAMES)
 """All names, in the order of their numbers."""

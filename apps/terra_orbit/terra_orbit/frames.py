@@ -29,7 +29,7 @@ def parse_header(header: bytes) -> tuple[int, int]:
 
 
 class Frames:
-    """Takes bytes as they come, and gives frames; of a long one, each part as it comes."""
+    """Splits bytes into frames as they come; a long frame is given in parts."""
 
     def __init__(self) -> None:
         self._head = b""

@@ -1,4 +1,4 @@
-"""What the agent is, for whoever speaks to it."""
+"""The agent's name and commands, for messages of its clients."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def agent(orbit: Agent) -> Iterator[Agent]:
     yield orbit
     orbit.clear()
     assert orbit.left() == []
-    # What was in the network of a container that was killed, the kernel takes away at its leisure.
+    # The kernel removes the network of a killed container some time later.
     wait_until(lambda: orbit.host.links() == {"lo", "eth0"}, seconds=20, what="the host to have its own links only")
 
 

@@ -76,7 +76,7 @@ def prepare(
 def scanned(disks: Sequence[Disk]) -> Iterator[tuple[Path, ...]]:
     """Offer the block device of each disk, and have the kernel forget their file systems at the end.
 
-    It would take the next user of a loop device for this one.
+    Otherwise the kernel would take the next user of a loop device for this file system.
     """
     with attached(disks) as nodes, Undo() as undo:
         undo.callback(_forget, nodes)
@@ -133,7 +133,7 @@ def _make_subvolumes(group: DiskGroup, device: Path, work: Path) -> None:
         undo.enter_context(mounted(device, top, filesystem="btrfs", options=("subvolid=5",)))
         for name in names:
             run(["btrfs", "subvolume", "create", top / name])
-            # Whatever the umask of whoever called is, the machine's other users have to get through.
+            # Independent of the caller's umask: the machine's other users have to pass.
             (top / name).chmod(_ROOT_MODE)
 
 

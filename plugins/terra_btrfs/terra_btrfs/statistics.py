@@ -23,10 +23,10 @@ _NAMES = {
 
 @frozen
 class Errors:
-    """What a disk did wrong.
+    """The errors of a disk.
 
     :param device: the block device.
-    :param counted: how often, by the counter's name.
+    :param counted: their numbers, by the counter's name.
     """
 
     device: str

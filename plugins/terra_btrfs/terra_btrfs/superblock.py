@@ -28,8 +28,8 @@ class Identity:
     def source(self) -> str:
         """The file system as fstab(5) names it.
 
-        A label would be any file system's that has the same one: that of an earlier installation on another disk, or on the
-        former local disk of a machine that has its own over the network now.
+        A label could name another file system: that of an earlier installation on another disk, or on the former local disk of
+        a machine whose disks are on the network now.
         """
         return f"UUID={self.fsid}"
 

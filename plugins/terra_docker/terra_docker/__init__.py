@@ -1,4 +1,4 @@
-"""Terra's roles ``builder``, on a Docker Engine, and ``registry``, as a user of Docker has it set up."""
+"""The roles ``builder``, with a Docker Engine, and ``registry``, with the configuration of a user of Docker."""
 
 from __future__ import annotations
 

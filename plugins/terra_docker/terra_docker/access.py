@@ -1,4 +1,4 @@
-"""How registries are reached, as ``docker login`` and the ``[docker]`` table say it."""
+"""How registries are reached, according to ``docker login`` and the ``[docker]`` table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``vab build`` does: a build, and what becomes of the image."""
+"""What ``vab build`` does: a build, and the outputs of the image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DIRECTORY = ".vab"
 
 @frozen(kw_only=True)
 class Outputs:
-    """What becomes of an image, beside its name in the engine.
+    """Where an image goes, besides its name in the engine.
 
     :param push: whether it is pushed.
     :param http: whether that may be done over plain HTTP.
@@ -98,7 +98,7 @@ def _free_name(context: Path) -> str:
 def assemble(build: BuildRequest, outputs: Outputs, settings: Docker, report: Report) -> Assembled:
     """Build an image, and put it where it is wanted.
 
-    :raises TerraError: nothing is exported by halves then, and nothing is pushed when the build failed.
+    :raises TerraError: nothing is exported partially then, and nothing is pushed when the build failed.
     """
     if outputs.tree is not None:
         check_directory(outputs.tree)

@@ -83,7 +83,7 @@ def find_buildkit(settings: Docker, client: APIClient, why: str) -> BuildKit:
     """Look for a docker command on PATH that can speak BuildKit to the engine.
 
     :param why: what needs it, for the message.
-    :raises TerraError: when there is none; says of each command why not.
+    :raises TerraError: when there is none, with the reason for each command.
     """
     if version_lt(client.version()["ApiVersion"], _OLDEST_API):
         raise TerraError(f"{why}, and the engine is older than {_OLDEST_RELEASE}, which has none", hint="upgrade the engine")
@@ -131,7 +131,7 @@ def _answers(words: list[str], environment: Mapping[str, str]) -> bool:
 
 @define
 class _Progress:
-    """What the plain output of a build has said so far."""
+    """The state of a build, according to its plain output so far."""
 
     doing: str
     report: Report

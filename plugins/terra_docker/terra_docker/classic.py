@@ -33,7 +33,7 @@ def build_by_classic(
     """Build an image that has no name yet, and give its id.
 
     :param doing: what the build is called in messages.
-    :param leftovers: learns of every container and image that the engine tells of.
+    :param leftovers: notes every container and image that the engine names.
     :raises TerraError: with the failed step and the end of the engine's output.
     """
     progress = ClassicProgress(doing, leftovers, report)
@@ -66,8 +66,8 @@ def build_by_classic(
 def _label_line(build: BuildRequest, labels: Mapping[str, str]) -> bytes:
     """Return one instruction for all labels, for the Dockerfile's end: the engine would make a step of each label.
 
-    Nothing where that would not be what it is meant to be, and for a Dockerfile of the context: the build sees that file, which
-    has to be what it is.
+    Empty where the line would have another meaning, and for a Dockerfile of the context, which the build can read and must not
+    differ.
     """
     if build.overlay is None or not (build.overlay / build.dockerfile).exists():
         return b""
@@ -76,7 +76,7 @@ def _label_line(build: BuildRequest, labels: Mapping[str, str]) -> bytes:
 
 @define
 class ClassicProgress:
-    """What the records of a build have said so far."""
+    """The state of a build, according to its records so far."""
 
     doing: str
     leftovers: Leftovers

@@ -33,10 +33,10 @@ REMEDIES = Remedies(
 
 _OLDEST_API = "1.32"
 _OLDEST_RELEASE = "17.09"
-"""The first one that knows COPY --chown."""
+"""The first version of the API with COPY --chown."""
 _ANSWER_SECONDS = 30
 _SILENCE_SECONDS = 1800
-"""How long the engine may say nothing: a registry can take its time over the last layer of a push."""
+"""Seconds that the engine may send nothing: a registry may take long for the last layer of a push."""
 
 
 def connect(engine: str | None, *, setting: str) -> APIClient:

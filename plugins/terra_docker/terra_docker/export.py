@@ -1,4 +1,4 @@
-"""What becomes of an image that was built, beside its name in the engine: an OCI archive, or a tree of files."""
+"""Exporting an image that was built: an OCI archive, or a tree of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine says of an image that it fetches itself, layer by layer, as one step: ``POST /images/create`` of its API."""
+"""The progress of an image that the engine fetches itself, all layers as one step: ``POST /images/create`` of its API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build leaves in the engine when it does not come to its end."""
+"""What an unfinished build leaves in the engine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Leftovers:
 
     def remove(self) -> None:
         """Wait until the engine has removed the containers, help it if it does not, and remove the images."""
-        with suppress(DockerException, OSError):  # the build's own failure is on its way to the user, and is what matters
+        with suppress(DockerException, OSError):  # the build's own error is reported, and matters more
             for container in sorted(self._containers):
                 self._remove_container(container)
             for image in self._made():
@@ -80,7 +80,7 @@ class Leftovers:
         try:
             self._client.remove_image(image, noprune=True)
         except APIError as error:
-            if error.status_code not in (404, 409):  # gone already, or another build stands on it now
+            if error.status_code not in (404, 409):  # it is gone already, or another build uses it now
                 raise
 
 

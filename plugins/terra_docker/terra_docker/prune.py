@@ -29,7 +29,7 @@ def prune(settings: Docker, seconds: int, *, build_cache: bool = False) -> Prune
     """Remove images that lost their name and containers that have ended, if Terra made them; never others'.
 
     :param seconds: how old they have to be.
-    :param build_cache: remove old parts of BuildKit's cache too, whoever made them: it does not say.
+    :param build_cache: remove old parts of BuildKit's cache too, of all builds: their makers are not recorded.
     :raises TerraError: when the engine can't.
     """
     old = {"until": [f"{seconds}s"]}

@@ -1,7 +1,7 @@
 """Pushing an image of the engine to its registry, with the times of its build rewritten.
 
 The engine has a push of its own, which takes an image as it is, the times of its build included, and knows registries and
-credentials of its own. What is uploaded here is the same whenever and wherever it was built.
+credentials of its own. What is uploaded here does not depend on when and where it was built.
 """
 
 from __future__ import annotations

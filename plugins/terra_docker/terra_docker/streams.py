@@ -1,4 +1,4 @@
-"""The engine's answer to a long request: one JSON record after another, until nobody listens any more."""
+"""The engine's answer to a long request: one JSON record after another, until the reader stops."""
 
 from __future__ import annotations
 

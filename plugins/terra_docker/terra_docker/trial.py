@@ -63,7 +63,7 @@ def try_image(image: str, seconds: float, settings: Docker, report: Report) -> T
 def _container(client: APIClient, image: str, seconds: float) -> Iterator[str]:
     options = _UNIFIED if client.info().get("CgroupVersion") == "2" else _LEGACY
     host = client.create_host_config(network_mode="none", tmpfs=_MEMORY, **options)
-    with deferred() as interrupt:  # the engine may have made it while its answer is still on the way
+    with deferred() as interrupt:  # an interruption could come between the engine's work and its answer
         made = client.create_container(
             image,
             environment={"container": "docker"},

@@ -1,4 +1,4 @@
-"""What a mounted file system has met of errors: it goes on after some of them, and tells nobody who asks it to synchronise."""
+"""The errors of a mounted file system: it goes on after some of them, and does not report them when it is synchronised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from terra_core.errors import TerraError
 from terra_core.system.mounts import mount_points
 
 _BROKEN = frozenset({errno.EIO, errno.EROFS, errno.EUCLEAN})
-"""What a file system says that shut down (xfs), turned read-only (ext4), or found itself damaged."""
+"""The errors of a file system that has shut down (xfs), became read-only (ext4), or is damaged."""
 
 
 def verify(group: DiskGroup, place: Path) -> bool:

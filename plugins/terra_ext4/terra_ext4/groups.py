@@ -22,7 +22,7 @@ from terra_core.system.undo import Undo
 from terra_ext4.kinds import Kind
 
 GROUPS = "/run/terra/groups"
-"""Where a machine mounts file systems whose directories it mounts elsewhere: on no disk, so that no subvolume can hide it."""
+"""Where a machine mounts file systems whose directories it mounts elsewhere: not on a disk, so that no subvolume hides it."""
 
 _STEP = "format"
 _MKFS_SECONDS = 1800  # a large disk that is slow to discard
@@ -35,7 +35,7 @@ def check(kind: Kind, group: DiskGroup, sizes: Sequence[int], session: Session) 
     """Check what can be known before anything is written; return what fits, and what a user should know.
 
     :param sizes: the disk's size in bytes.
-    :raises ConfigError: for what the group asks for and such a file system has not.
+    :raises ConfigError: for what the group asks for and such a file system does not have.
     :raises TerraError: when the disk is too small, or a program is not installed.
     """
     refuse(kind, group, session)
@@ -145,5 +145,5 @@ def _make_directories(kind: Kind, group: DiskGroup, device: Path, work: Path) ->
         undo.enter_context(mounted(device, top, filesystem=kind.name, options=group.options))
         for subvolume in group.subvolumes:
             (top / subvolume.name).mkdir()
-            # Whatever the umask of whoever called is, the machine's other users have to get through.
+            # Independent of the caller's umask: the machine's other users have to pass.
             (top / subvolume.name).chmod(_MODE)

@@ -1,4 +1,4 @@
-"""The two kinds of file systems, and how each is made: with nothing that a boot loader or an older system cannot read.
+"""The two kinds of file systems, made without features that a boot loader or an older system cannot read.
 
 A machine's image has a kernel, a file system check and a boot loader of its own release, which may be older than the tools
 that format its disk. So the features are named, whatever the defaults of mke2fs.conf(5) or of a later mkfs.xfs(8) are. GRUB
@@ -39,7 +39,7 @@ class Kind:
     :param mkfs: the program that makes it.
     :param longest_label: how long its label may be, in bytes.
     :param least_bytes: the size below which a disk is refused.
-    :param programs: what of this machine mends it when a machine starts.
+    :param programs: programs of this machine that repair it when a machine starts.
     :param command: gives the command that makes it, from label, UUID and device.
     """
 

@@ -28,7 +28,7 @@ _NO_CLONE = (errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOTTY, errno.EN
 _FICLONE = 0x40049409
 """ioctl_ficlonerange(2)."""
 _CHUNK = 1 << 20
-# What programs that are told of the path take and show again as it was: tgtadm splits at commas, and its output into lines.
+# Characters that other programs keep: tgtadm splits at commas, and its output into lines.
 _PATH = re.compile(r"(?:/[A-Za-z0-9._@+:=~-]+)+")
 _NUMBERED = re.compile(r"[0-9]{1,9}\.lun")
 _MISSING = "it is never made anew: bring the file back, or delete the machine and provision it again"
@@ -58,8 +58,8 @@ class Files:
         """Return the volume of a machine's disk; nothing is touched.
 
         :raises TerraError: when the directory has a name that a transport can't be told of.
-        :raises ConflictError: when there is something of that name. Here, because once core has stored the plan, undoing it
-            removes the files of these names, and they must not be somebody else's.
+        :raises ConflictError: when there is something of that name. It is checked here because undoing a stored plan removes
+            the files of these names, which must not be somebody else's.
         """
         path = self.directory / request.hostname / f"{request.number}.lun"
         if not _PATH.fullmatch(str(path)):

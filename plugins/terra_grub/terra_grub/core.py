@@ -27,7 +27,7 @@ _NEEDED = (
     "minicmd",
 )  # fmt: skip
 _DRIVERS = {"btrfs": "btrfs", "ext2": "ext2", "ext3": "ext2", "ext4": "ext2", "xfs": "xfs"}
-"""The module that reads a type of file system, where the signed GRUB for UEFI has it built in too."""
+"""The modules that read a type of file system, of those that the signed GRUB for UEFI has built in too."""
 _FIRST = "normal (memdisk)/grub.cfg\n"
 _PARAMETERS = slice(0x03, 0x5A)
 """The BIOS parameter block, which belongs to the disk."""
@@ -95,7 +95,7 @@ def first_sector(boot: bytes, present: bytes, at: int) -> bytes:
     sector = bytearray(boot[:SECTOR])
     sector[_PARAMETERS] = present[_PARAMETERS]
     struct.pack_into("<Q", sector, _CORE_SECTOR, at)
-    # The check is for BIOSes that pass a wrong drive; GRUB leaves it to diskettes, and so does this.
+    # The check is for BIOSes that pass a wrong drive; like GRUB, this has it for diskettes only.
     sector[_DRIVE_CHECK : _DRIVE_CHECK + 2] = _NO_OPERATION
     sector[_CODE_END:] = present[_CODE_END:SECTOR]
     return bytes(sector)

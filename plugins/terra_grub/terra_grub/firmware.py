@@ -22,9 +22,9 @@ _ENTRY = re.compile(r"Boot([0-9A-Fa-f]{4})[* ] (Terra)\t(.*)")
 def register(disks: Sequence[BootDisk], report: Report, variables: Path = VARIABLES) -> None:
     """Let the firmware start Terra from ``disks``, the first one first; entries of an earlier installation go.
 
-    A firmware that takes no entry starts the disk by its fallback path: that is no failure, and only said.
+    A firmware that takes no entry starts the disk by its fallback path: that is reported, and no error.
 
-    :param variables: the directory that is there where the firmware is UEFI.
+    :param variables: the directory that exists only with UEFI firmware.
     """
     disks = [disk for disk in disks if not _is_file(disk)]
     if not disks or not variables.is_dir():

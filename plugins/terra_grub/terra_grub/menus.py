@@ -1,4 +1,4 @@
-"""The menus that GRUB reads (grub(7), "Shell-like scripting"): words of Terra's own, and values that can be nothing else."""
+"""The menus that GRUB reads (grub(7), "Shell-like scripting"): Terra's own text, and values without special characters."""
 
 from __future__ import annotations
 
@@ -93,8 +93,7 @@ _WHOLE = "terra"
 def start_menu(boot: LocalBoot) -> str:
     """Return what GRUB runs first, from an EFI system partition or from its own core image.
 
-    :raises TerraError: for a value that could be taken for something else.
-    """
+    :raises TerraError: for a value with special characters. """
     menu = f"{_root(boot)}/{MENU}"
     return _START.format(
         filesystem=_checked(boot.filesystem, _UUID, "the UUID of a file system"),
@@ -107,12 +106,12 @@ def start_menu(boot: LocalBoot) -> str:
 def boot_menu(boot: LocalBoot, settings: Settings) -> str:
     """Return the menu itself, with an entry for each subvolume that holds a system.
 
-    :raises TerraError: for a value that could be taken for something else, or a kernel line that is too long.
+    :raises TerraError: for a value with special characters, or a kernel line that is too long.
     """
     root = _root(boot)
     found = f"terra.uuid={_checked(boot.filesystem, _UUID, 'the UUID of a file system')}"
     entry = boot.root or _WHOLE
-    arguments = [word for word in boot.kernel_arguments if word != found]  # the plugin that made the file system may say it too
+    arguments = [word for word in boot.kernel_arguments if word != found]  # the filesystem plugin may give the same argument
     template = _MENU + _VERSIONS if boot.root else _MENU
     return template.format(
         timeout=settings.timeout,
@@ -124,7 +123,7 @@ def boot_menu(boot: LocalBoot, settings: Settings) -> str:
         root=root,
         subvolume=boot.root,
         entry=entry,
-        default="0" if entry[0].isdigit() else entry,  # GRUB takes what begins with a number for the place of an entry
+        default="0" if entry[0].isdigit() else entry,  # GRUB takes a name that begins with a digit for the number of an entry
         version=" version=$2" if boot.root else "",
         kernel=_checked(boot.kernel, _PATH, "the path of a kernel"),
         initrd=_checked(boot.initrd, _PATH, "the path of an initial RAM disk"),

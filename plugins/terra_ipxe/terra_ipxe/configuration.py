@@ -9,9 +9,9 @@ from terra_core.config.values import Address
 from terra_core.errors import TerraError
 
 CONNECTIONS = 1024
-"""How many are open at once; above it, others wait."""
+"""The most connections that are open at once; further ones wait."""
 FILES = 2 * CONNECTIONS + 64
-"""A connection and the file that it gets."""
+"""The descriptors of a connection: its socket and its file."""
 _PATH = re.compile(r"/[A-Za-z0-9/._+@:~-]*")
 _OFFERED = (
     r"boot\.ipxe",
@@ -25,7 +25,7 @@ _OFFERED = (
 def configuration(tree: Path, address: Address, port: int) -> str:
     """Return the configuration file.
 
-    Who asks slowly or takes nothing is cut off, so that he holds no place for ever.
+    Slow clients are disconnected, so that they do not hold a connection for ever.
 
     :raises TerraError: when the path has characters that the file can't hold.
     """

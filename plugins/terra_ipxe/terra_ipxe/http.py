@@ -47,7 +47,7 @@ class HttpServer:
     def start(self, address: Address, settings: Settings, report: Report) -> bool:
         """Start lighttpd unless it runs as configured.
 
-        :returns: whether it was started, for the first time, after its death, with another configuration, or as it hung.
+        :returns: whether it was started: for the first time, because it had ended or hung, or with another configuration.
         :raises TerraError: when it can't run, with what stands in its way.
         """
         user = find_user(
@@ -89,7 +89,7 @@ class HttpServer:
         return True
 
     def _start(self, address: Address, port: int, user: User) -> None:
-        run(["lighttpd", "-v"])  # prlimit would say in its log that there is none
+        run(["lighttpd", "-v"])  # prlimit would write into its log that lighttpd is missing
         self._log.unlink(missing_ok=True)
         plain = ["setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups", "--no-new-privs"]
         plain += ["--inh-caps=-all", "--bounding-set=-all", "--"]

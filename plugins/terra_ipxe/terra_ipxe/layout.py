@@ -6,8 +6,8 @@
     machines/01-54-b2-03-07-f1-d1.ipxe      a machine's own
     nodes/cm-01.0f3a.../                    its kernel, see terra_tftp.tree
 
-Nobody is given a list of it, and the name of a machine's directory ends in a word that only the controller can make: who knows
-a host name does not find its files, who knows the MAC address finds them through the script.
+It cannot be listed, and the name of a machine's directory ends in a word that only the controller can make: a client that knows
+a host name does not find its files; one that knows the MAC address finds them through the script.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WORD_LENGTH = 32
 
 @frozen
 class BootPaths:
-    """Where the service keeps what is its own, besides what :class:`terra_tftp.configuration.ServicePaths` has.
+    """The paths of the service, besides those of :class:`terra_tftp.configuration.ServicePaths`.
 
     :param base: the controller's.
     """

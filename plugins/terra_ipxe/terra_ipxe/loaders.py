@@ -15,7 +15,7 @@ from terra_tftp.tree import INITRD, KERNEL
 
 BIOS_LOADER = "undionly.kpxe"
 UEFI_LOADER = "snponly.efi"
-"""Each speaks through the interface that the firmware has booted from, and through no other."""
+"""Each uses the interface that the firmware has booted from, and no other."""
 _LOADERS = (BIOS_LOADER, UEFI_LOADER)
 _KNOWN = "terra.txt"
 _EFI_MAGIC = b"MZ"

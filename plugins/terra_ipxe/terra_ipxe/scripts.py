@@ -1,8 +1,8 @@
 """iPXE's scripts. Pure: nothing here reads or writes a file.
 
-A script is a list of commands, one a line (https://ipxe.org/scripting); ``${`` begins a setting. What is put into one is a host
-name, a MAC address, or a kernel argument of :func:`terra_core.config.kernel_line.is_argument`, and none of them has a character
-that means something there.
+A script is a list of commands, one a line (https://ipxe.org/scripting); ``${`` begins a setting. The values in a script are
+host names, MAC addresses and kernel arguments of :func:`terra_core.config.kernel_line.is_argument`, none of which has a special
+character.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def heading(hostname: Hostname) -> str:
 def machine_script(entry: Entry) -> str:
     """Return the script of one machine.
 
-    The EFI stub of Linux loads the files that ``initrd=`` names, from the file system that iPXE offers it; a kernel that BIOS
-    starts gets all of them from iPXE and passes over those arguments.
+    The EFI stub of Linux loads the files that ``initrd=`` names, from the file system that iPXE offers it; a kernel that a BIOS
+    starts gets all of them from iPXE and ignores those arguments.
 
     :raises TerraError: when the kernel line is too long with them.
     """

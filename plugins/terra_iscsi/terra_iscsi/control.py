@@ -19,9 +19,9 @@ name_packages({"tgtadm": "tgt", "tgtd": "tgt"})
 _SECONDS = 30
 _PROBE_SECONDS = 5
 _SILENT = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.EIO)
-"""The exit codes of tgtadm when there is no tgtd, or no longer: it ends with the number of the error."""
+"""The exit codes of tgtadm when no tgtd answers: it ends with the number of the error."""
 REFUSED = 22
-"""The exit code of tgtadm for whatever tgtd did not do, with the reason on standard error."""
+"""The exit code of tgtadm for anything that tgtd refused, with the reason on standard error."""
 _REMOVAL_SECONDS = 30.0
 _NO_THREADS = (
     "tgtd starts 16 threads for each disk: where memory is left, it may start no more of them; raise TasksMax of the unit that "
@@ -32,7 +32,7 @@ BY_ADDRESS = "--initiator-address"
 
 
 class Hangs(TerraError):  # noqa: N818  # a state, not a fault of the one who asks
-    """A tgtd takes what is asked of it, and answers nothing."""
+    """A tgtd accepts requests and does not answer them."""
 
 
 @frozen
@@ -63,7 +63,7 @@ class Control:
         except CommandTimeout:
             raise
         except CommandError as error:
-            if "out of memory" in error.message:  # what tgtd says of whatever it cannot have
+            if "out of memory" in error.message:  # what tgtd says of any resource that it lacks
                 raise CommandError(error.message, hint=_NO_THREADS) from error
             raise
 

@@ -1,4 +1,4 @@
-"""One look at all that tgtd exports, kept true while targets are made and taken down."""
+"""All that tgtd exports, read once and kept up to date while targets are made and taken down."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from terra_iscsi.shown import Exported
 
 
 class Look:
-    """What is exported, found by number, by name and by file: asking for it all again for each target would be a square.
+    """What is exported, by number, by name and by file: to ask again for each target would take quadratic time.
 
     :param everything: from :meth:`terra_iscsi.control.Control.targets`.
     """

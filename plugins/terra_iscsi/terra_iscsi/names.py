@@ -11,7 +11,7 @@ from terra_iscsi.settings import Settings
 _LIMIT = 223
 _ALLOWED = re.compile(r"[a-z0-9.:-]+")
 BOOT_DISK = "fs"
-"""What the target that a machine boots from is called after its host."""
+"""The end of the name of the target that a machine boots from."""
 
 
 def target_name(settings: Settings, hostname: Hostname, label: Label, *, boot: bool, generation: int) -> str:

@@ -1,4 +1,4 @@
-"""tgtd itself: one that was there, or one of our own that outlives whoever started it."""
+"""tgtd itself: the system's, or one of the controller's own that outlives it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def stop(session: Session) -> bool:
             asked = True
     for process in processes:
         if not asked or not process.wait(_STOP_SECONDS):
-            process.kill(_STOP_SECONDS)  # tgtd does not hear SIGTERM as long as it has a target
+            process.kill(_STOP_SECONDS)  # tgtd ignores SIGTERM as long as it has a target
     for path in (_pid_file(session.paths), _socket_file(own), Path(f"{_socket_file(own)}.lock")):
         path.unlink(missing_ok=True)
     return bool(processes)
@@ -106,7 +106,7 @@ def _start(own: Control, portal: Address, paths: Paths) -> None:
     try:
         _pid_file(paths).write_text(f"{daemon.pid}\n")
         wait_until(lambda: not daemon.alive or own.answers(), seconds=_START_SECONDS, what="tgtd to answer")
-        # tgtd that can't have its portal goes on, and opens every address of the machine instead.
+        # A tgtd that cannot open its portal opens every address of the machine instead.
         if not daemon.alive or own.portals() != {(portal, PORT)}:
             raise TerraError(f"tgtd did not open {_written(portal)}; its log ends with:\n{daemon.tail()}")
     except BaseException as error:
@@ -135,7 +135,7 @@ def _require_portal(system: Control, portal: Address) -> None:
 def _require_free(portal: Address) -> None:
     family = socket.AF_INET if ipaddress.ip_address(portal).version == 4 else socket.AF_INET6
     with socket.socket(family) as trial:
-        # As tgtd does it: connections of an earlier one that are still closing do not matter.
+        # As tgtd does it, so that closing connections of an earlier tgtd do not matter.
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind((portal, PORT))

@@ -1,4 +1,4 @@
-"""What tgtadm(8) shows of targets and portals; it has no output for machines."""
+"""Parsing what tgtadm(8) shows of targets and portals; it has no machine-readable output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Exported:
     :param iqn: its name.
     :param sessions: who is logged in.
     :param luns: the file behind each logical unit, LUN 0 aside.
-    :param rules: who may log in: names and addresses, which cannot be told apart for sure.
+    :param rules: the names and addresses that may log in; the output does not tell which of them each one is.
     """
 
     id: int

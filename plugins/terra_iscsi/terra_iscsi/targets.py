@@ -26,7 +26,7 @@ def restore(export: Export, session: Session) -> bool:
     A target that is exported as it should be is not touched, so its machine notices nothing.
 
     :raises ConflictError: when its number, name or a file belongs to another target.
-    :raises TerraError: when a backing is none that tgtd can have, or tgtd does not answer.
+    :raises TerraError: when tgtd does not support a backing, or does not answer.
     """
     (done,) = _restore_each([export], session)
     if isinstance(done, TerraError):
@@ -57,9 +57,9 @@ def count_served(session: Session) -> dict[int, Served]:
 class _Done:
     """What was done to a target.
 
-    :param made: it was made.
-    :param bound: its initiator was let in, which has to be looked at again.
-    :param expelled: others were shut out.
+    :param made: whether it was made.
+    :param bound: whether its initiator was admitted, which has to be checked again.
+    :param expelled: whether others were shut out.
     """
 
     made: bool = False
@@ -154,7 +154,7 @@ def _export(control: Control, target: Target, files: Mapping[int, str]) -> None:
         for lun, path in files.items():
             words = ("--tid", number, "--lun", str(lun), "--backing-store", path)
             control.ask("--mode", "logicalunit", "--op", "new", *words)
-        # Last, so that nobody logs in to a part of it.
+        # Last, so that nobody logs in to an incomplete target.
         control.allow(target.id, target.client)
         undo.pop_all()
 

@@ -22,7 +22,7 @@ _KEY_BYTES = 32
 
 @frozen(kw_only=True)
 class Access:
-    """How a machine reaches a target; what :attr:`terra_core.hookspecs.Target.data` keeps beside it.
+    """How a machine reaches a target, as :attr:`terra_core.hookspecs.Target.data` stores it.
 
     :param port: the TCP port of its server.
     :param key: the pre-shared key (RFC 4279) in hexadecimal digits, never given to another target.
@@ -101,7 +101,7 @@ def _is_free(portal: Address, port: int) -> bool:
     try:
         _bind(portal, port)
     except OSError as error:
-        return error.errno not in (errno.EADDRINUSE, errno.EACCES)  # any other fault is told when the server starts
+        return error.errno not in (errno.EADDRINUSE, errno.EACCES)  # any other error is reported when the server starts
     return True
 
 

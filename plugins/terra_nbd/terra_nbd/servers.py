@@ -33,7 +33,7 @@ _KEYS, _DISKS, _PID = "keys.psk", "disks", "pid"
 
 @frozen(kw_only=True)
 class Wanted:
-    """What the server of a target shall be.
+    """The configuration of a target's server.
 
     :param identity: who may reach it, and the name of its directory.
     :param key: the key of that identity.
@@ -89,7 +89,7 @@ class Server:
 
 
 class Servers:
-    """One look at all servers of a controller, kept true while they are started and ended.
+    """All servers of a controller, read once and kept up to date while they are started and ended.
 
     :param base: the directory that has one for each target.
     :param found: the servers by the name of their target's directory.
@@ -166,7 +166,7 @@ class Servers:
         servers = [server for name in names for server in self._found[name]]
         with uninterrupted():
             for server in servers:
-                server.process.signal(signal.SIGTERM)  # all at once, before any is waited for
+                server.process.signal(signal.SIGTERM)  # to all of them before waiting for the first
             for server in servers:
                 server.process.stop(_STOP_SECONDS)
             there = [_discard(self.base / name) for name in names]
@@ -232,7 +232,7 @@ def _links(place: Path) -> dict[str, str]:
 
 def _start(wanted: Wanted, place: Path) -> Server:
     """Run nbdkit, which goes to the background when it listens."""
-    # In the foreground it would end with the thread that started it: nbdkit 1.32 asks for that, --exit-with-parent or not.
+    # In the foreground it would end with the thread that started it: nbdkit 1.32 does that even without --exit-with-parent.
     arguments = wanted.arguments(place)
     try:
         done = run(["setsid", "--wait", *arguments], env={_MARK: str(place.parent)}, timeout=_START_SECONDS, accept=range(256))

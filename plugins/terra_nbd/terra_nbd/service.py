@@ -16,7 +16,7 @@ from terra_nbd.servers import PROGRAM, changing
 def start(portal: Address, session: Session) -> bool:
     """Be ready to serve, and look whether all servers run that were started: each target has its own, which starts with it.
 
-    :returns: whether this was not so, after a reboot or because a server was gone: core restores all targets then.
+    :returns: whether a server was missing, such as after a reboot: core restores all targets then.
     :raises TerraError: when servers cannot be started at all.
     """
     if shutil.which(PROGRAM, path=clean_environment()["PATH"]) is None:

@@ -27,10 +27,10 @@ def provision(export: Export, session: Session) -> Iterator[None]:
 def restore(export: Export, session: Session) -> bool:
     """Serve a target to its machine alone; return whether its server was started.
 
-    A server that runs as it should is not touched, so its machine notices nothing. One that does not is ended first.
+    A server that runs as it should is not touched, so its machine notices nothing. Another one is ended first.
 
     :raises ConflictError: when a file is served to another machine.
-    :raises TerraError: when a backing is none that is a file, or the server does not start.
+    :raises TerraError: when a backing is no file, or the server does not start.
     """
     with changing(session) as servers:
         return _restore(export, servers)

@@ -19,7 +19,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
 _ALLOW = 0x7FFF0000
 _REFUSE = 0x00050000
-"""With an error's number in the lower 16 bits."""
+"""Refuse with an error, whose number is in the lower 16 bits."""
 _LOAD = 0x20
 _IF_EQUAL = 0x15
 _IF_SET = 0x45

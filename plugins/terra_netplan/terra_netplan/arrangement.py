@@ -1,7 +1,7 @@
-"""In which order netplan is told of devices.
+"""The order in which netplan reads devices.
 
-netplan reads a file again that names a device before it describes it, and takes what it has read the first time for a second,
-contradicting word then (the costs of a bridge's interfaces, a bond's primary). So what a device is made of stands before it. A
+netplan reads a file twice that names a device before it describes it, and reports the second reading of some keys as a
+contradiction (the costs of a bridge's interfaces, a bond's primary). So the parts of a device are written before it. A
 file has each kind of device once: where no order of the kinds does, there are several files, which netplan reads one by one.
 """
 
@@ -37,7 +37,7 @@ def arranged(kinds: Mapping[str, Sequence[D]]) -> list[Mapping[str, Sequence[D]]
     order = _order(left)
     while any(left.values()):
         file = {kind: ready for kind in order if (ready := _ready(left[kind], placed))}
-        if not file:  # a device that nobody described, or a circle: not for this function to say
+        if not file:  # an unknown device or a circle, which others report
             file, left = {kind: devices for kind, devices in left.items() if devices}, {}
         files.append(file)
     return files

@@ -1,4 +1,4 @@
-"""Whether netplan itself takes what was rendered, and which key of server.toml it does not take."""
+"""Whether netplan itself accepts what was rendered, and which key of server.toml it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""netplan's generator: what reads the YAML of a root and writes what networkd is told, in the same root."""
+"""netplan's generator, which reads the YAML of a root and writes networkd's files into the same root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GENERATORS = (
 )
 """Where it is in netplan 1.2 and later, from 0.106 on (Debian 12 and 13), and before that (Ubuntu 22.04)."""
 NOT_RUN = 126
-"""The exit code where this machine offers no way to keep it from starting programs; standard error says why."""
+"""The exit code where this machine cannot keep it from starting programs; standard error says why."""
 _SECONDS = 45
 _ALONE = Path(__file__).with_name("alone.py")
 
@@ -27,8 +27,8 @@ def find_generator() -> Path | None:
 def generate(generator: Path, root: Path) -> Completed:
     """Let the generator read ``etc/netplan`` of ``root``, and write to ``run`` of it.
 
-    The generator, and more so ``netplan generate`` around it, asks systemd for its state, reloads systemd and udev, and early
-    in a boot starts units: those of this machine, whatever the root. Therefore it can start no program here.
+    The generator, and even more ``netplan generate``, asks systemd for its state, reloads systemd and udev, and starts units
+    early in a boot, all of them on this machine, whatever the root. Therefore it cannot start programs here.
 
     :raises CommandError: when it does not end in time.
     """

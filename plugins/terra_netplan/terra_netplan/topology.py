@@ -22,7 +22,7 @@ _ETHERNET_TUNNELS = frozenset({"gretap", "ip6gretap", "vxlan"})
 """The tunnels that carry Ethernet, which alone a bridge takes (``br_add_if`` in the kernel)."""
 _LOOPBACK = "lo"
 _WHOLES = ("bonds", "bridges")
-"""What takes the place of its parts; a VRF leaves them what they are."""
+"""The devices that replace their parts; those of a VRF keep their addresses."""
 _OWN_WAYS = ("dhcp4", "dhcp6", "accept_ra", "addresses", "gateway", "routes", "routing_policy", "nameservers", "search")
 
 
@@ -92,7 +92,7 @@ def _ambiguous_names(placed: Sequence[_Placed]) -> Iterator[Problem]:
     for item in placed:
         given = getattr(item.device, "set_name", None)
         if given is None and getattr(item.device, "match", None) is None:
-            given = item.device.name  # an interface that is found by something else is not called that in the machine
+            given = item.device.name  # an interface with another match may have another name in the machine
         if given is not None:
             in_the_machine.setdefault(given, []).append(item)
     for name, items in in_the_machine.items():
@@ -126,9 +126,9 @@ def _ambiguous_addresses(placed: Sequence[_Placed]) -> Iterator[Problem]:
             try:
                 interface = ipaddress.ip_interface(raw)
             except (TypeError, ValueError):
-                continue  # which is said where it stands
+                continue  # reported where it is given
             address = interface.ip
-            # An address of a link is one of that link only (RFC 4291 section 2.5.6, RFC 3927), one in a VRF is one of the VRF.
+            # A link-local address is unique on its link only (RFC 4291 section 2.5.6, RFC 3927), one in a VRF within the VRF.
             # One without a network is lent to links that have none of their own.
             is_of_device = address.is_link_local or interface.network.num_addresses == 1
             held = addresses.setdefault((item.path if is_of_device else tables.get(item.device.name), address), [])

@@ -1,4 +1,4 @@
-"""Whether systemd-networkd and udev take what was rendered, and which key of server.toml they do not take."""
+"""Whether systemd-networkd and udev accept what was rendered, and which key of server.toml they refuse."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UDEV_READS = (".link",)
 _RUN = Path("/run")
 _SECONDS = 30
 _DONE = "Enumeration completed"
-"""What systemd-networkd says once it has read every file; nothing of what it does afterwards is of interest."""
+"""What systemd-networkd logs once it has read every file; its later messages do not matter here."""
 _NOBODY = 65534
 _UNPRIVILEGED = (
     "unshare", "--net", "--",
@@ -45,7 +45,7 @@ _WARNING = 4
 _NAMED = re.compile(r"/run/systemd/network/(?P<file>[A-Za-z0-9._-]+\.(?:link|netdev|network))\b(?::(?P<line>[0-9]+))?")
 _UNKNOWN = ("Unknown key", "Unknown section", "Unknown lvalue")
 _KEY_OF_THE_MACHINE = "key from"
-"""In a complaint that a file with a key cannot be read, which is in the machine and not here."""
+"""Part of the message that a file with a key cannot be read, which exists in the machine only."""
 
 
 def check(files: Sequence[RenderedFile], networkd: Networkd, *, source: str, report: Report) -> bool:
@@ -71,7 +71,7 @@ def check(files: Sequence[RenderedFile], networkd: Networkd, *, source: str, rep
             lines = [line for reader in here for line in _said_by(reader)]
     except InterruptedWork:
         raise
-    except TerraError as error:  # also root may have too few rights for it, as in a container
+    except TerraError as error:  # even root may lack the rights, as in a container
         report(Event("network", f"warning: the files of the network are not checked: {error}"))
         return False
     problems = []
@@ -136,7 +136,7 @@ def _said_by(reader: Sequence[str]) -> Iterator[str]:
     """
     words = [*_UNPRIVILEGED, *reader]
     if "udevadm" in reader[0]:
-        # It fails where no file is for the interface, which is no fault of theirs.
+        # It fails where no file matches the interface, which is no error of the files.
         said = lines_of(salvaged(run(words, timeout=_SECONDS, accept=range(256), env=_SPOKEN).stderr))
         yield from (text for priority, text in _spoken(said) if priority <= _WARNING)
         return

@@ -1,4 +1,4 @@
-"""What every file of systemd's has in common: its name, which decides when it is read."""
+"""The name of a file of systemd, which decides the order of reading."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _NAMES = LinkOptions(
     name_policy=("keep", "kernel", "database", "onboard", "slot", "path"),
     alternative_names_policy=("database", "onboard", "slot", "path"),
 )
-"""What systemd's own 99-default.link says, which is not read for an interface that another file matches."""
+"""The content of systemd's own 99-default.link, which is not read for an interface that another file matches."""
 
 
 def render(networkd: Networkd, server: Server, *, source: str) -> list[RenderedFile | RenderedLink]:
@@ -57,7 +57,7 @@ def render(networkd: Networkd, server: Server, *, source: str) -> list[RenderedF
     # Those of root alone first: whoever owns the first file owns the directory, where the image has none.
     files = sorted(_files(networkd), key=lambda file: file.owner != _ROOT)
     rendered: list[RenderedFile | RenderedLink] = [*files, *_enabled(_WANTED), _alias("systemd-networkd.service")]
-    # What the image has of netplan's own files must not describe the same interfaces (systemd.generator(7)).
+    # netplan's files in the image must not describe the same interfaces (systemd.generator(7)).
     rendered.append(RenderedLink(path=_NETPLAN, target="/dev/null"))
     if networkd.resolved:
         rendered += [*_enabled(_RESOLVED), _alias("systemd-resolved.service")]

@@ -1,4 +1,4 @@
-"""Sections of systemd's configuration files as models: what a key may hold, and what its name is there (systemd.syntax(7))."""
+"""Sections of systemd's configuration files as models: the values of each key, and its name there (systemd.syntax(7))."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Section:
                 continue
             listed = isinstance(value, tuple)
             for at, item in enumerate(value if listed else (value,)):
-                # An item of which nothing could be made is a problem already, and is no value.
+                # An item that could not be read is reported already, and has no value.
                 if isinstance(item, str | int | float) and (wrong := check(item)):
                     yield Problem(f"{key_of(field.name)}[{at}]" if listed else key_of(field.name), wrong)
 
@@ -95,7 +95,7 @@ def lines_of_section(name: str, section: Section, *, apart: bool = False) -> lis
 
 
 def _line(field: str, text: str) -> str:
-    # The models let nothing else through: this holds whatever becomes of them.
+    # The models allow nothing else; this check does not depend on them.
     if not _PRINTABLE.fullmatch(text) or text.endswith("\\"):
         raise ValueError(f"{spelled(field)}= cannot hold {text!r}")
     return f"{spelled(field)}={text}"

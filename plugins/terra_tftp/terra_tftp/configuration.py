@@ -41,7 +41,7 @@ class Loaders:
 
 @frozen
 class ServicePaths:
-    """Where the service keeps what is its own.
+    """The paths of the service.
 
     :param base: the controller's.
     """

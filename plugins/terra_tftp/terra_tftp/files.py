@@ -18,7 +18,7 @@ from terra_core.system.undo import Undo
 _MODE = 0o644
 _BLOCK = 1024 * 1024
 _LIMIT = 1024 * _BLOCK
-"""No kernel, initial RAM disk or boot loader has a gigabyte; what has is no such file."""
+"""The largest file of the boot tree: no kernel, initial RAM disk or boot loader has a gigabyte."""
 
 
 def make_directory(path: Path) -> None:
@@ -48,7 +48,7 @@ def write_file(path: Path, text: str) -> bool:
 def read_file(path: Path) -> str | None:
     """Return the content of a small file; ``None`` when it does not exist.
 
-    :raises TerraError: when it is something else than a file, which is looked at and not opened.
+    :raises TerraError: when it is something else than a file; such a thing is not opened.
     """
     try:
         with _naming(path, "read"), open_regular(path) as file:
@@ -71,7 +71,7 @@ def link_file(source: Path, path: Path) -> bool:
     remove_file(path)
     try:
         path.hardlink_to(source)
-    except OSError:  # it has gone, or has as many names as its file system allows: the caller copies
+    except OSError:  # it is gone, or has too many names for its file system: the caller copies it
         return False
     return True
 

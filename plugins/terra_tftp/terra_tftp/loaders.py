@@ -27,7 +27,7 @@ UEFI_LOADER = "shimx64.efi"
 _REQUIRED = (BIOS_LOADER, "ldlinux.c32", UEFI_LOADER, "grubx64.efi")
 _PAIR = (KERNEL, INITRD)
 _MANIFEST = "tftp-loaders.json"
-"""Which files the installed pxe image brought, so that the next one takes away those that it does not have."""
+"""The list of files of the installed pxe image, so that the next image removes those that it does not have."""
 
 
 def install(tree: Path, paths: Paths, report: Report) -> list[str]:
@@ -45,7 +45,7 @@ def install(tree: Path, paths: Paths, report: Report) -> list[str]:
         make_private_directory(paths.state)
         manifest = paths.state / _MANIFEST
         former = _names(read_file(manifest))
-        # The manifest names what is about to come before it comes: a killed run leaves nothing that no manifest knows.
+        # The manifest is written before the files: a killed run leaves no file that no manifest lists.
         write_file(manifest, json.dumps(sorted(former | set(found))))
         _copy(found, paths.tftp, report)
         for name in former - set(found):

@@ -91,8 +91,8 @@ def grub_start() -> str:
 
     GRUB can't ask a TFTP server whether a file exists; ``configfile`` goes on with the next line when it does not. And it can't
     make the firmware go on with its next boot entry: Debian's signed GRUB ignores the number that ``exit`` is given and ends
-    well, which ends the boot order (UEFI specification, 3.1.1) in the firmware's setup menu, for ever. So it starts what the
-    machine's disks have, and a machine that has nothing asks again: it may be provisioned by then.
+    well, which ends the boot order (UEFI specification, 3.1.1) in the firmware's setup menu, for ever. So it starts a boot
+    loader on the machine's disks; without one, it asks again, as the machine may be provisioned by then.
     """
     return (
         "set timeout=0\n"
@@ -102,7 +102,7 @@ def grub_start() -> str:
         f"sleep {_PATIENCE}\n"
         f"for loader in {' '.join(_LOADERS)}; do\n"
         '  if [ -f "$loader" ]; then\n'
-        # The loader looks for its files where root is, and root is the network until now.
+        # The loader reads its files from root, which is still the network.
         "    regexp --set=1:root --set=2:file '^\\(([^)]*)\\)(.*)$' \"$loader\"\n"
         '    if chainloader "$file"; then boot; fi\n'
         "  fi\n"

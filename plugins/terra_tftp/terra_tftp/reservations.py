@@ -20,8 +20,8 @@ _DOMAIN = "terra"
 def reservation(hostname: Hostname, mac: Mac, address: Address | None, lease: str) -> str:
     """Return the value of ``dhcp-host`` for a machine: DHCP tells it its name, without the domain.
 
-    dnsmasq takes each word for what it looks like: ``7d`` for a lease time, ``ignore`` for a command, ``10.0.0.5`` for an
-    address. A name that ends in a domain can only be a name.
+    dnsmasq guesses the meaning of each word: ``7d`` is a lease time, ``ignore`` a command, ``10.0.0.5`` an address. A name that
+    ends in a domain can only be a name.
 
     :param address: the address that it gets, if DHCP gives out any.
     :param lease: how long it gets it for.
@@ -99,8 +99,8 @@ def assigned(
 ) -> dict[Mac, Address]:
     """Assign an address to every machine, as long as there are any.
 
-    A machine keeps the one that it has, by reservation or else by lease: its disk may be behind it. A new one gets the first
-    that nobody has; when others have all of them, the one that comes free first.
+    A machine keeps its address, by reservation or else by lease: its disk may depend on it. A new machine gets the first free
+    address; when all are leased, the one that becomes free first.
 
     :param macs: the machines, those that came first before those that came later.
     :param held: what was assigned before.
@@ -125,7 +125,7 @@ def assigned(
         if lease.mac in own:
             take(Mac(lease.mac), lease.address)
     leased = {lease.address for lease in leases}
-    # A range may be that of a large network: nobody asks for more of it than is needed.
+    # A range may be very large: iterate no further than needed.
     unused = chain(
         (address for address in given if address not in used and address not in leased),
         (lease.address for lease in by_expiry if lease.address in given and lease.address not in used),

@@ -41,13 +41,13 @@ name_packages({"dnsmasq": "dnsmasq-base"})
 
 _PATIENCE = 10
 _LOOK_SECONDS = 60.0
-"""The files of all machines are read so often; between, what was done here is known, and what others did mostly shows."""
+"""Seconds between two readings of all machines' files: in between, only changes made here are known for certain."""
 _SILENCE = 10
 """Seconds without an answer after which a dnsmasq that runs is taken to hang."""
 _PAUSE = 5
 """Seconds between two questions: dnsmasq notes each file that it has sent."""
 _LOG_LIMIT = 8 * 1024 * 1024
-"""Bytes that its log may have; it is of the moment, and so in memory."""
+"""The largest log, in bytes: it is in memory."""
 _FILES = TRANSFERS + 64
 
 
@@ -73,8 +73,8 @@ class Service:
     ) -> bool:
         """Start dnsmasq unless it runs as configured, with the reservations of ``nodes`` and of every machine in the boot tree.
 
-        :param loaders: what it serves; the file by which it is known is there already.
-        :returns: whether it was started, for the first time, after its death, with another configuration, or as it hung.
+        :param loaders: what it serves; the file ``known`` exists already.
+        :returns: whether it was started: for the first time, because it had ended or hung, or with another configuration.
         :raises TerraError: when it can't run, with what stands in its way.
         """
         listening = find_listening(network.address, settings)
@@ -211,7 +211,7 @@ class Service:
     def _start(self, listening: Listening, loaders: Loaders) -> None:
         if is_taken(listening.address):
             raise failure("address in use by another service", listening)
-        run(["dnsmasq", "--version"])  # prlimit would say in its log that there is none
+        run(["dnsmasq", "--version"])  # prlimit would write into its log that dnsmasq is missing
         # dnsmasq opens its leases while it is root still, and keeps them open.
         make_private_directory(self._paths.leases.parent)
         if self._paths.log.exists():

@@ -44,7 +44,7 @@ _PAIR = ("vmlinuz", "initrd.img")
 _STEPS = "steps.img"
 _HAS_STEPS = "steps"
 _NO_KERNEL = "none"
-"""Stands in place of the digest for a machine that boots the pxe image's kernel."""
+"""The text instead of the digest for a machine that boots the pxe image's kernel."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -122,7 +122,7 @@ class BootTree:
 
     def withdraw(self, hostname: Hostname, mac: Mac) -> bool:
         """Let a machine boot no longer: its menus go first, then its kernel. Says whether there was anything."""
-        if not _NAME.fullmatch(hostname):  # not parse_hostname: what it takes no longer may have been published before
+        if not _NAME.fullmatch(hostname):  # not parse_hostname: names that it now refuses may have been published before
             raise TerraError(f"{hostname!r} is no name of a machine")
         withdrawn = [self._withdraw_menus(hostname, each) for each in {mac, self.mac_of(hostname) or mac}]
         node = self._node(hostname)
@@ -169,7 +169,7 @@ class BootTree:
             return self._keep_kernel(boot)
         if self._image(boot.hostname) == boot.image and self._whole(boot.hostname):
             return False
-        # Kernel and RAM disk cannot be replaced in one go, so nothing refers to them meanwhile.
+        # Kernel and RAM disk cannot be replaced atomically, so no menu refers to them meanwhile.
         self._withdraw_menus(boot.hostname, self.mac_of(boot.hostname) or boot.mac)
         node = self._node(boot.hostname)
         make_directory(node)

@@ -50,7 +50,7 @@ _Begun = dict[str, str]
 _Asked = Request[Any, Any, Any]
 
 _REMOVALS = ("delete", "stop", "kill")
-"""What only takes away, and waits for no image that is on its way."""
+"""The kinds of work that only remove something, and wait for no image."""
 
 
 @frozen(kw_only=True)

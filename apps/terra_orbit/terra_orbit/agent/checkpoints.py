@@ -1,7 +1,7 @@
-"""What containers have in memory: stored by the engine and CRIU, put into images, and brought back from there.
+"""The memory of containers: stored by the engine and CRIU, put into images, and restored from there.
 
-A container that has a checkpoint in the engine's own place goes on from that when it is started, and has none any more then. So
-nothing else has to be remembered: whoever is killed in between finds the files, or finds none.
+A container with a checkpoint in the engine's own directory goes on from that when it is started, which removes the checkpoint.
+So nothing else has to be recorded: an agent that was killed in between finds the files, or none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 _NAME = "orbit"
 _ATTEMPT = "attempt"
 _KERNEL = Path("/proc/sys/kernel/ns_last_pid")
-"""There in a kernel with CONFIG_CHECKPOINT_RESTORE only."""
+"""A file that exists only in a kernel with CONFIG_CHECKPOINT_RESTORE."""
 _CRIU_SAYS = re.compile(r"^.*Error \([^)]*\):\s*(.+)$", re.MULTILINE)
 _CRIU_LOG = re.compile(r"(/\S+\.log)\b")
 _MOST_LINES = 5
@@ -43,7 +43,7 @@ class Checkpoints:
 
     :param engine: the engine.
     :param images: its images.
-    :param work: a directory for what is on its way; made when it is not there.
+    :param work: a directory for temporary files; made when it does not exist.
     """
 
     def __init__(self, engine: Engine, images: Images, work: Path) -> None:
@@ -55,12 +55,12 @@ class Checkpoints:
     def clear(self, kept: Collection[str]) -> None:
         """Remove what an agent that was killed was about to store, and what deleted containers were made of.
 
-        Nobody may be at it.
+        No work may use it meanwhile.
 
         :param kept: the ids of images that containers are to be made of.
         """
         shutil.rmtree(self._work, ignore_errors=True)
-        with suppress(TerraError):  # an engine that is away has to be looked into another time
+        with suppress(TerraError):  # an engine that does not answer is cleaned up at another time
             self._images.sweep(kept)
 
     def problem(self) -> str:
@@ -78,7 +78,7 @@ class Checkpoints:
         """Make sure that memory can be stored and brought back.
 
         :param name: the container, or the checkpoint.
-        :param hint: what can be done without.
+        :param hint: what is possible without it.
         :raises TerraError: with the reason when it cannot.
         """
         if problem := self.problem():
@@ -108,7 +108,7 @@ class Checkpoints:
         :raises TerraError: when that fails; its memory is still there.
         """
         try:
-            # Docker hands the files to containerd by their digest, and stumbles when it has the same ones from before.
+            # Docker passes the files to containerd by their digest, and fails when containerd has the same ones already.
             (self._place(engine_id) / _ATTEMPT).write_text(secrets.token_hex())
             self._engine.start(engine_id, _NAME)
         except OSError as error:

@@ -34,7 +34,7 @@ class NetworkError(TerraError):
 
 @frozen(kw_only=True)
 class Call:
-    """Which interface of which container a plugin is called for.
+    """The interface of a container that a plugin is called for.
 
     :param container: the container's id, the same for its whole life.
     :param interface: the name of the interface in it.
@@ -50,7 +50,7 @@ def add(conf: Mapping[str, Any], call: Call) -> dict[str, Any]:
     """Connect a container; return the plugin's result.
 
     :param conf: the network, see :mod:`terra_orbit.agent.conf`.
-    :raises NetworkError: when the plugin did not; call :func:`delete` then.
+    :raises NetworkError: when the plugin failed; call :func:`delete` then.
     """
     return _invoke(str(conf["type"]), "ADD", conf, call)
 

@@ -15,7 +15,7 @@ from terra_orbit.networks import Ipam, IpamType, Network, NetworkType
 
 @frozen(kw_only=True)
 class Ground:
-    """What a configuration needs to know of the machine and the agent.
+    """The facts about the machine and the agent that a configuration needs.
 
     :param pools: the directory that keeps which addresses ``host-local`` has given.
     :param dhcp: the socket of the DHCP daemon.
@@ -69,7 +69,7 @@ def _bridge(network: Network, ipam: Ipam, default_route: bool) -> dict[str, Any]
 def _ipam(network: Network, ipam: Ipam, ground: Ground, default_route: bool) -> dict[str, Any]:
     if ipam.type is IpamType.DHCP:
         return {"type": "dhcp", "daemonSocketPath": str(ground.dhcp)}
-    # A bridge that is the default gateway adds the route itself, and would stumble over one that is there.
+    # A bridge that is the default gateway adds the route itself, and fails when it exists.
     routed = default_route and ipam.gateway is not None and network.type is not NetworkType.BRIDGE
     routes = [{"dst": _everything(ipam.gateway)}] if routed and ipam.gateway else []
     if ipam.type is IpamType.STATIC:

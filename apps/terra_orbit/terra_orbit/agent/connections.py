@@ -1,4 +1,4 @@
-"""Connecting containers to their networks, and disconnecting them: noted first, done then, so that none is forgotten."""
+"""Connecting containers to their networks, and disconnecting them: each is stored before it is done, so that none is lost."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Connections:
     def held(self, record: Record) -> Iterator[None]:
         """Keep the networks of a container that is about to end, so that it can be disconnected in good order afterwards.
 
-        The kernel takes what is in a network namespace away when the last process has gone, at its leisure.
+        The kernel removes what is in a network namespace some time after its last process has ended.
         """
         attachments = self._store.attachments(record)
         with Undo() as stack:
@@ -211,7 +211,7 @@ class Connections:
         except cni.NetworkError:
             if "args" not in noted.conf:
                 raise
-        # The address that it had belongs to another by now.
+        # Another container has the former address by now.
         with suppress(TerraError):
             cni.delete(noted.conf, call)
         conf = render(network, ground, mac=noted.mac, default_route=default_route)

@@ -1,4 +1,4 @@
-"""The containers of one agent: what they are meant to be is written down first, and then made so."""
+"""The containers of one agent: their intended state is stored first, and then made."""
 
 from __future__ import annotations
 
@@ -243,5 +243,5 @@ class Containers:
     def _undo(self, record: Record) -> None:
         try:
             self.convergence.bring(self.store.change(record, state=State.DELETING), stop_seconds=0)
-        except (TerraError, NotFoundError) as error:  # it is marked: supervision goes on with it
+        except (TerraError, NotFoundError) as error:  # it is marked: supervision will finish it
             _log.warning("what was begun cannot be undone yet", container=record.id, reason=str(error))

@@ -1,4 +1,4 @@
-"""From what a container is meant to be to what it is: steps that can be taken again from wherever they were left."""
+"""From the intended state of a container to the actual one, in steps that can be repeated from wherever they stopped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STOP_SECONDS = 10
 
 
 class Convergence:
-    """Makes containers what their records say.
+    """Brings containers to the state that their records give.
 
     :param engine: what runs them.
     :param store: the records.
@@ -66,10 +66,10 @@ class Convergence:
     ) -> None:
         """Make a container what its record says.
 
-        :param patient: somebody waits for it: one that ends at once is an error with its last words.
-        :param faithful: one that has memory to go on from and cannot is an error, and not started anew.
+        :param patient: whether somebody waits for it: a program that ends at once is an error then, with its last output.
+        :param faithful: whether a container that cannot go on from its memory is an error, instead of being started anew.
         :param stop_seconds: how long what has to end may take.
-        :param starting: called before a container that was started before is started again; takes note of that in the record.
+        :param starting: called before a container is started again, to note that in the record.
         :raises TerraError: when a step fails; every step may be taken again.
         """
         found = self._engine.of(record.uid)
@@ -121,7 +121,7 @@ class Convergence:
             self._stop(others, stop_seconds)
             self.tidy(record)
             return running
-        # What a former process was connected to goes with it, all but its addresses.
+        # The connections of a former process are removed with it, except its addresses.
         with self._connections.held(record):
             self._stop(others, stop_seconds)
             self._connections.detach(record)
@@ -136,7 +136,7 @@ class Convergence:
         if own is not None and not own.fresh:
             self._start(starting(record), own.engine_id, faithful=faithful)
             return own.engine_id
-        if own is not None:  # how far somebody got who was ended before it was started, nobody knows
+        if own is not None:  # an agent may have been killed while it prepared this one
             self._engine.remove(own.engine_id)
         engine_id = self._make(record)
         self._start(record, engine_id, faithful=True)
@@ -147,7 +147,7 @@ class Convergence:
         try:
             self._connections.attach(record, pid)
         except TerraError:
-            self._process(record, engine_id)  # it may have ended meanwhile, which is the better reason
+            self._process(record, engine_id)  # raises when it has ended meanwhile, which is the better error
             raise
         self._name(record, engine_id)
 

@@ -1,4 +1,4 @@
-"""Running an agent: one a root, brought to what its database says, and ended without touching a container."""
+"""Running an agent, one per root: it makes what its database says, and leaves containers alone at its end."""
 
 from __future__ import annotations
 

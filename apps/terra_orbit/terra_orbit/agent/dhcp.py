@@ -1,6 +1,6 @@
 """The DHCP daemon of the CNI plugins: it asks for leases and keeps them while their containers run.
 
-It is there as long as a container needs it, outlives the agent, and is found again by its socket.
+It runs as long as a container needs it, outlives the agent, and is found again by its socket.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SOCKET_LIMIT = 107
 _START_SECONDS = 10.0
 _STOP_SECONDS = 10.0
 _PATIENCE = ("-timeout", "5s", "-resendmax", "8s")
-"""How long it waits for an answer, and up to which pause it asks again: half a minute in all until it says that nobody does."""
+"""How long it waits for an answer, and its longest pause between requests: it gives up after half a minute in all."""
 
 
 class Dhcp:

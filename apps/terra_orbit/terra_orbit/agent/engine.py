@@ -25,12 +25,12 @@ _SECONDS = 120
 PROBE = "probe"
 """The uid of a container that only shows what is in an image."""
 _FRESH = ("created", "initialized", "configured")
-"""What Docker, and Podman of a container that was prepared for its start, call one that never ran."""
+"""The states of a container that never ran: Docker's, and Podman's for one that was prepared for its start."""
 
 
 @frozen(kw_only=True)
 class Found:
-    """A container that the engine has of this agent's.
+    """A container of this agent in the engine.
 
     :param engine_id: the engine's own id.
     :param uid: the record that it belongs to.
@@ -48,12 +48,12 @@ class Found:
 
 @frozen(kw_only=True)
 class Process:
-    """How the program of a container does.
+    """The state of a container's program.
 
     :param pid: its process id on the host; 0 when it does not run.
-    :param code: how it ended last.
+    :param code: its last exit code.
     :param health: what its image's own check says: ``healthy``, ``unhealthy``, ``starting``, or nothing.
-    :param killed: whether the kernel ended it for want of memory.
+    :param killed: whether the kernel ended it because memory ran out.
     :param began: when it started, as the engine writes it.
     """
 

@@ -102,7 +102,7 @@ async def _serve(socket: WebSocket[Any, Any, Any], containers: Containers, name:
             if asked.tty:
                 await program.resize(asked.rows, asked.columns)
             await asyncio.wait({outgoing, incoming}, return_when=asyncio.FIRST_COMPLETED)
-            if not outgoing.done():  # nobody listens any more, or what was said is no message
+            if not outgoing.done():  # the client is gone, or has sent no valid message
                 await incoming
                 raise WebSocketDisconnect(detail="gone")
             await outgoing
@@ -111,7 +111,7 @@ async def _serve(socket: WebSocket[Any, Any, Any], containers: Containers, name:
                 task.cancel()
             await asyncio.gather(outgoing, incoming, return_exceptions=True)
             if not outgoing.done() or outgoing.cancelled() or outgoing.exception():
-                with suppress(TerraError):  # why it comes to this is on its way
+                with suppress(TerraError):  # the first error is being reported
                     await _end(program)
     code = await program.code()
     await socket.send_data(json.dumps({"exit": code}), mode="text")
@@ -152,7 +152,7 @@ async def _take_input(socket: WebSocket[Any, Any, Any], wire: Wire, program: _Pr
         if message["type"] == "websocket.disconnect":
             return
         if message.get("bytes") is not None:
-            with suppress(ConnectionError):  # the program reads no more; it may go on all the same
+            with suppress(ConnectionError):  # the program reads no more, but may still run
                 await wire.write(message["bytes"])
             continue
         told = _told(message.get("text") or "{}")

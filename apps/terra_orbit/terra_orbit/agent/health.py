@@ -1,4 +1,4 @@
-"""Whether the services of containers are well: asked from within their own networks, whatever these are."""
+"""Whether the services of containers are healthy, checked from within their own networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOOPBACK = "127.0.0.1"
 
 @frozen(kw_only=True)
 class Finding:
-    """What a look at a service found.
+    """The result of a check of a service.
 
     :param well: whether it is well.
     :param reason: why it is not.

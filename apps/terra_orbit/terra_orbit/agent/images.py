@@ -1,4 +1,4 @@
-"""The images of an engine: got, stored and handed on; what their program is, and what their paths are."""
+"""The images of an engine: pulling, storing and pushing them, and looking at their programs and paths."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from terra_orbit.vhost import Vhost
 
 _INITS = ("init", "systemd")
 _DIRECTORY = 1 << 31
-"""In the modes that the engine gives, which are Go's."""
+"""Bits of the modes that the engine gives, which are Go's."""
 _UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers")
 
 
@@ -119,7 +119,7 @@ class Images:
 
         :param reference: its name; it has none when left out, and is removed by :meth:`sweep` when nobody did so before.
         """
-        # The image must not pass for this agent's: whatever an engine makes of it would inherit the labels.
+        # The image must not have this agent's labels: containers that are made from it would inherit them.
         labels = {LABEL_VHOST: json.dumps(vhost), LABEL_AGENT: "", LABEL_UID: "", LABEL_REVISION: "0", LABEL_PASSING: ""}
         place: dict[str, Any] = {"repository": None, "tag": None}
         if reference is None:
@@ -130,7 +130,7 @@ class Images:
             image = str(self._engine.client.commit(engine_id, **place, conf={"Labels": labels})["Id"])
             if label_of(self.find(image) or {}, LABEL_VHOST):
                 return image
-            # Podman reads labels from the query only, whose quoting is not to be trusted with JSON.
+            # Podman reads labels from the query only, whose quoting does not keep JSON intact.
             labels[LABEL_VHOST] = base64.urlsafe_b64encode(labels[LABEL_VHOST].encode()).decode()
             changes = [f'LABEL {name}="{value}"' for name, value in labels.items()]
             labelled = str(self._engine.client.commit(engine_id, **place, changes=changes)["Id"])

@@ -1,4 +1,4 @@
-"""What a DHCP server tells besides an address; the CNI plugin does not ask: a DHCPINFORM (RFC 2131, section 4.4.3)."""
+"""Asking a DHCP server for more than an address, which the CNI plugin does not: a DHCPINFORM (RFC 2131, section 4.4.3)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_SERVERS = 3
 
 @frozen(kw_only=True)
 class Names:
-    """How names are looked up on a network.
+    """The name servers and the domain of a network.
 
     :param servers: the addresses of its name servers.
     :param domain: the domain that its machines are in; empty when there is none.

@@ -1,8 +1,8 @@
 """The memory of a container as a further layer of its checkpoint's image.
 
 The layer holds CRIU's own files below ``/.orbit/memory``. The image's label ``io.terra.orbit.memory`` names it, so that it can
-be told from the file system's layers: a container is made of these alone, and the files of the last one go to the engine. An
-engine keeps no media type for a layer, which is why a label does it.
+be told from the file system's layers: a container is made of these alone, and the files of the last one go to the engine.
+Engines do not keep the media type of a layer, hence the label.
 
 Images go to the engine as the archives that ``docker load`` reads. A layer that the engine has need not be in one.
 """
@@ -49,7 +49,7 @@ def write_layer(directory: Path, layer: Path) -> str:
 
     :param directory: what the engine stored.
     :param layer: the tar to make, readable by root alone: it holds whatever the programs knew.
-    :raises TerraError: when there is nothing, or something that is no file.
+    :raises TerraError: when there are no files, or something else than files.
     """
     files = sorted(path for path in directory.rglob("*") if not path.is_dir() or path.is_symlink())
     if not files:
@@ -107,7 +107,7 @@ def with_memory(image: Mapping[str, Any], layer: str) -> bytes:
 def without_memory(image: Mapping[str, Any], agent: str) -> bytes:
     """Return the configuration of an image without the layer that holds memory.
 
-    :param agent: who needs it, for as long as a container is made of it.
+    :param agent: the name of the agent that needs it while a container is made from it.
     """
     config = dict(image["Config"])
     labels = {name: value for name, value in (config.get("Labels") or {}).items() if name != LABEL_MEMORY}

@@ -18,7 +18,7 @@ _HEALTH = {"healthy": 1, "unhealthy": 0}
 
 
 class Metrics(Collector):
-    """Containers by status, what each uses, how often it was brought back, how its services do; and operations.
+    """Containers by status, their usage, restarts and services; and operations.
 
     :param overview: the containers.
     :param store: their records.

@@ -1,4 +1,4 @@
-"""Containers as images: checkpoints, what is restored from them, and containers that go from one agent to another."""
+"""Containers as images: checkpoints, restores, and moves from one agent to another."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ANEW = "without --live, its programs start anew on its file system"
 
 
 class Moves:
-    """What an agent does with containers as images.
+    """The checkpoints, restores and moves of an agent's containers.
 
     :param containers: its containers.
     """
@@ -39,7 +39,7 @@ class Moves:
     def checkpoint(self, name: str, reference: ImageReference, report: Report, *, live: bool = False) -> dict[str, Any]:
         """Store a container's configuration and file system as an image of the engine; what is mounted is not part of it.
 
-        :param live: store what its programs have in memory, too. The container stands still and has no network meanwhile, and
+        :param live: store what its programs have in memory, too. The container is stopped and has no network meanwhile, and
             goes on from what was stored.
         :raises TerraError: when ``live`` is asked for and cannot be had here; with the reason. The container runs on then.
         """
@@ -80,8 +80,8 @@ class Moves:
     def migrate(self, name: str, target: Client, asked: MigrateRequest, report: Report) -> dict[str, Any]:
         """Move a container to another agent, by way of a registry that both reach; it runs here again when that fails.
 
-        It stands still from the copy on, so that nothing that it writes is lost. Once the other agent is asked to take it, it
-        does not run here until that agent says that it has it not: see :meth:`settle`.
+        It is stopped from the copy on, so that no write is lost. Once the other agent has been asked to take it, it does not
+        run here until that agent says that it does not have it: see :meth:`settle`.
 
         :param target: the other agent.
         """
@@ -105,7 +105,7 @@ class Moves:
     def settle(self, record: Record) -> dict[str, Any] | None:
         """Find out where a container is that another agent was asked to take, and see to it that it is nowhere else.
 
-        While the other agent does not answer, or is at it, nothing is done.
+        While the other agent does not answer, or works on it, nothing is done.
 
         :returns: what the other agent shows of it, when it has it.
         """
@@ -150,7 +150,7 @@ class Moves:
     def _go_on(self, record: Record) -> None:
         try:
             self._containers.convergence.bring(record)
-        except TerraError as error:  # supervision goes on with it
+        except TerraError as error:  # supervision will finish it
             _log.warning("a container that could not move cannot be started again yet", container=record.id, reason=str(error))
 
     def _check(self, record: Record, target: Client, asked: MigrateRequest) -> None:
@@ -172,7 +172,7 @@ class Moves:
         containers = self._containers
         engine_id = containers.running(record.id)
         report(Event("checkpoint", f"storing what the programs of {record.id} have in memory"))
-        # The kernel could take no interface along that leads to another network namespace.
+        # The kernel cannot store an interface that leads to another network namespace.
         with containers.connections.held(record):
             containers.connections.detach(record)
         containers.checkpoints.take(engine_id)

@@ -1,4 +1,4 @@
-"""What ``ob list`` and ``ob get`` show: the records, with what is seen of their containers right now."""
+"""What ``ob list`` and ``ob get`` show: the records, with the present state of their containers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Overview:
     """What an agent shows of its containers.
 
     :param containers: the containers.
-    :param supervision: what looks after them.
+    :param supervision: the thread that restarts them.
     :param health: what their services' checks found.
     """
 

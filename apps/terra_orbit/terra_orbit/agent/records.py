@@ -12,7 +12,7 @@ from terra_orbit.vhost import Vhost
 
 
 class State(Enum):
-    """What a container is meant to be."""
+    """The intended state of a container."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -39,7 +39,7 @@ class Revision:
 
 @frozen(kw_only=True)
 class Move:
-    """The way of a container to another agent, from when that was asked for it until it is known where the container is.
+    """The move of a container to another agent, from the request to that agent until it is known where the container is.
 
     :param url: the other agent.
     :param token: its token.
@@ -57,13 +57,13 @@ class Move:
 class Record:
     """A container that the agent knows.
 
-    :param uid: names it for good: another one of the same id has another.
+    :param uid: its identity: a later container with the same id has another one.
     :param id: the name that its user gave it.
-    :param state: what it is meant to be.
+    :param state: its intended state.
     :param revisions: those that are kept, in order.
-    :param revision: the number of the one that counts.
+    :param revision: the number of the current one.
     :param restarts: how often it was brought back.
-    :param problem: what is wrong with it right now, if something is.
+    :param problem: its present problem, if any.
     :param macs: the hardware addresses of its connections.
     :param created: when, in seconds since the epoch.
     :param move: set while it is not known whether it is here or there; nothing of it may run here then.
@@ -94,7 +94,7 @@ class Record:
 
 @frozen(kw_only=True)
 class Attachment:
-    """A connection that is there, or may be.
+    """A connection that exists, or may exist.
 
     :param interface: its name in the container.
     :param revision: the revision whose container it belongs to.

@@ -1,4 +1,4 @@
-"""What the engine is asked for, made from a vhost.toml: the body of ``POST /containers/create`` of its API."""
+"""The request to the engine for a vhost.toml: the body of ``POST /containers/create`` of its API."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LABEL_AGENT = "io.terra.orbit.agent"
 LABEL_UID = "io.terra.orbit.uid"
 LABEL_REVISION = "io.terra.orbit.revision"
 LABEL_VHOST = "io.terra.orbit.vhost"
-"""On an image: the configuration of the container that it was made of, as JSON."""
+"""The label of an image with the configuration of the container that it was made from, as JSON."""
 LABEL_PASSING = "io.terra.orbit.passing"
-"""On an image without a name, there until its memory is added, or for the containers that are made of it: the agent's name."""
+"""The label, with the agent's name, of a nameless image that is kept for its memory or for containers made from it."""
 
 SYSTEMD_STOP = "SIGRTMIN+3"
-"""Halts systemd(1), which takes SIGTERM for a wish to be executed again."""
+"""The signal that halts systemd(1), which executes itself again at SIGTERM."""
 
 _SYSTEMD_MEMORY = {"/run": "rw,nosuid,nodev,mode=755", "/run/lock": "rw,nosuid,nodev,noexec,mode=1777"}
 _MASKED = "ro,nosuid,nodev,noexec,size=4k,mode=755"
@@ -96,7 +96,7 @@ def _host(vhost: Vhost, facts: Facts, configs: Mapping[str, Path]) -> dict[str, 
     memory = _memory(vhost, facts)
     return {
         "NetworkMode": "host" if vhost.on_host else "none",
-        "RestartPolicy": {"Name": "no"},  # the agent brings it back, because it has to connect it again
+        "RestartPolicy": {"Name": "no"},  # the agent restarts it, because it has to connect it again
         "ReadonlyRootfs": vhost.readonly,
         "LogConfig": _LOG,
         "Mounts": [*_mounts(vhost, facts), *(_config(vhost.configs[name].path, path) for name, path in configs.items())],
@@ -157,8 +157,9 @@ def _resources(resources: Resources) -> dict[str, Any]:
 def _rights(vhost: Vhost, facts: Facts) -> dict[str, Any]:
     """Return the part of the request that gives the container its rights.
 
-    The engine's privileged mode gives a writable /sys, too, by which an udev within would set up the host's devices again:
-    a systemd gets all rights, and a read-only /sys, as systemd wants it (https://systemd.io/CONTAINER_INTERFACE).
+    The engine's privileged mode gives a writable /sys as well, with which an udev in the container would set up the host's
+    devices again. So a systemd gets all rights, and a read-only /sys, as systemd wants it
+    (https://systemd.io/CONTAINER_INTERFACE).
     """
     if not vhost.privileged:
         return {"CapAdd": list(vhost.capabilities)}
@@ -170,7 +171,7 @@ def _rights(vhost: Vhost, facts: Facts) -> dict[str, Any]:
         "MaskedPaths": [],
         "ReadonlyPaths": [],
         "DeviceCgroupRules": ["a *:* rwm"],
-        # Its control groups are mounted as the host has them: it has to see its own place in them by the same name.
+        # Its control groups are mounted as on the host, so that their paths are the same inside.
         **({"CgroupnsMode": "host"} if facts.systemd else {}),
     }
 

@@ -10,7 +10,7 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class ContainerShown:
-    """A container, with how it does.
+    """A container and its status.
 
     :param id: its name.
     :param image: its image.

@@ -1,4 +1,4 @@
-"""Looking after the containers: what ends is brought back, what an engine or a DHCP daemon forgot is made again."""
+"""Supervising containers: those that end are restarted, and what an engine or a DHCP daemon lost is made again."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _LOOK_SECONDS = 3.0
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _SETTLED_SECONDS = 30.0
-"""A container that ran for so long is brought back without a pause."""
+"""Seconds of running after which a container is restarted without a pause."""
 _TROUBLE_SECONDS = 2.0
-"""A container that is left alone for so long has ended three times at least, each time soon after it was started."""
+"""A pause of so many seconds means that a container has ended at least three times, each time soon after its start."""
 _EVENTS = ["die", "start", "destroy"]
 _JOBS = 4
 
 
 @define
 class _Pause:
-    """How long to wait before a container is seen to again."""
+    """How long to wait before a container is restarted."""
 
     seconds: float = 0.0
     due: float = 0.0
@@ -51,7 +51,7 @@ class _Pause:
 
 
 class Supervision:
-    """The thread that looks after an agent's containers.
+    """The thread that keeps an agent's containers running.
 
     :param containers: the containers.
     :param moves: those that are on their way to another agent.
@@ -121,7 +121,7 @@ class Supervision:
                 if error.message != self.engine_problem:
                     _log.error("the containers cannot be looked after", reason=str(error))
                 self.engine_problem = error.message
-            except Exception as error:  # the boundary of the thread: whatever happened, it has to look again
+            except Exception as error:  # the boundary of the thread: no defect may end it
                 _log.error("defect", exc_info=error)
             self._wake.wait(_LOOK_SECONDS)
             self._wake.clear()
@@ -170,7 +170,7 @@ class Supervision:
             with self._containers.claim(record.id):
                 self._bring_back(record, pause)
         except ConflictError:
-            return  # a command is at it
+            return  # a command works on it
         except TerraError as error:
             _log.warning("a container cannot be kept up", container=record.id, reason=str(error))
             with suppress(TerraError):

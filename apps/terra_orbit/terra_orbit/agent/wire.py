@@ -1,7 +1,7 @@
-"""Streams of the engine's, on a connection of their own.
+"""Streams of the engine, each on a connection of its own.
 
-The SDK keeps what came with the head of an answer in a buffer that is out of reach, so that the first words of a program may
-get lost; here every byte after the head is the stream's.
+The SDK keeps bytes that came with the head of an answer in an inaccessible buffer, so that the first output of a program may
+get lost; here every byte after the head belongs to the stream.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the commands share that ask an agent."""
+"""Connecting to an agent, for every command that needs one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ob delete``: containers go."""
+"""``ob delete``: remove containers."""
 
 from __future__ import annotations
 

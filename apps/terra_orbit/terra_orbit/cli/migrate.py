@@ -1,4 +1,4 @@
-"""``ob migrate``: a container goes to another agent."""
+"""``ob migrate``: move a container to another agent."""
 
 from __future__ import annotations
 

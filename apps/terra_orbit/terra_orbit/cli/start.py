@@ -1,4 +1,4 @@
-"""``ob start``: a container runs again."""
+"""``ob start``: start a container."""
 
 from __future__ import annotations
 

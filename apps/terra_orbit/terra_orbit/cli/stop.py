@@ -1,4 +1,4 @@
-"""``ob stop``: a container rests."""
+"""``ob stop``: stop a container."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Session:
                 open_timeout=_OPEN_SECONDS,
                 compression=None,
                 max_size=_MESSAGE_LIMIT,
-                proxy=None,  # a proxy of the environment is for the outside
+                proxy=None,  # the environment's proxy is for other hosts
             )
         except InvalidStatus as error:
             raise error_of(_document(error)) from error

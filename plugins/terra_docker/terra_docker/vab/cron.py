@@ -1,4 +1,4 @@
-"""``vab cron``: what a timer does every night."""
+"""``vab cron``: build and push a list of images, for a nightly timer."""
 
 from __future__ import annotations
 
