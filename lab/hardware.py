@@ -94,6 +94,8 @@ class Hardware:
     ) -> list[str]:
         """Return the arguments that start it: no screen, no default devices; a monitor (QMP) at ``directory/qmp``.
 
+        QEMU ends when the machine starts again, and its console is appended to: the same arguments start it the next time.
+
         :param tap: the device that its interface is plugged into.
         :param serial: the file for its serial console.
         :param directory: where its monitor's socket and its firmware's variables are kept.
@@ -110,7 +112,7 @@ class Hardware:
         secure = self.firmware is Firmware.SECURE
         ports = (f",bus=ide.{port}" for port in count())
         return [
-            *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
+            *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             # Without a screen, the firmware and the boot loader speak to the serial console.
             *("-machine", f"q35,graphics=off{',smm=on' if secure else ''}", *acceleration(accelerator)),
             *("-m", str(self.memory), "-device", "virtio-rng-pci"),
@@ -118,7 +120,7 @@ class Hardware:
             *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac}{order}{rom}"),
             *(word for at, disk in enumerate(disks) for word in _disk(at, disk, ports)),
             *(_medium(medium, len(disks) + 1, ports) if medium else ()),
-            *("-chardev", f"file,id=console,path={option(serial)}", "-serial", "chardev:console"),
+            *("-chardev", f"file,id=console,path={option(serial)},append=on", "-serial", "chardev:console"),
             *("-qmp", f"unix:{directory / 'qmp'},server=on,wait=off"),
             *(() if bios else _flash(directory, self.firmware)),
             *(_GUARDED if secure else ()),

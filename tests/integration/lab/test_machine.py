@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from iso.daemons import start
+from lab.hardware import HardDisk
 from lab.leases import leased_address
 from lab.machine import Machine
 from lab.network import Network
@@ -14,6 +15,9 @@ from terra_core.system.process import Daemon
 
 MAC = "52:54:00:12:34:56"
 LOADER = {"bios": "pxelinux.0", "uefi": "shimx64.efi"}
+
+# A boot sector: write the text behind the code to the first serial port, then reset the machine by port 0xcf9.
+_RESTARTS = bytes.fromhex("31c08ed8be1b7cbaf803ac84c07403eeebf8baf90cb006eef4ebfd") + b"started from its disk\r\n\0"
 
 
 @pytest.fixture
@@ -60,3 +64,11 @@ def test_a_machine_that_ends_is_noticed_at_once(network: Network, tmp_path: Path
         machine.stop()
         with pytest.raises(TerraError, match="the machine ended while waiting for 'login:' on the console"):
             machine.wait_for_console("login:", seconds=600)
+
+
+def test_a_machine_that_asks_to_start_again_does_so(network: Network, tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(_RESTARTS.ljust(510, b"\0") + b"\x55\xaa" + bytes(1024 * 1024))
+    with Machine(network, MAC, tmp_path / "serial.log", memory=256, disks=[HardDisk(disk)]) as machine:
+        machine.wait_for_match(r"(?:started from its disk(?:.|\n)*){3}", seconds=60)
+        assert machine.running
