@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -82,9 +83,10 @@ def pushed(network: Network, registry: Registry, hostname: str) -> bool:
 
 def left() -> set[str]:
     """Return the disks of tests, and the processes of their machines."""
-    disks = {str(path) for path in roomy().glob("terra-trial-*")}
+    trials = roomy() / "terra-trial-"  # TMPDIR is this test run's own: another run beside it has trials of its own
+    disks = {str(path) for path in trials.parent.glob(f"{trials.name}*")}
     lines = {str(path.parent): _read(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
-    return disks | {process for process, line in lines.items() if b"terra-trial-" in line and b"qemu" in line}
+    return disks | {process for process, line in lines.items() if os.fsencode(trials) in line and b"qemu" in line}
 
 
 def _read(path: Path) -> bytes:

@@ -53,10 +53,11 @@ def test_a_program_runs_within_with_its_own_output_input_and_exit_code(agent: Ag
 
 def test_a_program_whose_command_is_killed_ends(agent: Agent, tmp_path: Path) -> None:
     agent.ob("create", write(tmp_path / "one.toml"))
-    command = Daemon(agent.words("exec", "one", "sleep", "4711"), log=tmp_path / "log", env=agent.environment())
+    seconds = f"{100_000 + os.getpid()}"  # a test run beside this one has another number
+    command = Daemon(agent.words("exec", "one", "sleep", seconds), log=tmp_path / "log", env=agent.environment())
 
     def sleeps() -> bool:
-        return any(b"4711" in path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _is_sleep(path))
+        return any(_command(path) == f"sleep\0{seconds}\0".encode() for path in Path("/proc").glob("[0-9]*/cmdline"))
 
     try:
         wait_until(sleeps, seconds=20, what="the program to run")
@@ -66,11 +67,11 @@ def test_a_program_whose_command_is_killed_ends(agent: Agent, tmp_path: Path) ->
     wait_until(lambda: not sleeps(), seconds=10, what="the program to end")
 
 
-def _is_sleep(path: Path) -> bool:
+def _command(path: Path) -> bytes:
     try:
-        return path.read_bytes().startswith(b"sleep\0")
+        return path.read_bytes()
     except OSError:
-        return False
+        return b""
 
 
 def test_what_it_prints_is_shown_and_followed(agent: Agent, tmp_path: Path) -> None:
