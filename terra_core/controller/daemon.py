@@ -43,6 +43,7 @@ from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 5.0
+_DAY_SECONDS = 86400.0
 
 
 def load_config(source: Path | None, paths: Paths, plugins: Plugins) -> Document[Controller]:
@@ -181,6 +182,8 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         stack.callback(keeper.end)
         keeper.wait(_PATIENCE_SECONDS)
         application = make_api(Context(services=services, machines=machines, operations=operations), token)
+        if tls is not None and config.tls is None:
+            stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))
         stack.callback(paths.url.unlink, missing_ok=True)
         serve(application, listener, tls=tls, ready=lambda: _say_ready(config, paths, tls), ending=operations.cancel_all)
     _log.info("ended; storage and boot services go on")
@@ -232,15 +235,18 @@ def _explaining_the_machine() -> Iterator[None]:
 def _own_certificate(config: Controller, paths: Paths) -> Tls | None:
     """Return the certificate that ``terra controller init`` made, renewed where it ends soon or lacks the address."""
     tls = certificate_of(paths)
-    if tls is None:
-        return None
+    if tls is not None:
+        _renew(config, paths)
+    return tls
+
+
+def _renew(config: Controller, paths: Paths) -> None:
     try:
         address = [] if ip_address(config.address).is_unspecified else [ip_address(config.address)]
         for made in certify(paths, address).made:
             _log.info("made", what=made)
     except TerraError as error:  # the authority's key may be kept elsewhere, and the certificate be good still
         _log.warning("the certificate is not as it has to be", reason=str(error))
-    return tls
 
 
 def _say_ready(config: Controller, paths: Paths, tls: Tls | None) -> None:

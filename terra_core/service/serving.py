@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
 import uvicorn
+from anyio import to_thread
 from litestar import Litestar
 
 from terra_core.config.controller import Tls
@@ -19,6 +20,8 @@ from terra_core.service.connections import Door, Limits, Peer, Place, limits_of_
 from terra_core.system.reading import open_regular
 
 _log = structlog.get_logger(__name__)
+LOOK_SECONDS = 60.0
+"""How often it is seen whether the certificate was renewed."""
 _BACKLOG = 1024
 _MESSAGE_LIMIT = 1024 * 1024
 _THREADS = 32
@@ -111,7 +114,7 @@ def server(
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,
     )
-    return _Server(config, ready, ending, limits or limits_of_process())
+    return _Server(config, tls, ready, ending, limits or limits_of_process())
 
 
 def _socket_peer() -> type[asyncio.Protocol]:
@@ -121,12 +124,16 @@ def _socket_peer() -> type[asyncio.Protocol]:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None], limits: Limits) -> None:
+    def __init__(
+        self, config: uvicorn.Config, tls: Tls | None, ready: Callable[[], None], ending: Callable[[], None], limits: Limits
+    ) -> None:
         super().__init__(config)
+        self._tls = tls
         self._ready = ready
         self._ending = ending
         self._limits = limits
         self._doors: list[asyncio.Task[None]] = []
+        self._renewing: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="request"))
@@ -136,12 +143,14 @@ class _Server(uvicorn.Server):
                 door = Door(listener, self._limits, self.config.ssl, self._peer)
                 self._doors.append(asyncio.create_task(door.stay_open()))
                 self._doors[-1].add_done_callback(self._see_why)
+            if self._tls is not None and self.config.ssl is not None:
+                self._renewing = asyncio.create_task(_keep_fresh(self._tls, self.config.ssl))
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._ending()
-        for door in self._doors:
-            door.cancel()
+        for task in (*self._doors, *([self._renewing] if self._renewing else [])):
+            task.cancel()
         await super().shutdown(sockets)
 
     def _peer(self, place: Place) -> asyncio.Protocol:
@@ -151,3 +160,36 @@ class _Server(uvicorn.Server):
         if not door.cancelled():
             _log.error("defect", exc_info=door.exception())
             self.should_exit = True
+
+
+async def _keep_fresh(tls: Tls, context: ssl.SSLContext) -> None:
+    """Take a certificate that was renewed in its files for the connections that come after, without an end."""
+    known, said = await to_thread.run_sync(_stamp, tls), ""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        now = await to_thread.run_sync(_stamp, tls)
+        if now == known:
+            continue
+        try:
+            await to_thread.run_sync(check_tls, tls)  # a context that fails half-way would serve nobody
+            context.load_cert_chain(tls.certificate, tls.key, password="")
+        except (TerraError, OSError) as error:  # its files are written one after the other, maybe
+            if str(error) != said:
+                said = str(error)
+                _log.warning("a renewed certificate cannot be used, the former one still is", reason=said)
+        else:
+            known, said = now, ""
+            _log.info("serves with the renewed certificate", certificate=tls.certificate)
+
+
+def _stamp(tls: Tls) -> Sequence[tuple[int, int, int] | None]:
+    """Return what is different once a file was replaced or written."""
+    found: list[tuple[int, int, int] | None] = []
+    for file in (tls.certificate, tls.key):
+        try:
+            status = Path(file).stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    return found

@@ -18,7 +18,9 @@ from terra_core.config.controller import Controller, Paths
 from terra_core.controller import authority, daemon
 from terra_core.controller.authority import certificate_of, certify, parse_name
 from terra_core.errors import TerraError
+from terra_core.service import serving
 from terra_core.service.serving import check_tls
+from terra_core.system.waiting import wait_until
 from tests.unit.service.serving_lab import TOKEN, served
 
 NAMES = ("ctl.example", ip_address("127.0.0.1"), ip_address("2001:db8::3"))
@@ -227,3 +229,28 @@ def test_old_versions_of_tls_are_refused(paths: Paths) -> None:
         context.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises((ssl.SSLError, ConnectionError)):
             context.wrap_socket(connection, server_hostname="127.0.0.1")
+
+
+def test_a_renewed_certificate_is_served_without_a_new_start(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(serving, "LOOK_SECONDS", 0.05)
+    certify(paths, NAMES)
+    context = ssl.create_default_context(cafile=str(paths.authority))
+
+    def answers_for(name: str) -> bool:
+        with daemon.connect() as connection:
+            try:
+                context.wrap_socket(connection, server_hostname=name).close()
+            except ssl.SSLCertVerificationError:
+                return False
+        return True
+
+    with served(tls=certificate_of(paths)) as daemon:
+        assert not answers_for("other.example")
+        good = (paths.tls / "server.pem").read_bytes()
+        (paths.tls / "server.pem").write_bytes(b"not written to its end")
+        assert answers_for("ctl.example"), "the former one still is"
+        (paths.tls / "server.pem").write_bytes(good)
+        certify(paths, ["other.example"])
+        wait_until(lambda: answers_for("other.example"), seconds=20, what="the further certificate to be served")
