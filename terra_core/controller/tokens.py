@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from attrs import evolve, frozen
 from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from terra_core.controller.database import tokens
 from terra_core.errors import ConfigError, ConflictError, NotFoundError
@@ -18,6 +19,7 @@ from terra_core.service.tokens import new_token
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
 _MOST_DAYS = 3650
+_OTHER_NAME = "choose another name: terra token list shows all"
 
 
 @frozen(kw_only=True)
@@ -90,13 +92,16 @@ class Tokens:
         secret = new_token()
         expires = "" if days is None else _text(datetime.now(UTC) + timedelta(days=days))
         token = Token(name=name, role=role, digest=digest_of(secret.encode()), created=_now(), expires=expires)
+        values = {column.name: getattr(token, column.name) for column in tokens.c} | {"role": role.value}
         with explained(self._engine), self._engine.begin() as connection:
             former = connection.execute(select(tokens.c.revoked).where(tokens.c.name == name)).one_or_none()
             if former is not None:
                 state = "was revoked, and its name is not given again" if former.revoked else "is there already"
-                raise ConflictError(f"the token {name!r} {state}", hint="choose another name: terra token list shows all")
-            values = {column.name: getattr(token, column.name) for column in tokens.c} | {"role": role.value}
-            connection.execute(insert(tokens).values(**values))
+                raise ConflictError(f"the token {name!r} {state}", hint=_OTHER_NAME)
+            try:
+                connection.execute(insert(tokens).values(**values))
+            except IntegrityError:  # of a server, on which another controller may have made one since the look
+                raise ConflictError(f"the token {name!r} is there already", hint=_OTHER_NAME) from None
         self._read()
         return token, secret
 
@@ -142,7 +147,7 @@ class Tokens:
         known = {token.name: token for token in self._known.values()}
         for name, when in list(self._used.items()):
             token = known.get(name)
-            if token is None or token.last_used[:16] != when[:16]:  # to the minute: not every request is a write
+            if token is not None and when[:16] > token.last_used[:16]:  # to the minute: not every request is a write
                 connection.execute(update(tokens).where(tokens.c.name == name).values(last_used=when))
 
 
