@@ -29,6 +29,7 @@ _log = structlog.get_logger(__name__)
 _LOOKS = 20
 """Refusals are written down at each of so many looks, which is once a minute."""
 _MOST_SHOWN = 1000
+_EXAMPLE = {"name": "ann", "role": "provision", "days": 90}
 
 ROLES: Roles = {
     "GET /metrics": Role.READ,
@@ -115,7 +116,7 @@ def list_tokens(access: NamedDependency[Access]) -> list[dict[str, Any]]:
     return [_shown(token) for token in access.tokens.all()]
 
 
-@post("/v1/tokens", status_code=201, opt=described(body=TokenRequest, answer=TokenCreated))
+@post("/v1/tokens", status_code=201, opt=described(body=TokenRequest, answer=TokenCreated, example=_EXAMPLE))
 async def create_token(access: NamedDependency[Access], request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Make a token; its secret is in this answer, and nowhere after it."""
     wanted = make_document(await table_of(request), TokenRequest, source="request").value
@@ -124,7 +125,7 @@ async def create_token(access: NamedDependency[Access], request: Request[Any, An
     return {**_shown(token), "token": secret}
 
 
-@delete("/v1/tokens/{name:str}", status_code=200, sync_to_thread=True, opt=described(answer=TokenShown))
+@delete("/v1/tokens/{name:str}", status_code=200, sync_to_thread=True, opt=described(answer=TokenShown, names={"name": "ann"}))
 def revoke_token(access: NamedDependency[Access], name: FromPath[str]) -> dict[str, Any]:
     """Revoke a token: it opens nothing from the next request on."""
     note("revoke token", name)

@@ -29,6 +29,14 @@ from terra_core.service.description import described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operations
 
+_EXAMPLE = {
+    "hostname": "terra-01",
+    "mac": "54:b2:03:07:f1:d1",
+    "image": "docker.io/stellarproject/example:6",
+    "groups": [{"label": "os", "disk": [{"device": "/dev/sda", "size": 128000}]}],
+}
+_NAMES = {"hostname": "terra-01"}
+
 
 @frozen(kw_only=True)
 class PxeRequest:
@@ -92,13 +100,13 @@ def list_nodes(context: NamedDependency[Context]) -> list[dict[str, Any]]:
     return [_row(context, record) for record in context.services.store.every()]
 
 
-@get("/v1/nodes/{hostname:str}", sync_to_thread=True, opt=described(answer=NodeShown))
+@get("/v1/nodes/{hostname:str}", sync_to_thread=True, opt=described(answer=NodeShown, names=_NAMES))
 def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, Any]:
     """Show one machine with its state."""
     return _row(context, context.services.store.find(hostname))
 
 
-@post("/v1/nodes", status_code=202, opt=described(body=SentNode, answer=Begun, tables=True))
+@post("/v1/nodes", status_code=202, opt=described(body=SentNode, answer=Begun, tables=True, example=_EXAMPLE))
 async def provision_node(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
     """Provision the machine whose node.toml, as JSON, is the body; return the operation that does it."""
     raw = await table_of(request)
@@ -113,7 +121,7 @@ def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
     return context.machines.reserve(document)
 
 
-@delete("/v1/nodes/{hostname:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
+@delete("/v1/nodes/{hostname:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun, names=_NAMES))
 def delete_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, str]:
     """Delete a machine; return the operation that does it."""
     record = context.services.store.begin_delete(hostname)
@@ -122,7 +130,11 @@ def delete_node(context: NamedDependency[Context], hostname: FromPath[str]) -> d
     )
 
 
-@post("/v1/pxe", status_code=202, opt=described(body=PxeRequest, answer=Begun))
+@post(
+    "/v1/pxe",
+    status_code=202,
+    opt=described(body=PxeRequest, answer=Begun, example={"image": "docker.io/stellarproject/pxe:v11"}),
+)
 async def install_pxe(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
     """Install the network boot loaders of an image; return the operation that does it."""
     wanted = make_document(await table_of(request), PxeRequest, source="request").value

@@ -30,14 +30,23 @@ _OPEN = "/healthz"
 """What needs no token."""
 
 
-def described(*, body: Any = None, answer: Any = None, tables: bool = False) -> dict[str, Any]:  # models, or types of them
+def described(
+    *,
+    body: Any = None,  # models, or types of them
+    answer: Any = None,
+    tables: bool = False,
+    example: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Return what a route's decorator takes as ``opt``.
 
     :param body: the model of the request's body.
     :param answer: the model of the answer; ``Event`` for a stream of events.
     :param tables: whether the body may have the tables of plugins besides.
+    :param example: a body.
+    :param names: an example of each parameter of the path.
     """
-    return {"body": body, "answer": answer, "tables": tables}
+    return {"body": body, "answer": answer, "tables": tables, "example": example, "names": names or {}}
 
 
 class Described(JsonRenderPlugin):
@@ -95,7 +104,7 @@ def _operation(path: str, handler: HTTPRouteHandler, models: dict[str, Schema]) 
     }
     if more:
         operation["description"] = more
-    if parameters := list(_parameters(path, function)):
+    if parameters := list(_parameters(path, function, options.get("names") or {})):
         operation["parameters"] = parameters
     if path == _OPEN:
         operation["security"] = []
@@ -103,7 +112,8 @@ def _operation(path: str, handler: HTTPRouteHandler, models: dict[str, Schema]) 
         schema = schema_of(body, models)
         if options.get("tables"):
             models[body.__name__]["additionalProperties"] = {"type": "object", "description": "The table of a plugin."}
-        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
+        example = {"example": options["example"]} if options.get("example") else {}
+        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema, **example}}}
     return operation
 
 
@@ -121,10 +131,11 @@ def _problems(path: str, options: Mapping[str, Any]) -> Iterable[tuple[int, str]
         yield HTTPStatus.UNPROCESSABLE_ENTITY, "The body is not what it has to be; the answer has every problem of it."
 
 
-def _parameters(path: str, function: Any) -> Iterable[Mapping[str, Any]]:  # any handler
+def _parameters(path: str, function: Any, names: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:  # any handler
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         if f"{{{name}}}" in path:
-            yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            example = {"example": names[name]} if name in names else {}
+            yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, **example}
             continue
         kind = get_args(parameter.annotation)[0] if get_origin(parameter.annotation) is Annotated else parameter.annotation
         if kind in _WORDS and parameter.default is not parameter.empty:

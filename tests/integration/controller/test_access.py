@@ -85,7 +85,8 @@ def test_plain_http_is_not_answered(site: Site) -> None:
     assert "does it answer by https:// only?" in said
 
 
-def test_the_api_is_as_its_document_says(ground: Ground, site: Site) -> None:
+def test_the_api_is_as_its_document_says(ground: Ground, site: Site, small: str) -> None:
+    ground.provision(small, "terra-01")  # the machine that the document has as an example
     work = ground.path("schemathesis")
     work.mkdir()
     token = read_token(site.paths.token)

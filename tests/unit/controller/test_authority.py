@@ -239,14 +239,14 @@ def test_a_renewed_certificate_is_served_without_a_new_start(
     context = ssl.create_default_context(cafile=str(paths.authority))
 
     def answers_for(name: str) -> bool:
-        with daemon.connect() as connection:
+        with api.connect() as connection:
             try:
                 context.wrap_socket(connection, server_hostname=name).close()
             except ssl.SSLCertVerificationError:
                 return False
         return True
 
-    with served(tls=certificate_of(paths)) as daemon:
+    with served(tls=certificate_of(paths)) as api:
         assert not answers_for("other.example")
         good = (paths.tls / "server.pem").read_bytes()
         (paths.tls / "server.pem").write_bytes(b"not written to its end")

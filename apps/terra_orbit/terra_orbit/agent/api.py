@@ -49,6 +49,9 @@ _Model = TypeVar("_Model", bound=AttrsInstance)
 _Begun = dict[str, str]
 _Asked = Request[Any, Any, Any]
 
+_EXAMPLE = {"id": "web", "image": "docker.io/stellarproject/web:6"}
+_NAMES = {"name": "web"}
+
 _REMOVALS = ("delete", "stop", "kill")
 """The kinds of work that only remove something, and wait for no image."""
 
@@ -126,7 +129,7 @@ def list_containers(context: _Here) -> list[dict[str, Any]]:
     return context.overview.all()
 
 
-@get("/v1/containers/{name:str}", sync_to_thread=True, opt=described(answer=ContainerDetails))
+@get("/v1/containers/{name:str}", sync_to_thread=True, opt=described(answer=ContainerDetails, names=_NAMES))
 def show_container(context: _Here, name: FromPath[str]) -> dict[str, Any]:
     """Show one container with all that is known of it."""
     return context.overview.one(name)
@@ -138,14 +141,14 @@ def show_memory(context: _Here) -> dict[str, str]:
     return {"problem": context.containers.checkpoints.problem()}
 
 
-@post("/v1/containers", status_code=202, opt=described(body=SentVhost, answer=Begun))
+@post("/v1/containers", status_code=202, opt=described(body=SentVhost, answer=Begun, example=_EXAMPLE))
 async def create_container(context: _Here, request: _Asked) -> _Begun:
     """Make the container whose vhost.toml, as JSON, is the body; return the operation that does it."""
     document = await _document(await table_of(request))
     return context.begin("create", document.value.id, lambda report: context.containers.create(document, report))
 
 
-@post("/v1/containers/{name:str}/update", status_code=202, opt=described(body=SentVhost, answer=Begun))
+@post("/v1/containers/{name:str}/update", status_code=202, opt=described(body=SentVhost, answer=Begun, names=_NAMES))
 async def update_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Change a container to what the vhost.toml in the body says; return the operation that does it."""
     document = await _document({**await table_of(request), "id": name})
@@ -157,7 +160,7 @@ async def update_container(context: _Here, request: _Asked, name: FromPath[str])
     return context.begin("update", name, work)
 
 
-@delete("/v1/containers/{name:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
+@delete("/v1/containers/{name:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun, names=_NAMES))
 def delete_container(context: _Here, name: FromPath[str], seconds: int = STOP_SECONDS) -> _Begun:
     """Delete a container; return the operation that does it."""
     context.containers.store.get(name)
@@ -169,40 +172,40 @@ def delete_container(context: _Here, name: FromPath[str], seconds: int = STOP_SE
     return context.begin("delete", name, work)
 
 
-@post("/v1/containers/{name:str}/start", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
+@post("/v1/containers/{name:str}/start", status_code=202, sync_to_thread=True, opt=described(answer=Begun, names=_NAMES))
 def start_container(context: _Here, name: FromPath[str]) -> _Begun:
     """Start a container; return the operation that does it."""
     return context.begin("start", name, lambda report: context.containers.start(name, report))
 
 
-@post("/v1/containers/{name:str}/stop", status_code=202, opt=described(body=StopRequest, answer=Begun))
+@post("/v1/containers/{name:str}/stop", status_code=202, opt=described(body=StopRequest, answer=Begun, names=_NAMES))
 async def stop_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Stop a container; return the operation that does it."""
     asked = await _body(request, StopRequest)
     return context.begin("stop", name, lambda report: context.containers.stop(name, asked.seconds, report))
 
 
-@post("/v1/containers/{name:str}/kill", status_code=202, opt=described(body=KillRequest, answer=Begun))
+@post("/v1/containers/{name:str}/kill", status_code=202, opt=described(body=KillRequest, answer=Begun, names=_NAMES))
 async def kill_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Send a signal to a container; return the operation that does it."""
     asked = await _body(request, KillRequest)
     return context.begin("kill", name, lambda _: context.containers.kill(name, parse_signal(asked.signal)))
 
 
-@post("/v1/containers/{name:str}/rollback", status_code=202, sync_to_thread=True, opt=described(answer=Begun))
+@post("/v1/containers/{name:str}/rollback", status_code=202, sync_to_thread=True, opt=described(answer=Begun, names=_NAMES))
 def rollback_container(context: _Here, name: FromPath[str]) -> _Begun:
     """Return a container to its former revision; return the operation that does it."""
     return context.begin("rollback", name, lambda report: context.containers.rollback(name, report))
 
 
-@post("/v1/containers/{name:str}/checkpoint", status_code=202, opt=described(body=StoreRequest, answer=Begun))
+@post("/v1/containers/{name:str}/checkpoint", status_code=202, opt=described(body=StoreRequest, answer=Begun, names=_NAMES))
 async def checkpoint_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Store a container as an image; return the operation that does it."""
     asked = await _body(request, StoreRequest)
     return context.begin("checkpoint", name, lambda report: context.moves.checkpoint(name, asked.ref, report, live=asked.live))
 
 
-@post("/v1/containers/{name:str}/push", status_code=202, opt=described(body=StoreRequest, answer=Begun))
+@post("/v1/containers/{name:str}/push", status_code=202, opt=described(body=StoreRequest, answer=Begun, names=_NAMES))
 async def push_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Store a container as an image, and push that to its registry; return the operation that does it."""
     asked = await _body(request, StoreRequest)
@@ -216,7 +219,7 @@ async def restore_container(context: _Here, request: _Asked) -> _Begun:
     return context.begin("restore", str(asked.image), lambda report: context.moves.restore(asked, report))
 
 
-@post("/v1/containers/{name:str}/migrate", status_code=202, opt=described(body=MigrateRequest, answer=Begun))
+@post("/v1/containers/{name:str}/migrate", status_code=202, opt=described(body=MigrateRequest, answer=Begun, names=_NAMES))
 async def migrate_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Move a container to another agent; return the operation that does it."""
     asked = await _body(request, MigrateRequest)
