@@ -20,7 +20,7 @@ from terra_core.hookspecs import CONTRACT, ROLES
 from terra_core.plugins import Plugins
 from terra_core.system.files import write_file
 
-SCAFFOLDS = ("network", "store", "filesystem")
+SCAFFOLDS = ("network", "registry", "filesystem", "store", "storage", "boot")
 """The roles that have a scaffold."""
 _SUFFIX = ".in"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
@@ -47,6 +47,7 @@ def new_plugin(name: str, role: str, place: Path, *, plugins: Plugins | None = N
         "distribution": f"terra-{name}",
         "package": package,
         "class": "".join(part.capitalize() for part in re.split(r"[-_]", name)),
+        "mark": name.replace("-", "_").upper(),
         "role": role,
         "contract": str(CONTRACT),
         "core": metadata.version("terra-core"),
@@ -74,7 +75,11 @@ def _check(name: str, role: str, plugins: Plugins) -> None:
     if role not in ROLES:
         raise ConfigError([f"--role: {role!r} is no role (roles: {', '.join(ROLES)})"])
     if role not in SCAFFOLDS:
-        begin = f"begin with the plugin terra-{ROLES[role].default} and terra_core.hookspecs.{ROLES[role].__name__}"
+        contract = ROLES[role].__name__
+        begin = (
+            f"read the plugin terra-{ROLES[role].default}, terra_core.hookspecs.{contract}, and "
+            f"terra_core.testing.{contract}Conformance, whose promises it has to keep"
+        )
         raise ConfigError([f"--role: there is no scaffold for {role} (there is for {', '.join(SCAFFOLDS)}): {begin}"])
     if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in _TAKEN:
         taken = "is a word of Terra's own or of Python's, or ends or repeats in - or _"

@@ -18,7 +18,9 @@ def test_a_name_that_no_plugin_can_have(name: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("role", "said"), [("kitchen", "is no role"), ("storage", "no scaffold for storage")])
+@pytest.mark.parametrize(
+    ("role", "said"), [("kitchen", "is no role"), ("builder", r"no scaffold for builder .* read the plugin terra-docker, ")]
+)
 def test_a_role_that_there_is_nothing_for(role: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
         new_plugin("paper", role, tmp_path, plugins=Plugins({}))
