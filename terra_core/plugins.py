@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stdout
 from typing import TypeVar
 
 import attrs
 import importlib_metadata as metadata
 import pluggy
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from terra_core.answers import plugin_errors
 from terra_core.asking import asking, said_by, settings_of
@@ -29,12 +30,16 @@ R = TypeVar("R", bound=Role)
 
 @frozen
 class Installed:
-    """A plugin that is installed, and the distribution that brings it; nothing of it has been imported yet."""
+    """A plugin that is installed, and the distribution that brings it; nothing of it has been imported yet.
+
+    :param doubt: why it cannot be used, where that can be told before it is loaded.
+    """
 
     name: str
     distribution: str
     version: str
     entry: metadata.EntryPoint = field(repr=False, eq=False)
+    doubt: str = ""
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.distribution} {self.version}"
@@ -55,22 +60,15 @@ class Plugins:
 
     @classmethod
     def discover(cls) -> Plugins:
-        """Find what is installed, without importing any of it.
-
-        :raises PluginError: when two distributions bring a plugin of one name.
-        """
+        """Find what is installed, without importing any of it; one that cannot be used keeps no other from being found."""
         found: dict[str, Installed] = {}
         for entry in metadata.entry_points(group=GROUP):
-            brought_by = entry.dist
-            installed = Installed(
-                entry.name, brought_by.name if brought_by else "?", brought_by.version if brought_by else "?", entry
-            )
+            installed = _installed(entry)
             other = found.setdefault(entry.name, installed)
             if other.distribution != installed.distribution:
-                raise PluginError(
-                    f"two distributions bring a plugin named {entry.name!r}: {other.distribution} and {installed.distribution}",
-                    hint=f"uninstall one of them: pip uninstall {other.distribution}",
-                )
+                both = f"{other.distribution} and {installed.distribution}"
+                remedy = f"uninstall one of them, such as by: pip uninstall {other.distribution}"
+                found[entry.name] = evolve(other, doubt=f"two distributions bring a plugin of this name: {both}; {remedy}")
         return cls(dict(sorted(found.items())))
 
     @property
@@ -135,9 +133,12 @@ class Plugins:
             return self._load_once(installed) if registered is None else registered
 
     def _load_once(self, installed: Installed) -> object:
-        with _failing(installed, "loaded"):
+        if installed.doubt:
+            raise PluginError(f"plugin {installed.name!r} cannot be used: {installed.doubt}")
+        # Whoever reads the output of a command gets nothing that a plugin prints.
+        with _failing(installed, "loaded"), redirect_stdout(sys.stderr):
             plugin = installed.entry.load()
-        with _failing(installed, "looked at"):
+        with _failing(installed, "looked at"), redirect_stdout(sys.stderr):
             wrong = next(misfits(plugin, self._manager), "")
         if wrong:
             raise PluginError(f"{installed} {wrong}")
@@ -149,6 +150,18 @@ class Plugins:
                 self._manager.unregister(plugin)
             raise PluginError(f"{installed} does not fit: {error}") from error
         return plugin
+
+
+def _installed(entry: metadata.EntryPoint) -> Installed:
+    try:
+        dist = entry.dist
+        if dist is None or type(dist.name) is not str or type(dist.version) is not str:
+            raise ValueError("it has no name or no version")
+        return Installed(entry.name, dist.name, dist.version, entry)
+    except Exception as error:  # of whatever is wrong with what somebody left in a directory of packages
+        place = entry.dist.locate_file("") if entry.dist else "?"
+        doubt = f"its distribution in {place} has no metadata that can be read ({said_by(error)}); install it again"
+        return Installed(entry.name, "?", "?", entry, doubt)
 
 
 def _failing(installed: Installed, what: str) -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -115,14 +116,43 @@ def test_a_role_that_does_not_exist_is_a_problem_of_the_file() -> None:
     assert caught.value.problems == (f"server.toml: plugins.netwrok: is no role (roles: {', '.join(ROLES)})",)
 
 
-def test_one_name_from_two_distributions_is_an_error_whichever_was_installed_first(make: Make) -> None:
+def test_one_name_from_two_distributions_is_an_error_whichever_was_installed_first(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
     make("paper")
     make("paper", dist="terra-wallpaper")
-    with pytest.raises(PluginError) as caught:
-        Plugins.discover()
-    assert "two distributions bring a plugin named 'paper'" in caught.value.message
-    assert {"terra-paper", "terra-wallpaper"} <= set(caught.value.message.replace(":", "").split())
-    assert "pip uninstall terra-" in caught.value.hint
+    make("stone", RENDER.format(body="return []"))
+    assert render("stone") == [], "it keeps no other one from working"
+    said = refusal("paper")
+    assert "plugin 'paper' cannot be used: two distributions bring a plugin of this name" in said
+    assert {"terra-paper", "terra-wallpaper"} <= set(said.replace(";", "").split())
+    assert "pip uninstall terra-" in said
+    assert run(terra, ["plugins"]) == 0
+    out, err = capsys.readouterr()
+    assert "terra-stone" in out
+    assert "paper cannot be used: plugin 'paper' cannot be used: two distributions" in err
+
+
+def test_a_distribution_without_metadata_is_named_and_the_others_work(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make("paper", RENDER.format(body="return []"))
+    make("stone", RENDER.format(body="return []"))
+    (tmp_path / "terra-paper/terra_paper-1.2.3.dist-info/METADATA").unlink()
+    assert render("stone") == []
+    assert f"its distribution in {tmp_path / 'terra-paper'} has no metadata" in refusal("paper")
+    assert run(terra, ["plugins", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert "install it again" in rows["paper"]["problem"]
+    assert rows["stone"]["role"] == "network"
+
+
+def test_what_a_plugin_prints_is_not_in_the_output_of_a_command(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    make("paper", "print('hello')\n" + RENDER.format(body="return []"))
+    assert run(terra, ["plugins", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "paper" in {row["name"] for row in json.loads(out)}
+    assert "hello\n" in err
 
 
 def test_a_plugin_whose_module_is_not_there(make: Make) -> None:
