@@ -1,4 +1,4 @@
-"""What mmdebstrap(1) is asked to do for a recipe."""
+"""The command line of mmdebstrap(1) for a recipe."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _install_hooks(recipe: Recipe) -> list[str]:
 
 
 def _extract_hooks(recipe: Recipe, tar: Path) -> list[str]:
-    # mmdebstrap calls no other hook for this variant, and would put files of its own beside the image's.
+    # mmdebstrap calls no other hook for this variant, and would add files of its own to the image's.
     pack = f'tar --sort=name --mtime=@{EPOCH} --owner=0 --group=0 -C "$1/image" -cf {quote(str(tar))} .'
     if (recipe.path / "customize").exists():
         hooks = [f"--extract-hook={quote(str(recipe.path / 'customize'))} \"$1\""]
@@ -71,7 +71,7 @@ def _extract_hooks(recipe: Recipe, tar: Path) -> list[str]:
     if (recipe.path / "files").is_dir():
         hooks.append(f'--extract-hook={_laid_over(recipe.path, "$1/image")}')
     if recipe.file.base:
-        # apt unpacks what is missing in a system of which it knows the packages.
+        # apt unpacks only the packages that are missing in the base.
         known = f'tar -xf "${recipe.file.base.upper()}" -C "$1" ./var/lib/dpkg/status'
         hooks.insert(0, f"--setup-hook={known}")
     return [*hooks, f"--extract-hook={pack}"]

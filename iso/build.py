@@ -34,7 +34,7 @@ __all__ = ["IMAGES", "Recipe", "build", "digest", "main"]
 RECIPES = Path(__file__).parent
 IMAGES = RECIPES.parent / "build" / "images"
 _BUILD_SECONDS = 3600
-# Mounts and processes of its own, which end with it and with whoever asked for it: removing the work of a bootstrap that was
+# Own namespaces for mounts and processes, which end with it and with this process: removing the work of a bootstrap that was
 # interrupted would otherwise reach into the host's /dev by the mounts that it left.
 _CONTAINED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--")
 
@@ -72,9 +72,9 @@ def build(recipe: Recipe, *, images: Path = IMAGES, say: Say = _silent, shown: b
 
     :param images: the directory of the root tars.
     :param say: takes a line for a person at the beginning and the end of long work.
-    :param shown: let what the bootstrap says of itself go to standard error.
+    :param shown: let the output of the bootstrap go to standard error.
     :returns: the root tar.
-    :raises TerraError: with the end of what the bootstrap said; nothing is left of it.
+    :raises TerraError: with the end of the bootstrap's output; nothing is left of it.
     """
     origin = Origin.of(os.environ)
     tar = images / f"{recipe.name}-{digest(recipe, origin)}.tar"

@@ -1,4 +1,4 @@
-"""How the programs that make images end, and where they say what they do: standard output is for results alone."""
+"""The exit codes and messages of the programs that make images: standard output is for results alone."""
 
 from __future__ import annotations
 

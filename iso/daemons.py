@@ -1,4 +1,4 @@
-"""Daemons for as long as this process needs them: they end with it, however that ends."""
+"""Daemons that end with this process, however that ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from terra_core.system.waiting import wait_until
 def start(args: Sequence[Argument], *, log: Path, env: Mapping[str, str] | None = None) -> Daemon:
     """Start a program in the foreground of a session of its own, so that Ctrl-C leaves its end to its owner.
 
-    It gets SIGTERM when the thread that called this ends, be it by kill -9.
+    It gets SIGTERM when the thread that called this ends, even by kill -9.
 
     :param args: the program and its arguments.
     :param log: the file that its output goes to; what an earlier run left in it is lost.

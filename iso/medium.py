@@ -102,7 +102,7 @@ def _tree(work: Path, systems: Sequence[Path], arguments: str) -> Path:
         (work / "iso" / name).rename(tree / "boot/grub" / name)
     shutil.copyfile(RECIPES / "splash.png", tree / "boot/grub/splash.png")
     (tree / "boot/grub/arguments.cfg").write_text(f"set arguments='{arguments}'\n")
-    for number, system in enumerate(systems):  # each lies over the one before it
+    for number, system in enumerate(systems):  # each is laid over the one before it
         os.link(system, tree / f"live/{number}.squashfs")
     return tree
 

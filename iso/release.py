@@ -108,7 +108,7 @@ def release(
     :param names: the recipes, with what is laid over them; all when there is none.
     :param recipes: the directory of the recipes' folders.
     :param images: the directory of the root tars.
-    :param manifest: release.json; what it says of an earlier run is believed as far as engine and registry agree.
+    :param manifest: release.json; its entries of an earlier run count only if engine and registry confirm them.
     :param engine: what DOCKER_HOST has to be.
     """
     before = {entry.image: entry for entry in _read(manifest)}
@@ -211,7 +211,7 @@ def _read(manifest: Path) -> Iterator[Released]:
         entries = json.loads(manifest.read_text())["images"]
         yield from [Released(**entry) for entry in entries]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return  # the file of another version tells nothing that could be believed
+        return  # the file of another version is not used
 
 
 def _write(manifest: Path, entries: Sequence[Released]) -> None:

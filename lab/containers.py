@@ -1,4 +1,4 @@
-"""What every engine of the lab has to do: leave no container, no process and no mount; and what must leave no image either."""
+"""Checks for every engine of the lab: that it leaves no container, process or mount, and where needed no image."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def expect_nothing_left(directories: Sequence[Path], engine: str, *, stays: Call
     """Report processes and mounts of an engine that has ended, after taking them away.
 
     :param directories: its own.
-    :param stays: which mounts it never takes away itself.
+    :param stays: the mounts that it never removes itself.
     """
     processes = mentioning(directories)
     end(processes)

@@ -1,4 +1,4 @@
-"""Disks to install on: loop devices over sparse files, with whatever partitions somebody makes on them."""
+"""Disks to install on: loop devices over sparse files, with partitions if somebody makes some."""
 
 from __future__ import annotations
 
@@ -85,6 +85,6 @@ def digest_of(path: Path) -> str:
 @contextmanager
 def _attached(file: Path, sector_size: int) -> Iterator[Path]:
     with loop_device(file, sector_size=sector_size) as device, Undo() as undo:
-        # The kernel keeps the partitions of a loop device that it has not looked for itself.
+        # The kernel does not remove partitions of a loop device that a program has added.
         undo.callback(run, ["partx", "--delete", device], accept=range(256))
         yield device

@@ -126,7 +126,7 @@ class Engine:
         if self._daemon is not None:
             self._daemon.stop(STOP_SECONDS)
         root = self._programs.root
-        if self._crashed:  # the next one leaves alone what it did not make
+        if self._crashed:  # a new dockerd does not unmount what the crashed one mounted
             unmount_below(self._data)
         elif str(root) in mounts_below(root):  # a newer one (26) mounts its own data and leaves that behind
             run(["umount", root], accept=(0, 32))
@@ -141,7 +141,7 @@ class Engine:
         return Programs(data=self._data, place=self._place.path, insecure=self._insecure, experimental=self._experimental)
 
     def _expect_nothing_left(self) -> None:
-        # dockerd itself never unmounts the handle of a namespace that build steps have shared.
+        # dockerd never unmounts the file of a namespace that build steps share.
         handles = f"{self._place.path.resolve()}/docker/netns/"
         expect_nothing_left([self._place.path, self._data], "the engine", stays=lambda point: point.startswith(handles))
 

@@ -1,4 +1,4 @@
-"""What every test of Terra lives with: unit tests start no program, the others leave nothing behind.
+"""Checks for every test of Terra: unit tests start no program, and the others leave nothing behind.
 
 A pytest plugin; the ``conftest.py`` at the top of the repository names it, so that it holds for the tests of plugins too.
 """
@@ -28,13 +28,13 @@ _STARTS = frozenset({
 _REAL = frozenset({"integration", "vm"})
 _SETTLE = 5.0
 _outliving: set[str] = set()
-"""What fixtures of a wider scope than a module have put up."""
+"""The things that fixtures of a wider scope than a module have made."""
 _reported: set[str] = set()
-"""What a module has been blamed for already."""
+"""The things that were reported for a module already."""
 
 
 class _Guard:
-    """Stands between the interpreter and every way to start a program; an audit hook cannot be taken out again."""
+    """An audit hook that notices every start of a program; audit hooks cannot be removed, so it can be lifted."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -68,7 +68,7 @@ _guard = _Guard()
 def pytest_configure() -> None:
     """Set the guard up, and choose what base images are made of: emulated, Debian 12 boots a third faster than 13."""
     _guard.install()
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a run that a shell began in the background; tests interrupt
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell ignores it for runs in the background, and tests send it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not os.environ.get("DISTRO") and not os.environ.get("SUITE"):
         os.environ["SUITE"] = "bookworm"
@@ -101,8 +101,8 @@ def _guarded(item: pytest.Item) -> Generator[None, None, None]:
 def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a module of integration or virtual machine tests that leaves something behind.
 
-    What fixtures of a wider scope put up belongs to them, and is looked for at the end of the run. What others do on the
-    machine meanwhile is not looked at; see :mod:`lab.isolation`.
+    What fixtures of a wider scope made is checked at the end of the run. What other processes of the machine do meanwhile does
+    not count; see :mod:`lab.isolation`.
     """
     if not _below(request.config, request.path, _REAL):
         yield

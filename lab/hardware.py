@@ -1,4 +1,4 @@
-"""What a machine of the lab is made of, in QEMU's words."""
+"""The hardware of a machine of the lab, as arguments of QEMU."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Hardware:
         ports = (f",bus=ide.{port}" for port in count())
         return [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            # Without a screen, the firmware and the boot loader speak to the serial console.
+            # Without a screen, the firmware and the boot loader use the serial console.
             *("-machine", f"q35,graphics=off{',smm=on' if secure else ''}", *acceleration(accelerator)),
             *("-m", str(self.memory), "-device", "virtio-rng-pci"),
             *("-netdev", f"tap,id=lan,ifname={tap},script=no,downscript=no"),

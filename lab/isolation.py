@@ -1,4 +1,4 @@
-"""What a test run has of its own on a machine where others work: mounts, names of networks, and temporary files."""
+"""Separating a test run from others on the machine: mounts, names of networks, and temporary files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROOT = Path("/var/tmp")  # noqa: S108  # the names in it hold the process id, a
 _PREFIX = "terra-tests-"
 _LOCK = ".lock"
 _PRIVATE = (NAMESPACES, Path("/run/terra"), Path("/run/tgtd"))
-"""Directories that the whole host shares otherwise; each run has its own."""
+"""Directories of the host of which each run has its own."""
 _MARK = b"TMPDIR="
 
 
@@ -31,7 +31,7 @@ class Isolation:
 
     Every process that the run starts is in its mount namespace, or below one that is, or has TMPDIR below its directory,
     which :func:`terra_core.system.process.clean_environment` passes on. So what the run leaves can be told from what others
-    make meanwhile, and nobody's mount namespace keeps a mount of this run's alive.
+    make meanwhile, and no foreign mount namespace keeps a mount of this run.
 
     :param directory: TMPDIR of the run; every user may pass it, as the boot service's has to.
     :param others: further directories of the run, such as pytest's.
@@ -64,7 +64,7 @@ class Isolation:
 def isolated(others: Sequence[Path] = ()) -> Iterator[Isolation]:
     """Take this process apart from everybody else's mounts, and give it a TMPDIR of its own, which is removed at the end.
 
-    What runs left that were killed goes first: processes, loop devices, directories.
+    It first removes what killed runs left: processes, loop devices, directories.
 
     :param others: further directories that only this process writes to.
     :raises TerraError: when the kernel gives it no mounts of its own.
@@ -91,12 +91,12 @@ def _set_temporary(directory: str | None) -> None:
         os.environ.pop("TMPDIR", None)
     else:
         os.environ["TMPDIR"] = directory
-    tempfile.tempdir = None  # or it keeps to what it has found once
+    tempfile.tempdir = None  # it would keep the directory that it found first
 
 
 def _separate_mounts() -> None:
     keep_mounts_private()
-    # A copy of somebody's mount would keep his loop device attached for as long as this run lasts.
+    # A copy of a foreign mount would keep its loop device attached as long as this run lasts.
     for point in reversed(mount_points()):
         if point.source.startswith("/dev/loop") and not Path.cwd().is_relative_to(point.path):
             run(["umount", "--lazy", point.path], accept=(0, 1, 32))
@@ -114,7 +114,7 @@ def _sweep(directory: Path) -> None:
         except FileNotFoundError:  # it has just gone by itself
             return
         end(running(lambda process: _started_by(process, [directory])))
-        with suppress(TerraError):  # a loop device that somebody holds goes when he does
+        with suppress(TerraError):  # a loop device that a process holds is detached when the process ends
             sweep(directory, directory)
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""What a test run can leave behind: mounts, loop devices, network namespaces, links, and daemons; others' are not looked at."""
+"""What a test run can leave behind: mounts, loop devices, network namespaces, links, and daemons; only its own count."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LINK = re.compile(r"br\d+|tap[0-9a-f]*|ob\w*|h\d+|veth[0-9a-f]{8}")
 
 @frozen(kw_only=True)
 class Leaks:
-    """What there is of everything that the run can leave behind, one readable line each.
+    """Everything of these kinds that exists now, one readable line each.
 
     :param mounts: every mount in the run's namespace, aside from those that bind network namespaces.
     :param loops: every loop device with a file of the run's.
@@ -44,7 +44,7 @@ class Leaks:
 def snapshot() -> Leaks:
     """Look at what there is now of this run; starts no program.
 
-    :raises TerraError: when this process is not isolated, so that nothing says whose things are.
+    :raises TerraError: when this process is not isolated, so that nobody can tell whose things they are.
     """
     isolation = Isolation.current
     if isolation is None:

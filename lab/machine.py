@@ -25,7 +25,7 @@ _SERIAL_LINES = 40
 _SSH_LOST = 255
 _MONITOR_SECONDS = 30.0
 _LOGIN_INTERVAL = 3.0
-"""In seconds: a login is work for a machine that is emulated, and keeps it from going down or coming up."""
+"""Seconds between two attempts to log in: each of them slows an emulated machine down."""
 
 
 @frozen
@@ -43,7 +43,7 @@ class Login:
 
 
 class Machine:
-    """A virtual machine whose one network interface is on a network's bridge; what it boots from, unless it has disks.
+    """A virtual machine whose one network interface is on a network's bridge, from which it boots unless it has disks.
 
     Each start of it is a QEMU process of its own. Within one process, QEMU keeps what it has translated of a former start's
     code, and the firmware crawls where it writes to a page that many processes had run code from: a machine was seen to spend
@@ -87,7 +87,7 @@ class Machine:
 
     def __enter__(self) -> Self:
         self.serial.parent.mkdir(parents=True, exist_ok=True)
-        self.serial.unlink(missing_ok=True)  # or a wait would find what an earlier machine said
+        self.serial.unlink(missing_ok=True)  # a wait would find the output of an earlier machine
         with Undo() as resources:
             resources.enter_context(self._place)
             tap = resources.enter_context(self._network.tap(f"tap{self.hardware.mac.replace(':', '')[-8:]}"))

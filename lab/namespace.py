@@ -1,4 +1,4 @@
-"""A network namespace, with whatever is put into it."""
+"""Network namespaces, and programs in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LAST_MOMENTS = 5.0
 class Namespace:
     """A network namespace with nothing but its loopback; a subclass furnishes it.
 
-    It has no way out, to the host or further. Leaving removes it; what still runs in it is ended and reported.
+    It has no connection to the host or beyond. Leaving removes it; processes that still run in it are ended and reported.
 
     :param label: a word; the namespace's name adds the process id to it.
     """
@@ -73,7 +73,7 @@ class Namespace:
     def inside(self) -> Iterator[None]:
         """Put the calling thread into the namespace: sockets, programs and threads that it makes meanwhile are there.
 
-        A socket stays where it was made, also after this ends. Other threads are not moved.
+        A socket stays in the namespace where it was made, also after this ends. Other threads are not moved.
         """
         with in_network(self.path):
             yield

@@ -58,7 +58,7 @@ class Network(Namespace):
         """
         with Undo() as resources:
             self.ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", namespace)
-            # The kernel takes its end away with the namespace, at its leisure: another wire of that name may come before that.
+            # The kernel removes its end some time after the namespace: another wire of that name may be made before.
             resources.callback(run, ["ip", "-n", self.name, "link", "delete", name], accept=(0, 1))
             self.ip("link", "set", name, "master", BRIDGE, "up")
             yield

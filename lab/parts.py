@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:  # the fixtures import them when they are asked for: most runs of unit tests need none
+if TYPE_CHECKING:  # the fixtures import them when they are used: most runs of unit tests need none
     from docker import DockerClient
 
     from lab.engine import Engine

@@ -25,7 +25,7 @@ _MOUNTS = "mount-namespace"
 
 
 class Place:
-    """A directory of this process, below ``/run/terra-lab``, for sockets and whatever else is of the moment.
+    """A directory of this process, below ``/run/terra-lab``, for sockets and other temporary files.
 
     Its name holds the process id, so that labs live side by side. Entering takes down every place whose owner was
     killed: processes, mounts, the network namespace of the same name, the directory. Leaving removes the directory.

@@ -1,4 +1,4 @@
-"""In which order the modules of a test run come: the longest first, so that no worker is left alone with one at the end.
+"""The order of the modules of a test run: the longest first, so that no worker is left alone with one at the end.
 
 A pytest plugin, named by the ``conftest.py`` at the top of the repository. It goes with pytest-xdist's ``--dist loadfile``,
 which gives a worker the next module when it has little left.

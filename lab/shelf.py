@@ -1,4 +1,4 @@
-"""Directories that are kept between runs, of which everybody who is there at the same time gets one of his own."""
+"""Directories that are kept between runs; concurrent runs get different ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from terra_core.system.undo import Undo
 class Shelf:
     """The first of ``base``, ``base/2``, ``base/3`` and so on that nobody else holds.
 
-    What somebody left there is kept, and serves the next one: an engine's images, a registry's.
+    Its content is kept and serves the next run: the images of an engine or a registry.
 
     :param base: a directory; made when it is not there.
     """

@@ -10,7 +10,7 @@ from lab.network import Network
 
 
 class InNetwork:
-    """Has the tests of a class of the kit run in the network of their module; named before the kit's own class."""
+    """Runs the tests of a class of the kit in the network of their module; named before the kit's own class."""
 
     @pytest.fixture
     def surroundings(self, network: Network) -> Iterator[None]:
