@@ -111,7 +111,7 @@ def json_schema(kind: FileKind, *, plugins: Plugins | None = None) -> Schema:
 
 
 def _may_have(kind: FileKind, name: str, plugins: Plugins) -> bool:
-    """Whether some file of a kind may have the table of a plugin; one that cannot be loaded may have anything."""
+    """Return whether a file of a kind may have the table of a plugin; one that cannot be loaded may have any."""
     try:
         return plugins.settings(name) is not None and any(_fills(ROLES[role], name, plugins) for role in _USES[kind].tables)
     except PluginError:

@@ -225,7 +225,7 @@ class Client:
             yield answer
 
     def _see_who_listens(self, connection: socket.socket) -> None:
-        """Say when a token can be read on its way: by plain HTTP it may go no further than this machine."""
+        """Warn once when the token goes to another machine by plain HTTP, where it can be read on its way."""
         if self._warn is None or self.url.startswith("https:") or _is_of_this_machine(connection):
             return
         self._warn(

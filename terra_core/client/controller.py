@@ -105,7 +105,7 @@ class ControllerClient:
         return self._read(self._client.get("/v1/tokens"), tuple[TokenShown, ...])
 
     def create_token(self, name: str, role: str, days: int | None = None) -> TokenCreated:
-        """Have a token made; its secret is told this once.
+        """Let the controller make a token; its secret is in this answer only.
 
         :param role: ``read``, ``provision`` or ``admin``.
         :param days: for how many days it is valid; without end when left out.
@@ -115,7 +115,7 @@ class ControllerClient:
         return self._read(self._client.post("/v1/tokens", body), TokenCreated)
 
     def revoke_token(self, name: str) -> TokenShown:
-        """Have a token's rights taken away, from the next request on.
+        """Let the controller revoke a token, from the next request on.
 
         :raises NotFoundError: when the controller has none of this name.
         """

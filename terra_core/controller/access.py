@@ -68,7 +68,7 @@ class Access:
         self._problem = ""
 
     def look(self) -> None:
-        """Write down what is not written yet, and see what other controllers did; called every few seconds."""
+        """Store what is not stored yet, and read what other controllers changed; called every few seconds."""
         self._looks += 1
         problem = ""
         try:

@@ -174,7 +174,7 @@ def read_archive(source: BinaryIO, stage: Path) -> Manifest:
 
 
 def _members(source: BinaryIO) -> Iterator[tuple[str, int]]:
-    """Give name and size of each member; whoever takes them reads the content before the next one."""
+    """Yield name and size of each member; the caller reads the content before the next one."""
     while True:
         block = _exactly(source, _BLOCK)
         if block == bytes(_BLOCK):

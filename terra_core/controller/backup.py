@@ -126,7 +126,7 @@ def _databases(config: Controller, paths: Paths) -> frozenset[Path]:
 
 
 def _files(paths: Paths, databases: Collection[Path], left_out: list[str]) -> Iterator[Found]:
-    """Give what is below Terra's places but for databases, each directory before what it holds; no link is followed."""
+    """Yield what is below Terra's directories except databases, each directory before its content; no link is followed."""
 
     def refuse(error: OSError) -> None:
         if error.errno != errno.ENOENT:
@@ -178,7 +178,7 @@ def _below(path: Path, paths: Paths) -> str:
 
 
 def _elsewhere(config: Controller, paths: Paths) -> Iterator[str]:
-    """Give the files that the configuration names and that are in none of Terra's places."""
+    """Yield the files that the configuration names outside Terra's directories."""
     named = [] if config.tls is None else [config.tls.certificate, config.tls.key]
     if config.trust is not None and config.trust.key.startswith("/"):
         named.append(config.trust.key)

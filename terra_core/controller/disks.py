@@ -91,11 +91,11 @@ class Disks:
             yield disks
 
     def provision(self, kept: KeptTarget, stack: Undo, session: Session) -> None:
-        """Give a target to its machine for the first time; it is taken away when the stack is left with an exception."""
+        """Export a target to its machine for the first time; it is taken away when the stack is left with an exception."""
         stack.enter_context(self._storage(kept.storage).provision_target(self._export(kept), session))
 
     def restore(self, targets: Sequence[KeptTarget]) -> list[str]:
-        """Give targets to their machines again.
+        """Export targets to their machines again.
 
         :returns: for each target, in their order, why it cannot be exported; empty where it is.
         """

@@ -45,11 +45,11 @@ class Metrics(Collector):
         ProcessCollector(registry=self.registry)
 
     def describe(self) -> Iterator[Metric]:
-        """Give nothing, so that nothing is asked of the database or of a service when this is registered."""
+        """Return nothing, so that neither database nor service is asked when this is registered."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Give the values as they are now."""
+        """Yield the metrics with their present values."""
         records = self._services.store.every()
         info = GaugeMetricFamily("terra_build_info", "The version of Terra that runs.", labels=["version"])
         info.add_metric([version("terra-core")], 1)
@@ -72,7 +72,7 @@ class Metrics(Collector):
         yield _gauge("terra_operations_waiting", "Operations whose turn has not come yet.", ["kind"], queue)
 
     def _room(self, records: Sequence[Record | SetAside]) -> Iterator[Metric]:
-        """Give what the store has; one without a directory on this machine says nothing of itself."""
+        """Yield the room of the store, where it has a directory on this machine."""
         promised = sum(volume.size for record in records for kept in record.targets for volume in kept.target.volumes)
         yield _gauge("terra_store_promised_bytes", "The sizes of all machines' volumes.", [], {(): promised * _MB})
         try:
@@ -86,7 +86,7 @@ class Metrics(Collector):
             yield _gauge("terra_store_free_bytes", "What is free in the file system of the volumes.", [], {(): free})
 
     def _traffic(self, records: Sequence[Record | SetAside]) -> Iterator[Metric]:
-        """Give what machines have read and written since they logged in: as any counter's, a new session's begin at 0."""
+        """Yield the bytes that machines have read and written; the counters of a new session begin at 0."""
         labels = ["hostname", "group"]
         read = CounterMetricFamily("terra_target_read_bytes", "Bytes that a machine has read from a target.", labels=labels)
         written = CounterMetricFamily("terra_target_written_bytes", "Bytes that a machine has written to it.", labels=labels)

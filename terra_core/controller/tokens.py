@@ -81,7 +81,7 @@ class Tokens:
         return Caller(name=found.name, role=found.role)
 
     def create(self, name: str, role: Role, days: int | None = None) -> tuple[Token, str]:
-        """Make a token; gives it, and its secret, which nobody can be told again.
+        """Make a token; return it and its secret, which is not stored.
 
         :param name: lower case; the name of a token that was revoked is not given again, so that the audit log stays clear.
         :param days: how long it is valid; without end when left out.
@@ -129,7 +129,7 @@ class Tokens:
         return [_used_at(token, used.get(token.name, "")) for token in found]
 
     def look(self) -> None:
-        """Write down when tokens were used, and see what other controllers did; called every few seconds.
+        """Store when tokens were used, and read what other controllers changed; called every few seconds.
 
         :raises TerraError: when the database cannot be used.
         """

@@ -121,7 +121,7 @@ def enter(change: Change) -> None:
 
 
 def note(action: str, subject: str, detail: str = "") -> None:
-    """Say what the request that is being answered changes; nothing happens where no audit log is kept.
+    """Note what the present request changes; without an audit log, do nothing.
 
     :param action: in a word or two, such as ``create token``.
     :param subject: what is changed, such as the name of a machine.

@@ -118,7 +118,7 @@ def _operation(path: str, handler: HTTPRouteHandler, models: dict[str, Schema]) 
 
 
 def _problems(path: str, options: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
-    """Give the statuses of problems that a route is known to answer with; there may be others."""
+    """Yield the statuses of problems that a route is known to answer with; there may be others."""
     if path != _OPEN:
         yield HTTPStatus.UNAUTHORIZED, "The token is missing, or is none of this daemon's."
         yield HTTPStatus.FORBIDDEN, "The role of the token is not enough."

@@ -25,7 +25,7 @@ class Durations(Collector):
         self._waits = _histogram("terra_operation_wait_seconds", "How long operations waited for their turn.", "kind")
 
     def collect(self) -> Iterator[Metric]:
-        """Give the values as they are now."""
+        """Yield the metrics with their present values."""
         for histogram in (self._whole, self._steps, self._waits):
             yield from histogram.collect()
 

@@ -61,7 +61,7 @@ class _Watched:
     happens: Callable[[], None]
 
     def read(self, length: int) -> bytes:
-        """Give the next bytes."""
+        """Return the next bytes."""
         self.happens()
         return self.blob.read(length)
 

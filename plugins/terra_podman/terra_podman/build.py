@@ -123,7 +123,7 @@ def _build(
 
 
 def _tell_of_bits(context: Path, report: Report) -> None:
-    """Say which files lose a part of their mode: Podman's COPY and ADD of the context do so, other builders' do not."""
+    """Report which files lose a part of their mode: Podman's COPY and ADD do that, other builders' do not."""
     found = [path for path in sorted(context.rglob("*")) if path.lstat().st_mode & 0o6000 and path.is_file()]
     names = ", ".join(str(path.relative_to(context)) for path in found if not path.is_symlink())
     if names:

@@ -81,7 +81,7 @@ class Progress:
             self._say(line.strip())
 
     def end(self, built: str) -> None:
-        """Tell that the build has come to its end."""
+        """Report that the build has ended."""
         self.report(Event("build", f"built {built}", self.total, self.total, "steps"))
 
     def failed(self, error: CommandError) -> TerraError:

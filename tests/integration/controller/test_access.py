@@ -21,7 +21,7 @@ URL = f"https://{CONTROLLER}:{API_PORT}"
 
 @pytest.fixture(scope="module")
 def site(ground: Ground) -> Site:
-    """Give the module's site after `terra controller init`, with its controller started anew."""
+    """Return the module's site after `terra controller init`, with its controller restarted."""
     words = ("--controller", CONTROLLER, "controller", "init", "--root", ground.site.root, "--name", "ctl.example")
     token = read_token(ground.site.paths.token)
     said = ground.terra(*words).text

@@ -22,7 +22,7 @@ PACKAGE = "terra_controller_client"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """Give the parts of a controller around a plugin that stores nothing."""
+    """Yield the parts of a controller around a plugin that stores nothing."""
     site = make_site(tmp_path / "root", World())
     yield site
     site.operations.stop()

@@ -91,7 +91,7 @@ with Place("holder") as place:
 
 
 def test_what_is_mounted_where_others_work_is_left_to_them(tmp_path: Path) -> None:
-    """Give each worker of a run mounts of its own: whoever takes down another's place must leave its mounts."""
+    """Check that the mounts of another worker's place are left to that worker: each worker has mounts of its own."""
     claimed = tmp_path / "claimed"
     claimed.mkdir()
     environment = {"PYTHONPATH": str(Path.cwd())}

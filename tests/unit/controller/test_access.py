@@ -37,7 +37,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture
 def ask(site: Site) -> Iterator[Ask]:
-    """Give what asks the API with a token, that of the host where none is given."""
+    """Return a function that asks the API with a token, or with that of the host."""
     with TestClient(make_api(site.context, OWN)) as client:
 
         def ask(method: str, path: str, token: str = OWN, **more: Any) -> Any:

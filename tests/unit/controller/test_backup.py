@@ -41,7 +41,7 @@ def put(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def filled(site: Site) -> Site:
-    """Give a controller what it has besides its database."""
+    """Write the files that a controller has besides its database."""
     paths = site.paths
     site.provision()
     put(paths.etc / "controller.toml", b'gateway = "10.0.10.1"\n')

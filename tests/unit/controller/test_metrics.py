@@ -39,7 +39,7 @@ def provision(client: TestClient[Any], site: Site) -> None:
 
 
 def samples(client: TestClient[Any]) -> dict[str, float]:
-    """Every sample, by its name with its labels."""
+    """Return every sample, by its name with its labels."""
     lines = [line for line in client.get("/metrics").text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 

@@ -26,7 +26,7 @@ def stored(repository: str, auth_file: str | None = None) -> str | None:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a home and a runtime directory, and nothing of the environment's."""
+    """Make a home and a runtime directory that nothing in the environment points away from."""
     for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

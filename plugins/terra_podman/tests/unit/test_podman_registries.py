@@ -20,7 +20,7 @@ def read(text: str) -> Registries:
 
 
 def places(text: str, name: str) -> list[tuple[str, bool]]:
-    """Where an image is pulled from, and whether TLS may be missing there."""
+    """Return where an image is pulled from, and whether TLS may be missing there."""
     return [(place.reference.text, place.insecure) for place in read(text).places(parse_image_reference(name))]
 
 
