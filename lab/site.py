@@ -30,6 +30,7 @@ START = ("--debug", "--controller", CONTROLLER, "controller", "--gateway", GATEW
 """The words of the command line that starts a controller, as its unit has them."""
 
 _YOUNG_SECONDS = 10.0
+_ROOT = Path(__file__).parents[1]
 CONFIG = f"""\
 [docker]
   insecure = ["{CONTROLLER}:5000"]
@@ -53,6 +54,8 @@ class Site:
     :param label: a word for the name of the network.
     :param config: controller.toml; one for the site's registry and DHCP when left out.
     :param plugins: a directory with further plugins, as ``pip install --target`` fills it.
+
+    The controller has the capabilities that its unit gives it, and no others.
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class Site:
 
     def start_controller(self) -> None:
         """Start the controller as its unit does, and wait until it answers."""
-        command = self.network.command([terra_command(), *START, "--root", self.root])
+        command = self.network.command([*confined(), terra_command(), *START, "--root", self.root])
         self.controller = start(command, log=self.log, env=self._plugins)
         wait_ready(self.controller, self._answers, seconds=60, what=f"the controller to answer on {CONTROLLER}:{API_PORT}")
 
@@ -175,6 +178,14 @@ def _remove(root: Path) -> None:
     with suppress(TerraError):  # somebody else holds a loop device
         sweep(root, root)
     discard(root)
+
+
+def confined() -> tuple[str, ...]:
+    """Return the words in front of a command line that confine a program to the capabilities of the controller's unit."""
+    lines = (line.partition("=") for line in (_ROOT / "systemd/controller.service").read_text().splitlines())
+    names = " ".join(value for key, _, value in lines if key == "CapabilityBoundingSet").lower().split()
+    given = ",".join(f"+{name.removeprefix('cap_')}" for name in names)
+    return ("setpriv", "--no-new-privs", f"--bounding-set=-all,{given}", "--")
 
 
 def terra_command() -> Path:

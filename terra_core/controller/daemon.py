@@ -30,6 +30,7 @@ from terra_core.hookspecs import Store as StoreRole
 from terra_core.plugins import Plugins
 from terra_core.selection import CONTROLLER, check_selection
 from terra_core.service.database import explained, shown_url
+from terra_core.service.notifying import Notifier
 from terra_core.service.operations import Operations
 from terra_core.service.private import make_private
 from terra_core.service.room import DatabaseFull
@@ -163,6 +164,7 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
     :raises TerraError: when it can't start: another one runs on this root, a port is taken, the database is not usable.
     """
     _require_root()
+    notifier = Notifier()
     with suppress(InterruptedWork), terminating(), _explaining_the_machine(), Undo() as stack:
         tls = config.tls or _own_certificate(config, paths)
         check_tls(tls)
@@ -185,7 +187,19 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         if tls is not None and config.tls is None:
             stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))
         stack.callback(paths.url.unlink, missing_ok=True)
-        serve(application, listener, tls=tls, ready=lambda: _say_ready(config, paths, tls), ending=operations.cancel_all)
+
+        def ready() -> None:
+            _say_ready(config, paths, tls)
+            notifier.ready()
+
+        def ending() -> None:
+            notifier.stopping()
+            operations.cancel_all()
+
+        def beat() -> None:
+            notifier.beat(_status(machines), lively=keeper.lively)
+
+        serve(application, listener, tls=tls, ready=ready, ending=ending, beat=(notifier.pause, beat))
     _log.info("ended; storage and boot services go on")
 
 
@@ -230,6 +244,11 @@ def _explaining_the_machine() -> Iterator[None]:
         yield
     except OSError as error:
         raise error_of_machine(error) from error
+
+
+def _status(machines: Machines) -> str:
+    troubles = machines.troubles.services
+    return "; ".join(f"{service}: {reason}" for service, reason in sorted(troubles.items())) or "serves machines"
 
 
 def _own_certificate(config: Controller, paths: Paths) -> Tls | None:

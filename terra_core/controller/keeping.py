@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,6 +15,8 @@ from terra_core.errors import TerraError
 from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
+_PATIENCE_SECONDS = 600.0
+"""Two hundred machines are restored between two signs of life, and each call of a program may take half a minute."""
 
 
 class Keeper:
@@ -28,6 +31,7 @@ class Keeper:
         self._unfinished: Sequence[Record | SetAside] = ()
         self._lost = False
         self._converged = threading.Event()
+        self._seen = time.monotonic()
 
     def begin(self) -> None:
         """Start the services, both or none, and find what is left to do; called before any request is served.
@@ -50,8 +54,19 @@ class Keeper:
         """Let a look that is under way stop half-way; what is left is done at the next start."""
         self._ended.set()
 
+    @property
+    def lively(self) -> bool:
+        """Return whether the thread that looks has gone on lately: what it waits for has limits of its own, below this one."""
+        return time.monotonic() - self._seen < _PATIENCE_SECONDS
+
+    def _go_on(self) -> bool:
+        """Take note that the thread goes on; return whether it has to end."""
+        self._seen = time.monotonic()
+        return self._ended.is_set()
+
     def look(self) -> None:
         """Bring everything to what the database says, once; after that, bring back a service that is gone."""
+        self._go_on()
         self._machines.keep_room()
         if not self._converged.is_set():
             self._converge()
@@ -59,7 +74,7 @@ class Keeper:
         with self._explained("storage"):
             if self._machines.start_storage():
                 _log.warning("the storage service was gone and has been started again")
-                self._machines.restore(lost=True, ended=self._ended.is_set)
+                self._machines.restore(lost=True, ended=self._go_on)
         with self._explained("boot"):
             if self._machines.start_boot(self._machines.session):
                 _log.warning("the boot service was gone or did not answer, and has been started again")
@@ -67,7 +82,7 @@ class Keeper:
     def _converge(self) -> None:
         with self._explained("controller"):
             self._machines.recover(self._unfinished)
-            self._machines.restore(lost=self._lost, ended=self._ended.is_set)
+            self._machines.restore(lost=self._lost, ended=self._go_on)
             self._machines.start_boot(self._machines.session)
             self._converged.set()
             _log.info("all machines are as the database says")

@@ -14,6 +14,7 @@ import structlog
 
 from terra_core.config.controller import Paths
 from terra_core.errors import TerraError, error_of_machine
+from terra_core.service.journal import JournalLogger, JournalRenderer, goes_to_journal
 from terra_core.service.repeats import Repeats
 from terra_core.system.locks import try_lock
 from terra_core.system.text import one_line, printable
@@ -22,8 +23,10 @@ _WATCH_SECONDS = 3.0
 
 
 def configure_logging(debug: bool) -> None:
-    """Send all logs to standard error as readable lines, with debug messages if asked for."""
+    """Send all logs to standard error as readable lines, with debug messages if asked for; to systemd's journal with fields."""
     level = logging.DEBUG if debug else logging.INFO
+    journal = goes_to_journal(sys.stderr)
+    renderer = JournalRenderer("terra") if journal else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -31,16 +34,21 @@ def configure_logging(debug: bool) -> None:
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
             _escaped,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_to_journal if journal else structlog.PrintLoggerFactory(sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(logging.BASIC_FORMAT))
     if not debug:
         handler.addFilter(Repeats())
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
+def _to_journal(*_: object) -> JournalLogger:
+    """Return the logger of a name: one for all of them, as systemd's journal knows this process."""
+    return JournalLogger.shared()
 
 
 def _escaped(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -75,6 +75,7 @@ def serve(
     ready: Callable[[], None],
     websockets: bool = False,
     ending: Callable[[], None] = lambda: None,
+    beat: tuple[float, Callable[[], None]] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; the signal is raised again at the end.
 
@@ -83,9 +84,11 @@ def serve(
     :param websockets: take WebSockets, too, which needs the library of that name.
     :param ready: called once requests are served.
     :param ending: called when no more requests are taken, and those that are being answered get some seconds more.
+    :param beat: seconds, and what is called again and again after so many, by what answers requests: a server that hangs
+        does not call it.
     """
     with listener:
-        server(application, tls=tls, ready=ready, websockets=websockets, ending=ending).run(sockets=[listener])
+        server(application, tls=tls, ready=ready, websockets=websockets, ending=ending, beat=beat).run(sockets=[listener])
 
 
 def server(
@@ -96,6 +99,7 @@ def server(
     websockets: bool = False,
     ending: Callable[[], None] = lambda: None,
     limits: Limits | None = None,
+    beat: tuple[float, Callable[[], None]] | None = None,
 ) -> uvicorn.Server:
     """Return the server that :func:`serve` runs.
 
@@ -114,7 +118,7 @@ def server(
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,
     )
-    return _Server(config, tls, ready, ending, limits or limits_of_process())
+    return _Server(config, tls, ready, ending, limits or limits_of_process(), beat)
 
 
 def _socket_peer() -> type[asyncio.Protocol]:
@@ -125,15 +129,21 @@ def _socket_peer() -> type[asyncio.Protocol]:
 
 class _Server(uvicorn.Server):
     def __init__(
-        self, config: uvicorn.Config, tls: Tls | None, ready: Callable[[], None], ending: Callable[[], None], limits: Limits
+        self,
+        config: uvicorn.Config,
+        tls: Tls | None,
+        ready: Callable[[], None],
+        ending: Callable[[], None],
+        limits: Limits,
+        beat: tuple[float, Callable[[], None]] | None,
     ) -> None:
         super().__init__(config)
         self._tls = tls
         self._ready = ready
         self._ending = ending
         self._limits = limits
-        self._doors: list[asyncio.Task[None]] = []
-        self._renewing: asyncio.Task[None] | None = None
+        self._beat = beat
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="request"))
@@ -141,24 +151,34 @@ class _Server(uvicorn.Server):
         if self.started:
             for listener in sockets or []:
                 door = Door(listener, self._limits, self.config.ssl, self._peer)
-                self._doors.append(asyncio.create_task(door.stay_open()))
-                self._doors[-1].add_done_callback(self._see_why)
+                self._tasks.append(asyncio.create_task(door.stay_open()))
+                self._tasks[-1].add_done_callback(self._see_why)
             if self._tls is not None and self.config.ssl is not None:
-                self._renewing = asyncio.create_task(_keep_fresh(self._tls, self.config.ssl))
+                self._tasks.append(asyncio.create_task(_keep_fresh(self._tls, self.config.ssl)))
             self._ready()
+            if self._beat is not None:
+                self._tasks.append(asyncio.create_task(self._go_on(*self._beat)))
+                self._tasks[-1].add_done_callback(self._see_why)
+
+    @staticmethod
+    async def _go_on(seconds: float, beat: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await loop.run_in_executor(None, beat)  # by a thread of those that answer: they may all be stuck
+            await asyncio.sleep(seconds)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._ending()
-        for task in (*self._doors, *([self._renewing] if self._renewing else [])):
+        for task in self._tasks:
             task.cancel()
         await super().shutdown(sockets)
 
     def _peer(self, place: Place) -> asyncio.Protocol:
         return Peer(self.config, self.server_state, self.lifespan.state, place)
 
-    def _see_why(self, door: asyncio.Task[None]) -> None:
-        if not door.cancelled():
-            _log.error("defect", exc_info=door.exception())
+    def _see_why(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            _log.error("defect", exc_info=task.exception())
             self.should_exit = True
 
 

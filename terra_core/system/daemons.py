@@ -16,15 +16,16 @@ def open_files(most: int) -> list[str]:
     return ["prlimit", f"--nofile={most if allowed == resource.RLIM_INFINITY else min(most, allowed)}:"]
 
 
-def start_daemon(args: Sequence[Argument], *, log: Path, wait: Callable[[Daemon], None]) -> None:
+def start_daemon(args: Sequence[Argument], *, log: Path, wait: Callable[[Daemon], None], name: str = "") -> None:
     """Start a daemon that outlives this process; when waiting for it fails, it is ended.
 
     :param args: the program and its arguments; it has to stay in the foreground.
     :param log: the file that its output is appended to.
+    :param name: the name of the program, where ``args`` begin with what starts it.
     :param wait: waits until it serves, and raises when it does not.
     :raises CommandError: when the program is not installed.
     """
-    daemon = Daemon(args, log=log, outlives=True)
+    daemon = Daemon(args, log=log, outlives=True, name=name)
     try:
         wait(daemon)
     except BaseException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import selectors
 import signal
 import subprocess
@@ -272,6 +273,30 @@ def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
         process.wait(_LAST_SECONDS)
 
 
+def _in_scope(program: str) -> tuple[str, ...]:
+    """Return the words in front of a command line that give a daemon a scope of its own (systemd.scope(5)).
+
+    The unit of a daemon that others have to outlive names the slice for them. systemd-run makes the scope around itself, and
+    becomes the program: it has the same process id, parent and output as without.
+    """
+    where = os.environ.get("TERRA_SLICE")
+    if not where:
+        return ()
+    name = Path(program).name
+    unit, said = f"--unit=terra-{name}-{secrets.token_hex(4)}.scope", f"--description={name} of the terra controller"
+    return (
+        "systemd-run",
+        "--scope",
+        "--quiet",
+        "--collect",
+        unit,
+        f"--slice={where}",
+        said,
+        "--property=TasksMax=infinity",
+        "--",
+    )
+
+
 class Daemon:
     """A program that runs until it is told to end, owned by whoever started it.
 
@@ -279,7 +304,8 @@ class Daemon:
     :param log: the file that its output is appended to.
     :param env: environment variables on top of :func:`clean_environment`.
     :param outlives: give it a session of its own, so that the signals of a terminal do not reach it and it may go on
-        when its owner ends.
+        when its owner ends; under systemd a scope of its own as well, where TERRA_SLICE names the slice for it.
+    :param name: the name of the program, where ``args`` begin with what starts it.
     :param owned: send it SIGTERM when the thread that called this ends, even by kill -9 (PR_SET_PDEATHSIG, see prctl(2)).
     :raises CommandError: when the program is not installed.
     """
@@ -292,13 +318,15 @@ class Daemon:
         env: Mapping[str, str] | None = None,
         outlives: bool = False,
         owned: bool = False,
+        name: str = "",
     ) -> None:
         self.args = tuple(os.fspath(word) for word in args)
         self.log = log
+        scope = _in_scope(name or self.args[0]) if outlives and not owned else ()
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    (*_OWNED, *self.args) if owned else self.args,
+                    (*_OWNED, *self.args) if owned else (*scope, *self.args),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -94,7 +94,7 @@ class HttpServer:
         plain = ["setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups", "--no-new-privs"]
         plain += ["--inh-caps=-all", "--bounding-set=-all", "--"]
         args = [*open_files(FILES), *plain, "lighttpd", "-D", "-f", str(self._configuration)]
-        start_daemon(args, log=self._log, wait=lambda daemon: self._wait(daemon, address, port))
+        start_daemon(args, log=self._log, wait=lambda daemon: self._wait(daemon, address, port), name="lighttpd")
         self._answered = time.monotonic()
 
     def _wait(self, daemon: Daemon, address: Address, port: int) -> None:

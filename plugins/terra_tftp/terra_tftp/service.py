@@ -218,7 +218,9 @@ class Service:
             self._paths.log.replace(self._paths.former_log)
         # dnsmasq sends as many files at once as it may open.
         args = [*open_files(_FILES), "dnsmasq", "--keep-in-foreground", f"--conf-file={self._paths.configuration}"]
-        start_daemon(args, log=self._paths.log, wait=lambda daemon: self._wait(daemon, listening, loaders))
+        start_daemon(
+            args, log=self._paths.log, wait=lambda daemon: self._wait(daemon, listening, loaders), name="dnsmasq"
+        )
         self._answered = time.monotonic()
 
     def _wait(self, daemon: Daemon, listening: Listening, loaders: Loaders) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,15 @@ def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
     for path in (broken, tmp_path / "missing.pem", tmp_path / "fifo.pem"):
         with pytest.raises(TerraError, match=f"the API cannot use the certificate {path}"):
             check_tls(Tls(certificate=str(path), key=str(path)))
+
+
+def test_a_thread_that_looks_no_more_is_not_lively(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = Keeper(site.machines)
+    keeper.begin()
+    assert keeper.lively
+    later = time.monotonic() + 3600
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: later)
+        assert not keeper.lively
+        keeper.look()
+        assert keeper.lively
