@@ -8,10 +8,10 @@ SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder --durations=20 --duration
 WORKERS ?= 3
 MACHINES ?= 2
 # DISTRO is debian when left out, and SUITE the release of it that iso/origin.py names, or lab/fixtures.py for tests.
-export DISTRO SUITE MIRROR REPO VERSION HTTP
+export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-api release iso lock bench-start bench-image bench-build bench-orbit test-stacks clean
+.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-api release iso lock bench-start bench-image bench-build bench-orbit test-stacks install uninstall deb clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -70,6 +70,15 @@ test-layouts: setup ## 500 random layouts of disks for terra-install; the test r
 
 bench-orbit: setup ## How long `ob create` takes, against `docker run`, and `ob list` of 200 containers.
 	@$(BIN)/python bench/orbit.py
+
+install: setup ## Put the commands, the controller's unit, manual pages and completion on this host: PREFIX=/usr/local, DESTDIR=.
+	@tools/install
+
+uninstall: ## Take away what install has put there; configuration, state and volumes stay.
+	@tools/install uninstall
+
+deb: setup ## Write the same as a package for this release of Debian or Ubuntu to build/.
+	@tools/deb
 
 lock: setup ## Take the installed versions as those that everybody gets.
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt

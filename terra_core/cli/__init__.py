@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, in their order."""
-        return list(self._summaries)
+        return [*self._summaries]  # list is a module here, once its command was asked for
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of a name."""
@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the summaries."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(self._summaries.items()))
+            formatter.write_dl([*self._summaries.items()])
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "terminal_width": _width()}

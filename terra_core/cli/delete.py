@@ -6,13 +6,14 @@ import re
 
 import click
 
+from terra_core.cli.completion import hostnames
 from terra_core.cli.terminal import echo
 
 _FORMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
 @click.command("delete")
-@click.argument("hostname")
+@click.argument("hostname", shell_complete=hostnames)
 @click.pass_context
 def command(ctx: click.Context, hostname: str) -> None:
     """Take a machine's boot files, targets and disks away, its data included."""
