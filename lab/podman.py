@@ -88,9 +88,12 @@ class PodmanStorage:
         """Run podman where its network is."""
         return self.inside(["podman", *words], accept=accept)
 
-    def inside(self, words: Sequence[Argument], *, accept: Sequence[int] = (0,)) -> Completed:
-        """Run a command where its network is, with its environment."""
-        return run(self._network.command(words), env=self.environment, accept=accept, timeout=300)
+    def inside(self, words: Sequence[Argument], *, accept: Sequence[int] = (0,), timeout: float = 300) -> Completed:
+        """Run a command where its network is, with its environment.
+
+        :param timeout: seconds after which it is killed.
+        """
+        return run(self._network.command(words), env=self.environment, accept=accept, timeout=timeout)
 
     def import_image(self, tar: Path, reference: str, changes: Sequence[str] = ()) -> None:
         """Make an image of a root file system's tar."""

@@ -12,8 +12,10 @@ import pytest
 from attrs import frozen
 
 from lab.disks import sparse
+from lab.images import build_base_images
 from lab.machine import Machine
-from lab.site import Site
+from lab.podman import PodmanStorage
+from lab.site import Site, terra_command
 from tests.vm.nodes import example, expect_mounted, expect_running, group
 from tests.vm.test_install import booted, install
 
@@ -41,10 +43,11 @@ INSTALLED = [
     Line(hostname="disk-xfs", filesystem="xfs", firmware="uefi"),
 ]
 PROVISIONED = [Line(hostname="net-ext4", filesystem="ext4", firmware="bios", disk="iscsi")]
+BY_PODMAN = Line(hostname="net-podman", filesystem="ext4", firmware="bios", disk="iscsi")
 
 
 def address_of(line: Line) -> str:
-    at = [*INSTALLED, *PROVISIONED].index(line)
+    at = [*INSTALLED, *PROVISIONED, BY_PODMAN].index(line)
     return f"52:54:00:00:1a:{at + 1:02x}"
 
 
@@ -76,7 +79,25 @@ def test_a_machine_with_a_disk_of_its_own(
 
 @pytest.mark.parametrize("line", PROVISIONED, ids=named)
 def test_a_machine_with_a_disk_over_the_network(line: Line, site: Site, lab_key: Path, tmp_path: Path) -> None:
-    image = f"{site.registry.address}/stellarproject/example:6"
+    boot_over_network(line, f"{site.registry.address}/stellarproject/example:6", site, lab_key, tmp_path)
+
+
+@pytest.mark.long
+def test_a_machine_whose_image_podman_built(site: Site, lab_key: Path, tmp_path: Path) -> None:
+    """Build as on a machine that has no Docker Engine; everything else is as ever."""
+    terraos = build_base_images()["terraos"]
+    public = lab_key.with_suffix(".pub").read_text().strip()
+    text = (Path(__file__).parent / "server.toml").read_text().replace('"example"', f'"{BY_PODMAN.hostname}"', 1)
+    server = tmp_path / "server.toml"
+    server.write_text(f'{text}\n[ssh]\n  keys = ["{public}"]\n[plugins]\n  builder = "podman"\n  registry = "podman"\n')
+    with PodmanStorage(tmp_path / "podman", site.network) as podman:
+        podman.import_image(terraos.tar, str(terraos.reference(site.registry.address)), terraos.recipe.changes)
+        pushed = podman.inside([terra_command(), "create", "--push", server], timeout=900).text.strip()
+    boot_over_network(BY_PODMAN, pushed.partition("@")[0], site, lab_key, tmp_path)
+
+
+def boot_over_network(line: Line, image: str, site: Site, lab_key: Path, tmp_path: Path) -> None:
+    """Provision a machine with an image, and boot it twice."""
     node = tmp_path / "node.toml"
     text = example("node.toml", hostname=line.hostname, mac=address_of(line), image=image)
     node.write_text(f'{text}\n[plugins]\n  filesystem = "{line.filesystem}"\n')

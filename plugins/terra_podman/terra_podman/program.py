@@ -129,4 +129,5 @@ def last_words(error: CommandError) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1", **passed_on}  # every command of podman 5 begins with it
