@@ -99,7 +99,8 @@ def _build(
     line = label_line(dockerfile_of(build), labels)
     _tell_of_bits(context, progress.report)
     dockerfile.write_text(f"{dockerfile_text(build) or ''}{line}")
-    ignored.touch()  # what is to be left out is not there
+    # What is to be left out is not there. Without a rule here, podman would take those of the context, for the overlay too.
+    ignored.write_text(f"{work.name}\n")
     words = [
         *("build", "--format=docker", "--network=host", "--identity-label=false", "--pull=missing", *podman.authentication),
         *(f"--iidfile={answer}", f"--ignorefile={ignored}", f"--file={dockerfile}", leftovers.mark(dockerfile)),
