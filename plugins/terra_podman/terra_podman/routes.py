@@ -43,7 +43,7 @@ def pulled_image(reference: ImageReference, layout: Path, session: Session) -> I
 
     :raises TerraError: when its registry is blocked, besides.
     """
-    route, _ = _route(reference, session)
+    route, _ = route_of(reference, session)
     with pulled(route.reference, layout, route.access, session.report, name=reference) as source:
         yield source
 
@@ -53,7 +53,7 @@ def inspected_image(reference: ImageReference, session: Session) -> ImageDocumen
 
     :raises TerraError: as :func:`pulled_image` does.
     """
-    route, found = _route(reference, session)
+    route, found = route_of(reference, session)
     return found or inspected(route.reference, route.access, session.report)
 
 
@@ -62,7 +62,7 @@ def signatures(reference: ImageReference, digest: Digest, session: Session) -> S
 
     :raises TerraError: as the registry said it.
     """
-    route, _ = _route(pinned(reference, str(digest)), session)
+    route, _ = route_of(pinned(reference, str(digest)), session)
     return signatures_of(route.reference, digest, route.access, session.report)
 
 
@@ -81,7 +81,7 @@ def access_of_push(reference: ImageReference, session: Session) -> RegistryAcces
     return _access([place], registries, session, reference.registry if session.plain_http else "")
 
 
-def _route(reference: ImageReference, session: Session) -> tuple[Route, ImageDocuments | None]:
+def route_of(reference: ImageReference, session: Session) -> tuple[Route, ImageDocuments | None]:
     """Find out where an image is pulled from.
 
     A tag is looked up at the mirrors in their order, as podman does it: the registry itself may be out of reach. What the first
