@@ -108,11 +108,18 @@ class Registries:
         if entry is None:
             return [Place(reference=reference)]
         refuse_blocked(reference, entry)
-        mirrors = [mirror for mirror in entry.mirrors if _serves(mirror, entry, reference)]
-        return [
-            *(Place(reference=_moved(reference, entry, mirror.location), insecure=mirror.insecure) for mirror in mirrors),
-            Place(reference=_moved(reference, entry, entry.location), insecure=entry.insecure),
+        mirrors = [
+            Place(reference=_moved(reference, entry, mirror.location), insecure=mirror.insecure)
+            for mirror in entry.mirrors
+            if _serves(mirror, entry, reference)
         ]
+        itself = Place(reference=_moved(reference, entry, entry.location), insecure=entry.insecure)
+        refuse_blocked(reference, self.entry(itself.reference))
+        return [*(place for place in mirrors if not self._blocks(place.reference)), itself]
+
+    def _blocks(self, reference: ImageReference) -> bool:
+        entry = self.entry(reference)
+        return entry is not None and entry.blocked
 
     def check_whole(self, reference: ImageReference) -> None:
         """Refuse a name without a registry that podman would look for elsewhere than Terra does, which is at docker.io.

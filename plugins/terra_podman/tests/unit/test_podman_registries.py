@@ -85,6 +85,16 @@ def test_a_domain_that_is_elsewhere() -> None:
     assert places(text, "a.example.com/b/c:1") == [("proxy.site:5000/example/b/c:1", False)]
 
 
+def test_a_mirror_or_a_location_that_is_blocked() -> None:
+    blocked = '[[registry]]\nlocation = "{}"\nblocked = true\n'
+    assert places(MIRRORED + blocked.format("two.example"), "example.com/team/a:1") == [
+        ("one.example:5000/team/a:1", False),
+        ("internal.example/mirrored/a:1", True),
+    ]
+    with pytest.raises(TerraError, match=r"^example\.com/team/a:1: the registry internal\.example is blocked"):
+        places(MIRRORED + blocked.format("internal.example"), "example.com/team/a:1")
+
+
 def test_docker_io_is_named_whole() -> None:
     text = '[[registry]]\nprefix = "docker.io"\nlocation = "hub.site:5000"\n'
     assert places(text, "debian:12") == [("hub.site:5000/library/debian:12", False)]
