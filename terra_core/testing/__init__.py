@@ -15,6 +15,7 @@ around it, such as a network of its own, overrides the fixture ``surroundings``;
 """
 
 from terra_core.testing.boot import BootConformance
+from terra_core.testing.bootloader import BootloaderConformance
 from terra_core.testing.builder import BuilderConformance
 from terra_core.testing.conformance import Conformance
 from terra_core.testing.filesystem import FilesystemConformance
@@ -25,6 +26,7 @@ from terra_core.testing.store import StoreConformance
 
 __all__ = [
     "BootConformance",
+    "BootloaderConformance",
     "BuilderConformance",
     "Conformance",
     "FilesystemConformance",

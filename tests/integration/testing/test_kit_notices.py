@@ -13,9 +13,12 @@ import pytest
 from terra_core.system.process import run
 from terra_core.testing import (
     BootConformance,
+    BootloaderConformance,
+    BuilderConformance,
     Conformance,
     FilesystemConformance,
     NetworkConformance,
+    RegistryConformance,
     StorageConformance,
     StoreConformance,
 )
@@ -27,6 +30,9 @@ KITS: dict[str, type[Conformance]] = {  # type: ignore[type-arg]  # of any role
     "broken_filesystems": FilesystemConformance,
     "broken_networks": NetworkConformance,
     "broken_boots": BootConformance,
+    "broken_bootloaders": BootloaderConformance,
+    "broken_builders": BuilderConformance,
+    "broken_registries": RegistryConformance,
 }
 
 
