@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -20,7 +19,7 @@ from terra_core.system.mounts import loop_device, loop_devices, mount_points, sw
 from terra_core.system.process import run
 from terra_core.system.progress import Event
 from terra_core.system.undo import Undo
-from terra_core.testing.conformance import Conformance, everything, killed_after
+from terra_core.testing.conformance import Conformance, die, everything, killed_after
 
 _MB = 1 << 20
 _SECTOR = 512
@@ -249,7 +248,7 @@ class BootloaderConformance(Conformance[Bootloader]):
         def deadly(event: Event) -> None:
             seen.append(event)
             if len(seen) == 2:
-                os.kill(os.getpid(), signal.SIGKILL)
+                die()
 
         place = work()
         killed_after(lambda: role.install_bootloader(self.boot(disks, firmware), place, session.reporting_to(deadly)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from terra_core.hookspecs import Builder, BuildRequest, BuiltImage
 from terra_core.oci.repacking import Repacking, repack
 from terra_core.oci.source import PortableImage
 from terra_core.system.progress import Event, silent
-from terra_core.testing.conformance import Conformance, everything, killed_after
+from terra_core.testing.conformance import Conformance, die, everything, killed_after
 from terra_core.testing.images import Found, digest_of, files_of, layers_of, read_all
 from terra_core.testing.tiny import write_tiny_root
 
@@ -288,7 +287,7 @@ class BuilderConformance(Conformance[Builder]):
     def test_after_a_kill_the_same_can_be_built(
         self, role: Builder, session: Session, context: Path, base: BuiltImage, tmp_path: Path
     ) -> None:
-        deadly = self.stopping(session, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        deadly = self.stopping(session, die)
         killed_after(lambda: self.build(role, deadly, context, self.on_base(_STEP), no_cache=True))
         built = self.build(role, session, context, self.on_base("RUN echo made > /made"), no_cache=True)
         assert self.files(role, session, built, tmp_path / "work")["made"].content == b"made\n"

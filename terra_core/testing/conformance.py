@@ -116,22 +116,29 @@ def everything(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def killed_after(work: Callable[[], Any]) -> None:
-    """Do work in a process of its own that is killed with SIGKILL right after it, as a power cut ends it.
+    """Do work in a process of its own that is killed with SIGKILL right after it, and all of its process group with it.
 
+    :param work: may end itself earlier by :func:`die`.
     :raises AssertionError: when the work failed.
     """
     child = os.fork()
     if child == 0:
+        os.setsid()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_DEADLINE_SECONDS)
         try:
             work()
         except BaseException:  # the parent reports the failure
             os._exit(1)
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the work that was to be killed failed by itself"
     assert os.WTERMSIG(status) == signal.SIGKILL, f"the work did not come to where it was to be killed in {_DEADLINE_SECONDS} s"
+
+
+def die() -> None:
+    """End the work of :func:`killed_after` at once, with every program that it has started and that is no daemon."""
+    os.killpg(0, signal.SIGKILL)
 
 
 def killed_within(offer: Callable[[], AbstractContextManager[E]], work: Callable[[E], Any] = lambda entered: None) -> None:
@@ -144,7 +151,7 @@ def killed_within(offer: Callable[[], AbstractContextManager[E]], work: Callable
     def inside() -> None:
         with offer() as entered:
             work(entered)
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
 
     killed_after(inside)
 

@@ -6,9 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
-import os
 import re
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +26,7 @@ from terra_core.hookspecs import Registry
 from terra_core.oci import ImageSource, Layout, media, parse_digest, this_platform
 from terra_core.oci.signature import BUNDLE_TYPES, PAYLOAD_TYPE, SIGNATURE_KEY, require_signature
 from terra_core.system.progress import Event
-from terra_core.testing.conformance import Conformance, everything, killed_after, killed_within
+from terra_core.testing.conformance import Conformance, die, everything, killed_after, killed_within
 from terra_core.testing.faulty_registry import Asked, FaultyRegistry, faulty_registry
 from terra_core.testing.images import MadeImage, read_all, tree
 
@@ -207,6 +205,9 @@ class RegistryConformance(Conformance[Registry]):
         assert {path: path.stat().st_mtime_ns for path in layout.glob("blobs/*/*")} == before
         self.pull(role, session, served, layout, "2")
         assert len([one for one in served.requests if self.layers(served)[0] in one[1] and one[0] == "GET"]) == 1
+        with (layout / "blobs/sha256" / parse_digest(self.layers(served)[0]).encoded).open("r+b") as file:
+            file.truncate(1000)
+        self.pull(role, session, served, layout)
 
     @pytest.mark.parametrize("what", ["manifest", "config", "layer"])
     def test_other_bytes_than_were_asked_for_are_refused(
@@ -248,7 +249,7 @@ class RegistryConformance(Conformance[Registry]):
 
         with pytest.raises(InterruptedWork):
             self.pull(role, session.reporting_to(stop), served, layout)
-        self.expect_no_wrong_blob(layout)
+        assert not list(layout.glob("blobs/*/*")), "nothing has come"
         assert self.pull(role, session, served, layout) == manifest["digest"]
 
     def test_what_a_killed_pull_left_is_never_taken_as_complete(
@@ -291,7 +292,10 @@ class RegistryConformance(Conformance[Registry]):
 
     def test_a_registry_that_does_not_answer_is_named(self, role: Registry, session: Session, layout: Path) -> None:
         name = f"127.0.0.1:{_SILENT_PORT}"
-        with pytest.raises(TerraError, match=name), role.pull_image(parse_image_reference(f"{name}/a:1"), layout, session):
+        with (
+            pytest.raises(TerraError, match=rf"{name} (?s:.*)[Cc]onnection refused"),
+            role.pull_image(parse_image_reference(f"{name}/a:1"), layout, session),
+        ):
             raise AssertionError("nobody is there")
 
     def test_nothing_comes_without_tls_unless_the_session_says_so(
@@ -443,7 +447,7 @@ class RegistryConformance(Conformance[Registry]):
         assert served.image_digest("1") == before
 
     def test_after_a_kill_an_image_can_be_pushed(self, role: Registry, session: Session, served: FaultyRegistry) -> None:
-        image = MadeImage(LAYERS, happens=lambda: os.kill(os.getpid(), signal.SIGKILL))
+        image = MadeImage(LAYERS, happens=die)
         killed_after(lambda: self.push(role, session, served, image))
         assert "1" not in served.content, "what is half there has no name"
         assert self.push(role, session, served, MadeImage(LAYERS)) == served.image_digest("1")

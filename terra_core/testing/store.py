@@ -10,7 +10,7 @@ import pytest
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
-from terra_core.errors import TerraError
+from terra_core.errors import ConflictError, TerraError
 from terra_core.hookspecs import Store, Volume, VolumeRequest
 from terra_core.testing.conformance import Conformance, everything, killed_within
 
@@ -83,7 +83,7 @@ class StoreConformance(Conformance[Store]):
     def test_a_volume_that_is_there_is_neither_planned_nor_made_again(self, role: Store, session: Session) -> None:
         volume = self.make(role, session)
         self.write(role, session, volume, _WORD)
-        with pytest.raises(TerraError, match=volume.name):
+        with pytest.raises(ConflictError, match=volume.name):
             self.plan(role, session)
         with pytest.raises(TerraError, match=volume.name), role.make_volume(volume, session):
             raise AssertionError("it was made over what was there")
@@ -91,9 +91,11 @@ class StoreConformance(Conformance[Store]):
 
     @pytest.mark.parametrize("failure", [RuntimeError(), TerraError("enough"), KeyboardInterrupt()])
     def test_a_volume_goes_when_what_follows_fails(self, role: Store, session: Session, failure: BaseException) -> None:
-        volume = self.plan(role, session)
+        role.remove_volume(self.make(role, session, 1, OTHER), session)
+        before, volume = everything(session.paths.root), self.plan(role, session)
         with pytest.raises(type(failure)), role.make_volume(volume, session):
             raise failure
+        assert everything(session.paths.root) == before
         with pytest.raises(TerraError):
             role.reach_volume(volume, session)
         assert self.plan(role, session) == volume, "its name is free again"
@@ -120,8 +122,11 @@ class StoreConformance(Conformance[Store]):
 
     def test_a_volume_of_another_size_is_refused(self, role: Store, session: Session) -> None:
         volume = self.make(role, session)
+        other = Volume(name=volume.name, size=volume.size + 1)
         with pytest.raises(TerraError, match=volume.name):
-            role.reach_volume(Volume(name=volume.name, size=volume.size + 1), session)
+            role.reach_volume(other, session)
+        with pytest.raises(TerraError, match=volume.name), role.open_volume(other, session):
+            raise AssertionError("it was opened")
 
     def test_a_clone_has_the_content_and_goes_its_own_way(self, role: Store, session: Session) -> None:
         origin, clone = self.make(role, session), self.plan(role, session, 1)
@@ -138,11 +143,14 @@ class StoreConformance(Conformance[Store]):
 
     def test_a_clone_goes_when_what_follows_fails(self, role: Store, session: Session) -> None:
         origin, clone = self.make(role, session), self.plan(role, session, 1)
+        self.write(role, session, origin, _WORD)
+        before = everything(session.paths.root)
         with pytest.raises(RuntimeError), role.clone_volume(origin, clone, session):
             raise RuntimeError
         with pytest.raises(TerraError):
             role.reach_volume(clone, session)
-        assert role.reach_volume(origin, session)
+        assert everything(session.paths.root) == before
+        assert self.read(role, session, origin) == _WORD
 
     def test_what_a_killed_controller_had_begun_is_removed_by_its_record(self, role: Store, session: Session) -> None:
         volume = self.plan(role, session)

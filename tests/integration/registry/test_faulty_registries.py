@@ -95,7 +95,8 @@ def test_an_honest_registry(registry: FaultyRegistry, layout: Path, docker: bool
     assert pull(registry, layout, report=events.append) == manifest["digest"]
     expect_complete(layout, manifest["digest"])
     assert {event.step for event in events} == {"pull"}
-    assert events[-1].done == events[-1].total
+    layers = json.loads(registry.content[manifest["digest"]][0])["layers"]
+    assert events[-1].done == events[-1].total == sum(layer["size"] for layer in layers)
     assert Layout(layout).resolve(registry.name).digest == Layout(layout).resolve().digest
     assert all(headers["accept-encoding"] == "identity" for _, _, headers in registry.requests)
 

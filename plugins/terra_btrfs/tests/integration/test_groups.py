@@ -157,16 +157,6 @@ def test_block_devices_are_used_as_they_are(work: Path, tmp_path: Path) -> None:
         assert len([device for device in loop_devices() if device.file in disks]) == 2
 
 
-@pytest.mark.parametrize("failure", [KeyboardInterrupt(), InterruptedWork("enough"), OSError("disk full")])
-def test_a_failure_leaves_nothing_attached(work: Path, tmp_path: Path, failure: BaseException) -> None:
-    with (
-        pytest.raises(type(failure)),
-        plugin.prepare_disks(group("os", "raid1", 2), images(tmp_path, 2), work, Session()),
-    ):
-        raise failure
-    assert nothing_left(tmp_path)
-
-
 def beginning(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(2 * MB)
@@ -228,5 +218,5 @@ def test_groups_of_several_machines_at_once(work: Path, tmp_path: Path) -> None:
             return subvolumes(prepared, place / "mount")
 
     with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(prepare, range(8))) == [["home", "os"]] * 8
+        assert list(threads.map(prepare, range(5))) == [["home", "os"]] * 5
     assert nothing_left(tmp_path)

@@ -52,13 +52,6 @@ def test_progress_is_told_step_by_step(engine: Engine, client: DockerClient, con
     assert sent[-1].done == sent[-1].total == len((context / "Dockerfile").read_bytes())
 
 
-def test_a_build_that_is_interrupted_by_its_listener_leaves_nothing(
-    engine: Engine, client: DockerClient, context: Path
-) -> None:
-    with nothing_left(client), pytest.raises(InterruptedWork):
-        build(engine, context, "RUN touch /made", "RUN echo now && sleep 600", stop="now")
-
-
 def test_a_build_that_is_interrupted_while_it_sends_leaves_nothing(
     engine: Engine, client: DockerClient, context: Path
 ) -> None:
@@ -116,11 +109,3 @@ def test_only_the_end_of_a_long_output_is_kept(engine: Engine, context: Path) ->
     lines = str(caught.value).splitlines()
     assert lines[-1] == "line 500"
     assert len(lines) < 40
-
-
-def test_a_name_by_digest_cannot_be_built(engine: Engine, context: Path) -> None:
-    request = BuildRequest(
-        context=context, dockerfile="Dockerfile", reference=parse_image_reference(f"a/b@sha256:{'0' * 64}"), no_cache=True
-    )
-    with pytest.raises(TerraError, match="under a tag"):
-        plugin.build_image(request, Session(tables={"docker": {"engine": engine.host}}))

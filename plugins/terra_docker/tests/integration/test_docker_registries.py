@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,6 @@ from lab.registry import Registry
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, parse_image_reference
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
-from terra_core.oci import Layout
 from terra_core.system.locks import try_lock
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report, silent
@@ -80,11 +77,6 @@ def test_push_of_what_the_engine_does_not_have(engine: Engine, registry: Registr
         push_to_registry(name, parse_image_reference(name), session)
 
 
-def test_push_by_digest_is_refused(engine: Engine) -> None:
-    with pytest.raises(TerraError, match="under a tag"):
-        plugin.check_push(parse_image_reference(f"a/b@sha256:{'0' * 64}"), Session(tables={"docker": {"engine": engine.host}}))
-
-
 def test_push_where_nobody_answers(push: Push) -> None:
     with pytest.raises(TerraError, match=r"10\.0\.10\.3:5999 does not answer.*connection refused"):
         push(f"{CONTROLLER}:5999/nobody:1")
@@ -106,51 +98,6 @@ def test_an_interrupted_push_ends(push: Push, registry: Registry) -> None:
         push(f"{registry.address}/interrupted:1", stop)
 
 
-def test_pull_brings_what_was_pushed_and_nothing_twice(
-    push: Push, registry: Registry, network: Network, tmp_path: Path
-) -> None:
-    push(f"{registry.address}/pulled:1")
-    name, trusted, layout = f"{registry.address}/pulled:1", (registry.address,), tmp_path / "new" / "layout"
-    layout.parent.mkdir()
-    events: list[Event] = []
-    digest = pull(network, name, layout, insecure=trusted, report=events.append)
-    raw = run(network.command(["skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{name}"])).stdout
-    assert digest == f"sha256:{hashlib.sha256(raw).hexdigest()}", "the digest is the registry's own"
-    there = Layout(layout)
-    manifest = there.manifest(there.resolve(digest))
-    for blob in (manifest.config, *manifest.layers):
-        there.verify(blob)
-    assert events[-1].done == events[-1].total == sum(layer.size for layer in manifest.layers)
-    before = {path: path.stat().st_mtime_ns for path in layout.rglob("*")}
-    assert pull(network, name, layout, insecure=trusted) == digest
-    assert {path: path.stat().st_mtime_ns for path in layout.rglob("*")} == before
-
-    damaged = layout / "blobs/sha256" / manifest.layers[0].digest.encoded
-    with damaged.open("r+b") as file:
-        file.truncate(1000)
-    assert pull(network, name, layout, insecure=trusted) == digest
-    there.verify(manifest.layers[0])
-
-
-def test_a_tag_that_moves_is_followed_and_both_images_stay(
-    push: Push, registry: Registry, network: Network, client: DockerClient, engine: Engine, tmp_path: Path
-) -> None:
-    name, trusted, layout = f"{registry.address}/moves:1", (registry.address,), tmp_path / "layout"
-    push(name)
-    first = pull(network, name, layout, insecure=trusted)
-    container = client.containers.create(BASE, "true", network_mode="none")
-    try:
-        container.commit(f"{registry.address}/moves", "1", message="moved")
-    finally:
-        container.remove()
-    with network.inside():
-        moved = push_to_registry(name, parse_image_reference(name), Session(tables={"docker": {"engine": engine.host}}))
-    second = pull(network, name, layout, insecure=trusted)
-    assert second != first
-    assert pull(network, f"{registry.address}/moves@{moved}", layout, insecure=trusted) == second == moved
-    assert Layout(layout).resolve(first).digest != Layout(layout).resolve(second).digest
-
-
 def test_pull_of_what_is_not_there(registry: Registry, network: Network, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="has no such image"):
         pull(network, f"{registry.address}/never/pushed:1", tmp_path / "layout", insecure=(registry.address,))
@@ -165,11 +112,6 @@ def test_plain_http_only_where_it_was_asked_for(push: Push, registry: Registry, 
     with pytest.raises(TerraError, match="speaks plain HTTP"):
         pull(network, f"{registry.address}/plain:1", tmp_path / "layout", insecure=(CONTROLLER, "10.0.10.3:5001"))
     assert not (tmp_path / "layout").exists()
-
-
-def test_pull_where_nobody_answers(network: Network, tmp_path: Path) -> None:
-    with pytest.raises(TerraError, match=r"10\.0\.10\.3:5999 does not answer.*connection refused"):
-        pull(network, f"{CONTROLLER}:5999/nobody:1", tmp_path / "layout")
 
 
 def test_a_certificate_that_is_not_trusted_is_refused(
@@ -207,47 +149,6 @@ def test_a_password_is_asked_for_and_taken_from_docker_login(
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
         with pytest.raises(NotFoundError):
             pull(network, f"{address}/private:1", tmp_path / "layout", insecure=(address,))
-
-
-def test_an_image_for_another_machine(registry: Registry, network: Network, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    run(["umoci", "init", "--layout", source])
-    run(["umoci", "new", "--image", f"{source}:1"])
-    run(["umoci", "config", "--image", f"{source}:1", "--architecture", "s390x", "--os", "linux"])
-    name = f"{registry.address}/foreign:1"
-    run(network.command(["skopeo", "copy", "--dest-tls-verify=false", f"oci:{source}:1", f"docker://{name}"]))
-    with pytest.raises(NotFoundError, match="not built for linux/") as caught:
-        pull(network, name, tmp_path / "layout", insecure=(registry.address,))
-    assert "linux/s390x" in caught.value.hint
-
-
-def test_a_pull_that_is_interrupted_at_once_leaves_nothing(registry: Registry, network: Network, tmp_path: Path) -> None:
-    def stop(event: Event) -> None:
-        raise InterruptedWork("asked to")
-
-    with pytest.raises(InterruptedWork):
-        pull(network, f"{registry.address}/stopped:1", tmp_path / "layout", insecure=(registry.address,), report=stop)
-    assert not (tmp_path / "layout").exists()
-
-
-def test_two_pulls_into_one_layout(push: Push, registry: Registry, network: Network, tmp_path: Path) -> None:
-    name, layout = f"{registry.address}/both:1", tmp_path / "layout"
-    push(name)
-    digests: list[str] = []
-
-    def one() -> None:
-        digests.append(pull(network, name, layout, insecure=(registry.address,)))
-
-    threads = [threading.Thread(target=one) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(digests) == 4
-    assert len(set(digests)) == 1
-    there = Layout(layout)
-    for layer in there.manifest(there.resolve(digests[0])).layers:
-        there.verify(layer)
 
 
 def test_a_pull_that_waits_for_another_can_be_interrupted(

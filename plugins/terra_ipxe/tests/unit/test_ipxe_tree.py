@@ -70,13 +70,6 @@ def test_where_files_are_is_the_controllers_secret_and_stays_the_same(session: S
     assert not set(fetched(other)) & set(found), "of another controller they are elsewhere"
 
 
-def test_what_is_withdrawn_is_gone(session: Session, node: NodeBoot) -> None:
-    plugin.publish_boot(node, session)
-    assert plugin.withdraw_boot(HOST, MAC, session)
-    assert not any("cm-01" in path.name or "54-b2" in path.name for path in session.paths.root.rglob("*"))
-    assert not plugin.withdraw_boot(HOST, MAC, session)
-
-
 def test_the_script_of_another_machine_with_the_same_interface_is_left(session: Session, node: NodeBoot) -> None:
     plugin.publish_boot(node, session)
     plugin.publish_boot(evolve(node, hostname=Hostname("cm-02")), session)

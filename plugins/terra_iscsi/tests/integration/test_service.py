@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,23 +114,6 @@ def test_it_ends_although_it_has_targets(tmp_path: Path, network: Network) -> No
         add_target(own_control(session))
         assert plugin.stop_storage(session) is True
         assert tgtds(network) == []
-
-
-def test_it_outlives_whoever_started_it(tmp_path: Path, network: Network) -> None:
-    script = (
-        "import os, signal; from pathlib import Path; from terra_iscsi import plugin\n"
-        "from terra_core.config.controller import Paths; from terra_core.config.session import Session\n"
-        f"plugin.start_storage({ISCSI!r}, Session(paths=Paths(Path({str(tmp_path)!r}))))\n"
-        "os.killpg(0, signal.SIGKILL)\n"
-    )
-    with controller(tmp_path) as session:
-        ended = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, start_new_session=True, check=False)
-        assert ended.returncode == -signal.SIGKILL
-        (process,) = tgtds(network)
-        add_target(own_control(session))
-        assert plugin.start_storage(PORTAL, session) is False
-        assert tgtds(network) == [process]
-        assert [one.id for one in own_control(session).targets()] == [1]
 
 
 def test_it_is_started_again_after_kill_9(tmp_path: Path, network: Network) -> None:

@@ -17,7 +17,7 @@ from lab.processes import running
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Label
-from terra_core.errors import ConflictError, InterruptedWork, TerraError
+from terra_core.errors import ConflictError, TerraError
 from terra_core.hookspecs import Backing, Export, TargetRequest, Volume
 from terra_core.system.process import Completed, Daemon, run
 from terra_core.system.waiting import wait_until
@@ -383,13 +383,3 @@ def test_every_tgtd_is_gone_in_the_end(network: Network, tmp_path: Path) -> None
         provide(session, request())
         assert plugin.stop_storage(session) is True
     assert not running(lambda process: process.name == "tgtd" and process in network.processes())
-
-
-@pytest.mark.parametrize("failure", [KeyboardInterrupt(), InterruptedWork("enough"), RuntimeError()])
-def test_a_failure_after_a_target_was_given_takes_it_away(session: Session, control: Control, failure: BaseException) -> None:
-    export = made(session, request())
-    with pytest.raises(type(failure)), plugin.provision_target(export, session):  # noqa: PT012  # it fails when it is entered
-        assert "DIRECT_ACCESS" in inquiry(export.target.client, export)
-        raise failure
-    assert control.targets() == ()
-    assert Path(export.backings[0].address).exists()

@@ -19,7 +19,7 @@ from lab.processes import Process
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Label
-from terra_core.errors import ConflictError, InterruptedWork, TerraError
+from terra_core.errors import ConflictError, TerraError
 from terra_core.hookspecs import Backing, Export, TargetRequest, Volume
 from terra_core.system.process import Completed, Daemon, run
 from terra_core.system.waiting import wait_until
@@ -369,17 +369,6 @@ def test_what_is_wrong_with_one_of_many_keeps_no_other_down(session: Session, ne
     assert "nbdkit is asked for volumes of the kind rbd" in reasons[1]
     assert "its record has no port or no key" in reasons[2]
     assert len(servers(network)) == 2
-
-
-@pytest.mark.parametrize("failure", [KeyboardInterrupt(), InterruptedWork("enough"), RuntimeError()])
-def test_a_failure_after_a_target_was_given_takes_it_away(session: Session, network: Network, failure: BaseException) -> None:
-    export = made(session)
-    with pytest.raises(type(failure)), plugin.provision_target(export, session):  # noqa: PT012  # it fails when it is entered
-        assert len(servers(network)) == 1
-        raise failure
-    assert servers(network) == []
-    assert not place_of(export, session).exists()
-    assert Path(export.backings[0].address).exists()
 
 
 def test_two_controllers_side_by_side(session: Session, network: Network, tmp_path: Path) -> None:

@@ -32,14 +32,6 @@ def pid(session: Session) -> int:
     return int((session.paths.run / "tftp/dnsmasq.pid").read_text())
 
 
-def test_it_is_started_once(tftp_session: MakeSession) -> None:
-    session = tftp_session()
-    assert plugin.start_boot(BOOT_NETWORK, [], session)
-    first = pid(session)
-    assert not plugin.start_boot(BOOT_NETWORK, [], session)
-    assert pid(session) == first
-
-
 def test_a_controller_that_starts_again_finds_it(tftp_session: MakeSession) -> None:
     session = tftp_session(**SERVER)
     assert plugin.start_boot(BOOT_NETWORK, [], session)
@@ -48,6 +40,7 @@ def test_a_controller_that_starts_again_finds_it(tftp_session: MakeSession) -> N
     assert not again.start_boot(BOOT_NETWORK, [], session)
     assert pid(session) == first
     assert again.stop_boot(session)
+    assert not (session.paths.run / "tftp/dnsmasq.pid").exists()
     with pytest.raises(TimeoutError):
         fetch(CONTROLLER, "pxelinux.cfg/default", seconds=0.5)
 
@@ -97,14 +90,6 @@ def test_its_log_is_bounded(tftp_session: MakeSession, monkeypatch: pytest.Monke
     log, former = (session.paths.run / "tftp" / name for name in ("dnsmasq.log", "dnsmasq.log.1"))
     assert 0 < log.stat().st_size <= 400
     assert "sent" in former.read_text()
-
-
-def test_stopped_it_is_gone_and_stopping_again_is_nothing_to_do(tftp_session: MakeSession) -> None:
-    session = tftp_session()
-    plugin.start_boot(BOOT_NETWORK, [], session)
-    assert plugin.stop_boot(session)
-    assert not plugin.stop_boot(session)
-    assert not (session.paths.run / "tftp/dnsmasq.pid").exists()
 
 
 def test_another_process_that_has_got_its_number_is_left_alone(tftp_session: MakeSession, tmp_path: Path) -> None:

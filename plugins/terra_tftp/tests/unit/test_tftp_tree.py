@@ -147,15 +147,6 @@ def test_other_arguments_change_the_menus_and_leave_the_kernel(session: Session,
     assert "boot=terra quiet" in uefi(session).read_text()
 
 
-def test_a_withdrawn_machine_leaves_nothing(session: Session, kernel: Path) -> None:
-    plugin.publish_boot(node(TWO, MAC_TWO, OTHER, kernel), session)
-    before = files(session)
-    plugin.publish_boot(node(kernel=kernel), session)
-    assert plugin.withdraw_boot(ONE, MAC, session)
-    assert files(session) == before
-    assert not plugin.withdraw_boot(ONE, MAC, session)
-
-
 def test_withdrawing_from_a_tree_that_is_not_there_is_nothing_to_do(session: Session) -> None:
     assert not plugin.withdraw_boot(ONE, MAC, session)
     assert not session.paths.root.exists()
