@@ -43,7 +43,7 @@ def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def podman(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanStorage]:
     """Podman, which this process and those that it starts find; it has a tiny image ``terra.test/base:1``."""
     from lab.podman import PodmanStorage
-    from lab.tiny import write_tiny_root
+    from terra_core.testing.tiny import write_tiny_root
 
     root = tmp_path_factory.mktemp("base") / "root.tar"
     write_tiny_root(root)

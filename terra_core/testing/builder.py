@@ -26,8 +26,8 @@ PART = parse_image_reference("terra.test/conformance-part:1")
 NAME = parse_image_reference("terra.test/conformance:1")
 _EPOCH = 1_700_000_000
 _LATER = _EPOCH + 50_000_000
-_AT_ONCE = 30.0
-"""How long an interrupted build may take to end; its step would go on for twice as long."""
+_AT_ONCE = 50.0
+"""How long an interrupted build may take to end, in seconds; its step would go on for longer."""
 _STEP = "RUN echo mark-$((40 + 2)); sleep 60"
 _MARK = "mark-42"
 _BASE_NAME = "org.opencontainers.image.base.name"

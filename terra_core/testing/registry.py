@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,9 +33,8 @@ FIRST, BIG, LAST = (tree({name: hashlib.shake_128(name.encode()).digest(size)}) 
     ("first", 1_000), ("big", 2_000_000), ("last", 50_000),
 ))  # fmt: skip
 LAYERS = (FIRST, BIG, LAST)
-_PATIENCE = 20.0
+_PATIENCE = 30.0
 """How long the registry keeps back what a test does not ask for; a plugin that waits for it has failed."""
-_AT_ONCE = 8.0
 _SILENT_PORT = 1
 
 
@@ -232,11 +230,10 @@ class RegistryConformance(Conformance[Registry]):
         manifest = served.image(LAYERS, "1")
         half = _Half(served.content[self.layers(served)[1]][0])
         served.fault(self.layers(served)[1], half, times=1)
-        begun = time.monotonic()
         with pytest.raises(type(failure)) as caught, role.pull_image(self.reference(served), layout, session):
             raise failure
         assert caught.value is failure
-        assert time.monotonic() - begun < _AT_ONCE, "nobody waits for layers that nobody wants"
+        assert not half.waited_in_vain, "nobody waits for layers that nobody wants"
         half.go_on.set()
         self.expect_no_wrong_blob(layout)
         assert self.pull(role, session, served, layout) == manifest["digest"]

@@ -14,13 +14,13 @@ from lab.engine import Engine
 from lab.network import Network
 from lab.podman import PodmanStorage
 from lab.registry import Registry
-from lab.tiny import write_tiny_root
 from terra_core.config.session import Session
 from terra_core.config.values import parse_image_reference
 from terra_core.hookspecs import Registry as RegistryRole
 from terra_core.image import apply_layers
 from terra_core.oci import Layout
 from terra_core.plugins import Plugins
+from terra_core.testing.tiny import write_tiny_root
 from tests.integration.creating import BASE, Create
 
 USERLAND = """\
