@@ -38,10 +38,6 @@ class _Kit(RegistryConformance):
     name = "docker"
 
 
-def _unread(self: Any, reference: ImageReference, session: Session) -> ImageDocuments:
-    raise TerraError("nobody answers")
-
-
 @contextmanager
 def _without_its_last_layer(reference: ImageReference, layout: Path, session: Session) -> Iterator[ImageSource]:
     with _good.pull_image(reference, layout, session) as source:
@@ -253,7 +249,7 @@ def _try_it(self: Any, reference: ImageReference, session: Session) -> None:
 
 PROMISES: dict[str, Mapping[str, object]] = {
     "test_it_fills_the_role_and_is_made_for_this_contract": {"contract": 1},
-    "test_a_key_that_its_table_does_not_know_is_refused_by_name": {"inspect_image": _unread},
+    "test_a_key_that_its_table_does_not_know_is_refused_by_name": {"settings": None},
     "test_a_pulled_image_is_the_registrys_own": _pulling(_without_its_last_layer),
     "test_of_an_index_the_image_for_this_machine_is_pulled": _pulling(_without_the_index),
     "test_an_image_for_another_machine_is_refused": _pulling(_named_alone),
