@@ -48,6 +48,6 @@ def test_each_is_noticed(module: str) -> None:
     broken = importlib.import_module(f"tests.integration.testing.{module}")
     nodes = [f"{HERE / module}.py::Test_{test.removeprefix('test_')}::{test}" for test in broken.PROMISES]
     words = ["-q", "--tb=line", "--no-header", "-p", "no:cacheprovider", "-rA"]
-    done = run([sys.executable, "-m", "pytest", *words, *nodes], accept=(0, 1), timeout=300, env={"PATH": os.environ["PATH"]})
+    done = run([sys.executable, "-m", "pytest", *words, *nodes], accept=(0, 1), timeout=600, env={"PATH": os.environ["PATH"]})
     failed = set(re.findall(r"^FAILED \S*::(test_\w+)", done.text, re.MULTILINE))
     assert failed == set(broken.PROMISES), done.text
