@@ -11,7 +11,7 @@ MACHINES ?= 2
 export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-api release iso lock bench-start bench-image bench-build bench-orbit test-stacks install uninstall deb clean
+.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-api release iso lock bench-start bench-image bench-build bench-provision bench-orbit test-stacks install uninstall deb clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -67,6 +67,9 @@ test-stacks: setup ## STACKS (200000) random images against umoci, from seed FIR
 
 test-layouts: setup ## 500 random layouts of disks for terra-install; the test run itself tries 12. 30 minutes.
 	TERRA_LAYOUTS=500 $(PYTEST) tests/integration/install/test_install_layouts.py
+
+bench-provision: setup ## How long a machine takes and how much disk: the first, each further one as a clone, 50 at once; ROUNDS=5.
+	@$(BIN)/python bench/provision.py --rounds $(or $(ROUNDS),5)
 
 bench-orbit: setup ## How long `ob create` takes, against `docker run`, and `ob list` of 200 containers.
 	@$(BIN)/python bench/orbit.py

@@ -62,6 +62,10 @@ class _Asking:
         self._implemented = hooks
         self._settings = settings_of(plugin)
 
+    def brings(self, hook: str) -> bool:
+        """Return whether the plugin implements a hook; see :meth:`Role.brings`."""
+        return hook in self._implemented
+
     def _ask(self, hook: _Hook, given: Sequence[object], named: Mapping[str, object]) -> object:
         if hook.name not in self._implemented:
             return hook.spec(self, *given, **named)

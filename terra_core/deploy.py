@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -32,6 +33,7 @@ from terra_core.system.reading import lines_of, salvaged
 from terra_core.system.undo import Undo
 from terra_core.uniqueness import make_unique
 
+_KERNEL, _INITRD = "vmlinuz", "initrd.img"
 _KERNEL_LIMIT = 256 * 1024 * 1024
 _FILE_LIMIT = 16 * 1024 * 1024
 _SHOWN = 8
@@ -108,13 +110,59 @@ class MountedSystem:
         :returns: the numbers of what was applied.
         :raises TerraError: naming the layer, the entry or the file.
         """
+        applied = self.lay_image(image, spared=spared)
+        self.make_own()
+        return applied
+
+    def lay_image(self, image: ImageSource, *, spared: str = "") -> Applied:
+        """Apply an image, and write nothing that is of this machine alone: what is the same for every one of the image.
+
+        :param spared: as for :meth:`lay_down`.
+        :returns: what the image's layers came to.
+        :raises TerraError: naming the layer or the entry.
+        """
         applied = apply_layers(image, self.root, report=self._session.report, spared=spared)
         for path in (path for one in self._groups for path in one.prepared.directories):
             self.inside.directory(path.strip("/"))
+        return applied
+
+    def make_own(self) -> None:
+        """Write what makes the machine itself over an image that is laid down: its names, its fstab, its keys.
+
+        :raises TerraError: naming the file.
+        """
         self._session.report(Event("identity", f"write the identity of {self.hostname}"))
         for text in (*_write_identity(self.inside, self.hostname, self.mounts), *make_unique(self.inside)):
             self._session.report(Event("identity", text))
-        return applied
+
+    def mark(self, name: str, content: bytes) -> None:
+        """Write a file into the top of each group, whose times stay as they are.
+
+        :param name: the file's name, which no image has.
+        """
+        for place in self._tops():
+            with _times_kept(self.root / place):
+                self.inside.write(f"{place}/{name}".lstrip("/"), content, mode=0o600)
+
+    def take_marks(self, name: str, *, limit: int = 4096) -> tuple[bytes, ...]:
+        """Return what :meth:`mark` wrote into each group, of the groups that have it, and remove it."""
+        found = []
+        for place in self._tops():
+            path = f"{place}/{name}".lstrip("/")
+            content = self.inside.read(path, limit=limit)
+            if content is not None:
+                found.append(content)
+                with _times_kept(self.root / place):
+                    self.inside.remove(path)
+        return tuple(found)
+
+    @property
+    def marked(self) -> int:
+        """Return how many groups :meth:`mark` marks: those that are mounted somewhere."""
+        return len(self._tops())
+
+    def _tops(self) -> list[str]:
+        return [one.prepared.mounts[0].path.strip("/") for one in self._groups if one.prepared.mounts]
 
     def make_steps(self, fit: Fit) -> bytes:
         """Write what boot steps bring into the system.
@@ -126,11 +174,12 @@ class MountedSystem:
         write_system([entry for step in fit.steps.all for entry in step.system], self.inside)
         return make_steps_archive(fit.steps, self.inside, fit.chosen, fit.held)
 
-    def copy_boot_files(self, fit: Fit, work: Path) -> BootFiles:
+    def copy_boot_files(self, fit: Fit, work: Path, *, kept: Path | None = None) -> BootFiles:
         """Copy what the machine boots, for a boot service.
 
         :param fit: how the machine starts from the image.
         :param work: the directory for the copies.
+        :param kept: a directory where :meth:`copy_kernel` has copied the kernel of this image before, if any.
         :raises TerraError: as :meth:`make_steps` does, and when something is too large.
         """
         steps = work / "steps.img"
@@ -138,10 +187,29 @@ class MountedSystem:
         steps.write_bytes(self.make_steps(fit))
         if not fit.kernel:
             return BootFiles(kernel=None, initrd=None, steps=steps)
-        kernel, initrd = work / "vmlinuz", work / "initrd.img"
-        self.inside.copy_out(fit.kernel, kernel, limit=_KERNEL_LIMIT)
-        self.inside.copy_out(fit.initrd, initrd, limit=_INITRD_LIMIT)
-        return BootFiles(kernel=kernel, initrd=initrd, steps=steps)
+        place = kept if kept is not None and self._has_kernel(fit, kept) else work
+        if place is work:
+            self.copy_kernel(fit, work)
+        return BootFiles(kernel=place / _KERNEL, initrd=place / _INITRD, steps=steps)
+
+    def copy_kernel(self, fit: Fit, place: Path) -> None:
+        """Copy the kernel of the image and its initial RAM disk, where it has them.
+
+        :param place: the directory for the copies.
+        :raises TerraError: when something is too large.
+        """
+        if fit.kernel:
+            self.inside.copy_out(fit.kernel, place / _KERNEL, limit=_KERNEL_LIMIT)
+            self.inside.copy_out(fit.initrd, place / _INITRD, limit=_INITRD_LIMIT)
+
+    def _has_kernel(self, fit: Fit, place: Path) -> bool:
+        """Return whether both copies have the size of what the image has: the last one may not have come to its end."""
+        for path, name in ((fit.kernel, _KERNEL), (fit.initrd, _INITRD)):
+            found = self.inside.look(path)
+            copy = place / name
+            if found is None or copy.is_symlink() or not copy.is_file() or copy.stat().st_size != found.st_size:
+                return False
+        return True
 
     def sync(self) -> None:
         """Flush everything that was written to the disks.
@@ -164,6 +232,7 @@ def mounted_system(
     session: Session,
     work: Path,
     places: Mapping[str, str] | None = None,
+    cloned: bool = False,
 ) -> Iterator[MountedSystem]:
     """Format the disks of a machine and mount them, for an image to be laid down on them.
 
@@ -174,12 +243,14 @@ def mounted_system(
     :param disks: block devices or image files by the label of their group, in the order of the group's disks.
     :param work: an empty directory for mounts; the caller removes it.
     :param places: where mounts go by their paths in ``node``, where links of the image lead elsewhere.
+    :param cloned: whether the disks are copies of some that were made so: they get an identity of their own in place of being
+        formatted.
     :raises TerraError: naming the step or the device.
     """
     root = work / "root"
     root.mkdir()
     with _naming_a_full_disk(disks), private_mounts(), Undo() as stack:
-        groups = [one.moved(places or {}) for one in _prepare(node, disks, stack, plugins, session, work)]
+        groups = [one.moved(places or {}) for one in _prepare(node, disks, stack, plugins, session, work, cloned=cloned)]
         mounts = in_order([mount for one in groups for mount in one.prepared.mounts])
         make_mounts(mounts, root, stack)
         yield MountedSystem(
@@ -220,17 +291,36 @@ def filesystem_of(group: DiskGroup, node: Node, plugins: Plugins, *, source: str
 
 
 def _prepare(
-    node: Node, disks: Mapping[str, Sequence[Path]], stack: ExitStack, plugins: Plugins, session: Session, work: Path
+    node: Node,
+    disks: Mapping[str, Sequence[Path]],
+    stack: ExitStack,
+    plugins: Plugins,
+    session: Session,
+    work: Path,
+    *,
+    cloned: bool,
 ) -> list[_Group]:
     prepared = []
     for group in node.groups:
         filesystem = filesystem_of(group, node, plugins, source=session.source)
         own = work / f"group-{group.label}"
         own.mkdir()
-        session.report(Event("format", f"format {group.label}: {group.type.value} on {len(group.disk)} disk(s)"))
-        answer = stack.enter_context(filesystem.prepare_disks(group, disks[group.label], own, session))
+        if cloned:
+            offer = filesystem.renew_identity(group, disks[group.label], own, session)
+        else:
+            session.report(Event("format", f"format {group.label}: {group.type.value} on {len(group.disk)} disk(s)"))
+            offer = filesystem.prepare_disks(group, disks[group.label], own, session)
+        answer = stack.enter_context(offer)
         prepared.append(_Group(group=group, filesystem=filesystem, prepared=answer))
     return prepared
+
+
+@contextmanager
+def _times_kept(directory: Path) -> Iterator[None]:
+    """Leave the times of a directory as they were, whatever is made or removed in it meanwhile."""
+    former = directory.stat()
+    yield
+    os.utime(directory, ns=(former.st_atime_ns, former.st_mtime_ns))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ _COMMANDS = {
     "delete": "Take a machine's boot files, targets and disks away.",
     "token": "Give and revoke tokens of the controller's API.",
     "audit": "Show who changed what, when and from where.",
+    "images": "List the images that machines are clones of.",
     "pxe": "Install the network boot loaders of a pxe image.",
     "unpack": "Unpack an image into a directory.",
     "backup": "Write what a controller knows to a file.",

@@ -199,6 +199,32 @@ class AuditShown:
     refused: bool
 
 
+@frozen(kw_only=True)
+class ImageShown:
+    """An image that is laid down for a layout of disks, for machines to be clones of.
+
+    :param image: the reference by which it was pulled.
+    :param digest: its manifest's digest.
+    :param layout: the layout of disks, in words.
+    :param size: the size of its volumes in MB; what they take of the disk is less.
+    :param machines: how many machines there are of this image and layout.
+    :param state: making, or ready.
+    :param pinned: whether it is kept when no machine is of it.
+    :param used: when a machine was made from it or went last, as ISO 8601 has it.
+    :param problem: what is wrong with it; empty otherwise.
+    """
+
+    image: str
+    digest: str
+    layout: str
+    size: int
+    machines: int
+    state: str
+    pinned: bool
+    used: str
+    problem: str
+
+
 def read_answer(raw: object, kind: type[T]) -> T:
     """Make a model, or a tuple of models, from an answer in JSON; what a later version of a daemon says beside is left out.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -9,6 +10,7 @@ from urllib.parse import quote
 from terra_core.client.answers import (
     AuditShown,
     BootImageInstalled,
+    ImageShown,
     InfoShown,
     NodeProvisioned,
     NodeShown,
@@ -95,6 +97,30 @@ class ControllerClient:
         path = _path_of(hostname)
         self._client.carry_out(lambda: self._client.delete(path), report)
 
+    def images(self) -> tuple[ImageShown, ...]:
+        """Return the images that are laid down for machines to be clones of, each for a layout of disks."""
+        return self._read(self._client.get("/v1/images"), tuple[ImageShown, ...])
+
+    def pin_image(self, digest: str, *, pinned: bool = True) -> tuple[ImageShown, ...]:
+        """Have an image kept also when no machine is of it, or no longer.
+
+        :param digest: the digest of the image, or its beginning.
+        :returns: all that is laid down of it.
+        :raises NotFoundError: when nothing is laid down of such an image.
+        :raises ConflictError: when several images begin so.
+        """
+        return self._read(self._client.post(f"{_path_of_image(digest)}/pin", {"pinned": pinned}), tuple[ImageShown, ...])
+
+    def remove_image(self, digest: str) -> tuple[ImageShown, ...]:
+        """Have what is laid down of an image removed; its machines keep their disks.
+
+        :param digest: the digest of the image, or its beginning.
+        :returns: what was removed.
+        :raises NotFoundError: when nothing is laid down of such an image.
+        :raises ConflictError: when it is pinned, or a machine is being made from it.
+        """
+        return self._read(self._client.delete(_path_of_image(digest)), tuple[ImageShown, ...])
+
     def install_boot_image(self, image: ImageReference | str, report: Report = silent) -> BootImageInstalled:
         """Let the controller install the network boot loaders of a pxe image, and wait until that is done."""
         body = {"image": str(image)}
@@ -145,3 +171,9 @@ def _path_of(hostname: str) -> str:
     if not hostname.strip(".") or "/" in hostname:  # it becomes part of a path, and must not change the route
         raise NotFoundError(f"{hostname!r} is the name of no machine")
     return f"/v1/nodes/{quote(hostname, safe='')}"
+
+
+def _path_of_image(digest: str) -> str:
+    if not re.fullmatch(r"(?:sha256:)?[0-9a-f]{6,64}", digest):
+        raise NotFoundError(f"{digest!r} is no digest of an image", hint="terra images shows them; six digits are enough")
+    return f"/v1/images/{digest}"

@@ -9,7 +9,7 @@ from attrs import Factory, evolve, frozen
 
 from terra_core.config.structure import Problem, has
 from terra_core.config.trust import Trust
-from terra_core.config.values import Address, HostAddress, PluginName
+from terra_core.config.values import Address, Duration, HostAddress, PluginName
 
 API_PORT = 9000
 
@@ -36,6 +36,7 @@ class Controller:
     :param storage_address: the address of the storage service; ``address`` when left out.
     :param database: where the state is kept, as a URL; a SQLite file of the controller's own when left out.
     :param jobs: how many machines are provisioned at once.
+    :param keep_images: how long an image that is laid down for clones is kept when no machine is of it, such as "12h" or "30d".
     :param tls: certificate and key of the API.
     :param trust: whose images are provisioned, whatever a node says beside it; anybody's when left out.
     :param plugins: the plugin of each role, where it is not the default.
@@ -47,6 +48,7 @@ class Controller:
     storage_address: HostAddress | None = None
     database: str | None = None
     jobs: int = 2
+    keep_images: Duration = Duration(30 * 86400)
     tls: Tls | None = None
     trust: Trust | None = None
     plugins: Mapping[str, PluginName] = Factory(dict)

@@ -23,6 +23,7 @@ _SAMPLES: Mapping[object, object] = {
     values.Hostname: "example",
     values.Mac: "54:b2:03:07:f1:d1",
     values.Size: 128000,
+    values.Duration: "30d",
     values.Label: "data",
     values.MountPath: "/srv",
     values.DevicePath: "/dev/sda",

@@ -24,6 +24,7 @@ _PLAIN: Mapping[object, Schema] = {
     Any: {},
     object: {},
     values.Size: {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}], "examples": [128000, "128GiB"]},
+    values.Duration: {"type": "string", "examples": ["12h", "30d"]},
     values.ImageReference: {"type": "string", "examples": ["docker.io/stellarproject/example:6"]},
 }
 _PARAMETER = re.compile(r"^\s*:param (\w+): (.*?)(?=^\s*:|\Z)", re.MULTILINE | re.DOTALL)

@@ -298,6 +298,7 @@ def _make_converter() -> Converter:
         values.Hostname: values.parse_hostname,
         values.Mac: values.parse_mac,
         values.Size: values.parse_size,
+        values.Duration: values.parse_duration,
         values.Label: values.parse_label,
         values.MountPath: values.parse_mount_path,
         values.DevicePath: values.parse_device,

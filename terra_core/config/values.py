@@ -20,6 +20,8 @@ Mac = NewType("Mac", str)
 """An EUI-48 hardware address of one interface: lower case, with colons."""
 Size = NewType("Size", int)
 """A size in MB, of 1024 * 1024 bytes each."""
+Duration = NewType("Duration", int)
+"""A span of time in seconds."""
 Label = NewType("Label", str)
 """The label of a disk group or the name of a subvolume."""
 MountPath = NewType("MountPath", str)
@@ -74,6 +76,9 @@ _SSH_KEY = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]
 _GITHUB = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}")
 _SIZE_UNITS = {"MB": 1, "M": 1, "MiB": 1, "GB": 1024, "G": 1024, "GiB": 1024, "TB": 1024**2, "T": 1024**2, "TiB": 1024**2}
 _SIZE = re.compile(r"([0-9]{1,12}) ?([KMGT]i?B?)")
+_DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_DURATION = re.compile(r"([0-9]{1,10}) ?([smhdw])")
+_DURATION_LIMIT = 36525 * 86400
 _NAME_MAX = 255
 """How long a file's name may be, in bytes (pathname(7))."""
 _SIZE_LIMIT = 16 * 1024**3
@@ -155,6 +160,19 @@ def parse_size(raw: object) -> Size:
     if not 0 < size <= _SIZE_LIMIT:
         raise ValueError(f"expected {expected}, above zero and at most 16 PiB, got {shown(raw)}")
     return Size(size)
+
+
+def parse_duration(raw: object) -> Duration:
+    """A span of time with its unit, ``s``, ``m``, ``h``, ``d`` or ``w``: ``"90m"``, ``"30d"``; ``"0"`` needs none."""
+    expected = 'a time with its unit (s, m, h, d or w), such as "12h" or "30d"'
+    text = _text(raw, expected)
+    found = _DURATION.fullmatch(text)
+    if found is None and text != "0":
+        raise ValueError(f"expected {expected}, got {shown(raw)}")
+    seconds = int(found[1]) * _DURATION_UNITS[found[2]] if found else 0
+    if seconds > _DURATION_LIMIT:
+        raise ValueError(f"expected {expected}, at most 100 years, got {shown(raw)}")
+    return Duration(seconds)
 
 
 def parse_label(raw: object) -> Label:

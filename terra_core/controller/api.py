@@ -16,6 +16,7 @@ from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode, SentNode
 from terra_core.config.values import ImageReference
 from terra_core.controller.access import ACCESS_ROUTES, ROLES, Access
+from terra_core.controller.images_routes import IMAGE_ROUTES
 from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
 from terra_core.controller.services import Services
@@ -78,6 +79,7 @@ def make_api(context: Context, token: str) -> Litestar:
             install_pxe,
             show_info,
             *ACCESS_ROUTES,
+            *IMAGE_ROUTES,
             *OPERATION_ROUTES,
         ],
         gate=access.tokens,
@@ -85,6 +87,7 @@ def make_api(context: Context, token: str) -> Litestar:
         dependencies={
             "access": Provide(lambda: access, sync_to_thread=False),
             "context": Provide(lambda: context, sync_to_thread=False),
+            "goldens": Provide(lambda: context.machines.goldens, sync_to_thread=False),
             "operations": Provide(lambda: context.operations, sync_to_thread=False),
         },
         degraded=lambda: context.machines.troubles.services,

@@ -94,6 +94,24 @@ nodes = Table(
     Column("digest", String, nullable=False),
     Column("kernel_arguments", KeptJson, nullable=False),
     Column("problem", String, nullable=False),
+    Column("layout", String, nullable=False, server_default=""),
+)
+
+golden_volumes = Table(
+    "golden_volumes",
+    metadata,
+    Column("token", String, primary_key=True),
+    Column("layout", String, nullable=False, unique=True),
+    Column("image", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("described", String, nullable=False),
+    Column("store", String, nullable=False),
+    Column("contract", Integer, nullable=False),
+    Column("volumes", KeptJson, nullable=False),
+    Column("state", String, nullable=False),
+    Column("used", Integer, nullable=False),
+    Column("pinned", Integer, nullable=False),
+    comment="images that are laid down once for a layout of disks, for machines to be clones of",
 )
 
 tokens = Table(

@@ -14,6 +14,7 @@ from terra_core.config.controller import Controller
 from terra_core.config.node import OS_LABEL, Disk, DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, PluginName
+from terra_core.controller.golden import Golden
 from terra_core.controller.records import KeptTarget, Record, SetAside
 from terra_core.errors import PluginError, TerraError
 from terra_core.hookspecs import CONTRACT, BootStep, Export, Role, Storage, Store, Target, TargetRequest, Volume, VolumeRequest
@@ -72,12 +73,19 @@ class Disks:
         """
         return self._storage(targets[0].storage).connect_root([kept.target for kept in targets], session)
 
-    def make(self, record: Record, stack: Undo, session: Session) -> None:
-        """Make the volumes of a machine; they are removed when the stack is left with an exception."""
+    def make(self, record: Record, golden: Golden | None, stack: Undo, session: Session) -> None:
+        """Make the volumes of a machine; they are removed when the stack is left with an exception.
+
+        :param golden: what they shall be clones of; ``None`` for empty ones.
+        """
         for kept in record.targets:
             store = self._store(kept)
-            for volume in kept.target.volumes:
-                stack.enter_context(store.make_volume(volume, session))
+            origins = golden.of_group(kept.target.label) if golden is not None else ()
+            for at, volume in enumerate(kept.target.volumes):
+                if origins:
+                    stack.enter_context(store.clone_volume(origins[at].volume, volume, session))
+                else:
+                    stack.enter_context(store.make_volume(volume, session))
 
     @contextmanager
     def opened(self, record: Record, session: Session) -> Iterator[Mapping[str, Sequence[Path]]]:

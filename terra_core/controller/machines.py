@@ -7,36 +7,32 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 from attrs import evolve
 
 from terra_core.config.loader import Document
-from terra_core.config.node import OS_LABEL, NetworkNode
+from terra_core.config.node import NetworkNode
 from terra_core.config.session import Session
 from terra_core.config.trust import with_key
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
 from terra_core.controller.disks import Disks
+from terra_core.controller.goldens import Goldens
+from terra_core.controller.laying import Laying
 from terra_core.controller.pulled import PulledImages
-from terra_core.controller.records import KeptTarget
 from terra_core.controller.services import Services
 from terra_core.controller.store import Record, SetAside, State
 from terra_core.controller.troubles import Troubles
-from terra_core.deploy import BootFiles, filesystem_of, mounted_system, root_steps
 from terra_core.documents import settled
 from terra_core.errors import InterruptedWork, TerraError
-from terra_core.fitness import Fit, Surveys, fit
 from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
-from terra_core.oci.source import ImageSource
 from terra_core.selection import PROVISIONED
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo, undoing
 
-MB = 1024 * 1024
 _YOUNG_SECONDS = 60.0
 R = TypeVar("R", bound=Role)
 _log = structlog.get_logger(__name__)
@@ -58,7 +54,8 @@ class Machines:
         self._disks = Disks(config=services.config, session=services.session, plugins=services.plugins)
         self._others: tuple[str, ...] = ()
         self._images = PulledImages(services)
-        self._surveys = Surveys()
+        self._laying = Laying(services.plugins, self._disks)
+        self.goldens = Goldens(services, self._laying)
         self._boot_service = threading.Lock()
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
@@ -104,11 +101,15 @@ class Machines:
             report(Event("pull", f"pull {record.node.image}"))
             with self._images.pull(record.node.image, record.node.trust, session) as image:
                 targets = self._disks.plan(record, self._store.number)
-                fit = self._fit(record, targets, image, session)
-                self._check_disks(record, image, session)
+                fit = self._laying.fit(record, targets, image, session)
+                self._laying.check_disks(record, image, session)
                 record = self._store.save(evolve(record, digest=str(image.digest), targets=targets))
-                self._disks.make(record, stack, session)
-                found, files = self._lay_down(record, image, fit, work, session)
+                golden = stack.enter_context(self.goldens.ready(record, image, fit, session))
+                if golden is not None:
+                    record = self._store.save(evolve(record, layout=golden.layout))
+                self._disks.make(record, golden, stack, session)
+                kernel = None if golden is None else self.goldens.kernel(golden)
+                found, files = self._laying.lay_down(record, image, fit, golden, work, kernel, session)
             arguments = tuple(argument for kept in record.targets for argument in kept.target.kernel_arguments)
             record = evolve(record, kernel_arguments=(*found, *arguments))
             boot = evolve(record.boot, kernel=files.kernel, initrd=files.initrd, steps=files.steps)
@@ -139,6 +140,7 @@ class Machines:
             if isinstance(record, SetAside):
                 _log.error("a record cannot be read and is set aside", hostname=record.hostname, reason=record.reason)
         self._images.clean_up()
+        self.goldens.begin()
         return [
             record
             for record in records
@@ -151,6 +153,7 @@ class Machines:
             _log.warning("finishing what was begun", hostname=record.hostname, state=_state(record))
             with suppress(TerraError):  # it is in the log and in the record; the other machines go on
                 self._take_away(record)
+        self.goldens.recover()
 
     def restore(self, *, lost: bool = False, ended: Callable[[], bool] = lambda: False) -> None:
         """Bring lost targets and boot files back; a machine for which that fails keeps its record, with the reason.
@@ -202,52 +205,6 @@ class Machines:
             files = self._services.role(Boot).install_boot_image(tree, session)
         self.start_boot(session)
         return {"image": str(reference), "digest": str(image.digest), "files": sorted(files)}
-
-    def _fit(self, record: Record, targets: Sequence[KeptTarget], image: ImageSource, session: Session) -> Fit:
-        """Check the image before anything is made for the machine, and report what a user should know."""
-        of_node = self._of_node(record, session)
-        steps = root_steps(record.node, self._services.plugins, of_node, connect=self._disks.connect(targets, session))
-        session.report(Event("check", f"look at what {record.node.image} has"))
-        seen = self._surveys.of(image)
-        found = fit(seen, record.node, steps, source=of_node.source, boot_loader=False, own_kernel=False)
-        for note in found.notes:
-            session.report(Event("check", note))
-        return found
-
-    def _check_disks(self, record: Record, image: ImageSource, session: Session) -> None:
-        """Ask the filesystem plugins before anything is made, and report what a user should know."""
-        node, of_node = record.node, self._of_node(record, session)
-        for group in node.groups:
-            sizes = [disk.size * MB for disk in group.disk]
-            filesystem = filesystem_of(group, node, self._services.plugins, source=of_node.source)
-            checked = filesystem.check_disks(group, sizes, of_node)
-            for note in checked.notes:
-                session.report(Event("check", f"{group.label}: {note}"))
-            needed = sum(layer.size for layer in image.manifest.layers)
-            if group.label == OS_LABEL and checked.capacity < needed:
-                raise TerraError(
-                    f"the group {OS_LABEL!r} has room for {checked.capacity // MB} MB, and the image {node.image} has "
-                    f"{needed // MB} MB before it is unpacked",
-                    hint="give its disks a larger size in node.toml",
-                )
-
-    def _lay_down(
-        self, record: Record, image: ImageSource, fit: Fit, work: Path, session: Session
-    ) -> tuple[Sequence[str], BootFiles]:
-        """Lay the image down; return the kernel arguments that find the root, and copies of the files that boot."""
-        of_node, plugins = self._of_node(record, session), self._services.plugins
-        with (
-            self._disks.opened(record, session) as disks,
-            mounted_system(record.node, disks, plugins=plugins, session=of_node, work=work, places=fit.places) as system,
-        ):
-            system.lay_down(image)
-            files = system.copy_boot_files(fit, work)
-            session.report(Event("sync", "write everything to the disks"))
-            system.sync()
-            return system.kernel_arguments, files
-
-    def _of_node(self, record: Record, session: Session) -> Session:
-        return evolve(session, source="node.toml", tables=record.tables)
 
     def _other_storages(self, records: Sequence[Record | SetAside]) -> tuple[str, ...]:
         """Return the storage plugins that machines have their targets from, beside the selected one."""
@@ -312,6 +269,8 @@ class Machines:
                 if isinstance(record, SetAside) and not record.whole:
                     self._release_unknown(record)
                 self._store.forget(record)
+            if isinstance(record, Record):
+                self.goldens.gone(record)
         except TerraError as error:
             _log.error("cannot be taken away", hostname=hostname, reason=str(error))
             with undoing(error):

@@ -59,6 +59,7 @@ class Record:
     :param digest: the manifest of its image; empty until that was pulled.
     :param kernel_arguments: its kernel line.
     :param problem: why it cannot boot right now, or why it could not be taken away, if so.
+    :param layout: the key of its image and layout of disks; empty where it is no clone.
     """
 
     node: NetworkNode
@@ -70,6 +71,7 @@ class Record:
     digest: str = ""
     kernel_arguments: tuple[str, ...] = ()
     problem: str = ""
+    layout: str = ""
 
     @property
     def hostname(self) -> str:

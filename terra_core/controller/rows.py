@@ -38,6 +38,7 @@ def row_of(record: Record) -> dict[str, Any]:
         "digest": record.digest,
         "kernel_arguments": list(record.kernel_arguments),
         "problem": record.problem,
+        "layout": record.layout,
     }
     try:
         # First as it is, to find what JSON would change in silence, then as the database will return it.
@@ -75,6 +76,7 @@ def _record(values: Mapping[str, Any]) -> Record:
         digest=structure(values["digest"], str),
         kernel_arguments=structure(values["kernel_arguments"], tuple[str, ...]),
         problem=structure(values["problem"], str),
+        layout=structure(values["layout"], str),
     )
     for name, found in (("hostname", node.hostname), ("mac", record.mac)):
         if found != values[name]:

@@ -12,6 +12,7 @@ from terra_core.config.node import NetworkNode
 from terra_core.config.values import Hostname, Mac
 from terra_core.controller.ballast import Ballast
 from terra_core.controller.database import FLOOR, about, hosts, nodes, target_numbers
+from terra_core.controller.golden_rows import GoldenRows
 from terra_core.controller.records import Record, SetAside, State
 from terra_core.controller.rows import boot_of, read_values, row_of
 from terra_core.errors import ConflictError, NotFoundError, TerraError
@@ -42,6 +43,11 @@ class Store:
     def engine(self) -> Engine:
         """The database, for what else is kept in it."""
         return self._engine
+
+    @property
+    def golden(self) -> GoldenRows:
+        """The golden volumes, in the same database."""
+        return GoldenRows(self._engine)
 
     def close(self) -> None:
         """Close the database; nothing is asked of it any more."""

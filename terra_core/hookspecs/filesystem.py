@@ -10,8 +10,9 @@ from attrs import frozen
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
+from terra_core.errors import TerraError
 from terra_core.hookspecs.machine import BootStep
-from terra_core.hookspecs.markers import Role, hook
+from terra_core.hookspecs.markers import Role, hook, optional
 
 
 @frozen(kw_only=True)
@@ -101,6 +102,25 @@ class Filesystem(Role, role="filesystem", default="btrfs"):
         :param work: an empty directory for the plugin's own mounts; it is removed after the context has been left.
         :raises TerraError: naming the device, with the tool's own message.
         """
+
+    @optional
+    def renew_identity(
+        self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
+    ) -> AbstractContextManager[PreparedGroup]:
+        """Offer disks that are copies of those of a prepared group, as a file system with an identity of its own.
+
+        Without this hook a machine's disks are never clones: each is formatted, and its image laid down in full. All else is as
+        of :meth:`prepare_disks`. What the copies hold stays, and only what names the file system may be written: a clone shares
+        every other block with its origin. The origin and other copies of it may be renewed, attached or mounted at the same
+        time, so nothing may be looked up by the former UUID.
+
+        :param group: as :meth:`prepare_disks` was given it, but for the disks' names.
+        :param devices: copies to the last byte, which nobody mounted since, in the order of ``group.disk``.
+        :param work: an empty directory for mounts of the plugin's own; it is gone when the context has been left.
+        :returns: what :meth:`prepare_disks` gave, with the new identity.
+        :raises TerraError: naming the device, when it holds no such file system.
+        """
+        raise TerraError("the filesystem plugin cannot give a copy an identity of its own")
 
     @hook
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:

@@ -43,6 +43,10 @@ class Role:
         if role:
             cls.role, cls.default = role, default
 
+    def brings(self, hook: str) -> bool:
+        """Return whether the plugin implements a hook that it may leave away."""
+        return True
+
     @classmethod
     def hooks(cls) -> dict[str, Callable[..., Any]]:
         """Return the hooks of the role by name."""

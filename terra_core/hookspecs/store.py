@@ -87,6 +87,17 @@ class Store(Role, role="store", default="file"):
         """Remove a volume; return whether there was one. Idempotent."""
 
     @optional
+    def stamp_volume(self, volume: Volume, session: Session) -> str:
+        """Return what will be another text once the volume has been written to, or replaced; core compares it before it clones.
+
+        Called while nobody has the volume open. Cloning and reading it must not change the text, nor may a restart.
+
+        :returns: the text; empty when the store cannot tell, which is the answer without this hook.
+        :raises TerraError: when it is missing or not what it was.
+        """
+        return ""
+
+    @optional
     def remove_volumes(self, hostname: Hostname, session: Session) -> bool:
         """Remove every volume of a machine whose record no longer names them; return whether there was any."""
         return False

@@ -19,6 +19,7 @@ from terra_core.image.contained import ContainedRoot
 from terra_core.mounting import in_order, make_mounts
 from terra_core.system.disks import signatures_of
 from terra_core.system.mounts import loop_devices, mount_points, sweep
+from terra_core.system.process import run
 from terra_core.system.undo import Undo
 from terra_core.testing.conformance import Conformance, assert_is_script, killed_within
 
@@ -173,6 +174,68 @@ class FilesystemConformance(Conformance[Filesystem]):
         with pytest.raises(TerraError, match=str(devices[0])), self.prepared(role, session, group, devices, disks):
             raise AssertionError("it was formatted over what it held")
         assert [disk.read_bytes()[: 2 * _MB] for disk in devices] == before
+
+    def copies(self, devices: Sequence[Path], place: Path) -> list[Path]:
+        """Return copies of disks, to the last byte."""
+        place.mkdir()
+        for device in devices:
+            run(["cp", "--sparse=always", device, place / device.name], timeout=120)
+        return [place / device.name for device in devices]
+
+    def test_a_copy_is_a_file_system_of_its_own_beside_its_origin(
+        self, role: Filesystem, session: Session, disks: Path, made: tuple[Mapping[str, object], int]
+    ) -> None:
+        if not role.brings("renew_identity"):
+            return
+        group, devices = self.group(made), self.make_disks(disks, made[1])
+        with self.prepared(role, session, group, devices, disks) as origin:
+            (disks / "root/file").write_bytes(b"terra")
+            role.verify_disks(group, disks / "root", session)
+        before = [disk.stat().st_mtime_ns for disk in devices]
+        copies = [self.copies(devices, disks / name) for name in ("one", "two")]
+        with Undo() as stack:
+            answers = [stack.enter_context(self.renewed(role, session, group, copy)) for copy in copies]
+            for copy, answer in zip(copies, answers, strict=True):
+                root = copy[0].parent / "root"
+                assert (root / "file").read_bytes() == b"terra"
+                (root / "file").write_text(str(copy[0].parent))
+                assert role.verify_disks(group, root, session) is True
+                former, new = origin.mounts[0], answer.mounts[0]
+                assert [mount.path for mount in answer.mounts] == [mount.path for mount in origin.mounts]
+                assert (new.options, new.filesystem) == (former.options, former.filesystem)
+                assert (answer.directories, answer.root) == (origin.directories, origin.root)
+            assert len({answer.mounts[0].source for answer in (origin, *answers)}) == 3, "each is found by a name of its own"
+            assert len({answer.kernel_arguments for answer in (origin, *answers)}) == 3, "and so is the root"
+            for copy in copies:
+                assert (copy[0].parent / "root/file").read_text() == str(copy[0].parent)
+        assert [disk.stat().st_mtime_ns for disk in devices] == before, "nobody wrote to the origin"
+        assert self.left(disks) == []
+
+    @contextmanager
+    def renewed(
+        self, role: Filesystem, session: Session, group: DiskGroup, devices: Sequence[Path]
+    ) -> Iterator[PreparedGroup]:
+        """Offer copies of a group's disks, with their parts mounted at ``root`` beside them as core mounts them."""
+        place = devices[0].parent
+        (place / "work").mkdir()
+        (place / "root").mkdir()
+        with Undo() as stack:
+            answer = stack.enter_context(role.renew_identity(group, devices, place / "work", session))
+            make_mounts(in_order(answer.mounts), place / "root", stack)
+            yield answer
+
+    def test_a_disk_that_is_no_copy_is_not_renewed(self, role: Filesystem, session: Session, disks: Path) -> None:
+        if not role.brings("renew_identity"):
+            return
+        case = next(iter(self.groups.values()))
+        group, devices = self.group(case), self.make_disks(disks, case[1])
+        (disks / "work").mkdir()
+        offer = role.renew_identity(group, devices, disks / "work", session)
+        assert [disk.stat().st_blocks for disk in devices] == [0] * case[1], "nothing is written before it is entered"
+        with pytest.raises(TerraError), offer:
+            raise AssertionError("there was nothing on it")
+        assert [disk.stat().st_blocks for disk in devices] == [0] * case[1]
+        assert self.left(disks) == []
 
     def test_one_disk_twice_is_refused(self, role: Filesystem, session: Session, disks: Path) -> None:
         for case in (case for case in self.groups.values() if case[1] > 1):

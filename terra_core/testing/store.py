@@ -141,6 +141,23 @@ class StoreConformance(Conformance[Store]):
         assert role.remove_volume(origin, session) is True
         assert self.read(role, session, clone, at=4096) == b"clone", "a clone outlives its origin"
 
+    def test_a_stamp_tells_that_a_volume_was_written_to_and_nothing_else(self, role: Store, session: Session) -> None:
+        if not role.brings("stamp_volume"):
+            return
+        origin = self.make(role, session)
+        self.write(role, session, origin, _WORD)
+        stamp = role.stamp_volume(origin, session)
+        assert stamp
+        with role.clone_volume(origin, self.plan(role, session, 1), session):
+            pass
+        assert self.read(role, session, origin) == _WORD
+        assert role.stamp_volume(origin, session) == stamp, "neither a clone nor a reader changes it"
+        self.write(role, session, origin, _WORD)
+        assert role.stamp_volume(origin, session) != stamp, "the same content, but somebody wrote it"
+        role.remove_volume(origin, session)
+        with pytest.raises(TerraError, match=origin.name):
+            role.stamp_volume(origin, session)
+
     def test_a_clone_goes_when_what_follows_fails(self, role: Store, session: Session) -> None:
         origin, clone = self.make(role, session), self.plan(role, session, 1)
         self.write(role, session, origin, _WORD)

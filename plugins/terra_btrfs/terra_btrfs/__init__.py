@@ -54,6 +54,16 @@ class BtrfsPlugin:
         return prepare(group, devices, work, session.settings("btrfs", Settings), session.report)
 
     @hookimpl
+    def renew_identity(
+        self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
+    ) -> AbstractContextManager[PreparedGroup]:
+        """Offer copies of a group as another file system; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_btrfs.groups import renew
+        from terra_btrfs.settings import Settings
+
+        return renew(group, devices, session.settings("btrfs", Settings))
+
+    @hookimpl
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
         """Make sure that no disk of a mounted group had an error; see :class:`terra_core.hookspecs.Filesystem`."""
         from terra_btrfs.statistics import verify

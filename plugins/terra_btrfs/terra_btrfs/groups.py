@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from terra_btrfs.profiles import capacity, least_bytes, metadata_profile, warning
 from terra_btrfs.settings import Settings
-from terra_btrfs.superblock import Identity, identity_of
+from terra_btrfs.superblock import Identity, identity_of, renew_superblocks
 from terra_core.config.node import OS_LABEL, DiskGroup
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import CheckedGroup, Mount, PreparedGroup
@@ -63,13 +64,29 @@ def prepare(
     with scanned(disks) as nodes:
         _make(group, nodes, disks)
         _make_subvolumes(group, nodes[0], work)
-        identity = identity_of(nodes[0], disks[0].name)
-        arguments = identity.kernel_arguments if group.label == OS_LABEL else ()
-        yield PreparedGroup(
-            mounts=mounts_of(group, nodes[0], identity, settings),
-            kernel_arguments=arguments,
-            root=OS_LABEL if group.label == OS_LABEL else "",
-        )
+        yield _prepared(group, nodes[0], identity_of(nodes[0], disks[0].name), settings)
+
+
+@contextmanager
+def renew(group: DiskGroup, devices: Sequence[Path], settings: Settings) -> Iterator[PreparedGroup]:
+    """Give copies of a group's disks a UUID of their own, and keep them attached until the end.
+
+    :raises TerraError: when a disk is in use, or holds no such file system.
+    """
+    disks = examine(devices)
+    # Before the kernel sees the disks: it would take them for those that they are copies of, which may be attached elsewhere.
+    identity = renew_superblocks([(disk.path, disk.name) for disk in disks], uuid4())
+    with scanned(disks) as nodes:
+        run(["btrfs", "device", "scan", *nodes])
+        yield _prepared(group, nodes[0], identity, settings)
+
+
+def _prepared(group: DiskGroup, device: Path, identity: Identity, settings: Settings) -> PreparedGroup:
+    return PreparedGroup(
+        mounts=mounts_of(group, device, identity, settings),
+        kernel_arguments=identity.kernel_arguments if group.label == OS_LABEL else (),
+        root=OS_LABEL if group.label == OS_LABEL else "",
+    )
 
 
 @contextmanager

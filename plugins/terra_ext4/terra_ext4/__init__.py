@@ -64,6 +64,16 @@ class DiskPlugin:
         return prepare(KINDS[self.name], group, devices, work, session.report)
 
     @hookimpl
+    def renew_identity(
+        self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
+    ) -> AbstractContextManager[PreparedGroup]:
+        """Offer a copy of the group's disk as another file system; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_ext4.groups import renew
+        from terra_ext4.kinds import KINDS
+
+        return renew(KINDS[self.name], group, devices)
+
+    @hookimpl
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
         """Make sure that a mounted file system has met no error; see :class:`terra_core.hookspecs.Filesystem`."""
         from terra_ext4.faults import verify

@@ -26,6 +26,7 @@ GROUPS = "/run/terra/groups"
 
 _STEP = "format"
 _MKFS_SECONDS = 1800  # a large disk that is slow to discard
+_RENEWAL_SECONDS = 120
 _MODE = 0o755
 _OF_MOUNT = frozenset({"auto", "comment", "defaults", "group", "owner", "user", "users"})
 """Options of mount(8) that the kernel does not know."""
@@ -84,15 +85,37 @@ def prepare(kind: Kind, group: DiskGroup, devices: Sequence[Path], work: Path, r
     require_size(disks, kind.least_bytes, kind.name)
     require_blank(disks)
     report(Event(_STEP, f'formatting group "{group.label}": {kind.name}'))
-    uuid, system = uuid4(), group.label == OS_LABEL
+    uuid = uuid4()
     with attached(disks) as (device,):
         _make(kind, group, uuid, device, disks[0].name)
         _make_directories(kind, group, device, work)
-        yield PreparedGroup(
-            mounts=mounts_of(kind, group, device, uuid),
-            kernel_arguments=kernel_arguments_of(group, uuid) if system else (),
-            directories=tuple(subvolume.path for subvolume in group.subvolumes) if system else (),
-        )
+        yield _prepared(kind, group, device, uuid)
+
+
+@contextmanager
+def renew(kind: Kind, group: DiskGroup, devices: Sequence[Path]) -> Iterator[PreparedGroup]:
+    """Give a copy of the group's disk a UUID of its own, and keep it attached until the end.
+
+    :param devices: the one disk.
+    :raises TerraError: when the disk is in use, or holds no such file system.
+    """
+    disks, uuid = examine(devices), uuid4()
+    with attached(disks) as (device,):
+        try:
+            run(kind.renewal(uuid, device), timeout=_RENEWAL_SECONDS)
+        except CommandError as error:
+            text = f'group "{group.label}": {disks[0].name} gets no UUID of its own: {error.message}'
+            raise TerraError(text, hint=error.hint) from error
+        yield _prepared(kind, group, device, uuid)
+
+
+def _prepared(kind: Kind, group: DiskGroup, device: Path, uuid: UUID) -> PreparedGroup:
+    system = group.label == OS_LABEL
+    return PreparedGroup(
+        mounts=mounts_of(kind, group, device, uuid),
+        kernel_arguments=kernel_arguments_of(group, uuid) if system else (),
+        directories=tuple(subvolume.path for subvolume in group.subvolumes) if system else (),
+    )
 
 
 def mounts_of(kind: Kind, group: DiskGroup, device: Path, uuid: UUID) -> tuple[Mount, ...]:

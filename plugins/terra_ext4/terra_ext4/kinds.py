@@ -17,7 +17,15 @@ from attrs import frozen
 from terra_core.system.packages import name_packages
 from terra_core.system.process import run
 
-name_packages({"e2fsck": "e2fsprogs", "mkfs.ext4": "e2fsprogs", "mkfs.xfs": "xfsprogs"})
+name_packages(
+    {
+        "e2fsck": "e2fsprogs",
+        "mkfs.ext4": "e2fsprogs",
+        "mkfs.xfs": "xfsprogs",
+        "tune2fs": "e2fsprogs",
+        "xfs_admin": "xfsprogs",
+    }
+)
 
 _MB = 1024 * 1024
 _EXT4_FEATURES = (
@@ -41,6 +49,7 @@ class Kind:
     :param least_bytes: the size below which a disk is refused.
     :param programs: programs of this machine that repair it when a machine starts.
     :param command: gives the command that makes it, from label, UUID and device.
+    :param renewal: gives the command that gives a copy another UUID, from UUID and device.
     """
 
     name: str
@@ -49,12 +58,27 @@ class Kind:
     least_bytes: int
     programs: tuple[str, ...] = ()
     command: Callable[[str, UUID, Path], Sequence[str]]
+    renewal: Callable[[UUID, Path], Sequence[str]]
 
 
 def ext4_command(label: str, uuid: UUID, device: Path) -> list[str]:
     """Return the command that makes an ext4 file system (mke2fs(8)); it turns read-only when it finds itself broken."""
     layout = ["-O", ",".join(_EXT4_FEATURES), "-b", "4096", "-I", "256", "-e", "remount-ro"]
     return ["mkfs.ext4", "-q", *layout, "-L", label, "-U", str(uuid), str(device)]
+
+
+def ext4_renewal(uuid: UUID, device: Path) -> list[str]:
+    """Return the command that gives a copy of an ext4 file system another UUID (tune2fs(8)).
+
+    Its checksums begin with the UUID that it was made with, which is kept as their seed: all metadata would be written anew
+    otherwise. A clone has ``metadata_csum_seed`` for that: no boot loader reads the disk of a machine without one.
+    """
+    return ["tune2fs", "-O", "metadata_csum_seed", "-U", str(uuid), str(device)]
+
+
+def xfs_renewal(uuid: UUID, device: Path) -> list[str]:
+    """Return the command that gives a copy of an xfs file system another UUID (xfs_admin(8)); it writes the log anew."""
+    return ["xfs_admin", "-U", str(uuid), str(device)]
 
 
 def xfs_command(label: str, uuid: UUID, device: Path, usage: str = "") -> list[str]:
@@ -81,8 +105,9 @@ KINDS = {
             least_bytes=16 * _MB,
             programs=("e2fsck",),
             command=ext4_command,
+            renewal=ext4_renewal,
         ),
-        Kind(name="xfs", mkfs="mkfs.xfs", longest_label=12, least_bytes=300 * _MB, command=_xfs),
+        Kind(name="xfs", mkfs="mkfs.xfs", longest_label=12, least_bytes=300 * _MB, command=_xfs, renewal=xfs_renewal),
     )
 }
 """Both, by name."""

@@ -65,6 +65,13 @@ class FilePlugin:
         return Backing(kind="file", address=volume.name)
 
     @hookimpl
+    def stamp_volume(self, volume: Volume, session: Session) -> str:
+        """Return which file a volume is, and when it was written to last."""
+        from terra_file.files import Files
+
+        return Files.of(session).stamp(volume)
+
+    @hookimpl
     def remove_volume(self, volume: Volume, session: Session) -> bool:
         """Remove the file of a volume."""
         from terra_file.files import Files

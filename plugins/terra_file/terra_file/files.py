@@ -102,9 +102,18 @@ class Files:
             finally:
                 os.close(file)
 
-    def verify(self, volume: Volume) -> None:
+    def stamp(self, volume: Volume) -> str:
+        """Return what changes when the file of a volume is written to, also through a loop device, or replaced.
+
+        :raises TerraError: as :meth:`verify` does.
+        """
+        status = self.verify(volume)
+        return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+
+    def verify(self, volume: Volume) -> os.stat_result:
         """Check that the file of a volume is what was made.
 
+        :returns: what stat(2) says of it.
         :raises TerraError: when it is missing, is no regular file, or has another size.
         """
         path = Path(volume.name)
@@ -120,6 +129,7 @@ class Files:
         if status.st_size != volume.size * _MB:
             message = f"{path}: the LUN file has {status.st_size} bytes instead of {volume.size * _MB}"
             raise TerraError(message, hint=_MISSING)
+        return status
 
     def remove(self, volume: Volume) -> bool:
         """Remove the file of a volume, and the host's directory with its last one; return whether there was anything.

@@ -3,4 +3,5 @@
 1. The tables of the first controllers. The earliest have no ``identity`` in ``about``, which is added at start.
 2. A target names the plugins that made it (decision 0043). Its keys are those of any transport.
 3. Tokens and the audit log.
+4. Images are laid down once for a layout of disks (decision 0073): the table ``golden_volumes``, and ``layout`` of machines.
 """

@@ -11,10 +11,14 @@ from typing import Any
 from attrs import evolve
 
 from terra_btrfs import BtrfsPlugin
+from terra_btrfs.groups import mounts_of
+from terra_btrfs.settings import Settings
+from terra_btrfs.superblock import identity_of
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootStep, CheckedGroup, PreparedGroup
+from terra_core.system.formatting import attached, examine
 from terra_core.system.process import run
 from terra_core.testing import FilesystemConformance
 from tests.integration.testing.breaking import broken
@@ -84,6 +88,16 @@ def _over_what_is_there(group: DiskGroup, devices: Sequence[Path], work: Path, s
 
 
 @contextmanager
+def _under_the_former_name(group: DiskGroup, devices: Sequence[Path]) -> Iterator[PreparedGroup]:
+    with attached(examine(devices)) as nodes:
+        run(["btrfs", "device", "scan", *nodes])
+        identity = identity_of(nodes[0], devices[0])
+        yield PreparedGroup(
+            mounts=mounts_of(group, nodes[0], identity, Settings()), kernel_arguments=identity.kernel_arguments, root="os"
+        )
+
+
+@contextmanager
 def _each_once(group: DiskGroup, devices: Sequence[Path], work: Path, session: Session) -> Iterator[PreparedGroup]:
     alone = evolve(group, type=type(group.type)("single"), disk=group.disk[:1])
     with _good.prepare_disks(alone, devices[:1], work, session) as made:
@@ -116,6 +130,12 @@ PROMISES: dict[str, Mapping[str, object]] = {
     "test_subvolumes_are_in_their_places": _preparing(_without_subvolumes),
     "test_nothing_stays_mounted_when_what_follows_fails": _preparing(_left_attached),
     "test_a_disk_that_is_not_blank_is_left_as_it_is": _preparing(_over_what_is_there),
+    "test_a_copy_is_a_file_system_of_its_own_beside_its_origin": {
+        "renew_identity": lambda self, group, devices, work, session: _under_the_former_name(group, devices)
+    },
+    "test_a_disk_that_is_no_copy_is_not_renewed": {
+        "renew_identity": lambda self, group, devices, work, session: _good.prepare_disks(group, devices, work, session)
+    },
     "test_one_disk_twice_is_refused": _preparing(_each_once),
     "test_after_a_kill_blank_disks_can_be_used_again": _preparing(_with_a_lock_file),
     "test_a_machine_is_told_how_to_mount_its_root": {"mount_root": lambda self, group, session: BootStep(script="done\n")},

@@ -144,6 +144,9 @@ PROMISES: dict[str, dict[str, object]] = {
     "test_a_clone_has_the_content_and_goes_its_own_way": {
         "clone_volume": lambda self, origin, volume, session: _linked(origin, volume)
     },
+    "test_a_stamp_tells_that_a_volume_was_written_to_and_nothing_else": {
+        "stamp_volume": lambda self, volume, session: _good.stamp_volume(volume, session).rpartition(":")[0]
+    },
     "test_a_clone_goes_when_what_follows_fails": {
         "clone_volume": lambda self, origin, volume, session: _cloned_for_good(origin, volume, session)
     },

@@ -6,8 +6,10 @@ It is another plugin, not a replacement for a part: its hooks hold to what terra
 from __future__ import annotations
 
 import base64
+import io
 import json
 import shutil
+import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +28,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, ImageReference, Mac, PluginName
 from terra_core.controller.api import Context
 from terra_core.controller.database import default_url, open_database
+from terra_core.controller.golden import GoldenState
 from terra_core.controller.machines import Machines
 from terra_core.controller.services import Services
 from terra_core.controller.store import Record, Store
@@ -82,11 +85,13 @@ class World:
     """What the fake plugin has done, and what it shall fail at.
 
     :param fail: hooks that raise an error.
+    :param clones: whether its file systems can be clones.
     :param signed_by: whose signatures the registry has of its image.
     :param before: called with each hook's name before it does anything.
     """
 
     fail: set[str] = field(factory=set)
+    clones: bool = False
     before: Callable[[str], None] = lambda hook: None
     calls: list[str] = field(factory=list)
     pulling: threading.Lock = field(factory=threading.Lock)
@@ -231,7 +236,18 @@ class FakePlugin:
 
     @hookimpl
     def clone_volume(self, origin: Volume, volume: Volume, session: Session) -> AbstractContextManager[None]:
-        raise NotImplementedError
+        self.world.asked("clone_volume")
+        return self._cloned(origin, volume)
+
+    @contextmanager
+    def _cloned(self, origin: Volume, volume: Volume) -> Iterator[None]:
+        with self._made(volume):
+            shutil.copyfile(origin.name, volume.name)
+            yield
+
+    @hookimpl
+    def stamp_volume(self, volume: Volume, session: Session) -> str:
+        return Path(volume.name).read_text()
 
     @hookimpl
     def open_volume(self, volume: Volume, session: Session) -> AbstractContextManager[Path]:
@@ -357,6 +373,20 @@ class FakePlugin:
         return False
 
 
+@frozen(eq=False)
+class CloningPlugin(FakePlugin):
+    """The same, whose file systems can be clones."""
+
+    @hookimpl
+    def renew_identity(
+        self, group: DiskGroup, devices: Sequence[Path], work: Path, session: Session
+    ) -> AbstractContextManager[PreparedGroup]:
+        self.world.asked("renew_identity")
+        with tarfile.open(fileobj=io.BytesIO(CONTENT)) as archive:  # nothing is mounted here: what the clone would hold
+            archive.extractall(work.parent / "root", filter="data")
+        return nullcontext(PreparedGroup(mounts=(), kernel_arguments=(f"terra.root={devices[0].parent.name}",)))
+
+
 @frozen
 class Site:
     """A controller's parts around the fake plugin."""
@@ -391,16 +421,19 @@ class Site:
 
     def left(self) -> list[str]:
         """Everything that machines have: files, targets, boot files, records."""
-        found = [str(path) for part in (self.paths.root / "iscsi", self.paths.work) for path in part.rglob("*.*")]
+        kept = {str(golden.owner) for golden in self.store.golden.every() if golden.state is GoldenState.READY}
+        files = [path for part in (self.paths.root / "iscsi", self.paths.work) for path in part.rglob("*.*")]
+        found = [str(path) for path in files if path.parent.name not in kept]
+        found += [str(path) for path in (self.paths.state / "golden").glob("*") if f"golden_{path.name}" not in kept]
         found += [str(path) for path in (self.paths.state / "images").glob("*")]
         return [*found, *self.world.exported, *self.world.published, *(record.hostname for record in self.store.every())]
 
 
-def make_site(root: Path, world: World, *, jobs: int = 2) -> Site:
-    """Return a controller's parts below ``root``."""
+def make_site(root: Path, world: World, *, jobs: int = 2, **keys: Any) -> Site:
+    """Return a controller's parts below ``root``, with further keys of controller.toml as its model has them."""
     paths = Paths(root)
     paths.state.mkdir(parents=True, exist_ok=True)
-    config = Controller(plugins=ROLES, jobs=jobs)
+    config = Controller(plugins=ROLES, jobs=jobs, **keys)
     plugins = fake_plugins(world)
     store = Store(open_database(default_url(paths.state)))
     services = Services(config=config, session=Session(source="controller.toml", paths=paths), plugins=plugins, store=store)
@@ -412,7 +445,7 @@ def fake_plugins(world: World, **others: World) -> Plugins:
 
     class Entry:
         def __init__(self, world: World) -> None:
-            self.plugin = FakePlugin(world)
+            self.plugin = CloningPlugin(world) if world.clones else FakePlugin(world)
 
         def load(self) -> object:
             return self.plugin

@@ -1,0 +1,120 @@
+"""What the controller knows of its golden volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from attrs import asdict, evolve, frozen
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+
+from terra_core.config.structure import structure
+from terra_core.controller.database import golden_volumes, nodes
+from terra_core.controller.golden import Golden, GoldenState, GoldenVolume
+from terra_core.errors import ConfigError
+from terra_core.service.database import explained
+
+_WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+@frozen
+class GoldenRows:
+    """The rows, in the controller's database.
+
+    :param engine: from :func:`terra_core.controller.database.open_database`.
+    """
+
+    _engine: Engine
+
+    def add(self, golden: Golden) -> None:
+        """Write a row for one that is about to be made."""
+        with self._transaction() as connection:
+            connection.execute(insert(golden_volumes).values(**_row_of(golden)))
+
+    def finish(self, golden: Golden, volumes: Sequence[GoldenVolume]) -> Golden:
+        """Note that one is ready.
+
+        :param volumes: its volumes, with their stamps.
+        :returns: it as it is then.
+        """
+        ready = evolve(golden, volumes=tuple(volumes), state=GoldenState.READY)
+        changed = {"volumes": [asdict(volume) for volume in volumes], "state": ready.state.value}
+        with self._transaction() as connection:
+            connection.execute(update(golden_volumes).where(golden_volumes.c.token == golden.token).values(**changed))
+        return ready
+
+    def forget(self, golden: Golden) -> None:
+        """Drop a row."""
+        with self._transaction() as connection:
+            connection.execute(delete(golden_volumes).where(golden_volumes.c.token == golden.token))
+
+    def use(self, layout: str, now: int) -> None:
+        """Note that a machine of this image and layout was made, or went."""
+        with self._transaction() as connection:
+            connection.execute(update(golden_volumes).where(golden_volumes.c.layout == layout).values(used=now))
+
+    def pin(self, tokens: Sequence[str], *, pinned: bool) -> None:
+        """Keep these also when they are unused, or no longer."""
+        with self._transaction() as connection:
+            change = update(golden_volumes).where(golden_volumes.c.token.in_(tokens))
+            connection.execute(change.values(pinned=int(pinned)))
+
+    def of_layout(self, layout: str) -> Golden | None:
+        """Return the one of an image and layout, if there is one."""
+        with self._transaction() as connection:
+            row = connection.execute(select(golden_volumes).where(golden_volumes.c.layout == layout)).one_or_none()
+        return None if row is None else _read(row._mapping)
+
+    def every(self) -> Sequence[Golden]:
+        """Return all of them, by image."""
+        order = (golden_volumes.c.image, golden_volumes.c.digest, golden_volumes.c.described)
+        with self._transaction() as connection:
+            rows = connection.execute(select(golden_volumes).order_by(*order)).all()
+        return [_read(row._mapping) for row in rows]
+
+    def machines(self) -> Mapping[str, int]:
+        """Return how many machines there are of each layout."""
+        query = select(nodes.c.layout, func.count()).where(nodes.c.layout != "").group_by(nodes.c.layout)
+        with self._transaction() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with explained(self._engine), self._engine.begin() as connection:
+            yield connection
+
+
+def _row_of(golden: Golden) -> dict[str, Any]:
+    return {
+        **{name: getattr(golden, name) for name in ("token", "layout", "image", "digest", "described", "store", "contract")},
+        "volumes": [asdict(volume) for volume in golden.volumes],
+        "state": golden.state.value,
+        "used": golden.used,
+        "pinned": int(golden.pinned),
+    }
+
+
+def _read(values: Mapping[Any, Any]) -> Golden:
+    """Return a row as a golden volume; where its volumes or state cannot be read, it is one without any, and says why."""
+    problem, state = "", GoldenState.MAKING
+    volumes: tuple[GoldenVolume, ...] = ()
+    try:
+        volumes = structure(values["volumes"], tuple[GoldenVolume, ...])
+        state = structure(values["state"], GoldenState)
+    except _WRONG as error:
+        problem = f"its row cannot be read: {' '.join(str(error).split()) or type(error).__name__}"
+    return Golden(
+        token=str(values["token"]),
+        layout=str(values["layout"]),
+        image=str(values["image"]),
+        digest=str(values["digest"]),
+        described=str(values["described"]),
+        store=str(values["store"]),
+        contract=int(values["contract"]),
+        volumes=volumes,
+        state=state,
+        used=int(values["used"]),
+        pinned=bool(values["pinned"]),
+        problem=problem,
+    )

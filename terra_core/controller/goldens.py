@@ -1,0 +1,332 @@
+"""Golden volumes: made once for an image and a layout of disks, cloned for each machine, and removed when nobody uses them."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+from attrs import evolve
+
+from terra_core.config.session import Session
+from terra_core.controller.golden import Golden, GoldenState, GoldenVolume, described_layout, full_reason, layout_key
+from terra_core.controller.laying import Laying, session_of
+from terra_core.controller.records import Record
+from terra_core.controller.services import Services
+from terra_core.deploy import filesystem_of
+from terra_core.errors import ConflictError, NotFoundError, TerraError
+from terra_core.fitness import Fit
+from terra_core.hookspecs import CONTRACT, Filesystem, Store, VolumeRequest
+from terra_core.oci.source import ImageSource
+from terra_core.plugins import PluginError
+from terra_core.system.process import uninterrupted
+from terra_core.system.progress import Event
+from terra_core.system.undo import Undo
+from terra_core.system.waiting import wait_until
+
+_log = structlog.get_logger(__name__)
+_STEP = "golden"
+_SHORT = 19
+"""So much of a digest is said: ``sha256:`` and twelve digits."""
+_LEAST_DIGITS = 6
+
+
+class Goldens:
+    """The golden volumes of a controller. May be used from several threads.
+
+    :param services: what the controller works with.
+    :param laying: lays images down.
+    """
+
+    def __init__(self, services: Services, laying: Laying) -> None:
+        self._services = services
+        self._laying = laying
+        self._rows = services.store.golden
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by layout; held to make and to remove
+        self._using: Counter[str] = Counter()  # by layout: machines that are being cloned
+        self._counting = threading.Lock()
+        self._unfinished: Sequence[Golden] = ()
+
+    @contextmanager
+    def ready(self, record: Record, image: ImageSource, fit: Fit, session: Session) -> Iterator[Golden | None]:
+        """Offer the golden volume for a machine, made if need be, and keep it meanwhile.
+
+        It is made once, whoever asks for it at the same time; the others wait.
+
+        :param record: the machine; what the image needs has been checked.
+        :param fit: how it starts from the image.
+        :returns: ``None`` when the disks of the machine can be no clones: the image is laid down in full then.
+        :raises TerraError: when it cannot be made.
+        """
+        of_node, node = session_of(record, session), record.node
+        filesystems: dict[str, Filesystem] = {
+            group.label: filesystem_of(group, node, self._services.plugins, source=of_node.source) for group in node.groups
+        }
+        reason = full_reason(node, filesystems)
+        if reason:
+            session.report(Event(_STEP, f"{node.hostname} is laid down in full, and is no clone: {reason}"))
+            yield None
+            return
+        names: dict[str, str] = {label: filesystem.plugin for label, filesystem in filesystems.items()}
+        store = self._services.role(Store)
+        layout = layout_key(node, str(image.digest), record.tables, names, store.plugin, self._services.plugins)
+        with Undo() as undo:
+            with self._locked(layout, session):
+                former = self._rows.of_layout(layout)
+                golden = former if former is not None and self._is_kept(former, session) else None
+                if golden is None:
+                    pinned = former is not None and former.pinned
+                    golden = self._make(record, layout, names, image, fit, session, pinned=pinned)
+                self._count(layout, 1)
+                undo.callback(self._count, layout, -1)
+            self._rows.use(layout, _now())
+            said = f"{node.hostname} is a clone of what is laid down of {golden.image} ({golden.digest[:_SHORT]})"
+            session.report(Event(_STEP, said))
+            yield golden
+
+    def kernel(self, golden: Golden) -> Path:
+        """Return the directory with copies of what the image boots."""
+        return self._services.session.paths.state / "golden" / golden.token
+
+    def gone(self, record: Record) -> None:
+        """Note that a machine went: from now on its golden volume may be unused."""
+        if record.layout:
+            self._rows.use(record.layout, _now())
+
+    def begin(self) -> None:
+        """See what a controller that was killed had begun; called before anything is made."""
+        every = self._rows.every()
+        self._unfinished = [golden for golden in every if golden.state is GoldenState.MAKING]
+        known = {golden.token for golden in every}
+        for place in (self._services.session.paths.state / "golden").glob("*"):
+            if place.name not in known:
+                shutil.rmtree(place, ignore_errors=True)
+
+    def recover(self) -> None:
+        """Remove what a controller that was killed had begun."""
+        for golden in self._unfinished:
+            _log.warning("removing what was begun", golden=golden.owner, image=golden.image)
+            with suppress(TerraError), self._locks[golden.layout]:  # what fails is in the log, and tried when it is asked for
+                self._discard(golden)
+        self._unfinished = ()
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Return all golden volumes as the API gives them."""
+        machines = self._rows.machines()
+        return [golden.as_json(machines.get(golden.layout, 0)) for golden in self._rows.every()]
+
+    def pin(self, digest: str, *, pinned: bool) -> list[dict[str, Any]]:
+        """Keep the golden volumes of an image also when they are unused, or no longer.
+
+        :param digest: the digest of the image, or its beginning.
+        :returns: them, as the API gives them.
+        :raises NotFoundError: when there is none of this digest.
+        """
+        chosen = {golden.token: golden for golden in self._of(digest)}
+        self._rows.pin(list(chosen), pinned=pinned)
+        machines = self._rows.machines()
+        return [
+            evolve(golden, pinned=pinned).as_json(machines.get(golden.layout, 0)) for golden in chosen.values()
+        ]
+
+    def remove(self, digest: str) -> list[dict[str, Any]]:
+        """Remove the golden volumes of an image; its machines keep their disks.
+
+        :param digest: the digest of the image, or its beginning.
+        :returns: what was removed.
+        :raises NotFoundError: when there is none of this digest.
+        :raises ConflictError: when one is pinned, or a machine is being made from it; those before it are removed.
+        """
+        chosen = self._of(digest)
+        if any(golden.pinned for golden in chosen):
+            hint = f"first: terra images --unpin {chosen[0].digest}"
+            raise ConflictError(f"{chosen[0].digest} is pinned", hint=hint)
+        machines = self._rows.machines()
+        removed = []
+        for golden in chosen:
+            if not self._discard_unless_used(golden):
+                hint = "wait for the end of it, and try again"
+                raise ConflictError(f"a machine is being made from {golden.image} ({golden.described})", hint=hint)
+            removed.append(golden.as_json(machines.get(golden.layout, 0)))
+        return removed
+
+    def remove_unused(self) -> None:
+        """Remove what no machine is of, and none was since ``keep_images``; what is pinned stays."""
+        before = _now() - self._services.config.keep_images
+        machines = self._rows.machines()
+        for golden in self._rows.every():
+            unused = golden.state is GoldenState.READY and not machines.get(golden.layout) and golden.used <= before
+            if unused and not golden.pinned and self._discard_unless_used(golden):
+                _log.info("the golden volume was unused and is removed", image=golden.image, layout=golden.described)
+
+    def _of(self, digest: str) -> list[Golden]:
+        wanted = digest.removeprefix("sha256:")
+        found = [golden for golden in self._rows.every() if golden.digest.removeprefix("sha256:").startswith(wanted)]
+        if not found or len(wanted) < _LEAST_DIGITS:
+            raise NotFoundError(f"no image is laid down with the digest {digest!r}", hint="terra images shows all of them")
+        digests = sorted({golden.digest for golden in found})
+        if len(digests) > 1:
+            raise ConflictError(f"several images begin with {digest!r}", hint=f"name one: {', '.join(digests)}")
+        return found
+
+    def _is_kept(self, golden: Golden, session: Session) -> bool:
+        """Return whether what was laid down before is as it was made; what is not is removed."""
+        problem = golden.problem or self._problem(golden)
+        if not problem and golden.state is GoldenState.READY:
+            return True
+        if golden.state is GoldenState.READY:
+            text = f"warning: what {golden.image} was laid down on cannot be cloned, and is made anew: {problem}"
+            session.report(Event(_STEP, text))
+            _log.warning("a golden volume is not what was made", golden=golden.owner, reason=problem)
+        self._discard(golden)
+        return False
+
+    def _problem(self, golden: Golden) -> str:
+        """Say why volumes are not what was made; nothing when they are."""
+        if golden.contract != CONTRACT:
+            return f"it was made for contract {golden.contract}"
+        try:
+            store = self._store(golden)
+            for one in golden.volumes:
+                store.reach_volume(one.volume, self._services.session)
+                if store.stamp_volume(one.volume, self._services.session) != one.stamp:
+                    return f"somebody has written to {one.name}"
+        except TerraError as error:
+            return error.message
+        return ""
+
+    def _make(
+        self,
+        record: Record,
+        layout: str,
+        names: Mapping[str, str],
+        image: ImageSource,
+        fit: Fit,
+        session: Session,
+        *,
+        pinned: bool,
+    ) -> Golden:
+        """Lay an image down for a layout, which nobody else does meanwhile."""
+        store = self._services.role(Store)
+        began = Golden(
+            token=secrets.token_hex(8),
+            layout=layout,
+            image=str(record.node.image),
+            digest=str(image.digest),
+            described=described_layout(record.node, names),
+            store=store.plugin,
+            contract=CONTRACT,
+            volumes=(),
+            state=GoldenState.MAKING,
+            used=_now(),
+            pinned=pinned,
+        )
+        golden = evolve(began, volumes=tuple(self._planned(began, record, store, session)))
+        session.report(Event(_STEP, f"lay {golden.image} down once for all machines with {golden.described}"))
+        with Undo() as undo:
+            undo.push(_when_failing(lambda: self._discard(golden)))
+            self._rows.add(golden)
+            for one in golden.volumes:
+                undo.enter_context(store.make_volume(one.volume, session))
+            self._fill(golden, record, store, image, fit, session)
+            stamped = [evolve(one, stamp=store.stamp_volume(one.volume, session)) for one in golden.volumes]
+            return self._rows.finish(golden, stamped)
+
+    def _planned(self, golden: Golden, record: Record, store: Store, session: Session) -> Iterator[GoldenVolume]:
+        number = 0
+        for group in record.node.groups:
+            for disk in group.disk:
+                if disk.size is None:
+                    raise TerraError(f'group "{group.label}": disk {number} has no size', hint="size says it in MB")
+                request = VolumeRequest(hostname=golden.owner, number=number, size=disk.size)
+                volume = store.plan_volume(request, session)
+                if volume.size != request.size:
+                    raise PluginError(f"plugin {store.plugin!r} planned {volume.size} MB in place of {request.size} MB")
+                yield GoldenVolume(label=group.label, name=volume.name, size=volume.size)
+                number += 1
+
+    def _fill(
+        self, golden: Golden, record: Record, store: Store, image: ImageSource, fit: Fit, session: Session
+    ) -> None:
+        kernel = self.kernel(golden)
+        kernel.mkdir(parents=True, mode=0o700)
+        with self._services.workspace(golden.owner) as work, Undo() as stack:
+            volumes: dict[str, list[Path]] = {}
+            for one in golden.volumes:
+                path = stack.enter_context(store.open_volume(one.volume, session))
+                volumes.setdefault(one.label, []).append(path)
+            self._laying.lay_image(record, volumes, image, fit, golden, work, kernel, session)
+        for file in kernel.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+
+    def _discard(self, golden: Golden) -> None:
+        """Remove volumes, copies and row, in this order: what is left can be removed by the row."""
+        with uninterrupted():
+            try:
+                store = self._store(golden)
+                for one in golden.volumes:
+                    store.remove_volume(one.volume, self._services.session)
+                if golden.problem:
+                    store.remove_volumes(golden.owner, self._services.session)
+                shutil.rmtree(self.kernel(golden), ignore_errors=True)
+                self._rows.forget(golden)
+            except TerraError as error:
+                _log.error("a golden volume cannot be removed", golden=golden.owner, reason=str(error))
+                raise
+
+    def _discard_unless_used(self, golden: Golden) -> bool:
+        lock = self._locks[golden.layout]
+        if not lock.acquire(blocking=False):
+            return False
+        with Undo() as undo:
+            undo.callback(lock.release)
+            if self._using[golden.layout]:
+                return False
+            self._discard(golden)
+        return True
+
+    @contextmanager
+    def _locked(self, layout: str, session: Session) -> Iterator[None]:
+        """Hold the lock of a layout; who waits for another one to lay it down can be interrupted."""
+        lock = self._locks[layout]
+
+        def held() -> bool:
+            if lock.acquire(blocking=False):
+                return True
+            session.report(Event(_STEP, "wait until another machine's work has laid the image down", 0, 1))
+            return False
+
+        wait_until(held, seconds=math.inf, what="the image to be laid down")
+        with Undo() as undo:
+            undo.callback(lock.release)
+            yield
+
+    def _count(self, layout: str, by: int) -> None:
+        with self._counting:
+            self._using[layout] += by
+
+    def _store(self, golden: Golden) -> Store:
+        return self._services.plugins.named(Store, golden.store, source=self._services.session.source)
+
+
+def _when_failing(undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:
+    def leave(kind: Any, error: Any, trace: Any) -> None:  # the signature of __exit__
+        if kind is not None:
+            with suppress(TerraError):  # it is in the log, and in the row, by which it is tried again
+                undo()
+
+    return leave
+
+
+def _now() -> int:
+    return int(time.time())
