@@ -24,8 +24,9 @@ from unittest import mock
 
 from attrs import define, field, frozen
 
+from iso.build import Recipe, build
 from lab.engine import Engine
-from lab.images import build_base_images, offer
+from lab.images import RECIPES, BaseImage, offer
 from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
 from lab.registry import Registry
 from lab.site import CONFIG
@@ -148,7 +149,8 @@ def bench(jobs: int) -> Iterator[Bench]:
         network = undo.enter_context(Network("bench"))
         engine = undo.enter_context(Engine(_BUILD / "engine", network))
         registry = undo.enter_context(Registry(network, _BUILD / "registry"))
-        image = str(offer(build_base_images()["terraos"], engine, registry.address, push=True))
+        recipe = Recipe.load(RECIPES / "terraos")
+        image = str(offer(BaseImage(recipe, build(recipe)), engine, registry.address, push=True))
         work = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="terra-bench-")))
         work.chmod(0o755)
         place = undo.enter_context(btrfs_in_a_file(work))

@@ -163,7 +163,7 @@ def parse_size(raw: object) -> Size:
 
 
 def parse_duration(raw: object) -> Duration:
-    """A span of time with its unit, ``s``, ``m``, ``h``, ``d`` or ``w``: ``"90m"``, ``"30d"``; ``"0"`` needs none."""
+    """Return the seconds of a span of time with its unit, ``s``, ``m``, ``h``, ``d`` or ``w``; ``"0"`` needs none."""
     expected = 'a time with its unit (s, m, h, d or w), such as "12h" or "30d"'
     text = _text(raw, expected)
     found = _DURATION.fullmatch(text)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -127,13 +128,22 @@ class Ground:
     def left(self) -> list[str]:
         """Everything that machines have here, a line each; empty when there is none."""
         paths, root = self.site.paths, self.site.root
-        found = [str(path) for path in (paths.root / "iscsi").rglob("*")]
+        kept = self.golden()
+        found = [str(path) for path in (paths.root / "iscsi").rglob("*") if not kept & set(path.parts)]
+        found += [str(path) for path in (paths.state / "golden").glob("*") if f"golden_{path.name}" not in kept]
         found += [str(path) for pattern in ("nodes/*", "pxelinux.cfg/01-*", "grub/*:*") for path in paths.tftp.glob(pattern)]
         found += [str(path) for place in (paths.work, paths.run / "work") for path in place.glob("*")]
         found += [str(path) for path in (paths.state / "images").glob("*")]
         found += [f"mount {path}" for path in self.mounted() if root in path.parents]
         found += [f"{device.path} of {device.file}" for device in loop_devices() if root in device.file.parents]
         return [*found, *self.targets()]
+
+    def golden(self) -> set[str]:
+        """Return the names of the images that are laid down whole, which are kept for the next machine."""
+        database = self.site.paths.state / "terra.db"
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("select token from golden_volumes where state = 'ready'").fetchall()
+        return {f"golden_{token}" for (token,) in rows}
 
     def wait_until_nothing_is_left(self) -> None:
         """Wait until nothing is left: work that was asked to end is undone within seconds."""
