@@ -48,23 +48,34 @@ _BUILD = Path(__file__).parent.parent / "build"
 _DISK = 200 << 30
 _SIZE = 4096
 _MB = 1 << 20
+_BETWEEN = "between"
+"""The time in which no machine is made."""
 
 
 @define
 class Steps:
-    """Takes the events of one machine's work, and what each step took.
+    """Takes the events of machines' work, one after another, and what each step took.
 
     :param seconds: by step.
     """
 
     seconds: dict[str, float] = field(factory=dict)
-    _step: str = "begin"
+    _step: str = _BETWEEN
     _since: float = field(factory=time.perf_counter)
 
     def __call__(self, event: Event) -> None:
+        self.begin(event.step)
+
+    def begin(self, step: str) -> None:
+        """Note that a step begins."""
         now = time.perf_counter()
         self.seconds[self._step] = self.seconds.get(self._step, 0.0) + now - self._since
-        self._step, self._since = event.step, now
+        self._step, self._since = step, now
+
+    def slowest_first(self) -> list[tuple[str, float]]:
+        """Return each step of the machines' work with its seconds."""
+        steps = [(name, seconds) for name, seconds in self.seconds.items() if name != _BETWEEN]
+        return sorted(steps, key=lambda item: -item[1])
 
 
 @define
@@ -102,8 +113,12 @@ class Bench:
                 }
             ],
         }
+        steps = steps or Steps()
+        steps.begin("reserve")
         record = self.machines.reserve(make_document(table, Node, source="node.toml"))
-        return self.machines.provision(record, steps or Steps())
+        made = self.machines.provision(record, steps)
+        steps.begin(_BETWEEN)
+        return made
 
     def in_full(self, number: int) -> None:
         """Provision a machine as if the filesystem plugin gave no copy an identity of its own."""
@@ -208,7 +223,7 @@ def main() -> int:
         steps, first = Steps(), Taken()
         at.measure(lambda number: at.provision(number, steps), 1, first)
         print(f"the first machine: {first.seconds[0]:.2f} s, {first.disk[0] / _MB:.0f} MB of new disk; by step, in seconds")
-        for name, seconds in sorted(steps.seconds.items(), key=lambda item: -item[1]):
+        for name, seconds in steps.slowest_first():
             print(f"  {name:<12}{seconds:7.2f}")
         further, full, qemu, steps = Taken(), Taken(), Taken(), Steps()
         for turn in range(options.rounds):
@@ -219,8 +234,7 @@ def main() -> int:
         show("a further machine, a clone", further, further)
         show("laid down in full", full, further)
         show("qemu-img create -b, and mount", qemu, further)
-        slowest_first = sorted(steps.seconds.items(), key=lambda item: -item[1])
-        each = ", ".join(f"{name} {seconds / options.rounds:.3f}" for name, seconds in slowest_first)
+        each = ", ".join(f"{name} {seconds / options.rounds:.3f}" for name, seconds in steps.slowest_first())
         print(f"  the clone by step, in seconds: {each}")
         before, began = at.used(), time.perf_counter()
         with ThreadPoolExecutor(options.jobs) as pool:

@@ -68,6 +68,8 @@ def test_machines_are_as_they_were(engine: Engine) -> None:
     assert first.digest.startswith("sha256:")
     assert [group["label"] for group in second.as_json()["disk_groups"]] == ["os", "data"]
     assert second.tables == {"btrfs": {}}
+    assert (first.layout, second.layout) == ("", ""), "nobody knows what they were laid down as"
+    assert Store(engine).golden.every() == []
 
 
 @pytest.mark.parametrize("wrong", ['{"label": "data"}', "5", '{"luns": [5]}', '{"luns": 5}'])
