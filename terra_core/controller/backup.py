@@ -27,7 +27,7 @@ from terra_core.system.progress import Event, Report
 from terra_core.system.reading import NotRegularError, open_regular
 
 _STEP = "backup"
-_TRANSIENT = ("work", "images")
+_TRANSIENT = ("work", "images", "golden")
 """Directories of the state that the controller fills again when it needs them."""
 _BUSY_SECONDS = 30.0
 

@@ -14,6 +14,7 @@ from litestar.params import FromPath
 from terra_core.client.answers import ImageShown
 from terra_core.config.loader import make_document
 from terra_core.controller.goldens import Goldens
+from terra_core.service.audit import note
 from terra_core.service.description import described
 from terra_core.service.operation_routes import table_of
 
@@ -43,6 +44,7 @@ async def pin_image(
     The digest may be cut short, to six digits or more.
     """
     wanted = make_document(await table_of(request), PinRequest, source="request").value
+    note("pin image" if wanted.pinned else "unpin image", digest)
     return await to_thread.run_sync(lambda: goldens.pin(digest, pinned=wanted.pinned))
 
 
@@ -52,6 +54,7 @@ def remove_image(goldens: NamedDependency[Goldens], digest: FromPath[str]) -> li
 
     The digest may be cut short, to six digits or more.
     """
+    note("remove image", digest)
     return goldens.remove(digest)
 
 

@@ -101,11 +101,16 @@ class Ground:
         return listed
 
     def clear(self) -> None:
-        """Delete every machine."""
+        """Delete every machine, and what is laid down for the next one."""
         for node in self.nodes():
             with self.site.network.inside():
                 client = self._client()
                 client.follow(client.delete(f"/v1/nodes/{node['hostname']}")["operation"], silent)
+        with self.site.network.inside():
+            client = self._client()
+            for digest in {image["digest"] for image in client.get("/v1/images")}:
+                client.post(f"/v1/images/{digest}/pin", {"pinned": False})
+                client.delete(f"/v1/images/{digest}")
 
     def _client(self) -> Client:
         return Client(CONTROLLER, token=self.site.environment()["TERRA_TOKEN"])

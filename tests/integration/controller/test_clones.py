@@ -25,8 +25,6 @@ SHARED = 2 << 20
 def _nothing_after(ground: Ground) -> Iterator[None]:
     yield
     ground.clear()
-    for image in images(ground):
-        ground.terra("images", "--remove", image["digest"])
     assert ground.left() == []
     assert not ground.golden()
 
@@ -104,8 +102,6 @@ def test_a_store_that_shares_blocks_gives_a_clone_next_to_none_of_its_own(ground
             assert total > 100 << 20
             assert own < SHARED
         ground.clear()
-        for image in images(ground):
-            ground.terra("images", "--remove", image["digest"])
 
 
 def test_what_somebody_wrote_to_is_not_cloned(ground: Ground, small: str) -> None:
