@@ -96,8 +96,7 @@ def test_records_that_were_written_anew_already_stay_as_they_are(tmp_path: Path)
     records = list(store.every())
     store.close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript("update about set value = '1' where key = 'schema'; drop table alembic_version;"
-            "drop table golden_volumes; alter table nodes drop column layout;")
+        connection.executescript("update about set value = '1' where key = 'schema'; drop table alembic_version;")
     store = Store(open_database(f"sqlite:///{path}"))
     assert list(store.every()) == records
     store.close()
