@@ -32,7 +32,7 @@ from lab.registry import Registry
 from lab.site import CONFIG
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import load, make_document
-from terra_core.config.node import Node
+from terra_core.config.node import NetworkNode
 from terra_core.controller.daemon import make_services
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
@@ -115,7 +115,7 @@ class Bench:
         }
         steps = steps or Steps()
         steps.begin("reserve")
-        record = self.machines.reserve(make_document(table, Node, source="node.toml"))
+        record = self.machines.reserve(make_document(table, NetworkNode, source="node.toml"))
         made = self.machines.provision(record, steps)
         steps.begin(_BETWEEN)
         return made

@@ -24,6 +24,7 @@ from terra_core.controller.pulled import PulledImages
 from terra_core.controller.services import Services
 from terra_core.controller.store import Record, SetAside, State
 from terra_core.controller.troubles import Troubles
+from terra_core.deploy import filesystem_of
 from terra_core.documents import settled
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Role, Storage

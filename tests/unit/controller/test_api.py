@@ -33,6 +33,7 @@ ROUTES = [
     ("GET", "/v1/info"), ("GET", "/v1/operations"), ("GET", "/v1/operations/x"), ("GET", "/v1/operations/x/events"),
     ("DELETE", "/v1/operations/x"), ("GET", "/metrics"), ("GET", "/schema/openapi.json"), ("GET", "/schema"),
     ("GET", "/schema/x"), ("GET", "/v1/audit"), ("GET", "/v1/tokens"), ("POST", "/v1/tokens"), ("DELETE", "/v1/tokens/x"),
+    ("GET", "/v1/images"), ("POST", "/v1/images/x/pin"), ("DELETE", "/v1/images/x"),
 ]  # fmt: skip
 STRAY = [
     ("GET", "/"), ("PUT", "/v1/nodes"), ("OPTIONS", "/v1/nodes"), ("GET", "/nothing/here"), ("GET", "/healthz/../v1/nodes"),
@@ -349,7 +350,7 @@ def test_metrics_count_machines_and_operations(client: TestClient[Any], site: Si
 
 
 def _pattern(path: str) -> str:
-    name = "{name}" if "tokens" in path else "{identity}"
+    name = next((name for part, name in {"tokens": "{name}", "images": "{digest}"}.items() if part in path), "{identity}")
     return path.replace("cm-01", "{hostname}").replace("/x", f"/{name}")
 
 
