@@ -9,10 +9,12 @@ from terra_core.hookspecs import BootStep, RenderedFile, Target
 from terra_core.system.packages import name_packages
 from terra_nbd.planning import Access
 
-name_packages({"qemu-nbd": "qemu-utils"})
+name_packages({"qemu-nbd": "qemu-utils", "nbd-client": "nbd-client"})
 
-CLIENT = "qemu-nbd"
+PROGRAMS = ("qemu-nbd", "nbd-client")
+"""What carries the connection, and what hands it to the kernel."""
 KEYS = "etc/terra-nbd/keys.psk"
+DISCONNECT = "usr/lib/systemd/system-shutdown/terra-nbd"
 
 
 def connect(targets: Sequence[Target]) -> BootStep:
@@ -20,10 +22,12 @@ def connect(targets: Sequence[Target]) -> BootStep:
 
     :raises TerraError: when the record of one has no key.
     """
+    scripts = resources.files(__package__)
     keys = "".join(f"{target.client}:{Access.of(target).key}\n" for target in targets)
     return BootStep(
-        script=resources.files(__package__).joinpath("connect").read_text(),
+        script=scripts.joinpath("connect").read_text(),
         modules=("nbd",),
-        programs=(CLIENT,),
+        programs=PROGRAMS,
         files=(RenderedFile(path=KEYS, content=keys.encode(), mode=0o600),),
+        system=(RenderedFile(path=DISCONNECT, content=scripts.joinpath("disconnect").read_bytes(), mode=0o755),),
     )

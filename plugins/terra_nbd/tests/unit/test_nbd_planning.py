@@ -96,7 +96,7 @@ def test_a_machine_gets_the_keys_of_all_of_its_targets_and_no_others(tmp_path: P
     assert lines == [f"{target.client}:{target.data['key']}" for target in targets]
     assert keys.mode == 0o600
     assert step.modules == ("nbd",)
-    assert step.programs == ("qemu-nbd",)
+    assert step.programs == ("qemu-nbd", "nbd-client")
     assert step.needs == (), "an image needs no program for it"
 
 
