@@ -32,14 +32,22 @@ def site_config() -> str:
 
 
 @pytest.fixture(scope="module")
-def site(site_config: str, tmp_path_factory: pytest.TempPathFactory, lab_key: Path) -> Iterator[Site]:
+def site_plugins() -> Path | None:
+    """Return a directory with further plugins for :func:`site`; a module may have its own."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def site(
+    site_config: str, site_plugins: Path | None, tmp_path_factory: pytest.TempPathFactory, lab_key: Path
+) -> Iterator[Site]:
     """Start a site whose registry has the pxe image and a server's image that lets the test in."""
     images = build_base_images()
     work = tmp_path_factory.mktemp("site")
     server = work / "server.toml"
     public = lab_key.with_suffix(".pub").read_text().strip()
     server.write_text(f'{(Path(__file__).parent / "server.toml").read_text()}\n[ssh]\n  keys = ["{public}"]\n')
-    with Site(_BUILD, label="vm", config=site_config) as site:
+    with Site(_BUILD, label="vm", config=site_config, plugins=site_plugins) as site:
         offer(images["terraos"], site.engine, site.registry.address, push=False)
         pxe = offer(images["pxe"], site.engine, site.registry.address, push=True)
         site.command(["create", "--push", server])

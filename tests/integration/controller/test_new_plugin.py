@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.network import CONTROLLER
-from lab.site import Site, terra_command
+from lab.site import START, Site
 from terra_core.scaffold import SCAFFOLDS
-from terra_core.system.process import Completed, run
+from terra_core.system.process import run
 from tests.integration.controller.sites import SYSTEM, Ground
-
-ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs/writing-a-plugin.md"
-UV = Path(sys.executable).with_name("uv")
-INDEX = {name: value for name, value in os.environ.items() if name.startswith(("UV_", "PIP_"))}
-
-
-def blocks(kind: str) -> list[str]:
-    """Return the page's blocks of a kind, such as sh."""
-    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-
-
-def install(package: Path, site: Path) -> None:
-    """Install a package where only who has the directory on PYTHONPATH sees it."""
-    words = ["pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", str(site), str(package)]
-    run([UV, *words], timeout=300, env=INDEX)
-
-
-def terra(*words: str | Path, site: Path, cwd: Path) -> Completed:
-    return run([terra_command(), *words], env={"PYTHONPATH": str(site)}, cwd=cwd)
+from tests.plugin_page import commands, controller_toml, install, make_plugin, node_toml, terra
 
 
 @pytest.mark.parametrize("role", SCAFFOLDS)
@@ -65,23 +43,16 @@ def test_a_new_plugin_is_typed(role: str, tmp_path: Path) -> None:
 def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """Make and install the page's plugin by its first commands, and start a site whose controller selects it."""
     work = tmp_path_factory.mktemp("page")
-    site = work / "site"
-    made, installed, *_ = blocks("sh")
-    terra(*made.split()[1:], site=site, cwd=work)
-    assert installed.splitlines()[0] == "pip install --no-deps --editable ./terra-vault"
-    install(work / "terra-vault", site)
-    (table,) = blocks("toml")
-    own = f'[docker]\ninsecure = ["{CONTROLLER}:5000"]\n[tftp]\ndhcp = "server"\nrange = ["10.0.10.50", "10.0.10.99"]\n'
-    with Site(work / "build", label="vault", config=own + table, plugins=site) as running:
+    plugins = make_plugin(work)
+    with Site(work / "build", label="vault", config=controller_toml(), plugins=plugins) as running:
         yield Ground(running, work)
 
 
-def test_the_page_leads_to_a_machine(vault: Ground) -> None:
-    commands = [line for block in blocks("sh") for line in block.splitlines()]
-    assert commands[-2:] == ["terra provision node.toml", "terra delete cm-01"]
+def test_the_page_leads_to_a_machine(vault: Ground, tmp_path: Path) -> None:
     assert "vault" in vault.terra("plugins").text
-    image = vault.push("small", SYSTEM)
-    shown = json.loads(vault.terra("provision", vault.node(image)).text)
+    node = tmp_path / "node.toml"
+    node.write_text(node_toml().replace("10.0.10.3:5000/stellarproject/example:1", vault.push("small", SYSTEM)))
+    shown = json.loads(vault.terra("provision", node).text)
     (disk,) = shown["disk_groups"][0]["disks"]
     assert disk["device"] == str(vault.site.root / "srv/vault/cm-01/0.img")
     assert vault.may_log_in(shown["initiator_iqn"], shown["disk_groups"][0]["target"]["iqn"])
@@ -91,12 +62,18 @@ def test_the_page_leads_to_a_machine(vault: Ground) -> None:
 
 
 def test_the_commands_of_the_page_are_those_that_are_tried() -> None:
-    assert [line for block in blocks("sh") for line in block.splitlines()] == [
+    """Some are tried here, and all that a machine is needed for in tests/vm."""
+    assert commands() == [
         "terra plugin new vault --role store",
         "pip install --no-deps --editable ./terra-vault",
         "terra plugins",
         "pip install 'terra-core[testing]'",
         "pytest ./terra-vault",
+        " ".join(("terra", *START[1:])),
+        "export TERRA_CONTROLLER=10.0.10.3",
+        "terra pxe 10.0.10.3:5000/stellarproject/pxe:v11",
+        "terra create --push server.toml",
         "terra provision node.toml",
+        "ssh terra@10.0.10.50 findmnt /",
         "terra delete cm-01",
     ]
