@@ -55,6 +55,19 @@ class Undo(ExitStack):
 
 
 @contextmanager
+def lasting(do: Callable[[], object], undo: Callable[[], object]) -> Iterator[None]:
+    """Do something that stays, unless the work that follows fails, or it fails itself.
+
+    :param undo: undoes what there is of it; does nothing where there is nothing.
+    """
+    with Undo() as stack:
+        stack.callback(undo)
+        do()
+        yield
+        stack.pop_all()
+
+
+@contextmanager
 def undoing(error: BaseException) -> Iterator[None]:
     """Undo something in an ``except`` clause that raises ``error`` again; add what fails meanwhile to ``error`` as a note."""
     try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname
 from terra_core.hookspecs import CONTRACT, BootStep, Export, Served, Target, TargetRequest, hookimpl
+from terra_core.system.undo import lasting
 
 if TYPE_CHECKING:
     from terra_iscsi.settings import Settings
@@ -32,7 +34,7 @@ class IscsiPlugin:
     @hookimpl
     def plan_target(self, request: TargetRequest, session: Session) -> Target:
         """Plan the target of a group."""
-        from terra_iscsi.provision import plan
+        from terra_iscsi.planning import plan
 
         return plan(request, session)
 
@@ -45,9 +47,9 @@ class IscsiPlugin:
     @hookimpl
     def provision_target(self, export: Export, session: Session) -> AbstractContextManager[None]:
         """Offer to export a planned target."""
-        from terra_iscsi.provision import provision
+        from terra_iscsi.targets import release, restore
 
-        return provision(export, session)
+        return lasting(partial(restore, export, session), partial(release, export.target, session))
 
     @hookimpl
     def restore_target(self, export: Export, session: Session) -> bool:

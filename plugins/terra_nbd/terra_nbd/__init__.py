@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname
 from terra_core.hookspecs import CONTRACT, BootStep, Export, Target, TargetRequest, hookimpl
+from terra_core.system.undo import lasting
 
 if TYPE_CHECKING:
     from terra_nbd.settings import Settings
@@ -45,9 +47,9 @@ class NbdPlugin:
     @hookimpl
     def provision_target(self, export: Export, session: Session) -> AbstractContextManager[None]:
         """Offer to start the server of a planned target."""
-        from terra_nbd.targets import provision
+        from terra_nbd.targets import release, restore
 
-        return provision(export, session)
+        return lasting(partial(restore, export, session), partial(release, export.target, session))
 
     @hookimpl
     def restore_target(self, export: Export, session: Session) -> bool:

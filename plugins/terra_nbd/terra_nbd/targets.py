@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.hookspecs import Export, Target
-from terra_core.system.undo import Undo
 from terra_nbd.planning import Access
 from terra_nbd.servers import Servers, Wanted, changing
-
-
-@contextmanager
-def provision(export: Export, session: Session) -> Iterator[None]:
-    """Serve a target to its machine alone; it stays, unless the work that follows fails."""
-    with Undo() as undo:
-        undo.callback(release, export.target, session)
-        restore(export, session)
-        yield
-        undo.pop_all()
 
 
 def restore(export: Export, session: Session) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from terra_core.errors import TerraError
-from terra_core.system.undo import Undo, first_kept, undoing
+from terra_core.system.undo import Undo, first_kept, lasting, undoing
 
 
 @pytest.fixture
@@ -178,3 +178,25 @@ def test_ctrl_c_while_undoing_comes_through(first: TerraError) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         unwind(lambda undo: undo.callback(interrupt), error=first)
+
+
+def test_what_lasts_stays_when_the_work_that_follows_is_done() -> None:
+    done: list[str] = []
+    with lasting(lambda: done.append("do"), lambda: done.append("undo")):
+        assert done == ["do"]
+    assert done == ["do"]
+
+
+def test_what_lasts_is_undone_when_the_work_that_follows_fails(first: TerraError) -> None:
+    done: list[str] = []
+    with pytest.raises(TerraError) as caught, lasting(lambda: done.append("do"), lambda: done.append("undo")):
+        raise first
+    assert caught.value is first
+    assert done == ["do", "undo"]
+
+
+def test_what_was_to_last_and_fails_is_undone_as_far_as_it_came() -> None:
+    done: list[str] = []
+    with pytest.raises(TerraError, match="mounted"), lasting(fail, lambda: done.append("undo")):
+        done.append("went on")
+    assert done == ["undo"]

@@ -1,26 +1,11 @@
-"""What a machine's target will be, and giving it to the machine for the first time."""
+"""What a machine's target will be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from terra_core.config.session import Session
-from terra_core.hookspecs import Export, Target, TargetRequest
-from terra_core.system.undo import Undo
+from terra_core.hookspecs import Target, TargetRequest
 from terra_iscsi.names import initiator_name, target_name
 from terra_iscsi.settings import NAME, PORT, Settings
-from terra_iscsi.targets import release, restore
-
-
-@contextmanager
-def provision(export: Export, session: Session) -> Iterator[None]:
-    """Export a target to its initiator alone; it stays, unless the work that follows fails."""
-    with Undo() as undo:
-        undo.callback(release, export.target, session)
-        restore(export, session)
-        yield
-        undo.pop_all()
 
 
 def plan(request: TargetRequest, session: Session) -> Target:
