@@ -31,18 +31,22 @@ START = ("--debug", "--controller", CONTROLLER, "controller", "--gateway", GATEW
 
 _YOUNG_SECONDS = 10.0
 _ROOT = Path(__file__).parents[1]
-CONFIG = f"""\
+CONFIG_OF_NETWORK = f"""\
 [docker]
   insecure = ["{CONTROLLER}:5000"]
 
 [tftp]
   dhcp = "server"
   range = ["{LEASES[0]}", "{LEASES[1]}"]
+"""
+"""The part of a site's controller.toml that is about its own registry and its own DHCP."""
 
+CONFIG = f"""\
+{CONFIG_OF_NETWORK}
 [iscsi]
   domain = "terra.example"
 """
-"""The controller.toml of a site: for its own registry and its own DHCP."""
+"""The controller.toml of a site."""
 
 
 class Site:

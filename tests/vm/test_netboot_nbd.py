@@ -11,8 +11,7 @@ from threading import Event
 import pytest
 
 from lab.machine import Machine
-from lab.network import CONTROLLER
-from lab.site import LEASES, Site
+from lab.site import CONFIG_OF_NETWORK, Site
 from terra_core.system.process import run
 from terra_core.system.reading import lines_of
 from terra_core.system.waiting import wait_until
@@ -61,22 +60,11 @@ _DATA = """
 
 @pytest.fixture(scope="module")
 def site_config() -> str:
-    return f"""\
-[plugins]
-  storage = "nbd"
-  filesystem = "ext4"
-
-[docker]
-  insecure = ["{CONTROLLER}:5000"]
-
-[tftp]
-  dhcp = "server"
-  range = ["{LEASES[0]}", "{LEASES[1]}"]
-"""
+    return f'[plugins]\n  storage = "nbd"\n  filesystem = "ext4"\n\n{CONFIG_OF_NETWORK}'
 
 
 @pytest.mark.long
-def test_a_machine_without_a_disk_boots_from_nbd(site: Site, lab_key: Path, tmp_path: Path) -> None:
+def test_a_machine_without_a_disk_boots_from_nbd_and_outlasts_an_outage(site: Site, lab_key: Path, tmp_path: Path) -> None:
     node_toml = tmp_path / "node.toml"
     image = f"{site.registry.address}/stellarproject/example:6"
     node_toml.write_text(example("node.toml", hostname="nbd-01", mac=_MAC, image=image) + _DATA)
