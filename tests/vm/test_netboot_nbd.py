@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Collection
 from pathlib import Path
 from threading import Event
 
@@ -113,7 +114,7 @@ def outlast_an_outage(site: Site, machine: Machine) -> dict[str, int]:
     site.start_controller()
     wait_until(lambda: len(servers(site)) == 2, seconds=60, what="the servers to be back")
 
-    wait_until(lambda: shortest_stop(machine) > _OUTAGE_SECONDS / 2, seconds=120, what="the machine to go on")
+    wait_until(lambda: shortest_stop(machine) > _OUTAGE_SECONDS / 2, seconds=240, what="the machine to go on")
     assert shortest_stop(machine) >= _OUTAGE_SECONDS
     machine.ssh("touch /dev/shm/enough")
     ends = "cat /dev/shm/*.end"
@@ -123,16 +124,17 @@ def outlast_an_outage(site: Site, machine: Machine) -> dict[str, int]:
     return {name: len(writes(machine, name)) for name in _WRITTEN}
 
 
-def writes(machine: Machine, name: str) -> list[tuple[int, float]]:
+def writes(machine: Machine, name: str, accept: Collection[int] = (0, 1)) -> list[tuple[int, float]]:
     """Return for each write the exit code of dd(1), and how long it took, in seconds."""
-    log = machine.ssh(f"cat /dev/shm/{name}.log", accept=(0, 1)).text
+    log = machine.ssh(f"cat /dev/shm/{name}.log", accept=accept).text
     rows = [line.split() for line in lines_of(log)]
     return [(int(code), float(after) - float(before)) for code, before, after in rows]
 
 
 def shortest_stop(machine: Machine) -> float:
     """Return how long the longest write to each of the file systems took, and the least of these, in seconds."""
-    return min(max(seconds for _, seconds in writes(machine, name)) for name in _WRITTEN)
+    # A login writes, too, and waits for the disks longer than ssh(1) does for it.
+    return min(max((took for _, took in writes(machine, name, (0, 1, 255))), default=0.0) for name in _WRITTEN)
 
 
 def expect_whole(machine: Machine) -> None:
