@@ -20,7 +20,7 @@ from terra_core.hookspecs import CONTRACT, ROLES
 from terra_core.plugins import Plugins
 from terra_core.system.files import write_file
 
-SCAFFOLDS = ("network", "registry", "filesystem", "store", "storage", "boot")
+SCAFFOLDS = ("network", "registry", "filesystem", "store", "storage", "boot", "bootloader")
 """The roles that have a scaffold."""
 _SUFFIX = ".in"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
