@@ -22,7 +22,7 @@ from terra_core.errors import ForbiddenError
 from terra_core.service.access import Caller, Gate, Role, Roles, TokenRefused, address_of, role_for
 from terra_core.service.audit import UNSAFE, Change, Journal, enter
 from terra_core.service.description import Described, described
-from terra_core.service.problems import HANDLERS, answer
+from terra_core.service.problems import HANDLERS, answer, methods_at
 from terra_core.system.text import one_line
 
 BODY_LIMIT = 1024 * 1024
@@ -105,7 +105,7 @@ def _guarded(app: ASGIApp, gate: Gate, journal: Journal | None) -> ASGIApp:
             detail, hint = error.message, error.hint
         if scope["path"] == "/healthz" or caller is not None:
             scope["user"] = caller
-            await app(scope, receive, send if journal is None else _recording(scope, send))
+            await app(scope, receive, _naming_methods(scope, send if journal is None else _recording(scope, send)))
             return
         if journal is not None:
             journal.refused(401, "", address_of(scope), _asked(scope))
@@ -171,6 +171,20 @@ def _recording(scope: Scope, send: Send) -> Send:
 def _asked(scope: Scope) -> str:
     """Return the method and the path of a request as one line without a query, which may hold anything."""
     return one_line(f"{scope.get('method', 'GET')} {scope['path'][:_LONGEST_PATH]}")
+
+
+def _naming_methods(scope: Scope, send: Send) -> Send:
+    """Return a ``send`` that names all methods of a path in the answer to OPTIONS; Litestar names those of one route."""
+    if scope.get("method") != "OPTIONS":
+        return send
+
+    async def name(message: Any) -> None:  # any message of ASGI
+        if message["type"] == "http.response.start" and message["status"] == 204:
+            others = [header for header in message["headers"] if header[0].lower() != b"allow"]
+            message = {**message, "headers": [*others, (b"allow", ", ".join(methods_at(_request_of(scope))).encode())]}
+        await send(message)
+
+    return name
 
 
 def _denying(scope: Scope, send: Send) -> Send:

@@ -67,11 +67,11 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     """Answer with what the HTTP library found wrong."""
     found = answer({"status": error.status_code, "title": "RequestError", "detail": error.detail})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        found.headers["Allow"] = ", ".join(_allowed(request))  # RFC 9110, section 15.5.6
+        found.headers["Allow"] = ", ".join(methods_at(request))  # RFC 9110, section 15.5.6
     return found
 
 
-def _allowed(request: Request[Any, Any, Any]) -> list[str]:
+def methods_at(request: Request[Any, Any, Any]) -> list[str]:
     """Return the methods of the routes to which the path of a request leads."""
     methods = set[str]()
     for route in request.app.routes:

@@ -300,6 +300,7 @@ def test_a_path_and_a_method_that_are_not_there(client: TestClient[Any]) -> None
         answer = client.request(method, path)
         problem(answer, 405)
         assert answer.headers["allow"] == allowed
+        assert client.options(path).headers["allow"] == allowed
 
 
 def test_an_operation_can_be_cancelled(client: TestClient[Any], site: Site, world: World) -> None:
