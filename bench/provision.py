@@ -29,7 +29,7 @@ from lab.engine import Engine
 from lab.images import RECIPES, BaseImage, offer
 from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
 from lab.registry import Registry
-from lab.site import CONFIG
+from lab.site import CONFIG, LEASES
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import load, make_document
 from terra_core.config.node import NetworkNode
@@ -47,6 +47,7 @@ SECONDS, BYTES = 1.0, 8 << 20
 _BUILD = Path(__file__).parent.parent / "build"
 _DISK = 200 << 30
 _SIZE = 4096
+_LAST_LEASE = "10.0.10.250"
 _MB = 1 << 20
 _BETWEEN = "between"
 """The time in which no machine is made."""
@@ -172,7 +173,8 @@ def bench(jobs: int) -> Iterator[Bench]:
         undo.enter_context(network.inside())
         paths, plugins = Paths(place), Plugins.discover()
         paths.etc.mkdir(parents=True)
-        (paths.etc / "controller.toml").write_text(f'address = "{CONTROLLER}"\ngateway = "{GATEWAY}"\njobs = {jobs}\n{CONFIG}')
+        config = CONFIG.replace(LEASES[1], _LAST_LEASE)  # a site's range has no more than fifty addresses
+        (paths.etc / "controller.toml").write_text(f'address = "{CONTROLLER}"\ngateway = "{GATEWAY}"\njobs = {jobs}\n{config}')
         document = load(paths.etc / "controller.toml", Controller, owners=plugins.names)
         services = make_services(document, document.value.overridden(storage_address=ISCSI), paths, plugins)
         undo.callback(services.store.close)
