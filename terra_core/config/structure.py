@@ -197,7 +197,9 @@ def _each(items: Iterable[tuple[Any, str, object, Any]]) -> tuple[dict[Any, obje
 
 
 def _scalar(kind: type, expected: str) -> Callable[[object, object], object]:
-    def hook(raw: object, _: object) -> object:
+    def hook(raw: object, wanted: object) -> object:
+        if isinstance(wanted, type) and issubclass(wanted, Enum):  # a hook of str is asked for each StrEnum, too
+            return _enum(raw, wanted)
         if type(raw) is not kind:
             raise ValueError(f"expected {expected}, got {shown(raw)}")
         return raw

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from attrs import Factory, frozen
 
-from terra_core.config.structure import Problem, path_of_key
+from terra_core.config.structure import Problem, has, path_of_key
 from terra_core.config.values import shown
 
 NAME = "docker"
@@ -56,14 +56,14 @@ class Docker:
     def problems(self) -> Iterator[Problem]:
         """Return what is wrong with the values."""
         for path, registry in self._registries():
-            if not _REGISTRY.fullmatch(registry):
+            if isinstance(registry, str) and not _REGISTRY.fullmatch(registry):
                 yield Problem(path, f'expected a host and port, such as "10.0.10.3:5000", got {shown(registry)}')
-        if self.engine is not None and not _ENGINE.fullmatch(self.engine):
+        if has(self, "engine") and self.engine is not None and not _ENGINE.fullmatch(self.engine):
             yield Problem("engine", f'expected an address, such as "unix:///run/docker.sock", got {shown(self.engine)}')
 
     def _registries(self) -> Iterator[tuple[str, str]]:
-        yield from ((f"insecure[{at}]", registry) for at, registry in enumerate(self.insecure))
-        for name, others in self.mirrors.items():
+        yield from ((f"insecure[{at}]", registry) for at, registry in enumerate(self.insecure if has(self, "insecure") else ()))
+        for name, others in (self.mirrors if has(self, "mirrors") else {}).items():
             path = f"mirrors.{path_of_key(name)}"
             yield path, name
-            yield from ((f"{path}[{at}]", registry) for at, registry in enumerate(others))
+            yield from ((f"{path}[{at}]", registry) for at, registry in enumerate(others if isinstance(others, tuple) else ()))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from terra_core.config.structure import Problem
+from terra_core.config.structure import Problem, has
 from terra_core.config.values import Domain
 
 NAME = "iscsi"
@@ -30,7 +30,7 @@ class Settings:
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the values."""
-        if not 1985 <= self.year <= 9999:
+        if has(self, "year") and not 1985 <= self.year <= 9999:
             yield Problem("year", f"expected a year of four digits, from 1985, when domains began, got {self.year}")
-        if not 0 <= self.control_port < _CONTROL_PORTS:
+        if has(self, "control_port") and not 0 <= self.control_port < _CONTROL_PORTS:
             yield Problem("control_port", f"expected from 0 to {_CONTROL_PORTS - 1}, got {self.control_port}")

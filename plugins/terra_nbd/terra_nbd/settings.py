@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from terra_core.config.structure import Problem
+from terra_core.config.structure import Problem, has
 
 NAME = "nbd"
 _PORTS = 65535
@@ -25,7 +25,8 @@ class Settings:
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the values."""
-        if not 1 <= self.first_port <= _PORTS:
+        if has(self, "first_port") and not 1 <= self.first_port <= _PORTS:
             yield Problem("first_port", f"expected a port from 1 to {_PORTS}, got {self.first_port}")
-        if not self.first_port <= self.last_port <= _PORTS:
-            yield Problem("last_port", f"expected a port from first_port, {self.first_port}, to {_PORTS}, got {self.last_port}")
+        first = self.first_port if has(self, "first_port") else 1
+        if has(self, "last_port") and not first <= self.last_port <= _PORTS:
+            yield Problem("last_port", f"expected a port from first_port, {first}, to {_PORTS}, got {self.last_port}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -362,3 +363,38 @@ def test_what_is_wrong_itself_is_not_said_to_be_wrong_among_others_too() -> None
         structure({"from": "a", "to": [{"b": 1}, "c"]}, Named)
     found = [str(problem) for problem in caught.value.problems]
     assert found == ["to[0]: expected a string, got a table", "to[1]: c is too short"]
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
+class Plain(Enum):
+    RED = "red"
+
+
+@frozen
+class Chosen:
+    colour: Colour
+    number: Number
+    plain: Plain
+    maybe: Colour | None = None
+
+
+def test_a_value_is_one_of_its_enumeration_whatever_that_is_made_of() -> None:
+    right = {"colour": "red", "number": 1, "plain": "red", "maybe": "red"}
+    made = structure(right, Chosen)
+    assert made == Chosen(Colour.RED, Number.ONE, Plain.RED, Colour.RED)
+    assert isinstance(made.maybe, Colour)
+    with pytest.raises(StructureError) as caught:
+        structure({"colour": "blue", "number": True, "plain": 1, "maybe": "blue"}, Chosen)
+    assert [str(problem) for problem in caught.value.problems] == [
+        'colour: "blue" is not one of red',
+        "number: true is not one of 1",
+        "plain: 1 is not one of red",
+        'maybe: "blue" is not one of red',
+    ]

@@ -53,6 +53,7 @@ def test_a_registry_is_trusted_by_its_whole_name(registry: str, trusted: bool) -
             'docker.mirrors."a/b": expected a host and port, such as "10.0.10.3:5000", got "a/b"',
         ),
         ({"mirrors": {"docker.io": "a"}}, 'docker.mirrors."docker.io": expected a list, got "a"'),
+        ({"builder": "fast"}, 'docker.builder: "fast" is not one of auto, classic, buildkit'),
         ({"secure": []}, "docker.secure: no such key here (known: builder, engine, insecure, mirrors)"),
     ],
 )
@@ -60,3 +61,17 @@ def test_refused(table: dict[str, object], problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(**table)
     assert caught.value.problems == (f"server.toml: {problem}",)
+
+
+def test_what_is_wrong_with_one_key_hides_nothing_of_the_others() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(mirrors={"docker.io": "a", "b": [5, "c d"]}, insecure=5, engine="/run/x", builder=7)
+    said = [problem.split(":")[1].strip() for problem in caught.value.problems]
+    assert said == [
+        "docker.insecure",
+        'docker.mirrors."docker.io"',
+        "docker.mirrors.b[0]",
+        "docker.builder",
+        "docker.mirrors.b[1]",
+        "docker.engine",
+    ]

@@ -80,9 +80,15 @@ def test_a_port_that_somebody_listens_on_is_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("first", "last", "key"),
-    [(0, 100, "first_port"), (70000, 70001, "first_port"), (3000, 2999, "last_port"), (3000, 65536, "last_port")],
+    [
+        (0, 100, "first_port"),
+        (70000, 70001, "first_port"),
+        (3000, 2999, "last_port"),
+        (3000, 65536, "last_port"),
+        ("x", 0, "last_port"),
+    ],
 )
-def test_ports_that_are_none(tmp_path: Path, first: int, last: int, key: str) -> None:
+def test_ports_that_are_none(tmp_path: Path, first: object, last: int, key: str) -> None:
     with pytest.raises(ConfigError, match=rf"nbd\.{key}: expected a port"):
         plugin.plan_target(request(), session(tmp_path, first_port=first, last_port=last))
 
