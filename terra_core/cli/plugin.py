@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -29,4 +30,4 @@ def new(name: str, role: str, place: Path) -> None:
         echo(str(path))
     directory = place / f"terra-{name}"
     echo(f"written: {len(written)} files; install and test it with:", err=True)
-    echo(f"    pip install --editable '{directory}[testing]' && pytest {directory}", err=True)
+    echo(f"    pip install --editable {quote(f'{directory}[testing]')} && pytest {quote(str(directory))}", err=True)

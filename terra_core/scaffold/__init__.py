@@ -84,6 +84,8 @@ def _check(name: str, role: str, plugins: Plugins) -> None:
     if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in _TAKEN:
         taken = "is a word of Terra's own or of Python's, or ends or repeats in - or _"
         raise ConfigError([f"NAME: {name!r} {taken}: choose another, such as paper or my-store"])
+    if name.startswith(("terra-", "terra_")):
+        raise ConfigError([f"NAME: {name!r} would be the package terra-{name}: leave out {name[:6]}, {name[6:]} will do"])
     if name in plugins.installed:
         raise ConflictError(f"{plugins.installed[name]} is installed", hint="choose another name")
 

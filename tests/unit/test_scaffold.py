@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import runpy
+import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from terra_core.cli.plugin import command
+from terra_core.config.structure import StructureError, structure
 from terra_core.errors import ConfigError, ConflictError
 from terra_core.plugins import Plugins
 from terra_core.scaffold import SCAFFOLDS, new_plugin
 
 
-@pytest.mark.parametrize("name", ["core", "orbit", "hostname", "plugins", "port", "class", "a_", "a--b", "A", "", "a b"])
+@pytest.mark.parametrize("name", ["core", "orbit", "hostname", "plugins", "class", "a_", "a--b", "A", "", "a b", "terra-paper"])
 def test_a_name_that_no_plugin_can_have(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="NAME: "):
         new_plugin(name, "store", tmp_path, plugins=Plugins({}))
@@ -39,3 +44,18 @@ def test_nothing_is_left_to_fill_in(role: str, tmp_path: Path) -> None:
     for path in new_plugin("my-paper", role, tmp_path, plugins=Plugins({})):
         assert "@name@" not in path.read_text()
         assert "@" not in path.name
+
+
+def test_the_command_says_what_can_be_pasted(tmp_path: Path) -> None:
+    place = tmp_path / "two words"
+    done = CliRunner().invoke(command, ["new", "paper", "--role", "storage", "--directory", str(place)])
+    package = place / "terra-paper"
+    words = ["pip", "install", "--editable", f"{package}[testing]", "&&", "pytest", str(package)]
+    assert shlex.split(done.stderr.splitlines()[-1]) == words
+
+
+def test_a_port_that_is_none_is_said_of_its_own_key(tmp_path: Path) -> None:
+    new_plugin("paper", "storage", tmp_path, plugins=Plugins({}))
+    made = runpy.run_path(str(tmp_path / "terra-paper/terra_paper/__init__.py"))
+    with pytest.raises(StructureError, match=r"^first_port: "):
+        structure({"first_port": 0}, made["Settings"])
