@@ -140,7 +140,8 @@ def _kind_of(raw: Mapping[str, object], source: str) -> FileKind:
     if len(found) == 1:
         return found[0]
     known = ", ".join(f"{kind}.toml ({', '.join(sorted(own[kind]))})" for kind in keys)
-    raise ConfigError([f"{source}: no key tells what it is; a file is told by the keys that it alone has: {known}"])
+    what = "neither a key nor its name tells what it is: say its kind (--kind), or have a key that it alone has"
+    raise ConfigError([f"{source}: {what}: {known}"])
 
 
 def _problems(raw: Mapping[str, object], source: str, kind: FileKind, plugins: Plugins) -> Iterator[Problem]:

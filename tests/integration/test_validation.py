@@ -57,7 +57,7 @@ def test_a_file_that_could_be_any_is_told_by_its_name(tmp_path: Path) -> None:
     assert validate(written(tmp_path, "", "controller.toml")).kind is FileKind.CONTROLLER
     found = validate(written(tmp_path, 'hostname = "a"\n', "node-1.toml"))
     assert (found.kind, [problem.path for problem in found.problems]) == (FileKind.NODE, ["image", "groups"])
-    with pytest.raises(ConfigError, match="no key tells what it is"):
+    with pytest.raises(ConfigError, match="neither a key nor its name tells what it is"):
         validate(written(tmp_path, 'hostname = "a"\n', "a.toml"))
     assert validate(tmp_path / "a.toml", FileKind.SERVER).kind is FileKind.SERVER
 
