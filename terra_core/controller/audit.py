@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, delete, insert, or_, select, update
 from terra_core.controller.database import audit
 from terra_core.service.audit import Change
 from terra_core.service.database import explained
+from terra_core.system.text import one_line
 
 _log = structlog.get_logger(__name__)
 _MOST_CHANGES = 10_000
@@ -56,7 +57,7 @@ class AuditLog:
         :raises TerraError: when it cannot be written.
         """
         values = {
-            name: str(getattr(change, name))[:_LONGEST]
+            name: one_line(str(getattr(change, name)))[:_LONGEST]
             for name in ("who", "role", "address", "method", "path", "action", "subject", "detail", "result")
         }
         with explained(self._engine), self._engine.begin() as connection:

@@ -148,6 +148,13 @@ def test_a_revoked_token_opens_nothing_and_its_name_is_not_given_again(ask: Ask)
     assert ask("DELETE", "/v1/tokens/ci").json()["revoked"] == when, "the second time changes nothing"
 
 
+def test_a_revoked_token_opens_nothing_when_the_clock_is_set_back(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = give(ask, "ci", "admin")
+    ask("DELETE", "/v1/tokens/ci")
+    monkeypatch.setattr(tokens_module, "_now", lambda: "1970-01-02T00:00:00Z")
+    assert ask("GET", "/v1/nodes", secret).status_code == 401
+
+
 def test_a_token_ends_when_it_was_to(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = give(ask, "ci", "read", days=1)
     assert ask("GET", "/v1/nodes", secret).status_code == 200
@@ -274,6 +281,12 @@ def test_looking_is_not_in_the_audit_log_and_what_was_refused_is_marked(ask: Ask
     assert "secret" not in json.dumps(refused), "a body may hold anything"
     assert strange["path"].isprintable()
     assert (strange["result"], strange["refused"]) == ("refused: 404 Not Found", True)
+
+
+def test_what_is_written_down_is_one_line_without_bytes_that_a_database_refuses(ask: Ask) -> None:
+    assert ask("DELETE", "/v1/tokens/a%00b%0achange%1b%5bm").status_code == 404
+    (entry,) = entries(ask)
+    assert entry["subject"] == r"a\x00b\nchange\x1b[m"
 
 
 def test_refusals_are_counted_and_flood_neither_audit_nor_log(site: Site) -> None:
