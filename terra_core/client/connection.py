@@ -362,7 +362,10 @@ def _reason(error: OSError) -> str:  # ssl.SSLError is one
 def _own_authority() -> str:
     """Return the file of the authority by which a controller is known here; empty where there is none."""
     named, own = os.environ.get("TERRA_CA"), Paths().authority
-    return named or (str(own) if own.exists() else "")
+    try:
+        return named or (str(own) if own.exists() else "")
+    except PermissionError:  # /etc/terra is closed to all but root, as by its umask
+        return ""
 
 
 def bearer_token(token: str | None = None) -> str:

@@ -60,9 +60,13 @@ class Certified:
 
 
 def certificate_of(paths: Paths) -> Tls | None:
-    """Return the certificate that :func:`certify` made; ``None`` where it was never called."""
+    """Return the certificate that :func:`certify` makes; ``None`` where it was never called.
+
+    The authority's key alone counts as well: a run that was ended half-way is finished, and not taken for plain HTTP.
+    """
     server = paths.tls / _SERVER
-    return Tls(certificate=str(server), key=str(server)) if server.exists() else None
+    begun = server.exists() or (paths.tls / _AUTHORITY_KEY).exists()
+    return Tls(certificate=str(server), key=str(server)) if begun else None
 
 
 def parse_name(raw: object) -> Name:
@@ -123,8 +127,11 @@ def _certify(directory: int, paths: Paths, names: Sequence[Name]) -> Certified:
     trusted = server is not None and key is not None and _is_pair(server, key) and _is_signed(server, authority)
     former = _names(server) if server is not None and trusted else []
     wanted = [*former, *(name for name in dict.fromkeys(names) if name not in former)]
-    soon = min(datetime.now(UTC) + timedelta(days=RENEWED_DAYS), authority.not_valid_after_utc)
-    if server is None or not trusted or wanted != former or server.not_valid_after_utc < soon:
+    now = datetime.now(UTC)
+    _check_valid(authority, now, paths)
+    soon = min(now + timedelta(days=RENEWED_DAYS), authority.not_valid_after_utc)
+    early = server is not None and server.not_valid_before_utc > now  # it was made while the clock was wrong
+    if server is None or not trusted or early or wanted != former or server.not_valid_after_utc < soon:
         server = _renew(directory, paths, authority, wanted)
         made.append(f"{'a further' if former else 'a'} certificate: {paths.tls / _SERVER}")
     sync_directory(paths.tls)
@@ -282,6 +289,21 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 def _write(directory: int, name: str, content: bytes, mode: int) -> None:
     with replacing_in(directory, name, mode=mode) as file:
         file.write(content)
+
+
+def _check_valid(authority: x509.Certificate, now: datetime, paths: Paths) -> None:
+    """Refuse an authority that clients refuse by the clock of this machine: what it signs would not help them."""
+    since, until = authority.not_valid_before_utc, authority.not_valid_after_utc
+    if not since <= now < until:
+        day = "%Y-%m-%d"
+        hint = (
+            f"set the clock where it is wrong; otherwise remove {paths.tls}, run terra controller init again, and give the new "
+            f"{paths.authority.name} to every client"
+        )
+        raise TerraError(
+            f"{paths.authority}: is valid from {since:{day}} to {until:{day}}, and the clock of this machine says {now:{day}}",
+            hint=hint,
+        )
 
 
 def _check_safe(status: os.stat_result, path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -98,6 +99,60 @@ def test_near_the_end_of_the_authority_it_is_not_renewed_without_end(paths: Path
     first = certify(paths, NAMES)
     assert first.until == first.authority_until
     assert certify(paths, NAMES).made == []
+
+
+class Shifted(datetime):
+    """The clock of a machine, years off."""
+
+    years = 0
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        """Return the time by this clock."""
+        found = datetime.now(tz)
+        return found.replace(year=found.year + cls.years, day=min(found.day, 28))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> type[Shifted]:
+    """Return the clock that certificates are made by."""
+    monkeypatch.setattr(authority, "datetime", Shifted)
+    monkeypatch.setattr(Shifted, "years", 0)
+    return Shifted
+
+
+@pytest.mark.parametrize("years", [-50, -11, 2, 40])
+def test_an_authority_that_was_made_by_a_wrong_clock_is_named(paths: Paths, clock: type[Shifted], years: int) -> None:
+    clock.years = years
+    certify(paths, NAMES)
+    there = files(paths)
+    clock.years = 0
+    with pytest.raises(TerraError, match=r"ca\.pem: is valid from .* and the clock of this machine says") as caught:
+        certify(paths, NAMES)
+    assert "set the clock" in caught.value.hint
+    assert files(paths) == there
+
+
+def test_a_certificate_that_was_made_by_a_wrong_clock_is_replaced(paths: Paths, clock: type[Shifted]) -> None:
+    certify(paths, NAMES)
+    clock.years = 5
+    certify(paths, NAMES)
+    clock.years = 0
+    assert [line.split(":")[0] for line in certify(paths, NAMES).made] == ["a further certificate"]
+    certificate = x509.load_pem_x509_certificate((paths.tls / "server.pem").read_bytes())
+    assert certificate.not_valid_before_utc < datetime.now(UTC) < certificate.not_valid_after_utc
+
+
+@pytest.mark.parametrize("left", [("ca.key",), ("ca.key", "ca.pem")])
+def test_what_an_init_that_ended_half_way_left_is_not_served_by_plain_http(paths: Paths, left: tuple[str, ...]) -> None:
+    certify(paths, NAMES)
+    for path in paths.tls.iterdir():
+        if path.name not in left:
+            path.unlink()
+    tls = daemon._own_certificate(Controller(), paths)
+    assert tls is not None
+    check_tls(tls)
+    assert certificate_of(Paths(paths.root / "other")) is None
 
 
 @pytest.mark.parametrize("gone", ["ca.pem", "server.pem"])
@@ -219,6 +274,20 @@ def test_a_client_trusts_the_authority_and_nobody_else(paths: Paths, monkeypatch
         monkeypatch.delenv("TERRA_CA")
         monkeypatch.setattr("terra_core.client.connection.Paths", lambda: paths)
         assert Client(f"127.0.0.1:{daemon.port}", token=TOKEN).get("/healthz"), "root on the host needs nothing more"
+
+
+def test_a_directory_that_root_alone_may_enter_is_passed_over(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    certify(paths, NAMES)
+    paths.etc.chmod(0)
+    monkeypatch.delenv("TERRA_CA", raising=False)
+    monkeypatch.setattr("terra_core.client.connection.Paths", lambda: paths)
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        assert Client("192.0.2.1", token=TOKEN).url == "http://192.0.2.1:9000"
+    finally:
+        os.seteuid(user)
+        paths.etc.chmod(0o755)
 
 
 def test_old_versions_of_tls_are_refused(paths: Paths) -> None:
