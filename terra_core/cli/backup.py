@@ -35,6 +35,7 @@ def command(root: Path, source: Path | None, no_database: bool, file: str) -> No
     """
     from terra_core.cli.output import reporter, size_of
     from terra_core.config.controller import Paths
+    from terra_core.controller.archive import PLACES
     from terra_core.controller.backup import write_backup
     from terra_core.controller.daemon import load_config
     from terra_core.errors import TerraError
@@ -43,6 +44,9 @@ def command(root: Path, source: Path | None, no_database: bool, file: str) -> No
     from terra_core.system.signals import interruptible
 
     paths = Paths(root.absolute())
+    if file != "-" and (own := next((paths.root / one for one in PLACES if _is_below(Path(file), paths.root / one)), None)):
+        hint = f"choose a place outside of {own}"
+        raise TerraError(f"{file}: every further backup would hold this one, as it holds all of {own}", hint=hint)
     config = load_config(source, paths, Plugins.discover()).value
     with interruptible(), reporter() as report:
         if file == "-":
@@ -60,3 +64,7 @@ def command(root: Path, source: Path | None, no_database: bool, file: str) -> No
         echo(f"not in the backup: {line}", err=True)
     size = size_of(sum(entry.size for entry in manifest.entries))
     echo(f"{len(manifest.entries)} files and directories, {size}; the volumes of machines are not among them", err=True)
+
+
+def _is_below(file: Path, place: Path) -> bool:
+    return file.resolve().is_relative_to(place.resolve())

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -241,8 +242,17 @@ def _entry(raw: Any) -> Entry:  # JSON
 
 def _is_ours(path: str) -> bool:
     parts = PurePosixPath(path).parts
-    plain = "\0" not in path and ".." not in parts and str(PurePosixPath(path)) == path
+    plain = "\0" not in path and ".." not in parts and str(PurePosixPath(path)) == path and _is_encodable(path)
     return plain and any(path == place or path.startswith(f"{place}/") for place in PLACES)
+
+
+def _is_encodable(path: str) -> bool:
+    """Return whether a path has bytes; JSON can say surrogates that are no byte of a name (PEP 383)."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refused(what: str, hint: str = "take another backup; nothing has been changed") -> TerraError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,12 +184,30 @@ def raise_generations(connection: sqlite3.Connection) -> None:
     """Keep a database that was restored from giving names again that were given since it was copied.
 
     :param connection: to its file, of any schema.
+    :raises sqlite3.Error: when it is none of Terra's, or damaged.
     """
     (highest,) = connection.execute("select coalesce(max(generation), 0) from hosts").fetchone()
     (former,) = connection.execute("select value from about where key = ?", (FLOOR,)).fetchone() or (0,)
+    if not all(re.fullmatch("[0-9]{1,15}", str(known)) for known in (highest, former)):
+        raise sqlite3.DatabaseError("it does not say how often names of machines were given")
     floor = max(int(highest), int(former)) + _GIVEN_SINCE
     with connection:
         connection.execute("insert or replace into about (key, value) values (?, ?)", (FLOOR, str(floor)))
+
+
+def forget_unfinished(connection: sqlite3.Connection) -> Sequence[str]:
+    """Forget machines that were being provisioned or deleted when a database that was restored was copied; return their names.
+
+    The controller would remove their disks at its start. By now these can be those of a machine that was provisioned to its
+    end, or of a later one of the same name.
+
+    :param connection: to its file, of any schema.
+    """
+    unfinished = "from nodes where state in ('provisioning', 'deleting')"
+    with connection:
+        found = connection.execute(f"select hostname {unfinished} order by hostname").fetchall()
+        connection.execute(f"delete {unfinished}")
+    return [str(hostname) for (hostname,) in found]
 
 
 def default_url(state: Path) -> str:

@@ -7,14 +7,16 @@ import os
 import pwd
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from attrs import evolve
+
 from terra_core.config.controller import Paths
 from terra_core.controller.archive import PLACES, Entry, Manifest, read_archive
-from terra_core.controller.database import SCHEMA, raise_generations
+from terra_core.controller.database import SCHEMA, forget_unfinished, raise_generations
 from terra_core.errors import TerraError
 from terra_core.service.migration import Migrations
 from terra_core.service.private import make_private
@@ -35,6 +37,7 @@ def restore_backup(source: BinaryIO, paths: Paths, report: Report) -> Manifest:
 
     :param source: need not be seekable.
     :param paths: where to; there must be nothing of a controller's yet.
+    :returns: what the archive says of itself; what it leaves out has the machines that are unknown from now on, too.
     :raises TerraError: when there is something, a controller runs there, or the archive is none, damaged, or of a later Terra.
     """
     with only_one(paths, "controller"), Undo() as undo:
@@ -45,7 +48,8 @@ def restore_backup(source: BinaryIO, paths: Paths, report: Report) -> Manifest:
         report(Event(_STEP, "read and verify the backup"))
         manifest = read_archive(source, stage)
         if manifest.database:
-            _prepare_database(manifest, stage)
+            unknown = _prepare_database(manifest, stage)
+            manifest = evolve(manifest, left_out=(*manifest.left_out, *map(_explained, unknown)))
         with Undo() as made:
             put = _Put(stage, paths, made)
             for at, entry in enumerate(manifest.entries, 1):
@@ -71,8 +75,18 @@ def _files_in(place: Path) -> Iterator[Path]:
         yield from (Path(top, name) for name in directories if Path(top, name).is_symlink())
 
 
-def _prepare_database(manifest: Manifest, stage: Path) -> None:
-    """Refuse a database that this Terra cannot take; keep names that were given since the backup from being given again."""
+def _explained(hostname: str) -> str:
+    return (
+        f"the machine {hostname}: it was being provisioned or deleted, and is unknown now; nothing of its disks is touched, "
+        "and a new machine of this name is refused while they are there"
+    )
+
+
+def _prepare_database(manifest: Manifest, stage: Path) -> Sequence[str]:
+    """Refuse a database that this Terra cannot take; keep names that were given since the backup from being given again.
+
+    :returns: the machines that it had half, which are not in it any more.
+    """
     known = Migrations(SCHEMA.migrations)
     if manifest.schema not in known.schemas:
         raise TerraError(
@@ -89,6 +103,7 @@ def _prepare_database(manifest: Manifest, stage: Path) -> None:
             if said != "ok":
                 raise sqlite3.DatabaseError(said)
             raise_generations(database)
+            return forget_unfinished(database)
         except sqlite3.Error as error:
             raise TerraError(f"the database in the backup is damaged: {error}", hint="take another backup") from error
 
@@ -105,7 +120,7 @@ class _Put:
         self._stage = stage
         self._root = paths.root
         self._made = made
-        self._large: dict[str, Path] = {}
+        self._large: dict[Entry, Path] = {}
 
     def entry(self, entry: Entry) -> None:
         """Put one there, with its mode and its owner."""
@@ -131,16 +146,17 @@ class _Put:
         self._made.callback(_remove_directory, path)
 
     def _file(self, entry: Entry, path: Path, name: str, directory: int) -> None:
-        if entry.digest in self._large:
+        alike = evolve(entry, path="")  # mode and owner are those of the file, and not of its name
+        if alike in self._large:
             with suppress(OSError):  # another file system
-                os.link(self._large[entry.digest], name, dst_dir_fd=directory, follow_symlinks=False)
+                os.link(self._large[alike], name, dst_dir_fd=directory, follow_symlinks=False)
                 return
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, 0o600, dir_fd=directory)
         with (self._stage / entry.digest).open("rb") as content, os.fdopen(descriptor, "wb") as file:
             shutil.copyfileobj(content, file)
         if entry.size >= _LINKED:
-            self._large[entry.digest] = path
+            self._large[alike] = path
 
 
 def _remove_directory(path: Path) -> None:

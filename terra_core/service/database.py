@@ -10,10 +10,10 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from terra_core.errors import TerraError
+from terra_core.errors import ConfigError, TerraError
 from terra_core.service.private import keep_private
 from terra_core.service.room import DatabaseFull, is_full
 from terra_core.service.schema import Check, Schema, accept, migrate
@@ -109,6 +109,8 @@ def explained(engine: Engine) -> Iterator[None]:
     """
     try:
         yield
+    except DataError as error:  # a text with a NUL, in a path of a request: PostgreSQL has no such texts, and is well
+        raise ConfigError([f"the database holds no such value: {error.orig}"]) from error
     except DBAPIError as error:
         said = f"{shown_url(engine.url.render_as_string())}: the database cannot be used: {error.orig}"
         if is_full(error.orig):

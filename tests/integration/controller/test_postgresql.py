@@ -12,9 +12,9 @@ from lab.databases import differences, restore
 from lab.postgresql import Postgresql
 from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode
-from terra_core.controller.database import SCHEMA, about, metadata, nodes, open_database
+from terra_core.controller.database import FLOOR, SCHEMA, about, metadata, nodes, open_database
 from terra_core.controller.store import Record, State, Store
-from terra_core.errors import ConflictError, TerraError
+from terra_core.errors import ConfigError, ConflictError, TerraError
 from terra_core.service import database
 from terra_core.service.migration import Migrations
 from terra_core.service.schema import Schema
@@ -41,6 +41,28 @@ def test_a_machine_reads_back_as_it_was_written(postgresql: Postgresql) -> None:
     assert [store.number(record.node.hostname, "os") for _ in range(2)] == [1, 2]
     store.forget(store.begin_delete("cm-01"))
     assert reserve(store).generation == 2
+    store.close()
+
+
+def test_a_nul_in_a_request_is_an_error_of_the_request_and_not_of_the_database(postgresql: Postgresql) -> None:
+    store = Store(open_database(postgresql.make("nul")))
+    with pytest.raises(ConfigError, match="the database holds no such value: PostgreSQL text fields cannot contain NUL"):
+        store.find("cm\x0001")
+    store.close()
+
+
+def test_what_the_documents_say_of_a_dump_that_was_put_back(postgresql: Postgresql) -> None:
+    text = Path("docs/operations.md").read_text()
+    told = text[text.index("delete from nodes where state") :].split("\n\n")[0]
+    store = Store(open_database(postgresql.make("older")))
+    reserve(store)
+    for floor in ("101", "201"):
+        with store.engine.begin() as connection:
+            for statement in filter(str.strip, told.split(";")):
+                connection.exec_driver_sql(statement)
+            assert connection.scalar(select(about.c.value).where(about.c.key == FLOOR)) == floor
+    assert store.every() == [], "it was being provisioned when the dump was taken"
+    assert reserve(store).generation == 202
     store.close()
 
 

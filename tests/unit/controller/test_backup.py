@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import pytest
 from attrs import evolve
 
+from terra_core.cli import run, terra
 from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.controller import backup as backing
 from terra_core.controller.archive import Manifest
@@ -112,6 +113,55 @@ def test_the_machines_are_known_again_and_no_name_is_given_twice(site: Site, tmp
         store.close()
 
 
+def test_machines_that_were_half_there_are_forgotten_with_their_disks_as_they_are(site: Site, tmp_path: Path) -> None:
+    filled(site)
+    for name, mac, state in (("cm-02", "02:00:00:00:00:02", "provisioning"), ("cm-03", "02:00:00:00:00:03", "deleting")):
+        site.provision(hostname=name, mac=mac)  # whole by now, as a copy that was taken meanwhile does not know
+        with sqlite3.connect(site.paths.state / "terra.db") as database:
+            database.execute("update nodes set state = ? where hostname = ?", (state, name))
+        database.close()
+    archive, _ = backup(site)
+    (tmp_path / "other").mkdir()
+    manifest = restore_backup(io.BytesIO(archive), Paths(tmp_path / "other"), silent)
+    store = Store(open_database(default_url(Paths(tmp_path / "other").state)))
+    try:
+        assert [record.hostname for record in store.every()] == ["cm-01"], "recovering them would remove their disks"
+    finally:
+        store.close()
+    assert [line.split(":")[0] for line in manifest.left_out] == ["the machine cm-02", "the machine cm-03"]
+
+
+def test_files_of_one_content_keep_modes_of_their_own(site: Site, tmp_path: Path) -> None:
+    put(filled(site).paths.state / "secret", KERNEL, 0o600)
+    paths = restore(backup(site)[0], tmp_path / "other")
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (paths.state / "secret", paths.tftp / "nodes/cm-01/vmlinuz")]
+    assert modes == [0o600, 0o644]
+
+
+@pytest.mark.parametrize(
+    "damage", ["update hosts set generation = 'x'", "insert into about values ('generation_floor', 'x')", "drop table nodes"]
+)
+def test_a_database_that_says_no_generations_is_damaged(site: Site, tmp_path: Path, damage: str) -> None:
+    filled(site)
+    with sqlite3.connect(site.paths.state / "terra.db") as database:
+        database.execute(damage)
+    database.close()
+    with pytest.raises(TerraError, match="the database in the backup is damaged"):
+        restore(backup(site)[0], tmp_path / "other")
+    assert nothing_in(tmp_path / "other")
+
+
+@pytest.mark.parametrize("place", ["etc/terra", "var/lib/terra/kept", "tftp"])
+def test_a_backup_is_not_written_where_the_next_one_would_hold_it(
+    site: Site, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = filled(site).paths.root / place / "terra.tar"
+    file.parent.mkdir(exist_ok=True)
+    assert run(terra, ["backup", "--root", str(site.paths.root), str(file)]) == 1
+    assert "every further backup would hold this one" in capsys.readouterr().err
+    assert not file.exists()
+
+
 def test_a_backup_is_taken_while_the_database_is_written_to(site: Site) -> None:
     filled(site)
     with sqlite3.connect(site.paths.state / "terra.db", isolation_level=None) as other:
@@ -205,6 +255,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "absolute": lambda manifest: first_file(manifest).update(path="/etc/cron.d/evil"),
     "elsewhere": lambda manifest: first_file(manifest).update(path="etc/cron.d/evil"),
     "beside": lambda manifest: first_file(manifest).update(path="etc/terrace"),
+    "no byte of a name": lambda manifest: manifest["entries"][-1].update(path="etc/terra/\ud800"),
     "NUL": lambda manifest: first_file(manifest).update(path="etc/terra/a\0b"),
     "doubled slash": lambda manifest: first_file(manifest).update(path="etc/terra//token"),
     "setuid": lambda manifest: first_file(manifest).update(mode=0o4755),
