@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
@@ -15,10 +17,11 @@ from terra_core.config.controller import Controller
 from terra_core.config.node import Node
 from terra_core.config.server import Server
 from terra_core.config.values import parse_plugin_name
-from terra_core.errors import ConfigError, ConflictError, TerraError, error_of_machine
+from terra_core.errors import ConfigError, ConflictError, TerraError
 from terra_core.hookspecs import CONTRACT, ROLES
 from terra_core.plugins import Plugins
 from terra_core.system.files import write_file
+from terra_core.system.undo import Undo
 
 SCAFFOLDS = ("network", "registry", "filesystem", "store", "storage", "boot", "bootloader")
 """The roles that have a scaffold."""
@@ -38,6 +41,7 @@ def new_plugin(name: str, role: str, place: Path, *, plugins: Plugins | None = N
     :returns: the files that were written.
     :raises ConfigError: when the name is none, or there is no scaffold for the role.
     :raises ConflictError: when the name or the directory is taken.
+    :raises TerraError: when it cannot be written; nothing of it is left then.
     """
     _check(name, role, plugins or Plugins.discover())
     directory = place / f"terra-{name}"
@@ -52,18 +56,21 @@ def new_plugin(name: str, role: str, place: Path, *, plugins: Plugins | None = N
         "contract": str(CONTRACT),
         "core": metadata.version("terra-core"),
     }
-    try:
-        directory.mkdir(parents=True)
-    except FileExistsError:
-        raise ConflictError(f"{directory}: is there already", hint="choose another name or --directory") from None
-    except OSError as error:
-        raise error_of_machine(error) from error
+    if os.path.lexists(directory):
+        raise ConflictError(f"{directory}: is there already", hint="choose another name or --directory")
     written = []
-    for path, text in _rendered(role, words):
-        target = directory / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(target, text.encode())
-        written.append(target)
+    try:
+        with Undo() as undo:
+            directory.mkdir(parents=True)
+            undo.callback(shutil.rmtree, directory)
+            for path, text in _rendered(role, words):
+                target = directory / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_file(target, text.encode())
+                written.append(target)
+            undo.pop_all()
+    except OSError as error:
+        raise TerraError(f"{error.filename or directory}: {error.strerror or error}") from error
     return tuple(sorted(written))
 
 

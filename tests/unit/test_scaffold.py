@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import runpy
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from click.testing import CliRunner
 
 from terra_core.cli.plugin import command
 from terra_core.config.structure import StructureError, structure
-from terra_core.errors import ConfigError, ConflictError
+from terra_core.errors import ConfigError, ConflictError, TerraError
 from terra_core.plugins import Plugins
 from terra_core.scaffold import SCAFFOLDS, new_plugin
 
@@ -44,6 +46,19 @@ def test_nothing_is_left_to_fill_in(role: str, tmp_path: Path) -> None:
     for path in new_plugin("my-paper", role, tmp_path, plugins=Plugins({})):
         assert "@name@" not in path.read_text()
         assert "@" not in path.name
+
+
+def test_a_disk_that_is_full_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # write(2) fails in the midst, as on a full disk
+    try:
+        with pytest.raises(TerraError, match="terra-paper: File too large"):
+            new_plugin("paper", "storage", tmp_path, plugins=Plugins({}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_says_what_can_be_pasted(tmp_path: Path) -> None:
