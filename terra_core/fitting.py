@@ -34,6 +34,8 @@ def misfits(plugin: object, manager: pluggy.PluginManager) -> Iterator[str]:
     model = getattr(plugin, "settings", None)
     if model is not None and not (isinstance(model, type) and attrs.has(model)):
         yield f"says settings that are no class of attrs, but {type(model).__name__}: they are the model of its table"
+    elif model is not None:
+        yield from _unresolved(model)
     known = {name: spec for role in ROLES.values() for name, spec in role.hooks().items()}
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)
@@ -42,6 +44,13 @@ def misfits(plugin: object, manager: pluggy.PluginManager) -> Iterator[str]:
             if options.get("wrapper") or options.get("hookwrapper") or iscoroutinefunction(getattr(plugin, name)):
                 yield f"does not fit: {hook} has to be a plain method, neither a wrapper nor a coroutine"
             yield from _unlike(hook, getattr(plugin, name), known.get(hook))
+
+
+def _unresolved(model: type[attrs.AttrsInstance]) -> Iterator[str]:
+    try:
+        attrs.resolve_types(model)
+    except (NameError, AttributeError) as error:
+        yield f"says settings, {model.__name__}, with a type that is not there when it runs: {error}"
 
 
 def _unlike(name: str, implemented: Callable[..., object], spec: Callable[..., object] | None) -> Iterator[str]:

@@ -362,6 +362,9 @@ SETTINGS = (
 )
 
 
+ATTRS = "__import__('attrs')"
+
+
 def with_settings(body: str, said: str = "Settings", problems: str = "pass") -> str:
     rendering = RENDER.format(body=body).replace("contract = 2", f"contract = 2\n    settings = {said}")
     return SETTINGS.format(problems=problems) + rendering
@@ -395,6 +398,7 @@ def test_a_wrong_table_is_told_before_the_hook_is_called(make: Make) -> None:
         ("3", "says settings that are no class of attrs, but int"),
         ("Settings()", "says settings that are no class of attrs, but Settings"),
         ("property(lambda self: 1 / 0)", "cannot be looked at: ZeroDivisionError"),
+        (f"{ATTRS}.make_class('Odd', {{'pages': {ATTRS}.field(type='Nope')}})", "Odd, with a type that is not there"),
     ],
 )
 def test_settings_that_are_no_model_are_refused_at_load(make: Make, said: str, expected: str) -> None:
