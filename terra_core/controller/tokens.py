@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from attrs import evolve, frozen
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from terra_core.controller.database import tokens
@@ -139,16 +139,17 @@ class Tokens:
     def _read(self) -> None:
         with self._lock:
             with explained(self._engine), self._engine.begin() as connection:
-                self._write_used(connection)
                 rows = connection.execute(select(tokens)).all()
             found = [Token(**{**row._mapping, "role": _role(row.role)}) for row in rows]
-            self._known = {token.digest: token for token in found}
+            self._known = {token.digest: token for token in found}  # first: what was revoked is, although nothing can be written
+            self._write_used(found)
 
-    def _write_used(self, connection: Connection) -> None:
-        known = {token.name: token for token in self._known.values()}
-        for name, when in list(self._used.items()):
-            token = known.get(name)
-            if token is not None and when[:16] > token.last_used[:16]:  # to the minute: not every request is a write
+    def _write_used(self, known: Sequence[Token]) -> None:
+        used = {token.name: when for token in known if (when := self._used.get(token.name, ""))[:16] > token.last_used[:16]}
+        if not used:  # to the minute: not every request is a write
+            return
+        with explained(self._engine), self._engine.begin() as connection:
+            for name, when in used.items():
                 connection.execute(update(tokens).where(tokens.c.name == name).values(last_used=when))
 
 

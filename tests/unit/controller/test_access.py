@@ -179,6 +179,19 @@ def test_what_another_controller_revokes_is_seen_at_the_next_look(site: Site) ->
     assert one.recognise(b"another-hosts-token") is None, "the token of a host is its own"
 
 
+def test_what_another_controller_revokes_is_seen_although_nothing_can_be_written(site: Site) -> None:
+    kept = Tokens(site.store.engine, OWN)
+    _, secret = kept.create("ci", Role.READ)
+    assert kept.recognise(secret.encode()) is not None
+    with site.store.engine.begin() as connection:
+        connection.execute(update(tokens).values(revoked="2026-01-01T00:00:00Z"))
+        connection.exec_driver_sql("create trigger full before update on tokens begin select raise(abort, 'disk full'); end")
+    with pytest.raises(TerraError, match="disk full"):
+        kept.look()
+    with pytest.raises(TokenRefused):
+        kept.recognise(secret.encode())
+
+
 def test_a_role_of_a_later_terra_may_do_the_least(site: Site) -> None:
     kept = Tokens(site.store.engine, OWN)
     _, secret = kept.create("ci", Role.ADMIN)
