@@ -129,7 +129,6 @@ class _Put:
         try:
             with directory_below(self._root, above, make=0o755) as directory:
                 if entry.digest:
-                    self._made.callback(path.unlink, missing_ok=True)
                     self._file(entry, path, name, directory)
                 else:
                     self._directory(path, name, directory)
@@ -150,9 +149,11 @@ class _Put:
         if alike in self._large:
             with suppress(OSError):  # another file system
                 os.link(self._large[alike], name, dst_dir_fd=directory, follow_symlinks=False)
+                self._made.callback(path.unlink, missing_ok=True)
                 return
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+        self._made.callback(path.unlink, missing_ok=True)
         with (self._stage / entry.digest).open("rb") as content, os.fdopen(descriptor, "wb") as file:
             shutil.copyfileobj(content, file)
         if entry.size >= _LINKED:
@@ -167,8 +168,8 @@ def _remove_directory(path: Path) -> None:
 def _owner(entry: Entry) -> tuple[int, int]:
     """Return the ids of the owner and the group of a file; root's where this machine does not know their names."""
     user = group = 0
-    with suppress(KeyError):
+    with suppress(KeyError, ValueError):  # a ValueError for what is no name at all
         user = pwd.getpwnam(entry.owner).pw_uid
-    with suppress(KeyError):
+    with suppress(KeyError, ValueError):
         group = grp.getgrnam(entry.group).gr_gid
     return user, group

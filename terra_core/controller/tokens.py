@@ -141,7 +141,7 @@ class Tokens:
             with explained(self._engine), self._engine.begin() as connection:
                 rows = connection.execute(select(tokens)).all()
             found = [Token(**{**row._mapping, "role": _role(row.role)}) for row in rows]
-            self._known = {token.digest: token for token in found}  # first: what was revoked is, although nothing can be written
+            self._known = {token.digest: token for token in found}  # first, as the next step may fail on a full disk
             self._write_used(found)
 
     def _write_used(self, known: Sequence[Token]) -> None:

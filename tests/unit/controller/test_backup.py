@@ -138,6 +138,24 @@ def test_files_of_one_content_keep_modes_of_their_own(site: Site, tmp_path: Path
     assert modes == [0o600, 0o644]
 
 
+@pytest.mark.parametrize("name", ["\ud800", "a\0b", "nobody-of-this-name"])
+def test_an_owner_that_this_machine_does_not_know_is_root(site: Site, tmp_path: Path, name: str) -> None:
+    archive, _ = backup(filled(site))
+    changed = rewritten(archive, lambda manifest: manifest["entries"][-1].update(owner=name, group=name))
+    entry = json.loads(members(archive)[-1][1])["entries"][-1]
+    assert (restore(changed, tmp_path / "other").root / entry["path"]).stat().st_uid == 0
+
+
+def test_what_stands_in_the_way_of_a_file_is_left_alone(site: Site, tmp_path: Path) -> None:
+    archive, _ = backup(filled(site))
+    changed = rewritten(archive, lambda manifest: manifest["entries"][-1].update(path="var/lib/terra/work"))
+    with pytest.raises(TerraError, match="File exists") as caught:
+        restore(changed, tmp_path / "other")
+    assert caught.value.hint == "nothing was restored"
+    assert caught.value.notes == [], "all of it was undone"
+    assert (tmp_path / "other/var/lib/terra/work").is_dir()
+
+
 @pytest.mark.parametrize(
     "damage", ["update hosts set generation = 'x'", "insert into about values ('generation_floor', 'x')", "drop table nodes"]
 )
