@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from terra_core.errors import ConfigError, TerraError
@@ -21,6 +22,7 @@ from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
 _BUSY_MS = 10_000
+_TURN_SECONDS = 60
 
 
 def take_any(_: Connection) -> None:
@@ -41,7 +43,7 @@ def open_database(url: str, schema: Schema, check: Check = take_any) -> Engine:
     name = shown_url(url)
     _check_url(url, name)
     try:
-        engine = create_engine(url)
+        engine = create_engine(url, **_pool_of(url))
     except (SQLAlchemyError, ModuleNotFoundError) as error:
         raise TerraError(f"{name}: is no database that Terra can open: {error}") from error
     except ValueError:  # its message shows what it took for a port, which may be a password
@@ -56,7 +58,7 @@ def open_database(url: str, schema: Schema, check: Check = take_any) -> Engine:
 def _prepare(engine: Engine, name: str, schema: Schema, check: Check) -> None:
     try:
         if engine.dialect.name == "sqlite":
-            if _is_file(engine):
+            if _is_file(engine.url):
                 keep_private(Path(str(engine.url.database)))  # its log gets the same permissions from SQLite
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
@@ -97,8 +99,19 @@ def _check_url(url: str, name: str) -> None:
         )
 
 
-def _is_file(engine: Engine) -> bool:
-    return bool(engine.url.database) and not str(engine.url.database).startswith((":", "file:"))
+def _is_file(url: URL) -> bool:
+    return bool(url.database) and not str(url.database).startswith((":", "file:"))
+
+
+def _pool_of(url: str) -> dict[str, Any]:
+    """Return how threads share a database: one connection for a SQLite file, whose transactions exclude each other anyway.
+
+    SQLite itself gives no turns: who waits asks again now and then, and may never find it free while many others write.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not _is_file(parsed):
+        return {}
+    return {"pool_size": 1, "max_overflow": 0, "pool_timeout": _TURN_SECONDS}
 
 
 @contextmanager
@@ -111,6 +124,9 @@ def explained(engine: Engine) -> Iterator[None]:
         yield
     except DataError as error:  # a text with a NUL, in a path of a request: PostgreSQL has no such texts, and is well
         raise ConfigError([f"the database holds no such value: {error.orig}"]) from error
+    except PoolTimeout as error:
+        said = f"{shown_url(engine.url.render_as_string())}: the database was in use for too long"
+        raise TerraError(said, hint="its disk may be slow, or busy: try again") from error
     except DBAPIError as error:
         said = f"{shown_url(engine.url.render_as_string())}: the database cannot be used: {error.orig}"
         if is_full(error.orig):
