@@ -111,14 +111,15 @@ def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
         if not ballast.drop():
             raise
         engine = open_database(url, check)
+    known = None
     with Undo() as undo:
         undo.callback(engine.dispose)
         if volumes is not None:
             with explained(engine), engine.begin() as connection:
                 identity, _ = identity_of(connection)
-            set_mark(volumes, identity)
+            known = volumes if set_mark(volumes, identity) else None
         undo.pop_all()
-    return Store(engine, ballast)
+    return Store(engine, ballast, known)
 
 
 @frozen

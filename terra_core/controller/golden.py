@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -20,6 +21,7 @@ from terra_core.plugins import Plugins
 
 _RESERVED = "golden_"
 """How the names begin under which the volumes are planned: no host name has an underscore."""
+_OWNER = re.compile(rf"{_RESERVED}([0-9a-f]{{16}})")
 
 
 class GoldenState(Enum):
@@ -100,6 +102,11 @@ class Golden:
         """Return the volumes of a disk group, in the order of its disks."""
         return tuple(volume for volume in self.volumes if volume.label == label)
 
+    def is_for(self, node: Node) -> bool:
+        """Return whether the volumes are those that the disks of a machine can be copies of."""
+        wanted = [(group.label, disk.size) for group in node.groups for disk in group.disk]
+        return [(volume.label, volume.size) for volume in self.volumes] == wanted
+
     def require_marks(self, found: Sequence[bytes], groups: int, digest: str) -> None:
         """Check that a clone is a copy of these volumes, and of the image that the machine's record names.
 
@@ -129,6 +136,12 @@ class Golden:
             "used": datetime.fromtimestamp(self.used, UTC).isoformat(),
             "problem": self.problem,
         }
+
+
+def token_of(owner: str) -> str:
+    """Return the token of golden volumes in the name under which a store has them; nothing when this is no such name."""
+    found = _OWNER.fullmatch(owner)
+    return found[1] if found else ""
 
 
 def layout_key(

@@ -50,9 +50,15 @@ class GoldenRows:
             connection.execute(delete(golden_volumes).where(golden_volumes.c.token == golden.token))
 
     def use(self, layout: str, now: int) -> None:
-        """Note that a machine of this image and layout was made, or went."""
+        """Note that a machine of this image and layout was made."""
         with self._transaction() as connection:
             connection.execute(update(golden_volumes).where(golden_volumes.c.layout == layout).values(used=now))
+
+    def leave(self, hostname: str, now: int) -> None:
+        """Note that a machine goes, whose record is still there; also one that is set aside."""
+        of_machine = select(nodes.c.layout).where(nodes.c.hostname == hostname).scalar_subquery()
+        with self._transaction() as connection:
+            connection.execute(update(golden_volumes).where(golden_volumes.c.layout == of_machine).values(used=now))
 
     def pin(self, tokens: Sequence[str], *, pinned: bool) -> None:
         """Keep these also when they are unused, or no longer."""
@@ -99,7 +105,9 @@ def _read(values: Mapping[Any, Any]) -> Golden:
     """Return a row as a golden volume; where its volumes or state cannot be read, it is one without any, and says why."""
     problem, state = "", GoldenState.MAKING
     volumes: tuple[GoldenVolume, ...] = ()
+    contract = used = pinned = 0
     try:
+        contract, used, pinned = int(values["contract"]), int(values["used"]), int(values["pinned"])
         volumes = structure(values["volumes"], tuple[GoldenVolume, ...])
         state = structure(values["state"], GoldenState)
     except _WRONG as error:
@@ -111,10 +119,10 @@ def _read(values: Mapping[Any, Any]) -> Golden:
         digest=str(values["digest"]),
         described=str(values["described"]),
         store=str(values["store"]),
-        contract=int(values["contract"]),
+        contract=contract,
         volumes=volumes,
         state=state,
-        used=int(values["used"]),
-        pinned=bool(values["pinned"]),
+        used=used,
+        pinned=bool(pinned),
         problem=problem,
     )

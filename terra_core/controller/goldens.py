@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from typing import Any
 import structlog
 from attrs import evolve
 
+from terra_core.config.node import Node
 from terra_core.config.session import Session
-from terra_core.controller.golden import Golden, GoldenState, GoldenVolume, described_layout, full_reason, layout_key
+from terra_core.config.values import Hostname
+from terra_core.controller.golden import Golden, GoldenState, GoldenVolume, described_layout, full_reason, layout_key, token_of
 from terra_core.controller.laying import Laying, session_of
 from terra_core.controller.records import Record
 from terra_core.controller.services import Services
@@ -27,6 +29,7 @@ from terra_core.errors import ConflictError, NotFoundError, PluginError, TerraEr
 from terra_core.fitness import Fit
 from terra_core.hookspecs import CONTRACT, Filesystem, Store, VolumeRequest
 from terra_core.oci.source import ImageSource
+from terra_core.service.room import DatabaseFull
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event
 from terra_core.system.undo import Undo
@@ -81,7 +84,7 @@ class Goldens:
         with Undo() as undo:
             with self._locked(layout, session):
                 former = self._rows.of_layout(layout)
-                golden = former if former is not None and self._is_kept(former, session) else None
+                golden = former if former is not None and self._is_kept(former, node, session) else None
                 if golden is None:
                     pinned = former is not None and former.pinned
                     golden = self._make(record, layout, names, image, fit, session, pinned=pinned)
@@ -96,10 +99,19 @@ class Goldens:
         """Return the directory with copies of what the image boots."""
         return self._services.session.paths.state / "golden" / golden.token
 
-    def gone(self, record: Record) -> None:
-        """Note that a machine went: from now on its golden volume may be unused."""
-        if record.layout:
-            self._rows.use(record.layout, _now())
+    def require_unchanged(self, golden: Golden) -> None:
+        """Check that nobody wrote to a golden volume while it was cloned, which may take minutes.
+
+        :raises TerraError: when somebody did.
+        """
+        problem = self._problem(golden)
+        if problem:
+            raise TerraError(f"what {golden.image} is laid down on changed while it was cloned: {problem}", hint="try again")
+
+    def leave(self, hostname: str) -> None:
+        """Note that a machine goes, before its record does: from now on its golden volume may be unused."""
+        with suppress(DatabaseFull):  # a machine can be deleted then all the same
+            self._rows.leave(hostname, _now())
 
     def begin(self) -> None:
         """See what a controller that was killed had begun; called before anything is made."""
@@ -109,13 +121,14 @@ class Goldens:
         for place in (self._services.session.paths.state / "golden").glob("*"):
             if place.name not in known:
                 shutil.rmtree(place, ignore_errors=True)
+        self._remove_strays(known)
 
     def recover(self) -> None:
-        """Remove what a controller that was killed had begun."""
+        """Remove what a controller that was killed had begun; who makes it anew by now has removed it himself."""
         for golden in self._unfinished:
             _log.warning("removing what was begun", golden=golden.owner, image=golden.image)
-            with suppress(TerraError), self._locks[golden.layout]:  # what fails is in the log, and tried when it is asked for
-                self._discard(golden)
+            with _logged(golden.owner):
+                self._discard_unless_used(golden)
         self._unfinished = ()
 
     def shown(self) -> list[dict[str, Any]]:
@@ -162,10 +175,32 @@ class Goldens:
         """Remove what no machine is of, and none was since ``keep_images``; what is pinned stays."""
         before = _now() - self._services.config.keep_images
         machines = self._rows.machines()
+        failed: TerraError | None = None
         for golden in self._rows.every():
             unused = golden.state is GoldenState.READY and not machines.get(golden.layout) and golden.used <= before
-            if unused and not golden.pinned and self._discard_unless_used(golden):
-                _log.info("the golden volume was unused and is removed", image=golden.image, layout=golden.described)
+            if not unused or golden.pinned:
+                continue
+            try:
+                if self._discard_unless_used(golden):
+                    _log.info("the golden volume was unused and is removed", image=golden.image, layout=golden.described)
+            except TerraError as error:
+                failed = error  # the others can go all the same
+        if failed is not None:
+            raise failed
+
+    def _remove_strays(self, known: Collection[str]) -> None:
+        """Remove golden volumes that no row names, such as those that were made after the backup that was restored.
+
+        They have no machine's data on them, and no machine needs them. Where the directory was not marked as that of this
+        database before, they may be those of another one, and stay.
+        """
+        directory = self._services.store.known_volumes
+        for place in sorted(directory.glob("golden_*") if directory is not None else ()):
+            token = token_of(place.name)
+            if token and token not in known:
+                with _logged(place.name):
+                    if self._services.role(Store).remove_volumes(Hostname(place.name), self._services.session):
+                        _log.warning("removed golden volumes that the database does not know", golden=place.name)
 
     def _of(self, digest: str) -> list[Golden]:
         wanted = digest.removeprefix("sha256:")
@@ -177,16 +212,18 @@ class Goldens:
             raise ConflictError(f"several images begin with {digest!r}", hint=f"name one: {', '.join(digests)}")
         return found
 
-    def _is_kept(self, golden: Golden, session: Session) -> bool:
+    def _is_kept(self, golden: Golden, node: Node, session: Session) -> bool:
         """Return whether what was laid down before is as it was made; what is not is removed."""
         problem = golden.problem or self._problem(golden)
+        if not problem and not golden.is_for(node):
+            problem = "its row does not name the disks"
         if not problem and golden.state is GoldenState.READY:
             return True
         if golden.state is GoldenState.READY:
             text = f"warning: what {golden.image} was laid down on cannot be cloned, and is made anew: {problem}"
             session.report(Event(_STEP, text))
             _log.warning("a golden volume is not what was made", golden=golden.owner, reason=problem)
-        self._discard(golden)
+        self._discard(evolve(golden, problem=problem))
         return False
 
     def _problem(self, golden: Golden) -> str:
@@ -232,7 +269,7 @@ class Goldens:
         golden = evolve(began, volumes=tuple(self._planned(began, record, store, session)))
         session.report(Event(_STEP, f"lay {golden.image} down once for all machines with {golden.described}"))
         with Undo() as undo:
-            undo.push(_when_failing(lambda: self._discard(golden)))
+            undo.push(_when_failing(golden.owner, lambda: self._discard(golden)))
             self._rows.add(golden)
             for one in golden.volumes:
                 undo.enter_context(store.make_volume(one.volume, session))
@@ -271,17 +308,14 @@ class Goldens:
     def _discard(self, golden: Golden) -> None:
         """Remove volumes, copies and row, in this order: what is left can be removed by the row."""
         with uninterrupted():
-            try:
-                store = self._store(golden)
-                for one in golden.volumes:
-                    store.remove_volume(one.volume, self._services.session)
-                if golden.problem:
-                    store.remove_volumes(golden.owner, self._services.session)
+            store = self._store(golden)
+            for one in golden.volumes:
+                store.remove_volume(one.volume, self._services.session)
+            if golden.problem:
+                store.remove_volumes(golden.owner, self._services.session)
+            if token_of(golden.owner):  # a damaged row may hold anything, such as the way to another directory
                 shutil.rmtree(self.kernel(golden), ignore_errors=True)
-                self._rows.forget(golden)
-            except TerraError as error:
-                _log.error("a golden volume cannot be removed", golden=golden.owner, reason=str(error))
-                raise
+            self._rows.forget(golden)
 
     def _discard_unless_used(self, golden: Golden) -> bool:
         lock = self._locks[golden.layout]
@@ -318,10 +352,19 @@ class Goldens:
         return self._services.plugins.named(Store, golden.store, source=self._services.session.source)
 
 
-def _when_failing(undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:
+@contextmanager
+def _logged(owner: str) -> Iterator[None]:
+    """Log why golden volumes cannot be removed; the row stays, by which it is tried again."""
+    try:
+        yield
+    except TerraError as error:
+        _log.error("a golden volume cannot be removed", golden=owner, reason=str(error))
+
+
+def _when_failing(owner: str, undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:
     def leave(kind: Any, error: Any, trace: Any) -> None:  # the signature of __exit__
         if kind is not None:
-            with suppress(TerraError):  # it is in the log, and in the row, by which it is tried again
+            with _logged(owner):
                 undo()
 
     return leave

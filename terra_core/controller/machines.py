@@ -109,6 +109,8 @@ class Machines:
                 if golden is not None:
                     record = self._store.save(evolve(record, layout=golden.layout))
                 self._disks.make(record, golden, stack, session)
+                if golden is not None:
+                    self.goldens.require_unchanged(golden)
                 kernel = None if golden is None else self.goldens.kernel(golden)
                 found, files = self._laying.lay_down(record, image, fit, golden, work, kernel, session)
             arguments = tuple(argument for kept in record.targets for argument in kept.target.kernel_arguments)
@@ -269,9 +271,8 @@ class Machines:
                 self._disks.release(record)
                 if isinstance(record, SetAside) and not record.whole:
                     self._release_unknown(record)
+                self.goldens.leave(record.hostname)
                 self._store.forget(record)
-            if isinstance(record, Record):
-                self.goldens.gone(record)
         except TerraError as error:
             _log.error("cannot be taken away", hostname=hostname, reason=str(error))
             with undoing(error):

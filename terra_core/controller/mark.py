@@ -46,11 +46,14 @@ def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> No
         raise TerraError(f"{database}: the database is empty, and {unknown}", hint=hint)
 
 
-def set_mark(volumes: Path, identity: str) -> None:
-    """Write beside the volumes which database knows them; log an error when that cannot be written."""
+def set_mark(volumes: Path, identity: str) -> bool:
+    """Write beside the volumes which database knows them; log an error when that cannot be written.
+
+    :returns: whether that stood there before.
+    """
     try:
         if _read(volumes) == identity:
-            return
+            return True
         volumes.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             os.setxattr(volumes, _ATTRIBUTE, identity.encode())
@@ -60,6 +63,7 @@ def set_mark(volumes: Path, identity: str) -> None:
             write_file(volumes / _NAME, f"{identity}\n".encode(), mode=0o600)
     except (OSError, TerraError) as error:
         _log.warning("the volumes cannot be marked as those of this database", path=str(volumes), reason=str(error))
+    return False
 
 
 def _read(volumes: Path) -> str:

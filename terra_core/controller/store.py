@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, select, update
@@ -32,11 +33,13 @@ class Store:
 
     :param engine: from :func:`terra_core.controller.database.open_database`.
     :param ballast: room that is given up so that machines can be deleted when the disk is full.
+    :param known_volumes: the directory of the volumes, where it was marked as that of this database before it was opened.
     """
 
-    def __init__(self, engine: Engine, ballast: Ballast = _NONE) -> None:
+    def __init__(self, engine: Engine, ballast: Ballast = _NONE, known_volumes: Path | None = None) -> None:
         self._engine = engine
         self._ballast = ballast
+        self.known_volumes = known_volumes
         self._known: dict[object, tuple[Mapping[str, Any], Record | SetAside]] = {}
 
     @property

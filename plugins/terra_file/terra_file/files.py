@@ -108,7 +108,8 @@ class Files:
         :raises TerraError: as :meth:`verify` does.
         """
         status = self.verify(volume)
-        return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+        # The time of a write can be set back (touch(1), rsync(1)), and the time of a change cannot.
+        return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 
     def verify(self, volume: Volume) -> os.stat_result:
         """Check that the file of a volume is what was made.

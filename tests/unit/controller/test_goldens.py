@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from sqlalchemy import update
 
 from terra_core.client.controller import ControllerClient
 from terra_core.controller.api import make_api
-from terra_core.controller.database import golden_volumes
+from terra_core.controller.database import golden_volumes, nodes
 from terra_core.controller.golden import Golden, GoldenState
 from terra_core.controller.machines import Machines
+from terra_core.controller.store import Record, SetAside, Store
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.system.progress import Event
 from tests.unit.controller.fakes import Site, World, make_site, node_table
@@ -57,8 +59,8 @@ def test_an_image_is_laid_down_once_and_every_machine_is_a_clone(site: Site, wor
     assert site.store.get("cm-02").kernel_arguments[1] == "terra.root=cm-02"
 
 
-def test_fifty_who_ask_sixteen_at_once_have_it_made_once(site: Site, world: World) -> None:
-    with ThreadPoolExecutor(16) as pool:
+def test_fifty_who_ask_at_once_have_it_made_once(site: Site, world: World) -> None:
+    with ThreadPoolExecutor(50) as pool:
         list(pool.map(lambda number: provision(site, number), range(1, 51)))
     assert world.calls.count("prepare_disks entered") == 1
     assert world.calls.count("clone_volume") == 50
@@ -171,10 +173,28 @@ def test_what_is_not_as_it_was_made_is_not_cloned(site: Site, world: World, harm
     assert world.calls.count("prepare_disks entered") == 2
 
 
-def test_a_row_that_cannot_be_read_is_told_and_made_anew(site: Site, world: World) -> None:
+def test_what_is_written_to_while_it_is_cloned_makes_no_machine(site: Site, world: World) -> None:
+    provision(site, 1)
+    volume = Path(golden(site).volumes[0].name)
+
+    def before(hook: str) -> None:
+        if hook == "clone_volume":
+            volume.write_text("another")
+
+    world.before = before
+    with pytest.raises(TerraError, match="changed while it was cloned: somebody has written to"):
+        provision(site, 2)
+    world.before = lambda hook: None
+    assert [record.hostname for record in site.store.all()] == ["cm-01"]
+    provision(site, 2)
+    assert world.calls.count("prepare_disks entered") == 2
+
+
+@pytest.mark.parametrize("column", ["volumes", "used", "contract", "pinned"])
+def test_a_row_that_cannot_be_read_is_told_and_made_anew(site: Site, world: World, column: str) -> None:
     provision(site, 1)
     with site.store._engine.begin() as connection:
-        connection.execute(update(golden_volumes).values(volumes="rubbish"))
+        connection.exec_driver_sql(f"update golden_volumes set {column} = '\"rubbish\"'")  # noqa: S608  # no input
     (shown,) = site.machines.goldens.shown()
     assert "its row cannot be read" in shown["problem"]
     provision(site, 2)
@@ -182,6 +202,99 @@ def test_a_row_that_cannot_be_read_is_told_and_made_anew(site: Site, world: Worl
     for hostname in ("cm-01", "cm-02"):
         site.delete(hostname)
     assert site.left() == []
+
+
+def test_a_row_that_names_no_disks_is_made_anew(site: Site, world: World) -> None:
+    provision(site, 1)
+    with site.store._engine.begin() as connection:
+        connection.execute(update(golden_volumes).values(volumes=[]))
+    provision(site, 2)
+    assert len(golden(site).volumes) == 1
+    assert len([path for path in (site.paths.root / "iscsi").iterdir() if path.name.startswith("golden_")]) == 1
+    assert world.calls.count("prepare_disks entered") == 2
+
+
+@pytest.mark.parametrize("token", ["", "..", "../images"])
+def test_a_row_with_a_damaged_name_removes_nothing_else(site: Site, token: str) -> None:
+    provision(site, 1)
+    kernel = site.machines.goldens.kernel(golden(site))
+    with site.store._engine.begin() as connection:
+        connection.execute(update(golden_volumes).values(token=token))
+    site.machines.goldens.remove(golden(site).digest)
+    assert site.store.golden.every() == []
+    assert (kernel / "vmlinuz").exists()
+
+
+def known(site: Site, directory: Path | None) -> Machines:
+    """Return the use cases of a controller that starts on the same database."""
+    store = Store(site.store.engine, known_volumes=directory)
+    return Machines(evolve(site.services, store=store))
+
+
+def test_golden_volumes_that_no_row_names_go_at_the_start(site: Site, world: World) -> None:
+    provision(site, 1)
+    directory = site.paths.root / "iscsi"
+    kept = golden(site).owner
+    for name in ("golden_0123456789abcdef", "golden_mine", "cm-77"):
+        (directory / name).mkdir()
+        (directory / name / "0.lun").touch()
+    known(site, None).unfinished()
+    assert (directory / "golden_0123456789abcdef").exists(), "they may be those of another database"
+    world.fail.add("remove_volumes")
+    known(site, directory).unfinished()
+    world.fail.clear()
+    known(site, directory).unfinished()
+    assert sorted(path.name for path in directory.iterdir()) == sorted(["cm-01", "cm-77", "golden_mine", kept])
+
+
+def test_a_start_does_not_wait_for_who_makes_anew_what_was_begun(site: Site, world: World) -> None:
+    killed_while_making(site, world)
+    layout = golden(site).layout
+    machines = Machines(site.services)
+    unfinished = machines.unfinished()
+    with machines.goldens._locks[layout], ThreadPoolExecutor(1) as pool:
+        recovered = pool.submit(machines.recover, unfinished)
+        wait([recovered], timeout=20)
+        assert recovered.done()
+
+
+def test_one_that_cannot_be_removed_keeps_no_other(site: Site, world: World) -> None:
+    provision(site, 1)
+    provision(site, 2, storage=True)
+    for hostname in ("cm-01", "cm-02"):
+        site.delete(hostname)
+    first = site.store.golden.every()[0]
+    with site.store._engine.begin() as connection:
+        connection.execute(update(golden_volumes).values(used=0))
+        connection.execute(update(golden_volumes).where(golden_volumes.c.token == first.token).values(store="gone"))
+    with pytest.raises(TerraError, match="gone"):
+        site.machines.goldens.remove_unused()
+    assert golden(site).token == first.token
+
+
+def test_what_a_machine_that_is_set_aside_was_of_is_kept_for_its_time(site: Site, world: World) -> None:
+    provision(site, 1)
+    used(site, 40 * 86400)
+    with site.store._engine.begin() as connection:
+        connection.execute(update(nodes).values(document="rubbish"))
+    site.delete("cm-01")
+    site.machines.goldens.remove_unused()
+    assert golden(site)
+
+
+def test_what_the_last_machine_was_of_is_not_removed_while_that_goes(site: Site, world: World) -> None:
+    provision(site, 1)
+    used(site, 40 * 86400)
+    forget = site.store.forget
+
+    def forgotten(record: Record | SetAside) -> None:
+        forget(record)
+        site.machines.goldens.remove_unused()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site.store, "forget", forgotten)
+        site.delete("cm-01")
+    assert golden(site)
 
 
 def test_what_is_unused_goes_after_its_time(site: Site, world: World) -> None:

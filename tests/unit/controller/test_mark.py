@@ -60,6 +60,18 @@ def test_its_own_is_opened_again(paths: Paths) -> None:
     assert [path.name for path in (paths.root / "iscsi").iterdir()] == ["cm-01"]
 
 
+def test_volumes_are_known_only_where_they_were_marked_before(paths: Paths) -> None:
+    def known() -> Path | None:
+        store = open_store(Controller(), paths, paths.root / "iscsi")
+        store.close()
+        return store.known_volumes
+
+    assert known() == paths.root / "iscsi"
+    unmark(paths)
+    assert known() is None, "whoever has provisioned before gets the mark, but the volumes may be of others"
+    assert known() == paths.root / "iscsi"
+
+
 def test_one_that_is_lost_is_not_replaced_by_an_empty_one(paths: Paths) -> None:
     remove_database(paths)
     message = refused(paths)

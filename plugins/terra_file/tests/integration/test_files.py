@@ -200,6 +200,15 @@ def cloned(session: Session, size: int = 16) -> tuple[Volume, Volume]:
     return origin, clone
 
 
+def test_a_write_shows_in_the_stamp_also_when_its_time_is_set_back(session: Session) -> None:
+    origin, _ = cloned(session)
+    stamp, file = plugin.stamp_volume(origin, session), Path(origin.name)
+    former = file.stat()
+    written(origin, 8, b"another")
+    os.utime(file, ns=(former.st_atime_ns, former.st_mtime_ns))
+    assert plugin.stamp_volume(origin, session) != stamp
+
+
 @pytest.mark.parametrize("filesystem", ["btrfs", "tmpfs"])
 def test_a_clone_is_the_same_and_goes_its_own_way(filesystem: str, session: Session, tmp_path: Path) -> None:
     place = session.paths.root / "iscsi"
