@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import closing, suppress
 from typing import Any
 
@@ -67,12 +68,15 @@ def _platform(inspected: dict[str, Any]) -> str:
 def _digest_in_registry(podman: Program, inspected: dict[str, Any], name: str) -> str:
     """Return the digest that an image has in its registry; nothing for one that was made or loaded here.
 
-    Podman gives every image a digest. What came from a registry has compressed layers in the manifest that is kept with it.
+    Podman gives every image a digest, and one that has several (of a registry, of the file that it came from) has them all
+    under each of its names. The manifest that is kept with what came from a registry has compressed layers, and its own digest.
     """
     for manifest in podman.storage.glob(f"*-images/{inspected['Id']}/manifest"):
         with suppress(OSError, TerraError, ValueError):
-            layers = list(read_document(read_regular(manifest, DOCUMENT_BYTES), str(manifest), unique=False)["layers"].items())
-            if layers and all(layer["mediaType"].text().endswith(("gzip", "zstd")) for layer in layers):
-                digests = [str(digest).partition("@") for digest in inspected.get("RepoDigests") or ()]
-                return min((digest for known, _, digest in digests if known == name), default="")
+            content = read_regular(manifest, DOCUMENT_BYTES)
+            layers = list(read_document(content, str(manifest), unique=False)["layers"].items())
+            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            compressed = layers and all(layer["mediaType"].text().endswith(("gzip", "zstd")) for layer in layers)
+            if compressed and f"{name}@{digest}" in (inspected.get("RepoDigests") or ()):
+                return digest
     return ""

@@ -57,7 +57,7 @@ def test_the_page_leads_to_a_machine(vault: Ground, tmp_path: Path) -> None:
     assert disk["device"] == str(vault.site.root / "srv/vault/cm-01/0.img")
     assert vault.may_log_in(shown["initiator_iqn"], shown["disk_groups"][0]["target"]["iqn"])
     vault.terra("delete", "cm-01")
-    assert not list((vault.site.root / "srv/vault").iterdir())
+    assert not (vault.site.root / "srv/vault/cm-01").exists()
     assert vault.left() == []
 
 
