@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from terra_core.errors import NotFoundError, TerraError
+from terra_core.system.processes import read_stat
 from terra_orbit.agent.checkpoints import Checkpoints
 from terra_orbit.agent.configs import check_sources, remove_configs, write_configs
 from terra_orbit.agent.connections import Connections
@@ -22,7 +23,10 @@ from terra_orbit.agent.store import Store
 
 _log = structlog.get_logger(__name__)
 _RESOLVER = "/etc/resolv.conf"
+_TURN_SECONDS = 2.0
+"""How long a program is looked at that works without waiting for anything: one that ends at once is one of these."""
 _SYSTEMD_SECONDS = 2.0
+_WAITING = "SI"
 _SYSTEMD_HINT = "its program is systemd, which needs rights that it does not have: say privileged = true in its vhost.toml"
 STOP_SECONDS = 10
 """How long a container has to end by itself, unless its user says otherwise."""
@@ -175,13 +179,20 @@ class Convergence:
         return process.pid
 
     def _watch(self, record: Record, engine_id: str) -> None:
-        """Make sure that a container runs, and a systemd without all rights for longer than it takes to give up.
+        """Make sure that a container runs once its program waits for something.
+
+        On a busy machine, the turn of a program that ends at once comes late. A systemd without all rights is looked at for
+        longer than it takes to give up.
 
         :raises TerraError: when it has ended.
         """
-        self._process(record, engine_id)
+        pid, pause = self._process(record, engine_id), threading.Event()
+        deadline = time.monotonic() + _TURN_SECONDS
+        while not _waits(pid) and time.monotonic() < deadline:
+            pause.wait(_TURN_SECONDS / 100)
+            pid = self._process(record, engine_id)
         if self._lacks_rights(record):
-            deadline, pause = time.monotonic() + _SYSTEMD_SECONDS, threading.Event()
+            deadline = time.monotonic() + _SYSTEMD_SECONDS
             while time.monotonic() < deadline:
                 pause.wait(_SYSTEMD_SECONDS / 20)
                 self._process(record, engine_id)
@@ -260,3 +271,9 @@ class Convergence:
 
     def _config_directory(self, record: Record) -> Path:
         return self._paths.configs / record.uid / str(record.revision)
+
+
+def _waits(pid: int) -> bool:
+    """Return whether the program of a container waits for something; what still starts it is called runc."""
+    stat = read_stat(pid)
+    return stat is not None and stat.state in _WAITING and not stat.name.startswith("runc")
