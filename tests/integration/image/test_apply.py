@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import gc
 import gzip
 import os
-import threading
 import tracemalloc
 from pathlib import Path
 
 import pytest
 from attrs import evolve
 
+from lab.held import nothing_held
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.image import apply_layers
 from terra_core.oci import Layout, Limits
 from terra_core.system.progress import Event
 from tests.integration.image.trees import apply, look
 from tests.unit.oci.making import Blob, LayoutMaker, file, folder, layer, sha256, tar
-
-
-def open_files() -> int:
-    """Return how many descriptors this process has open, after closing those that other tests left unused."""
-    gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir()))
-
 
 GOOD = layer(tar(file(b"good", b"good")))
 BAD = layer(tar(file(b"bad", b"bad")))
@@ -108,24 +100,19 @@ def test_a_report_can_end_the_work(tmp_path: Path) -> None:
     def interrupt(event: Event) -> None:
         raise InterruptedWork("asked for")
 
-    threads, files = threading.active_count(), open_files()
-    with pytest.raises(InterruptedWork):
+    with nothing_held(), pytest.raises(InterruptedWork):
         apply_layers(layout.image(), tmp_path / "root", report=interrupt)
-    assert threading.active_count() == threads
-    assert open_files() == files
     assert not (tmp_path / "root" / "f19").exists()
 
 
 def test_nothing_stays_open(tmp_path: Path) -> None:
-    threads, files = threading.active_count(), open_files()
     deep = [folder(b"d%d/e" % number) for number in range(300)]
     (tmp_path / "good").mkdir()
     (tmp_path / "bad").mkdir()
-    apply(tmp_path / "good", [tar(*deep), tar(*deep)])
-    with pytest.raises(TerraError):
-        apply(tmp_path / "bad", [tar(*deep, file(b".."))])
-    assert threading.active_count() == threads
-    assert open_files() == files
+    with nothing_held():
+        apply(tmp_path / "good", [tar(*deep), tar(*deep)])
+        with pytest.raises(TerraError):
+            apply(tmp_path / "bad", [tar(*deep, file(b".."))])
 
 
 def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
