@@ -11,7 +11,7 @@ import structlog
 from attrs import frozen
 
 from terra_core.config.controller import Controller
-from terra_core.config.node import OS_LABEL, Disk, DiskGroup
+from terra_core.config.node import OS_LABEL, NetworkGroup
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, PluginName
 from terra_core.controller.golden import Golden
@@ -52,7 +52,7 @@ class Disks:
                 number=number(record.node.hostname, group.label),
                 generation=record.generation,
                 label=group.label,
-                volumes=tuple(self._planned(store, record.node.hostname, group, disks)),
+                volumes=tuple(planned_volumes(store, record.node.hostname, group, disks, self.session)),
                 boot=group.label == OS_LABEL,
                 portal=self.config.portal,
             )
@@ -155,14 +155,6 @@ class Disks:
             with suppress(TerraError):
                 self._storage(name).stop_storage(self.session)
 
-    def _planned(self, store: Store, hostname: Hostname, group: DiskGroup, first: int) -> Iterator[Volume]:
-        for at, disk in enumerate(group.disk):
-            request = VolumeRequest(hostname=hostname, number=first + at, size=_size(group, at, disk))
-            volume = store.plan_volume(request, self.session)
-            if volume.size != request.size:
-                raise PluginError(f"plugin {store.plugin!r} planned a volume of {volume.size} MB in place of {request.size} MB")
-            yield volume
-
     def _restored(self, name: str, exports: Sequence[Export]) -> Sequence[str]:
         try:
             reasons = self._storage(name).restore_targets(exports, self.session)
@@ -187,10 +179,21 @@ class Disks:
         return self.plugins.fill(role, self.config.plugins, source=self.session.source)
 
 
-def _size(group: DiskGroup, at: int, disk: Disk) -> int:
-    if disk.size is None:
-        raise TerraError(f'group "{group.label}": disk {at} has no size', hint="size says it in MB")
-    return disk.size
+def planned_volumes(
+    store: Store, hostname: Hostname, group: NetworkGroup, first: int, session: Session
+) -> Iterator[Volume]:  # fmt: skip
+    """Yield the volumes that a store would make for a group; nothing is touched.
+
+    :param hostname: the name under which the store keeps them.
+    :param first: the number of the group's first disk, from 0.
+    :raises PluginError: when the store planned one of another size.
+    """
+    for number, disk in enumerate(group.disk, first):
+        request = VolumeRequest(hostname=hostname, number=number, size=disk.size)
+        volume = store.plan_volume(request, session)
+        if volume.size != request.size:
+            raise PluginError(f"plugin {store.plugin!r} planned a volume of {volume.size} MB in place of {request.size} MB")
+        yield volume
 
 
 def _require_as_asked(storage: Storage, request: TargetRequest, target: Target) -> None:

@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ from attrs import evolve
 from terra_core.config.node import Node
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
+from terra_core.controller.disks import planned_volumes
 from terra_core.controller.golden import Golden, GoldenState, GoldenVolume, described_layout, full_reason, layout_key, token_of
 from terra_core.controller.laying import Laying, session_of
 from terra_core.controller.records import Record
 from terra_core.controller.services import Services
 from terra_core.deploy import filesystem_of
-from terra_core.errors import ConflictError, NotFoundError, PluginError, TerraError
+from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.fitness import Fit
-from terra_core.hookspecs import CONTRACT, Filesystem, Store, VolumeRequest
+from terra_core.hookspecs import CONTRACT, Filesystem, Store
 from terra_core.oci.source import ImageSource
 from terra_core.service.room import DatabaseFull
 from terra_core.system.process import uninterrupted
@@ -269,7 +270,7 @@ class Goldens:
         golden = evolve(began, volumes=tuple(self._planned(began, record, store, session)))
         session.report(Event(_STEP, f"lay {golden.image} down once for all machines with {golden.described}"))
         with Undo() as undo:
-            undo.push(_when_failing(golden.owner, lambda: self._discard(golden)))
+            undo.when_failing(self._discard_logged, golden)
             self._rows.add(golden)
             for one in golden.volumes:
                 undo.enter_context(store.make_volume(one.volume, session))
@@ -280,15 +281,9 @@ class Goldens:
     def _planned(self, golden: Golden, record: Record, store: Store, session: Session) -> Iterator[GoldenVolume]:
         number = 0
         for group in record.node.groups:
-            for disk in group.disk:
-                if disk.size is None:
-                    raise TerraError(f'group "{group.label}": disk {number} has no size', hint="size says it in MB")
-                request = VolumeRequest(hostname=golden.owner, number=number, size=disk.size)
-                volume = store.plan_volume(request, session)
-                if volume.size != request.size:
-                    raise PluginError(f"plugin {store.plugin!r} planned {volume.size} MB in place of {request.size} MB")
+            for volume in planned_volumes(store, golden.owner, group, number, session):
                 yield GoldenVolume(label=group.label, name=volume.name, size=volume.size)
-                number += 1
+            number += len(group.disk)
 
     def _fill(
         self, golden: Golden, record: Record, store: Store, image: ImageSource, fit: Fit, session: Session
@@ -304,6 +299,10 @@ class Goldens:
         for file in kernel.iterdir():
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
+
+    def _discard_logged(self, golden: Golden) -> None:
+        with _logged(golden.owner):
+            self._discard(golden)
 
     def _discard(self, golden: Golden) -> None:
         """Remove volumes, copies and row, in this order: what is left can be removed by the row."""
@@ -359,15 +358,6 @@ def _logged(owner: str) -> Iterator[None]:
         yield
     except TerraError as error:
         _log.error("a golden volume cannot be removed", golden=owner, reason=str(error))
-
-
-def _when_failing(owner: str, undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:
-    def leave(kind: Any, error: Any, trace: Any) -> None:  # the signature of __exit__
-        if kind is not None:
-            with _logged(owner):
-                undo()
-
-    return leave
 
 
 def _now() -> int:

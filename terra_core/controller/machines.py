@@ -97,7 +97,7 @@ class Machines:
         session = self._services.session.reporting_to(report)
         hostname = record.node.hostname
         with Undo() as stack:
-            stack.push(_when_failing(lambda: self._undo(hostname)))
+            stack.when_failing(self._undo, hostname)
             work = stack.enter_context(self._services.workspace(hostname))
             report(Event("pull", f"pull {record.node.image}"))
             with self._images.pull(record.node.image, record.node.trust, session) as image:
@@ -255,7 +255,8 @@ class Machines:
         return _reason_of(publish)
 
     def _undo(self, hostname: str) -> None:
-        with suppress(TerraError):  # it is in the log and in the record; the client is told why the work failed
+        # What fails is in the log and in the record; the client is told why the work failed.
+        with uninterrupted(), suppress(TerraError):
             self._take_away(self._store.get(hostname))
 
     def _take_away(self, record: Record | SetAside) -> None:
@@ -286,15 +287,6 @@ class Machines:
             self._disks.release_unknown(Hostname(record.hostname))
         else:
             _log.warning("its record does not say which targets it had: they may be left", hostname=record.hostname)
-
-
-def _when_failing(undo: Callable[[], None]) -> Callable[[Any, Any, Any], None]:
-    def leave(kind: Any, error: Any, trace: Any) -> None:  # the signature of __exit__
-        if kind is not None:
-            with uninterrupted():
-                undo()
-
-    return leave
 
 
 def _reason_of(work: Callable[[], object]) -> str:

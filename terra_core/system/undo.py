@@ -45,6 +45,15 @@ class Undo(ExitStack):
         super().push(first_kept(call))
         return callback
 
+    def when_failing(self, callback: Callable[P, object], /, *args: P.args, **kwds: P.kwargs) -> None:
+        """Register a call that is made only when the stack is left with an exception."""
+
+        def call(kind: object, _: object, __: object) -> None:
+            if kind is not None:
+                callback(*args, **kwds)
+
+        super().push(first_kept(call))
+
     def unwind(self, failure: Sequence[object]) -> None:
         """Undo all of it, in the ``__exit__`` of an object that holds this.
 

@@ -200,3 +200,16 @@ def test_what_was_to_last_and_fails_is_undone_as_far_as_it_came() -> None:
     with pytest.raises(TerraError, match="mounted"), lasting(fail, lambda: done.append("undo")):
         done.append("went on")
     assert done == ["undo"]
+
+
+def test_what_is_for_a_failure_is_done_in_its_order_and_only_then() -> None:
+    done: list[str] = []
+    with Undo() as stack:
+        stack.when_failing(done.append, "failed")
+    assert done == []
+    stack = Undo()
+    stack.callback(done.append, "first")
+    stack.when_failing(done.append, "failed")
+    stack.callback(done.append, "last")
+    stack.unwind([ValueError("reason")])
+    assert done == ["last", "failed", "first"]
