@@ -58,6 +58,15 @@ def image_workspace() -> AbstractContextManager[Path]:
     return workspace(IMAGE_PREFIX, grace=_YOUNG_SECONDS)
 
 
+def in_use(directory: Path) -> bool:
+    """Return whether the process that made such a directory, and has locked it, still works in it.
+
+    :param directory: one that was locked already: a maker that is about to lock it counts as gone.
+    """
+    with _held(directory, 0) as ours:
+        return not ours and directory.exists()
+
+
 @contextmanager
 def _held(directory: Path, grace: float) -> Iterator[bool]:
     """Lock a directory for the time of a block; give whether that was possible."""

@@ -16,7 +16,7 @@ from terra_core.errors import CommandError, TerraError
 from terra_core.oci.structure import read_document
 from terra_core.system.process import uninterrupted
 from terra_core.system.reading import read_regular
-from terra_core.system.workspace import IMAGE_PREFIX
+from terra_core.system.workspace import IMAGE_PREFIX, in_use
 from terra_podman.program import Program
 
 _SECRET = "terra-build"  # noqa: S105  # a name; there is no secret in it
@@ -56,8 +56,11 @@ class Leftovers:
                     self._podman.run("rmi", "--no-prune", image, accept=(0, 1, 2, 125))
 
     def sweep(self) -> None:
-        """Remove the containers of builds that were killed: their directories are gone."""
-        self._remove_containers([name for name, work in _marked(self._podman) if not work.exists()])
+        """Remove the containers of builds that were killed: nobody works in their directories, or they are gone.
+
+        A build locks its directory before it starts podman, so the directory of a container was locked once.
+        """
+        self._remove_containers([name for name, work in _marked(self._podman) if not in_use(work)])
 
     def _remove_containers(self, names: Iterable[str]) -> None:
         for name in names:
