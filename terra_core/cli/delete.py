@@ -14,8 +14,9 @@ _FORMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 @click.command("delete")
 @click.argument("hostname", shell_complete=hostnames)
+@click.option("--force", is_flag=True, help="Also while the machine is logged in to its disks.")
 @click.pass_context
-def command(ctx: click.Context, hostname: str) -> None:
+def command(ctx: click.Context, hostname: str, force: bool) -> None:
     """Take a machine's boot files, targets and disks away, its data included."""
     from terra_core.cli.connection import connect, following
     from terra_core.cli.values import option_value
@@ -23,7 +24,7 @@ def command(ctx: click.Context, hostname: str) -> None:
     name = str(option_value("HOSTNAME", hostname, _name))
     client = connect(ctx)
     with following() as report:
-        client.delete(name, report)
+        client.delete(name, report, force=force)
     echo(f"{name} is deleted", err=True)
 
 

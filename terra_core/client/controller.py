@@ -89,12 +89,14 @@ class ControllerClient:
         body = with_key(document.raw, document.value.trust)
         return self._read(self._client.carry_out(lambda: self._client.post("/v1/nodes", body), report), NodeProvisioned)
 
-    def delete(self, hostname: str, report: Report = silent) -> None:
+    def delete(self, hostname: str, report: Report = silent, *, force: bool = False) -> None:
         """Let the controller remove a machine's boot files, targets and disks with their data, and wait until that is done.
 
+        :param force: whether to do so also while the machine is logged in to its disks.
         :raises NotFoundError: when the controller has none of this name.
+        :raises ConflictError: when the machine is logged in.
         """
-        path = _path_of(hostname)
+        path = f"{_path_of(hostname)}{'?force=true' if force else ''}"
         self._client.carry_out(lambda: self._client.delete(path), report)
 
     def images(self) -> tuple[ImageShown, ...]:

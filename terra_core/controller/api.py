@@ -9,7 +9,7 @@ from anyio import to_thread
 from attrs import frozen
 from litestar import Litestar, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 
 from terra_core.client.answers import InfoShown, NodeShown
 from terra_core.config.loader import make_document
@@ -125,8 +125,15 @@ def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
 
 
 @delete("/v1/nodes/{hostname:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun, names=_NAMES))
-def delete_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, str]:
-    """Delete a machine; return the operation that does it."""
+def delete_node(
+    context: NamedDependency[Context], hostname: FromPath[str], force: FromQuery[bool] = False
+) -> dict[str, str]:  # fmt: skip
+    """Delete a machine; return the operation that does it.
+
+    One that is logged in to its disks is refused as a conflict, unless by force.
+    """
+    if not force:
+        context.machines.require_idle(hostname)
     record = context.services.store.begin_delete(hostname)
     return begun(
         context.operations.start("delete", hostname, lambda report: context.machines.delete(record, report), removal=True)

@@ -17,7 +17,19 @@ from terra_core.config.values import Hostname, PluginName
 from terra_core.controller.golden import Golden
 from terra_core.controller.records import KeptTarget, Record, SetAside
 from terra_core.errors import PluginError, TerraError
-from terra_core.hookspecs import CONTRACT, BootStep, Export, Role, Storage, Store, Target, TargetRequest, Volume, VolumeRequest
+from terra_core.hookspecs import (
+    CONTRACT,
+    BootStep,
+    Connected,
+    Export,
+    Role,
+    Storage,
+    Store,
+    Target,
+    TargetRequest,
+    Volume,
+    VolumeRequest,
+)
 from terra_core.plugins import Plugins
 from terra_core.system.undo import Undo
 
@@ -118,6 +130,14 @@ class Disks:
             said = self._restored(name, [export for _, export in found])
             reasons.update(zip((at for at, _ in found), said, strict=True))
         return list(reasons.values())
+
+    def connected(self, targets: Sequence[KeptTarget]) -> Sequence[Connected]:
+        """Return who is connected to any of these targets now.
+
+        :raises TerraError: when a storage service runs and does not say.
+        """
+        seen = {name: self._storage(name).find_connected(self.session) for name in sorted({kept.storage for kept in targets})}
+        return [one for kept in targets for one in seen[kept.storage].get(kept.target.id, ())]
 
     def release(self, record: Record | SetAside) -> None:
         """Take the targets of a machine away, and then its volumes."""

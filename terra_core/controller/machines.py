@@ -26,7 +26,7 @@ from terra_core.controller.store import Record, SetAside, State
 from terra_core.controller.troubles import Troubles
 from terra_core.deploy import filesystem_of
 from terra_core.documents import settled
-from terra_core.errors import InterruptedWork, TerraError
+from terra_core.errors import ConflictError, InterruptedWork, TerraError
 from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
 from terra_core.selection import PROVISIONED
@@ -131,6 +131,24 @@ class Machines:
         with uninterrupted():
             self._take_away(record)
         return {"hostname": record.hostname}
+
+    def require_idle(self, hostname: str) -> None:
+        """Check that a machine that may run has let go of its disks.
+
+        :raises NotFoundError: when there is none of this name.
+        :raises ConflictError: when it is connected to them; says who is, and from where.
+        """
+        record = self._store.find(hostname)
+        if _state(record) != State.READY.value:
+            return
+        connected = self._disks.connected(record.targets)
+        if connected:
+            who = dict.fromkeys(f"{one.name or 'somebody'} from {one.address or 'an unknown address'}" for one in connected)
+            raise ConflictError(
+                f"{hostname} is logged in to its disks: {', '.join(who)}",
+                hint=f"switch it off, and try again a minute later; or take its disks away while it runs: "
+                f"terra delete --force {hostname}",
+            )
 
     def unfinished(self) -> Sequence[Record | SetAside]:
         """Find the work that a killed controller had begun, for :meth:`recover`; called before anything new is begun.

@@ -25,7 +25,7 @@ from terra_core.hookspecs.machine import BootStep, RenderedFile, RenderedLink
 from terra_core.hookspecs.markers import CONTRACT, Role, hookimpl
 from terra_core.hookspecs.network import Network
 from terra_core.hookspecs.registry import Registry
-from terra_core.hookspecs.storage import Export, Served, Storage, Target, TargetRequest
+from terra_core.hookspecs.storage import Connected, Export, Served, Storage, Target, TargetRequest
 from terra_core.hookspecs.store import Backing, Store, Volume, VolumeRequest
 from terra_core.oci.signature import FoundSignature
 
@@ -36,7 +36,7 @@ ROLES: dict[str, type[Role]] = {
 
 __all__ = [
     "CONTRACT", "ROLES", "Backing", "Boot", "BootDisk", "BootNetwork", "BootStep", "Bootloader", "BuildRequest",
-    "Builder", "BuiltImage", "CheckedGroup", "Export", "Filesystem", "FoundSignature", "LocalBoot", "Mount",
+    "Builder", "BuiltImage", "CheckedGroup", "Connected", "Export", "Filesystem", "FoundSignature", "LocalBoot", "Mount",
     "Network", "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Served", "Storage",
     "Store", "Target", "TargetRequest", "Trial", "Volume", "VolumeRequest", "hookimpl",
 ]  # fmt: skip

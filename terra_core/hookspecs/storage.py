@@ -76,6 +76,14 @@ class Served:
     written: int
 
 
+@frozen(kw_only=True)
+class Connected:
+    """Somebody who is connected to a target: by what name, and from which address; empty where that cannot be told."""
+
+    name: str = ""
+    address: str = ""
+
+
 class Storage(Role, role="storage", default="iscsi"):
     """Giving volumes to machines over the network.
 
@@ -138,6 +146,14 @@ class Storage(Role, role="storage", default="iscsi"):
         """Return what went through targets, by their numbers; also of other controllers. Called for each GET of ``/metrics``.
 
         :raises TerraError: when the service does not answer.
+        """
+        return {}
+
+    @optional
+    def find_connected(self, session: Session) -> Mapping[int, Sequence[Connected]]:
+        """Return who is connected to targets now, by their numbers; also to those of other controllers. Change nothing.
+
+        :raises TerraError: when the service does not answer although it runs.
         """
         return {}
 

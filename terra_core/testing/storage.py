@@ -163,6 +163,14 @@ class StorageConformance(Conformance[Storage]):
         assert role.release_target(own.target, started) is True
         assert role.restore_target(other, started) is False
 
+    def test_nobody_is_connected_where_nobody_came(self, role: Storage, session: Session) -> None:
+        assert role.find_connected(session) == {}, "before the service is started"
+        with Undo() as undo:
+            undo.callback(role.stop_storage, session)
+            role.start_storage(Address(self.portal), session)
+            own = self.give(role, session)
+            assert not role.find_connected(session).get(own.target.id)
+
     def test_targets_come_back_with_the_service(self, role: Storage, started: Session) -> None:
         export = self.give(role, started)
         role.stop_storage(started)

@@ -49,4 +49,4 @@ def test_a_machine_with_an_ext4_root_boots_by_ipxe(firmware: str, site: Site, la
         assert kind == "ext4"
         assert machine.ssh(f"lsblk --noheadings --output TRAN {source}").text.split()[0] == "iscsi"
         assert machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip() == "running"
-    site.command(["delete", node["hostname"]])
+    site.command(["delete", "--force", node["hostname"]])

@@ -111,7 +111,7 @@ def boot_over_network(line: Line, image: str, site: Site, lab_key: Path, tmp_pat
         machine.reboot(seconds=_BOOT_SECONDS)
         expect_whole(machine, line, {})
         assert machine.ssh("cat ~/note").text == "written\n"
-    site.command(["delete", line.hostname])
+    site.command(["delete", "--force", line.hostname])
 
 
 def expect_whole(machine: Machine, line: Line, mounts: Mapping[str, tuple[str, str]]) -> None:

@@ -32,7 +32,7 @@ def test_a_machine_without_a_disk_boots_its_image_over_the_network(
         machine.reboot(seconds=_BOOT_SECONDS)
         assert machine.ssh("cat ~/note").text == "written before the reboot\n"
         expect_a_healthy_node(machine, node)
-    site.command(["delete", node["hostname"]])
+    site.command(["delete", "--force", node["hostname"]])
 
 
 def expect_a_healthy_node(machine: Machine, node: dict[str, object]) -> None:

@@ -90,7 +90,7 @@ def test_a_machine_without_a_disk_boots_from_nbd_and_outlasts_an_outage(site: Si
         for name, path in _WRITTEN.items():
             assert machine.ssh(f"cat {path}").text.split() == [str(number) for number in range(1, written[name] + 1)]
         assert connections(site) == 3, "those of the machine's first start are still there"
-    site.command(["delete", "nbd-01"])
+    site.command(["delete", "--force", "nbd-01"])
     assert servers(site) == []
 
 

@@ -75,4 +75,4 @@ def test_a_machine_with_networkd_boots_keeps_its_disk_and_answers(site: Site, la
         assert "ignoring" not in said, "systemd takes every line of what was rendered"
         machine.reboot(seconds=_BOOT_SECONDS)
         assert address in machine.ssh("networkctl --no-pager status eth0").text
-    site.command(["delete", node["hostname"]])
+    site.command(["delete", "--force", node["hostname"]])

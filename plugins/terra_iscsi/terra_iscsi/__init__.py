@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname
-from terra_core.hookspecs import CONTRACT, BootStep, Export, Served, Target, TargetRequest, hookimpl
+from terra_core.hookspecs import CONTRACT, BootStep, Connected, Export, Served, Target, TargetRequest, hookimpl
 from terra_core.system.undo import lasting
 
 if TYPE_CHECKING:
@@ -85,6 +85,13 @@ class IscsiPlugin:
         from terra_iscsi.targets import count_served
 
         return count_served(session)
+
+    @hookimpl
+    def find_connected(self, session: Session) -> Mapping[int, Sequence[Connected]]:
+        """Return who is logged in to targets."""
+        from terra_iscsi.targets import find_connected
+
+        return find_connected(session)
 
     @hookimpl
     def start_storage(self, portal: Address, session: Session) -> bool:

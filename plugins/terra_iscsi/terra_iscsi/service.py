@@ -26,6 +26,8 @@ from terra_iscsi.settings import NAME, PORT, Settings
 _STEP = "storage"
 _START_SECONDS = 15.0
 _STOP_SECONDS = 15.0
+_NOTICING = "nop_interval=10,nop_count=5"
+"""The portal's options by which a machine that went away without a word is logged out after a minute, and not after an hour."""
 _SOCKET_LIMIT = 107
 """The longest path of a socket (unix(7)); tgtd cuts a longer one short without a word."""
 
@@ -101,7 +103,7 @@ def stop(session: Session) -> bool:
 
 def _start(own: Control, portal: Address, paths: Paths) -> None:
     _socket_file(own).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    args = ["tgtd", "-f", "-C", str(own.port), "--iscsi", f"portal={_written(portal)}"]
+    args = ["tgtd", "-f", "-C", str(own.port), "--iscsi", f"portal={_written(portal)},{_NOTICING}"]
     daemon = Daemon(args, log=paths.run / "tgtd.log", env=own.environment, outlives=True)
     try:
         _pid_file(paths).write_text(f"{daemon.pid}\n")

@@ -13,6 +13,7 @@ _TARGET = re.compile(r"Target (\d+): (\S+)")
 _NEXUS = re.compile(r"I_T nexus: (\d+)")
 _INITIATOR = re.compile(r"Initiator: (\S+) alias: .*")
 _CONNECTION = re.compile(r"Connection: (\d+)")
+_ADDRESS = re.compile(r"IP Address: (\S+)")
 _LUN = re.compile(r"LUN: (\d+)")
 _BACKING = re.compile(r"Backing store path: (.+)")
 _STATISTICS = re.compile(r" *(\d+) +\d+ +\d+ +\d+ +\d+ +(\d+) +\d+ +\d+ +\d+ +(\d+) +\d+ +\d+")
@@ -27,11 +28,13 @@ class Nexus:
     :param id: its number.
     :param initiator: who logged in.
     :param connections: the numbers of its connections.
+    :param address: where the first of them comes from.
     """
 
     id: int
     initiator: str = ""
     connections: tuple[int, ...] = ()
+    address: str = ""
 
 
 @frozen
@@ -103,6 +106,8 @@ def _parse_sessions(lines: list[str]) -> tuple[Nexus, ...]:
             sessions[-1] = evolve(sessions[-1], initiator=found[1])
         elif found := _CONNECTION.fullmatch(line):
             sessions[-1] = evolve(sessions[-1], connections=(*sessions[-1].connections, int(found[1])))
+        elif (found := _ADDRESS.fullmatch(line)) and not sessions[-1].address:
+            sessions[-1] = evolve(sessions[-1], address=found[1])
     return tuple(sessions)
 
 

@@ -9,7 +9,7 @@ from attrs import frozen
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import InterruptedWork, TerraError
-from terra_core.hookspecs import Export, Served, Target
+from terra_core.hookspecs import Connected, Export, Served, Target
 from terra_core.system.process import uninterrupted
 from terra_core.system.undo import Undo
 from terra_iscsi.control import BY_ADDRESS, REFUSED, Control
@@ -51,6 +51,20 @@ def count_served(session: Session) -> dict[int, Served]:
     control = find(session)
     counted = control.served() if control is not None else {}
     return {number: Served(read=read, written=written) for number, (read, written) in counted.items()}
+
+
+def find_connected(session: Session) -> dict[int, tuple[Connected, ...]]:
+    """Return who is logged in to each target, by its number; nothing where no tgtd answers.
+
+    :raises TerraError: when tgtd hangs.
+    """
+    control = find(session)
+    exported = control.targets() if control is not None else ()
+    return {
+        one.id: tuple(Connected(name=nexus.initiator, address=nexus.address) for nexus in one.sessions)
+        for one in exported
+        if one.sessions
+    }
 
 
 @frozen

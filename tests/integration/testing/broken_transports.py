@@ -14,9 +14,10 @@ from lab.surroundings import InNetwork
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import TerraError
-from terra_core.hookspecs import BootStep, Export, Target, TargetRequest
+from terra_core.hookspecs import BootStep, Connected, Export, Target, TargetRequest
 from terra_core.testing import StorageConformance
 from terra_iscsi import IscsiPlugin
+from terra_iscsi.service import find
 from tests.integration.testing.breaking import broken
 
 _good = IscsiPlugin()
@@ -103,6 +104,11 @@ def _release_every_host(self: Any, hostname: Hostname, session: Session) -> bool
     return True in found
 
 
+def _everybody_who_may(self: Any, session: Session) -> dict[int, tuple[Connected, ...]]:
+    control = find(session)
+    return {one.id: (Connected(name=one.rules[0]),) for one in control.targets()} if control else {}
+
+
 def _unknown(self: Any, export: Export, session: Session) -> bool:
     try:
         return _good.restore_target(export, session)
@@ -129,6 +135,7 @@ PROMISES: dict[str, dict[str, object]] = {
     "test_a_backing_that_it_does_not_know_is_refused_by_its_kind": {"restore_target": _unknown},
     "test_what_is_wrong_with_one_target_keeps_no_other_down": {"restore_targets": _all_or_none},
     "test_releasing_one_leaves_its_neighbours_alone": {"release_target": _release_all},
+    "test_nobody_is_connected_where_nobody_came": {"find_connected": _everybody_who_may},
     "test_targets_come_back_with_the_service": {"restore_target": _not_after_a_stop, "stop_storage": _stop_with_a_mark},
     "test_the_service_outlives_a_controller_that_is_killed": {"stop_storage": _only_what_this_process_started},
     "test_all_of_a_machine_goes_where_the_transport_can_tell": {"release_host": _release_every_host},

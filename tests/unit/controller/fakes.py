@@ -41,6 +41,7 @@ from terra_core.hookspecs import (
     BuildRequest,
     BuiltImage,
     CheckedGroup,
+    Connected,
     Export,
     FoundSignature,
     NodeBoot,
@@ -100,6 +101,7 @@ class World:
     published: dict[Hostname, tuple[Mac, str]] = field(factory=dict)
     known: tuple[Hostname, ...] = ()
     served: dict[int, tuple[int, int]] = field(factory=dict)
+    connected: dict[int, tuple[Connected, ...]] = field(factory=dict)
     storage_runs: bool = False
 
     def asked(self, hook: str) -> None:
@@ -328,6 +330,11 @@ class FakePlugin:
     def count_served(self, session: Session) -> Mapping[int, Served]:
         self.world.asked("count_served")
         return {number: Served(read=read, written=written) for number, (read, written) in self.world.served.items()}
+
+    @hookimpl
+    def find_connected(self, session: Session) -> Mapping[int, Sequence[Connected]]:
+        self.world.asked("find_connected")
+        return self.world.connected
 
     @hookimpl
     def start_storage(self, portal: Address, session: Session) -> bool:

@@ -20,6 +20,7 @@ from terra_core.config.node import NetworkNode
 from terra_core.config.structure import structure
 from terra_core.controller.api import make_api
 from terra_core.controller.store import State
+from terra_core.hookspecs import Connected
 from terra_core.service.answers import Begun, OperationShown, ProblemDocument
 from terra_core.service.application import BODY_LIMIT
 from tests.unit.controller.fakes import Site, World, node_table
@@ -421,6 +422,43 @@ def test_a_delete_waits_for_no_pull(client: TestClient[Any], site: Site, world: 
     assert [client.get(f"/v1/operations/{one.json()['operation']}").json()["state"] for one in begun] == ["running"] * 2
     go_on.set()
     assert [outcome(client, one)[0] for one in begun] == ["result"] * 2
+
+
+def test_a_machine_that_is_logged_in_is_deleted_by_force_alone(client: TestClient[Any], site: Site, world: World) -> None:
+    site.provision()
+    (kept,) = site.store.get("cm-01").targets
+    stranger = Connected(name="iqn.2020.com.example:stranger")
+    world.connected = {kept.target.id: (Connected(name=kept.target.client, address="10.0.10.20"), stranger)}
+    for path in ("/v1/nodes/cm-01", "/v1/nodes/cm-01?force=false"):
+        document = problem(client.delete(path), 409)
+        assert document["detail"] == (
+            f"cm-01 is logged in to its disks: {kept.target.client} from 10.0.10.20, "
+            "iqn.2020.com.example:stranger from an unknown address"
+        )
+        assert "terra delete --force cm-01" in document["hint"]
+    problem(client.delete("/v1/nodes/cm-01?force=perhaps"), 400)
+    assert site.store.get("cm-01").state is State.READY
+    assert outcome(client, client.delete("/v1/nodes/cm-01?force=true")) == ("result", {"hostname": "cm-01"})
+    assert site.left() == []
+    problem(client.delete("/v1/nodes/cm-01?force=true"), 404)
+
+
+def test_a_machine_is_deleted_unasked_when_only_others_are_logged_in(
+    client: TestClient[Any], site: Site, world: World
+) -> None:
+    site.provision()
+    (kept,) = site.store.get("cm-01").targets
+    world.connected = {kept.target.id + 1: (Connected(name="x", address="10.0.10.20"),)}
+    assert outcome(client, client.delete("/v1/nodes/cm-01"))[0] == "result"
+
+
+def test_a_storage_service_that_does_not_say_who_is_logged_in_keeps_a_machine(
+    client: TestClient[Any], site: Site, world: World
+) -> None:
+    site.provision()
+    world.fail.add("find_connected")
+    assert "find_connected failed" in problem(client.delete("/v1/nodes/cm-01"), 500)["detail"]
+    assert outcome(client, client.delete("/v1/nodes/cm-01?force=true"))[0] == "result"
 
 
 def test_a_service_that_does_not_answer_is_shown_with_every_machine(client: TestClient[Any], site: Site) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from attrs import evolve, frozen
 
-from lab.network import ISCSI, Network
+from lab.network import GATEWAY, ISCSI, Network
 from lab.processes import running
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Label
 from terra_core.errors import ConflictError, TerraError
-from terra_core.hookspecs import Backing, Export, TargetRequest, Volume
+from terra_core.hookspecs import Backing, Connected, Export, TargetRequest, Volume
 from terra_core.system.process import Completed, Daemon, run
 from terra_core.system.waiting import wait_until
 from terra_iscsi import plugin
@@ -163,6 +163,25 @@ def test_what_a_machine_reads_is_counted_while_it_is_logged_in(session: Session,
             lambda: plugin.count_served(session)[target.target.id].read > first.read, seconds=10, what="it to read more"
         )
         assert other.target.id not in plugin.count_served(session)
+
+
+def test_who_is_logged_in_is_known_by_name_and_address(session: Session, control: Control, tmp_path: Path) -> None:
+    target, _ = provide(session, request()), provide(session, request("cm-02", 3))
+    assert plugin.find_connected(session) == {}
+    with logged_in(target, target.target.client, tmp_path / "log") as initiator:
+        (own,) = plugin.find_connected(session)[target.target.id]
+        assert own == Connected(name=target.target.client, address=GATEWAY)
+        assert list(plugin.find_connected(session)) == [target.target.id]
+        assert "nop_interval=10\nnop_count=5" in control.ask("--mode", "target", "--op", "show", "--tid", "2").text
+        # As when it loses its power: nothing closes the connection.
+        shorten = ("--mode", "target", "--op", "update", "--tid", "2")
+        control.ask(*shorten, "--name", "nop_interval", "--value", "1")
+        control.ask(*shorten, "--name", "nop_count", "--value", "1")
+        os.kill(initiator.pid, signal.SIGSTOP)
+        try:
+            wait_until(lambda: not plugin.find_connected(session), seconds=30, what="the machine to be logged out")
+        finally:
+            os.kill(initiator.pid, signal.SIGCONT)
 
 
 def test_restoring_again_changes_nothing_and_disturbs_nobody(session: Session, tmp_path: Path) -> None:

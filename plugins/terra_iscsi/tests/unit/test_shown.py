@@ -73,8 +73,8 @@ def test_targets() -> None:
             id=3,
             iqn="iqn.2024.san.x.cm-01:fs",
             sessions=(
-                Nexus(3, "iqn.2024.node.x:cm-01", (0,)),
-                Nexus(17, "iqn.2024.node.x:guest", (1, 0)),
+                Nexus(3, "iqn.2024.node.x:cm-01", (0,), "127.0.0.1"),
+                Nexus(17, "iqn.2024.node.x:guest", (1, 0), "127.0.0.2"),
             ),
             luns={1: "/iscsi/cm-01/0.lun", 12: "/iscsi/cm-01/11.lun"},
             rules=("10.0.0.0/8", "ALL", "iqn.2024.node.x:cm-01"),
