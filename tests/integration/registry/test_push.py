@@ -75,7 +75,7 @@ def test_what_is_pushed_comes_back(registry: FaultyRegistry, tmp_path: Path) -> 
     for blob in there.image().manifest.layers:
         assert blob.media_type.endswith("+gzip")
         there.verify(blob)
-    assert set(roomy().glob(f"{IMAGE_PREFIX}*")) == before
+    assert set(roomy().glob(f"{IMAGE_PREFIX}*")) <= before, "no directory of its own stays"
 
 
 def test_layers_that_the_base_has_in_the_registry_are_not_sent_again(registry: FaultyRegistry, tmp_path: Path) -> None:

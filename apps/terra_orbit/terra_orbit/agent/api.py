@@ -13,6 +13,7 @@ from litestar.params import FromPath
 
 from terra_core.client.connection import Client
 from terra_core.config.loader import Document, make_document, received_document
+from terra_core.errors import ConflictError
 from terra_core.service.access import OneToken
 from terra_core.service.answers import Begun
 from terra_core.service.application import make_application
@@ -151,7 +152,10 @@ async def create_container(context: _Here, request: _Asked) -> _Begun:
 @post("/v1/containers/{name:str}/update", status_code=202, opt=described(body=SentVhost, answer=Begun, names=_NAMES))
 async def update_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Change a container to what the vhost.toml in the body says; return the operation that does it."""
-    document = await _document({**await table_of(request), "id": name})
+    document = await _document({"id": name, **await table_of(request)})
+    if document.value.id != name:
+        said = f"id is {document.value.id}, and the container is {name}"
+        raise ConflictError(said, hint="a container keeps its name; make another")
 
     def work(report: Report) -> dict[str, Any]:
         record, changed = context.containers.update(document, report)

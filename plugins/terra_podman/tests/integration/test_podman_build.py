@@ -137,9 +137,10 @@ def test_what_cannot_be_built_says_why(podman: PodmanStorage, context: Path, lin
 
 
 def test_a_build_that_is_interrupted_before_podman_begins_leaves_nothing(podman: PodmanStorage, context: Path) -> None:
+    before = set(roomy().glob(f"{IMAGE_PREFIX}*"))
     with podman.nothing_left(), pytest.raises(InterruptedWork):
         build(context, "COPY . /", stop="copying")
-    assert list(roomy().glob(f"{IMAGE_PREFIX}*")) == []
+    assert set(roomy().glob(f"{IMAGE_PREFIX}*")) <= before, "no directory of its own stays"
 
 
 @pytest.mark.parametrize("swept", [False, True], ids=["directory-stays", "directory-is-gone"])
