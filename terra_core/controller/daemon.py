@@ -178,6 +178,7 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         volumes = services.role(StoreRole).volume_directory(services.session)
         for directory in (paths.run, paths.work):
             sweep(directory, volumes or paths.work)
+        stack.enter_context(services.store.happenings.writing())
         keeper = Keeper(machines)
         keeper.begin()
         stack.callback(operations.stop)

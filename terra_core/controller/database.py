@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Engine,
+    Index,
     Integer,
     MetaData,
     String,
@@ -96,6 +97,7 @@ nodes = Table(
     Column("kernel_arguments", KeptJson, nullable=False),
     Column("problem", String, nullable=False),
     Column("layout", String, nullable=False, server_default=""),
+    Column("since", String, nullable=False, server_default=""),
 )
 
 golden_volumes = Table(
@@ -145,6 +147,32 @@ audit = Table(
     Column("result", String, nullable=False),
     sqlite_autoincrement=True,
     comment="changes that clients asked for, and (refused = 1) those that were refused, each kept to a number of its own",
+)
+
+happenings = Table(
+    "happenings",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("hostname", String, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("time", String, nullable=False),
+    Column("text", String, nullable=False),
+    Column("data", KeptJson, nullable=False),
+    Index("happenings_of_machine", "hostname", "generation", "kind", "number"),
+    sqlite_autoincrement=True,
+    comment="what happened to each machine, kept to a bound; numbers give the order",
+)
+
+boots = Table(
+    "boots",
+    metadata,
+    Column("hostname", String, primary_key=True),
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("stage", String, nullable=False),
+    Column("since", String, nullable=False),
+    Column("report", KeptJson, nullable=False),
+    comment="how far the boot of each machine came, as far as anything was seen of it",
 )
 
 SCHEMA = Schema(metadata, "terra_core.controller:migrations")

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, case, delete, insert, select, update
 
 from terra_core.config.node import NetworkNode
 from terra_core.config.values import Hostname, Mac
 from terra_core.controller.ballast import Ballast
 from terra_core.controller.database import FLOOR, about, hosts, nodes, target_numbers
 from terra_core.controller.golden_rows import GoldenRows
+from terra_core.controller.happening import utc
+from terra_core.controller.happenings import Happenings
 from terra_core.controller.records import Record, SetAside, State
 from terra_core.controller.rows import boot_of, read_values, row_of
 from terra_core.errors import ConflictError, NotFoundError, TerraError
@@ -40,6 +42,7 @@ class Store:
         self._engine = engine
         self._ballast = ballast
         self.known_volumes = known_volumes
+        self.happenings = Happenings(engine)
         self._known: dict[object, tuple[Mapping[str, Any], Record | SetAside]] = {}
 
     @property
@@ -71,7 +74,7 @@ class Store:
             else:
                 connection.execute(update(hosts).where(hosts.c.hostname == node.hostname).values(generation=generation))
             record = Record(node=node, document=document, tables=tables, state=State.PROVISIONING, generation=generation)
-            connection.execute(insert(nodes).values(**row_of(record)))
+            connection.execute(insert(nodes).values(**row_of(record), since=utc()))
         return record
 
     def number(self, hostname: Hostname, label: str) -> int:
@@ -84,12 +87,14 @@ class Store:
     def save(self, record: Record) -> Record:
         """Write a record in place of what it was before."""
         with self._transaction() as connection:
-            connection.execute(update(nodes).where(_is(record)).values(**row_of(record)))
+            row = row_of(record)
+            connection.execute(update(nodes).where(_is(record)).values(**row, since=_since(record.state.value, record.problem)))
         return record
 
     def set_problem(self, record: Record | SetAside, problem: str) -> None:
         """Note what is wrong with a machine, and leave the rest of its record unchanged."""
-        self._making_room(lambda connection: connection.execute(update(nodes).where(_is(record)).values(problem=problem)))
+        change = update(nodes).where(_is(record)).values(problem=problem, since=_since(nodes.c.state, problem))
+        self._making_room(lambda connection: connection.execute(change))
 
     def begin_delete(self, hostname: str) -> Record | SetAside:
         """Mark a machine for removal, also one whose removal failed and one that is set aside.
@@ -106,14 +111,15 @@ class Store:
                 raise ConflictError(f"{hostname} is being provisioned", hint="wait for the end of it, or interrupt it")
             if state == State.DELETING.value and not record.problem:
                 raise ConflictError(f"{hostname} is being deleted already", hint="wait for the end of it")
-            connection.execute(update(nodes).where(_is(record)).values(state=State.DELETING.value, problem=""))
+            values = {"state": State.DELETING.value, "problem": "", "since": utc()}
+            connection.execute(update(nodes).where(_is(record)).values(**values))
             return record
 
         return self._making_room(mark)
 
     def restate(self, record: Record | SetAside, state: str, problem: str = "") -> None:
         """Note the state of a machine and what is wrong with it, and leave the rest of its record unchanged."""
-        change = update(nodes).where(_is(record)).values(state=state, problem=problem)
+        change = update(nodes).where(_is(record)).values(state=state, problem=problem, since=_since(state, problem))
         self._making_room(lambda connection: connection.execute(change))
 
     def forget(self, record: Record | SetAside) -> None:
@@ -170,6 +176,11 @@ class Store:
             rows = connection.execute(query).all()
         return [boot for row in rows if (boot := boot_of(row._mapping)) is not None]
 
+    def since(self, record: Record | SetAside) -> str:
+        """Return since when a machine is in its state, in UTC as RFC 3339 has it; empty where that is not known."""
+        with self._transaction() as connection:
+            return str(connection.scalar(select(nodes.c.since).where(_is(record))) or "")
+
     def all(self) -> Sequence[Record]:
         """Return every record that can be read, by host name."""
         return [record for record in self.every() if isinstance(record, Record)]
@@ -204,6 +215,11 @@ class Store:
 def _is(record: Record | SetAside) -> ColumnElement[bool]:
     """Return the condition for this very machine, and not a later one of the same name."""
     return (nodes.c.hostname == record.hostname) & (nodes.c.generation == record.generation)
+
+
+def _since(state: ColumnElement[str] | str, problem: str) -> ColumnElement[str]:
+    """Return the time of a machine's state: the one that it has, or now where the state or the problem changes."""
+    return case(((nodes.c.state == state) & (nodes.c.problem == problem), nodes.c.since), else_=utc())
 
 
 def _refuse_holder(connection: Connection, hostname: Hostname, mac: Mac) -> None:

@@ -13,6 +13,9 @@ from lab.postgresql import Postgresql
 from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode
 from terra_core.controller.database import FLOOR, SCHEMA, about, metadata, nodes, open_database
+from terra_core.controller.happening import BootProgress, Kind, Stage
+from terra_core.controller.happenings import Happenings
+from terra_core.controller.rate import Rate
 from terra_core.controller.store import Record, State, Store
 from terra_core.errors import ConfigError, ConflictError, TerraError
 from terra_core.service import database
@@ -63,6 +66,29 @@ def test_what_the_documents_say_of_a_dump_that_was_put_back(postgresql: Postgres
             assert connection.scalar(select(about.c.value).where(about.c.key == FLOOR)) == floor
     assert store.every() == [], "it was being provisioned when the dump was taken"
     assert reserve(store).generation == 202
+    store.close()
+
+
+def test_what_happened_to_machines_is_kept_in_order(postgresql: Postgresql) -> None:
+    store = Store(open_database(postgresql.make("happenings")))
+    record = reserve(store)
+    happenings = Happenings(store.engine, most_of_kind=10, rate=Rate(1000, 1))
+    for at in range(40):
+        happenings.record("cm-01", record.generation, Kind.DHCP, f"asks {at}\x00\ud800", {"odd": "\x00\ud800"})
+        happenings.record("unknown", 1, Kind.DHCP, "asks")
+    happenings.record("cm-01", record.generation, Kind.REPORT, "booted", {"kernel": "6.12"}, stage=Stage.BOOTED)
+    happenings.flush()
+    *asked, booted = happenings.read("cm-01", record.generation)
+    assert [one.text for one in asked] == [f"asks {at}\\x00\\ud800" for at in range(30, 40)]
+    assert asked[0].data == {"odd": "\x00\ud800"}
+    assert happenings.boot("cm-01", 1) == BootProgress(stage=Stage.BOOTED, since=booted.time, report={"kernel": "6.12"})
+    assert [one.number for one in asked] == sorted(one.number for one in asked)
+    since = store.since(record)
+    store.set_problem(record, "its disk is gone")
+    assert store.since(record) > since
+    store.forget(record)
+    happenings._rows.tidy()
+    assert (happenings.read("cm-01", 1), happenings.boots()) == ([], {})
     store.close()
 
 
