@@ -32,6 +32,7 @@ class Controller:
 
     :param address: the address that the API and the network boot service answer on.
     :param port: the port of the API.
+    :param report_port: the port at which machines report their boots; the one after ``port`` when left out.
     :param gateway: the gateway that machines are told of.
     :param storage_address: the address of the storage service; ``address`` when left out.
     :param database: where the state is kept, as a URL; a SQLite file of the controller's own when left out.
@@ -44,6 +45,7 @@ class Controller:
 
     address: Address = Address("127.0.0.1")
     port: int = API_PORT
+    report_port: int | None = None
     gateway: HostAddress | None = None
     storage_address: HostAddress | None = None
     database: str | None = None
@@ -58,6 +60,11 @@ class Controller:
         """The address that the storage service answers on."""
         return self.storage_address or self.address
 
+    @property
+    def reports(self) -> int:
+        """The port at which machines report their boots."""
+        return self.report_port or self.port + 1
+
     def overridden(self, **options: object) -> Controller:
         """Return the same configuration, with every option that is not ``None`` in place of its key."""
         return evolve(self, **{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type]  # each option has the type of its key
@@ -66,6 +73,10 @@ class Controller:
         """Yield what is wrong between the fields."""
         if has(self, "port") and not 0 < self.port < 65536:
             yield Problem("port", f"expected a port from 1 to 65535, got {self.port}")
+        if has(self, "report_port") and self.report_port is not None and not 0 < self.report_port < 65536:
+            yield Problem("report_port", f"expected a port from 1 to 65535, got {self.report_port}")
+        elif has(self, "port", "report_port") and self.reports in (self.port, 65536):
+            yield Problem("report_port", f"expected a port for reports beside {self.port}, that of the API")
         if has(self, "jobs") and not 0 < self.jobs <= 64:
             yield Problem("jobs", f"expected from 1 to 64, got {self.jobs}")
 

@@ -21,6 +21,7 @@ from terra_core.controller.database import default_url, file_of, identity_of, op
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.mark import check_mark, set_mark
+from terra_core.controller.report_service import receiving
 from terra_core.controller.services import Services
 from terra_core.controller.store import Store
 from terra_core.documents import load, make, settled
@@ -45,6 +46,7 @@ from terra_core.system.undo import Undo
 _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 5.0
 _DAY_SECONDS = 86400.0
+_RENEWING_SECONDS = 1.0
 
 
 def load_config(source: Path | None, paths: Paths, plugins: Plugins) -> Document[Controller]:
@@ -167,10 +169,13 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
     _require_root()
     notifier = Notifier()
     with suppress(InterruptedWork), terminating(), _explaining_the_machine(), Undo() as stack:
-        tls = config.tls or _own_certificate(config, paths)
+        own = _own_certificate(config, paths)
+        tls = config.tls or own
         check_tls(tls)
+        check_tls(own)
         stack.enter_context(only_one(paths, "controller"))
         listener = stack.enter_context(bind(config.address, config.port))
+        report_listener = stack.enter_context(bind(config.address, config.reports, key="report_port"))
         services = make_services(document, config, paths, plugins)
         stack.callback(services.store.close)
         machines, operations = Machines(services), Operations(config.jobs)
@@ -186,12 +191,15 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         stack.callback(keeper.end)
         keeper.wait(_PATIENCE_SECONDS)
         application = make_api(Context(services=services, machines=machines, operations=operations), token)
-        if tls is not None and config.tls is None:
+        if own is not None:
             stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))
+        stack.enter_context(watching(machines.renew_reports, seconds=_RENEWING_SECONDS))
+        stack.enter_context(receiving(machines.reports, report_listener, own))
         stack.callback(paths.url.unlink, missing_ok=True)
 
         def ready() -> None:
             _say_ready(config, paths, tls)
+            _log.info("machines report their boots", to=machines.reports.url)
             notifier.ready()
 
         def ending() -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Engine,
+    Float,
     Index,
     Integer,
     MetaData,
@@ -173,6 +174,19 @@ boots = Table(
     Column("since", String, nullable=False),
     Column("report", KeptJson, nullable=False),
     comment="how far the boot of each machine came, as far as anything was seen of it",
+)
+
+report_tokens = Table(
+    "report_tokens",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("hostname", String, nullable=False, index=True),
+    Column("generation", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("place", String, nullable=False),
+    Column("published", Float, nullable=False),
+    Column("boots", String, nullable=False),
+    comment="tokens of machines for reports of boots; published in seconds since 1970, 0 before it is in the boot files",
 )
 
 SCHEMA = Schema(metadata, "terra_core.controller:migrations")

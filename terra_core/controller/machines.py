@@ -19,8 +19,11 @@ from terra_core.config.trust import with_key
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
 from terra_core.controller.disks import Disks
 from terra_core.controller.goldens import Goldens
+from terra_core.controller.authority import certificate_of
 from terra_core.controller.laying import Laying
 from terra_core.controller.pulled import PulledImages
+from terra_core.controller.report_tokens import ReportTokens
+from terra_core.controller.reports import Reports, place_of
 from terra_core.controller.services import Services
 from terra_core.controller.store import Record, SetAside, State
 from terra_core.controller.troubles import Troubles
@@ -57,6 +60,8 @@ class Machines:
         self._images = PulledImages(services)
         self._laying = Laying(services.plugins, self._disks)
         self.goldens = Goldens(services, self._laying)
+        place = place_of(services.config, self.session.paths, certificate_of(self.session.paths))
+        self.reports = Reports(ReportTokens(services.store.engine), place, told)
         self._boot_service = threading.Lock()
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
@@ -162,6 +167,7 @@ class Machines:
                 _log.error("a record cannot be read and is set aside", hostname=record.hostname, reason=record.reason)
         self._images.clean_up()
         self.goldens.begin()
+        self.reports.begin(self._store.bootable())
         return [
             record
             for record in records
@@ -192,6 +198,23 @@ class Machines:
             with self._targets:
                 self._restore(self._store.named(hostnames[at : at + _BATCH]))
         self.troubles.waits(())
+
+    def renew_reports(self) -> None:
+        """Give machines that have reported, or lack it, what they report their next boots with; called every second."""
+        due = self.reports.due()
+        if not due:
+            return
+        publish = self._services.role(Boot).publish_boot
+        try:
+            with self._targets:
+                ready = [one for one in self._store.named(due) if isinstance(one, Record) and one.state is State.READY]
+                boots = self.reports.issue(ready)
+                reasons = {boot.hostname: _reason_of(partial(publish, boot, self.session)) for boot in boots}
+                self.reports.published([hostname for hostname, reason in reasons.items() if not reason])
+        except TerraError as error:
+            reasons = dict.fromkeys(due, str(error))
+        self.reports.drop(set(due) - set(reasons))
+        self.reports.put_off({hostname: reason for hostname, reason in reasons.items() if reason})
 
     def start_boot(self, session: Session) -> bool:
         """Make sure that the network boot service answers, and knows every machine."""
@@ -240,7 +263,9 @@ class Machines:
                     self._disks.provision(kept, given, session)
                 stack.push(self._under_lock(given.pop_all()))
             session.report(Event("publish", f"publish the boot files of {record.node.hostname}"))
-            self._services.role(Boot).publish_boot(boot, session)
+            (token,) = self.reports.issue([record])
+            self._services.role(Boot).publish_boot(evolve(boot, report=token.report), session)
+            self.reports.published([record.hostname])
             return self._store.save(evolve(record, state=State.READY))
 
     def _under_lock(self, own: ExitStack) -> Callable[[Any, Any, Any], bool | None]:
@@ -269,7 +294,12 @@ class Machines:
         """Publish the boot files of a machine; return why that failed, or an empty string."""
         if record.boot is None:
             return ""
-        publish = partial(self._services.role(Boot).publish_boot, record.boot, self.session)
+        boot = record.boot
+
+        def publish() -> None:
+            if self._services.role(Boot).publish_boot(boot, self.session):
+                self.reports.lacks(record.hostname)  # what had to be mended may have been that file
+
         return _reason_of(publish)
 
     def _undo(self, hostname: str) -> None:
@@ -291,6 +321,7 @@ class Machines:
                 if isinstance(record, SetAside) and not record.whole:
                     self._release_unknown(record)
                 self.goldens.leave(record.hostname)
+                self.reports.forget(record.hostname)
                 self._store.forget(record)
         except TerraError as error:
             _log.error("cannot be taken away", hostname=hostname, reason=str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Mac
@@ -31,6 +31,9 @@ class NodeBoot:
     :param initrd: the initial RAM disk that belongs to it; given whenever ``kernel`` is.
     :param steps: the archive with the machine's boot steps, to be loaded after any initial RAM disk. It may hold the machine's
         secrets. ``None`` when it was published before, or when the machine was provisioned by a Terra without boot steps.
+    :param report: a small archive with what the machine's next boot reports itself with, to be loaded after ``steps``. It holds a
+        secret. Replace the former one at once, as core gives another one after each boot. ``None`` when what was published
+        before is to stay; where that is gone, the machine boots without it.
     """
 
     hostname: Hostname
@@ -40,6 +43,7 @@ class NodeBoot:
     kernel: Path | None = None
     initrd: Path | None = None
     steps: Path | None = None
+    report: bytes | None = field(default=None, repr=False)
 
 
 class Boot(Role, role="boot", default="tftp"):
@@ -47,7 +51,9 @@ class Boot(Role, role="boot", default="tftp"):
 
     @hook
     def publish_boot(self, boot: NodeBoot, session: Session) -> bool:
-        """Let a machine boot; return whether anything was changed. Complete every file before another one refers to it."""
+        """Let a machine boot; return whether anything was changed, or had to be mended. Complete every file before another one
+        refers to it.
+        """
 
     @hook
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:

@@ -41,6 +41,7 @@ def make_application(
     degraded: Callable[[], Collection[str]] = tuple,
     roles: Roles = MappingProxyType({}),
     journal: Journal | None = None,
+    body_limit: int = BODY_LIMIT,
     lifespan: Sequence[Callable[[Litestar], AbstractAsyncContextManager[Any]]] = (),
 ) -> Litestar:
     """Return the application that a daemon serves.
@@ -53,6 +54,7 @@ def make_application(
     :param degraded: gives what the daemon needs and does not have now, in words that anybody may read.
     :param roles: the role that each route needs.
     :param journal: keeps changes and refusals; nobody does when left out.
+    :param body_limit: the largest request body that is read, in bytes.
     :param lifespan: what is there as long as requests are served.
     """
 
@@ -75,7 +77,7 @@ def make_application(
             dependencies=dependencies,
             exception_handlers=HANDLERS,
             openapi_config=config,
-            request_max_body_size=BODY_LIMIT,
+            request_max_body_size=body_limit,
             guards=[_allowing(roles, journal)],
             lifespan=list(lifespan),
             opt={"roles": roles},

@@ -28,9 +28,10 @@ _THREADS = 32
 """What synchronous routes share; each of them ends within the limits of the database and the engine."""
 
 
-def bind(address: str, port: int) -> socket.socket:
+def bind(address: str, port: int, *, key: str = "port") -> socket.socket:
     """Return a listening socket.
 
+    :param key: the key of the daemon's file that the port is from.
     :raises TerraError: when the address is not this machine's or the port is taken.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -43,7 +44,7 @@ def bind(address: str, port: int) -> socket.socket:
         listener.close()
         raise TerraError(
             f"cannot listen on {address} port {port}: {error.strerror}",
-            hint="choose another address or port, or stop what holds it (ss -ltnp shows it)",
+            hint=f"choose another address or {key}, or stop what holds it (ss -ltnp shows it)",
         ) from error
     return listener
 

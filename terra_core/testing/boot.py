@@ -71,6 +71,21 @@ class BootConformance(Conformance[Boot]):
         assert role.publish_boot(evolve(self.node(tmp_path / "files"), kernel_arguments=("quiet",)), stopped) is True
         assert role.publish_boot(self.node(tmp_path / "next", image="b"), stopped) is True
 
+    def test_what_the_next_boot_reports_itself_with_is_replaced_and_kept(
+        self, role: Boot, stopped: Session, tmp_path: Path
+    ) -> None:
+        node = evolve(self.node(tmp_path / "files"), report=b"the first report")
+        known = evolve(node, kernel=None, initrd=None, steps=None)
+        role.publish_boot(node, stopped)
+        for given, kept, changed in (
+            (None, b"the first report", False),
+            (b"the second report", b"the second report", True),
+            (None, b"the second report", False),
+        ):
+            assert role.publish_boot(evolve(known, report=given), stopped) is changed
+            found = [path.read_bytes() for path in stopped.paths.root.rglob("*") if path.is_file()]
+            assert [content for content in found if content.endswith(b" report")] == [kept]
+
     def test_withdrawing_is_idempotent_and_leaves_nothing(self, role: Boot, stopped: Session, tmp_path: Path) -> None:
         role.publish_boot(self.node(tmp_path / "files"), stopped)
         role.withdraw_boot(HOST, MAC, stopped)

@@ -17,7 +17,7 @@ _OFFERED = (
     r"boot\.ipxe",
     r"machines/01(-[0-9a-f]{2}){6}\.ipxe",
     r"kernel/(vmlinuz|initrd\.img)",
-    r"nodes/[a-z0-9.-]+/(vmlinuz|initrd\.img|steps\.img)",
+    r"nodes/[a-z0-9.-]+/(vmlinuz|(initrd|steps|report)\.img)",
 )
 """What machines load; all else in the tree is the controller's own."""
 

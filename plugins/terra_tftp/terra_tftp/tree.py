@@ -6,12 +6,14 @@
     nodes/cm-01/vmlinuz, initrd.img         a machine's kernel, unless its image has none
     nodes/cm-01/steps.img                   its boot steps, unless it was provisioned before there were any
     nodes/cm-01/steps                       that it has them; what says so is there before they are
+    nodes/cm-01/report.img                  what its next boot reports itself with
     nodes/cm-01/mac                         the interface its menus are for
     nodes/cm-01/image                       the digest of the image that the kernel is of, written last
 """
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -43,6 +45,7 @@ INITRD = "kernel/initrd.img"
 _PAIR = ("vmlinuz", "initrd.img")
 _STEPS = "steps.img"
 _HAS_STEPS = "steps"
+_REPORT = "report.img"
 _NO_KERNEL = "none"
 """The text instead of the digest for a machine that boots the pxe image's kernel."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
@@ -112,6 +115,7 @@ class BootTree:
                 undo.callback(self.withdraw, boot.hostname, boot.mac)
             changed = self._publish_kernel(boot, report)
             changed |= self._publish_steps(boot)
+            changed |= self._publish_report(boot)
             changed |= self._publish_menus(boot, line)
             undo.pop_all()
         missing = self.layout.missing(self.root)
@@ -162,7 +166,7 @@ class BootTree:
     def _whole(self, hostname: Hostname) -> bool:
         """Return whether a machine has a kernel of its own, with nothing missing or empty."""
         files = [self._node(hostname) / name for name in _PAIR]
-        return all(file.is_file() and not file.is_symlink() and file.stat().st_size for file in files)
+        return all(map(_is_there, files))
 
     def _publish_kernel(self, boot: NodeBoot, report: Report) -> bool:
         if boot.kernel is None or boot.initrd is None:
@@ -197,6 +201,14 @@ class BootTree:
         if archive.is_file() and not archive.is_symlink() and archive.read_bytes() == boot.steps.read_bytes():
             return changed
         _copy(boot.steps, archive)
+        return True
+
+    def _publish_report(self, boot: NodeBoot) -> bool:
+        path = self._node(boot.hostname) / _REPORT
+        if boot.report is None or (_is_there(path) and path.read_bytes() == boot.report):
+            return False
+        make_directory(path.parent)
+        copy_file(io.BytesIO(boot.report), path)
         return True
 
     def _keep_kernel(self, boot: NodeBoot) -> bool:
@@ -237,8 +249,8 @@ class BootTree:
         changed = write_file(node / "mac", f"{boot.mac}\n")
         own = self._image(boot.hostname) != _NO_KERNEL
         kernel, initrd = (f"nodes/{node.name}/{name}" for name in _PAIR) if own else (KERNEL, INITRD)
-        steps = (f"nodes/{node.name}/{_STEPS}",) if (node / _STEPS).is_file() else ()
-        entry = Entry(hostname=boot.hostname, kernel=kernel, initrds=(initrd, *steps), line=line)
+        own_archives = [f"nodes/{node.name}/{name}" for name in (_STEPS, _REPORT) if _is_there(node / name)]
+        entry = Entry(hostname=boot.hostname, kernel=kernel, initrds=(initrd, *own_archives), line=line)
         for path, menu in zip(self._menus(boot.mac), self.layout.texts(entry), strict=True):
             make_directory(path.parent)
             changed |= write_file(path, menu)
@@ -256,6 +268,10 @@ class BootTree:
             if (read_file(path) or "").startswith(self.layout.heading(hostname)):
                 changed |= remove_file(path)
         return changed
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and path.stat().st_size > 0
 
 
 def _copy(source: Path, path: Path) -> None:

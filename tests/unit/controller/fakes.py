@@ -99,6 +99,7 @@ class World:
     signed_by: list[Ed25519PrivateKey] = field(factory=list)
     exported: dict[str, Target] = field(factory=dict)
     published: dict[Hostname, tuple[Mac, str]] = field(factory=dict)
+    reports: dict[Hostname, bytes] = field(factory=dict)
     known: tuple[Hostname, ...] = ()
     served: dict[int, tuple[int, int]] = field(factory=dict)
     connected: dict[int, tuple[Connected, ...]] = field(factory=dict)
@@ -357,11 +358,15 @@ class FakePlugin:
         self.world.asked("publish_boot")
         content = boot.kernel.read_text() if boot.kernel else self.world.published[boot.hostname][1]
         self.world.published[boot.hostname] = (boot.mac, content)
-        return True
+        if boot.report is not None:
+            self.world.reports[boot.hostname] = boot.report
+            return True
+        return boot.hostname not in self.world.reports
 
     @hookimpl
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
         self.world.asked("withdraw_boot")
+        self.world.reports.pop(hostname, None)
         return self.world.published.pop(hostname, None) is not None
 
     @hookimpl
