@@ -252,6 +252,16 @@ def forget_unfinished(connection: sqlite3.Connection) -> Sequence[str]:
     return [str(hostname) for (hostname,) in found]
 
 
+def forget_report_tokens(connection: sqlite3.Connection) -> None:
+    """Forget what machines report with in a database that was restored: their boot files may have others, which are made anew.
+
+    :param connection: to its file, of any schema.
+    """
+    if connection.execute("select 1 from sqlite_master where name = 'report_tokens'").fetchone():
+        with connection:
+            connection.execute("delete from report_tokens")
+
+
 def default_url(state: Path) -> str:
     """Return the URL of the SQLite file that a controller keeps in its state directory."""
     return f"sqlite:///{(state / 'terra.db').absolute()}"

@@ -61,7 +61,7 @@ class Machines:
         self._laying = Laying(services.plugins, self._disks)
         self.goldens = Goldens(services, self._laying)
         place = place_of(services.config, self.session.paths, certificate_of(self.session.paths))
-        self.reports = Reports(ReportTokens(services.store.engine), place, told)
+        self.reports = Reports(ReportTokens(services.store.engine), place, services.store.happenings)
         self._boot_service = threading.Lock()
         self._boot_image = threading.Lock()
         self.troubles = Troubles()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,6 +15,8 @@ from attrs import asdict, define, evolve
 
 from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.controller.boot_report import BootReport, read_report
+from terra_core.controller.happening import Kind, Stage
+from terra_core.controller.happenings import Happenings
 from terra_core.controller.report_tokens import ReportTokens, Token, Verdict, judge
 from terra_core.controller.store import Record
 from terra_core.errors import ConflictError, TerraError
@@ -68,13 +70,13 @@ class Reports:
 
     :param tokens: the tokens.
     :param place: where machines report to; its image is filled in for each.
-    :param told: is called with a machine's name, its generation and what it reported, and returns when that is kept.
+    :param happenings: where what machines reported is kept.
     """
 
-    def __init__(self, tokens: ReportTokens, place: ReportPlace, told: Callable[[str, int, BootReport], None]) -> None:
+    def __init__(self, tokens: ReportTokens, place: ReportPlace, happenings: Happenings) -> None:
         self._tokens = tokens
         self._place = place
-        self._told = told
+        self._happenings = happenings
         self._taking, self._lock = threading.Lock(), threading.Lock()  # only the first is held while the database may wait
         self._due: dict[str, float] = {}
         self._rooms: dict[str, _Room] = {}
@@ -119,10 +121,15 @@ class Reports:
                 _log.warning("a report was refused, as another boot was reported with its token", hostname=token.hostname)
                 raise ConflictError("another boot of this machine was reported with this token")
             if verdict is Verdict.GOOD:
-                self._told(token.hostname, token.generation, report)
+                self._keep(token, report)
                 self._tokens.use(token, report.boot_id)
                 if tokens and tokens[-1].digest == token.digest:
                     self.lacks(token.hostname)
+
+    def _keep(self, token: Token, report: BootReport) -> None:
+        stage = Stage.BOOTED if report.ended else None
+        self._happenings.record(token.hostname, token.generation, Kind.REPORT, str(report), report.as_json(), stage=stage)
+        self._happenings.flush()  # the machine says it once, and only until it is answered
 
     def has_room(self, hostname: str) -> bool:
         """Count a report of a machine; return whether there are not more of them than any machine sends. Waits for nothing."""
