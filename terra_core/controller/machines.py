@@ -17,9 +17,9 @@ from terra_core.config.node import NetworkNode
 from terra_core.config.session import Session
 from terra_core.config.trust import with_key
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
+from terra_core.controller.authority import certificate_of
 from terra_core.controller.disks import Disks
 from terra_core.controller.goldens import Goldens
-from terra_core.controller.authority import certificate_of
 from terra_core.controller.laying import Laying
 from terra_core.controller.pulled import PulledImages
 from terra_core.controller.report_tokens import ReportTokens
@@ -212,7 +212,7 @@ class Machines:
                 reasons = {boot.hostname: _reason_of(partial(publish, boot, self.session)) for boot in boots}
                 self.reports.published([hostname for hostname, reason in reasons.items() if not reason])
         except TerraError as error:
-            reasons = dict.fromkeys(due, str(error))
+            reasons = {Hostname(hostname): str(error) for hostname in due}
         self.reports.drop(set(due) - set(reasons))
         self.reports.put_off({hostname: reason for hostname, reason in reasons.items() if reason})
 

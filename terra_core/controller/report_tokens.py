@@ -1,7 +1,7 @@
 """The tokens that machines report their boots with, each for one boot: which are good, by a rule and a table of the database.
 
-A machine gets its token with its boot files. When it has reported with it, another one takes that one's place there. Between the
-two, the machine may have fetched the former one again. So:
+A machine gets its token with its boot files. When it has reported with it, another one takes that one's place there. Between
+the two, the machine may have fetched the former one again. So:
 
 - A token that nobody has reported with is good.
 - One that was reported with is good for that same boot again, whose answer may have been lost.

@@ -31,8 +31,8 @@ class NodeBoot:
     :param initrd: the initial RAM disk that belongs to it; given whenever ``kernel`` is.
     :param steps: the archive with the machine's boot steps, to be loaded after any initial RAM disk. It may hold the machine's
         secrets. ``None`` when it was published before, or when the machine was provisioned by a Terra without boot steps.
-    :param report: a small archive with what the machine's next boot reports itself with, to be loaded after ``steps``. It holds a
-        secret. Replace the former one at once, as core gives another one after each boot. ``None`` when what was published
+    :param report: a small archive with what the machine's next boot reports itself with, to be loaded after ``steps``. It holds
+        a secret. Replace the former one at once, as core gives another one after each boot. ``None`` when what was published
         before is to stay; where that is gone, the machine boots without it.
     """
 

@@ -227,7 +227,8 @@ def test_a_second_controller_on_the_same_root_is_refused(ground: Ground) -> None
         (CONTROLLER, "10.0.10.1", 9000, "cannot listen on 10.0.10.3 port 9000: Address already in use"),
         ("10.9.9.9", "10.0.10.1", 9000, "cannot listen on 10.9.9.9 port 9000: Cannot assign requested address"),
         ("10.0.10.1", "10.0.10.4", 9000, "10.0.10.4:3260: another iSCSI service answers there already"),
-        (CONTROLLER, "10.0.10.1", 9001, "cannot answer on 10.0.10.3: its UDP port 69 (TFTP) is taken"),
+        (CONTROLLER, "10.0.10.1", 9010, "cannot answer on 10.0.10.3: its UDP port 69 (TFTP) is taken"),
+        (CONTROLLER, "10.0.10.1", 8999, "cannot listen on 10.0.10.3 port 9000: Address already in use"),
     ],
 )
 def test_a_taken_port_is_said_and_nothing_is_left_of_the_start(

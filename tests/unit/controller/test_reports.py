@@ -208,8 +208,8 @@ def test_others_are_refused(machine: Site, world: World, served: int) -> None:
 
 def test_garbage_and_too_much_are_refused(machine: Site, world: World, served: int) -> None:
     secret = place_in(world)["token"]
-    for wrong, status in ((b"[1]", 422), (b"{", 400), (b"\xff", 400), (b'{"a": 1}', 422), (b"[" * 20_000, 400), (b"x" * 40_000, 413)):
-        assert status_of(served, secret, wrong) in (status, 422 if status == 400 else status), wrong[:9]
+    contents = (b"{", b'{"a": 1}', b"[" * 20_000, b"x" * 40_000, b"\xff")
+    assert [status_of(served, secret, content) for content in contents] == [400, 422, 422, 413, 400]
     assert reported(machine) == []
 
 
