@@ -18,6 +18,7 @@ from terra_core.controller.happening_rows import HappeningRows, Machine
 from terra_core.controller.rate import Rate
 from terra_core.errors import ConfigError, TerraError
 from terra_core.service.bell import Bell
+from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
 _MOST_OF_KIND = 100
@@ -115,14 +116,13 @@ class Happenings:
                 ended.wait(_PAUSE_SECONDS)
 
         thread = threading.Thread(target=write, name="happenings", daemon=True)
-        thread.start()
-        try:
+        with Undo() as undo:
+            undo.callback(self._keep, tidy=False)
+            thread.start()
+            undo.callback(thread.join)
+            undo.callback(self._recorded.set)
+            undo.callback(ended.set)
             yield
-        finally:
-            ended.set()
-            self._recorded.set()
-            thread.join()
-            self._keep(tidy=False)
 
     def read(self, hostname: str, generation: int, *, after: int = 0, most: int = 1000) -> Sequence[Happening]:
         """Return what happened to a machine after a position, in order.
@@ -151,14 +151,16 @@ class Happenings:
         with self._bells_lock:
             bell, listeners = self._bells.get(machine, (Bell(), 0))
             self._bells[machine] = (bell, listeners + 1)
-        try:
+        with Undo() as undo:
+            undo.callback(self._leave, machine)
             with bell.listening() as heard:
                 yield heard
-        finally:
-            with self._bells_lock:
-                bell, listeners = self._bells.pop(machine)
-                if listeners > 1:
-                    self._bells[machine] = (bell, listeners - 1)
+
+    def _leave(self, machine: Machine) -> None:
+        with self._bells_lock:
+            bell, listeners = self._bells.pop(machine)
+            if listeners > 1:
+                self._bells[machine] = (bell, listeners - 1)
 
     def _write(self, batch: Sequence[Happening]) -> None:
         try:
