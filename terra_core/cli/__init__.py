@@ -28,6 +28,8 @@ _COMMANDS = {
     "audit": "Show who changed what, when and from where.",
     "images": "List the images that machines are clones of.",
     "pxe": "Install the network boot loaders of a pxe image.",
+    "diff": "List what was changed since the image was laid down.",
+    "versions": "List the versions of this machine's system.",
     "unpack": "Unpack an image into a directory.",
     "backup": "Write what a controller knows to a file.",
     "restore": "Put back what terra backup wrote.",

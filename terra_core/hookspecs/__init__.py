@@ -20,7 +20,7 @@ umask or signal handlers: progress goes to ``session.report``, which may raise t
 from terra_core.hookspecs.boot import Boot, BootNetwork, NodeBoot
 from terra_core.hookspecs.bootloader import BootDisk, Bootloader, LocalBoot
 from terra_core.hookspecs.builder import Builder, BuildRequest, BuiltImage, Trial
-from terra_core.hookspecs.filesystem import CheckedGroup, Filesystem, Mount, PreparedGroup
+from terra_core.hookspecs.filesystem import CheckedGroup, Filesystem, Mount, PreparedGroup, Roots
 from terra_core.hookspecs.machine import BootStep, RenderedFile, RenderedLink
 from terra_core.hookspecs.markers import CONTRACT, Role, hookimpl
 from terra_core.hookspecs.network import Network
@@ -37,6 +37,6 @@ ROLES: dict[str, type[Role]] = {
 __all__ = [
     "CONTRACT", "ROLES", "Backing", "Boot", "BootDisk", "BootNetwork", "BootStep", "Bootloader", "BuildRequest",
     "Builder", "BuiltImage", "CheckedGroup", "Connected", "Export", "Filesystem", "FoundSignature", "LocalBoot", "Mount",
-    "Network", "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Served", "Storage",
+    "Network", "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Roots", "Served", "Storage",
     "Store", "Target", "TargetRequest", "Trial", "Volume", "VolumeRequest", "hookimpl",
 ]  # fmt: skip

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from attrs import frozen
 
-from terra_core.config.node import DiskGroup
+from terra_core.config.node import OS_LABEL, DiskGroup
 from terra_core.config.session import Session
 from terra_core.errors import TerraError
 from terra_core.hookspecs.machine import BootStep
@@ -67,6 +67,18 @@ class PreparedGroup:
     root: str = ""
 
 
+@frozen(kw_only=True)
+class Roots:
+    """The versions of a machine's system that lie in one file system, each a root of its own.
+
+    :param places: where each root is mounted, or is below a mount, by the version's name.
+    :param running: the name of the one that was asked about.
+    """
+
+    places: Mapping[str, Path]
+    running: str
+
+
 class Filesystem(Role, role="filesystem", default="btrfs"):
     """Disk groups. Hooks are called from several threads at once, each for a group of its own."""
 
@@ -121,6 +133,18 @@ class Filesystem(Role, role="filesystem", default="btrfs"):
         :raises TerraError: naming the device, when it holds no such file system.
         """
         raise TerraError("the filesystem plugin cannot give a copy an identity of its own")
+
+    @optional
+    def open_roots(self, root: Path, work: Path, session: Session) -> AbstractContextManager[Roots]:
+        """Offer the roots that lie beside a mounted one in its file system, of a running machine or of one that is at rest.
+
+        Each of them may be a version of the system; core looks whether it is. Without this hook there is one, the mounted one.
+
+        :param root: where that is mounted.
+        :param work: an empty directory for mounts of the plugin's own, which nobody else sees.
+        :raises TerraError: when no such file system is mounted there.
+        """
+        return nullcontext(Roots(places={OS_LABEL: root}, running=OS_LABEL))
 
     @hook
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:

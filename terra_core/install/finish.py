@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import evolve, frozen
 
 from terra_core.config.node import OS_LABEL
 from terra_core.config.session import Session
+from terra_core.config.trust import with_key
 from terra_core.config.values import Address
-from terra_core.deploy import STEPS, MountedSystem
+from terra_core.deploy import STEPS, MountedSystem, filesystem_of
 from terra_core.errors import TerraError
 from terra_core.fitness import Fit
 from terra_core.hookspecs import BootDisk, Bootloader, LocalBoot, RenderedFile
@@ -19,9 +21,11 @@ from terra_core.image.contained import ContainedRoot
 from terra_core.install.disks import Made, flush
 from terra_core.install.plan import Plan
 from terra_core.machine.system import render_hook, write_system
+from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.process import run
 from terra_core.system.progress import Event
+from terra_core.versions.record import Record, write_record
 
 _RESOLV_CONF_LIMIT = 64 * 1024
 
@@ -31,6 +35,7 @@ class Finish:
     """The last steps.
 
     :param plan: what is installed.
+    :param raw: node.toml, as parsed.
     :param made: the disks, partitioned.
     :param gateway: the machine's gateway, which also answers its DNS questions unless the image knows better.
     :param plugins: what is installed here.
@@ -39,17 +44,19 @@ class Finish:
     """
 
     plan: Plan
+    raw: Mapping[str, object]
     made: Sequence[Made]
     gateway: Address | None
     plugins: Plugins
     session: Session
     work: Path
 
-    def __call__(self, system: MountedSystem, fit: Fit) -> None:
+    def __call__(self, system: MountedSystem, fit: Fit, image: ImageSource) -> None:
         """Write what is left; the menu that lets the machine start comes last, after a sync.
 
         :param system: the system, laid down.
         :param fit: how the machine starts from it.
+        :param image: what was laid down.
         """
         if fit.kernel:
             system.inside.write(STEPS, system.make_steps(fit), mode=0o600)
@@ -60,6 +67,8 @@ class Finish:
         if self.gateway is not None:
             write_resolution(system.inside, self.gateway)
         files = self._write_boot_loader(system, fit)
+        self.session.report(Event("record", "write down what was laid down"))
+        write_record(self._record(system, image), system.inside, system.root, self.work, files)
         system.sync()
         self.session.report(Event("ready", "write what lets it start"))
         for file in files:
@@ -77,6 +86,19 @@ class Finish:
         plugin = self.plugins.fill(Bootloader, self.plan.node.plugins, source=self.session.source)
         complete = self._completed(boot, system, fit)
         return plugin.install_bootloader(complete, own, self.session)
+
+    def _record(self, system: MountedSystem, image: ImageSource) -> Record:
+        node = self.plan.node
+        return Record(
+            version=system.place or OS_LABEL,
+            image=str(node.image),
+            digest=str(image.digest),
+            layers=tuple(map(str, image.config.diff_ids)),
+            laid=datetime.now(UTC).isoformat(timespec="seconds"),
+            filesystem=filesystem_of(node.os_group, node, self.plugins, source=self.session.source).plugin,
+            bootloader=self.plugins.fill(Bootloader, node.plugins, source=self.session.source).plugin,
+            node=with_key(self.raw, node.trust),
+        )
 
     def _completed(self, boot: LocalBoot, system: MountedSystem, fit: Fit) -> LocalBoot:
         root = next(mount for mount in system.mounts if mount.path == "/")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from terra_core.system.progress import Event, Report
 
-ALL = ("plan", "clear", "partition", "format", "apply", "identity", "sync", "boot", "ready")
+ALL = ("plan", "clear", "partition", "format", "apply", "identity", "sync", "boot", "record", "ready")
 """The steps that every installation goes through, in order; ``pull`` goes on beside those up to ``apply``."""
 
 

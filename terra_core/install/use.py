@@ -53,6 +53,7 @@ class Installation:
     """
 
     plan: Plan
+    _raw: Mapping[str, object]
     _open: OpenImage
     _steps: BootSteps
     _fit: Fit | None
@@ -79,7 +80,13 @@ class Installation:
     def _lay_down(self, made: list[Made]) -> None:
         plan = self.plan
         finish = Finish(
-            plan=plan, made=made, gateway=self._gateway, plugins=self._plugins, session=self._session, work=self._work
+            plan=plan,
+            raw=self._raw,
+            made=made,
+            gateway=self._gateway,
+            plugins=self._plugins,
+            session=self._session,
+            work=self._work,
         )
         session, places = self._session, self._fit.places if self._fit else {}
         disks: dict[str, list[Path]] = {group.label: [] for group in plan.node.groups}
@@ -90,7 +97,7 @@ class Installation:
         with mounted_system(plan.node, disks, plugins=self._plugins, session=session, work=work, places=places) as system:
             with room_in(system.root) as room, self._open(room) as source:
                 system.lay_down(source, spared=room.name)
-            finish(system, self._fit or fit_of_root(system.inside, self._steps))
+            finish(system, self._fit or fit_of_root(system.inside, self._steps), source)
 
 
 @contextmanager
@@ -137,6 +144,7 @@ def installation(
         notes = (*plan.notes, *(found_fit.notes if found_fit else (unseen,)))
         yield Installation(
             plan=evolve(plan, notes=notes),
+            raw=document.raw,
             open=image.open if source is None else lambda _: nullcontext(source),
             steps=steps,
             fit=found_fit,

@@ -237,6 +237,21 @@ class FilesystemConformance(Conformance[Filesystem]):
         assert [disk.stat().st_blocks for disk in devices] == [0] * case[1]
         assert self.left(disks) == []
 
+    def test_the_roots_beside_a_mounted_one_are_found(
+        self, role: Filesystem, session: Session, disks: Path, made: tuple[Mapping[str, object], int]
+    ) -> None:
+        if not role.brings("open_roots"):
+            return
+        (disks / "roots").mkdir()
+        with self.prepared(role, session, self.group(made), self.make_disks(disks, made[1]), disks) as answer:
+            (disks / "root/file").write_bytes(b"terra")
+            with role.open_roots(disks / "root", disks / "roots", session) as roots:
+                assert roots.running == (answer.root or OS_LABEL)
+                assert (roots.places[roots.running] / "file").read_bytes() == b"terra"
+            assert not [path for path in self.left(disks) if path.startswith(str(disks / "roots"))]
+        with pytest.raises(TerraError, match="/proc"), role.open_roots(Path("/proc"), disks / "roots", session):
+            raise AssertionError("there is no such file system")
+
     def test_one_disk_twice_is_refused(self, role: Filesystem, session: Session, disks: Path) -> None:
         for case in (case for case in self.groups.values() if case[1] > 1):
             (disk,) = self.make_disks(disks, 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
-from terra_core.hookspecs import CONTRACT, BootStep, CheckedGroup, PreparedGroup, hookimpl
+from terra_core.hookspecs import CONTRACT, BootStep, CheckedGroup, PreparedGroup, Roots, hookimpl
 
 if TYPE_CHECKING:
     from terra_btrfs.settings import Settings
@@ -62,6 +62,13 @@ class BtrfsPlugin:
         from terra_btrfs.settings import Settings
 
         return renew(group, devices, session.settings("btrfs", Settings))
+
+    @hookimpl
+    def open_roots(self, root: Path, work: Path, session: Session) -> AbstractContextManager[Roots]:
+        """Offer the subvolumes beside a root; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_btrfs.roots import open_roots
+
+        return open_roots(root, work)
 
     @hookimpl
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:

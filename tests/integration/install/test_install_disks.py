@@ -36,7 +36,7 @@ def test_the_seeds_complex_node(ground: Ground, tmp_path: Path) -> None:
         events = [json.loads(line) for line in lines]
         steps = list(dict.fromkeys(event["step"] for event in events))
         assert [step for step in steps if step != "pull"] == [
-            "plan", "clear", "partition", "format", "apply", "identity", "sync", "boot", "ready", "done"
+            "plan", "clear", "partition", "format", "apply", "identity", "sync", "boot", "record", "ready", "done"
         ]  # fmt: skip
         assert sum(events[-1]["steps"].values()) == pytest.approx(events[-1]["seconds"], abs=1)
         data = part_device(disks[0].device, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from terra_btrfs.superblock import identity_of
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.errors import TerraError
-from terra_core.hookspecs import BootStep, CheckedGroup, PreparedGroup
+from terra_core.hookspecs import BootStep, CheckedGroup, PreparedGroup, Roots
 from terra_core.system.formatting import attached, examine
 from terra_core.system.process import run
 from terra_core.testing import FilesystemConformance
@@ -135,6 +135,9 @@ PROMISES: dict[str, Mapping[str, object]] = {
     },
     "test_a_disk_that_is_no_copy_is_not_renewed": {
         "renew_identity": lambda self, group, devices, work, session: _good.prepare_disks(group, devices, work, session)
+    },
+    "test_the_roots_beside_a_mounted_one_are_found": {
+        "open_roots": lambda self, root, work, session: nullcontext(Roots(places={"os": work}, running="os"))
     },
     "test_one_disk_twice_is_refused": _preparing(_each_once),
     "test_after_a_kill_blank_disks_can_be_used_again": _preparing(_with_a_lock_file),

@@ -1,0 +1,133 @@
+"""Looking at the versions of a machine's system: which there are, and what was changed in one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.controller import THIS_MACHINE, Paths
+from terra_core.config.loader import tables_of
+from terra_core.config.node import OS_LABEL, Node
+from terra_core.config.session import Session
+from terra_core.errors import TerraError
+from terra_core.hookspecs import Filesystem, Roots
+from terra_core.image.contained import ContainedRoot
+from terra_core.plugins import Plugins
+from terra_core.system.mounts import bound
+from terra_core.system.namespaces import private_mounts
+from terra_core.system.progress import Event, Report, silent
+from terra_core.versions.difference import Change, changes
+from terra_core.versions.record import PLACE, Record, read_manifest, read_record
+
+_NEXT = "install it with this Terra's terra-install, and it is known what was laid down"
+
+
+@frozen(kw_only=True)
+class Difference:
+    """How a version differs from what was laid down.
+
+    :param record: how it was laid down.
+    :param changes: by path.
+    """
+
+    record: Record
+    changes: tuple[Change, ...]
+
+
+@frozen(kw_only=True)
+class Version:
+    """A version of a machine's system.
+
+    :param name: its name.
+    :param running: whether it is the one that was asked about: of a running machine, the one that runs.
+    :param record: how it was laid down; ``None`` when that cannot be read.
+    :param problem: why it cannot.
+    """
+
+    name: str
+    running: bool
+    record: Record | None
+    problem: str = ""
+
+
+def difference(root: Path, *, report: Report = silent, paths: Paths = THIS_MACHINE) -> Difference:
+    """Return how the files of a version differ from what was laid down.
+
+    What is mounted below its root, such as its data and ``/proc``, is no part of it.
+
+    :param root: where it is mounted; ``/`` for the one that runs.
+    :param report: takes progress events, and may raise to end the work.
+    :param paths: where a mount is made that nobody else sees.
+    :raises TerraError: when nobody has written down what was laid down, or something cannot be read.
+    """
+    with _place(root, paths) as work, ContainedRoot(root) as inside:
+        record = _record(inside, root)
+        report(Event("diff", f"compare {root} with {record.image}"))
+        laid_down = read_manifest(inside)
+        with bound(root, work) as alone:
+            return Difference(record=record, changes=tuple(changes(laid_down, alone, left_out=PLACE)))
+
+
+def versions(root: Path, *, plugins: Plugins | None = None, paths: Paths = THIS_MACHINE) -> tuple[Version, ...]:
+    """Return the versions of a machine's system that are in the file system of one of them, by name.
+
+    :param root: where that one is mounted; ``/`` for the one that runs.
+    :param plugins: the installed plugins; found when left out.
+    :param paths: where mounts are made that nobody else sees.
+    :raises TerraError: when nobody has written down what was laid down, or a plugin is missing.
+    """
+    with _place(root, paths) as work, ContainedRoot(root) as inside:
+        record = _record(inside, root)
+        with _roots(record, root, work, plugins or Plugins.discover()) as roots:
+            found = (_version(name, place, roots) for name, place in sorted(roots.places.items()))
+            return tuple(version for version in found if version is not None)
+
+
+@contextmanager
+def _roots(record: Record, root: Path, work: Path, plugins: Plugins) -> Iterator[Roots]:
+    source = f"{root}/{PLACE}"
+    session = Session(source=source, tables=tables_of(record.node, Node, plugins.names))
+    filesystem = plugins.fill(Filesystem, {"filesystem": record.filesystem}, source=source)
+    with filesystem.open_roots(root, work, session) as roots:
+        yield roots
+
+
+def _version(name: str, place: Path, roots: Roots) -> Version | None:
+    running = name == roots.running
+    try:
+        with ContainedRoot(place) as inside:
+            record = read_record(inside)
+    except TerraError as error:
+        return Version(name=name, running=running, record=None, problem=error.message)
+    except OSError as error:
+        return Version(name=name, running=running, record=None, problem=f"{place}: {error.strerror}")
+    return Version(name=name, running=running, record=record) if record else None
+
+
+def _record(inside: ContainedRoot, root: Path) -> Record:
+    record = read_record(inside)
+    if record is None:
+        raise TerraError(f"{root}: nobody has written down what was laid down here, as terra-install does", hint=_NEXT)
+    return record
+
+
+@contextmanager
+def _place(root: Path, paths: Paths) -> Iterator[Path]:
+    """Yield an empty directory for mounts that nobody else sees, after looking at whether there is a root at all."""
+    if os.geteuid() != 0:
+        raise TerraError("only root can read every file of a system", hint="run this as root, such as with sudo")
+    if not root.is_dir():
+        raise TerraError(f"{root}: is no directory", hint="name the place where the root of a system is mounted")
+    try:
+        paths.run.mkdir(parents=True, exist_ok=True)
+        with private_mounts(), tempfile.TemporaryDirectory(prefix="versions-", dir=paths.run) as work:
+            own = Path(work) / OS_LABEL
+            own.mkdir()
+            yield own
+    except OSError as error:
+        raise TerraError(f"{error.filename or paths.run}: {error.strerror}") from error

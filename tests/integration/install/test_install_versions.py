@@ -1,0 +1,157 @@
+"""What an installed machine knows of what was laid down on it: terra diff, against a walk of both trees, and terra versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from lab.disks import blank
+from terra_core.config.controller import Paths
+from terra_core.errors import TerraError
+from terra_core.install.disks import part_device
+from terra_core.system.mounts import mounted
+from terra_core.system.process import run
+from terra_core.versions.look import difference, versions
+from terra_core.versions.record import PLACE
+from tests.integration.install.grounds import Ground, group
+
+TERRA = Path(sys.executable).parent / "terra"
+
+
+def seen(root: Path) -> dict[str, tuple[object, ...]]:
+    """Walk a tree in the plainest way, and read every file of it."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in (root, *root.rglob("*")):
+        place = path.relative_to(root)
+        if place.is_relative_to(PLACE) and str(place) != PLACE:
+            continue
+        status = path.lstat()
+        content: object = None
+        if stat.S_ISREG(status.st_mode):
+            content = hashlib.sha256(path.read_bytes()).digest()
+        elif stat.S_ISLNK(status.st_mode):
+            content = path.readlink()
+        elif stat.S_ISCHR(status.st_mode):
+            content = status.st_rdev
+        names = os.listxattr(path, follow_symlinks=False)
+        attributes = {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+        name = f"/{place}" if path != root else "/"
+        found[name] = (status.st_mode, status.st_uid, status.st_gid, content, tuple(sorted(attributes.items())))
+    return found
+
+
+def differing(before: Mapping[str, object], now: Mapping[str, object]) -> dict[str, str]:
+    changed = {path: "changed" for path in before.keys() & now.keys() if before[path] != now[path]}
+    gone = dict.fromkeys(before.keys() - now.keys(), "removed")
+    return {**changed, **gone, **dict.fromkeys(now.keys() - before.keys(), "added")}
+
+
+def same_size_and_times(path: Path) -> None:
+    status = path.stat()
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def replaced_by(path: Path, make: Callable[[Path], object]) -> None:
+    path.unlink()
+    make(path)
+
+
+def changed_by_hand(root: Path) -> None:
+    """Change what a machine, its user and somebody who hides it would."""
+    same_size_and_times(root / "etc/hosts")
+    (root / "etc/hostname").chmod(0o600)
+    (root / "etc/hostname").chmod(0o644)  # and back: no change
+    os.utime(root / "etc/fstab")  # no change either
+    (root / "etc/fstab").write_bytes((root / "etc/fstab").read_bytes())  # nor this, of another mark
+    replaced_by(root / "etc/machine-id", lambda path: path.symlink_to("/proc/self/environ"))
+    (root / "boot/grub/grub.cfg").write_text("menuentry")
+    (root / "home/terra/note").unlink()
+    (root / "home").chmod(0o711)
+    os.chown(root / "home/terra", 1000, 0)
+    os.setxattr(root / "boot", "user.note", b"mine")
+    (root / "srv/deep/er").mkdir(parents=True)
+    os.mkfifo(root / "srv/deep/pipe")
+    os.mknod(root / "srv/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    (root / "srv/link").symlink_to("nowhere")
+    Path(os.fsdecode(os.fsencode(root / "srv") + b"/\xff\n\x1b[2J")).write_text("odd")
+
+
+def test_what_was_changed_is_listed_exactly_and_versions_are_known(ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [700, 700]) as disks:
+        for kind, disk in (("btrfs", disks[0]), ("ext4", disks[1])):
+            node = ground.node(group("os", "single", [disk], f'filesystem = "{kind}"', data="/data"), hostname=f"on-{kind}")
+            ground.install(node)
+            part, place = part_device(disk.device, 3), tmp_path / kind
+            place.mkdir()
+            options = ("subvol=/os",) if kind == "btrfs" else ()
+            with mounted(part, place, filesystem=kind, options=options) as root:
+                paths = Paths(root=tmp_path / f"own-{kind}")
+                assert difference(root, paths=paths).changes == (), "as it was laid down"
+                before = seen(root)
+                changed_by_hand(root)
+                (root / "data").mkdir(exist_ok=True)
+                with mounted(part, root / "data", filesystem=kind):
+                    told = difference(root, paths=paths)
+                expected = differing(before, seen(root))
+                assert {one.path: one.what.value for one in told.changes} == expected
+                assert len(expected) >= 14
+                details = {one.path: one.details for one in told.changes}
+                assert details["/etc/hosts"] == ("content",)
+                assert details["/etc/machine-id"][:1] == ("kind",)
+                assert (details["/home"], details["/home/terra"], details["/boot"]) == (("mode",), ("owner",), ("attributes",))
+                (version,) = versions(root, paths=paths)
+                assert (version.name, version.running, version.problem) == ("os", True, "")
+                assert version.record is not None
+                assert (version.record.image, version.record.filesystem) == (ground.image, kind)
+                assert version.record.node["hostname"] == f"on-{kind}"
+                if kind == "btrfs":
+                    shown_by_the_commands(root, ground, expected)
+                    beside_each_other(root, part, tmp_path, paths)
+            assert not list((paths.run).iterdir()), "nothing is left of it"
+
+
+def shown_by_the_commands(root: Path, ground: Ground, expected: Mapping[str, str]) -> None:
+    answer = json.loads(run([TERRA, "diff", "-o", "json", "--root", root]).stdout)
+    assert {one["path"]: one["change"] for one in answer["changes"]} == expected
+    assert answer["image"] == ground.image
+    told = run([TERRA, "diff", "--root", root])
+    assert b"changed /etc/hosts  (content)\n" in told.stdout
+    assert b"added   /srv/deep/\n" in told.stdout
+    assert b"\x1b" not in told.stdout
+    assert "removed since" in told.stderr.decode()
+    rows = json.loads(run([TERRA, "versions", "-o", "json", "--root", root]).stdout)
+    assert [(row["version"], row["state"], row["digest"]) for row in rows] == [("os", "running", answer["digest"])]
+
+
+def beside_each_other(root: Path, part: Path, tmp_path: Path, paths: Paths) -> None:
+    """Look at snapshots beside it, of which one is whole, one has a record that is broken, and one is none of Terra's."""
+    place = tmp_path / "top"
+    place.mkdir()
+    with mounted(part, place, filesystem="btrfs", options=("subvolid=5",)) as top:
+        for name in ("before", "broken", "other"):
+            run(["btrfs", "subvolume", "snapshot", top / "os", top / name])
+        (top / "broken" / PLACE / "record.json").write_text("{")
+        (top / "other" / PLACE / "record.json").unlink()
+        (top / "link").symlink_to("os")
+    found = {version.name: version for version in versions(root, paths=paths)}
+    assert {name: version.running for name, version in found.items()} == {"before": False, "broken": False, "os": True}
+    assert found["broken"].record is None
+    assert "record.json: cannot be read" in found["broken"].problem
+
+
+def test_where_nothing_was_written_down_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    for words in (["diff"], ["versions"]):
+        told = run([TERRA, *words, "--root", tmp_path / "root"], accept=(1,)).stderr.decode()
+        assert "nobody has written down what was laid down here" in " ".join(told.split())
+        assert "Traceback" not in told
+    with pytest.raises(TerraError, match="is no directory"):
+        difference(tmp_path / "none", paths=Paths(root=tmp_path / "own"))
