@@ -20,8 +20,8 @@ from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
 from terra_core.machine.steps import BOOT, BootSteps, check_steps, make_steps_archive
-from terra_core.machine.system import write_system
-from terra_core.mounting import in_order, make_mounts, render_fstab
+from terra_core.machine.system import render_hook, write_system
+from terra_core.mounting import FSTAB, in_order, make_mounts, render_fstab
 from terra_core.oci.faults import shown
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
@@ -103,25 +103,30 @@ class MountedSystem:
     _groups: tuple[_Group, ...]
     _session: Session
 
-    def lay_down(self, image: ImageSource, *, spared: str = "") -> Applied:
+    def lay_down(
+        self, image: ImageSource, *, spared: str = "", after: Callable[[int], object] = lambda _: None
+    ) -> Applied:
         """Apply an image, and write what makes the machine itself.
 
         :param spared: a name in the root that the image does not have, and that is left alone.
+        :param after: called with the number of layers that the root holds, for each.
         :returns: the numbers of what was applied.
         :raises TerraError: naming the layer, the entry or the file.
         """
-        applied = self.lay_image(image, spared=spared)
+        applied = self.lay_image(image, spared=spared, after=after)
         self.make_own()
         return applied
 
-    def lay_image(self, image: ImageSource, *, spared: str = "") -> Applied:
+    def lay_image(
+        self, image: ImageSource, *, spared: str = "", after: Callable[[int], object] = lambda _: None
+    ) -> Applied:
         """Apply an image, and write nothing that is of this machine alone: what is the same for every one of the image.
 
-        :param spared: as for :meth:`lay_down`.
+        :param spared: as for :meth:`lay_down`, like ``after``.
         :returns: what the image's layers came to.
         :raises TerraError: naming the layer or the entry.
         """
-        applied = apply_layers(image, self.root, report=self._session.report, spared=spared)
+        applied = apply_layers(image, self.root, report=self._session.report, spared=spared, after=after)
         for path in (path for one in self._groups for path in one.prepared.directories):
             self.inside.directory(path.strip("/"))
         return applied
@@ -171,8 +176,7 @@ class MountedSystem:
         :returns: the archive with the steps, for its initial RAM disk.
         :raises TerraError: when a program is missing here, a module in the image, or something cannot be written.
         """
-        write_system([entry for step in fit.steps.all for entry in step.system], self.inside)
-        return make_steps_archive(fit.steps, self.inside, fit.chosen, fit.held)
+        return make_steps(self.inside, fit)
 
     def copy_boot_files(self, fit: Fit, work: Path, *, kept: Path | None = None) -> BootFiles:
         """Copy what the machine boots, for a boot service.
@@ -221,6 +225,22 @@ class MountedSystem:
                 place = self.root / mount.path.lstrip("/")
                 _sync(place, mount)
                 one.filesystem.verify_disks(one.group, place, self._session)
+
+
+def make_steps(inside: ContainedRoot, fit: Fit) -> bytes:
+    """Write what boot steps bring into a root; see :meth:`MountedSystem.make_steps`."""
+    write_system([entry for step in fit.steps.all for entry in step.system], inside)
+    return make_steps_archive(fit.steps, inside, fit.chosen, fit.held)
+
+
+def write_steps(inside: ContainedRoot, fit: Fit) -> None:
+    """Write the archive with the boot steps of a machine that starts from its own disks, where its boot loader reads it.
+
+    :raises TerraError: as :meth:`MountedSystem.make_steps` does.
+    """
+    inside.write(STEPS, make_steps(inside, fit), mode=0o600)
+    if fit.steps.modules:
+        write_system([render_hook(fit.steps.modules)], inside)
 
 
 @contextmanager
@@ -359,11 +379,11 @@ def _write_identity(inside: ContainedRoot, hostname: Hostname, mounts: Sequence[
     found = inside.look("etc/hosts")
     if found is not None and (not stat.S_ISREG(found.st_mode) or len(hosts) < found.st_size):
         yield "warning: /etc/hosts of the image is no file that can be kept: it is replaced"
-    dropped = [line.split()[:2] for line in inside.read_small("etc/fstab", limit=_FILE_LIMIT).split(b"\n")]
+    dropped = [line.split()[:2] for line in inside.read_small(FSTAB, limit=_FILE_LIMIT).split(b"\n")]
     entries = [b" at ".join(words) for words in dropped if words and not words[0].startswith(b"#")]
     if entries:
         more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
         yield f"warning: /etc/fstab of the image is replaced, which had {', '.join(map(shown, entries[:_SHOWN]))}{more}"
     inside.write("etc/hostname", f"{hostname}\n".encode(), mode=0o644)
     inside.write("etc/hosts", render_hosts(salvaged(hosts), hostname).encode(), mode=0o644)
-    inside.write("etc/fstab", render_fstab(mounts).encode(), mode=0o644)
+    inside.write(FSTAB, render_fstab(mounts).encode(), mode=0o644)

@@ -49,9 +49,12 @@ class Images:
     trust: Sequence[Trust] = ()
 
     @contextmanager
-    def pull(self, reference: ImageReference, layout: Path) -> Iterator[ImageSource]:
+    def pull(
+        self, reference: ImageReference, layout: Path, *, layers: Sequence[Digest] | None = None
+    ) -> Iterator[ImageSource]:
         """Bring an image into a layout on disk, to be applied while it comes.
 
+        :param layers: the layers that will be read; all when left out.
         :raises TerraError: as :meth:`terra_core.hookspecs.Registry.pull_image` does, when nobody who is trusted has signed the
             image, or when the plugin brought another one.
         """
@@ -60,7 +63,11 @@ class Images:
             found = self.plugin.inspect_image(reference, self.session)
             self._check(reference, found, doing)
             reference = pinned(reference, str(found.named))
-        with self.plugin.pull_image(reference, layout, self.session) as source:
+        if layers is None:
+            offer = self.plugin.pull_image(reference, layout, self.session)
+        else:
+            offer = self.plugin.pull_layers(reference, layers, layout, self.session)
+        with offer as source:
             yield self._checked(reference, source, layout, doing)
 
     def inspect(self, reference: ImageReference) -> ImageDocuments:

@@ -10,6 +10,9 @@ from terra_core.errors import PluginError
 from terra_core.hookspecs import Mount
 from terra_core.system.mounts import bound, mounted
 
+FSTAB = "etc/fstab"
+"""The path of fstab(5) in a machine's root."""
+
 
 def in_order(mounts: Sequence[Mount]) -> list[Mount]:
     """Return mounts so that each comes after those that its place and its directory are on, by path otherwise.

@@ -12,7 +12,7 @@ import re
 import secrets
 import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib import resources
 
@@ -74,6 +74,18 @@ def make_unique(inside: ContainedRoot) -> Iterator[str]:
     yield from _named("not taken from the image, since each machine makes its own", _drop(inside))
     yield from _named("made anew for this machine", _renew(inside))
     yield from _named("warning: every machine of this image has the same", _found(inside, _identities().shared))
+
+
+def own_files(inside: ContainedRoot, changed: Collection[str]) -> list[str]:
+    """Return the files of a machine's root that make it itself, which its next version takes over.
+
+    :param changed: the paths of what was changed on the machine; what all machines of an image have counts when it is there.
+    """
+    known = (_MACHINE_ID, _DBUS, *_identities().dropped, *(renewal.path for renewal in _identities().renewed))
+    found = [path for path in ("etc/hostname", "etc/hosts", *known) if _is_file(inside, path)]
+    found += _found(inside, _identities().dropped_in)
+    found += [path for path in _found(inside, _identities().shared) if path in changed]
+    return sorted({*found, *(f"etc/ssh/{name}" for name in _matching(inside, "etc/ssh", _HOST_KEY))})
 
 
 def _named(what: str, paths: list[str]) -> Iterator[str]:

@@ -29,6 +29,7 @@ _COMMANDS = {
     "images": "List the images that machines are clones of.",
     "pxe": "Install the network boot loaders of a pxe image.",
     "diff": "List what was changed since the image was laid down.",
+    "upgrade": "Lay the next version down beside the one that runs.",
     "versions": "List the versions of this machine's system.",
     "unpack": "Unpack an image into a directory.",
     "backup": "Write what a controller knows to a file.",

@@ -21,6 +21,7 @@ _EXAMPLE = {
         }
     ],
     "#trust": {"key": "/etc/terra/cosign.pub"},
+    "#upgrade": {"keep": ["/etc/app/keys"]},
 }
 
 

@@ -32,6 +32,7 @@ _KERNELS = frozenset({"dev", "proc", "run", "sys"})
 _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}
 
 
+_MOST_KEPT = 256
 _MOST_GROUPS, _MOST_DISKS, _MOST_SUBVOLUMES, _MOST_OPTIONS = 64, 64, 256, 32
 """Limits above those of any machine, and low enough to keep every check fast."""
 
@@ -155,6 +156,20 @@ class DiskGroup:
 
 
 @frozen(kw_only=True)
+class Upgrades:
+    """``[upgrade]``.
+
+    :param keep: files and directories outside of subvolumes that the next version takes over as they are on the machine.
+    """
+
+    keep: tuple[MountPath, ...] = ()
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with the paths."""
+        yield from too_many("keep", getattr(self, "keep", ()), _MOST_KEPT)
+
+
+@frozen(kw_only=True)
 class Node:
     """node.toml.
 
@@ -163,6 +178,7 @@ class Node:
     :param mac: the address of the interface it boots from, in any usual spelling; needed for provisioning.
     :param groups: its file systems, one of them labelled ``os``: the system.
     :param trust: whose images it runs; anybody's when left out.
+    :param upgrade: what ``terra upgrade`` does on a machine with disks of its own.
     :param plugins: the plugin of each role, where it is not the default.
     """
 
@@ -171,6 +187,7 @@ class Node:
     mac: Mac | None = None
     groups: tuple[DiskGroup, ...]
     trust: Trust | None = None
+    upgrade: Upgrades = Upgrades()
     plugins: Mapping[str, PluginName] = Factory(dict)
 
     @property
@@ -221,6 +238,12 @@ class NetworkNode(Node):
         }
     )
     groups: tuple[NetworkGroup, ...]
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong between the fields."""
+        yield from super().problems()
+        if has(self, "upgrade") and self.upgrade != Upgrades():
+            yield Problem("upgrade", "counts for terra-install alone, on a machine with disks of its own: leave it out")
 
 
 @frozen(kw_only=True)

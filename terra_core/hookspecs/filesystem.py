@@ -73,10 +73,12 @@ class Roots:
 
     :param places: where each root is mounted, or is below a mount, by the version's name.
     :param running: the name of the one that was asked about.
+    :param top: the directory that holds all of them, by their names; ``None`` where no other can be made.
     """
 
     places: Mapping[str, Path]
     running: str
+    top: Path | None = None
 
 
 class Filesystem(Role, role="filesystem", default="btrfs"):
@@ -145,6 +147,27 @@ class Filesystem(Role, role="filesystem", default="btrfs"):
         :raises TerraError: when no such file system is mounted there.
         """
         return nullcontext(Roots(places={OS_LABEL: root}, running=OS_LABEL))
+
+    @optional
+    def copy_root(self, source: Path | None, target: Path, session: Session) -> bool:
+        """Make a root that shares all blocks with another one, or an empty one.
+
+        :param source: a root that :meth:`open_roots` offers, or one that was copied; ``None`` for an empty one.
+        :param target: what to make, below the ``top`` of :meth:`open_roots`. rename(2) may give it another place there.
+        :returns: ``True``.
+        :raises TerraError: when it cannot be made; nothing of it is left then.
+        """
+        raise TerraError("the filesystem plugin makes no root beside another")
+
+    @optional
+    def remove_root(self, target: Path, session: Session) -> bool:
+        """Remove a root with all that it holds; what shares blocks with it stays.
+
+        :param target: below the ``top`` of :meth:`open_roots`.
+        :returns: ``True``.
+        :raises TerraError: when it cannot be removed.
+        """
+        raise TerraError("the filesystem plugin makes no root beside another")
 
     @hook
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:

@@ -39,6 +39,16 @@ class Registry(Role, role="registry", default="docker"):
         :raises TerraError: with the registry's message, or when the image is invalid.
         """
 
+    @optional
+    def pull_layers(
+        self, reference: ImageReference, layers: Sequence[Digest], layout: Path, session: Session
+    ) -> AbstractContextManager[ImageSource]:
+        """Offer to pull an image of which only some layers will be read; all else is as of :meth:`pull_image`.
+
+        :param layers: their digests; no other layer is fetched. Without this hook all of them are.
+        """
+        return self.pull_image(reference, layout, session)
+
     @hook
     def inspect_image(self, reference: ImageReference, session: Session) -> ImageDocuments:
         """Look an image up in its registry, and fetch its documents only; errors are those of :meth:`pull_image`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import define, frozen
@@ -17,7 +17,7 @@ from terra_core.image.entries import EntryWriter
 from terra_core.image.whiteouts import LayerRecord
 from terra_core.oci.compression import uncompressed
 from terra_core.oci.digest import Digest
-from terra_core.oci.documents import Descriptor, Manifest
+from terra_core.oci.documents import Descriptor
 from terra_core.oci.faults import ImageError, shown
 from terra_core.oci.limits import Limits, Tally
 from terra_core.oci.media import LAYERS
@@ -50,7 +50,14 @@ class Applied:
 
 
 def apply_layers(
-    image: ImageSource, root: Path, *, limits: Limits | None = None, report: Report = silent, spared: str | None = None
+    image: ImageSource,
+    root: Path,
+    *,
+    limits: Limits | None = None,
+    report: Report = silent,
+    spared: str | None = None,
+    first: int = 0,
+    after: Callable[[int], object] = lambda _: None,
 ) -> Applied:
     """Apply an image to a root directory, as the OCI image specification's ``layer.md`` says.
 
@@ -64,6 +71,8 @@ def apply_layers(
     :param report: gets events ``apply``, counted in compressed bytes, five a second at most, and ``left out`` at the end;
         may end the work by raising :class:`terra_core.errors.InterruptedWork`.
     :param spared: a name in the root, one that the image cannot know, that no whiteout touches.
+    :param first: the number of layers that the root holds already, and nothing else.
+    :param after: called with the number of layers that the root holds whenever there is one more of them, verified.
     :returns: what was done.
     :raises TerraError: naming the layer and the entry.
     """
@@ -72,17 +81,19 @@ def apply_layers(
         raise TerraError("only root can give files their owners", hint="run this as root")
     manifest, diff_ids = image.manifest, image.config.diff_ids
     tally = Tally(limits or Limits())
-    progress = _Progress(manifest, report)
+    progress = _Progress(manifest.layers[first:], report)
     with Directories(root, tally) as directories:
         away = (directories.open(b"").identity, os.fsencode(spared)) if spared is not None else None
-        for position, (layer, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True)):
+        for position, (layer, diff_id) in list(enumerate(zip(manifest.layers, diff_ids, strict=True)))[first:]:
             record = LayerRecord(away) if position else None
             _apply_layer(_Layer(image, layer, diff_id, tally), directories, record, progress)
+            directories.forget()  # so that all times are right
+            after(position + 1)
     progress.end()
     left_out = tuple(tally.left_out.sentences())
     for number, sentence in enumerate(left_out):
         report(Event(f"left out ({number + 1})" if number else "left out", sentence))
-    return Applied(len(manifest.layers), tally.entries, tally.bytes, time.monotonic() - started, left_out)
+    return Applied(len(manifest.layers[first:]), tally.entries, tally.bytes, time.monotonic() - started, left_out)
 
 
 @define
@@ -106,11 +117,11 @@ class _Layer:
 class _Progress:
     """Counts compressed bytes, and reports them now and then."""
 
-    def __init__(self, manifest: Manifest, report: Report) -> None:
+    def __init__(self, layers: Sequence[Descriptor], report: Report) -> None:
         self.done = 0
         self._report = report
-        self._total = sum(layer.size for layer in manifest.layers)
-        self._layers = len(manifest.layers)
+        self._total = sum(layer.size for layer in layers)
+        self._layers = len(layers)
         self._next = 0.0
 
     def tell(self) -> None:

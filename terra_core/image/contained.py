@@ -103,6 +103,22 @@ class ContainedRoot:
         except OSError as error:
             raise TerraError(f"/{path} of the image's tree cannot be made: {error.strerror}") from error
 
+    @contextmanager
+    def opened(self, path: str, *, make: bool = False) -> Iterator[int]:
+        """Open a directory, which may be made with those that it is in, and yield its descriptor.
+
+        :param path: relative to the root.
+        :raises TerraError: when there is none.
+        """
+        try:
+            descriptor = open_directory(self._root, os.fsencode(path), _WITHIN, make=0o755 if make else None)
+        except OSError as error:
+            raise TerraError(f"/{path} of the tree cannot be opened: {error.strerror}") from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
     def remove(self, path: str) -> None:
         """Remove a file or symbolic link, if it is there; its directory is resolved below the root.
 

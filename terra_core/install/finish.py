@@ -13,14 +13,13 @@ from terra_core.config.node import OS_LABEL
 from terra_core.config.session import Session
 from terra_core.config.trust import with_key
 from terra_core.config.values import Address
-from terra_core.deploy import STEPS, MountedSystem, filesystem_of
+from terra_core.deploy import STEPS, MountedSystem, filesystem_of, write_steps
 from terra_core.errors import TerraError
 from terra_core.fitness import Fit
 from terra_core.hookspecs import BootDisk, Bootloader, LocalBoot, RenderedFile
 from terra_core.image.contained import ContainedRoot
 from terra_core.install.disks import Made, flush
 from terra_core.install.plan import Plan
-from terra_core.machine.system import render_hook, write_system
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.process import run
@@ -59,9 +58,7 @@ class Finish:
         :param image: what was laid down.
         """
         if fit.kernel:
-            system.inside.write(STEPS, system.make_steps(fit), mode=0o600)
-            if fit.steps.modules:
-                write_system([render_hook(fit.steps.modules)], system.inside)
+            write_steps(system.inside, fit)
         self.session.report(Event("sync", "write everything to the disks"))
         system.sync()
         if self.gateway is not None:

@@ -40,6 +40,7 @@ from terra_core.system.mounts import sweep
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
 from terra_core.system.workspace import roomy
+from terra_core.versions.layers import keeping
 
 _OTHER_SECONDS = 1800
 _UNSEEN = "warning: whether the image can boot shows only when it is laid down"
@@ -96,7 +97,9 @@ class Installation:
         work.mkdir()
         with mounted_system(plan.node, disks, plugins=self._plugins, session=session, work=work, places=places) as system:
             with room_in(system.root) as room, self._open(room) as source:
-                system.lay_down(source, spared=room.name)
+                filesystem = filesystem_of(plan.node.os_group, plan.node, self._plugins, source=session.source)
+                with keeping(filesystem, system.root, source, spared=room.name, work=work, session=session) as keep:
+                    system.lay_down(source, spared=room.name, after=keep)
             finish(system, self._fit or fit_of_root(system.inside, self._steps), source)
 
 

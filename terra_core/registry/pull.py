@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
@@ -31,6 +31,7 @@ def pulled(
     report: Report,
     *,
     name: ImageReference | None = None,
+    layers: Collection[Digest] | None = None,
 ) -> Iterator[ImageSource]:
     """Bring an image into a layout, and let it be read meanwhile.
 
@@ -42,6 +43,7 @@ def pulled(
     :param access: how registries are reached.
     :param report: gets events ``pull``, counted in bytes; may end the work by raising InterruptedWork.
     :param name: what the image is called in the layout and in messages, where ``reference`` is another name for it.
+    :param layers: the layers that are fetched; all when left out.
     :raises TerraError: as the registry said it, or when what it sent is not what was asked for.
     """
     name = name or reference
@@ -55,10 +57,11 @@ def pulled(
             found = interruptible(remote.find, progress)
             store = stack.enter_context(held(layout, progress))
             store.add(found, name)
-            downloads = stack.enter_context(Downloads(remote.endpoints, found.manifest.layers, store, progress, doing))
+            wanted = [layer for layer in found.manifest.layers if layers is None or layer.digest in layers]
+            downloads = stack.enter_context(Downloads(remote.endpoints, wanted, store, progress, doing))
         yield _Image(found, downloads)
         downloads.finish()
-        progress.end(f"pulled {name}", found.size)
+        progress.end(f"pulled {name}", sum(layer.size for layer in set(wanted)))
 
 
 def inspected(reference: ImageReference, access: RegistryAccess, report: Report) -> ImageDocuments:

@@ -252,6 +252,31 @@ class FilesystemConformance(Conformance[Filesystem]):
         with pytest.raises(TerraError, match="/proc"), role.open_roots(Path("/proc"), disks / "roots", session):
             raise AssertionError("there is no such file system")
 
+    def test_a_root_is_copied_beside_another_and_removed(self, role: Filesystem, session: Session, disks: Path) -> None:
+        if not role.brings("copy_root"):
+            return
+        case = next(iter(self.groups.values()))
+        (disks / "roots").mkdir()
+        with self.prepared(role, session, self.group(case), self.make_disks(disks, case[1]), disks):
+            (disks / "root/file").write_bytes(b"terra")
+            (disks / "root/file").chmod(0o4755)
+            with role.open_roots(disks / "root", disks / "roots", session) as roots:
+                assert roots.top is not None
+                origin, further = roots.places[roots.running], [roots.top / name for name in ("copied", "empty", "named")]
+                assert role.copy_root(origin, further[0], session) is True
+                assert role.copy_root(None, further[1], session) is True
+                assert ((further[0] / "file").read_bytes(), (further[0] / "file").stat().st_mode & 0o7777) == (b"terra", 0o4755)
+                assert ([*further[1].iterdir()], further[1].stat().st_mode & 0o7777) == ([], 0o755)
+                (further[0] / "file").write_text("changed")
+                assert (origin / "file").read_bytes() == b"terra", "each is a root of its own"
+                further[0].rename(further[2])
+            with role.open_roots(disks / "root", disks / "roots", session) as roots:
+                assert {"empty", "named", roots.running} == set(roots.places)
+                assert (roots.places["named"] / "file").read_text() == "changed"
+                assert role.remove_root(roots.places["named"], session) is True
+                assert not roots.places["named"].exists()
+                assert (roots.places[roots.running] / "file").read_bytes() == b"terra"
+
     def test_one_disk_twice_is_refused(self, role: Filesystem, session: Session, disks: Path) -> None:
         for case in (case for case in self.groups.values() if case[1] > 1):
             (disk,) = self.make_disks(disks, 1)

@@ -207,6 +207,22 @@ class RegistryConformance(Conformance[Registry]):
             file.truncate(1000)
         self.pull(role, session, served, layout)
 
+    def test_only_the_layers_that_are_asked_for_are_fetched(
+        self, role: Registry, session: Session, served: FaultyRegistry, layout: Path
+    ) -> None:
+        if not role.brings("pull_layers"):
+            return
+        served.image([*LAYERS], "1")
+        wanted = self.layers(served)[1]
+        with (
+            role.pull_layers(self.reference(served), [parse_digest(wanted)], layout, session) as source,
+            source.open_layer(source.manifest.layers[1]) as blob,
+        ):
+            read_all(blob)
+        asked = [path for method, path, _ in served.requests if method == "GET"]
+        assert [one for one in self.layers(served) if any(one in path for path in asked)] == [wanted]
+        self.expect_no_wrong_blob(layout)
+
     @pytest.mark.parametrize("what", ["manifest", "config", "layer"])
     def test_other_bytes_than_were_asked_for_are_refused(
         self, role: Registry, session: Session, served: FaultyRegistry, layout: Path, what: str

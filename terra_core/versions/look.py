@@ -65,8 +65,8 @@ def difference(root: Path, *, report: Report = silent, paths: Paths = THIS_MACHI
     :param paths: where a mount is made that nobody else sees.
     :raises TerraError: when nobody has written down what was laid down, or something cannot be read.
     """
-    with _place(root, paths) as work, ContainedRoot(root) as inside:
-        record = _record(inside, root)
+    with place_for_mounts(root, paths) as work, ContainedRoot(root) as inside:
+        record = read_known(inside, root)
         report(Event("diff", f"compare {root} with {record.image}"))
         laid_down = read_manifest(inside)
         with bound(root, work) as alone:
@@ -81,8 +81,8 @@ def versions(root: Path, *, plugins: Plugins | None = None, paths: Paths = THIS_
     :param paths: where mounts are made that nobody else sees.
     :raises TerraError: when nobody has written down what was laid down, or a plugin is missing.
     """
-    with _place(root, paths) as work, ContainedRoot(root) as inside:
-        record = _record(inside, root)
+    with place_for_mounts(root, paths) as work, ContainedRoot(root) as inside:
+        record = read_known(inside, root)
         with _roots(record, root, work, plugins or Plugins.discover()) as roots:
             found = (_version(name, place, roots) for name, place in sorted(roots.places.items()))
             return tuple(version for version in found if version is not None)
@@ -109,7 +109,12 @@ def _version(name: str, place: Path, roots: Roots) -> Version | None:
     return Version(name=name, running=running, record=record) if record else None
 
 
-def _record(inside: ContainedRoot, root: Path) -> Record:
+def read_known(inside: ContainedRoot, root: Path) -> Record:
+    """Return how the version of a root was laid down.
+
+    :param root: where it is mounted, for errors.
+    :raises TerraError: when nobody has written that down.
+    """
     record = read_record(inside)
     if record is None:
         raise TerraError(f"{root}: nobody has written down what was laid down here, as terra-install does", hint=_NEXT)
@@ -117,7 +122,7 @@ def _record(inside: ContainedRoot, root: Path) -> Record:
 
 
 @contextmanager
-def _place(root: Path, paths: Paths) -> Iterator[Path]:
+def place_for_mounts(root: Path, paths: Paths) -> Iterator[Path]:
     """Yield an empty directory for mounts that nobody else sees, after looking at whether there is a root at all."""
     if os.geteuid() != 0:
         raise TerraError("only root can read every file of a system", hint="run this as root, such as with sudo")
@@ -125,9 +130,9 @@ def _place(root: Path, paths: Paths) -> Iterator[Path]:
         raise TerraError(f"{root}: is no directory", hint="name the place where the root of a system is mounted")
     try:
         paths.run.mkdir(parents=True, exist_ok=True)
-        with private_mounts(), tempfile.TemporaryDirectory(prefix="versions-", dir=paths.run) as work:
-            own = Path(work) / OS_LABEL
-            own.mkdir()
-            yield own
     except OSError as error:
-        raise TerraError(f"{error.filename or paths.run}: {error.strerror}") from error
+        raise TerraError(f"{paths.run}: {error.strerror}") from error
+    with private_mounts(), tempfile.TemporaryDirectory(prefix="versions-", dir=paths.run) as work:
+        own = Path(work) / OS_LABEL
+        own.mkdir()
+        yield own

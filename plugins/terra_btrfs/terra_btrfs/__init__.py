@@ -71,6 +71,20 @@ class BtrfsPlugin:
         return open_roots(root, work)
 
     @hookimpl
+    def copy_root(self, source: Path | None, target: Path, session: Session) -> bool:
+        """Make a subvolume, a snapshot or an empty one; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_btrfs.roots import copy_root
+
+        return copy_root(source, target)
+
+    @hookimpl
+    def remove_root(self, target: Path, session: Session) -> bool:
+        """Remove a subvolume; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_btrfs.roots import remove_root
+
+        return remove_root(target)
+
+    @hookimpl
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
         """Make sure that no disk of a mounted group had an error; see :class:`terra_core.hookspecs.Filesystem`."""
         from terra_btrfs.statistics import verify

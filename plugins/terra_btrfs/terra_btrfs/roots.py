@@ -14,6 +14,7 @@ from terra_core.system.process import run
 
 _ROOT_INODE = 256
 """The inode number of the top of every subvolume."""
+_SECONDS = 600  # a snapshot writes first what its origin still has in memory
 _NONE = "is no subvolume of a btrfs file system"
 
 
@@ -31,13 +32,27 @@ def open_roots(root: Path, work: Path) -> Iterator[Roots]:
     top = work / "top"
     top.mkdir()
     # "degraded" counts for a file system that is not mounted yet, and this one is.
-    with mounted(Path(device.strip()), top, filesystem="btrfs", options=("subvolid=5", "ro")):
+    with mounted(Path(device.strip()), top, filesystem="btrfs", options=("subvolid=5",)):
         places = {place.name: place for place in top.iterdir() if not place.is_symlink() and _is_subvolume(place)}
         running = next((name for name, place in places.items() if os.path.samestat(place.stat(), root.stat())), None)
         if running is None:
             raise TerraError(f"{root}: {_NONE} at its top")
-        yield Roots(places=places, running=running)
+        yield Roots(places=places, running=running, top=top)
     top.rmdir()
+
+
+def copy_root(source: Path | None, target: Path) -> bool:
+    """Make a snapshot of a subvolume, or an empty subvolume."""
+    run(["btrfs", "subvolume", *(["snapshot", source] if source else ["create"]), target], timeout=_SECONDS)
+    if source is None:
+        target.chmod(0o755)  # independent of the caller's umask
+    return True
+
+
+def remove_root(target: Path) -> bool:
+    """Remove a subvolume; its blocks are freed in the background."""
+    run(["btrfs", "subvolume", "delete", target], timeout=_SECONDS)
+    return True
 
 
 def _is_subvolume(place: Path) -> bool:

@@ -65,6 +65,16 @@ class DockerPlugin:
         return pulled(reference, layout, access_for(reference, session), session.report)
 
     @hookimpl
+    def pull_layers(
+        self, reference: ImageReference, layers: Sequence[Digest], layout: Path, session: Session
+    ) -> AbstractContextManager[ImageSource]:
+        """Pull some layers into an OCI image layout, with the credentials of ``docker login``."""
+        from terra_core.registry.pull import pulled
+        from terra_docker.access import access_for
+
+        return pulled(reference, layout, access_for(reference, session), session.report, layers=layers)
+
+    @hookimpl
     def inspect_image(self, reference: ImageReference, session: Session) -> ImageDocuments:
         """Ask the registry, with the credentials of ``docker login``."""
         from terra_core.registry.pull import inspected

@@ -64,6 +64,15 @@ class PodmanPlugin:
         return pulled_image(reference, layout, session)
 
     @hookimpl
+    def pull_layers(
+        self, reference: ImageReference, layers: Sequence[Digest], layout: Path, session: Session
+    ) -> AbstractContextManager[ImageSource]:
+        """Pull some layers into an OCI image layout, from where registries.conf says."""
+        from terra_podman.routes import pulled_image
+
+        return pulled_image(reference, layout, session, layers)
+
+    @hookimpl
     def inspect_image(self, reference: ImageReference, session: Session) -> ImageDocuments:
         """Ask the registries that registries.conf says."""
         from terra_podman.routes import inspected_image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,13 +38,15 @@ class Route:
 
 
 @contextmanager
-def pulled_image(reference: ImageReference, layout: Path, session: Session) -> Iterator[ImageSource]:
+def pulled_image(
+    reference: ImageReference, layout: Path, session: Session, layers: Collection[Digest] | None = None
+) -> Iterator[ImageSource]:
     """Bring an image into a layout, as :func:`terra_core.registry.pull.pulled` does, from where registries.conf says.
 
     :raises TerraError: when its registry is blocked, besides.
     """
     route, _ = route_of(reference, session)
-    with pulled(route.reference, layout, route.access, session.report, name=reference) as source:
+    with pulled(route.reference, layout, route.access, session.report, name=reference, layers=layers) as source:
         yield source
 
 

@@ -139,6 +139,9 @@ PROMISES: dict[str, Mapping[str, object]] = {
     "test_the_roots_beside_a_mounted_one_are_found": {
         "open_roots": lambda self, root, work, session: nullcontext(Roots(places={"os": work}, running="os"))
     },
+    "test_a_root_is_copied_beside_another_and_removed": {
+        "copy_root": lambda self, source, target, session: _good.copy_root(None, target, session)
+    },
     "test_one_disk_twice_is_refused": _preparing(_each_once),
     "test_after_a_kill_blank_disks_can_be_used_again": _preparing(_with_a_lock_file),
     "test_a_machine_is_told_how_to_mount_its_root": {"mount_root": lambda self, group, session: BootStep(script="done\n")},

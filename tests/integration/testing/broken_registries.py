@@ -256,6 +256,9 @@ PROMISES: dict[str, Mapping[str, object]] = {
     "test_layers_can_be_read_while_they_come": _pulling(_read_once),
     "test_a_tag_is_looked_up_once": _pulling(_looked_up_twice),
     "test_what_the_layout_has_is_not_fetched_again": _pulling(_anew),
+    "test_only_the_layers_that_are_asked_for_are_fetched": {
+        "pull_layers": lambda self, reference, layers, layout, session: _good.pull_image(reference, layout, session)
+    },
     "test_other_bytes_than_were_asked_for_are_refused": _pulling(_kept_though_wrong),
     "test_a_pull_ends_at_once_when_what_follows_fails": _pulling(_with_an_error_of_its_own),
     "test_who_listens_can_end_a_pull": _pulling(_unheard),

@@ -1,0 +1,87 @@
+"""What an upgrade will fetch, keep and lose; a pure function of what was found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from terra_core.config.node import OS_LABEL
+from terra_core.oci.documents import Descriptor
+from terra_core.versions.difference import Change, What
+from terra_core.versions.record import Record
+
+_FURTHER = re.compile(rf"{re.escape(OS_LABEL)}\.(\d{{1,9}})")
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What an upgrade will do.
+
+    :param former: how the version that runs was laid down.
+    :param image: the next image, as it is named.
+    :param digest: the digest of its manifest.
+    :param version: the name of the next version.
+    :param there: the version that is of this image already; empty when there is none.
+    :param layers: its layers.
+    :param present: how many of them, from the lowest on, the disks hold.
+    :param kept: changes that the next version will have too, and files that make the machine itself.
+    :param lost: changes that it will not have. The version that runs keeps them.
+    """
+
+    former: Record
+    image: str
+    digest: str
+    version: str
+    there: str
+    layers: tuple[Descriptor, ...]
+    present: int
+    kept: tuple[str, ...]
+    lost: tuple[Change, ...]
+
+    @property
+    def fetched(self) -> int:
+        """The bytes that are fetched."""
+        return sum(layer.size for layer in set(self.layers[self.present :]))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as ``terra upgrade --plan -o json`` prints it."""
+        return {
+            "from": {"version": self.former.version, "image": self.former.image, "digest": self.former.digest},
+            "to": {"version": self.version, "image": self.image, "digest": self.digest},
+            "there": self.there,
+            "layers": len(self.layers),
+            "layers_present": self.present,
+            "bytes": self.fetched,
+            "kept": list(self.kept),
+            "lost": [{"path": one.path, "change": one.what.value, "kind": one.kind} for one in self.lost],
+        }
+
+
+def next_name(names: Iterable[str]) -> str:
+    """Return the name of the next version: ``os.N``, with a number that none of these has reached."""
+    numbers = [int(found[1]) for name in names if (found := _FURTHER.fullmatch(name))]
+    return f"{OS_LABEL}.{max(numbers, default=0) + 1}"
+
+
+def sorted_out(changes: Sequence[Change], own: Collection[str], keep: Collection[str]) -> tuple[list[str], list[Change]]:
+    """Return the paths that the next version takes over, and the changes that it does not have.
+
+    :param own: the files that make the machine itself, by their paths without a leading slash.
+    :param keep: the paths of ``[upgrade] keep``.
+    """
+    kept = {*(f"/{path}" for path in own), *keep}
+    lost = [one for one in changes if not _within(one.path, kept) and not _leads_to(one, kept)]
+    return sorted(kept), lost
+
+
+def _within(path: str, kept: Collection[str]) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in kept)
+
+
+def _leads_to(change: Change, kept: Collection[str]) -> bool:
+    """Return whether it is a directory that was made for what is kept."""
+    made = change.what is What.ADDED and change.kind == "directory"
+    return made and any(one.startswith(f"{change.path}/") for one in kept)

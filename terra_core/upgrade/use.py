@@ -1,0 +1,278 @@
+"""Upgrading: look, plan, and lay the next version down beside the one that runs."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from terra_core.config.controller import THIS_MACHINE, Paths
+from terra_core.config.loader import Document
+from terra_core.config.node import Node
+from terra_core.config.session import Session
+from terra_core.config.values import ImageReference, pinned
+from terra_core.deploy import root_steps, write_steps
+from terra_core.documents import make, settled
+from terra_core.errors import TerraError
+from terra_core.fitness import fit_of_root
+from terra_core.hookspecs import Filesystem, Registry
+from terra_core.image.apply import apply_layers
+from terra_core.image.contained import ContainedRoot
+from terra_core.image.room import room_in
+from terra_core.images import Images
+from terra_core.mounting import FSTAB
+from terra_core.oci.source import ImageDocuments, ImageSource
+from terra_core.plugins import Plugins
+from terra_core.selection import INSTALLED
+from terra_core.system.files import sync_directory
+from terra_core.system.locks import locked
+from terra_core.system.mounts import bound
+from terra_core.system.process import run
+from terra_core.system.progress import Event, Report, silent
+from terra_core.system.undo import Undo
+from terra_core.uniqueness import make_unique, own_files
+from terra_core.upgrade.carry import carry, fstab_for
+from terra_core.upgrade.plan import Plan, next_name, sorted_out
+from terra_core.upgrade.share import share
+from terra_core.versions.difference import changes
+from terra_core.versions.layers import OWN, held, keeper, prune
+from terra_core.versions.look import place_for_mounts, read_known
+from terra_core.versions.record import PLACE, Record, read_manifest, read_record, write_record
+
+_RESOLV_CONF = "etc/resolv.conf"
+_OTHER_SECONDS = 1800
+_SYNC_SECONDS = 3600
+_CLOCK = 10**9
+"""How far a time of a file may lie before the clock of the process, in nanoseconds: the kernel's own for files is coarse."""
+
+
+@frozen(kw_only=True)
+class Upgrade:
+    """An upgrade that is planned, and of which nothing is written yet.
+
+    :param plan: what it will do.
+    """
+
+    plan: Plan
+    _document: Document[Node]
+    _reference: ImageReference
+    _found: ImageDocuments
+    _images: Images
+    _filesystem: Filesystem
+    _plugins: Plugins
+    _session: Session
+    _alone: Path
+    _top: Path
+    _work: Path
+
+    def carry_out(self) -> bool:
+        """Do it; return whether there was something to do. The version that runs stays as it is.
+
+        :raises TerraError: naming the step; nothing of the new version is left then.
+        """
+        if self.plan.there:
+            return False
+        target = self._top / self.plan.version
+        staged = self._top / OWN / "new"
+        staged.parent.mkdir(exist_ok=True, mode=0o700)
+        if staged.exists():  # of an upgrade that was killed
+            self._filesystem.remove_root(staged, self._session)
+        with Undo() as undo:
+            _, layers = held(self._top, list(map(str, self._found.config.diff_ids)))
+            undo.callback(self._remove, staged)
+            self._filesystem.copy_root(layers, staged, self._session)
+            self._lay_down(staged)
+            self._session.report(Event("sync", "write everything to the disks"))
+            run(["sync", "--file-system", staged], timeout=_SYNC_SECONDS)
+            staged.rename(target)
+            undo.pop_all()
+        sync_directory(self._top)
+        run(["sync", "--file-system", self._top], timeout=_SYNC_SECONDS)
+        self._prune()
+        return True
+
+    def _remove(self, staged: Path) -> None:
+        if staged.exists():
+            self._filesystem.remove_root(staged, self._session)
+
+    def _prune(self) -> None:
+        """Remove the layers that are of no version any more."""
+        images = []
+        for place in self._top.iterdir():
+            if place.is_symlink() or not place.is_dir() or place.name == OWN:
+                continue
+            try:
+                with ContainedRoot(place) as inside:
+                    record = read_record(inside)
+            except TerraError as error:  # nobody knows which layers it has
+                self._session.report(Event("layers", f"all layers are kept: {place.name}: {error.message}"))
+                return
+            images += [record.layers] if record else []
+        prune(self._filesystem, self._top, images, self._session)
+
+    def _lay_down(self, staged: Path) -> None:
+        report = self._session.report
+        wanted = [layer.digest for layer in self.plan.layers[self.plan.present :]]
+        with room_in(staged) as room, self._images.pull(self._reference, room, layers=wanted) as source:
+            self._apply(source, staged, room.name)
+        with ContainedRoot(self._alone) as former, ContainedRoot(staged) as inside:
+            report(Event("identity", f"take over what {self._document.value.hostname} has of its own"))
+            for text in make_unique(inside):
+                report(Event("identity", text))
+            kept = [path.lstrip("/") for path in self.plan.kept]
+            if inside.target(_RESOLV_CONF):  # the new image has a program that writes it
+                kept = [path for path in kept if path != _RESOLV_CONF]
+            carry(kept, former, inside)
+            inside.write(FSTAB, fstab_for(former, self.plan.former.version, self.plan.version), mode=0o644)
+            self._make_places(inside)
+            self._write_steps(inside)
+            report(Event("record", "write down what was laid down"))
+            write_record(self._record(), inside, staged, self._work, ())
+
+    def _apply(self, source: ImageSource, staged: Path, room: str) -> None:
+        keep = keeper(self._filesystem, staged, self._top, source, spared=room, session=self._session)
+        report, since = self._session.report, time.time_ns() - _CLOCK
+
+        def after(count: int) -> None:
+            nonlocal since
+            report(Event("share", f"let files of layer {count} share their blocks with equal ones"))
+            share(staged, self._alone, since=since, left_out=room)  # before it is copied, with blocks of its own
+            since = time.time_ns() - _CLOCK
+            keep(count)
+
+        apply_layers(source, staged, report=report, spared=room, first=self.plan.present, after=after)
+
+    def _make_places(self, inside: ContainedRoot) -> None:
+        """Make the directories that the machine mounts its subvolumes at; a link there would lead its data elsewhere."""
+        for path in (one.path.strip("/") for group in self._document.value.groups for one in group.subvolumes):
+            inside.directory(path)
+            with inside.opened(path) as descriptor:
+                led = Path(f"/proc/self/fd/{descriptor}").readlink()
+            if not str(led).endswith(f"/{path}"):
+                raise TerraError(
+                    f"/{path} of the new image is a link to another place, and the machine mounts a subvolume there",
+                    hint="build the image with a directory there, or install the machine anew",
+                )
+
+    def _write_steps(self, inside: ContainedRoot) -> None:
+        found = fit_of_root(inside, root_steps(self._document.value, self._plugins, self._session))
+        if not found.kernel:
+            raise TerraError(f"{self.plan.image} has no kernel, so the machine cannot start from it")
+        write_steps(inside, found)
+
+    def _record(self) -> Record:
+        return evolve(
+            self.plan.former,
+            version=self.plan.version,
+            image=self.plan.image,
+            digest=self.plan.digest,
+            layers=tuple(map(str, self._found.config.diff_ids)),
+            laid=datetime.now(UTC).isoformat(timespec="seconds"),
+            node={**self._document.raw, "image": self.plan.image},
+        )
+
+
+@contextmanager
+def upgrade(
+    image: ImageReference | None,
+    root: Path,
+    *,
+    plain_http: bool = False,
+    report: Report = silent,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
+) -> Iterator[Upgrade]:
+    """Plan an upgrade of a machine, and check all that can be checked; nothing is written to any disk by this.
+
+    One at a time on a machine.
+
+    :param image: the next image; the one of the machine's node.toml, as its tag names it now, when left out.
+    :param root: where the root of the version to upgrade is mounted; ``/`` for the one that runs.
+    :param plain_http: whether the registry of the image may be talked to without TLS.
+    :param report: takes progress events, and may raise to end the work.
+    :param paths: where the lock is, and where mounts are made that nobody else sees.
+    :param plugins: the installed plugins; found when left out.
+    :raises TerraError: with what stands against it.
+    """
+    plugins = plugins or Plugins.discover()
+    with place_for_mounts(root, paths) as alone, locked(
+        paths.run / "upgrade.lock", seconds=_OTHER_SECONDS, what="another upgrade of this machine to end"
+    ):
+        with ContainedRoot(root) as inside:
+            record = read_known(inside, root)
+            manifest = read_manifest(inside)
+        document = _document(record, image, root, plugins)
+        session = document.session(report, paths=paths, plain_http=plain_http)
+        node = document.value
+        filesystem = plugins.fill(Filesystem, {"filesystem": record.filesystem}, source=document.source)
+        if not filesystem.brings("copy_root"):
+            raise TerraError(
+                f"{root}: a system on {record.filesystem} has one version, and no other can be laid down beside it",
+                hint="install the machine anew with terra-install, or on a file system that can, such as btrfs",
+            )
+        images = Images(
+            plugin=plugins.fill(Registry, node.plugins, source=document.source),
+            session=session,
+            trust=() if node.trust is None else (node.trust,),
+        )
+        found = images.inspect(node.image)
+        work = alone.parent / "work"
+        work.mkdir()
+        with bound(root, alone), filesystem.open_roots(root, work, session) as roots:
+            if roots.top is None:
+                raise TerraError(f"{root}: nothing can be laid down beside it")
+            report(Event("diff", f"compare {root} with {record.image}"))
+            changed = changes(manifest, alone, left_out=PLACE)
+            with ContainedRoot(alone) as inside:
+                own = own_files(inside, {one.path.lstrip("/") for one in changed})
+                resolving = inside.look(_RESOLV_CONF, follow=False)
+            if resolving is not None and stat.S_ISREG(resolving.st_mode):
+                own.append(_RESOLV_CONF)
+            kept, lost = sorted_out(changed, [*own, FSTAB], node.upgrade.keep)
+            yield Upgrade(
+                plan=Plan(
+                    former=evolve(record, version=roots.running),
+                    image=str(node.image),
+                    digest=str(found.digest),
+                    version=next_name(roots.places),
+                    there=_version_of(str(found.digest), roots.places),
+                    layers=found.manifest.layers,
+                    present=held(roots.top, list(map(str, found.config.diff_ids)))[0],
+                    kept=tuple(kept),
+                    lost=tuple(lost),
+                ),
+                document=document,
+                reference=pinned(node.image, str(found.named)),
+                found=found,
+                images=images,
+                filesystem=filesystem,
+                plugins=plugins,
+                session=session,
+                alone=alone,
+                top=roots.top,
+                work=work,
+            )
+
+
+def _document(record: Record, image: ImageReference | None, root: Path, plugins: Plugins) -> Document[Node]:
+    raw = {**record.node, **({"image": str(image)} if image else {})}
+    document = make(raw, Node, source=f"node.toml of {root}", plugins=plugins)
+    groups = [group.filesystem for group in document.value.groups if group.filesystem]
+    return settled(document, INSTALLED, plugins, document.value.plugins, beside=groups)
+
+
+def _version_of(digest: str, places: Mapping[str, Path]) -> str:
+    for name, place in sorted(places.items()):
+        try:
+            with ContainedRoot(place) as inside:
+                record = read_record(inside)
+        except (TerraError, OSError):
+            continue
+        if record is not None and record.digest == digest:
+            return name
+    return ""

@@ -1,0 +1,180 @@
+"""The next version beside the one that runs: what is fetched, shared, kept and lost, and what a killed upgrade leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.disks import MB, blank
+from lab.network import Network
+from lab.registry import Registry
+from terra_core.install.disks import part_device
+from terra_core.system.mounts import mounted
+from terra_core.system.process import run
+from terra_core.system.waiting import wait_until
+from tests.integration.install.grounds import SYSTEM, Ground, group
+from tests.unit.oci.making import Item, LayoutMaker, file, folder, tar
+
+TERRA = Path(sys.executable).parent / "terra"
+BIG = 24 * MB
+CHANGED = 2 * MB
+
+
+def content(seed: int, size: int) -> bytes:
+    return hashlib.shake_128(bytes([seed])).digest(size)
+
+
+def programs(version: int) -> bytes:
+    """Return the layer that a new build of an image changes: one program in it is another one."""
+    return tar(
+        folder(b"usr/share"),
+        file(b"usr/share/same", content(1, BIG)),
+        file(b"usr/share/program", content(100 + version, CHANGED), mode=0o4755),
+        file(b"etc/release", f"version {version}\n".encode()),
+        *([file(b"usr/share/.wh.doomed")] if version == 2 else []),
+    )
+
+
+def push(network: Network, registry: Registry, work: Path, tag: str, layers: list[bytes]) -> str:
+    reference = f"{registry.address}/stellarproject/next:{tag}"
+    LayoutMaker(work / f"layout-{tag}").image(layers)
+    source = f"oci:{work / f'layout-{tag}'}:latest"
+    words = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", source, f"docker://{reference}"]
+    run(network.command(words), timeout=120)
+    return reference
+
+
+@pytest.fixture(scope="module")
+def images(network: Network, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Push an image and its next version, which differ in the highest of three layers; return their names."""
+    work = tmp_path_factory.mktemp("images")
+    doomed: tuple[Item, ...] = (folder(b"usr"), folder(b"usr/share"), file(b"usr/share/doomed", b"gone in the next one"))
+    lower = [tar(*SYSTEM), tar(*doomed)]
+    first, second = (push(network, registry, work, str(at), [*lower, programs(at)]) for at in (1, 2))
+    return first, second
+
+
+def used(place: Path) -> int:
+    """Return the bytes of a file system that are taken, when all is on the disk."""
+    run(["btrfs", "subvolume", "sync", place], timeout=120)
+    run(["btrfs", "filesystem", "sync", place])
+    found = os.statvfs(place)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def upgrade(ground: Ground, root: Path, *words: str, accept: tuple[int, ...] = (0,)) -> Any:
+    command = ground.network.command([TERRA, "upgrade", "--http", "--root", root, "-o", "json", *words])
+    told = run(command, timeout=300, accept=accept)
+    return json.loads(told.stdout) if told.stdout else told.stderr.decode()
+
+
+def test_the_next_version_is_laid_down_beside_the_one_that_runs(
+    ground: Ground, images: tuple[str, str], tmp_path: Path
+) -> None:
+    with blank(tmp_path, [1200]) as (disk,):
+        keep = '[upgrade]\nkeep = ["/etc/app/keys", "/srv/none"]\n'
+        node = ground.node(group("os", "single", [disk], home="/home"), keep, image=images[0])
+        ground.install(node)
+        part = part_device(disk.device, 3)
+        place, top = tmp_path / "root", tmp_path / "top"
+        place.mkdir()
+        top.mkdir()
+        with (
+            mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root,
+            mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
+        ):
+            lived_in(root)
+            before = used(top)
+            plan = upgrade(ground, root, "--plan", images[1])
+            assert (plan["layers"], plan["layers_present"]) == (3, 2)
+            assert CHANGED + BIG <= plan["bytes"] <= CHANGED + BIG + MB
+            assert {"/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key", "/etc/app/keys", "/etc/fstab"} <= set(plan["kept"])
+            assert {one["path"]: one["change"] for one in plan["lost"]} == {
+                "/etc/app/other": "added", "/etc/release": "changed", "/usr/share/mine": "added",
+            }  # fmt: skip
+            assert sorted(path.name for path in top.iterdir()) == [".terra", "home", "os"]
+            killed_on_its_way(ground, root, top, images[1])
+            upgrade(ground, root, images[1])
+            assert used(top) - before < 1.2 * CHANGED + 16 * MB
+            as_the_image_and_the_machine_say(root, top / "os.1")
+            assert upgrade(ground, root, images[1])["there"] == "os.1", "the second time there is nothing to do"
+            assert sorted(path.name for path in top.iterdir()) == [".terra", "home", "os", "os.1"]
+            assert sorted(path.name for path in (top / ".terra").iterdir()) == ["layers"]
+            assert len([*(top / ".terra/layers").iterdir()]) == 4, "two that both images have, and the last one of each"
+            rows = json.loads(run([TERRA, "versions", "-o", "json", "--root", root]).stdout)
+            assert [(row["version"], row["state"], row["image"]) for row in rows] == [
+                ("os", "running", images[0]), ("os.1", "kept", images[1]),
+            ]  # fmt: skip
+        with mounted(part, place, filesystem="btrfs", options=("subvol=/os.1",)) as root:
+            assert json.loads(run([TERRA, "diff", "-o", "json", "--root", root]).stdout)["changes"] == []
+            assert upgrade(ground, root, "--plan")["there"] == "os.1", "node.toml has the image that it is of"
+            assert upgrade(ground, root, "--plan", images[0])["there"] == "os"
+
+
+def lived_in(root: Path) -> None:
+    """Do what a machine and its user do."""
+    (root / "etc/machine-id").chmod(0o644)
+    (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    (root / "etc/ssh").mkdir(exist_ok=True)
+    (root / "etc/ssh/ssh_host_ed25519_key").write_text("a key")
+    (root / "etc/ssh/ssh_host_ed25519_key").chmod(0o600)
+    (root / "etc/app/keys").mkdir(parents=True)
+    (root / "etc/app/keys/one").write_text("mine")
+    (root / "etc/app/keys/link").symlink_to("/nowhere")
+    os.chown(root / "etc/app/keys/one", 7, 8)
+    (root / "etc/app/other").write_text("not named")
+    (root / "etc/release").write_text("changed by hand")
+    (root / "usr/share/mine").write_bytes(b"local")
+
+
+def killed_on_its_way(ground: Ground, root: Path, top: Path, image: str) -> None:
+    """Kill an upgrade that has begun to write: the machine has what it had."""
+    command = ground.network.command([TERRA, "upgrade", "--http", "--root", root, image])
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_until((top / ".terra/new").exists, seconds=120, what="the upgrade to begin")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    rows = json.loads(run([TERRA, "versions", "-o", "json", "--root", root]).stdout)
+    assert [row["version"] for row in rows] == ["os"]
+    assert (top / ".terra/new").exists(), "it was killed before it had come to its end"
+
+
+def as_the_image_and_the_machine_say(root: Path, new: Path) -> None:
+    assert (new / "usr/share/same").read_bytes() == content(1, BIG)
+    assert (new / "usr/share/program").read_bytes() == content(102, CHANGED)
+    assert stat.S_IMODE((new / "usr/share/program").stat().st_mode) == 0o4755
+    assert (new / "etc/release").read_text() == "version 2\n"
+    assert not (new / "usr/share/doomed").exists()
+    assert not (new / "usr/share/mine").exists()
+    assert not (new / "etc/app/other").exists()
+    for path in ("etc/machine-id", "etc/ssh/ssh_host_ed25519_key", "etc/hostname", "etc/hosts", "etc/app/keys/one"):
+        former, now = (root / path).stat(), (new / path).stat()
+        assert (new / path).read_bytes() == (root / path).read_bytes(), path
+        assert (now.st_mode, now.st_uid, now.st_gid) == (former.st_mode, former.st_uid, former.st_gid), path
+    assert (new / "etc/app/keys/link").readlink() == Path("/nowhere")
+    assert (new / "etc/fstab").read_text() == (root / "etc/fstab").read_text().replace("subvol=/os ", "subvol=/os.1 ")
+    assert "subvol=/os.1 " in (new / "etc/fstab").read_text()
+    assert (new / "boot/terra-steps.img").read_bytes() == (root / "boot/terra-steps.img").read_bytes()
+    assert (new / "home").is_dir()
+
+
+def test_where_nothing_can_lie_beside_it_that_is_said(ground: Ground, images: tuple[str, str], tmp_path: Path) -> None:
+    with blank(tmp_path, [700]) as (disk,):
+        ground.install(ground.node(group("os", "single", [disk], 'filesystem = "ext4"'), image=images[0]))
+        place = tmp_path / "root"
+        place.mkdir()
+        with mounted(part_device(disk.device, 3), place, filesystem="ext4") as root:
+            told = upgrade(ground, root, accept=(1,))
+            assert "a system on ext4 has one version" in " ".join(told.split())
+

@@ -1,0 +1,52 @@
+"""What an upgrade plans: names, and what is kept and lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from terra_core.image.contained import ContainedRoot
+from terra_core.upgrade.carry import fstab_for
+from terra_core.upgrade.plan import next_name, sorted_out
+from terra_core.versions.difference import Change, What
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["os"], "os.1"),
+        (["os", "os.1", "os.9", "os.10", "before"], "os.11"),
+        (["os.3"], "os.4"),
+        (["os.x", "os.1.2", "xos.7"], "os.1"),
+    ],
+)
+def test_a_version_gets_a_name_that_none_had(names: list[str], expected: str) -> None:
+    assert next_name(names) == expected
+
+
+def test_what_is_kept_is_not_lost_and_all_else_is() -> None:
+    def change(path: str, what: What = What.CHANGED, kind: str = "file") -> Change:
+        return Change(path=path, what=what, kind=kind)
+
+    changes = [
+        change("/etc/machine-id"), change("/etc/app", What.ADDED, "directory"), change("/etc/app/keys/one", What.ADDED),
+        change("/etc/app/keysmith"), change("/etc/app-2", What.ADDED), change("/srv", What.CHANGED, "directory"),
+        change("/srv/a", What.REMOVED),
+    ]  # fmt: skip
+    kept, lost = sorted_out(changes, ["etc/machine-id"], ["/etc/app/keys", "/srv/b"])
+    assert kept == ["/etc/app/keys", "/etc/machine-id", "/srv/b"]
+    assert [one.path for one in lost] == ["/etc/app/keysmith", "/etc/app-2", "/srv", "/srv/a"]
+
+
+def test_the_next_versions_fstab_names_its_own_root_and_is_the_machines_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    lines = [
+        "# / of os", "UUID=1 / btrfs subvol=/os,compress=zstd:3,noatime 0 0", "UUID=1 /home btrfs subvol=/os-home 0 0",
+        "\tnas:/os  /mnt/os nfs subvol=/os", "broken", "",
+    ]  # fmt: skip
+    (tmp_path / "etc/fstab").write_text("\n".join(lines))
+    with ContainedRoot(tmp_path) as inside:
+        made = fstab_for(inside, "os", "os.1").decode().split("\n")
+    lines[1] = "UUID=1 / btrfs subvol=/os.1,compress=zstd:3,noatime 0 0"
+    assert made == lines
