@@ -16,18 +16,25 @@ _SHORT = 19
 
 
 @click.command("versions")
+@click.option("--remove", "removed", metavar="VERSION", help="Remove a version that does not run, with all that it holds.")
 @click.option("-o", "form", type=click.Choice(("table", "json")), default="table", help="How to print them.")
 @click.option(
     "--root", "place", type=click.Path(path_type=Path), default=Path("/"), help="Where the system's root is mounted. Default: /"
 )
-def command(form: str, place: Path) -> None:
+def command(removed: str | None, form: str, place: Path) -> None:
     """List the versions of its system that this machine's disks hold, and which one runs."""
     import json
 
+    from terra_core.cli.output import reporter
     from terra_core.cli.tables import print_table
     from terra_core.system.signals import interruptible
-    from terra_core.versions.look import versions
+    from terra_core.versions.look import remove, versions
 
+    if removed is not None:
+        with interruptible(), reporter() as report:
+            remove(removed, place, report=report)
+        echo(f"{removed} is removed", err=True)
+        return
     with interruptible():
         found = versions(place)
     if form == "json":

@@ -93,27 +93,12 @@ class Upgrade:
             undo.pop_all()
         sync_directory(self._top)
         run(["sync", "--file-system", self._top], timeout=_SYNC_SECONDS)
-        self._prune()
+        prune(self._filesystem, self._top, self._session)
         return True
 
     def _remove(self, staged: Path) -> None:
         if staged.exists():
             self._filesystem.remove_root(staged, self._session)
-
-    def _prune(self) -> None:
-        """Remove the layers that are of no version any more."""
-        images = []
-        for place in self._top.iterdir():
-            if place.is_symlink() or not place.is_dir() or place.name == OWN:
-                continue
-            try:
-                with ContainedRoot(place) as inside:
-                    record = read_record(inside)
-            except TerraError as error:  # nobody knows which layers it has
-                self._session.report(Event("layers", f"all layers are kept: {place.name}: {error.message}"))
-                return
-            images += [record.layers] if record else []
-        prune(self._filesystem, self._top, images, self._session)
 
     def _lay_down(self, staged: Path) -> None:
         report = self._session.report

@@ -13,10 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from terra_core.config.session import Session
+from terra_core.errors import TerraError
 from terra_core.hookspecs import Filesystem
+from terra_core.image.contained import ContainedRoot
 from terra_core.image.removal import remove
 from terra_core.oci.source import ImageSource
 from terra_core.system.openat import DIRECTORY
+from terra_core.system.progress import Event
+from terra_core.versions.record import read_record
 
 OWN = ".terra"
 """The directory beside the roots that is Terra's own; no boot menu lists what is in it."""
@@ -95,12 +99,22 @@ def held(top: Path, diff_ids: Sequence[str]) -> tuple[int, Path | None]:
     return 0, None
 
 
-def prune(filesystem: Filesystem, top: Path, images: Iterable[Sequence[str]], session: Session) -> None:
-    """Remove the layers that belong to none of some images.
+def prune(filesystem: Filesystem, top: Path, session: Session) -> None:
+    """Remove the layers that belong to no version, unless there is one whose layers nobody knows.
 
-    :param images: the ``diff_ids`` of each image that is kept.
+    :param top: the directory of all roots.
     """
-    wanted = {name for diff_ids in images for name in chains(diff_ids)}
+    wanted: set[str] = set()
+    for place in sorted(top.iterdir()):
+        if place.is_symlink() or not place.is_dir() or place.name == OWN:
+            continue
+        try:
+            with ContainedRoot(place) as inside:
+                record = read_record(inside)
+        except TerraError as error:
+            session.report(Event("layers", f"all layers are kept: {place.name}: {error.message}"))
+            return
+        wanted.update(chains(record.layers) if record else ())
     directory = top / _LAYERS
     for place in sorted(directory.iterdir()) if directory.is_dir() else ():
         if place.name not in wanted:

@@ -14,7 +14,7 @@ from terra_core.config.controller import THIS_MACHINE, Paths
 from terra_core.config.loader import tables_of
 from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.session import Session
-from terra_core.errors import TerraError
+from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import Filesystem, Roots
 from terra_core.image.contained import ContainedRoot
 from terra_core.plugins import Plugins
@@ -22,6 +22,7 @@ from terra_core.system.mounts import bound
 from terra_core.system.namespaces import private_mounts
 from terra_core.system.progress import Event, Report, silent
 from terra_core.versions.difference import Change, changes
+from terra_core.versions.layers import prune
 from terra_core.versions.record import PLACE, Record, read_manifest, read_record
 
 _NEXT = "install it with this Terra's terra-install, and it is known what was laid down"
@@ -83,18 +84,43 @@ def versions(root: Path, *, plugins: Plugins | None = None, paths: Paths = THIS_
     """
     with place_for_mounts(root, paths) as work, ContainedRoot(root) as inside:
         record = read_known(inside, root)
-        with _roots(record, root, work, plugins or Plugins.discover()) as roots:
+        with _roots(record, root, work, plugins or Plugins.discover()) as (_, roots, _):
             found = (_version(name, place, roots) for name, place in sorted(roots.places.items()))
             return tuple(version for version in found if version is not None)
 
 
+def remove(
+    name: str, root: Path, *, report: Report = silent, plugins: Plugins | None = None, paths: Paths = THIS_MACHINE
+) -> None:
+    """Remove a version, with all that it holds, and the layers that no other one is of.
+
+    :param root: where the root of another version is mounted; ``/`` for the one that runs.
+    :raises TerraError: when there is no such version, or the machine needs it.
+    """
+    with place_for_mounts(root, paths) as work, ContainedRoot(root) as inside:
+        record = read_known(inside, root)
+        with _roots(record, root, work, plugins or Plugins.discover(), report) as (filesystem, roots, session):
+            place = roots.places.get(name)
+            if place is None or roots.top is None or _version(name, place, roots) is None:
+                raise NotFoundError(f"{name}: there is no version of that name", hint="terra versions lists them")
+            if name == roots.running:
+                raise ConflictError(f"{name}: is the version that runs", hint="start another one, and remove it then")
+            if name == OS_LABEL:
+                raise ConflictError(f"{name}: holds the boot menu by which the machine starts")
+            report(Event("remove", f"remove {name}"))
+            filesystem.remove_root(place, session)
+            prune(filesystem, roots.top, session)
+
+
 @contextmanager
-def _roots(record: Record, root: Path, work: Path, plugins: Plugins) -> Iterator[Roots]:
+def _roots(
+    record: Record, root: Path, work: Path, plugins: Plugins, report: Report = silent
+) -> Iterator[tuple[Filesystem, Roots, Session]]:
     source = f"{root}/{PLACE}"
-    session = Session(source=source, tables=tables_of(record.node, Node, plugins.names))
+    session = Session(source=source, tables=tables_of(record.node, Node, plugins.names), report=report)
     filesystem = plugins.fill(Filesystem, {"filesystem": record.filesystem}, source=source)
     with filesystem.open_roots(root, work, session) as roots:
-        yield roots
+        yield filesystem, roots, session
 
 
 def _version(name: str, place: Path, roots: Roots) -> Version | None:

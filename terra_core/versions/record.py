@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,8 +79,13 @@ def write_record(record: Record, inside: ContainedRoot, root: Path, work: Path, 
 def read_record(inside: ContainedRoot) -> Record | None:
     """Return how the version of a root was laid down; ``None`` when nobody has written that down.
 
+    What others than root wrote does not count: at the top of the file system are also subvolumes that anybody may write to.
+
     :raises TerraError: when it cannot be read.
     """
+    found = inside.look(_RECORD)
+    if found is None or found.st_uid not in (0, os.geteuid()):
+        return None
     content = inside.read(_RECORD, limit=_RECORD_LIMIT)
     if content is None:
         return None

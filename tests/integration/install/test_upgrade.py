@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -21,6 +22,7 @@ from terra_core.install.disks import part_device
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
+from terra_core.versions.record import PLACE
 from tests.integration.install.grounds import SYSTEM, Ground, group
 from tests.unit.oci.making import Item, LayoutMaker, file, folder, tar
 
@@ -118,6 +120,26 @@ def test_the_next_version_is_laid_down_beside_the_one_that_runs(
             assert json.loads(run([TERRA, "diff", "-o", "json", "--root", root]).stdout)["changes"] == []
             assert upgrade(ground, root, "--plan")["there"] == "os.1", "node.toml has the image that it is of"
             assert upgrade(ground, root, "--plan", images[0])["there"] == "os"
+            for name, why in (("os.1", "is the version that runs"), ("os", "holds the boot menu"), ("home", "no version")):
+                told = run([TERRA, "versions", "--remove", name, "--root", root], accept=(1,)).stderr.decode()
+                assert why in " ".join(told.split())
+        with (
+            mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root,
+            mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
+        ):
+            forged(top / "home", top / "os" / PLACE)
+            run([TERRA, "versions", "--remove", "os.1", "--root", root])
+            assert sorted(path.name for path in top.iterdir()) == [".terra", "home", "os"]
+            assert len([*(top / ".terra/layers").iterdir()]) == 3, "those of the image that is left"
+            rows = json.loads(run([TERRA, "versions", "-o", "json", "--root", root]).stdout)
+            assert [row["version"] for row in rows] == ["os"]
+
+
+def forged(home: Path, record: Path) -> None:
+    """Write what a user could, where a subvolume is theirs: a version of their own."""
+    shutil.copytree(record, home / PLACE)
+    for path in (home / PLACE).iterdir():
+        os.chown(path, 1000, 1000)
 
 
 def lived_in(root: Path) -> None:
