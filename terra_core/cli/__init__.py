@@ -22,6 +22,8 @@ _COMMANDS = {
     "controller": "Give machines their disks and boot them.",
     "provision": "Give the machine of node.toml its disks.",
     "list": "List the machines of the controller.",
+    "status": "Show how a machine is, and why.",
+    "logs": "Show what happened to a machine.",
     "info": "Show what the controller is and does.",
     "delete": "Take a machine's boot files, targets and disks away.",
     "token": "Give and revoke tokens of the controller's API.",

@@ -16,10 +16,11 @@ _NAMED = 5
 
 
 @click.command("list")
-@click.option("--json", "json_wanted", is_flag=True, help="Print JSON, with where each machine stands.")
+@click.option("--json", "json_wanted", is_flag=True, help="The same as -o json.")
+@click.option("-o", "form", type=click.Choice(("table", "wide", "json")), default="table", help="How to print them.")
 @click.pass_context
-def command(ctx: click.Context, json_wanted: bool) -> None:
-    """List the machines of the controller."""
+def command(ctx: click.Context, json_wanted: bool, form: str) -> None:
+    """List the machines of the controller; wide is with their states, addresses and the digests of their images."""
     import json
 
     from terra_core.cli.connection import connect
@@ -27,11 +28,12 @@ def command(ctx: click.Context, json_wanted: bool) -> None:
     from terra_core.client.answers import as_json
 
     nodes = connect(ctx).nodes()
-    if json_wanted:
+    if json_wanted or form == "json":
         echo(json.dumps([as_json(node) for node in nodes], indent=1))
         return
+    wide = form == "wide"
     print_table(
-        ("HOSTNAME", "MAC", "IMAGE", "INITIATOR", "TARGET"),
+        ("HOSTNAME", "MAC", "IMAGE", "INITIATOR", "TARGET", *(("STATE", "SINCE", "ADDRESSES", "DIGEST") if wide else ())),
         [
             (
                 node.hostname,
@@ -39,6 +41,7 @@ def command(ctx: click.Context, json_wanted: bool) -> None:
                 node.image,
                 node.initiator_iqn,
                 ",".join(group.target.iqn for group in node.disk_groups),
+                *((node.state, node.since or "-", ",".join(node.addresses) or "-", node.digest or "-") if wide else ()),
             )
             for node in nodes
         ],
@@ -55,8 +58,10 @@ def command(ctx: click.Context, json_wanted: bool) -> None:
 
 def _said_of(node: NodeShown) -> str:
     """Return what a person has to know of a machine; nothing when all is well."""
-    if node.state == "ready":
-        return f"cannot boot: {node.problem}" if node.problem else ""
-    if node.state == "set-aside":
+    if node.state in ("provisioning", "deleting"):
+        return f"is {node.state}"
+    if node.problem.startswith("cannot be taken away"):
+        return node.problem
+    if node.problem.startswith("its record"):
         return f"is set aside: {node.problem}; terra delete takes it away"
-    return f"is {node.state}{', and ' if node.problem else ''}{node.problem}"
+    return f"cannot boot: {node.problem}" if node.problem else ""

@@ -9,6 +9,7 @@ import attrs
 from attrs import frozen
 
 from terra_core.config.structure import structure
+from terra_core.service.answers import OperationShown
 
 T = TypeVar("T")
 
@@ -91,12 +92,68 @@ class NodeProvisioned:
 class NodeShown(NodeProvisioned):
     """A machine and its state.
 
-    :param state: provisioning, ready, deleting, or set-aside.
-    :param problem: why it cannot boot right now, or could not be taken away; empty otherwise.
+    :param state: provisioning, ready, booting, booted, failed or deleting.
+    :param problem: why it failed or cannot boot right now; empty otherwise.
+    :param since: since when it is in its state, in UTC as RFC 3339 has it; empty where that is not known.
+    :param digest: the manifest of its image; empty until that was pulled.
+    :param addresses: what it reported as its addresses when it booted last.
     """
 
     state: str
     problem: str
+    since: str
+    digest: str
+    addresses: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class HappeningShown:
+    """Something that happened to a machine.
+
+    :param number: its place in the order of all that happened.
+    :param generation: which machine of this name: each that is provisioned is another one.
+    :param time: when, in UTC as RFC 3339 has it.
+    :param kind: operation, dhcp, file, login, report or problem.
+    :param text: what happened; the machine's name goes before it.
+    :param data: the same for programs; what is in it depends on the kind.
+    """
+
+    number: int
+    generation: int
+    time: str
+    kind: str
+    text: str
+    data: Mapping[str, Any]
+
+
+@frozen(kw_only=True)
+class ClientShown:
+    """Somebody who is connected to a disk of a machine.
+
+    :param name: by what name, such as that of an iSCSI initiator; empty where the transport has none.
+    :param address: from where; empty where that is not known.
+    """
+
+    name: str
+    address: str
+
+
+@frozen(kw_only=True)
+class StatusShown(NodeShown):
+    """How a machine is.
+
+    :param report: what it said of itself when it had booted last; empty when it never did.
+    :param connected: who is connected to its disks now.
+    :param trouble: what keeps all machines from booting now, or is not known of them; empty when all is well.
+    :param operation: the last operation on it since the controller was started; null when there was none.
+    :param happenings: what happened to it last, in order.
+    """
+
+    report: Mapping[str, Any]
+    connected: tuple[ClientShown, ...]
+    trouble: str
+    operation: OperationShown | None
+    happenings: tuple[HappeningShown, ...]
 
 
 @frozen(kw_only=True)

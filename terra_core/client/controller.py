@@ -10,10 +10,12 @@ from urllib.parse import quote
 from terra_core.client.answers import (
     AuditShown,
     BootImageInstalled,
+    HappeningShown,
     ImageShown,
     InfoShown,
     NodeProvisioned,
     NodeShown,
+    StatusShown,
     TokenCreated,
     TokenShown,
     read_answer,
@@ -72,6 +74,23 @@ class ControllerClient:
         :raises NotFoundError: when the controller has none of this name.
         """
         return self._read(self._client.get(_path_of(hostname)), NodeShown)
+
+    def status(self, hostname: str) -> StatusShown:
+        """Return how one machine is, and what happened to it last.
+
+        :raises NotFoundError: when the controller has none of this name.
+        """
+        return self._read(self._client.get(f"{_path_of(hostname)}/status"), StatusShown)
+
+    def happenings(self, hostname: str, *, after: int = 0, wait: int = 0) -> tuple[HappeningShown, ...]:
+        """Return what happened to a machine, in order, 1000 of them at most.
+
+        :param after: the number of the last one that is known already.
+        :param wait: for how many seconds to wait until there is something, ten at most.
+        :raises NotFoundError: when the controller has none of this name.
+        """
+        path = f"{_path_of(hostname)}/happenings?after={after}&wait={wait}"
+        return self._read(self._client.get(path), tuple[HappeningShown, ...])
 
     def operations(self) -> tuple[OperationShown, ...]:
         """Return the operations that the controller remembers, oldest first."""

@@ -43,6 +43,8 @@ ROLES: Roles = {
     "GET /v1/info": Role.READ,
     "GET /v1/nodes": Role.READ,
     "GET /v1/nodes/{hostname}": Role.READ,
+    "GET /v1/nodes/{hostname}/happenings": Role.READ,
+    "GET /v1/nodes/{hostname}/status": Role.READ,
     "POST /v1/nodes": Role.PROVISION,
     "DELETE /v1/nodes/{hostname}": Role.PROVISION,
     "GET /v1/operations": Role.READ,

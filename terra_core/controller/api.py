@@ -16,11 +16,13 @@ from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode, SentNode
 from terra_core.config.values import ImageReference
 from terra_core.controller.access import ACCESS_ROUTES, ROLES, Access
+from terra_core.controller.happening_routes import HAPPENING_ROUTES
 from terra_core.controller.images_routes import IMAGE_ROUTES
 from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
 from terra_core.controller.services import Services
-from terra_core.controller.store import Record, SetAside, State
+from terra_core.controller.states import States, Word
+from terra_core.controller.store import Record
 from terra_core.documents import make
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
@@ -37,6 +39,7 @@ _EXAMPLE = {
     "groups": [{"label": "os", "disk": [{"device": "/dev/sda", "size": 128000}]}],
 }
 _NAMES = {"hostname": "terra-01"}
+_BOOTABLE = frozenset(word.value for word in (Word.READY, Word.BOOTING, Word.BOOTED))
 
 
 @frozen(kw_only=True)
@@ -79,6 +82,7 @@ def make_api(context: Context, token: str) -> Litestar:
             install_pxe,
             show_info,
             *ACCESS_ROUTES,
+            *HAPPENING_ROUTES,
             *IMAGE_ROUTES,
             *OPERATION_ROUTES,
         ],
@@ -87,6 +91,7 @@ def make_api(context: Context, token: str) -> Litestar:
         dependencies={
             "access": Provide(lambda: access, sync_to_thread=False),
             "context": Provide(lambda: context, sync_to_thread=False),
+            "machines": Provide(lambda: context.machines, sync_to_thread=False),
             "goldens": Provide(lambda: context.machines.goldens, sync_to_thread=False),
             "operations": Provide(lambda: context.operations, sync_to_thread=False),
         },
@@ -100,13 +105,15 @@ def make_api(context: Context, token: str) -> Litestar:
 @get("/v1/nodes", sync_to_thread=True, opt=described(answer=Sequence[NodeShown]))
 def list_nodes(context: NamedDependency[Context]) -> list[dict[str, Any]]:
     """List every machine with its state."""
-    return [_row(context, record) for record in context.services.store.every()]
+    store = context.services.store
+    return [_with_trouble(context, row) for row in States(store).rows(store.every())]
 
 
 @get("/v1/nodes/{hostname:str}", sync_to_thread=True, opt=described(answer=NodeShown, names=_NAMES))
 def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, Any]:
     """Show one machine with its state."""
-    return _row(context, context.services.store.find(hostname))
+    record = context.services.store.find(hostname)
+    return _with_trouble(context, record.as_row() | States(context.services.store).shown(record))
 
 
 @post("/v1/nodes", status_code=202, opt=described(body=SentNode, answer=Begun, tables=True, example=_EXAMPLE))
@@ -114,9 +121,8 @@ async def provision_node(context: NamedDependency[Context], request: Request[Any
     """Provision the machine whose node.toml, as JSON, is the body; return the operation that does it."""
     raw = await table_of(request)
     record = await to_thread.run_sync(_reserve, context, raw)  # there may be much to check, and the database may let it wait
-    return begun(
-        context.operations.start("provision", record.node.hostname, lambda report: context.machines.provision(record, report))
-    )
+    work = context.machines.logged(record, "provision", context.machines.provision)
+    return begun(context.operations.start("provision", record.node.hostname, work))
 
 
 def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
@@ -135,9 +141,8 @@ def delete_node(
     if not force:
         context.machines.require_idle(hostname)
     record = context.services.store.begin_delete(hostname)
-    return begun(
-        context.operations.start("delete", hostname, lambda report: context.machines.delete(record, report), removal=True)
-    )
+    work = context.machines.logged(record, "delete", context.machines.delete)
+    return begun(context.operations.start("delete", hostname, work, removal=True))
 
 
 @post(
@@ -160,7 +165,7 @@ def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
     """Show the controller's addresses, plugins and numbers of machines."""
     services = context.services
     troubles = context.machines.troubles.services
-    states = [record.as_row()["state"] for record in services.store.every()]
+    states = States(services.store).words(services.store.every())
     return {
         "address": services.config.address,
         "port": services.config.port,
@@ -173,8 +178,8 @@ def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
     }
 
 
-def _row(context: Context, record: Record | SetAside) -> dict[str, Any]:
-    row = record.as_row()
-    if row["state"] == State.READY.value and not row["problem"]:
-        row["problem"] = context.machines.troubles.of(record.hostname)
+def _with_trouble(context: Context, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a machine's row with what keeps all machines from booting, where it has no problem of its own."""
+    if row["state"] in _BOOTABLE:
+        row["problem"] = context.machines.troubles.of(row["hostname"])
     return row

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.config.loader import Document
+from terra_core.controller import observing
 from terra_core.controller.api import Context, make_api
 from terra_core.controller.authority import Name, certificate_of, certify, names_of_host
 from terra_core.controller.ballast import Ballast
@@ -21,6 +22,7 @@ from terra_core.controller.database import default_url, file_of, identity_of, op
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.mark import check_mark, set_mark
+from terra_core.controller.observing import Observer
 from terra_core.controller.report_service import receiving
 from terra_core.controller.services import Services
 from terra_core.controller.store import Store
@@ -190,6 +192,7 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         stack.enter_context(watching(keeper.look, at_once=True))
         stack.callback(keeper.end)
         keeper.wait(_PATIENCE_SECONDS)
+        stack.enter_context(watching(Observer(services, machines).look, seconds=observing.SECONDS, at_once=True))
         application = make_api(Context(services=services, machines=machines, operations=operations), token)
         if own is not None:
             stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))

@@ -28,11 +28,12 @@ class Kind(Enum):
 
 
 class Stage(Enum):
-    """How far the boot of a machine came."""
+    """How far the boot of a machine came; ``away`` is a booted one that has lost its disks, or was switched off."""
 
     OFF = "off"
     BOOTING = "booting"
     BOOTED = "booted"
+    AWAY = "away"
 
 
 def utc(at: datetime | None = None) -> str:
@@ -99,9 +100,23 @@ class BootProgress:
         stage = happening.stage
         if stage is None or happening.time < self.since <= utc():  # a stage of the future is from a clock that was wrong
             return self
+        if happening.kind is Kind.LOGIN:
+            stage = _BY_LOGIN[stage, self.stage]
         report = happening.data if happening.kind is Kind.REPORT and stage is Stage.BOOTED else self.report
-        # The connection to a disk also comes back while a machine runs, when the storage service was restarted.
-        again = happening.kind is Kind.LOGIN and stage is Stage.BOOTING and self.stage is Stage.BOOTED
-        if stage is self.stage or again:
+        if stage is self.stage:
             return evolve(self, report=report)
         return BootProgress(stage=stage, since=happening.time, report=report)
+
+
+_BY_LOGIN = {
+    (Stage.BOOTING, Stage.OFF): Stage.BOOTING,
+    (Stage.BOOTING, Stage.BOOTING): Stage.BOOTING,
+    # It runs, and was without its disks for a while, such as when the storage service was started again: who boots loads files.
+    (Stage.BOOTING, Stage.AWAY): Stage.BOOTED,
+    (Stage.BOOTING, Stage.BOOTED): Stage.BOOTED,
+    (Stage.OFF, Stage.OFF): Stage.OFF,
+    (Stage.OFF, Stage.BOOTING): Stage.OFF,
+    (Stage.OFF, Stage.AWAY): Stage.AWAY,
+    (Stage.OFF, Stage.BOOTED): Stage.AWAY,
+}
+"""The stage of a machine that gets its disks (``booting``) or loses them (``off``), by the stage that it had."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, delete, exists, func, insert, select, update
 
@@ -17,7 +17,9 @@ from terra_core.controller.happening import BootProgress, Happening, Kind, Stage
 from terra_core.errors import ConfigError
 from terra_core.service.database import explained
 
+T = TypeVar("T")
 _WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_STAGES = {stage.value: stage for stage in Stage}
 _PRUNED_EACH = 20
 _MOST_COUNTED = 100_000
 _AT_ONCE = 400
@@ -75,6 +77,12 @@ class HappeningRows:
         query = select(happenings).where(_of(happenings, hostname, generation))
         return self._read(query.order_by(happenings.c.number.desc()).limit(most))[::-1]
 
+    def last_of(self, kind: Kind) -> Sequence[Happening]:
+        """Return the last happening of a kind of each machine."""
+        last = select(func.max(happenings.c.number)).where(happenings.c.kind == kind.value)
+        last = last.group_by(happenings.c.hostname, happenings.c.generation)
+        return self._read(select(happenings).where(happenings.c.number.in_(last)))
+
     def boot(self, hostname: str, generation: int) -> BootProgress:
         """Return how far the boot of a machine came."""
         with self._transaction() as connection:
@@ -82,9 +90,9 @@ class HappeningRows:
         return BootProgress() if row is None else _progress_of(row._mapping)
 
     def boots(self) -> Mapping[Machine, BootProgress]:
-        """Return how far the boots of all machines came of which anything was seen, without what they reported."""
+        """Return how far the boots of all machines came of which anything was seen."""
         with self._transaction() as connection:
-            rows = connection.execute(select(boots.c.hostname, boots.c.generation, boots.c.stage, boots.c.since)).all()
+            rows = connection.execute(select(boots)).all()
         return {(row.hostname, row.generation): _progress_of(row._mapping) for row in rows}
 
     def _read(self, query: Select[Any]) -> Sequence[Happening]:
@@ -110,14 +118,21 @@ class HappeningRows:
             yield connection
 
 
+def batched(values: Iterable[T]) -> Iterator[list[T]]:
+    """Yield values in lists that are short enough for one statement."""
+    left = iter(values)
+    while some := list(islice(left, _AT_ONCE)):
+        yield some
+
+
 def _of(table: Table, hostname: str, generation: int) -> ColumnElement[bool]:
     return (table.c.hostname == hostname) & (table.c.generation == generation)
 
 
 def _existing(connection: Connection, hostnames: Collection[str]) -> Collection[Machine]:
     """Return those of these machines that exist, by the numbers that they have now."""
-    names, found = iter(sorted(hostnames)), set[Machine]()
-    while some := list(islice(names, _AT_ONCE)):
+    found = set[Machine]()
+    for some in batched(hostnames):
         query = select(nodes.c.hostname, nodes.c.generation).where(nodes.c.hostname.in_(some))
         found.update((row.hostname, row.generation) for row in connection.execute(query))
     return found
@@ -171,12 +186,7 @@ def _happening_of(values: Mapping[Any, Any]) -> Happening | None:
 
 def _progress_of(values: Mapping[Any, Any]) -> BootProgress:
     """Return a row as the progress of a boot; what cannot be read of it counts as never seen."""
-    try:
-        report = values.get("report")
-        return BootProgress(
-            stage=Stage(values["stage"]),
-            since=structure(values["since"], str),
-            report=report if isinstance(report, Mapping) else {},
-        )
-    except _WRONG:
+    stage, since, report = _STAGES.get(values["stage"]), values["since"], values["report"]
+    if stage is None or type(since) is not str:
         return BootProgress()
+    return BootProgress(stage=stage, since=since, report=report if isinstance(report, Mapping) else {})

@@ -136,6 +136,10 @@ class Happenings:
         """Return the last of what happened to a machine, in order."""
         return self._rows.newest(hostname, generation, most)
 
+    def last_of(self, kind: Kind) -> Sequence[Happening]:
+        """Return the last happening of a kind of each machine."""
+        return self._rows.last_of(kind)
+
     def boot(self, hostname: str, generation: int) -> BootProgress:
         """Return how far the boot of a machine came, and what it said of itself last."""
         return self._rows.boot(hostname, generation)

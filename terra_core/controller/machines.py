@@ -20,25 +20,28 @@ from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
 from terra_core.controller.authority import certificate_of
 from terra_core.controller.disks import Disks
 from terra_core.controller.goldens import Goldens
+from terra_core.controller.happening import Kind
 from terra_core.controller.laying import Laying
 from terra_core.controller.pulled import PulledImages
 from terra_core.controller.report_tokens import ReportTokens
 from terra_core.controller.reports import Reports, place_of
 from terra_core.controller.services import Services
-from terra_core.controller.store import Record, SetAside, State
+from terra_core.controller.store import Record, SetAside, State, Store
 from terra_core.controller.troubles import Troubles
 from terra_core.deploy import filesystem_of
 from terra_core.documents import settled
 from terra_core.errors import ConflictError, InterruptedWork, TerraError
-from terra_core.hookspecs import Boot, BootNetwork, NodeBoot, Role, Storage
+from terra_core.hookspecs import Boot, BootNetwork, Connected, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
 from terra_core.selection import PROVISIONED
+from terra_core.service.operations import Work
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo, undoing
 
 _YOUNG_SECONDS = 60.0
 R = TypeVar("R", bound=Role)
+M = TypeVar("M", bound=Record | SetAside)
 _log = structlog.get_logger(__name__)
 _BATCH = 200
 """How many machines are restored in one call: the storage plugin looks once for all of them, while other work waits."""
@@ -66,6 +69,11 @@ class Machines:
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
         self._targets = threading.Lock()  # held while a record and its targets have to agree: export, restore, release
+
+    @property
+    def store(self) -> Store:
+        """Return the records."""
+        return self._store
 
     @property
     def session(self) -> Session:
@@ -155,6 +163,33 @@ class Machines:
                 f"terra delete --force {hostname}",
             )
 
+    def connected(self, record: Record | SetAside) -> Sequence[Connected]:
+        """Return who is connected to the disks of a machine now.
+
+        :raises TerraError: when a storage service runs and does not say.
+        """
+        return self._disks.connected(record.targets)
+
+    def logged(self, record: M, what: str, work: Callable[[M, Report], Mapping[str, Any]]) -> Work:
+        """Return work on a machine that is told of among what happened to it, and how it ended.
+
+        :param what: what it is, in a word.
+        """
+        record_of = partial(self._store.happenings.record, record.hostname, record.generation, Kind.OPERATION)
+
+        def told(report: Report) -> Mapping[str, Any]:
+            record_of(f"{what} begins")
+            try:
+                done = work(record, report)
+            except Exception as error:
+                record_of(f"{what} failed: {error}")
+                raise
+            record_of(f"{what} is done")
+            return done
+
+        record_of(f"{what} is asked for")
+        return told
+
     def unfinished(self) -> Sequence[Record | SetAside]:
         """Find the work that a killed controller had begun, for :meth:`recover`; called before anything new is begun.
 
@@ -224,6 +259,11 @@ class Machines:
             network = BootNetwork(address=config.address, gateway=config.gateway)
             return self._services.role(Boot).start_boot(network, nodes, session)
 
+    @property
+    def storages(self) -> Sequence[str]:
+        """The storage plugins that machines have their targets from, and the selected one."""
+        return (self._services.role(Storage).plugin, *self._others)
+
     def start_storage(self) -> bool:
         """Start the storage services that do not answer; return whether one had to be started."""
         return self._disks.start(self._others)
@@ -289,6 +329,8 @@ class Machines:
                 _log.error("quarantined", hostname=record.hostname, reason=problem)
             if isinstance(record, Record) and problem != record.problem:
                 self._store.set_problem(record, problem)
+                said = problem or "what kept it from booting is over"
+                self._store.happenings.record(record.hostname, record.generation, Kind.PROBLEM, said)
 
     def _publish(self, record: Record | SetAside) -> str:
         """Publish the boot files of a machine; return why that failed, or an empty string."""

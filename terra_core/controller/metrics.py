@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from terra_core.controller.records import SET_ASIDE
 from terra_core.controller.services import Services
+from terra_core.controller.states import States
 from terra_core.controller.store import Record, SetAside
 from terra_core.controller.troubles import Troubles
 from terra_core.errors import TerraError
@@ -54,7 +54,7 @@ class Metrics(Collector):
         info = GaugeMetricFamily("terra_build_info", "The version of Terra that runs.", labels=["version"])
         info.add_metric([version("terra-core")], 1)
         yield info
-        states: Counter[tuple[str, ...]] = Counter((_state(record),) for record in records)
+        states: Counter[tuple[str, ...]] = Counter((word,) for word in States(self._services.store).words(records))
         yield _gauge("terra_nodes", "Machines by state.", ["state"], states)
         yield from self._work()
         troubles = self._troubles.services
@@ -115,8 +115,3 @@ def _gauge(name: str, said: str, labels: Sequence[str], values: Mapping[tuple[st
         gauge.add_metric(words, float(value))
     return gauge
 
-
-def _state(record: Record | SetAside) -> str:
-    if isinstance(record, SetAside):
-        return SET_ASIDE
-    return "quarantined" if record.problem else record.state.value

@@ -14,7 +14,7 @@ from terra_core.config.values import Mac, PluginName
 from terra_core.hookspecs import CONTRACT, NodeBoot, Target
 
 SET_ASIDE = "set-aside"
-"""The state that the API shows for a machine whose record cannot be read."""
+"""The state of a machine whose record cannot be read."""
 
 
 class State(Enum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +15,9 @@ from terra_core.controller.ballast import Ballast
 from terra_core.controller.database import FLOOR, about, hosts, nodes, target_numbers
 from terra_core.controller.golden_rows import GoldenRows
 from terra_core.controller.happening import utc
+from terra_core.controller.happening_rows import batched
 from terra_core.controller.happenings import Happenings
-from terra_core.controller.records import Record, SetAside, State
+from terra_core.controller.records import KeptTarget, Record, SetAside, State
 from terra_core.controller.rows import boot_of, read_values, row_of
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
@@ -180,6 +181,31 @@ class Store:
         """Return since when a machine is in its state, in UTC as RFC 3339 has it; empty where that is not known."""
         with self._transaction() as connection:
             return str(connection.scalar(select(nodes.c.since).where(_is(record))) or "")
+
+    def times(self) -> Mapping[str, str]:
+        """Return since when each machine is in its state, by host name."""
+        with self._transaction() as connection:
+            rows = connection.execute(select(nodes.c.hostname, nodes.c.since)).all()
+        return {row.hostname: str(row.since) for row in rows}
+
+    def machines_of(self, macs: Collection[str]) -> Mapping[str, tuple[str, int]]:
+        """Return the names of the machines with these addresses, and which of that name each is."""
+        columns = (nodes.c.mac, nodes.c.hostname, nodes.c.generation)
+        with self._transaction() as connection:
+            rows = [row for some in batched(macs) for row in connection.execute(select(*columns).where(nodes.c.mac.in_(some)))]
+        return {row.mac: (row.hostname, row.generation) for row in rows}
+
+    def targets(self, numbers: Collection[int]) -> Mapping[int, tuple[tuple[str, int], KeptTarget]]:
+        """Return the targets with these numbers, and whose they are; of numbers that nobody has now, nothing."""
+        found = dict[int, tuple[tuple[str, int], KeptTarget]]()
+        for some in batched(numbers):
+            query = select(target_numbers.c.hostname).where(target_numbers.c.number.in_(some))
+            with self._transaction() as connection:
+                hostnames = connection.scalars(query).all()
+            for record in self.named(hostnames):
+                own = {kept.target.id: ((record.hostname, record.generation), kept) for kept in record.targets}
+                found.update({number: own[number] for number in own.keys() & set(some)})
+        return found
 
     def all(self) -> Sequence[Record]:
         """Return every record that can be read, by host name."""

@@ -17,7 +17,7 @@ role describes. A hook never prints, never reads standard input, never changes t
 umask or signal handlers: progress goes to ``session.report``, which may raise to end the work.
 """
 
-from terra_core.hookspecs.boot import Boot, BootNetwork, NodeBoot
+from terra_core.hookspecs.boot import Boot, BootNetwork, NodeBoot, Sighting, Sightings
 from terra_core.hookspecs.bootloader import BootDisk, Bootloader, LocalBoot
 from terra_core.hookspecs.builder import Builder, BuildRequest, BuiltImage, Trial
 from terra_core.hookspecs.filesystem import CheckedGroup, Filesystem, Mount, PreparedGroup, Roots
@@ -35,8 +35,8 @@ ROLES: dict[str, type[Role]] = {
 """Every role by its key under ``[plugins]``."""
 
 __all__ = [
-    "CONTRACT", "ROLES", "Backing", "Boot", "BootDisk", "BootNetwork", "BootStep", "Bootloader", "BuildRequest",
-    "Builder", "BuiltImage", "CheckedGroup", "Connected", "Export", "Filesystem", "FoundSignature", "LocalBoot", "Mount",
-    "Network", "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Roots", "Served", "Storage",
-    "Store", "Target", "TargetRequest", "Trial", "Volume", "VolumeRequest", "hookimpl",
+    "CONTRACT", "ROLES", "Backing", "Boot", "BootDisk", "BootNetwork", "BootStep", "Bootloader", "BuildRequest", "Builder",
+    "BuiltImage", "CheckedGroup", "Connected", "Export", "Filesystem", "FoundSignature", "LocalBoot", "Mount", "Network",
+    "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Roots", "Served", "Sighting",
+    "Sightings", "Storage", "Store", "Target", "TargetRequest", "Trial", "Volume", "VolumeRequest", "hookimpl",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Mac
-from terra_core.hookspecs.markers import Role, hook
+from terra_core.hookspecs.markers import Role, hook, optional
 
 
 @frozen(kw_only=True)
@@ -46,6 +46,31 @@ class NodeBoot:
     report: bytes | None = field(default=None, repr=False)
 
 
+@frozen(kw_only=True)
+class Sighting:
+    """Something that the boot service saw a machine do, such as to ask for an address.
+
+    :param time: when, in seconds since 1970.
+    :param text: what, in the words of a log; the name of the machine goes before it.
+    :param address: the machine's address, where that is known.
+    :param file: the file that it was sent, which a machine asks for only when it boots.
+    """
+
+    mac: Mac
+    time: float
+    text: str
+    address: str = ""
+    file: str = ""
+
+
+@frozen(kw_only=True)
+class Sightings:
+    """What was seen, oldest first, and the position to go on from."""
+
+    position: str
+    seen: tuple[Sighting, ...] = ()
+
+
 class Boot(Role, role="boot", default="tftp"):
     """The network boot service. All hooks are idempotent."""
 
@@ -75,6 +100,14 @@ class Boot(Role, role="boot", default="tftp"):
 
         :param nodes: every machine that is provisioned.
         """
+
+    @optional
+    def follow_boots(self, position: str, session: Session) -> Sightings:
+        """Return what machines did since a position, also while no controller ran. Change nothing. Called every second.
+
+        :param position: that of the last answer; an empty or an unknown one is the beginning of what is kept.
+        """
+        return Sightings(position=position)
 
     @hook
     def stop_boot(self, session: Session) -> bool:

@@ -140,6 +140,17 @@ class BootConformance(Conformance[Boot]):
         assert role.stop_boot(stopped) is True
         assert role.stop_boot(stopped) is False
 
+    def test_what_no_machine_did_is_not_seen(self, role: Boot, stopped: Session) -> None:
+        assert role.follow_boots("", stopped).seen == ()
+        role.start_boot(self.network, [], stopped)
+        first = role.follow_boots("", stopped)
+        assert first.seen == (), "what its start did is nothing that a machine does"
+        for position in (first.position, "0", "9:9", "9:9 9:9", "no position", "\n"):
+            assert role.follow_boots(position, stopped).seen == ()
+        before = everything(stopped.paths.root)
+        role.follow_boots(first.position, stopped)
+        assert everything(stopped.paths.root) == before
+
     def test_the_service_outlives_a_controller_that_is_killed(self, role: Boot, stopped: Session) -> None:
         killed_after(lambda: role.start_boot(self.network, [], stopped))
         assert role.start_boot(self.network, [], stopped) is False, "it is found again"

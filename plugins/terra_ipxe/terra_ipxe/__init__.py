@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
-from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, hookimpl
+from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, Sightings, hookimpl
 
 if TYPE_CHECKING:
     from terra_ipxe.service import Service
@@ -63,6 +63,13 @@ class IpxePlugin:
         settings = session.settings(NAME, Settings)
         with self._lock:
             return self._service(session).start(network, settings, nodes, session.report)
+
+    @hookimpl
+    def follow_boots(self, position: str, session: Session) -> Sightings:
+        from terra_ipxe.settings import Settings
+
+        with self._lock:
+            return self._service(session).follow(position, session.settings(NAME, Settings))
 
     @hookimpl
     def stop_boot(self, session: Session) -> bool:

@@ -22,21 +22,30 @@ _OFFERED = (
 """What machines load; all else in the tree is the controller's own."""
 
 
-def configuration(tree: Path, address: Address, port: int) -> str:
+LOGGED = "%{sec}t %h %m %s %X %U"
+"""A line of the log of requests: seconds since 1970, client, method, status, how the connection ended, and path."""
+
+
+def configuration(tree: Path, address: Address, port: int, log: Path) -> str:
     """Return the configuration file.
+
+    :param log: the file for requests.
 
     Slow clients are disconnected, so that they do not hold a connection for ever.
 
-    :raises TerraError: when the path has characters that the file can't hold.
+    :raises TerraError: when a path has characters that the file can't hold.
     """
-    if not _PATH.fullmatch(str(tree)):
+    wrong = next((path for path in (tree, log) if not _PATH.fullmatch(str(path))), None)
+    if wrong is not None:
         raise TerraError(
-            f"{tree}: lighttpd cannot be given a path with such characters",
+            f"{wrong}: lighttpd cannot be given a path with such characters",
             hint="choose a --root of letters, digits and ._+@:~-",
         )
     lines = [
         "# Written by Terra whenever the service starts: [ipxe] of controller.toml is where to change it.",
-        'server.modules = ( "mod_access" )',
+        'server.modules = ( "mod_access", "mod_accesslog" )',
+        f'accesslog.filename = "{log}"',
+        f'accesslog.format = "{LOGGED}"',
         f'server.document-root = "{tree}"',
         f'server.bind = "{address}"',
         f"server.port = {port}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from http.client import HTTPConnection, HTTPException
 from math import inf
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from terra_core.config.values import Address
 from terra_core.errors import TerraError
+from terra_core.system import files
 from terra_core.system.daemons import open_files, start_daemon
 from terra_core.system.packages import name_packages
 from terra_core.system.process import Daemon, run
@@ -20,6 +22,7 @@ from terra_ipxe.scripts import START
 from terra_ipxe.settings import Settings
 from terra_tftp.access import User, check_reachable, find_user
 from terra_tftp.files import make_directory, read_file, write_file
+from terra_tftp.log import Log
 
 name_packages({"lighttpd": "lighttpd"})
 
@@ -28,6 +31,8 @@ _SILENCE = 10
 """Seconds without an answer after which a server that runs is taken to hang."""
 _PAUSE = 5
 """Seconds between two questions."""
+_LOG_LIMIT = 8 * 1024 * 1024
+"""The largest log of requests, in bytes: it is in memory."""
 
 
 class HttpServer:
@@ -42,6 +47,7 @@ class HttpServer:
         self._directory = directory
         self._configuration = directory / "lighttpd.conf"
         self._log = directory / "lighttpd.log"
+        self.requests = Log(directory / "requests.log", directory / "requests.log.1", _LOG_LIMIT)
         self._answered = -inf
 
     def start(self, address: Address, settings: Settings, report: Report) -> bool:
@@ -53,10 +59,11 @@ class HttpServer:
         user = find_user(
             settings.http_user, "lighttpd", 'set http_user in [ipxe] to a user of this machine, such as "nobody"'
         )
-        text = configuration(self._tree, address, settings.port)
+        text = configuration(self._tree, address, settings.port, self.requests.path)
         make_directory(self._directory)
         check_reachable([self._tree, self._directory], user, "lighttpd")
         if self._process() is not None and read_file(self._configuration) == text:
+            self.requests.bound()
             if self._answers(address, settings.port):
                 return False
             hangs = f"lighttpd did not answer on {address}:{settings.port} for {_SILENCE} s, and is started again"
@@ -91,6 +98,9 @@ class HttpServer:
     def _start(self, address: Address, port: int, user: User) -> None:
         run(["lighttpd", "-v"])  # prlimit would write into its log that lighttpd is missing
         self._log.unlink(missing_ok=True)
+        self.requests.renew()
+        files.write_file(self.requests.path, b"", mode=0o600)
+        os.chown(self.requests.path, user.uid, user.gid)
         plain = ["setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups", "--no-new-privs"]
         plain += ["--inh-caps=-all", "--bounding-set=-all", "--"]
         args = [*open_files(FILES), *plain, "lighttpd", "-D", "-f", str(self._configuration)]

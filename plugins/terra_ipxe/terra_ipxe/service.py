@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from terra_core.config.controller import Paths
 from terra_core.config.values import Hostname, Mac
-from terra_core.hookspecs import BootNetwork, NodeBoot
+from terra_core.hookspecs import BootNetwork, NodeBoot, Sightings
 from terra_core.system.progress import Report
 from terra_ipxe import loaders
 from terra_ipxe.http import HttpServer
 from terra_ipxe.layout import BootPaths, ScriptLayout
+from terra_ipxe.requests import requests
 from terra_ipxe.scripts import START
 from terra_ipxe.settings import Settings
 from terra_tftp import service as tftp
 from terra_tftp.listening import find_listening
+from terra_tftp.sightings import Owners
 from terra_tftp.tree import BootTree
 
 
@@ -56,6 +59,15 @@ class Service:
         started = self._http.start(listening.address, settings, report)
         offered = loaders.loaders_of(self._paths.loaders, f":{settings.port}/{START}")
         return self._dnsmasq.start(network, settings, offered, nodes, report) or started
+
+    def follow(self, position: str, settings: Settings) -> Sightings:
+        """Return what both saw machines do; see :meth:`terra_core.hookspecs.Boot.follow_boots`."""
+        first, _, second = position.partition(" ")
+        seen = self._dnsmasq.follow(first, self._paths.loaders, settings)
+        lines, read = self._http.requests.read(second)
+        owners = self._dnsmasq.owners(settings) if lines else Owners({})
+        both = [*seen.seen, *requests(lines, owners, time.time())]
+        return Sightings(position=f"{seen.position} {read}", seen=tuple(sorted(both, key=lambda one: one.time)))
 
     def stop(self) -> bool:
         """End both if they are this controller's; return whether one of them ran."""

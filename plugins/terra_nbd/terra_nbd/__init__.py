@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname
-from terra_core.hookspecs import CONTRACT, BootStep, Export, Target, TargetRequest, hookimpl
+from terra_core.hookspecs import CONTRACT, BootStep, Connected, Export, Target, TargetRequest, hookimpl
 from terra_core.system.undo import lasting
 
 if TYPE_CHECKING:
@@ -78,6 +78,13 @@ class NbdPlugin:
         from terra_nbd.targets import release_host
 
         return release_host(hostname, session)
+
+    @hookimpl
+    def find_connected(self, session: Session) -> Mapping[int, Sequence[Connected]]:
+        """Return who has read from targets, and is connected still."""
+        from terra_nbd.connections import find_connected
+
+        return find_connected(session)
 
     @hookimpl
     def start_storage(self, portal: Address, session: Session) -> bool:

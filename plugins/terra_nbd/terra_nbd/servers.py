@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -110,6 +110,11 @@ class Servers:
             if keys.parent.parent == base:
                 found[keys.parent.name].append(Server(process, arguments))
         return cls(base, found)
+
+    @property
+    def running(self) -> Mapping[str, Sequence[Server]]:
+        """The servers that run, by target."""
+        return self._found
 
     @property
     def ports(self) -> frozenset[int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
-from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, hookimpl
+from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, Sightings, hookimpl
 
 if TYPE_CHECKING:
     from terra_tftp.service import Service
@@ -73,6 +73,14 @@ class TftpPlugin:
         settings = session.settings(NAME, Settings)
         with self._lock:
             return self._service(session).start(network, settings, loaders_of(session.paths.tftp), nodes, session.report)
+
+    @hookimpl
+    def follow_boots(self, position: str, session: Session) -> Sightings:
+        from terra_tftp.settings import Settings
+
+        settings = session.settings(NAME, Settings)
+        with self._lock:
+            return self._service(session).follow(position, session.paths.tftp, settings)
 
     @hookimpl
     def stop_boot(self, session: Session) -> bool:

@@ -65,13 +65,18 @@ class ServicePaths:
 
     @property
     def log(self) -> Path:
-        """The output of dnsmasq since it started."""
+        """What dnsmasq did since it started, with times."""
         return self.directory / "dnsmasq.log"
 
     @property
     def former_log(self) -> Path:
-        """The output of the dnsmasq before this one."""
+        """What was in the log before that was made anew."""
         return self.directory / "dnsmasq.log.1"
+
+    @property
+    def output(self) -> Path:
+        """What dnsmasq said while it started."""
+        return self.directory / "dnsmasq.out"
 
     @property
     def hosts(self) -> Path:
@@ -112,7 +117,7 @@ def configuration(
         f"user={settings.user}",
         *([f"group={group}"] if group else []),
         f"pid-file={_plain(paths.pid)}",
-        "log-facility=-",
+        f"log-facility={_plain(paths.log)}",
         "bind-interfaces",
         f"listen-address={listening.address}",
         "enable-tftp",

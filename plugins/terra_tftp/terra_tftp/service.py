@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Address
 from math import inf
+from pathlib import Path
 
 from terra_core.config.controller import Paths
 from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
-from terra_core.hookspecs import BootNetwork, NodeBoot
+from terra_core.hookspecs import BootNetwork, NodeBoot, Sightings
 from terra_core.system.daemons import open_files, start_daemon
 from terra_core.system.packages import name_packages
 from terra_core.system.process import Daemon, run
@@ -25,6 +24,7 @@ from terra_tftp.access import check_reachable, find_user
 from terra_tftp.configuration import TRANSFERS, Loaders, ServicePaths, configuration
 from terra_tftp.files import make_directory, make_private_directory, read_file, remove_file, write_file
 from terra_tftp.listening import Listening, find_listening
+from terra_tftp.log import Log
 from terra_tftp.probe import is_taken, serves
 from terra_tftp.reservations import (
     AddressRange,
@@ -35,6 +35,7 @@ from terra_tftp.reservations import (
     reservation,
 )
 from terra_tftp.settings import Dhcp, Settings
+from terra_tftp.sightings import Owners, neighbours, sightings
 from terra_tftp.tree import BootTree
 
 name_packages({"dnsmasq": "dnsmasq-base"})
@@ -60,6 +61,7 @@ class Service:
 
     def __init__(self, paths: Paths, tree: BootTree) -> None:
         self._paths = ServicePaths(paths)
+        self._log = Log(self._paths.log, self._paths.former_log, _LOG_LIMIT)
         self._tree = tree
         self._own: frozenset[IPv4Address] = frozenset()
         self._nodes: dict[Hostname, Mac] = {}
@@ -91,7 +93,7 @@ class Service:
         if self._process() is not None and read_file(self._paths.configuration) == text:
             if changed:
                 self._reload()
-            self._bound_log()
+            self._log.bound()
             if self._answers(listening, loaders):
                 return False
             hangs = f"dnsmasq did not answer on {listening.address} for {_SILENCE} s, and is started again"
@@ -109,6 +111,22 @@ class Service:
             process.stop()
             self._paths.pid.unlink(missing_ok=True)
         return process is not None
+
+    def follow(self, position: str, root: Path, settings: Settings) -> Sightings:
+        """Return what dnsmasq saw machines do; see :meth:`terra_core.hookspecs.Boot.follow_boots`.
+
+        :param root: the directory that it serves.
+        """
+        lines, position = self._log.read(position)
+        seen = tuple(sightings(lines, root, self.owners(settings), time.time())) if lines else ()
+        return Sightings(position=position, seen=seen)
+
+    def owners(self, settings: Settings) -> Owners:
+        """Return how to tell whose an address is."""
+        if settings.dhcp is Dhcp.SERVER:  # who takes the address of another machine is not that machine all the same
+            held = parse_addresses(read_file(self._paths.addresses))
+            return Owners({address: mac for mac, address in held.items()})
+        return Owners(neighbours(), {self._tree.layout.node(name): mac for name, mac in self._machines().items()})
 
     def reserve(self, hostname: Hostname, mac: Mac, settings: Settings) -> bool:
         """Let DHCP tell a machine its name and keep an address for it, from now on; return whether that is new.
@@ -162,12 +180,6 @@ class Service:
         self._answered = time.monotonic()
         return True
 
-    def _bound_log(self) -> None:
-        """dnsmasq goes on at the end of the file, wherever that is (O_APPEND)."""
-        if self._paths.log.exists() and self._paths.log.stat().st_size > _LOG_LIMIT:
-            shutil.copyfile(self._paths.log, self._paths.former_log)
-            os.truncate(self._paths.log, 0)
-
     def _machines(self) -> dict[Hostname, Mac]:
         """Return every machine; one that is being provisioned is in the tree before the controller names it."""
         if time.monotonic() - self._looked >= _LOOK_SECONDS:
@@ -214,12 +226,11 @@ class Service:
         run(["dnsmasq", "--version"])  # prlimit would write into its log that dnsmasq is missing
         # dnsmasq opens its leases while it is root still, and keeps them open.
         make_private_directory(self._paths.leases.parent)
-        if self._paths.log.exists():
-            self._paths.log.replace(self._paths.former_log)
+        self._log.renew()
         # dnsmasq sends as many files at once as it may open.
         args = [*open_files(_FILES), "dnsmasq", "--keep-in-foreground", f"--conf-file={self._paths.configuration}"]
         start_daemon(
-            args, log=self._paths.log, wait=lambda daemon: self._wait(daemon, listening, loaders), name="dnsmasq"
+            args, log=self._paths.output, wait=lambda daemon: self._wait(daemon, listening, loaders), name="dnsmasq"
         )
         self._answered = time.monotonic()
 

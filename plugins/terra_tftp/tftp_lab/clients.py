@@ -25,14 +25,15 @@ class TftpError(Exception):
     """The server refused, with its own words."""
 
 
-def fetch(server: str, path: str, *, seconds: float = 3) -> bytes:
+def fetch(server: str, path: str, *, seconds: float = 3, source: str = "") -> bytes:
     """Read a file.
 
+    :param source: the own address that is asked from, where there are several.
     :raises TftpError: when the server says no.
     :raises TimeoutError: when it says nothing.
     """
     content = b""
-    with _asking(server, READ, path, seconds) as client:
+    with _asking(server, READ, path, seconds, source) as client:
         for number in range(1, 65536):
             answer, sender = client.recvfrom(4 + _BLOCK)
             _expect(answer, 3)
@@ -53,8 +54,9 @@ def store(server: str, path: str, *, seconds: float = 3) -> None:
         client.sendto(struct.pack("!HH", 3, 1) + b"evil", sender)
 
 
-def _asking(server: str, operation: int, path: str, seconds: float) -> socket.socket:
+def _asking(server: str, operation: int, path: str, seconds: float, source: str = "") -> socket.socket:
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.bind((source, 0))
     client.settimeout(seconds)
     client.sendto(struct.pack("!H", operation) + path.encode() + b"\0octet\0", (server, 69))
     return client

@@ -6,15 +6,19 @@ import json
 import signal
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.network import CONTROLLER, GATEWAY, ISCSI
-from terra_core.system.process import Completed, run
+from terra_core.config.kernel_line import bootif
+from terra_core.config.values import Mac
+from terra_core.system.process import Completed, Daemon, run
+from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.sites import INITRD, KERNEL, MAC, SYSTEM, Ground
 from tests.unit.oci.making import END, file, folder, hardlink, layer, symlink, tar
-from tftp_lab.clients import TftpError, fetch
+from tftp_lab.clients import TftpError, accept, discover, fetch
 
 IQN = "iqn.2024.san.terra.example.cm-01:fs"
 INITIATOR = "iqn.2024.node.terra.example:cm-01"
@@ -337,3 +341,53 @@ def test_nobody_but_root_reads_the_token(ground: Ground) -> None:
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat"]
     assert b"Permission denied" in run([*words, token], accept=(1,)).stderr
+
+
+def test_what_a_machine_does_is_told_in_order_also_by_the_next_controller(ground: Ground, small: str) -> None:
+    shown, network = ground.provision(small), ground.site.network
+    iqn, initiator = shown["disk_groups"][0]["target"]["iqn"], shown["initiator_iqn"]
+    follower = ground.start("logs", "cm-01", "--follow")
+    with Undo() as undo:
+        undo.callback(follower.stop)
+        network.ip("link", "add", "port", "type", "veth", "peer", "name", "machine")
+        undo.callback(network.ip, "link", "delete", "port")
+        network.ip("link", "set", "port", "master", "br0", "up")
+        network.ip("link", "set", "machine", "up")
+        with network.inside():
+            address = accept("machine", MAC, discover("machine", MAC, architecture=0)).address
+        network.ip("address", "add", f"{address}/32", "dev", "lo")
+        undo.callback(network.ip, "address", "delete", f"{address}/32", "dev", "lo")
+        assert status(ground)["state"] == "ready"
+        with network.inside():
+            fetch(CONTROLLER, f"pxelinux.cfg/{bootif(Mac(MAC))}", source=GATEWAY)
+            fetch(CONTROLLER, f"pxelinux.cfg/{bootif(Mac(MAC))}", source=address)
+        wait_until(lambda: status(ground)["state"] == "booting", seconds=20, what="the boot files to be seen")
+        reading = Daemon(
+            network.command(["iscsi-perf", "-i", initiator, "-t", "600", f"iscsi://{ISCSI}/{iqn}/1"]), log=ground.path("perf")
+        )
+        undo.callback(reading.stop)
+        wait_until(lambda: kinds(ground)[-1] == "login", seconds=20, what="the login to be seen")
+        found = status(ground)
+        assert (found["state"], found["connected"][0]["name"]) == ("booting", initiator)
+        before = kinds(ground)
+        assert before == ["operation", "operation", "operation", "dhcp", "dhcp", "file", "login"]
+        told = follower.log.read_text().splitlines()
+        assert [line.split()[1] for line in told] == before
+        assert told[-1].endswith(f"is connected to its disks os from {found['connected'][0]['address']}")
+        ground.site.stop_controller()
+        ground.site.start_controller()
+        assert (status(ground)["state"], kinds(ground)) == ("booting", before)
+        reading.stop()
+        wait_until(lambda: status(ground)["state"] == "ready", seconds=60, what="the end of the connection to be seen")
+    assert kinds(ground) == [*before, "login"]
+    wide = ground.terra("list", "-o", "wide").text.splitlines()
+    assert wide[0].split()[:5] == ["HOSTNAME", "MAC", "IMAGE", "INITIATOR", "TARGET"]
+    assert "ready" in wide[1]
+
+
+def status(ground: Ground) -> Any:
+    return json.loads(ground.terra("status", "cm-01", "-o", "json").text)
+
+
+def kinds(ground: Ground) -> list[str]:
+    return [json.loads(line)["kind"] for line in ground.terra("logs", "cm-01", "-o", "json").text.splitlines()]

@@ -49,7 +49,7 @@ def test_a_record_that_cannot_be_read_is_named_and_can_be_deleted(ground: Ground
     connection.commit()
     connection.close()
     ground.site.start_controller()
-    assert [(node["hostname"], node["state"]) for node in ground.nodes()] == [("cm-01", "set-aside"), ("cm-02", "ready")]
+    assert [(node["hostname"], node["state"]) for node in ground.nodes()] == [("cm-01", "failed"), ("cm-02", "ready")]
     assert ground.may_log_in(shown["initiator_iqn"], shown["disk_groups"][0]["target"]["iqn"])
     listed = ground.terra("list")
     assert "cm-02" in listed.text

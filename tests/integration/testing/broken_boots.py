@@ -13,7 +13,7 @@ from lab.surroundings import InNetwork
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
 from terra_core.errors import TerraError
-from terra_core.hookspecs import NodeBoot
+from terra_core.hookspecs import NodeBoot, Sighting, Sightings
 from terra_core.testing import BootConformance
 from terra_tftp import TftpPlugin
 from tests.integration.testing.breaking import broken
@@ -76,6 +76,10 @@ def _only_what_this_process_started(self: Any, session: Session) -> bool:
     return _good.stop_boot(session) and getattr(self, "started", False)
 
 
+def _see_what_nobody_did(self: Any, position: str, session: Session) -> Sightings:
+    return Sightings(position="1", seen=(Sighting(mac=Mac("02:00:00:00:00:01"), time=1.0, text="is there"),))
+
+
 PROMISES: dict[str, Mapping[str, object]] = {
     "test_it_fills_the_role_and_is_made_for_this_contract": {"contract": 1},
     "test_a_key_that_its_table_does_not_know_is_refused_by_name": {"settings": None},
@@ -88,6 +92,7 @@ PROMISES: dict[str, Mapping[str, object]] = {
     "test_a_machine_without_any_kernel_is_refused": {"publish_boot": _without_a_kernel},
     "test_an_image_without_boot_loaders_is_refused": {"install_boot_image": _no_loaders},
     "test_the_service_is_started_once_and_stopped_once": {"start_boot": _start_again},
+    "test_what_no_machine_did_is_not_seen": {"follow_boots": _see_what_nobody_did},
     "test_the_service_outlives_a_controller_that_is_killed": {"stop_boot": _only_what_this_process_started},
 }
 

@@ -10,7 +10,16 @@ from terra_core.client.answers import NodeShown
 
 def node(name: str, state: str = "ready", problem: str = "") -> NodeShown:
     return NodeShown(
-        hostname=name, mac="02:00:00:00:00:01", image="a/b:1", initiator_iqn="", disk_groups=(), state=state, problem=problem
+        hostname=name,
+        mac="02:00:00:00:00:01",
+        image="a/b:1",
+        initiator_iqn="",
+        disk_groups=(),
+        state=state,
+        problem=problem,
+        since="",
+        digest="",
+        addresses=(),
     )
 
 
@@ -33,15 +42,15 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *n
 def test_each_machine_with_a_problem_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     nodes = [
         node("a"),
-        node("b", problem="the disk is missing"),
-        node("c", "set-aside", "its record cannot be read: no JSON"),
-        node("d", "deleting", "cannot be taken away: busy"),
+        node("b", "failed", problem="the disk is missing"),
+        node("c", "failed", "its record cannot be read: no JSON"),
+        node("d", "failed", "cannot be taken away: busy"),
         node("e", "provisioning"),
     ]
     assert said(monkeypatch, capsys, *nodes) == [
         "b cannot boot: the disk is missing",
         "c is set aside: its record cannot be read: no JSON; terra delete takes it away",
-        "d is deleting, and cannot be taken away: busy",
+        "d cannot be taken away: busy",
         "e is provisioning",
     ]
 

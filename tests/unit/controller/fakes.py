@@ -47,6 +47,8 @@ from terra_core.hookspecs import (
     NodeBoot,
     PreparedGroup,
     Served,
+    Sighting,
+    Sightings,
     Target,
     TargetRequest,
     Trial,
@@ -103,6 +105,7 @@ class World:
     known: tuple[Hostname, ...] = ()
     served: dict[int, tuple[int, int]] = field(factory=dict)
     connected: dict[int, tuple[Connected, ...]] = field(factory=dict)
+    seen: list[Sighting] = field(factory=list)
     storage_runs: bool = False
 
     def asked(self, hook: str) -> None:
@@ -379,6 +382,11 @@ class FakePlugin:
         self.world.asked("start_boot")
         self.world.known = tuple(node.hostname for node in nodes)
         return False
+
+    @hookimpl
+    def follow_boots(self, position: str, session: Session) -> Sightings:
+        self.world.asked("follow_boots")
+        return Sightings(position=str(len(self.world.seen)), seen=tuple(self.world.seen[int(position or 0) :]))
 
     @hookimpl
     def stop_boot(self, session: Session) -> bool:

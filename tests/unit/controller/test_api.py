@@ -30,6 +30,7 @@ TOKEN = "a-token-of-the-tests"
 PRIVATE_KEY = Ed25519PrivateKey.generate()
 PUBLIC_KEY = PRIVATE_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 ROUTES = [
+    ("GET", "/v1/nodes/cm-01/status"), ("GET", "/v1/nodes/cm-01/happenings"),
     ("GET", "/v1/nodes"), ("GET", "/v1/nodes/cm-01"), ("POST", "/v1/nodes"), ("DELETE", "/v1/nodes/cm-01"), ("POST", "/v1/pxe"),
     ("GET", "/v1/info"), ("GET", "/v1/operations"), ("GET", "/v1/operations/x"), ("GET", "/v1/operations/x/events"),
     ("DELETE", "/v1/operations/x"), ("GET", "/metrics"), ("GET", "/schema/openapi.json"), ("GET", "/schema"),
@@ -129,8 +130,13 @@ def test_a_machine_comes_and_goes(client: TestClient[Any], world: World) -> None
     assert kind == "result"
     assert shown["hostname"] == "cm-01"
     assert list(shown) == ["hostname", "mac", "image", "disk_groups", "initiator_iqn"]
-    assert client.get("/v1/nodes/cm-01").json() == {**shown, "state": "ready", "problem": ""}
-    assert client.get("/v1/nodes").json() == [{**shown, "state": "ready", "problem": ""}]
+    listed = client.get("/v1/nodes/cm-01").json()
+    assert {**listed, "since": "", "digest": ""} == (
+        {**shown, "state": "ready", "problem": "", "since": "", "digest": "", "addresses": []}
+    )
+    assert listed["digest"].startswith("sha256:")
+    assert listed["since"].endswith("Z")
+    assert client.get("/v1/nodes").json() == [listed]
     assert outcome(client, client.delete("/v1/nodes/cm-01")) == ("result", {"hostname": "cm-01"})
     assert client.get("/v1/nodes").json() == []
     problem(client.get("/v1/nodes/cm-01"), 404)
@@ -346,7 +352,7 @@ def test_metrics_count_machines_and_operations(client: TestClient[Any], site: Si
     answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     lines = answer.text.splitlines()
-    assert 'terra_nodes{state="quarantined"} 1.0' in lines
+    assert 'terra_nodes{state="failed"} 1.0' in lines
     assert 'terra_nodes{state="provisioning"} 1.0' in lines
     assert 'terra_operations{kind="provision",state="done"} 1.0' in lines
 

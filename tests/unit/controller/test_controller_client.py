@@ -39,7 +39,15 @@ def test_a_machine_comes_and_goes_as_objects(client: ControllerClient, site: Sit
     assert [type(group) for group in made.disk_groups] == [GroupShown, GroupShown]
     assert {event.step for event in heard} >= {"pull", "export", "publish"}
     (listed,) = client.nodes()
-    assert listed == client.node("cm-01") == NodeShown(**attrs.asdict(made, recurse=False), state="ready", problem="")
+    assert listed == client.node("cm-01")
+    assert listed == NodeShown(
+        **attrs.asdict(made, recurse=False),
+        state="ready",
+        problem="",
+        since=listed.since,
+        digest=site.store.get("cm-01").digest,
+        addresses=(),
+    )
     assert client.info().nodes == {"ready": 1}
     assert [(one.kind, one.subject, one.state) for one in client.operations()] == [("provision", "cm-01", "done")]
     client.delete("cm-01", heard.append)

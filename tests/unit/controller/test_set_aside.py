@@ -95,11 +95,11 @@ def test_the_row_is_set_aside_and_named_and_the_others_are_served(
         client.headers["Authorization"] = f"Bearer {TOKEN}"
         good, bad = client.get("/v1/nodes").json()
         assert (good["hostname"], good["state"], good["problem"]) == ("cm-01", "ready", "")
-        assert (bad["hostname"], bad["state"]) == (name, "set-aside")
+        assert (bad["hostname"], bad["state"]) == (name, "failed")
         assert reason in bad["problem"]
         assert client.get(f"/v1/nodes/{name}").json()["hostname"] == name
-        assert client.get("/v1/info").json()["nodes"] == {"ready": 1, "set-aside": 1}
-        assert 'terra_nodes{state="set-aside"} 1.0' in client.get("/metrics").text
+        assert client.get("/v1/info").json()["nodes"] == {"ready": 1, "failed": 1}
+        assert 'terra_nodes{state="failed"} 1.0' in client.get("/metrics").text
     with pytest.raises(TerraError, match=f"{name} is set aside: its record cannot be read"):
         site.store.get(name)
 

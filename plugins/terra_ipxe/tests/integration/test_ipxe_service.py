@@ -26,7 +26,7 @@ from terra_core.system.waiting import wait_until
 from terra_ipxe import IpxePlugin, plugin
 from terra_tftp import plugin as tftp
 from tftp_lab import BOOT_NETWORK, CLIENT, MakeSession
-from tftp_lab.clients import TftpError, ask_boot_server, discover, fetch
+from tftp_lab.clients import TftpError, accept, ask_boot_server, discover, fetch
 
 pytest_plugins = ["tftp_lab.fixtures"]
 
@@ -210,3 +210,27 @@ def test_where_tftp_booted_before_its_dnsmasq_is_taken_over(ipxe_session: MakeSe
     assert plugin.start_boot(BOOT_NETWORK, [], ipxe_session(**SERVER))
     assert discover(CLIENT, MAC, architecture=0).boot_file == "undionly.kpxe"
     assert not plugin.start_boot(BOOT_NETWORK, [], ipxe_session(**SERVER))
+
+
+def test_what_a_machine_loads_is_seen_and_no_stranger_passes_for_it(ipxe_session: MakeSession, node: NodeBoot) -> None:
+    session = ipxe_session(**SERVER)
+    plugin.publish_boot(node, session)
+    plugin.start_boot(BOOT_NETWORK, [node], session)
+    start = plugin.follow_boots("", session)
+    address = accept(CLIENT, MAC, discover(CLIENT, MAC, architecture=0)).address
+    run(["ip", "address", "add", f"{address}/32", "dev", "lo"])
+    kernel = next(word for word in get(SCRIPT)[1].decode().split() if word.endswith("vmlinuz") and word.startswith("/"))
+    for source, path in ((BOOT_NETWORK.address, kernel), (address, SCRIPT), (address, kernel), (address, "/no/such")):
+        connection = HTTPConnection(CONTROLLER, PORT, timeout=20, source_address=(source, 0))
+        connection.request("GET", path)
+        connection.getresponse().read()
+        connection.close()
+    wait_until(lambda: len(plugin.follow_boots(start.position, session).seen) >= 4, seconds=20, what="both logs")
+    found = plugin.follow_boots(start.position, session)
+    assert [(one.mac, one.text, one.file) for one in found.seen] == [
+        (MAC, "asks for an address", ""),
+        (MAC, f"has the address {address}", ""),
+        (MAC, f"is sent {SCRIPT[1:]} by HTTP", SCRIPT[1:]),
+        (MAC, "is sent vmlinuz by HTTP", "vmlinuz"),
+    ]
+    assert plugin.follow_boots(found.position, session).seen == ()

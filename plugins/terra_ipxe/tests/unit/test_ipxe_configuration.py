@@ -15,7 +15,7 @@ ADDRESS = Address("10.0.10.3")
 
 
 def test_it_listens_where_it_is_told_and_follows_no_link() -> None:
-    lines = configuration(Path("/srv/ipxe/http"), ADDRESS, 8069).splitlines()
+    lines = configuration(Path("/srv/ipxe/http"), ADDRESS, 8069, Path("/run/terra/ipxe/requests.log")).splitlines()
     assert {
         'server.document-root = "/srv/ipxe/http"', 'server.bind = "10.0.10.3"', "server.port = 8069",
         'server.follow-symlink = "disable"',
@@ -25,7 +25,7 @@ def test_it_listens_where_it_is_told_and_follows_no_link() -> None:
 @pytest.mark.parametrize("tree", ["/srv/a b", '/srv/"', "/srv/a\nserver.port = 1", "/srv/$a", "/srv/#"])
 def test_a_path_that_the_file_cannot_hold_is_refused(tree: str) -> None:
     with pytest.raises(TerraError, match="lighttpd cannot be given a path"):
-        configuration(Path(tree), ADDRESS, 8069)
+        configuration(Path(tree), ADDRESS, 8069, Path("/run/requests.log"))
 
 
 def test_a_server_that_does_not_start_says_why() -> None:

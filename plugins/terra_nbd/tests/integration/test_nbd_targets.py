@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Label
 from terra_core.errors import ConflictError, TerraError
-from terra_core.hookspecs import Backing, Export, TargetRequest, Volume
+from terra_core.hookspecs import Backing, Connected, Export, TargetRequest, Volume
 from terra_core.system.process import Completed, Daemon, run
 from terra_core.system.waiting import wait_until
 from terra_nbd import plugin
@@ -157,6 +158,19 @@ def test_the_machine_reaches_its_disks_and_nobody_else_does(session: Session, tm
     ):
         assert "nbdinfo:" in refused, refused
         assert str(16 * MB) not in refused
+
+
+def test_who_reads_from_a_disk_is_connected_and_who_only_opens_its_port_is_not(session: Session, tmp_path: Path) -> None:
+    export = provide(session)
+    with (
+        socket.create_connection((PORTAL, Access.of(export.target).port)) as stranger,
+        connected(export, keys_of(export, tmp_path / "keys"), tmp_path / "socket") as words,
+    ):
+        stranger.sendall(b"\x16\x03\x01" + bytes(4096))
+        assert plugin.find_connected(session) == {}
+        run([*words, "-c", "write -P 5 0 64k", "-c", "read 0 64k"], timeout=90)
+        assert plugin.find_connected(session) == {2: (Connected(name=export.target.client, address=PORTAL),)}
+    wait_until(lambda: not plugin.find_connected(session), seconds=10, what="the machine to be gone")
 
 
 def test_nobody_can_list_the_disks(session: Session, tmp_path: Path) -> None:
