@@ -11,7 +11,7 @@ MACHINES ?= 2
 export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-api release iso lock bench-start bench-image bench-build bench-provision bench-orbit test-stacks install uninstall deb clean
+.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-orbit test-stacks install uninstall deb clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -70,6 +70,10 @@ test-layouts: setup ## 500 random layouts of disks for terra-install; the test r
 
 bench-provision: setup ## How long a machine takes and how much disk: the first, each further one as a clone, 50 at once; ROUNDS=5.
 	@$(BIN)/python bench/provision.py --rounds $(or $(ROUNDS),5)
+
+bench-controller: MACHINES := 10000
+bench-controller: setup ## A controller with MACHINES=10000 beside one with ten: list, one change, start, memory, idle; REAL=1 for targets in tgtd.
+	@$(BIN)/python bench/controller.py --machines $(MACHINES) --rounds $(or $(ROUNDS),7) $(if $(REAL),--real)
 
 bench-orbit: setup ## How long `ob create` takes, against `docker run`, and `ob list` of 200 containers.
 	@$(BIN)/python bench/orbit.py

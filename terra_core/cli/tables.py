@@ -23,8 +23,9 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if sum(widths) + _GAP * (len(widths) - 1) > _columns():
         _print_blocks(lines)
         return
-    for line in lines:
-        echo((" " * _GAP).join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    gap = " " * _GAP
+    # At once: each call writes, and there may be ten thousand lines.
+    echo("\n".join(gap.join(map(str.ljust, line, widths)).rstrip() for line in lines))
 
 
 def _print_blocks(lines: Sequence[Sequence[str]]) -> None:

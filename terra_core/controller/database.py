@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +55,15 @@ class KeptJson(TypeDecorator[Any]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         """Return a processor that turns a value which cannot be read into :class:`Unreadable`."""
-        read = super().result_processor(dialect, coltype) or (lambda value: value)
+        return partial(read_json, read=super().result_processor(dialect, coltype) or (lambda value: value))
 
-        def lenient(value: Any) -> Any:  # what the driver gave
-            try:
-                return read(value)
-            except (ValueError, TypeError, RecursionError) as error:
-                return Unreadable(str(error))
 
-        return lenient
+def read_json(value: Any, read: Callable[[Any], Any] = json.loads) -> Any:  # what the driver gave
+    """Return what the value of a JSON column says; :class:`Unreadable` where it is no JSON."""
+    try:
+        return read(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        return Unreadable(str(error))
 
 
 about = about_table(metadata)

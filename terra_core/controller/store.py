@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, case, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, delete, insert, select, update
 
 from terra_core.config.node import NetworkNode
 from terra_core.config.values import Hostname, Mac
@@ -17,8 +17,9 @@ from terra_core.controller.golden_rows import GoldenRows
 from terra_core.controller.happening import utc
 from terra_core.controller.happening_rows import batched
 from terra_core.controller.happenings import Happenings
+from terra_core.controller.known import Known
 from terra_core.controller.records import KeptTarget, Record, SetAside, State
-from terra_core.controller.rows import boot_of, read_values, row_of
+from terra_core.controller.rows import read_values, row_of
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
 from terra_core.service.database import explained
@@ -44,7 +45,7 @@ class Store:
         self._ballast = ballast
         self.known_volumes = known_volumes
         self.happenings = Happenings(engine)
-        self._known: dict[object, tuple[Mapping[str, Any], Record | SetAside]] = {}
+        self._known = Known(engine)
 
     @property
     def engine(self) -> Engine:
@@ -157,25 +158,15 @@ class Store:
 
     def every(self) -> Sequence[Record | SetAside]:
         """Return every record by host name, also those that are set aside."""
-        with self._transaction() as connection:
-            rows = connection.execute(select(nodes).order_by(nodes.c.hostname)).all()
-        fresh = [self._made(row) for row in rows]
-        self._known = {values["hostname"]: (values, record) for values, record in fresh}
-        return [record for _, record in fresh]
+        return self._known.every()
 
     def named(self, hostnames: Sequence[str]) -> Sequence[Record | SetAside]:
         """Return the records of these machines; a name without a record is left out."""
-        with self._transaction() as connection:
-            rows = connection.execute(select(nodes).where(nodes.c.hostname.in_(hostnames)).order_by(nodes.c.hostname)).all()
-        return [self._made(row)[1] for row in rows]
+        return self._known.named(hostnames)
 
     def bootable(self) -> Sequence[NodeBoot]:
-        """Return what every provisioned machine boots; called every few seconds, so it does not read their documents."""
-        columns = (nodes.c.hostname, nodes.c.mac, nodes.c.digest, nodes.c.kernel_arguments)
-        with self._transaction() as connection:
-            query = select(*columns).where(nodes.c.state == State.READY.value).order_by(nodes.c.hostname)
-            rows = connection.execute(query).all()
-        return [boot for row in rows if (boot := boot_of(row._mapping)) is not None]
+        """Return what every provisioned machine boots; called every few seconds."""
+        return self._known.bootable()
 
     def since(self, record: Record | SetAside) -> str:
         """Return since when a machine is in its state, in UTC as RFC 3339 has it; empty where that is not known."""
@@ -214,12 +205,6 @@ class Store:
     def set_aside(self) -> Sequence[SetAside]:
         """Return every record that cannot be read, by host name."""
         return [record for record in self.every() if isinstance(record, SetAside)]
-
-    def _made(self, row: Row[Any]) -> tuple[Mapping[str, Any], Record | SetAside]:
-        """Return a row's values and its record; reuse the record of an unchanged row, since to make one takes a millisecond."""
-        values = dict(row._mapping)  # the documented way to its columns by name
-        former = self._known.get(values["hostname"])
-        return former if former is not None and former[0] == values else (values, read_values(values))
 
     def _making_room(self, work: Callable[[Connection], T]) -> T:
         """Remove a machine even when the disk is full: free the reserved room and try again."""

@@ -17,7 +17,7 @@ def printable(text: str) -> str:
     That covers the control characters of ECMA-48, Unicode's marks that change the direction of text, and bytes that are not
     UTF-8. Colours are removed.
     """
-    if text.isascii() and text.isprintable():
+    if all(line.isprintable() for line in text.split("\n")):
         return text
     return _escaped(_COLOURS.sub("", text.replace("\r\n", "\n")), "\n\t")
 

@@ -24,8 +24,9 @@ REFUSED = 22
 """The exit code of tgtadm for anything that tgtd refused, with the reason on standard error."""
 _REMOVAL_SECONDS = 30.0
 _NO_THREADS = (
-    "tgtd starts 16 threads for each disk: where memory is left, it may start no more of them; raise TasksMax of the unit that "
-    "it is in (systemctl edit), pids.max of its container, or kernel.threads-max"
+    "tgtd starts threads for each disk, [iscsi] threads or the 16 of a tgtd of the system's own: where memory is left, it may "
+    "start no more of them; raise TasksMax of the unit that it is in (systemctl edit), pids.max of its container, "
+    "vm.max_map_count, of which each thread takes two, or kernel.threads-max"
 )
 BY_NAME = "--initiator-name"
 BY_ADDRESS = "--initiator-address"
@@ -72,13 +73,25 @@ class Control:
 
         :raises Hangs: when there is one that does not answer.
         """
+        return self._probe("system") is not None
+
+    def portals_if_it_answers(self) -> frozenset[tuple[str, int]] | None:
+        """Return what :meth:`portals` does; ``None`` when no tgtd answers.
+
+        :raises Hangs: when there is one that does not answer.
+        """
+        shown = self._probe("portal")
+        return None if shown is None else parse_portals(shown)
+
+    def _probe(self, mode: str) -> str | None:
         try:
-            return self.ask("--mode", "system", "--op", "show", accept=(0, *_SILENT), seconds=_PROBE_SECONDS).code == 0
+            shown = self.ask("--mode", mode, "--op", "show", accept=(0, *_SILENT), seconds=_PROBE_SECONDS)
         except CommandTimeout as error:
             raise Hangs(
                 f"tgtd has not answered on its control socket {self.port} for {_PROBE_SECONDS} seconds, and hangs",
                 hint="no machine gets a disk meanwhile: see what holds it (ps -o pid,stat,wchan:30,cmd -C tgtd), and end it",
             ) from error
+        return shown.text if shown.code == 0 else None
 
     def targets(self) -> tuple[Exported, ...]:
         """Return every target."""

@@ -62,8 +62,9 @@ def start(portal: Address, session: Session) -> bool:
     :raises TerraError: when it does not start.
     """
     own = own_control(session)
-    if own.answers():
-        if (portal, PORT) not in own.portals():
+    portals = own.portals_if_it_answers()  # asked every few seconds
+    if portals is not None:
+        if (portal, PORT) not in portals:
             _require_free(portal)
             own.ask("--mode", "portal", "--op", "new", "--param", f"portal={_written(portal)}")
         return False
@@ -79,7 +80,7 @@ def start(portal: Address, session: Session) -> bool:
         )
     _require_free(portal)
     session.report(Event(_STEP, f"starting tgtd on {_written(portal)}"))
-    _start(own, portal, session.paths)
+    _start(own, portal, session.settings(NAME, Settings).threads, session.paths)
     return True
 
 
@@ -101,9 +102,11 @@ def stop(session: Session) -> bool:
     return bool(processes)
 
 
-def _start(own: Control, portal: Address, paths: Paths) -> None:
+def _start(own: Control, portal: Address, threads: int, paths: Paths) -> None:
     _socket_file(own).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    args = ["tgtd", "-f", "-C", str(own.port), "--iscsi", f"portal={_written(portal)},{_NOTICING}"]
+    # tgtd's own 16 for each disk are as many as the kernel lets a process have at 2,009 disks (vm.max_map_count).
+    args = ["tgtd", "-f", "-C", str(own.port), "--nr_iothreads", str(threads)]
+    args += ["--iscsi", f"portal={_written(portal)},{_NOTICING}"]
     daemon = Daemon(args, log=paths.run / "tgtd.log", env=own.environment, outlives=True)
     try:
         _pid_file(paths).write_text(f"{daemon.pid}\n")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from functools import lru_cache
 from ipaddress import IPv4Address
 from itertools import chain
 
@@ -108,27 +108,28 @@ def assigned(
     :param taken: what no machine can get.
     """
     wanted = list(dict.fromkeys(macs))
-    used = set(taken)
+    first, last = int(given.first), int(given.last)
+    used = {int(address) for address in taken}  # numbers, as there may be ten thousand and an IPv4Address is slow
     found: dict[Mac, Address] = {}
 
-    def take(mac: Mac, address: IPv4Address | None) -> None:
-        if mac not in found and address is not None and address in given and address not in used:
-            found[mac] = Address(str(address))
-            used.add(address)
+    def take(mac: Mac, number: int | None) -> None:
+        if mac not in found and number is not None and first <= number <= last and number not in used:
+            found[mac] = _address(number)
+            used.add(number)
 
     for mac in wanted:
         if mac in held:
-            take(mac, IPv4Address(held[mac]))
-    by_expiry = sorted(leases, key=lambda lease: (lease.expiry, lease.address))
+            take(mac, _number(held[mac]))
+    by_expiry = [(lease.mac, int(lease.address)) for lease in sorted(leases, key=lambda lease: (lease.expiry, lease.address))]
     own = set(wanted)
-    for lease in reversed(by_expiry):
-        if lease.mac in own:
-            take(Mac(lease.mac), lease.address)
-    leased = {lease.address for lease in leases}
+    for leased_by, number in reversed(by_expiry):
+        if leased_by in own:
+            take(Mac(leased_by), number)
+    leased = {number for _, number in by_expiry}
     # A range may be very large: iterate no further than needed.
     unused = chain(
-        (address for address in given if address not in used and address not in leased),
-        (lease.address for lease in by_expiry if lease.address in given and lease.address not in used),
+        (number for number in range(first, last + 1) if number not in used and number not in leased),
+        (number for _, number in by_expiry if first <= number <= last and number not in used),
     )
     for mac in wanted:
         if mac not in found:
@@ -136,16 +137,26 @@ def assigned(
     return found
 
 
+@lru_cache(maxsize=1 << 16)
+def _number(address: Address) -> int:
+    return int(IPv4Address(address))
+
+
+@lru_cache(maxsize=1 << 16)
+def _address(number: int) -> Address:
+    return Address(str(IPv4Address(number)))
+
+
 def parse_addresses(text: str | None) -> dict[Mac, Address]:
     """Parse the output of :func:`addresses_text`; text that cannot be read holds no addresses."""
     try:
         raw = json.loads(text or "{}")
-        return {Mac(mac): Address(str(IPv4Address(address))) for mac, address in raw.items()}
-    except (ValueError, AttributeError):
+        return {Mac(mac): _address(_number(address)) for mac, address in raw.items()}
+    except (ValueError, AttributeError, TypeError):
         return {}
 
 
 def addresses_text(addresses: Mapping[Mac, Address]) -> str:
     """Return the assigned addresses as they are stored."""
-    ordered = sorted(addresses.items(), key=lambda item: ipaddress.ip_address(item[1]))
+    ordered = sorted(addresses.items(), key=lambda item: _number(item[1]))
     return json.dumps(dict(ordered), indent=1) + "\n"

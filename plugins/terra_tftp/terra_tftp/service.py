@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from ipaddress import IPv4Address
 from math import inf
@@ -145,7 +146,8 @@ class Service:
                 hint=f"widen range in [{settings.table}] of controller.toml",
             )
         text = reservation(hostname, mac, addresses.get(mac), settings.lease)
-        changed = write_file(self._paths.hosts / hostname, text)
+        with self._noting({hostname: mac}):
+            changed = write_file(self._paths.hosts / hostname, text)
         if changed:
             self._reload()
         return changed
@@ -154,7 +156,8 @@ class Service:
         """Remove a reservation; return whether there was one."""
         self._nodes.pop(hostname, None)
         self._published.pop(hostname, None)
-        changed = remove_file(self._paths.hosts / hostname)
+        with self._noting({hostname: None}):
+            changed = remove_file(self._paths.hosts / hostname)
         if changed:
             self._reload()
         return changed
@@ -196,17 +199,38 @@ class Service:
         return former == settings and reserved.get(hostname) == mac and (self._paths.hosts / hostname).is_file()
 
     def _reserve_all(self, settings: Settings) -> bool:
-        wanted = self._machines()
-        if self._reserved == (settings, wanted, self._paths.hosts.stat().st_mtime_ns):
+        """Write the files of all machines; of files that are as they were left here, those of machines that changed."""
+        wanted, former = self._machines(), self._reserved
+        left = self._paths.hosts.stat().st_mtime_ns
+        if former == (settings, wanted, left):
             return False  # asked every few seconds
         addresses = self._addresses(wanted, settings)
-        strangers = [path for path in self._paths.hosts.iterdir() if path.name not in wanted]
+        if former is not None and (former[0], former[2]) == (settings, left):
+            strangers = [self._paths.hosts / name for name in former[1].keys() - wanted.keys()]
+            new = {name: mac for name, mac in wanted.items() if former[1].get(name) != mac}
+        else:
+            strangers = [path for path in self._paths.hosts.iterdir() if path.name not in wanted]
+            new = wanted
         changes = [remove_file(path) for path in strangers]
-        for name, mac in wanted.items():
+        for name, mac in new.items():
             text = reservation(name, mac, addresses.get(mac), settings.lease)
             changes.append(write_file(self._paths.hosts / name, text))
         self._reserved = (settings, wanted, self._paths.hosts.stat().st_mtime_ns)
         return any(changes)
+
+    @contextmanager
+    def _noting(self, changed: Mapping[Hostname, Mac | None]) -> Iterator[None]:
+        """Take note of files that are written or removed in a block, so that not all of them are looked at for one machine.
+
+        :param changed: the machines, with the address of each that has a reservation from then on.
+        """
+        former, self._reserved = self._reserved, None  # what fails half-way is looked at with all others
+        before = self._paths.hosts.stat().st_mtime_ns if self._paths.hosts.exists() else None
+        yield
+        if former is not None and former[2] == before:
+            settings, known, _ = former
+            reserved = {name: mac for name, mac in {**known, **changed}.items() if mac is not None}
+            self._reserved = (settings, reserved, self._paths.hosts.stat().st_mtime_ns)
 
     def _addresses(self, machines: Mapping[Hostname, Mac], settings: Settings) -> Mapping[Mac, Address]:
         """Return the addresses that are kept for machines; each keeps its own for as long as it is provisioned."""

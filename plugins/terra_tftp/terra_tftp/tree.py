@@ -3,6 +3,7 @@
 ::
 
     kernel/vmlinuz, initrd.img              of the pxe image, for images that have none
+    kernels/4f2b81.../vmlinuz, initrd.img   the kernel of an image: other names of its machines' files
     nodes/cm-01/vmlinuz, initrd.img         a machine's kernel, unless its image has none
     nodes/cm-01/steps.img                   its boot steps, unless it was provisioned before there were any
     nodes/cm-01/steps                       that it has them; what says so is there before they are
@@ -43,6 +44,7 @@ from terra_tftp.menus import Entry
 KERNEL = "kernel/vmlinuz"
 INITRD = "kernel/initrd.img"
 _PAIR = ("vmlinuz", "initrd.img")
+_KERNELS = "kernels"
 _STEPS = "steps.img"
 _HAS_STEPS = "steps"
 _REPORT = "report.img"
@@ -92,8 +94,9 @@ class BootTree:
 
     def prepare(self) -> None:
         """Make the directories, and what a machine gets that is not provisioned."""
-        for name in ("nodes", "kernel"):
+        for name in ("nodes", "kernel", _KERNELS):
             make_directory(self.root / name)
+        self._drop_kernels()
         self.root.chmod(0o755)
         for name, text in self.layout.common().items():
             make_directory((self.root / name).parent)
@@ -109,9 +112,9 @@ class BootTree:
         """
         _check(boot)
         line = join_arguments([*network_arguments(boot.mac), *boot.kernel_arguments, *configured])
-        self.prepare()
         with Undo() as undo:
-            if not self._node(boot.hostname).exists():
+            if not self._node(boot.hostname).exists():  # a restart publishes ten thousand that are as they were
+                self.prepare()
                 undo.callback(self.withdraw, boot.hostname, boot.mac)
             changed = self._publish_kernel(boot, report)
             changed |= self._publish_steps(boot)
@@ -134,6 +137,7 @@ class BootTree:
             return any(withdrawn)
         try:
             shutil.rmtree(node)
+            self._drop_kernels()
         except OSError as error:
             raise TerraError(f"{node}: cannot be removed: {error.strerror}") from error
         return True
@@ -165,8 +169,7 @@ class BootTree:
 
     def _whole(self, hostname: Hostname) -> bool:
         """Return whether a machine has a kernel of its own, with nothing missing or empty."""
-        files = [self._node(hostname) / name for name in _PAIR]
-        return all(map(_is_there, files))
+        return _is_pair(self._node(hostname))
 
     def _publish_kernel(self, boot: NodeBoot, report: Report) -> bool:
         if boot.kernel is None or boot.initrd is None:
@@ -178,11 +181,15 @@ class BootTree:
         node = self._node(boot.hostname)
         make_directory(node)
         remove_file(node / "image")
-        if not self._link_pair(boot):
+        shared = self._kernel_of(boot.image)
+        if not (_is_pair(shared) and all(link_file(shared / name, node / name) for name in _PAIR)):
             for number, (source, name) in enumerate(zip((boot.kernel, boot.initrd), _PAIR, strict=True)):
                 report(Event("boot", f"copying {name} of {boot.hostname}", number, len(_PAIR), "files"))
                 _copy(source, node / name)
             report(Event("boot", f"the kernel of {boot.hostname} is copied", len(_PAIR), len(_PAIR), "files"))
+            make_directory(shared)
+            for name in _PAIR:
+                link_file(node / name, shared / name)
         return write_file(node / "image", f"{boot.image}\n")
 
     def _publish_steps(self, boot: NodeBoot) -> bool:
@@ -232,14 +239,15 @@ class BootTree:
         make_directory(node)
         return write_file(node / "image", f"{_NO_KERNEL}\n")
 
-    def _link_pair(self, boot: NodeBoot) -> bool:
-        """Share the kernel with another machine of the same image: it is stored once, and goes with the last of them."""
-        own = self._node(boot.hostname)
-        for other in sorted(path for path in own.parent.iterdir() if path != own):
-            name = self.layout.hostname(other.name)
-            if self._image(name) == boot.image and self._whole(name):
-                return all(link_file(other / part, own / part) for part in _PAIR)
-        return False
+    def _kernel_of(self, image: str) -> Path:
+        """Return where the kernel of an image is, which is stored once for all of its machines."""
+        return self.root / _KERNELS / image.partition(":")[2]
+
+    def _drop_kernels(self) -> None:
+        """Remove the kernels of images that no machine has: those without another name."""
+        for place in (self.root / _KERNELS).iterdir() if (self.root / _KERNELS).is_dir() else ():
+            if place.is_dir() and not place.is_symlink() and all(path.lstat().st_nlink == 1 for path in place.iterdir()):
+                shutil.rmtree(place)
 
     def _publish_menus(self, boot: NodeBoot, line: str) -> bool:
         former = self.mac_of(boot.hostname)
@@ -272,6 +280,11 @@ class BootTree:
 
 def _is_there(path: Path) -> bool:
     return path.is_file() and not path.is_symlink() and path.stat().st_size > 0
+
+
+def _is_pair(place: Path) -> bool:
+    """Return whether a directory has a kernel and an initial RAM disk, neither of them empty."""
+    return all(_is_there(place / name) for name in _PAIR)
 
 
 def _copy(source: Path, path: Path) -> None:

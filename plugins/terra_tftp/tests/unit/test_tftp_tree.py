@@ -14,7 +14,7 @@ from terra_core.config.values import Hostname, Mac
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
 from terra_core.system.progress import Event
-from terra_tftp import plugin
+from terra_tftp import plugin, tree
 
 ONE, TWO = Hostname("cm-01"), Hostname("cm-02")
 MAC, MAC_TWO = Mac("54:b2:03:07:f1:d1"), Mac("54:b2:03:07:f1:d2")
@@ -162,6 +162,35 @@ def test_machines_of_one_image_share_one_kernel_until_the_last_has_gone(session:
     assert (nodes / "cm-02/vmlinuz").read_text() == "kernel"
     plugin.publish_boot(node(ONE, MAC, OTHER, kernel), session)
     assert not (nodes / "cm-01/vmlinuz").samefile(nodes / "cm-02/vmlinuz")
+
+
+def test_a_machine_more_looks_at_no_other_machine(session: Session, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at in range(30):
+        plugin.publish_boot(node(Hostname(f"old-{at}"), Mac(f"54:b2:03:07:00:{at:02x}"), kernel=kernel), session)
+    looked: list[Path] = []
+    before = tree.read_file
+
+    def counting(path: Path) -> str | None:
+        looked.append(path)
+        return before(path)
+
+    monkeypatch.setattr(tree, "read_file", counting)
+    plugin.publish_boot(node(kernel=kernel), session)
+    plugin.publish_boot(node(TWO, MAC_TWO, OTHER, kernel=kernel), session)
+    plugin.withdraw_boot(ONE, MAC, session)
+    assert not [path for path in looked if "old-" in str(path)]
+    (shared,) = {path.parent for path in (session.paths.tftp / "kernels").rglob("vmlinuz") if DIGEST[7:] in str(path)}
+    assert (shared / "vmlinuz").stat().st_nlink == 31
+
+
+def test_a_kernel_that_only_its_image_has_left_goes(session: Session, kernel: Path) -> None:
+    plugin.publish_boot(node(kernel=kernel), session)
+    plugin.publish_boot(node(image=OTHER, kernel=kernel), session)
+    kernels = session.paths.tftp / "kernels"
+    plugin.publish_boot(node(image=OTHER, arguments=("a",)), session)
+    assert [path.name for path in kernels.iterdir()] == [OTHER[7:]]
+    plugin.withdraw_boot(ONE, MAC, session)
+    assert list(kernels.iterdir()) == []
 
 
 def test_a_new_image_brings_its_kernel_without_touching_that_of_others(session: Session, kernel: Path, tmp_path: Path) -> None:
