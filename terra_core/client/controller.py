@@ -26,6 +26,7 @@ from terra_core.config.structure import StructureError
 from terra_core.config.trust import with_key
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.service.answers import OperationShown
+from terra_core.system.garbage import uncollected
 from terra_core.system.progress import Report, silent
 
 if TYPE_CHECKING:  # the loader is slow to import, and most clients read no file
@@ -66,7 +67,8 @@ class ControllerClient:
 
     def nodes(self) -> tuple[NodeShown, ...]:
         """Return every machine, with where it stands."""
-        return self._read(self._client.get("/v1/nodes"), tuple[NodeShown, ...])
+        with uncollected():
+            return self._read(self._client.get("/v1/nodes"), tuple[NodeShown, ...])
 
     def node(self, hostname: str) -> NodeShown:
         """Return one machine, with where it stands.

@@ -31,6 +31,7 @@ from terra_core.service.application import make_application
 from terra_core.service.description import described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operations
+from terra_core.system.garbage import uncollected
 
 _EXAMPLE = {
     "hostname": "terra-01",
@@ -106,7 +107,9 @@ def make_api(context: Context, token: str) -> Litestar:
 def list_nodes(context: NamedDependency[Context]) -> list[dict[str, Any]]:
     """List every machine with its state."""
     store = context.services.store
-    return [_with_trouble(context, row) for row in States(store).rows(store.every())]
+    records = store.every()
+    with uncollected():
+        return [_with_trouble(context, row) for row in States(store).rows(records)]
 
 
 @get("/v1/nodes/{hostname:str}", sync_to_thread=True, opt=described(answer=NodeShown, names=_NAMES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from terra_core.controller.records import Record, SetAside, State
 from terra_core.controller.rows import read_values
 from terra_core.hookspecs import NodeBoot
 from terra_core.service.database import explained
+from terra_core.system.garbage import uncollected
 
 _COLUMNS = [cast(column, Text).label(column.name) if isinstance(column.type, KeptJson) else column for column in nodes.c]
 """JSON as text: most rows are as they were when they were read last, which can be told without parsing them."""
@@ -51,6 +53,7 @@ class Known:
         self._reading = threading.Lock()
         self._noting = threading.Lock()
         self._entries: dict[str, _Entry] = {}
+        self._names: list[str] = []  # in order
         self._every: Sequence[Record | SetAside] = ()
         self._bootable: Sequence[NodeBoot] = ()
         self._changed: set[str] = set()
@@ -104,7 +107,7 @@ class Known:
                 # A SQLite file has one connection for all threads, so that what was noted has been committed by now.
                 counted = _counted(connection)
                 whole = unknown or counted is None or counted != self._counted or len(changed) > _MOST
-                query = select(*_COLUMNS).order_by(nodes.c.hostname)
+                query = select(*_COLUMNS)
                 if not whole:
                     query = query.where(nodes.c.hostname.in_(changed))
                 rows = connection.execute(query).all() if whole or changed else []
@@ -115,16 +118,20 @@ class Known:
             raise
         self._counted = counted
         if whole:
-            self._take({row.hostname: self._entry(row) for row in rows})
-        elif changed:
-            others = {name: entry for name, entry in self._entries.items() if name not in changed}
-            fresh = {row.hostname: self._entry(row) for row in rows}
-            self._take(dict(sorted({**others, **fresh}.items())))
-
-    def _take(self, entries: dict[str, _Entry]) -> None:
-        self._entries = entries
-        self._every = tuple(entry.record for entry in entries.values())
-        self._bootable = tuple(entry.boot for entry in entries.values() if entry.boot is not None)
+            with uncollected():
+                self._entries = {row.hostname: self._entry(row) for row in rows}
+            self._names = sorted(self._entries, key=str)
+        for row in rows if not whole else ():
+            if row.hostname not in self._entries:
+                insort(self._names, row.hostname, key=str)
+            self._entries[row.hostname] = self._entry(row)
+        for name in changed - {row.hostname for row in rows} if not whole else ():
+            if self._entries.pop(name, None) is not None:
+                self._names.remove(name)
+        if whole or changed:
+            entries = [self._entries[name] for name in self._names]
+            self._every = tuple(entry.record for entry in entries)
+            self._bootable = tuple(entry.boot for entry in entries if entry.boot is not None)
 
     def _entry(self, row: Row[Any]) -> _Entry:
         mark, former = hash(tuple(row)), self._entries.get(row.hostname)

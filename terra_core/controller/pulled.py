@@ -56,7 +56,7 @@ class PulledImages:
     def drop(self, reference: str) -> None:
         """Remove what was pulled of an image, unless a machine or work that is under way needs it."""
         with self._dropping:
-            if not self._pulling[reference] and reference not in self._wanted():
+            if not self._pulling[reference] and not any(image == reference for image in self._wanted()):
                 shutil.rmtree(self._place(reference), ignore_errors=True)
 
     def clean_up(self) -> None:
@@ -80,6 +80,7 @@ class PulledImages:
     def _place(self, reference: str) -> Path:
         return self._services.session.paths.state / "images" / hashlib.sha256(reference.encode()).hexdigest()[:32]
 
-    def _wanted(self) -> set[str]:
-        records = self._services.store.every()
-        return {str(record.node.image) if isinstance(record, Record) else record.image for record in records}
+    def _wanted(self) -> Iterator[str]:
+        """Yield the image of each machine, most of which have the same one."""
+        for record in self._services.store.every():
+            yield str(record.node.image) if isinstance(record, Record) else record.image

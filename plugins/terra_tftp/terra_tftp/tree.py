@@ -190,6 +190,7 @@ class BootTree:
             make_directory(shared)
             for name in _PAIR:
                 link_file(node / name, shared / name)
+        self._drop_kernels()
         return write_file(node / "image", f"{boot.image}\n")
 
     def _publish_steps(self, boot: NodeBoot) -> bool:

@@ -140,3 +140,11 @@ def test_a_look_that_failed_is_taken_again(store: Store, file: Path, monkeypatch
         with pytest.raises(TerraError):
             store.every()
     assert [record.hostname for record in store.every() if record.problem] == ["node-07"]
+
+
+def test_a_name_that_is_no_text_does_not_hide_the_others(store: Store, file: Path) -> None:
+    with closing(sqlite3.connect(file)) as other, other:
+        other.execute("update nodes set hostname = x'ff00' where hostname = 'node-05'")
+    found = store.every()
+    assert len(found) == MANY
+    assert [record.hostname for record in found if isinstance(record, SetAside)] == ["b'\\xff\\x00'"]

@@ -187,7 +187,6 @@ def test_a_kernel_that_only_its_image_has_left_goes(session: Session, kernel: Pa
     plugin.publish_boot(node(kernel=kernel), session)
     plugin.publish_boot(node(image=OTHER, kernel=kernel), session)
     kernels = session.paths.tftp / "kernels"
-    plugin.publish_boot(node(image=OTHER, arguments=("a",)), session)
     assert [path.name for path in kernels.iterdir()] == [OTHER[7:]]
     plugin.withdraw_boot(ONE, MAC, session)
     assert list(kernels.iterdir()) == []
