@@ -36,7 +36,7 @@ from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode
 from terra_core.controller.database import default_url, hosts, nodes, open_database, target_numbers
 from terra_core.service.tokens import read_token
-from terra_core.system.process import Daemon, run
+from terra_core.system.process import Argument, Daemon, run
 from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 from tests.unit.oci.making import LayoutMaker, file, folder, layer, tar
@@ -93,7 +93,7 @@ class Bench:
     def start(self) -> float:
         """Start the controller; return the seconds until all machines are as the database says."""
         began = time.monotonic()
-        words = ["--controller", ADDRESS, "controller", "--iscsi", ADDRESS, "--root", self.root]
+        words: list[Argument] = ["--controller", ADDRESS, "controller", "--iscsi", ADDRESS, "--root", self.root]
         args = self.network.command([terra_command(), *words])
         self.daemon = start(args, log=self.log, env=self.environment)
         wait_ready(self.daemon, lambda: _CONVERGED in self.log.read_text(), seconds=1800, what="the controller")

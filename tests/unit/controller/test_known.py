@@ -13,8 +13,9 @@ from attrs import evolve
 from sqlalchemy import event
 
 from terra_core.controller import known
-from terra_core.controller.database import open_database
+from terra_core.controller.database import nodes, open_database
 from terra_core.controller.records import Record, SetAside, State
+from terra_core.controller.rows import read_values
 from terra_core.controller.store import Store
 from terra_core.errors import TerraError
 from tests.unit.controller.fakes import node_document
@@ -59,13 +60,13 @@ def statements(store: Store) -> Iterator[list[str]]:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the host names of rows that are made into records, as they are."""
     names: list[str] = []
-    before = known.read_values
+    before = read_values
 
     def counting(values: Any) -> Record | SetAside:
         names.append(values["hostname"])
         return before(values)
 
-    monkeypatch.setattr(known, "read_values", counting)
+    monkeypatch.setattr("terra_core.controller.known.read_values", counting)
     return names
 
 
@@ -105,7 +106,7 @@ def test_a_change_reads_the_rows_that_it_changed(store: Store, read: list[str]) 
 def test_what_is_undone_leaves_what_was_known_right(store: Store) -> None:
     store.every()
     with store.engine.connect() as connection:
-        connection.execute(known.nodes.update().values(problem="x"))
+        connection.execute(nodes.update().values(problem="x"))
         connection.rollback()
     assert not [record for record in store.every() if record.problem]
 
@@ -124,7 +125,7 @@ def test_what_others_write_into_the_file_is_seen(store: Store, file: Path, read:
 def test_statements_without_a_host_name_are_seen(store: Store) -> None:
     store.every()
     with store.engine.begin() as connection:
-        connection.execute(known.nodes.update().values(problem="all of them"))
+        connection.execute(nodes.update().values(problem="all of them"))
     assert all(record.problem == "all of them" for record in store.every())
 
 

@@ -14,7 +14,8 @@ from terra_core.config.values import Hostname, Mac
 from terra_core.errors import InterruptedWork, NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
 from terra_core.system.progress import Event
-from terra_tftp import plugin, tree
+from terra_tftp import files as boot_files
+from terra_tftp import plugin
 
 ONE, TWO = Hostname("cm-01"), Hostname("cm-02")
 MAC, MAC_TWO = Mac("54:b2:03:07:f1:d1"), Mac("54:b2:03:07:f1:d2")
@@ -168,13 +169,13 @@ def test_a_machine_more_looks_at_no_other_machine(session: Session, kernel: Path
     for at in range(30):
         plugin.publish_boot(node(Hostname(f"old-{at}"), Mac(f"54:b2:03:07:00:{at:02x}"), kernel=kernel), session)
     looked: list[Path] = []
-    before = tree.read_file
+    before = boot_files.read_file
 
     def counting(path: Path) -> str | None:
         looked.append(path)
         return before(path)
 
-    monkeypatch.setattr(tree, "read_file", counting)
+    monkeypatch.setattr("terra_tftp.tree.read_file", counting)
     plugin.publish_boot(node(kernel=kernel), session)
     plugin.publish_boot(node(TWO, MAC_TWO, OTHER, kernel=kernel), session)
     plugin.withdraw_boot(ONE, MAC, session)
