@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, redirect_stdout
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import attrs
 import importlib_metadata as metadata
@@ -55,6 +55,7 @@ class Plugins:
         self.installed = installed
         self._manager = pluggy.PluginManager("terra")
         self._loading = threading.Lock()
+        self._filled: dict[tuple[type[Role], str], Role] = {}
         for role in ROLES.values():
             self._manager.add_hookspecs(role)
 
@@ -90,6 +91,9 @@ class Plugins:
 
     def named(self, role: type[R], name: str, *, source: str) -> R:
         """Return a plugin by its name, such as the one that made a record; as :meth:`fill` otherwise."""
+        former = self._filled.get((role, name))  # asked for each of ten thousand records
+        if former is not None:
+            return cast("R", former)
         installed = self.installed.get(name)
         if installed is None:
             raise DocumentError(source, [Problem(f"plugins.{role.role}", not_installed(role, name, self.names))])
@@ -98,7 +102,9 @@ class Plugins:
         if lacking := sorted(role.needed() - hooks):
             raise PluginError(f"plugin {name!r} does not fill the role {role.role}: it has no {', '.join(lacking)}")
         brought_by = f"{installed.distribution} {installed.version}"
-        return asking(role, name, brought_by, manager=self._manager, plugin=plugin, hooks=hooks)
+        filled = asking(role, name, brought_by, manager=self._manager, plugin=plugin, hooks=hooks)
+        self._filled[role, name] = filled
+        return filled
 
     def settings(self, name: str) -> type[attrs.AttrsInstance] | None:
         """Return the model of an installed plugin's table; ``None`` when it has no table.
