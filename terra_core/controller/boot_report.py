@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, fields_dict, frozen
 
-from terra_core.client.answers import read_answer
-from terra_core.config.structure import Problem, StructureError, has, too_many
+from terra_core.config.structure import Problem, StructureError, has, structure, too_many
 from terra_core.config.values import shown
 from terra_core.errors import ConfigError
 
@@ -89,7 +88,7 @@ def read_report(raw: Mapping[str, Any]) -> BootReport:
     :raises ConfigError: with all that is wrong.
     """
     try:
-        return read_answer(raw, BootReport)
+        return structure({key: raw[key] for key in fields_dict(BootReport) if key in raw}, BootReport)
     except StructureError as error:
         raise ConfigError([f"report: {problem}" for problem in error.problems]) from None
 

@@ -6,6 +6,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from terra_core.system.undo import Undo
+
 
 @contextmanager
 def uncollected() -> Iterator[None]:
@@ -13,10 +15,8 @@ def uncollected() -> Iterator[None]:
 
     Of ten thousand machines, that is most of the time that their records and answers take. Other threads go without meanwhile.
     """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with Undo() as undo:
+        if gc.isenabled():
+            undo.callback(gc.enable)
+        gc.disable()
         yield
-    finally:
-        if enabled:
-            gc.enable()
