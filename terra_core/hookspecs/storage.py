@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from attrs import Factory, frozen
+from attrs import field, frozen
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Label
@@ -25,6 +25,7 @@ class TargetRequest:
     :param volumes: its volumes, in the order of the group's disks.
     :param boot: whether the machine boots from it.
     :param portal: the address that the storage service answers on.
+    :param planned: the machine's targets that the plugin has planned before, for secrets that are a machine's.
     """
 
     hostname: Hostname
@@ -34,6 +35,7 @@ class TargetRequest:
     volumes: tuple[Volume, ...]
     boot: bool
     portal: Address
+    planned: tuple[Target, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -47,7 +49,7 @@ class Target:
     :param portal: the address that it is reached at.
     :param volumes: its volumes, in the order of the group's disks.
     :param kernel_arguments: the kernel arguments that the machine needs in order to reach it.
-    :param data: further data of the plugin.
+    :param data: further data of the plugin, such as a secret; it is shown nowhere.
     """
 
     label: Label
@@ -57,7 +59,7 @@ class Target:
     portal: Address
     volumes: tuple[Volume, ...]
     kernel_arguments: tuple[str, ...] = ()
-    data: Mapping[str, str] = Factory(dict)
+    data: Mapping[str, str] = field(factory=dict, repr=False)
 
 
 @frozen(kw_only=True)

@@ -36,7 +36,7 @@ class Service:
 
     def publish(self, boot: NodeBoot, settings: Settings, report: Report) -> bool:
         """Let a machine boot; return whether anything was changed."""
-        changed = self._tree.publish(boot, settings.kernel_arguments, report)
+        changed = self._tree.publish(boot, settings.kernel_arguments, report, settings.http_user)
         return self._dnsmasq.reserve(boot.hostname, boot.mac, settings) or changed
 
     def withdraw(self, hostname: Hostname, mac: Mac) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
@@ -41,8 +40,9 @@ class IscsiPlugin:
     @hookimpl
     def connect_root(self, targets: Sequence[Target], session: Session) -> BootStep:
         """Return the step that logs in to the targets of a machine."""
-        script = resources.files(__package__).joinpath("connect").read_text()
-        return BootStep(script=script, modules=("iscsi_tcp",), needs=("iscsistart",))
+        from terra_iscsi.machine import connect
+
+        return connect(targets)
 
     @hookimpl
     def provision_target(self, export: Export, session: Session) -> AbstractContextManager[None]:

@@ -12,7 +12,8 @@ from terra_core.errors import CommandError, CommandTimeout, TerraError
 from terra_core.system.packages import name_packages
 from terra_core.system.process import Completed, run
 from terra_core.system.waiting import wait_until
-from terra_iscsi.shown import Exported, parse_portals, parse_statistics, parse_targets
+from terra_iscsi.management import NO_TARGET, Change, change_account
+from terra_iscsi.shown import Exported, parse_accounts, parse_portals, parse_statistics, parse_targets
 
 name_packages({"tgtadm": "tgt", "tgtd": "tgt"})
 
@@ -28,6 +29,7 @@ _NO_THREADS = (
     "start no more of them; raise TasksMax of the unit that it is in (systemctl edit), pids.max of its container, "
     "vm.max_map_count, of which each thread takes two, or kernel.threads-max"
 )
+_SYSTEM_SOCKET = Path("/var/run/tgtd/socket")
 BY_NAME = "--initiator-name"
 BY_ADDRESS = "--initiator-address"
 
@@ -51,6 +53,11 @@ class Control:
     def environment(self) -> dict[str, str]:
         """The environment that tells tgtd and tgtadm where the socket is."""
         return {"TGT_IPC_SOCKET": str(self.socket)} if self.socket else {}
+
+    @property
+    def file(self) -> Path:
+        """The path of the socket."""
+        return Path(f"{self.socket or _SYSTEM_SOCKET}.{self.port}")
 
     def ask(self, *words: str, accept: Collection[int] = (0,), seconds: float = _SECONDS) -> Completed:
         """Run tgtadm.
@@ -115,6 +122,33 @@ class Control:
         words = ("--mode", "target", "--op", "unbind", "--tid", str(number))
         codes = [self.ask(*words, kind, rule, accept=(0, REFUSED)).code for kind in kinds]
         return 0 in codes
+
+    def accounts(self) -> frozenset[str]:
+        """Return the names of all accounts, bound to a target or not."""
+        return parse_accounts(self.ask("--mode", "account", "--op", "show").text)
+
+    def require_secret(self, number: int, user: str, secret: str, *, known: bool) -> None:
+        """Let nobody log in to target ``number`` who does not know the secret of an account.
+
+        :param known: whether the account is there already, for another target; one that is there for none is made anew.
+        :raises TerraError: when tgtd does not do so.
+        """
+        if not known:
+            self.drop_account(user)
+        made = known or self._change(Change.NEW, user, secret=secret)
+        if not (made and self._change(Change.BIND, user, target=number)):
+            raise TerraError(f"tgtd does not take the account {user} for target {number}")
+
+    def release_account(self, number: int, user: str) -> bool:
+        """Ask no longer for the secret of an account at target ``number``; return whether it was asked for."""
+        return self._change(Change.UNBIND, user, target=number)
+
+    def drop_account(self, user: str) -> bool:
+        """Remove an account; return whether there was one."""
+        return self._change(Change.DELETE, user)
+
+    def _change(self, change: Change, user: str, *, secret: str = "", target: int = NO_TARGET) -> bool:
+        return change_account(self.file, change, user, secret=secret, target=target, seconds=_SECONDS)
 
     def take_down(self, *exported: Exported) -> None:
         """Delete targets by force: nobody may log in any more, then until tgtd has finished what was under way.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from terra_core.errors import ConflictError
@@ -19,6 +20,7 @@ class Look:
         self._by_id: dict[int, Exported] = {}
         self._by_iqn: dict[str, Exported] = {}
         self._by_file: dict[str, list[Exported]] = {}
+        self._accounts: Counter[str] = Counter()
         for one in everything:
             self.add(one)
 
@@ -26,6 +28,7 @@ class Look:
         """Take note of a target that is there now."""
         self._by_id[exported.id] = exported
         self._by_iqn[exported.iqn] = exported
+        self._accounts.update(exported.accounts)
         for path in exported.luns.values():
             self._by_file.setdefault(path, []).append(exported)
 
@@ -33,8 +36,13 @@ class Look:
         """Take note of a target that is there no longer."""
         self._by_id.pop(exported.id, None)
         self._by_iqn.pop(exported.iqn, None)
+        self._accounts.subtract(exported.accounts)
         for path in exported.luns.values():
             self._by_file[path] = [one for one in self._by_file.get(path, ()) if one.id != exported.id]
+
+    def has_account(self, user: str) -> bool:
+        """Return whether any target asks for the secret of an account."""
+        return self._accounts[user] > 0
 
     def of(self, target: Target, files: Iterable[str]) -> Exported | None:
         """Return the target as it is exported now, if it is.

@@ -47,9 +47,9 @@ def own_control(session: Session) -> Control:
     :raises TerraError: when its path gets too long.
     """
     control = Control(session.settings(NAME, Settings).control_port, session.paths.run.absolute() / "tgtd/socket")
-    if len(os.fsencode(_socket_file(control))) > _SOCKET_LIMIT:
+    if len(os.fsencode(control.file)) > _SOCKET_LIMIT:
         raise TerraError(
-            f"{_socket_file(control)}: is too long for a socket, which can have {_SOCKET_LIMIT} characters",
+            f"{control.file}: is too long for a socket, which can have {_SOCKET_LIMIT} characters",
             hint="choose a --root with a shorter path",
         )
     return control
@@ -75,7 +75,7 @@ def start(portal: Address, session: Session) -> bool:
     process = next(_processes(own, session.paths), None)
     if process is not None:
         raise TerraError(
-            f"tgtd (process {process.pid}) runs and does not answer on {_socket_file(own)}",
+            f"tgtd (process {process.pid}) runs and does not answer on {own.file}",
             hint=f"it serves machines still; when they are off, end it: kill -9 {process.pid}",
         )
     _require_free(portal)
@@ -97,13 +97,13 @@ def stop(session: Session) -> bool:
     for process in processes:
         if not asked or not process.wait(_STOP_SECONDS):
             process.kill(_STOP_SECONDS)  # tgtd ignores SIGTERM as long as it has a target
-    for path in (_pid_file(session.paths), _socket_file(own), Path(f"{_socket_file(own)}.lock")):
+    for path in (_pid_file(session.paths), own.file, Path(f"{own.file}.lock")):
         path.unlink(missing_ok=True)
     return bool(processes)
 
 
 def _start(own: Control, portal: Address, threads: int, paths: Paths) -> None:
-    _socket_file(own).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # tgtd's own 16 for each disk are as many as the kernel lets a process have at 2,009 disks (vm.max_map_count).
     args = ["tgtd", "-f", "-C", str(own.port), "--nr_iothreads", str(threads)]
     args += ["--iscsi", f"portal={_written(portal)},{_NOTICING}"]
@@ -156,10 +156,6 @@ def _require_free(portal: Address) -> None:
 
 def _processes(own: Control, paths: Paths) -> Iterator[Process]:
     return find_daemons("tgtd", f"TGT_IPC_SOCKET={own.socket}", pid_file=_pid_file(paths))
-
-
-def _socket_file(control: Control) -> Path:
-    return Path(f"{control.socket}.{control.port}")
 
 
 def _pid_file(paths: Paths) -> Path:

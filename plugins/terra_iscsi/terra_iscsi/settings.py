@@ -22,12 +22,14 @@ class Settings:
 
     :param domain: the domain in the names of targets and initiators.
     :param year: the year in them: one in which you owned the domain.
+    :param chap: whether machines that are provisioned from then on have to know a secret in order to log in (CHAP).
     :param control_port: the number of tgtd's control socket, its option ``-C``.
     :param threads: how many requests of a disk a tgtd of Terra's own works on at once; counts from its next start.
     """
 
     domain: Domain = Domain("terra.internal")
     year: int = 2024
+    chap: bool = True
     control_port: int = 0
     threads: int = 4
 

@@ -45,6 +45,7 @@ class Exported:
     :param iqn: its name.
     :param sessions: who is logged in.
     :param luns: the file behind each logical unit, LUN 0 aside.
+    :param accounts: the accounts of which a machine has to know one to log in; any may, without one.
     :param rules: the names and addresses that may log in; the output does not tell which of them each one is.
     """
 
@@ -52,12 +53,18 @@ class Exported:
     iqn: str
     sessions: tuple[Nexus, ...] = ()
     luns: Mapping[int, str] = Factory(dict)
+    accounts: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
 
 
 def parse_targets(text: str) -> tuple[Exported, ...]:
     """Parse the output of ``tgtadm --mode target --op show``."""
     return tuple(_parse_target(block) for block in re.split(r"^(?=Target )", text, flags=re.MULTILINE) if block.strip())
+
+
+def parse_accounts(text: str) -> frozenset[str]:
+    """Return the names of the output of ``tgtadm --mode account --op show``."""
+    return frozenset(line.strip() for line in lines_of(text)[1:])
 
 
 def parse_portals(text: str) -> frozenset[tuple[str, int]]:
@@ -93,6 +100,7 @@ def _parse_target(text: str) -> Exported:
         iqn=found[2],
         sessions=_parse_sessions(sections.get("I_T nexus information", [])),
         luns=_parse_luns(sections.get("LUN information", [])),
+        accounts=tuple(sections.get("Account information", [])),
         rules=tuple(sections.get("ACL information", [])),
     )
 

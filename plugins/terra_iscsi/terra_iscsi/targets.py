@@ -14,7 +14,8 @@ from terra_core.system.process import uninterrupted
 from terra_core.system.undo import Undo
 from terra_iscsi.control import BY_ADDRESS, REFUSED, Control
 from terra_iscsi.look import Look
-from terra_iscsi.names import host_prefix
+from terra_iscsi.names import host_prefix, initiator_name
+from terra_iscsi.planning import secret_of
 from terra_iscsi.service import find
 from terra_iscsi.settings import NAME, Settings
 from terra_iscsi.shown import Exported
@@ -116,12 +117,14 @@ def _restore(control: Control, target: Target, files: Mapping[int, str], look: L
         control.take_down(exported)
         look.drop(exported)
         exported = None
+    known = look.has_account(target.client)
     if exported is None:
-        _export(control, target, files)
-        look.add(Exported(target.id, target.name, luns=files, rules=(target.client,)))
+        _export(control, target, files, known=known)
+        look.add(Exported(target.id, target.name, luns=files, accounts=_accounts(target), rules=(target.client,)))
         return _Done(made=True, bound=True)
+    secured = _secure(control, target, exported.accounts, known=known)
     expelled = _expel(control, target, exported)
-    return _Done(bound=_bind(control, target, exported.rules), expelled=expelled)
+    return _Done(bound=_bind(control, target, exported.rules) or secured, expelled=expelled)
 
 
 def release(target: Target, session: Session) -> bool:
@@ -129,7 +132,11 @@ def release(target: Target, session: Session) -> bool:
 
     :raises TerraError: when tgtd keeps it.
     """
-    return _release(session, lambda one: one.iqn == target.name)
+    control = find(session)
+    found = _release(control, lambda one: one.iqn == target.name)
+    if control is not None and secret_of(target):
+        _drop_unused(control, [target.client])
+    return found
 
 
 def release_host(hostname: Hostname, session: Session) -> bool:
@@ -137,16 +144,28 @@ def release_host(hostname: Hostname, session: Session) -> bool:
 
     :raises TerraError: when tgtd keeps a target.
     """
-    prefix = host_prefix(session.settings(NAME, Settings), hostname)
-    return _release(session, lambda one: one.iqn.startswith(prefix))
-
-
-def _release(session: Session, meant: Callable[[Exported], bool]) -> bool:
+    settings = session.settings(NAME, Settings)
+    prefix, own = host_prefix(settings, hostname), initiator_name(settings, hostname, generation=1)
     control = find(session)
+    found = _release(control, lambda one: one.iqn.startswith(prefix))
+    if control is not None:
+        _drop_unused(control, sorted(name for name in control.accounts() if name == own or name.startswith(f"{own}:")))
+    return found
+
+
+def _release(control: Control | None, meant: Callable[[Exported], bool]) -> bool:
     exported = [one for one in control.targets() if meant(one)] if control else []
     if control:
         control.take_down(*exported)
     return bool(exported)
+
+
+def _drop_unused(control: Control, accounts: Sequence[str]) -> None:
+    """Remove accounts of machines that no target asks for: a machine has one for all of its targets."""
+    look = Look(control.targets())
+    for account in accounts:
+        if not look.has_account(account):
+            control.drop_account(account)
 
 
 def _files(export: Export) -> dict[int, str]:
@@ -160,7 +179,7 @@ def _files(export: Export) -> dict[int, str]:
     return {at: backing.address for at, backing in enumerate(export.backings, 1)}
 
 
-def _export(control: Control, target: Target, files: Mapping[int, str]) -> None:
+def _export(control: Control, target: Target, files: Mapping[int, str], *, known: bool) -> None:
     number = str(target.id)
     with Undo() as undo:
         control.ask("--mode", "target", "--op", "new", "--tid", number, "--targetname", target.name)
@@ -168,7 +187,8 @@ def _export(control: Control, target: Target, files: Mapping[int, str]) -> None:
         for lun, path in files.items():
             words = ("--tid", number, "--lun", str(lun), "--backing-store", path)
             control.ask("--mode", "logicalunit", "--op", "new", *words)
-        # Last, so that nobody logs in to an incomplete target.
+        _secure(control, target, (), known=known)
+        # Last, so that nobody logs in to an incomplete target, or without the secret.
         control.allow(target.id, target.client)
         undo.pop_all()
 
@@ -176,6 +196,27 @@ def _export(control: Control, target: Target, files: Mapping[int, str]) -> None:
 def _take_down_whatever_happens(control: Control, exported: Exported) -> None:
     with uninterrupted():
         control.take_down(exported)
+
+
+def _accounts(target: Target) -> tuple[str, ...]:
+    """Return the accounts that a target shall have: that of its machine, or none."""
+    return (target.client,) if secret_of(target) else ()
+
+
+def _secure(control: Control, target: Target, accounts: Sequence[str], *, known: bool) -> bool:
+    """Have the target ask for the secret of its machine and no other one; return whether anything was changed.
+
+    :param accounts: those that it has so far.
+    :param known: whether a target has the machine's account already.
+    """
+    wanted = _accounts(target)
+    if tuple(accounts) == wanted:
+        return False
+    for account in set(wanted) - set(accounts):
+        control.require_secret(target.id, account, secret_of(target), known=known)
+    for account in set(accounts) - set(wanted):
+        control.release_account(target.id, account)
+    return True
 
 
 def _bind(control: Control, target: Target, rules: Sequence[str]) -> bool:
@@ -198,10 +239,12 @@ def _require_alone(control: Control, export: Export, look: Look, *, made: bool) 
     """
     target = export.target
     shown = look.of(target, _files(export).values())
-    if shown is not None and shown.rules == (target.client,):
+    if shown is not None and shown.rules == (target.client,) and shown.accounts == _accounts(target):
         return
     if shown is not None and made:
         _take_down_whatever_happens(control, shown)
+    if shown is not None and shown.rules == (target.client,):
+        raise TerraError(f"{target.name}: tgtd asks for the secrets of {shown.accounts} instead of {_accounts(target)}")
     raise TerraError(f"{target.name}: tgtd lets in {shown.rules if shown else 'nobody'} instead of {target.client} alone")
 
 

@@ -48,7 +48,7 @@ class TftpPlugin:
 
         settings = session.settings(NAME, Settings)
         with self._lock:
-            changed = self._tree(session).publish(boot, settings.kernel_arguments, session.report)
+            changed = self._tree(session).publish(boot, settings.kernel_arguments, session.report, settings.user)
             return self._service(session).reserve(boot.hostname, boot.mac, settings) or changed
 
     @hookimpl

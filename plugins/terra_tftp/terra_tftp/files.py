@@ -1,11 +1,12 @@
-"""Files of the boot tree: complete or not there, readable for all whatever the umask, and never read through a link."""
+"""Files of the boot tree: complete or not there, readable as they shall be whatever the umask, never read through a link."""
 
 from __future__ import annotations
 
 import errno
 import os
+import pwd
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ from terra_core.system.reading import open_regular
 from terra_core.system.undo import Undo
 
 _MODE = 0o644
+_PRIVATE = 0o400
 _BLOCK = 1024 * 1024
 _LIMIT = 1024 * _BLOCK
 """The largest file of the boot tree: no kernel, initial RAM disk or boot loader has a gigabyte."""
@@ -59,11 +61,29 @@ def read_file(path: Path) -> str | None:
         raise
 
 
-def copy_file(source: BinaryIO, path: Path) -> None:
-    """Copy an open file to ``path``, at once and for good."""
-    with _naming(path), files.replacing(path, mode=_MODE) as file:
+def copy_file(source: BinaryIO, path: Path, *, private: bool = False) -> None:
+    """Copy an open file to ``path``, at once and for good.
+
+    :param private: whether nobody but its owner may read it; see :func:`give_file`.
+    """
+    with _naming(path), files.replacing(path, mode=_PRIVATE if private else _MODE) as file:
         while block := source.read(_BLOCK):
             file.write(block)
+
+
+def give_file(path: Path, reader: str) -> None:
+    """Make a user the only one who reads a file, root aside. Who is not root can give nothing away, and leaves it as it is.
+
+    :param reader: the user's name; without such a user, root alone reads it.
+    """
+    with _naming(path), open_regular(path, follow=False) as file:
+        status = os.fstat(file.fileno())
+        if status.st_mode & 0o7777 != _PRIVATE:
+            os.fchmod(file.fileno(), _PRIVATE)
+        with suppress(KeyError, PermissionError):
+            owner = pwd.getpwnam(reader).pw_uid
+            if status.st_uid != owner:
+                os.fchown(file.fileno(), owner, -1)
 
 
 def link_file(source: Path, path: Path) -> bool:

@@ -31,6 +31,7 @@ from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
 from terra_tftp.files import (
     copy_file,
+    give_file,
     link_file,
     make_directory,
     open_inside,
@@ -102,10 +103,11 @@ class BootTree:
             make_directory((self.root / name).parent)
             write_file(self.root / name, text)
 
-    def publish(self, boot: NodeBoot, configured: Sequence[str], report: Report) -> bool:
+    def publish(self, boot: NodeBoot, configured: Sequence[str], report: Report, reader: str) -> bool:
         """Let a machine boot: its kernel first, then its menus. A machine that is new here is withdrawn when this fails.
 
         :param configured: kernel arguments of every machine.
+        :param reader: the user that sends the boot steps, which may hold secrets.
         :returns: whether anything was changed.
         :raises NotFoundError: when no kernel is given and the one that was published before is not whole any more.
         :raises TerraError: when there is none to boot.
@@ -117,8 +119,8 @@ class BootTree:
                 self.prepare()
                 undo.callback(self.withdraw, boot.hostname, boot.mac)
             changed = self._publish_kernel(boot, report)
-            changed |= self._publish_steps(boot)
-            changed |= self._publish_report(boot)
+            changed |= self._publish_steps(boot, reader)
+            changed |= self._publish_report(boot, reader)
             changed |= self._publish_menus(boot, line)
             undo.pop_all()
         missing = self.layout.missing(self.root)
@@ -193,7 +195,7 @@ class BootTree:
         self._drop_kernels()
         return write_file(node / "image", f"{boot.image}\n")
 
-    def _publish_steps(self, boot: NodeBoot) -> bool:
+    def _publish_steps(self, boot: NodeBoot, reader: str) -> bool:
         """Store the boot steps of a machine, or make sure that those are there that were published before."""
         node = self._node(boot.hostname)
         archive, mark = node / _STEPS, node / _HAS_STEPS
@@ -203,20 +205,24 @@ class BootTree:
                     f"{archive}: the boot steps of {boot.hostname} are not there any more",
                     hint=f"delete and provision {boot.hostname} again",
                 )
+            if archive.is_file():
+                give_file(archive, reader)  # also one of a Terra that let everybody read it
             return False
         make_directory(node)
         changed = write_file(mark, "")
         if archive.is_file() and not archive.is_symlink() and archive.read_bytes() == boot.steps.read_bytes():
             return changed
-        _copy(boot.steps, archive)
+        _copy(boot.steps, archive, private=True)
+        give_file(archive, reader)
         return True
 
-    def _publish_report(self, boot: NodeBoot) -> bool:
+    def _publish_report(self, boot: NodeBoot, reader: str) -> bool:
         path = self._node(boot.hostname) / _REPORT
         if boot.report is None or (_is_there(path) and path.read_bytes() == boot.report):
             return False
         make_directory(path.parent)
-        copy_file(io.BytesIO(boot.report), path)
+        copy_file(io.BytesIO(boot.report), path, private=True)
+        give_file(path, reader)
         return True
 
     def _keep_kernel(self, boot: NodeBoot) -> bool:
@@ -288,11 +294,11 @@ def _is_pair(place: Path) -> bool:
     return all(_is_there(place / name) for name in _PAIR)
 
 
-def _copy(source: Path, path: Path) -> None:
+def _copy(source: Path, path: Path, *, private: bool = False) -> None:
     with open_inside(source.parent, source.name) as file:
         if file is None:
             raise TerraError(f"{source}: no such file")
-        copy_file(file, path)
+        copy_file(file, path, private=private)
 
 
 def _check(boot: NodeBoot) -> None:

@@ -105,7 +105,7 @@ class Ground:
         for node in self.nodes():
             with self.site.network.inside():
                 client = self._client()
-                client.follow(client.delete(f"/v1/nodes/{node['hostname']}")["operation"], silent)
+                client.follow(client.delete(f"/v1/nodes/{node['hostname']}?force=true")["operation"], silent)
         with self.site.network.inside():
             client = self._client()
             for digest in {image["digest"] for image in client.get("/v1/images")}:
@@ -125,10 +125,26 @@ class Ground:
         found = run(self.site.network.command(["iscsi-ls", "-i", initiator, f"iscsi://{ISCSI}"]), timeout=20).text
         return [line.split()[0].removeprefix("Target:") for line in found.splitlines() if line.startswith("Target:")]
 
-    def may_log_in(self, initiator: str, iqn: str) -> bool:
-        """Return whether an initiator reaches LUN 1 of a target."""
-        words = ["iscsi-inq", "-i", initiator, f"iscsi://{ISCSI}/{iqn}/1"]
-        return run(self.site.network.command(words), timeout=20, accept=range(256)).code == 0
+    def may_log_in(self, initiator: str, iqn: str, secret: str | None = None) -> bool:
+        """Return whether an initiator reaches LUN 1 of a target.
+
+        :param secret: what it takes for its secret; that one when left out, and none when empty.
+        """
+        words = self.site.network.command(["iscsi-inq", "-i", initiator, f"iscsi://{ISCSI}/{iqn}/1"])
+        return run(words, timeout=20, accept=range(256), env=self.account(initiator, secret)).code == 0
+
+    def account(self, initiator: str, secret: str | None = None) -> dict[str, str]:
+        """Return the variables by which initiators of libiscsi know the secret of a machine, or another one."""
+        known = self.secrets().get(initiator, "") if secret is None else secret
+        return {"LIBISCSI_CHAP_USERNAME": initiator, "LIBISCSI_CHAP_PASSWORD": known} if known else {}
+
+    def secrets(self) -> dict[str, str]:
+        """Return the secret of each machine by its initiator, from the database; one of a Terra without secrets has none."""
+        database = self.site.paths.state / "terra.db"
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("select targets from nodes").fetchall()
+        targets = [kept["target"] for (text,) in rows for kept in json.loads(text)]
+        return {target["client"]: target["data"]["secret"] for target in targets if "secret" in target.get("data", {})}
 
     def left(self) -> list[str]:
         """Everything that machines have here, a line each; empty when there is none."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve, frozen
@@ -23,6 +25,8 @@ from terra_core.system.process import Completed, Daemon, run
 from terra_core.system.waiting import wait_until
 from terra_iscsi import plugin
 from terra_iscsi.control import Control
+from terra_iscsi.management import Change, change_account
+from terra_iscsi.planning import secret_of
 from terra_iscsi.service import own_control
 
 PORTAL = Address(ISCSI)
@@ -70,8 +74,11 @@ def request(
     return Wanted(hostname, number, label, sizes, generation)
 
 
-def made(session: Session, wanted: Wanted) -> Export:
-    """Return a planned target with files as volumes; nothing is exported."""
+def made(session: Session, wanted: Wanted, *former: Export) -> Export:
+    """Return a planned target with files as volumes; nothing is exported.
+
+    :param former: other targets of the same machine.
+    """
     place = session.paths.root / "files" / f"{wanted.hostname}-{wanted.label}-{wanted.generation}"
     place.mkdir(parents=True, exist_ok=True)
     volumes = tuple(Volume(name=str(place / f"{at}.lun"), size=size) for at, size in enumerate(wanted.sizes))
@@ -87,6 +94,7 @@ def made(session: Session, wanted: Wanted) -> Export:
             volumes=volumes,
             boot=wanted.label == "os",
             portal=PORTAL,
+            planned=tuple(export.target for export in former),
         ),
         session,
     )
@@ -100,16 +108,27 @@ def provide(session: Session, wanted: Wanted) -> Export:
     return export
 
 
-def inquiry(initiator: str, export: Export, lun: int = 1) -> str:
-    """Return what an initiator learns of a logical unit: what it is, or why not."""
-    done = run(["iscsi-inq", "-i", initiator, f"iscsi://{PORTAL}/{export.target.name}/{lun}"], accept=(0, 10), timeout=20)
+def account(export: Export, secret: str | None = None) -> dict[str, str]:
+    """Return the variables by which initiators of libiscsi know the secret of a target, or another one."""
+    known = secret_of(export.target) if secret is None else secret
+    return {"LIBISCSI_CHAP_USERNAME": export.target.client, "LIBISCSI_CHAP_PASSWORD": known} if known else {}
+
+
+def inquiry(initiator: str, export: Export, lun: int = 1, *, secret: str | None = None) -> str:
+    """Return what an initiator learns of a logical unit: what it is, or why not.
+
+    :param secret: what it takes for the target's secret; that one when left out, and none when empty.
+    """
+    words = ["iscsi-inq", "-i", initiator, f"iscsi://{PORTAL}/{export.target.name}/{lun}"]
+    done = run(words, accept=(0, 10), timeout=20, env=account(export, secret))
     return done.text + done.stderr.decode()
 
 
 @contextmanager
 def logged_in(export: Export, initiator: str, log: Path) -> Iterator[Daemon]:
     """Run an initiator that reads without end."""
-    daemon = Daemon(["iscsi-perf", "-i", initiator, "-t", "60", f"iscsi://{PORTAL}/{export.target.name}/1"], log=log)
+    words = ["iscsi-perf", "-i", initiator, "-t", "60", f"iscsi://{PORTAL}/{export.target.name}/1"]
+    daemon = Daemon(words, log=log, env=account(export))
     try:
         wait_until(lambda: b"iops" in log.read_bytes(), seconds=10, what="the initiator to read")
         yield daemon
@@ -127,11 +146,78 @@ def test_the_bound_initiator_reaches_its_disk_and_nobody_else_does(session: Sess
     assert "DIRECT_ACCESS" in inquiry(target.target.client, target)
     assert DENIED in inquiry(other.target.client, target)
     assert DENIED in inquiry("iqn.2024.node.crosbymichael.com:stranger", target)
-    found = run(["iscsi-ls", "-s", "-i", target.target.client, f"iscsi://{PORTAL}"]).text
+    found = run(["iscsi-ls", "-s", "-i", target.target.client, f"iscsi://{PORTAL}"], env=account(target)).text
     assert target.target.name in found
     assert other.target.name not in found
     assert "Lun:1    Type:DIRECT_ACCESS (Size:15M)" in found  # the number of the last block, rounded down
     assert run(["iscsi-ls", "-i", "iqn.2024.node.x:stranger", f"iscsi://{PORTAL}"]).text == ""
+
+
+def test_a_machine_has_to_know_the_secret_of_its_target(session: Session, control: Control) -> None:
+    target, other = provide(session, request()), provide(session, request("cm-02", 3))
+    for wrong in ("", "wrong" * 5, secret_of(other.target)):
+        assert DENIED in inquiry(target.target.client, target, secret=wrong)
+    assert "DIRECT_ACCESS" in inquiry(target.target.client, target)
+    further = made(session, request(number=4, label="data"), target)
+    assert plugin.restore_target(further, session) is True
+    assert "DIRECT_ACCESS" in inquiry(target.target.client, further)
+    assert DENIED in inquiry(target.target.client, further, secret="")
+    assert control.accounts() == {target.target.client, other.target.client}
+    assert plugin.release_target(target.target, session) is True
+    assert "DIRECT_ACCESS" in inquiry(target.target.client, further)
+    assert DENIED in inquiry(target.target.client, further, secret="")
+    assert plugin.release_target(further.target, session) is True
+    assert control.accounts() == {other.target.client}
+    assert plugin.release_host(Hostname("cm-02"), session) is True
+    assert control.accounts() == frozenset()
+
+
+def test_a_target_without_a_secret_asks_for_none(session: Session, control: Control) -> None:
+    secret, former = made(session, request()), made(session, request("cm-02", 3))
+    without = evolve(former, target=evolve(former.target, data={}))  # also one of a Terra that knew of none
+    assert plugin.restore_targets([secret, without], session) == ["", ""]
+    assert "DIRECT_ACCESS" in inquiry(without.target.client, without, secret="")
+    assert control.accounts() == {secret.target.client}
+    assert plugin.restore_targets([secret, without], session) == ["", ""]
+
+
+def test_what_somebody_did_to_a_secret_is_mended(session: Session, control: Control, tmp_path: Path) -> None:
+    target = made(session, request())
+    change_account(control.file, Change.NEW, target.target.client, secret="left by a controller that was killed", seconds=5)
+    assert plugin.restore_target(target, session) is True
+    with logged_in(target, target.target.client, tmp_path / "log") as initiator:
+        for change in (Change.UNBIND, Change.DELETE):
+            change_account(control.file, change, target.target.client, target=target.target.id, seconds=5)
+            assert control.targets()[0].accounts == ()
+            assert plugin.restore_target(target, session) is True
+            assert DENIED in inquiry(target.target.client, target, secret="")
+        change_account(control.file, Change.NEW, "stranger", secret="of a stranger", seconds=5)
+        change_account(control.file, Change.BIND, "stranger", target=target.target.id, seconds=5)
+        assert plugin.restore_target(target, session) is True
+        assert plugin.restore_target(target, session) is False
+        assert control.targets()[0].accounts == (target.target.client,)
+        assert control.accounts() == {target.target.client, "stranger"}, "another one's account is not Terra's to remove"
+        assert initiator.alive
+        assert control.targets()[0].sessions
+    assert "DIRECT_ACCESS" in inquiry(target.target.client, target)
+
+
+def test_no_program_gets_a_secret_as_an_argument(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    begin = subprocess.Popen.__init__
+
+    def noting(self: Any, args: Any, *more: Any, **others: Any) -> None:
+        started.append(repr((args, others.get("env"))))
+        begin(self, args, *more, **others)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", noting)
+    target = provide(session, request())
+    plugin.restore_target(target, session)
+    plugin.release_target(target.target, session)
+    monkeypatch.undo()
+    assert any(target.target.name in words for words in started)
+    assert not [words for words in started if secret_of(target.target) in words]
+    assert secret_of(target.target).encode() not in (session.paths.run / "tgtd.log").read_bytes()
 
 
 def test_a_group_of_several_disks(session: Session) -> None:
@@ -146,9 +232,11 @@ def test_what_an_initiator_writes_is_in_the_file(session: Session, tmp_path: Pat
     word = tmp_path / "word"
     word.write_bytes(b"written over iSCSI".ljust(512, b"\0"))
     url = f"json:{{'driver': 'iscsi', 'transport': 'tcp', 'portal': '{PORTAL}', 'target': '{target.target.name}', 'lun': 1,"
-    url += f" 'initiator-name': '{target.target.client}'}}"
+    url += f" 'initiator-name': '{target.target.client}', 'user': '{target.target.client}', 'password-secret': 'chap'}}"
+    secret = tmp_path / "secret"
+    secret.write_text(secret_of(target.target))
     run(["qemu-img", "dd", "-f", "raw", "-O", "raw", f"if={word}", f"of={tmp_path / 'copy'}", "bs=512"])
-    run(["qemu-io", "-c", f"write -s {word} 0 512", "-c", "flush", url])
+    run(["qemu-io", "--object", f"secret,id=chap,file={secret}", "-c", f"write -s {word} 0 512", "-c", "flush", url])
     assert Path(target.backings[0].address).read_bytes()[:18] == b"written over iSCSI"
 
 
@@ -364,6 +452,7 @@ def test_a_killed_tgtd_comes_back_with_the_same_targets(session: Session, contro
     wait_until(lambda: not control.targets()[0].sessions, seconds=5, what="the initiator to be gone")
     assert control.targets() == before
     assert "DIRECT_ACCESS" in inquiry(targets[1].target.client, targets[1], 2)
+    assert DENIED in inquiry(targets[1].target.client, targets[1], 2, secret="")
 
 
 def test_a_target_is_released_when_no_tgtd_runs(session: Session) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import TargetRequest, Volume
 from terra_iscsi import plugin
 from terra_iscsi.names import initiator_name, target_name
+from terra_iscsi.planning import secret_of
 from terra_iscsi.settings import Settings
 
 SETTINGS = Settings(domain=Domain("crosbymichael.com"))
@@ -107,9 +109,45 @@ def test_what_is_planned_for_another_group(tmp_path: Path) -> None:
     assert target.kernel_arguments == (f"terra.target={target.name}",)
 
 
+def test_a_machine_has_a_secret_of_its_own_that_is_told_to_nobody(tmp_path: Path) -> None:
+    own = session(tmp_path)
+    boot, other = plugin.plan_target(request(), own), plugin.plan_target(request(), own)
+    data = plugin.plan_target(evolve(request("data"), planned=(boot,)), own)
+    assert secret_of(boot) == secret_of(data) != secret_of(other)
+    assert len(secret_of(boot)) == 32, "128 bits, in characters that no shell and no tool takes for anything else"
+    assert secret_of(boot).isalnum()
+    assert secret_of(boot) not in repr(boot)
+    assert secret_of(boot) not in " ".join(boot.kernel_arguments)
+
+
+def test_a_site_can_do_without_secrets(tmp_path: Path) -> None:
+    without = session(tmp_path, chap=False)
+    target = plugin.plan_target(request(), without)
+    assert target.data == {}
+    assert plugin.connect_root([target], without).files == ()
+    further = plugin.plan_target(evolve(request("data"), planned=(target,)), session(tmp_path))
+    assert further.data == {}, "the machine has no secret, and its RAM disk is made already"
+
+
+def test_a_machine_gets_its_secret_in_files_of_its_ram_disk(tmp_path: Path) -> None:
+    own = session(tmp_path)
+    boot = plugin.plan_target(request(), own)
+    data = plugin.plan_target(evolve(request("data"), planned=(boot,)), own)
+    step = plugin.connect_root([boot, data], own)
+    account = f"ISCSI_USERNAME={boot.client}\nISCSI_PASSWORD={secret_of(boot)}\n".encode()
+    assert {file.path: file.content for file in step.files} == {
+        "etc/terra-iscsi/account": account,
+        "etc/iscsi.initramfs": account,
+    }
+    assert {file.mode for file in step.files} == {0o600}
+    assert step.system == ()
+    assert secret_of(boot) not in step.script
+    assert step == plugin.connect_root([boot], own), "a further group needs no other RAM disk"
+
+
 def test_settings_that_are_wrong_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
-        plugin.plan_target(request(), session(tmp_path, domain="a b", year="2024", chap=True, control_port=-1))
+        plugin.plan_target(request(), session(tmp_path, domain="a b", year="2024", chap="yes", control_port=-1))
     text = str(refused.value)
     for key in ("domain", "year", "chap", "control_port"):
         assert f"controller.toml: iscsi.{key}: " in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from terra_iscsi.shown import Exported, Nexus, parse_portals, parse_statistics, parse_targets
+from terra_iscsi.shown import Exported, Nexus, parse_accounts, parse_portals, parse_statistics, parse_targets
 
 CONTROLLER = """        LUN: 0
             Type: controller
@@ -77,6 +77,7 @@ def test_targets() -> None:
                 Nexus(17, "iqn.2024.node.x:guest", (1, 0), "127.0.0.2"),
             ),
             luns={1: "/iscsi/cm-01/0.lun", 12: "/iscsi/cm-01/11.lun"},
+            accounts=("user",),
             rules=("10.0.0.0/8", "ALL", "iqn.2024.node.x:cm-01"),
         ),
         Exported(id=4, iqn="iqn.2024.san.x.cm-02:fs"),
@@ -85,6 +86,11 @@ def test_targets() -> None:
 
 def test_no_targets() -> None:
     assert parse_targets("") == ()
+
+
+def test_accounts() -> None:
+    assert parse_accounts("Account list:\n    iqn.2024.san.x.cm-01:fs\n    user\n") == {"iqn.2024.san.x.cm-01:fs", "user"}
+    assert parse_accounts("") == frozenset()
 
 
 def test_portals() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
@@ -81,7 +83,7 @@ def test_boot_steps_are_a_machines_own_and_loaded_after_its_ram_disk(session: Se
     assert plugin.publish_boot(node(kernel=kernel, steps=steps), session)
     own = session.paths.tftp / "nodes/cm-01"
     assert (own / "steps.img").read_text() == "steps"
-    assert (own / "steps.img").stat().st_mode & 0o777 == 0o644, "the daemon that sends it reads it"
+    assert (own / "steps.img").stat().st_mode & 0o777 == 0o400, "it may hold the machine's secrets"
     assert "INITRD nodes/cm-01/initrd.img,nodes/cm-01/steps.img\n" in bios(session).read_text()
     assert "initrd /nodes/cm-01/initrd.img /nodes/cm-01/steps.img\n" in uefi(session).read_text()
     assert not plugin.publish_boot(node(kernel=kernel, steps=steps), session)
@@ -90,6 +92,20 @@ def test_boot_steps_are_a_machines_own_and_loaded_after_its_ram_disk(session: Se
     other = session.paths.tftp / "nodes/cm-02"
     assert (other / "initrd.img").samefile(own / "initrd.img"), "what is of the image is stored once"
     assert ((own / "steps.img").read_text(), (other / "steps.img").read_text()) == ("steps", "others")
+
+
+def test_boot_steps_belong_to_the_daemon_that_sends_them(
+    session: Session, kernel: Path, steps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fchown", lambda _, uid, gid: given.append((uid, gid)))  # root alone can
+    mine = evolve(session, tables={"tftp": {"user": "nobody"}})
+    plugin.publish_boot(node(kernel=kernel, steps=steps), mine)
+    archive = session.paths.tftp / "nodes/cm-01/steps.img"
+    archive.chmod(0o644)  # as a Terra left it that let everybody read it
+    assert not plugin.publish_boot(node(), mine)
+    assert archive.stat().st_mode & 0o777 == 0o400
+    assert given == [(pwd.getpwnam("nobody").pw_uid, -1)] * 2
 
 
 def test_boot_steps_outlive_a_restart_and_are_missed(session: Session, kernel: Path, steps: Path) -> None:
