@@ -16,7 +16,7 @@ _EXAMPLE = {
             "type": "single",
             "stage": "stage1",
             "#filesystem": "btrfs",
-            "disk": [{"device": "/dev/sda", "size": 128000}],
+            "disk": [{"device": "/dev/sda", "size": 128000, "#allocation": "thin"}],
             "subvolumes": [{"name": "home", "path": "/home"}],
         }
     ],

@@ -67,6 +67,13 @@ class Stage(Enum):
         return int(self.value[-1])
 
 
+class Allocation(Enum):
+    """When a disk that Terra makes takes its room from the store: as it is written to, or all of it at once."""
+
+    THIN = "thin"
+    FULL = "full"
+
+
 class Firmware(Enum):
     """What starts the boot loader of an installed machine."""
 
@@ -91,10 +98,12 @@ class Disk:
 
     :param device: the disk in the machine.
     :param size: its size in MB of 1024 * 1024 bytes, or such as "128GiB"; needed where Terra makes the disk itself.
+    :param allocation: when a disk that Terra makes takes its room; as the table of the store plugin says when left out.
     """
 
     device: DevicePath
     size: Size | None = None
+    allocation: Allocation | None = None
 
 
 @frozen(kw_only=True)

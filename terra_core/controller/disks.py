@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import structlog
-from attrs import frozen
+from attrs import Factory, frozen
 
 from terra_core.config.controller import Controller
-from terra_core.config.node import OS_LABEL, NetworkGroup
+from terra_core.config.node import OS_LABEL, Allocation, NetworkGroup
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, PluginName
 from terra_core.controller.golden import Golden
 from terra_core.controller.records import KeptTarget, Record, SetAside
-from terra_core.errors import PluginError, TerraError
+from terra_core.errors import ConflictError, PluginError, TerraError
 from terra_core.hookspecs import (
     CONTRACT,
     BootStep,
@@ -35,6 +36,7 @@ from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
 R = TypeVar("R", bound=Role)
+MB = 1024 * 1024
 
 
 @frozen(kw_only=True)
@@ -49,6 +51,7 @@ class Disks:
     config: Controller
     session: Session
     plugins: Plugins
+    _taking: Lock = Factory(Lock)
 
     def plan(self, record: Record, number: Callable[[Hostname, str], int]) -> tuple[KeptTarget, ...]:
         """Plan a machine's targets with the plugins that controller.toml selects; change nothing.
@@ -57,7 +60,8 @@ class Disks:
         """
         storage = self._selected(Storage)
         store = self._selected(Store)
-        kept, disks = [], 0
+        kept: list[KeptTarget] = []
+        disks = 0
         for group in sorted(record.node.groups, key=lambda group: group.label != OS_LABEL):
             request = TargetRequest(
                 hostname=record.node.hostname,
@@ -67,6 +71,7 @@ class Disks:
                 volumes=tuple(planned_volumes(store, record.node.hostname, group, disks, self.session)),
                 boot=group.label == OS_LABEL,
                 portal=self.config.portal,
+                planned=tuple(one.target for one in (*record.targets, *kept) if one.storage == storage.plugin),
             )
             target = storage.plan_target(request, self.session)
             _require_as_asked(storage, request, target)
@@ -94,10 +99,31 @@ class Disks:
             store = self._store(kept)
             origins = golden.of_group(kept.target.label) if golden is not None else ()
             for at, volume in enumerate(kept.target.volumes):
-                if origins:
-                    stack.enter_context(store.clone_volume(origins[at].volume, volume, session))
-                else:
-                    stack.enter_context(store.make_volume(volume, session))
+                made = (
+                    store.clone_volume(origins[at].volume, volume, session) if origins else store.make_volume(volume, session)
+                )
+                if not volume.full:
+                    stack.enter_context(made)
+                    continue
+                with self._taking:  # what is free for one is not free for another that looks at the same time
+                    self.require_room(volume.size * MB)
+                    stack.enter_context(made)
+
+    def require_room(self, needed: int = 0) -> None:
+        """Check that the selected store has room for more without touching what it keeps for the machines that there are.
+
+        :param needed: in bytes.
+        :raises ConflictError: when it has not.
+        """
+        room = self._selected(Store).measure_store(self.session)
+        if room is None or room.free - needed >= room.reserve:
+            return
+        asked = f"{needed // MB} MB are asked for, " if needed else ""
+        raise ConflictError(
+            f"there is no room for a further machine: {asked}{room.free // MB} MB of {room.size // MB} MB are free in the "
+            f"store, and {room.reserve // MB} MB are kept for the machines that there are",
+            hint="make room: terra delete takes a machine away, terra images shows what nobody uses; or enlarge the store",
+        )
 
     @contextmanager
     def opened(self, record: Record, session: Session) -> Iterator[Mapping[str, Sequence[Path]]]:
@@ -200,19 +226,24 @@ class Disks:
 
 
 def planned_volumes(
-    store: Store, hostname: Hostname, group: NetworkGroup, first: int, session: Session
+    store: Store, hostname: Hostname, group: NetworkGroup, first: int, session: Session, *, thin: bool = False
 ) -> Iterator[Volume]:  # fmt: skip
     """Yield the volumes that a store would make for a group; nothing is touched.
 
     :param hostname: the name under which the store keeps them.
     :param first: the number of the group's first disk, from 0.
-    :raises PluginError: when the store planned one of another size.
+    :param thin: whether they shall be thin whatever the file says.
+    :raises PluginError: when the store planned one of another size, or not in full where that was asked for.
     """
     for number, disk in enumerate(group.disk, first):
-        request = VolumeRequest(hostname=hostname, number=number, size=disk.size)
+        wanted = Allocation.THIN if thin else disk.allocation
+        full = None if wanted is None else wanted is Allocation.FULL
+        request = VolumeRequest(hostname=hostname, number=number, size=disk.size, full=full)
         volume = store.plan_volume(request, session)
         if volume.size != request.size:
             raise PluginError(f"plugin {store.plugin!r} planned a volume of {volume.size} MB in place of {request.size} MB")
+        if full is not None and volume.full is not full:
+            raise PluginError(f"plugin {store.plugin!r} planned {volume.name} with another allocation than was asked for")
         yield volume
 
 

@@ -281,7 +281,7 @@ class Goldens:
     def _planned(self, golden: Golden, record: Record, store: Store, session: Session) -> Iterator[GoldenVolume]:
         number = 0
         for group in record.node.groups:
-            for volume in planned_volumes(store, golden.owner, group, number, session):
+            for volume in planned_volumes(store, golden.owner, group, number, session, thin=True):
                 yield GoldenVolume(label=group.label, name=volume.name, size=volume.size)
             number += len(group.disk)
 

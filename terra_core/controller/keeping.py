@@ -79,6 +79,8 @@ class Keeper:
             if self._machines.start_boot(self._machines.session):
                 _log.warning("the boot service was gone or did not answer, and has been started again")
 
+        with self._explained("store"):
+            self._machines.require_room()
         with self._explained("images"):
             self._machines.goldens.remove_unused()
 

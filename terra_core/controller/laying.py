@@ -9,7 +9,7 @@ from attrs import Factory, evolve, frozen
 
 from terra_core.config.node import OS_LABEL
 from terra_core.config.session import Session
-from terra_core.controller.disks import Disks
+from terra_core.controller.disks import MB, Disks
 from terra_core.controller.golden import Golden
 from terra_core.controller.records import KeptTarget, Record
 from terra_core.deploy import BootFiles, filesystem_of, mounted_system, root_steps
@@ -18,8 +18,6 @@ from terra_core.fitness import Fit, Surveys, fit
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.progress import Event
-
-MB = 1024 * 1024
 
 
 @frozen

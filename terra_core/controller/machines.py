@@ -18,7 +18,7 @@ from terra_core.config.session import Session
 from terra_core.config.trust import with_key
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
 from terra_core.controller.authority import certificate_of
-from terra_core.controller.disks import Disks
+from terra_core.controller.disks import MB, Disks
 from terra_core.controller.goldens import Goldens
 from terra_core.controller.happening import Kind
 from terra_core.controller.laying import Laying
@@ -83,13 +83,14 @@ class Machines:
     def reserve(self, document: Document[NetworkNode]) -> Record:
         """Take the name and address of a machine, after the checks that are cheap.
 
-        :raises ConflictError: when another machine holds one of them.
+        :raises ConflictError: when another machine holds one of them, or the store has no room.
         """
         node, raw = self._with_default(document)
         groups = [group.filesystem for group in node.groups if group.filesystem]
         settled(document, PROVISIONED, self._services.plugins, node.plugins, beside=groups)
         for group in node.groups:
             filesystem_of(group, node, self._services.plugins, source=document.source)
+        self.require_room()
         return self._store.reserve(node, with_key(raw, node.trust), {name: raw[name] for name in document.tables})
 
     def _with_default(self, document: Document[NetworkNode]) -> tuple[NetworkNode, Mapping[str, object]]:
@@ -115,6 +116,7 @@ class Machines:
             report(Event("pull", f"pull {record.node.image}"))
             with self._images.pull(record.node.image, record.node.trust, session) as image:
                 targets = self._disks.plan(record, self._store.number)
+                self._disks.require_room(MB * sum(one.size for kept in targets for one in kept.target.volumes if one.full))
                 fit = self._laying.fit(record, targets, image, session)
                 self._laying.check_disks(record, image, session)
                 record = self._store.save(evolve(record, digest=str(image.digest), targets=targets))
@@ -267,6 +269,13 @@ class Machines:
     def start_storage(self) -> bool:
         """Start the storage services that do not answer; return whether one had to be started."""
         return self._disks.start(self._others)
+
+    def require_room(self) -> None:
+        """Check that the store has more room than it keeps for the machines that there are.
+
+        :raises ConflictError: when it has not.
+        """
+        self._disks.require_room()
 
     def keep_room(self) -> None:
         """Keep what a delete on a full disk needs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -23,7 +22,7 @@ from terra_core.service.operations import Operations
 
 _log = structlog.get_logger(__name__)
 _MB = 1024 * 1024
-_SERVICES = (Storage.role, Boot.role, "controller")
+_SERVICES = (StoreRole.role, Storage.role, Boot.role, "controller")
 """The services that :class:`Troubles` may report."""
 
 
@@ -76,14 +75,14 @@ class Metrics(Collector):
         promised = sum(volume.size for record in records for kept in record.targets for volume in kept.target.volumes)
         yield _gauge("terra_store_promised_bytes", "The sizes of all machines' volumes.", [], {(): promised * _MB})
         try:
-            directory = self._services.role(StoreRole).volume_directory(self._services.session)
-            found = os.statvfs(directory) if directory is not None else None
-        except (OSError, TerraError):  # it may not be there yet, before the first machine
-            found = None
-        if found is not None:
-            size, free = (blocks * found.f_frsize for blocks in (found.f_blocks, found.f_bavail))
-            yield _gauge("terra_store_size_bytes", "The size of the file system of the volumes.", [], {(): size})
-            yield _gauge("terra_store_free_bytes", "What is free in the file system of the volumes.", [], {(): free})
+            room = self._services.role(StoreRole).measure_store(self._services.session)
+        except (OSError, TerraError):  # the other numbers are needed all the more then
+            room = None
+        if room is not None:
+            yield _gauge("terra_store_size_bytes", "The size of the store of the volumes.", [], {(): room.size})
+            yield _gauge("terra_store_free_bytes", "What is free in the store of the volumes.", [], {(): room.free})
+            said = "What has to be free there for a machine to be made."
+            yield _gauge("terra_store_reserve_bytes", said, [], {(): room.reserve})
 
     def _traffic(self, records: Sequence[Record | SetAside]) -> Iterator[Metric]:
         """Yield the bytes that machines have read and written; the counters of a new session begin at 0."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
+_OF_FURTHER_MACHINES = frozenset({"store"})
+"""What keeps machines from being made, and none that there is from booting."""
+
 
 class Troubles:
     """Problems that the thread of the keeper notes, and requests read."""
@@ -36,6 +39,7 @@ class Troubles:
     def of(self, hostname: str) -> str:
         """Return why a machine whose own record is right cannot boot now; an empty string when it can."""
         with self._lock:
-            if self._services:
-                return "; ".join(self._services.values())
+            reasons = [reason for service, reason in self._services.items() if service not in _OF_FURTHER_MACHINES]
+            if reasons:
+                return "; ".join(reasons)
             return "its disks are being exported again: the storage service was started" if hostname in self._waiting else ""

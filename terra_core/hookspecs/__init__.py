@@ -26,7 +26,7 @@ from terra_core.hookspecs.markers import CONTRACT, Role, hookimpl
 from terra_core.hookspecs.network import Network
 from terra_core.hookspecs.registry import Registry
 from terra_core.hookspecs.storage import Connected, Export, Served, Storage, Target, TargetRequest
-from terra_core.hookspecs.store import Backing, Store, Volume, VolumeRequest
+from terra_core.hookspecs.store import Backing, Room, Store, Volume, VolumeRequest
 from terra_core.oci.signature import FoundSignature
 
 ROLES: dict[str, type[Role]] = {
@@ -37,6 +37,6 @@ ROLES: dict[str, type[Role]] = {
 __all__ = [
     "CONTRACT", "ROLES", "Backing", "Boot", "BootDisk", "BootNetwork", "BootStep", "Bootloader", "BuildRequest", "Builder",
     "BuiltImage", "CheckedGroup", "Connected", "Export", "Filesystem", "FoundSignature", "LocalBoot", "Mount", "Network",
-    "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Roots", "Served", "Sighting",
+    "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Room", "Roots", "Served", "Sighting",
     "Sightings", "Storage", "Store", "Target", "TargetRequest", "Trial", "Volume", "VolumeRequest", "hookimpl",
 ]  # fmt: skip

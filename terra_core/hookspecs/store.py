@@ -11,23 +11,45 @@ from attrs import Factory, frozen
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.hookspecs.markers import Role, hook, optional
+from terra_core.system.room import measured
 
 
 @frozen(kw_only=True)
 class VolumeRequest:
-    """A disk of a machine: its number among the machine's disks, from 0, and its size in MB of 1024 * 1024 bytes."""
+    """A disk of a machine.
+
+    :param number: its number among the machine's disks, from 0.
+    :param size: its size in MB of 1024 * 1024 bytes.
+    :param full: whether the store gives it all of its room at once; as the store's own table says when ``None``.
+    """
 
     hostname: Hostname
     number: int
     size: int
+    full: bool | None = None
 
 
 @frozen(kw_only=True)
 class Volume:
-    """A volume as the controller keeps it: the store's name for it, such as the path of its file, and its size in MB."""
+    """A volume as the controller keeps it.
+
+    :param name: the store's name for it, such as the path of its file.
+    :param size: its size in MB.
+    :param full: whether it has all of its room from the beginning, shared with no other, so that no write fails for want of it.
+    """
 
     name: str
     size: int
+    full: bool = False
+
+
+@frozen(kw_only=True)
+class Room:
+    """The room of a store in bytes: all of it, what is free, and how much of that is kept for the volumes that there are."""
+
+    size: int
+    free: int
+    reserve: int = 0
 
 
 @frozen(kw_only=True)
@@ -52,6 +74,7 @@ class Store(Role, role="store", default="file"):
         """Return the volume to make; change nothing. Core stores the answer first, to undo what follows after any fault.
 
         :raises ConflictError: when it exists already.
+        :raises TerraError: when it is asked for in full, and the store makes none that is.
         """
 
     @hook
@@ -109,3 +132,12 @@ class Store(Role, role="store", default="file"):
         It need not exist yet.
         """
         return None
+
+    @optional
+    def measure_store(self, session: Session) -> Room | None:
+        """Return the room of the store; core makes no machine while less is free than the reserve. Called every few seconds.
+
+        :returns: the room; without this hook that of the file system of the directory, ``None`` when there is no telling.
+        """
+        place = self.volume_directory(session)
+        return None if place is None else Room(**measured(place))

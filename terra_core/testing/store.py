@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from stat import S_ISREG
 from typing import ClassVar
 
 import pytest
+from attrs import evolve
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
@@ -190,6 +192,31 @@ class StoreConformance(Conformance[Store]):
                 role.reach_volume(own, session)
             assert role.remove_volumes(HOST, session) is False
         assert role.reach_volume(other, session)
+
+    def test_a_volume_has_all_of_its_room_where_that_is_asked_for_or_is_refused(self, role: Store, session: Session) -> None:
+        origin = self.make(role, session)
+        self.write(role, session, origin, _WORD, 4096)
+        thin = VolumeRequest(hostname=OTHER, number=0, size=self.size, full=False)
+        assert role.plan_volume(thin, session).full is False
+        try:
+            made, cloned = (role.plan_volume(evolve(thin, number=at, full=True), session) for at in (0, 1))
+        except TerraError:
+            return  # it makes none
+        assert made.full
+        with role.make_volume(made, session), role.clone_volume(origin, cloned, session):
+            pass
+        assert self.read(role, session, made, 4096) == bytes(4096)
+        assert self.read(role, session, cloned, at=4096) == _WORD
+        for volume in (made, cloned):
+            with role.open_volume(volume, session) as path:
+                status = path.stat()
+            assert not S_ISREG(status.st_mode) or status.st_blocks * 512 >= self.size * 1024 * 1024
+
+    def test_no_more_is_free_than_there_is(self, role: Store, session: Session) -> None:
+        room = role.measure_store(session)
+        assert room is None or 0 <= room.free <= room.size
+        assert room is None or 0 <= room.reserve <= room.size
+        assert everything(session.paths.root) == {}
 
     def test_the_directory_of_the_volumes_is_absolute(self, role: Store, session: Session) -> None:
         place = role.volume_directory(session)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
-from terra_core.hookspecs import CONTRACT, Backing, Volume, VolumeRequest, hookimpl
+from terra_core.hookspecs import CONTRACT, Backing, Room, Volume, VolumeRequest, hookimpl
 
 if TYPE_CHECKING:
     from terra_file.settings import Settings
@@ -91,6 +91,13 @@ class FilePlugin:
         from terra_file.settings import directory_of
 
         return directory_of(session)
+
+    @hookimpl
+    def measure_store(self, session: Session) -> Room:
+        """Return the room of the file system of the files."""
+        from terra_file.files import Files
+
+        return Files.of(session).room()
 
 
 plugin = FilePlugin()

@@ -7,26 +7,32 @@ import fcntl
 import os
 import re
 import stat
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attrs import frozen
 
+from terra_core.config.node import Allocation
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import ConflictError, TerraError
-from terra_core.hookspecs import Volume, VolumeRequest
+from terra_core.hookspecs import Room, Volume, VolumeRequest
 from terra_core.system.openat import directory_below
 from terra_core.system.progress import Event, Report
+from terra_core.system.room import measured
 from terra_core.system.undo import Undo, undoing
-from terra_file.settings import directory_of
+from terra_file.settings import NAME, Settings, directory_of
 
 _MB = 1024 * 1024
+_SETTINGS = Settings()
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_CLONE = (errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOTTY, errno.ENOSYS)
 _FICLONE = 0x40049409
 """ioctl_ficlonerange(2)."""
+_GETFLAGS, _SETFLAGS, _NOCOW = 0x80086601, 0x40086602, 0x00800000
+"""ioctl_iflags(2)."""
 _CHUNK = 1 << 20
 # Characters that other programs keep: tgtadm splits at commas, and its output into lines.
 _PATH = re.compile(r"(?:/[A-Za-z0-9._@+:=~-]+)+")
@@ -41,10 +47,12 @@ class Files:
 
     :param directory: an absolute path. It may be a link itself; nothing below it may be one.
     :param report: who listens.
+    :param settings: the table of the store.
     """
 
     directory: Path
     report: Report
+    settings: Settings = _SETTINGS
 
     @classmethod
     def of(cls, session: Session) -> Files:
@@ -52,7 +60,7 @@ class Files:
 
         :raises ConfigError: when the table ``[file]`` is wrong.
         """
-        return cls(directory_of(session), session.report)
+        return cls(directory_of(session), session.report, session.settings(NAME, Settings))
 
     def plan(self, request: VolumeRequest) -> Volume:
         """Return the volume of a machine's disk; nothing is touched.
@@ -65,7 +73,8 @@ class Files:
         if not _PATH.fullmatch(str(path)):
             message = f"{path}: volumes need a path of letters, digits and ._@+:=~- only"
             raise TerraError(message, hint="choose another --root, or another directory in [file]")
-        volume = Volume(name=str(path), size=request.size)
+        full = self.settings.allocation is Allocation.FULL if request.full is None else request.full
+        volume = Volume(name=str(path), size=request.size, full=full)
         _require_absent(volume)
         return volume
 
@@ -75,8 +84,8 @@ class Files:
 
         :param origin: the volume whose content it gets; none for an empty one.
         """
-        free = self._free_bytes() // _MB
-        if free < volume.size:
+        free = self.room().free // _MB
+        if free < volume.size and not volume.full:
             self.report(Event(_STEP, f"warning: {volume.size} MB are promised to {volume.name}, and {free} MB are free"))
         self.report(Event(_STEP, f"allocating {volume.size} MB at {volume.name}"))
         with Undo() as undo:
@@ -182,8 +191,10 @@ class Files:
             except OSError as error:
                 raise _unwritable(path, volume.size, error) from error
             try:
+                if volume.full:
+                    _take_all(file, volume)
                 if origin is not None:
-                    self._copy(origin, file)
+                    self._copy(origin, file, shared=not volume.full)
                 os.ftruncate(file, volume.size * _MB)
                 os.fsync(file)
                 os.fsync(directory)
@@ -196,16 +207,22 @@ class Files:
             finally:
                 os.close(file)
 
-    def _copy(self, origin: Volume, file: int) -> None:
-        """Share the blocks of another volume's file, or copy them where the file system shares none; holes stay holes."""
+    def _copy(self, origin: Volume, file: int, *, shared: bool) -> None:
+        """Share the blocks of another volume's file, or copy them where the file system shares none; holes stay holes.
+
+        :param shared: whether blocks may be shared: a write to one that is needs further room.
+        """
         self.verify(origin)
         with self._host_directory(Path(origin.name)) as directory:
             source = os.open(Path(origin.name).name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:
             try:
-                fcntl.ioctl(file, _FICLONE, source)
+                if shared:
+                    fcntl.ioctl(file, _FICLONE, source)
+                else:
+                    self._copy_data(source, file, origin.size * _MB)
             except OSError as error:
-                if error.errno not in _NO_CLONE:
+                if not shared or error.errno not in _NO_CLONE:
                     raise
                 message = f"{self.directory}: its file system shares no blocks between files, so {origin.name} is copied"
                 self.report(Event(_STEP, message))
@@ -232,12 +249,10 @@ class Files:
                 begin += copied
                 self.report(Event(_STEP, "copying", begin // _MB, size // _MB, "MB"))
 
-    def _free_bytes(self) -> int:
-        place = self.directory
-        while not place.is_dir():
-            place = place.parent
-        found = os.statvfs(place)
-        return found.f_bavail * found.f_frsize
+    def room(self) -> Room:
+        """Return the room of the file system of the directory."""
+        found = measured(self.directory)
+        return Room(**found, reserve=self.settings.reserved(found["size"]))
 
     @contextmanager
     def _host_directory(self, path: Path, *, make: bool = False) -> Iterator[int]:
@@ -255,6 +270,15 @@ class Files:
                     raise _unwritable(path.parent, 0, error) from error
                 raise
             yield directory
+
+
+def _take_all(file: int, volume: Volume) -> None:
+    """Give an empty file all of its room, in blocks that are written in place: btrfs writes to others unless it is told so."""
+    with suppress(OSError):  # other file systems write in place, and know no such flag
+        flags = bytearray(8)
+        fcntl.ioctl(file, _GETFLAGS, flags)
+        fcntl.ioctl(file, _SETFLAGS, struct.pack("=Q", struct.unpack("=Q", flags)[0] | _NOCOW))
+    os.posix_fallocate(file, 0, volume.size * _MB)
 
 
 def _require_absent(volume: Volume) -> None:

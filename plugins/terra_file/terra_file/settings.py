@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import frozen
 
+from terra_core.config.node import Allocation
 from terra_core.config.session import Session
-from terra_core.config.values import MountPath
+from terra_core.config.structure import Problem, has
+from terra_core.config.values import MountPath, parse_size, shown
 
 NAME = "file"
+_MB = 1024 * 1024
+_SHARE = re.compile("([0-9]{1,2})%")
 
 
 @frozen(kw_only=True)
@@ -17,9 +23,29 @@ class Settings:
     """``[file]``.
 
     :param directory: where the files are, below the controller's root.
+    :param allocation: when a disk takes its room, where node.toml does not say: as it is written to, or all of it at once.
+    :param reserve: how much of the file system is kept free for machines that there are, such as "5%" or "50GiB".
     """
 
     directory: MountPath = MountPath("/iscsi")
+    allocation: Allocation = Allocation.THIN
+    reserve: str = "5%"
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with the values."""
+        if has(self, "reserve"):
+            try:
+                self.reserved(0)
+            except ValueError:
+                yield Problem("reserve", f'expected a share such as "5%", or a size such as "50GiB", got {shown(self.reserve)}')
+
+    def reserved(self, size: int) -> int:
+        """Return how much of a file system is kept free.
+
+        :param size: that of the file system, in bytes.
+        """
+        share = _SHARE.fullmatch(self.reserve)
+        return size * int(share[1]) // 100 if share else parse_size(self.reserve) * _MB
 
 
 def directory_of(session: Session) -> Path:

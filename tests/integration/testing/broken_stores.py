@@ -11,10 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import TerraError
-from terra_core.hookspecs import Backing, Volume, VolumeRequest
+from terra_core.hookspecs import Backing, Room, Volume, VolumeRequest
 from terra_core.testing import StoreConformance
 from terra_file import FilePlugin
 from tests.integration.testing.breaking import broken
@@ -156,6 +158,10 @@ PROMISES: dict[str, dict[str, object]] = {
     },
     "test_many_are_made_at_once": {"make_volume": lambda self, volume, session: _one_at_a_time(volume, session)},
     "test_all_of_a_machine_goes_where_the_store_can_tell": {"remove_volumes": _remove_all_of_everybody},
+    "test_a_volume_has_all_of_its_room_where_that_is_asked_for_or_is_refused": {
+        "clone_volume": lambda self, origin, volume, session: _good.clone_volume(origin, evolve(volume, full=False), session)
+    },
+    "test_no_more_is_free_than_there_is": {"measure_store": lambda self, session: Room(size=0, free=1)},
     "test_the_directory_of_the_volumes_is_absolute": {"volume_directory": lambda self, session: Path("iscsi")},
 }
 

@@ -62,7 +62,7 @@ def test_every_problem_of_a_node_is_reported_at_once(tmp_path: Path) -> None:
         'groups[0].mbr: expected true or false, got "false"',
         'groups[0].disk[0].device: expected the absolute path of a device, such as "/dev/sda", got "sda"',
         'groups[0].disk[0].size: expected MB as a number, or a size such as "128GiB", got "20 gigs"',
-        "groups[0].disk[0].speed: no such key here (known: device, size)",
+        "groups[0].disk[0].speed: no such key here (known: allocation, device, size)",
         'groups[1].type: "raid7" is not one of single, raid0, raid1, raid1c3, raid1c4, raid5, raid6, raid10',
         "groups[2].disk: expected a list, got a table",
         "groups[2].label: is required and missing",

@@ -46,6 +46,7 @@ from terra_core.hookspecs import (
     FoundSignature,
     NodeBoot,
     PreparedGroup,
+    Room,
     Served,
     Sighting,
     Sightings,
@@ -62,6 +63,7 @@ from terra_core.oci.source import PortableImage
 from terra_core.plugins import Installed, Plugins
 from terra_core.service.operations import Operations
 from terra_core.system.progress import Event
+from terra_core.system.room import measured
 from tests.unit.oci.making import LayoutMaker, file, folder, layer, tar
 
 ROLES = dict.fromkeys(("registry", "filesystem", "store", "storage", "boot"), PluginName("fake"))
@@ -104,6 +106,7 @@ class World:
     reports: dict[Hostname, bytes] = field(factory=dict)
     known: tuple[Hostname, ...] = ()
     served: dict[int, tuple[int, int]] = field(factory=dict)
+    room: Room | None = None
     connected: dict[int, tuple[Connected, ...]] = field(factory=dict)
     seen: list[Sighting] = field(factory=list)
     storage_runs: bool = False
@@ -222,7 +225,12 @@ class FakePlugin:
     def plan_volume(self, request: VolumeRequest, session: Session) -> Volume:
         self.world.asked("plan_volume")
         path = session.paths.root / "iscsi" / request.hostname / f"{request.number}.lun"
-        return Volume(name=str(path), size=request.size)
+        return Volume(name=str(path), size=request.size, full=bool(request.full))
+
+    @hookimpl
+    def measure_store(self, session: Session) -> Room:
+        self.world.asked("measure_store")
+        return self.world.room or Room(**measured(session.paths.root))
 
     @hookimpl
     def make_volume(self, volume: Volume, session: Session) -> AbstractContextManager[None]:

@@ -137,7 +137,7 @@ def test_a_storage_service_that_was_gone_is_started_and_gets_its_targets_back(si
     assert world.exported == exported
     world.calls.clear()
     keeper.look()
-    assert world.calls == ["start_storage", "start_boot"], "and nothing is done while all is well"
+    assert world.calls == ["start_storage", "start_boot", "measure_store"], "and nothing is done while all is well"
 
 
 @pytest.mark.parametrize("error", [TerraError("cannot"), OSError(28, "No space left on device"), ZeroDivisionError("a defect")])

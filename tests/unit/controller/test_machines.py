@@ -19,11 +19,13 @@ from terra_core.config.node import NetworkNode
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import PluginName
+from terra_core.controller.disks import MB
+from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.store import State
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, PluginError, TerraError
-from terra_core.hookspecs import Target, TargetRequest, hookimpl
-from terra_core.system.progress import Event
+from terra_core.hookspecs import Room, Target, TargetRequest, hookimpl
+from terra_core.system.progress import Event, silent
 from tests.unit.controller.fakes import FakePlugin, Site, World, make_site, node_document, node_table
 from tests.unit.service.following import heard
 
@@ -45,6 +47,38 @@ def at_step(world: World, wanted: str, action: Any) -> None:  # whatever is to h
             action()
 
     world.before = before
+
+
+def test_no_machine_is_made_of_what_is_kept_for_others(site: Site, world: World) -> None:
+    site.provision(hostname="cm-02", mac="02:00:00:00:00:02")
+    world.room = Room(size=100 * MB, free=5 * MB - 1, reserve=5 * MB)
+    with pytest.raises(ConflictError, match="4 MB of 100 MB are free in the store, and 5 MB are kept") as refused:
+        site.machines.reserve(node_document())
+    assert "terra delete" in refused.value.hint
+    assert [record.hostname for record in site.store.all()] == ["cm-02"], "its name is free"
+    keeper = Keeper(site.machines)
+    keeper.look()
+    keeper.look()
+    troubles = site.machines.troubles
+    assert "5 MB are kept" in troubles.services["store"]
+    assert troubles.of("cm-02") == "", "those that are there go on"
+    world.room = Room(size=100 * MB, free=5 * MB, reserve=5 * MB)
+    keeper.look()
+    assert troubles.services == {}
+    site.provision()
+
+
+def test_a_full_disk_has_to_fit_beside_what_is_kept(site: Site, world: World) -> None:
+    world.room = Room(size=200000 * MB, free=133000 * MB, reserve=5001 * MB)
+    table = node_table()
+    table["groups"][0]["disk"][0]["allocation"] = "full"
+    document = make_document(table, NetworkNode, source="node.toml")
+    with pytest.raises(ConflictError, match="128000 MB are asked for, 133000 MB of 200000 MB are free"):
+        site.machines.provision(site.machines.reserve(document), silent)
+    assert site.left() == []
+    world.room = Room(size=200000 * MB, free=133000 * MB, reserve=5000 * MB)
+    site.machines.provision(site.machines.reserve(document), silent)
+    assert site.store.get("cm-01").targets[0].target.volumes[0].full
 
 
 def test_a_machine_gets_its_disk_its_target_and_its_boot_files(site: Site, world: World) -> None:

@@ -14,6 +14,7 @@ from litestar.testing import TestClient
 
 from terra_core.controller.api import make_api
 from terra_core.errors import InterruptedWork, TerraError
+from terra_core.hookspecs import Room
 from terra_core.service.durations import Durations
 from terra_core.service.operations import Operations
 from terra_core.system.progress import Event, Report
@@ -107,7 +108,13 @@ def test_a_storage_service_that_hangs_takes_no_other_number_away(client: TestCli
 
 
 def test_the_store_says_what_is_promised_and_what_is_free(client: TestClient[Any], site: Site) -> None:
-    assert "terra_store_free_bytes" not in samples(client), "its directory is not there yet"
+    site.world.room = Room(size=5000, free=4000, reserve=300)
+    found = samples(client)
+    assert [found[f"terra_store_{what}_bytes"] for what in ("size", "free", "reserve")] == [5000, 4000, 300]
+    site.world.fail.add("measure_store")
+    assert "terra_store_free_bytes" not in samples(client), "and the other numbers are there"
+    site.world.fail.clear()
+    site.world.room = None
     provision(client, site)
     found = samples(client)
     assert found["terra_store_promised_bytes"] == 128000 * 1024 * 1024

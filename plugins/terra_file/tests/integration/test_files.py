@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,13 @@ def enter(volumes: list[Volume], session: Session, failure: BaseException | None
             raise failure
 
 
+def fill(path: Path) -> None:
+    """Take all that is free on a file system."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(os.urandom(MB))
+
+
 def release(volumes: list[Volume], session: Session) -> bool:
     return any([plugin.remove_volume(volume, session) for volume in volumes])  # noqa: C419  # each of them
 
@@ -66,6 +73,36 @@ def test_files_are_sparse_of_exact_size_and_for_root_alone(session: Session) -> 
         assert status.st_blocks == 0
     assert stat.S_IMODE((session.paths.root / "iscsi/cm-01").stat().st_mode) == 0o700
     assert [Path(lun.name) for lun in target] == [session.paths.root / f"iscsi/cm-01/{at}.lun" for at in (0, 1)]
+
+
+@pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
+def test_a_full_disk_has_room_of_its_own_for_all_that_is_written(filesystem: str, session: Session, tmp_path: Path) -> None:
+    place, image = session.paths.root / "iscsi", tmp_path / "image"
+    place.mkdir(parents=True)
+    with image.open("wb") as file:
+        file.truncate(400 * MB)
+    run([f"mkfs.{filesystem}", "-q", image])
+    (thin,) = plan(session, 64)
+    full, cloned, more = (evolve(one, name=one.name.replace("cm-01", "cm-02"), full=True) for one in plan(session, 64, 64, 900))
+    with loop_device(image) as device, mounted(device, place, filesystem=filesystem):
+        enter([thin, full], session)
+        with plugin.open_volume(thin, session) as path:
+            path.write_bytes(b"origin" * MB + bytes(64 * MB - 6 * MB))
+        with plugin.clone_volume(thin, cloned, session):
+            pass
+        assert Path(cloned.name).read_bytes() == Path(thin.name).read_bytes()
+        with pytest.raises(TerraError, match="the disk is full"):
+            enter([more], session)
+        assert not Path(more.name).exists()
+        fill(place / "filler")
+        for volume in (full, cloned):
+            for _ in range(2):
+                with Path(volume.name).open("r+b", buffering=0) as file:
+                    for at in range(0, 64 * MB, 4 * MB):
+                        assert os.pwrite(file.fileno(), os.urandom(4096), at) == 4096
+                    os.fsync(file.fileno())
+        room = plugin.measure_store(session)
+        assert room.free < room.reserve == room.size * 5 // 100
 
 
 def test_an_interruption_while_reporting(session: Session) -> None:

@@ -1,0 +1,14 @@
+"""The room of a file system."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def measured(place: Path) -> dict[str, int]:
+    """Return ``size`` and ``free``, in bytes, of the file system that a path is on, or will be on when it is made."""
+    while not place.exists():
+        place = place.parent
+    found = os.statvfs(place)
+    return {"size": found.f_blocks * found.f_frsize, "free": found.f_bavail * found.f_frsize}
