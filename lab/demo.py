@@ -13,7 +13,10 @@ from pathlib import Path
 
 from lab.images import build_base_images, offer
 from lab.machine import Machine
+from lab.network import CONTROLLER
 from lab.site import Site
+from terra_core.client.controller import ControllerClient
+from terra_core.client.waiting import wait_until_booted
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.system.process import Argument, run
 from terra_core.system.signals import interruptible
@@ -65,6 +68,10 @@ class Demo:
             self._resources.enter_context(machine)
             address = machine.wait_for_address(site.leases, seconds=300)
             machine.wait_for_ssh(address, "terra", key, seconds=600)
+        with self._step("wait until the machine says itself that it has booted"), site.network.inside():
+            client = ControllerClient(CONTROLLER, token=site.environment()["TERRA_TOKEN"])
+            said = wait_until_booted(client, json.loads(node)["hostname"], seconds=600)
+        _show(f"it {said.text}")
         for question in _QUESTIONS:
             _tell(f"terra@{address} $ {question}")
             _show(machine.ssh(question, accept=range(256), timeout=120).text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from terra_core.cli.terminal import echo
+from terra_core.cli.waiting import seconds_of, wait_for_boots, waiting_options
 
 _EXAMPLE = {
     "hostname": "terra-01",
@@ -27,9 +28,10 @@ _EXAMPLE = {
 
 @click.command("provision")
 @click.option("--dump", is_flag=True, help="Print a commented node.toml with every key and end.")
+@waiting_options
 @click.argument("source", metavar="node.toml", required=False)
 @click.pass_context
-def command(ctx: click.Context, dump: bool, source: str | None) -> None:
+def command(ctx: click.Context, dump: bool, wait: str | None, timeout: str, source: str | None) -> None:
     """Give the machine of node.toml (a file, a URL, or - for standard input) its disks, and let it boot."""
     if dump:
         _dump()
@@ -43,12 +45,15 @@ def command(ctx: click.Context, dump: bool, source: str | None) -> None:
     from terra_core.config.node import NetworkNode
     from terra_core.documents import load
 
+    seconds = seconds_of(timeout)
     document = load(source, NetworkNode)
     client = connect(ctx)
     with following() as report:
         node = client.provision(document, report)
     echo(json.dumps(as_json(node), indent=1))
     echo(f"{node.hostname} is provisioned: switch it on, and let it boot from the network", err=True)
+    if wait:
+        wait_for_boots(client, {node.hostname: 0}, seconds)
 
 
 def _dump() -> None:

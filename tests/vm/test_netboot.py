@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 
 from lab.machine import Machine
+from lab.network import CONTROLLER
 from lab.site import Site
+from terra_core.client.answers import HappeningShown
+from terra_core.client.controller import ControllerClient
+from terra_core.client.waiting import wait_until_booted
 from tests.vm.nodes import example
 
 _BOOT_SECONDS = 600
+_REPORT_SECONDS = 300
 _MACHINES = {"bios": "52:54:00:00:0b:01", "uefi": "52:54:00:00:0b:02"}
 
 
@@ -28,10 +33,14 @@ def test_a_machine_without_a_disk_boots_its_image_over_the_network(
         address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
         machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
         expect_a_healthy_node(machine, node)
+        first = expect_its_report(site, machine, address, node)
         machine.ssh("echo written before the reboot > ~/note && sync")
         machine.reboot(seconds=_BOOT_SECONDS)
         assert machine.ssh("cat ~/note").text == "written before the reboot\n"
         expect_a_healthy_node(machine, node)
+        second = expect_its_report(site, machine, address, node, after=first.number)
+        assert second.data["boot_id"] != first.data["boot_id"]
+        assert machine.ssh("cat /run/terra/report", accept=(1,)).stdout == b"", "only root may read it"
     site.command(["delete", "--force", node["hostname"]])
 
 
@@ -55,6 +64,22 @@ def expect_a_healthy_node(machine: Machine, node: dict[str, object]) -> None:
     assert machine.ssh("cat /proc/sys/kernel/hostname").text.strip() == node["hostname"]
     assert str(node["hostname"]) in machine.ssh("getent hosts 127.0.1.1").text
     assert len(machine.ssh("cat /etc/machine-id").text.strip()) == 32
+
+
+def expect_its_report(
+    site: Site, machine: Machine, address: str, node: dict[str, object], *, after: int = 0
+) -> HappeningShown:
+    """Wait until the machine says itself that it has booted, and compare that with what it says over ssh."""
+    with site.network.inside():
+        client = ControllerClient(CONTROLLER, token=site.environment()["TERRA_TOKEN"])
+        said = wait_until_booted(client, str(node["hostname"]), seconds=_REPORT_SECONDS, after=after)
+    assert said.data["boot_id"] == machine.ssh("cat /proc/sys/kernel/random/boot_id").text.strip()
+    assert said.data["kernel"] == machine.ssh("uname -r").text.strip()
+    assert (said.data["state"], said.data["failed"]) == ("running", [])
+    assert address in said.data["addresses"]
+    assert said.data["image"].startswith("sha256:")
+    assert "knows that this machine is running" in machine.ssh("sudo journalctl -b -u terra-report --no-pager").text
+    return said
 
 
 def _mount(machine: Machine, path: str) -> dict[str, object]:
