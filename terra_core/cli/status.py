@@ -43,6 +43,9 @@ def command(ctx: click.Context, hostname: str, form: str) -> None:
         echo(f"  {line_of(one)}")
 
 
+_UNREPORTED = "none of this boot yet, and it is connected to its disks: an image without terra-report.service never reports"
+
+
 def facts_of(found: StatusShown) -> dict[str, str]:
     """Return what a person wants to know of a machine, by its name; what is not known is left out."""
     state = f"{found.state}{f' since {found.since}' if found.since else ''}"
@@ -61,6 +64,7 @@ def facts_of(found: StatusShown) -> dict[str, str]:
         "addresses": ", ".join(found.addresses),
         "kernel": str(report.get("kernel") or ""),
         "system": system,
+        "report": _UNREPORTED if found.state == "booting" and found.connected else "",
         "disks": ", ".join(f"{group.label}: {group.target.iqn}" for group in found.disk_groups),
         "connected": ", ".join(" from ".join(filter(None, (one.name or "somebody", one.address))) for one in found.connected),
         "operation": f"{operation.kind}: {operation.state}" if operation else "",

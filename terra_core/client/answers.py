@@ -158,26 +158,6 @@ class StatusShown(NodeShown):
 
 
 @frozen(kw_only=True)
-class HappeningShown:
-    """Something that happened to a machine.
-
-    :param number: its place in the order of all that happened.
-    :param generation: which machine of this name: each that is provisioned is another one.
-    :param time: when, in UTC as RFC 3339 has it.
-    :param kind: operation, dhcp, file, login, report or problem.
-    :param text: what happened; the machine's name goes before it.
-    :param data: the same for programs; what is in it depends on the kind.
-    """
-
-    number: int
-    generation: int
-    time: str
-    kind: str
-    text: str
-    data: Mapping[str, Any]
-
-
-@frozen(kw_only=True)
 class InfoShown:
     """The controller: its addresses, plugins, and numbers of machines.
 

@@ -64,6 +64,16 @@ def printed(
     return capsys.readouterr()
 
 
+def test_a_machine_that_has_its_disks_and_never_reported_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "an image without terra-report.service never reports"
+    booting = evolve(STATUS, state="booting")
+    assert said in printed(monkeypatch, capsys, Answering(booting), "status", "cm-01").out
+    for other in (evolve(booting, connected=()), STATUS):
+        assert said not in printed(monkeypatch, capsys, Answering(other), "status", "cm-01").out
+
+
 def test_a_status_is_what_a_person_asks_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(monkeypatch, capsys, Answering(STATUS), "status", "cm-01").out == (
         "machine     cm-01\n"
