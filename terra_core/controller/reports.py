@@ -19,7 +19,7 @@ from terra_core.controller.happening import Kind, Stage
 from terra_core.controller.happenings import Happenings
 from terra_core.controller.report_tokens import ReportTokens, Token, Verdict, judge
 from terra_core.controller.store import Record
-from terra_core.errors import ConflictError, TerraError
+from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
 from terra_core.machine.report import ReportPlace, make_report_archive
 
@@ -109,13 +109,17 @@ class Reports:
         :param raw: the report, as JSON; nobody has looked at it yet.
         :raises ConfigError: when it is no report.
         :raises ConflictError: when another boot was reported with this token.
+        :raises NotFoundError: when the machine was deleted just now, or has reported with a later token.
         :raises TerraError: when it cannot be written down; the machine tries again.
         """
         report = read_report(raw)
         began = time.time() - report.uptime
         with self._taking:
             tokens = self._tokens.of(token.hostname)
-            token = next((one for one in tokens if one.digest == token.digest), token)
+            found = next((one for one in tokens if one.digest == token.digest), None)
+            if found is None:
+                raise NotFoundError("this machine, or its token, is not known any more")
+            token = found
             verdict = judge(tokens, token, report.boot_id, began)
             if verdict is Verdict.USED:
                 _log.warning("a report was refused, as another boot was reported with its token", hostname=token.hostname)

@@ -16,7 +16,7 @@ from terra_core.config.values import Hostname
 from terra_core.controller.happening import Kind
 from terra_core.controller.report_service import receiving
 from terra_core.controller.reports import REPORTS
-from terra_core.errors import ConfigError, ConflictError, TerraError
+from terra_core.errors import ConfigError, ConflictError, NotFoundError, TerraError
 from terra_core.service.serving import bind
 from tests.unit.controller.fakes import Site, World, make_site
 from tests.unit.controller.test_boot_report import REPORT
@@ -150,6 +150,16 @@ def test_machines_that_go_are_forgotten(machine: Site, world: World) -> None:
     assert machine.machines.reports.recognise(secret.encode()) is None
     assert world.reports == {}
     assert machine.machines.reports.due() == []
+
+
+def test_a_machine_that_goes_while_it_reports_stays_gone(machine: Site, world: World) -> None:
+    secret = place_in(world)["token"].encode()
+    token = machine.machines.reports.recognise(secret)
+    assert token is not None
+    machine.delete()
+    with pytest.raises(NotFoundError):
+        machine.machines.reports.take(token, body())
+    assert machine.machines.reports.recognise(secret) is None
 
 
 def test_what_cannot_be_written_down_is_not_taken(machine: Site, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
