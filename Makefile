@@ -11,7 +11,7 @@ MACHINES ?= 2
 export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-orbit test-stacks install uninstall deb clean
+.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-orbit test-stacks install uninstall deb clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -74,6 +74,9 @@ bench-provision: setup ## How long a machine takes and how much disk: the first,
 bench-controller: MACHINES := 10000
 bench-controller: setup ## A controller with MACHINES=10000 beside one with ten: list, one change, start, memory, idle; REAL=1 for targets in tgtd.
 	@$(BIN)/python bench/controller.py --machines $(MACHINES) --rounds $(or $(ROUNDS),7) $(if $(REAL),--real)
+
+bench-upgrade: setup ## What an upgrade of one package fetches and writes, against an installation in full; ROUNDS=3.
+	@$(BIN)/python bench/upgrade.py --rounds $(or $(ROUNDS),3)
 
 bench-orbit: setup ## How long `ob create` takes, against `docker run`, and `ob list` of 200 containers.
 	@$(BIN)/python bench/orbit.py
