@@ -1,52 +1,29 @@
-"""Finding plugins, and asking the one that TOML selects."""
+"""The installed plugins, and asking the one that TOML selects."""
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, redirect_stdout
 from typing import TypeVar, cast
 
 import attrs
-import importlib_metadata as metadata
 import pluggy
-from attrs import evolve, field, frozen
 
-from terra_core.answers import plugin_errors
-from terra_core.asking import asking, said_by, settings_of
+from terra_core.asking import asking, settings_of
 from terra_core.config.problems import DocumentError
-from terra_core.config.structure import Problem, StructureError, structure
-from terra_core.errors import InterruptedWork, PluginError
-from terra_core.fitting import misfits
+from terra_core.config.structure import Problem, structure
+from terra_core.errors import PluginError
 from terra_core.hookspecs import ROLES, Role
+from terra_core.installed import Installed, installed_plugins
 from terra_core.selection import check_roles, not_installed
-
-GROUP = "terra.plugins"
-"""The entry-point group of plugins; the entry point's name is the plugin's name, and it loads an instance."""
 
 R = TypeVar("R", bound=Role)
 
 
-@frozen
-class Installed:
-    """A plugin that is installed, and the distribution that brings it; nothing of it has been imported yet.
-
-    :param doubt: why it cannot be used, where that can be told before it is loaded.
-    """
-
-    name: str
-    distribution: str
-    version: str
-    entry: metadata.EntryPoint = field(repr=False, eq=False)
-    doubt: str = ""
-
-    def __str__(self) -> str:
-        return f"plugin {self.name!r} of {self.distribution} {self.version}"
-
-
 class Plugins:
     """The installed plugins; each is imported when a role is first filled with it. May be used from several threads.
+
+    A plugin that cannot be loaded is a :class:`PluginError`.
 
     :param installed: the plugins by name.
     """
@@ -61,16 +38,8 @@ class Plugins:
 
     @classmethod
     def discover(cls) -> Plugins:
-        """Find what is installed, without importing any of it; one that cannot be used keeps no other from being found."""
-        found: dict[str, Installed] = {}
-        for entry in metadata.entry_points(group=GROUP):
-            installed = _installed(entry)
-            other = found.setdefault(entry.name, installed)
-            if other.distribution != installed.distribution:
-                both = f"{other.distribution} and {installed.distribution}"
-                remedy = f"uninstall one of them, such as by: pip uninstall {other.distribution}"
-                found[entry.name] = evolve(other, doubt=f"two distributions bring a plugin of this name: {both}; {remedy}")
-        return cls(dict(sorted(found.items())))
+        """Find what is installed."""
+        return cls(installed_plugins())
 
     @property
     def names(self) -> frozenset[str]:
@@ -80,11 +49,10 @@ class Plugins:
     def fill(self, role: type[R], chosen: Mapping[str, str], *, source: str) -> R:
         """Return the plugin that fills a role, to be called through the role's methods.
 
-        :param role: the role.
         :param chosen: the ``[plugins]`` table of the file.
         :param source: the file, for errors.
         :raises ConfigError: when the plugin is not installed, or ``chosen`` names a role that does not exist.
-        :raises PluginError: when the plugin can't be loaded or does not fill the role.
+        :raises PluginError: when the plugin does not fill the role.
         """
         check_roles(chosen, source=source)
         return self.named(role, chosen.get(role.role, role.default), source=source)
@@ -102,15 +70,11 @@ class Plugins:
         if lacking := sorted(role.needed() - hooks):
             raise PluginError(f"plugin {name!r} does not fill the role {role.role}: it has no {', '.join(lacking)}")
         brought_by = f"{installed.distribution} {installed.version}"
-        filled = asking(role, name, brought_by, manager=self._manager, plugin=plugin, hooks=hooks)
-        self._filled[role, name] = filled
+        self._filled[role, name] = filled = asking(role, name, brought_by, manager=self._manager, plugin=plugin, hooks=hooks)
         return filled
 
     def settings(self, name: str) -> type[attrs.AttrsInstance] | None:
-        """Return the model of an installed plugin's table; ``None`` when it has no table.
-
-        :raises PluginError: when the plugin cannot be loaded.
-        """
+        """Return the model of an installed plugin's table; ``None`` when it has no table."""
         return settings_of(self._load(self.installed[name]))
 
     def read_table(self, name: str, table: object) -> object | None:
@@ -118,12 +82,12 @@ class Plugins:
 
         :param table: as parsed, or the model itself.
         :raises StructureError: with every problem of the table.
-        :raises PluginError: when the plugin cannot be loaded, or its model fails.
+        :raises PluginError: when its model fails.
         """
         model = self.settings(name)
         if model is None or isinstance(table, model):
             return table if model else None
-        with _failing(self.installed[name], f"asked what [{name}] is"):
+        with self.installed[name].asked(f"asked what [{name}] is"):
             return structure(table, model)
 
     def hooks_of(self, name: str) -> frozenset[str]:
@@ -136,43 +100,4 @@ class Plugins:
     def _load(self, installed: Installed) -> object:
         with self._loading:
             registered = self._manager.get_plugin(installed.name)
-            return self._load_once(installed) if registered is None else registered
-
-    def _load_once(self, installed: Installed) -> object:
-        if installed.doubt:
-            raise PluginError(f"plugin {installed.name!r} cannot be used: {installed.doubt}")
-        # Whoever reads the output of a command gets nothing that a plugin prints.
-        with _failing(installed, "loaded"), redirect_stdout(sys.stderr):
-            plugin = installed.entry.load()
-        with _failing(installed, "looked at"), redirect_stdout(sys.stderr):
-            wrong = next(misfits(plugin, self._manager), "")
-        if wrong:
-            raise PluginError(f"{installed} {wrong}")
-        try:
-            self._manager.register(plugin, installed.name)
-            self._manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            if self._manager.is_registered(plugin):
-                self._manager.unregister(plugin)
-            raise PluginError(f"{installed} does not fit: {error}") from error
-        return plugin
-
-
-def _installed(entry: metadata.EntryPoint) -> Installed:
-    try:
-        dist = entry.dist
-        if dist is None or type(dist.name) is not str or type(dist.version) is not str:
-            raise ValueError("it has no name or no version")
-        return Installed(entry.name, dist.name, dist.version, entry)
-    except Exception as error:  # of whatever is wrong with what somebody left in a directory of packages
-        place = entry.dist.locate_file("") if entry.dist else "?"
-        doubt = f"its distribution in {place} has no metadata that can be read ({said_by(error)}); install it again"
-        return Installed(entry.name, "?", "?", entry, doubt)
-
-
-def _failing(installed: Installed, what: str) -> AbstractContextManager[None]:
-    return plugin_errors(
-        lambda error: error
-        if isinstance(error, InterruptedWork | StructureError)
-        else PluginError(f"{installed} cannot be {what}: {said_by(error)}")
-    )
+            return installed.load(self._manager) if registered is None else registered

@@ -3,8 +3,9 @@
 A plugin is the instance that its entry point in the group ``terra.plugins`` loads. It fills a role by implementing every hook
 of it that is not optional, each with all of its parameters, by the names that they have here. It says ``contract = 2``: the
 number of the contract that it was made for. Only the plugin that TOML selects for a role is called, and a record of the
-controller goes back to the plugin that made it. All hooks raise :class:`terra_core.errors.TerraError` for what a user can act
-upon; whatever they return is checked to its last field.
+controller goes back to the plugin that made it. All hooks raise :class:`terra_core.errors.TerraError` for what they refuse and
+what a user can act upon, with the tool's or server's own message and the device, file or image that it is about; whatever they
+return is checked to its last field. ``work`` is an empty directory for temporary files and mounts, which core removes.
 
 The top-level table of a plugin's own name is the plugin's. It says the model of that table, a frozen attrs class, by
 ``settings``: an attribute or a property beside ``contract``. Core reads the table by this model before it calls any hook, with
@@ -17,17 +18,18 @@ role describes. A hook never prints, never reads standard input, never changes t
 umask or signal handlers: progress goes to ``session.report``, which may raise to end the work.
 """
 
-from terra_core.hookspecs.boot import Boot, BootNetwork, NodeBoot, Sighting, Sightings
-from terra_core.hookspecs.bootloader import BootDisk, Bootloader, LocalBoot
-from terra_core.hookspecs.builder import Builder, BuildRequest, BuiltImage, Trial
+from terra_core.hookspecs.boot import Boot, BootDisk, Bootloader, BootNetwork, LocalBoot, NodeBoot, Sighting, Sightings
 from terra_core.hookspecs.filesystem import CheckedGroup, Filesystem, Mount, PreparedGroup, Roots
-from terra_core.hookspecs.machine import BootStep, RenderedFile, RenderedLink
+from terra_core.hookspecs.images import Builder, BuildRequest, BuiltImage, Registry, Trial
+from terra_core.hookspecs.machine import BootStep, Network, RenderedFile, RenderedLink
 from terra_core.hookspecs.markers import CONTRACT, Role, hookimpl
-from terra_core.hookspecs.network import Network
-from terra_core.hookspecs.registry import Registry
-from terra_core.hookspecs.storage import Connected, Export, Served, Storage, Target, TargetRequest
-from terra_core.hookspecs.store import Backing, Room, Store, Volume, VolumeRequest
 from terra_core.oci.signature import FoundSignature
+
+# isort: off
+from terra_core.hookspecs.storage import (
+    Backing, Connected, Export, Room, Served, Storage, Store, Target, TargetRequest, Volume, VolumeRequest,
+)  # fmt: skip
+# isort: on
 
 ROLES: dict[str, type[Role]] = {
     role.role: role for role in (Network, Builder, Registry, Filesystem, Store, Storage, Boot, Bootloader)

@@ -1,14 +1,14 @@
-"""The role ``boot``."""
-
-from __future__ import annotations
+"""The roles ``boot`` and ``bootloader``: what starts a machine over the network, and from its own disks."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import field, frozen
 
+from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Mac
+from terra_core.hookspecs.machine import RenderedFile
 from terra_core.hookspecs.markers import Role, hook, optional
 
 
@@ -22,7 +22,7 @@ class BootNetwork:
 
 @frozen(kw_only=True)
 class NodeBoot:
-    """What a machine boots.
+    """What a machine boots over the network.
 
     :param mac: the interface that the machine boots from.
     :param image: the digest of the manifest that kernel and initrd came from.
@@ -32,8 +32,7 @@ class NodeBoot:
     :param steps: the archive with the machine's boot steps, to be loaded after any initial RAM disk. It may hold the machine's
         secrets. ``None`` when it was published before, or when the machine was provisioned by a Terra without boot steps.
     :param report: a small archive with what the machine's next boot reports itself with, to be loaded after ``steps``. It holds
-        a secret. Replace the former one at once, as core gives another one after each boot. ``None`` when what was published
-        before is to stay; where that is gone, the machine boots without it.
+        a secret, and replaces the former one at once. ``None`` leaves what was published; a machine can boot without it.
     """
 
     hostname: Hostname
@@ -72,13 +71,11 @@ class Sightings:
 
 
 class Boot(Role, role="boot", default="tftp"):
-    """The network boot service. All hooks are idempotent."""
+    """The network boot service, which outlives the controller. All hooks are idempotent."""
 
     @hook
     def publish_boot(self, boot: NodeBoot, session: Session) -> bool:
-        """Let a machine boot; return whether anything was changed, or had to be mended. Complete every file before another one
-        refers to it.
-        """
+        """Let a machine boot; return whether anything was changed or mended. Complete a file before another refers to it."""
 
     @hook
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
@@ -86,29 +83,82 @@ class Boot(Role, role="boot", default="tftp"):
 
     @hook
     def install_boot_image(self, tree: Path, session: Session) -> Sequence[str]:
-        """Install the boot loaders from an unpacked pxe image.
-
-        :param tree: the root of the image; not to be trusted to hold regular files where they are expected.
-        :returns: the installed files, relative to the boot tree.
-        """
+        """Install the boot loaders of an unpacked pxe image, which may hold anything; return their paths in the boot tree."""
 
     @hook
     def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool:
-        """Start the network boot service if it does not answer as configured; return whether it was started.
-
-        It outlives the controller.
-
-        :param nodes: every machine that is provisioned.
-        """
+        """Start the service for all machines if it does not answer as configured; return whether it was started."""
 
     @optional
     def follow_boots(self, position: str, session: Session) -> Sightings:
-        """Return what machines did since a position, also while no controller ran. Change nothing. Called every second.
-
-        :param position: that of the last answer; an empty or an unknown one is the beginning of what is kept.
-        """
+        """Return what machines did since a position, controller or not; all kept ones if it is unknown. Called each second."""
         return Sightings(position=position)
 
     @hook
     def stop_boot(self, session: Session) -> bool:
-        """Stop the network boot service if :meth:`start_boot` started it; return whether it was stopped."""
+        """Stop the service if :meth:`start_boot` started it; return whether it was stopped."""
+
+
+@frozen(kw_only=True)
+class BootDisk:
+    """A disk that an installed machine may start from.
+
+    :param device: the whole disk.
+    :param core_sector: the first sector of the area that a boot loader for a BIOS may use; ``None`` when none is wanted.
+    :param core_sectors: the length of that area, in sectors.
+    :param sector_size: in bytes.
+    :param esp: the block device of its EFI system partition, which is Terra's own; ``None`` when none is wanted.
+    :param esp_number: the number of that partition.
+    """
+
+    device: Path
+    core_sector: int | None = None
+    core_sectors: int = 0
+    sector_size: int = 512
+    esp: Path | None = None
+    esp_number: int = 0
+
+
+@frozen(kw_only=True)
+class LocalBoot:
+    """What an installed machine boots from its own disks. A text that is not known yet is empty.
+
+    :param disks: the disks that the machine starts from; each must be able to start it alone.
+    :param filesystem: the UUID of the file system that the root is on.
+    :param type: the type of that file system, as in mount(8).
+    :param root: the path of the machine's root within that file system, without a leading slash; empty when it is the whole.
+    :param kernel: the path of the kernel in the root, such as ``boot/vmlinuz-6.1.0``.
+    :param initrd: the path of its initial RAM disk.
+    :param steps: the path of the archive with the machine's boot steps, to be loaded after any initial RAM disk.
+    :param kernel_arguments: the kernel line, beyond what the boot loader adds for the consoles.
+    """
+
+    hostname: Hostname
+    disks: tuple[BootDisk, ...]
+    firmware: Firmware
+    filesystem: str = ""
+    type: str = ""
+    root: str = ""
+    kernel: str = ""
+    initrd: str = ""
+    steps: str = ""
+    kernel_arguments: tuple[str, ...] = ()
+
+
+class Bootloader(Role, role="bootloader", default="grub"):
+    """What starts a machine from its own disks."""
+
+    @hook
+    def check_bootloader(self, boot: LocalBoot, session: Session) -> Sequence[str]:
+        """Check that :meth:`install_bootloader` can do what ``boot`` says, and return what that is, one line each.
+
+        :param boot: without the UUID of the file system, the kernel, and the block devices: no disk is written to yet.
+        :raises TerraError: when an area is too small, or a program or file is missing on this machine.
+        """
+
+    @hook
+    def install_bootloader(self, boot: LocalBoot, work: Path, session: Session) -> Sequence[RenderedFile]:
+        """Write the boot loader to the areas and partitions that ``boot`` names, so that it starts nothing yet. Idempotent.
+
+        :returns: the files that let it start the machine; core writes them into the root when all else is on the disks.
+        """

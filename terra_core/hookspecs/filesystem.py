@@ -1,7 +1,5 @@
 """The role ``filesystem``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -56,8 +54,7 @@ class PreparedGroup:
 
     :param mounts: all of its mounts; core makes them, parents before children, and a directory's before it is bound.
     :param kernel_arguments: the kernel arguments that find the root, for the group of the operating system.
-    :param directories: paths in the machine's root that have to be directories when the image has been laid down, such as
-        those of subvolumes that are plain directories.
+    :param directories: paths in the machine's root that have to be directories when the image has been laid down.
     :param root: the path of the machine's root within its file system, for a boot loader, without a leading slash.
     """
 
@@ -82,26 +79,21 @@ class Roots:
 
 
 class Filesystem(Role, role="filesystem", default="btrfs"):
-    """Disk groups. Hooks are called from several threads at once, each for a group of its own."""
+    """Disk groups. Hooks are called from several threads at once, each for a group of its own.
+
+    Sizes in bytes and devices, which are block devices or image files, are in the order of ``group.disk``.
+    """
 
     @hook
     def check_disks(self, group: DiskGroup, sizes: Sequence[int], session: Session) -> CheckedGroup:
         """Check that :meth:`prepare_disks` can do what ``group`` says, before anything is written to any disk.
 
-        :param group: the validated ``[[groups]]`` entry.
-        :param sizes: the disks' sizes in bytes, in the order of ``group.disk``.
-        :raises TerraError: when a disk is too small, a program is missing on this machine, or a request such as a RAID profile
-            is not supported.
+        :raises TerraError: when a disk is too small, a program is missing here, or a request such as RAID is not supported.
         """
 
     @hook
     def mount_root(self, group: DiskGroup, session: Session) -> BootStep:
-        """Return what a machine needs in order to mount its root. Called before anything is written; change nothing.
-
-        Kernel arguments, such as the UUID of a file system, come from :meth:`prepare_disks`.
-
-        :param group: the group of the operating system.
-        """
+        """Return what a machine needs in order to mount its root, in ``group``, before anything is written; change nothing."""
 
     @hook
     def prepare_disks(
@@ -111,10 +103,6 @@ class Filesystem(Role, role="filesystem", default="btrfs"):
 
         Called once for each group, after every check and before the image is applied. Touch no device before core enters the
         context; leaving it must leave nothing mounted and no loop device attached.
-
-        :param devices: block devices or image files, in the order of ``group.disk``.
-        :param work: an empty directory for the plugin's own mounts; it is removed after the context has been left.
-        :raises TerraError: naming the device, with the tool's own message.
         """
 
     @optional
@@ -126,13 +114,11 @@ class Filesystem(Role, role="filesystem", default="btrfs"):
         Without this hook a machine's disks are never clones: each is formatted, and its image laid down in full. All else is as
         of :meth:`prepare_disks`. What the copies hold stays, and only what names the file system may be written: a clone shares
         every other block with its origin. The origin and other copies of it may be renewed, attached or mounted at the same
-        time, so nothing may be looked up by the former UUID.
+        time, so nothing may be looked up by the former UUID. Refuse a device that holds no such file system.
 
         :param group: as :meth:`prepare_disks` was given it, but for the disks' names.
-        :param devices: copies to the last byte, which nobody mounted since, in the order of ``group.disk``.
-        :param work: an empty directory for mounts of the plugin's own; it is gone when the context has been left.
+        :param devices: copies to the last byte, which nobody mounted since.
         :returns: what :meth:`prepare_disks` gave, with the new identity.
-        :raises TerraError: naming the device, when it holds no such file system.
         """
         raise TerraError("the filesystem plugin cannot give a copy an identity of its own")
 
@@ -141,41 +127,28 @@ class Filesystem(Role, role="filesystem", default="btrfs"):
         """Offer the roots that lie beside a mounted one in its file system, of a running machine or of one that is at rest.
 
         Each of them may be a version of the system; core looks whether it is. Without this hook there is one, the mounted one.
-
-        :param root: where that is mounted.
-        :param work: an empty directory for mounts of the plugin's own, which nobody else sees.
-        :raises TerraError: when no such file system is mounted there.
+        Refuse a root that is on no such file system.
         """
         return nullcontext(Roots(places={OS_LABEL: root}, running=OS_LABEL))
 
     @optional
     def copy_root(self, source: Path | None, target: Path, session: Session) -> bool:
-        """Make a root that shares all blocks with another one, or an empty one.
+        """Make a root that shares all blocks with another one, or an empty one, and return ``True``; else leave nothing of it.
 
         :param source: a root that :meth:`open_roots` offers, or one that was copied; ``None`` for an empty one.
         :param target: what to make, below the ``top`` of :meth:`open_roots`. rename(2) may give it another place there.
-        :returns: ``True``.
-        :raises TerraError: when it cannot be made; nothing of it is left then.
         """
         raise TerraError("the filesystem plugin makes no root beside another")
 
     @optional
     def remove_root(self, target: Path, session: Session) -> bool:
-        """Remove a root with all that it holds; what shares blocks with it stays.
-
-        :param target: below the ``top`` of :meth:`open_roots`.
-        :returns: ``True``.
-        :raises TerraError: when it cannot be removed.
-        """
+        """Remove a root below ``top`` with all that it holds; return ``True``. What shares blocks with it stays."""
         raise TerraError("the filesystem plugin makes no root beside another")
 
     @hook
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
-        """Check that every disk of a prepared group has stored what was written to it.
+        """Check that every disk of a prepared group has stored what was written to it; return ``True``.
 
-        Called while the group is mounted, after syncfs(2), which reports no failed disk that others of its group stand in for.
-
-        :param place: where one of the group's mounts is.
-        :returns: ``True``.
-        :raises TerraError: naming the disk.
+        Called while the group is mounted, at ``place`` and elsewhere, after syncfs(2), which reports no failed disk that others
+        of its group stand in for.
         """

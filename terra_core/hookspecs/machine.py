@@ -1,8 +1,12 @@
-"""The machine's side: files of a machine, and what it needs in order to reach and to mount its root."""
+"""What plugins put into a machine: the role ``network``, and what it needs in order to reach and to mount its root."""
 
-from __future__ import annotations
+from collections.abc import Sequence
 
 from attrs import frozen
+
+from terra_core.config.server import Server
+from terra_core.config.session import Session
+from terra_core.hookspecs.markers import Role, hook, optional
 
 
 @frozen(kw_only=True)
@@ -59,3 +63,26 @@ class BootStep:
     programs: tuple[str, ...] = ()
     files: tuple[RenderedFile, ...] = ()
     system: tuple[RenderedFile | RenderedLink, ...] = ()
+
+
+class Network(Role, role="network", default="netplan"):
+    """The network configuration of an image."""
+
+    @hook
+    def render_network(self, server: Server, session: Session) -> Sequence[RenderedFile | RenderedLink]:
+        """Return the files that configure the machine's network, and the links that enable its units.
+
+        Called once for each build, with the whole server.toml. Write nothing.
+        """
+
+    @optional
+    def check_network(self, files: Sequence[RenderedFile], session: Session) -> bool:
+        """Check the files with the program that will read them, where this machine has it; return whether they were read.
+
+        Called once for each build, after :meth:`render_network` and before anything is built. Change nothing outside a
+        temporary directory, and end within a minute.
+
+        :param files: every file that the image gets, also those of the build's context that replace rendered ones.
+        :raises TerraError: with the program's message, and the key of server.toml that caused it.
+        """
+        return False

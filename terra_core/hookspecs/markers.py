@@ -1,7 +1,5 @@
 """How the hooks of a role, and a plugin's implementations of them, are marked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -44,7 +42,7 @@ class Role:
             cls.role, cls.default = role, default
 
     def brings(self, hook: str) -> bool:
-        """Return whether the plugin implements a hook that it may leave away."""
+        """Return whether the plugin implements a hook."""
         return True
 
     @classmethod

@@ -1,9 +1,8 @@
-"""The role ``storage``."""
-
-from __future__ import annotations
+"""The roles ``store`` and ``storage``: volumes, and giving them to machines over the network."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from attrs import field, frozen
 
@@ -12,7 +11,141 @@ from terra_core.config.values import Address, Hostname, Label
 from terra_core.errors import TerraError
 from terra_core.hookspecs.machine import BootStep
 from terra_core.hookspecs.markers import Role, hook, optional
-from terra_core.hookspecs.store import Backing, Volume
+from terra_core.system.room import measured
+
+
+@frozen(kw_only=True)
+class VolumeRequest:
+    """A disk of a machine: its number among the machine's disks, from 0, and its size in MB of 1024 * 1024 bytes.
+
+    :param full: whether the store gives it all of its room at once; as the store's own table says when ``None``.
+    """
+
+    hostname: Hostname
+    number: int
+    size: int
+    full: bool | None = None
+
+
+@frozen(kw_only=True)
+class Volume:
+    """A volume as the controller keeps it: the store's name for it, such as the path of its file, and its size in MB.
+
+    :param full: whether it has all of its room from the beginning, shared with no other, so that no write fails for want of it.
+    """
+
+    name: str
+    size: int
+    full: bool = False
+
+
+@frozen(kw_only=True)
+class Room:
+    """The room of a store in bytes: all of it, what is free, and how much of that is kept for the volumes that there are."""
+
+    size: int
+    free: int
+    reserve: int = 0
+
+
+@frozen(kw_only=True)
+class Backing:
+    """How a transport reaches a volume.
+
+    :param kind: ``file``, or another kind that a store and a transport agree on, such as ``rbd``.
+    :param address: where it is, in the form of its kind: the absolute path of a file.
+    :param options: what else a transport needs in order to open it.
+    """
+
+    kind: str
+    address: str
+    options: Mapping[str, str] = field(factory=dict)
+
+
+class Store(Role, role="store", default="file"):
+    """Volumes. The hooks are called from several threads at once, each for volumes of its own."""
+
+    @hook
+    def plan_volume(self, request: VolumeRequest, session: Session) -> Volume:
+        """Return the volume to make; change nothing. Core stores the answer first, to undo what follows after any fault.
+
+        :raises ConflictError: when it exists already.
+        :raises TerraError: when it is asked for in full, and the store makes none that is.
+        """
+
+    @hook
+    def make_volume(self, volume: Volume, session: Session) -> AbstractContextManager[None]:
+        """Offer to make a planned volume, empty; what exists of that name is refused, and stays. An exception removes it."""
+
+    @hook
+    def clone_volume(self, origin: Volume, volume: Volume, session: Session) -> AbstractContextManager[None]:
+        """Offer to make a planned volume with the content of another one, which nobody writes to meanwhile.
+
+        Later writes to one do not change the other. Otherwise as :meth:`make_volume`.
+        """
+
+    @hook
+    def open_volume(self, volume: Volume, session: Session) -> AbstractContextManager[Path]:
+        """Offer a volume as a local block device or image file, to be formatted and written to.
+
+        Called while no transport has it open. Leaving writes all of it to the store.
+        """
+
+    @hook
+    def reach_volume(self, volume: Volume, session: Session) -> Backing:
+        """Return how a transport reaches a volume, for each restore of its target; refuse a missing or replaced one."""
+
+    @hook
+    def remove_volume(self, volume: Volume, session: Session) -> bool:
+        """Remove a volume; return whether there was one. Idempotent."""
+
+    @optional
+    def stamp_volume(self, volume: Volume, session: Session) -> str:
+        """Return what will be another text once the volume has been written to, or replaced; core compares it before it clones.
+
+        Called while nobody has the volume open; refuse one that is missing or not what it was. Cloning and reading it must not
+        change the text, nor may a restart. It is empty when the store cannot tell.
+        """
+        return ""
+
+    @optional
+    def remove_volumes(self, hostname: Hostname, session: Session) -> bool:
+        """Remove every volume of a machine whose record no longer names them; return whether there was any."""
+        return False
+
+    @optional
+    def volume_directory(self, session: Session) -> Path | None:
+        """Return the directory of the volumes on this machine, if any, made or not; core marks it as its database's."""
+        return None
+
+    @optional
+    def measure_store(self, session: Session) -> Room | None:
+        """Return the room of the store, if known; core makes no machine while less is free than the reserve. Called often."""
+        place = self.volume_directory(session)
+        return None if place is None else Room(**measured(place))
+
+
+@frozen(kw_only=True)
+class Target:
+    """A target as the controller keeps it in its database: enough to make it again after a restart.
+
+    Label, portal and volumes are those of the request.
+
+    :param name: the name that a machine asks for it by.
+    :param id: its number.
+    :param client: the name of the only machine that may reach it, where the transport has such names.
+    :param kernel_arguments: the kernel arguments that the machine needs in order to reach it.
+    :param data: further data of the plugin, such as a secret; it is shown nowhere.
+    """
+
+    label: Label
+    name: str
+    id: int
+    client: str = ""
+    portal: Address
+    volumes: tuple[Volume, ...]
+    kernel_arguments: tuple[str, ...] = ()
+    data: Mapping[str, str] = field(factory=dict, repr=False)
 
 
 @frozen(kw_only=True)
@@ -36,30 +169,6 @@ class TargetRequest:
     boot: bool
     portal: Address
     planned: tuple[Target, ...] = ()
-
-
-@frozen(kw_only=True)
-class Target:
-    """A target as the controller keeps it in its database: enough to make it again after a restart.
-
-    :param label: the label of the disk group.
-    :param name: the name that a machine asks for it by.
-    :param id: its number.
-    :param client: the name of the only machine that may reach it, where the transport has such names.
-    :param portal: the address that it is reached at.
-    :param volumes: its volumes, in the order of the group's disks.
-    :param kernel_arguments: the kernel arguments that the machine needs in order to reach it.
-    :param data: further data of the plugin, such as a secret; it is shown nowhere.
-    """
-
-    label: Label
-    name: str
-    id: int
-    client: str = ""
-    portal: Address
-    volumes: tuple[Volume, ...]
-    kernel_arguments: tuple[str, ...] = ()
-    data: Mapping[str, str] = field(factory=dict, repr=False)
 
 
 @frozen(kw_only=True)
@@ -87,10 +196,10 @@ class Connected:
 
 
 class Storage(Role, role="storage", default="iscsi"):
-    """Giving volumes to machines over the network.
+    """Giving volumes to machines over the network, by a service that outlives the controller.
 
     Hooks are called from several threads; those that change targets, one at a time. All but :meth:`provision_target` are
-    idempotent.
+    idempotent. What asks the service raises when it does not answer although it runs.
     """
 
     @hook
@@ -99,18 +208,14 @@ class Storage(Role, role="storage", default="iscsi"):
 
     @hook
     def connect_root(self, targets: Sequence[Target], session: Session) -> BootStep:
-        """Return what a machine needs in order to reach its targets. Called once when it is provisioned; change nothing.
-
-        :param targets: all targets of the machine, the one that it boots from first.
-        """
+        """Return what a machine needs in order to reach its targets, that of its root first. Called once; change nothing."""
 
     @hook
     def provision_target(self, export: Export, session: Session) -> AbstractContextManager[None]:
         """Offer to export a planned target to its machine and to nobody else, for the first time.
 
-        Entered when the volumes are complete. Leaving with an exception takes the target away.
-
-        :raises TerraError: when it cannot be exported, such as for a kind of backing that the transport does not know.
+        Entered when the volumes are complete. Leaving with an exception takes the target away. Refuse a kind of backing
+        that the transport does not know.
         """
 
     @hook
@@ -123,11 +228,7 @@ class Storage(Role, role="storage", default="iscsi"):
 
     @optional
     def restore_targets(self, exports: Sequence[Export], session: Session) -> Sequence[str]:
-        """Restore many targets after one look at what is exported already; a problem of one does not stop the others.
-
-        :returns: for each target, in their order, why it cannot be exported; empty where it is.
-        :raises TerraError: when none can be exported, such as when the service does not answer.
-        """
+        """Restore many targets after one look at what is exported already; return for each why it is not, or an empty text."""
         reasons = []
         for export in exports:
             try:
@@ -145,27 +246,18 @@ class Storage(Role, role="storage", default="iscsi"):
 
     @optional
     def count_served(self, session: Session) -> Mapping[int, Served]:
-        """Return what went through targets, by their numbers; also of other controllers. Called for each GET of ``/metrics``.
-
-        :raises TerraError: when the service does not answer.
-        """
+        """Return what went through targets, by number; also of other controllers. Called for each GET of ``/metrics``."""
         return {}
 
     @optional
     def find_connected(self, session: Session) -> Mapping[int, Sequence[Connected]]:
-        """Return who is connected to targets now, by their numbers; also to those of other controllers. Change nothing.
-
-        :raises TerraError: when the service does not answer although it runs.
-        """
+        """Return who is connected to targets now, by their numbers; also to those of other controllers. Change nothing."""
         return {}
 
     @hook
     def start_storage(self, portal: Address, session: Session) -> bool:
-        """Start the storage service if it does not answer; return whether it was started.
-
-        It outlives the controller. Called at start and every few seconds.
-        """
+        """Start the service if it does not answer; return whether it was started. Called at start and every few seconds."""
 
     @hook
     def stop_storage(self, session: Session) -> bool:
-        """Stop the storage service if :meth:`start_storage` started it; return whether it was stopped."""
+        """Stop the service if :meth:`start_storage` started it; return whether it was stopped."""

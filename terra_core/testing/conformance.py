@@ -19,7 +19,8 @@ from terra_core.config.schema import schema_of
 from terra_core.config.session import Session
 from terra_core.errors import ConfigError
 from terra_core.hookspecs import Role
-from terra_core.plugins import Installed, Plugins
+from terra_core.installed import Installed
+from terra_core.plugins import Plugins
 
 _DEADLINE_SECONDS = 120
 E = TypeVar("E")

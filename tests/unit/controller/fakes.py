@@ -57,10 +57,11 @@ from terra_core.hookspecs import (
     VolumeRequest,
     hookimpl,
 )
+from terra_core.installed import Installed
 from terra_core.oci import Digest, ImageDocuments, ImageSource, Layout
 from terra_core.oci.signature import PAYLOAD_TYPE, SIGNATURE_KEY
 from terra_core.oci.source import PortableImage
-from terra_core.plugins import Installed, Plugins
+from terra_core.plugins import Plugins
 from terra_core.service.operations import Operations
 from terra_core.system.progress import Event
 from terra_core.system.room import measured
