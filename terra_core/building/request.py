@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
 from terra_core.building.context import dockerfile_text, newest_time
 from terra_core.building.instructions import Dockerfile, read_dockerfile
-from terra_core.config.values import shown
+from terra_core.config.values import ImageReference, shown
 from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import BuildRequest
 
 _MOST_DIGITS = 11
+_BASE = "org.opencontainers.image.base"
 
 
 def dated(build: BuildRequest) -> BuildRequest:
@@ -73,3 +74,24 @@ def check_stages(build: BuildRequest, dockerfile: Dockerfile) -> None:
             "server.toml give it",
             hint='name the image by os = "...", or take single files of it by COPY --from=IMAGE',
         )
+
+
+def base_labels(base: ImageReference | None, digest: str | None = None) -> dict[str, str]:
+    """Return the labels that name the base of an image: https://specs.opencontainers.org/image-spec/annotations/.
+
+    :param digest: the digest that the base has in its registry, if any.
+    """
+    digest = base.digest or digest if base else None
+    return {f"{_BASE}.name": str(base), **({f"{_BASE}.digest": digest} if digest else {})} if base else {}
+
+
+def check_platforms(build: BuildRequest, platforms: Mapping[ImageReference, str]) -> None:
+    """Refuse a component that is for another machine than the base: a builder would copy its programs all the same.
+
+    :param platforms: what the base and each component are built for, such as ``linux/amd64``.
+    :raises TerraError: naming the component.
+    """
+    for component in build.components:
+        if build.base is not None and platforms[component] != platforms[build.base]:
+            said = f"{component} is built for {platforms[component]}, and {build.base} for {platforms[build.base]}"
+            raise TerraError(f"{doing(build)}: {said}")

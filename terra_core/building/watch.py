@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
+from attrs import frozen
+
+from terra_core.errors import CommandError
 from terra_core.hookspecs import Trial
+from terra_core.system.process import Completed
 from terra_core.system.progress import Event, Report
 from terra_core.system.reading import lines_of
 from terra_core.system.waiting import WaitedInVain, wait_until
 
+_LINES = 40
+_NOT_RUN = (125, 126, 127)
 _ENDED = ("running", "degraded", "maintenance", "stopping")
 
 
@@ -23,6 +31,34 @@ class System(Protocol):
 
     def log(self) -> str:
         """Return the end of what its init printed."""
+
+
+@frozen
+class Container:
+    """A container of a program with the command line of Docker's, such as podman.
+
+    :param run: runs a command of the program, and accepts whatever it ends with.
+    :param name: the container's name.
+    """
+
+    run: Callable[..., Completed]
+    name: str
+
+    def alive(self) -> bool:
+        """Return whether its init still runs."""
+        return self.run("container", "inspect", "--format={{.State.Running}}", self.name).text.strip() == "true"
+
+    def ask(self, *words: str) -> str:
+        """Return what a program in the container prints; nothing when it can't be run."""
+        with suppress(CommandError):
+            asked = self.run("exec", self.name, *words)
+            return "" if asked.code in _NOT_RUN else asked.text
+        return ""
+
+    def log(self) -> str:
+        """Return the end of what its init printed."""
+        asked = self.run("logs", f"--tail={_LINES}", self.name)
+        return (asked.text + asked.stderr.decode(errors="replace")).strip()
 
 
 def watched(system: System, seconds: float, report: Report) -> Trial:

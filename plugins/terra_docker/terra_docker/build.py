@@ -11,7 +11,16 @@ from docker import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from terra_core.building.failures import registry_failure
-from terra_core.building.request import bases_of, check_reference, check_stages, dated, dockerfile_of, doing
+from terra_core.building.request import (
+    base_labels,
+    bases_of,
+    check_platforms,
+    check_reference,
+    check_stages,
+    dated,
+    dockerfile_of,
+    doing,
+)  # fmt: skip
 from terra_core.config.values import ImageReference
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BuildRequest, BuiltImage
@@ -30,7 +39,6 @@ LABEL = "terra.builder"
 """The label of every image that is built here: ``vab cron`` prunes no other."""
 
 _CREATED = "org.opencontainers.image.created"
-_BASE = "org.opencontainers.image.base"
 
 
 def build_image(build: BuildRequest, settings: Docker, report: Report) -> BuiltImage:
@@ -136,7 +144,7 @@ def _chosen(build: BuildRequest, settings: Docker, client: APIClient, report: Re
 
 
 def _base_labels(client: APIClient, build: BuildRequest, leftovers: Leftovers, report: Report) -> dict[str, str]:
-    """Return labels of https://specs.opencontainers.org/image-spec/annotations/; a base from no registry has no digest.
+    """Return the labels that name the base; one that came from no registry has no digest.
 
     :raises TerraError: when a component is for another machine than the base: the engine would copy its programs all the same.
     """
@@ -144,15 +152,12 @@ def _base_labels(client: APIClient, build: BuildRequest, leftovers: Leftovers, r
     if base is None:
         return {}
     progress = ClassicProgress(doing(build), leftovers, report)
-    found = _inspected(client, base, progress)
-    for component in build.components:
-        platform = _platform(_inspected(client, component, progress))
-        if platform != _platform(found):
-            raise TerraError(f"{doing(build)}: {component} is built for {platform}, and {base} for {_platform(found)}")
-    digests = {digest.rpartition("@")[::2] for digest in found.get("RepoDigests") or []}
+    found = {image: _inspected(client, image, progress) for image in (base, *build.components)}
+    check_platforms(build, {image: f"{said['Os']}/{said['Architecture']}" for image, said in found.items()})
+    digests = {digest.rpartition("@")[::2] for digest in found[base].get("RepoDigests") or []}
     familiar = {f"{base.registry}/{base.path}", base.path.removeprefix("library/")}
     here = sorted(digest for name, digest in digests if name in familiar)
-    return {f"{_BASE}.name": str(base), **({f"{_BASE}.digest": base.digest or here[0]} if base.digest or here else {})}
+    return base_labels(base, next(iter(here), None))
 
 
 def _inspected(client: APIClient, image: ImageReference, progress: ClassicProgress) -> dict[str, Any]:
@@ -163,10 +168,6 @@ def _inspected(client: APIClient, image: ImageReference, progress: ClassicProgre
         _pull(client, image, progress)
         found = client.inspect_image(str(image))  # type: ignore[no-untyped-call]  # the stubs leave it out
     return found
-
-
-def _platform(found: dict[str, Any]) -> str:
-    return f"{found['Os']}/{found['Architecture']}"
 
 
 def _pull(client: APIClient, image: ImageReference, progress: ClassicProgress) -> None:

@@ -10,10 +10,10 @@ import requests
 from docker import APIClient
 from docker.errors import DockerException
 
+from terra_core.building.saving import written_archive
 from terra_core.errors import TerraError
 from terra_core.oci.archive import DockerArchive
 from terra_core.system.progress import Event, Report
-from terra_core.system.undo import Undo
 from terra_docker.engine import connected
 from terra_docker.settings import Docker
 
@@ -37,13 +37,14 @@ def saved_image(image: str, work: Path, settings: Docker, report: Report) -> Ite
 @contextmanager
 def saved(client: APIClient, image: str, work: Path, report: Report) -> Iterator[DockerArchive]:
     """Do the same with an engine that is connected; raises what its SDK raises."""
-    incoming, done = work / "incoming.tar", 0
-    with Undo() as undo:
-        undo.callback(incoming.unlink, missing_ok=True)
-        with incoming.open("wb") as file:
+
+    def write(archive: Path) -> None:
+        done = 0
+        with archive.open("wb") as file:
             for piece in client.get_image(image):
                 file.write(piece)
                 done += len(piece)
                 report(Event("save", "get the image from the engine", done))
-        with DockerArchive(incoming) as archive:
-            yield archive
+
+    with written_archive(work, write) as archive:
+        yield archive

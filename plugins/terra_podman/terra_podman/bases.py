@@ -8,7 +8,7 @@ from typing import Any
 
 from terra_core.building.failures import registry_failure
 from terra_core.building.output import plain
-from terra_core.building.request import doing
+from terra_core.building.request import base_labels, check_platforms, doing
 from terra_core.config.values import ImageReference
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import BuildRequest
@@ -18,25 +18,20 @@ from terra_core.system.reading import read_regular
 from terra_podman.program import Program, last_words
 from terra_podman.progress import REMEDIES
 
-_BASE = "org.opencontainers.image.base"
 _PULL_SECONDS = 4 * 3600
 
 
-def base_labels(podman: Program, build: BuildRequest, report: Report) -> dict[str, str]:
-    """Return labels of https://specs.opencontainers.org/image-spec/annotations/; a base from no registry has no digest.
+def labels_of_base(podman: Program, build: BuildRequest, report: Report) -> dict[str, str]:
+    """Return the labels that name the base; one that came from no registry has no digest.
 
     :raises TerraError: when a component is for another machine than the base: its programs would be copied all the same.
     """
     base = build.base
     if base is None:
         return {}
-    inspected = _inspected(podman, build, base, report)
-    for component in build.components:
-        platform = _platform(_inspected(podman, build, component, report))
-        if platform != _platform(inspected):
-            raise TerraError(f"{doing(build)}: {component} is built for {platform}, and {base} for {_platform(inspected)}")
-    digest = base.digest or _digest_in_registry(podman, inspected, f"{base.registry}/{base.path}")
-    return {f"{_BASE}.name": str(base), **({f"{_BASE}.digest": digest} if digest else {})}
+    inspected = {image: _inspected(podman, build, image, report) for image in (base, *build.components)}
+    check_platforms(build, {image: f"{said['Os']}/{said['Architecture']}" for image, said in inspected.items()})
+    return base_labels(base, _digest_in_registry(podman, inspected[base], f"{base.registry}/{base.path}"))
 
 
 def _inspected(podman: Program, build: BuildRequest, image: ImageReference, report: Report) -> dict[str, Any]:
@@ -59,10 +54,6 @@ def _pull(podman: Program, build: BuildRequest, image: ImageReference, report: R
                     report(Event("build", said))
     except CommandError as error:
         raise registry_failure(f"{doing(build)}: pulling {image}", image, last_words(error), REMEDIES) from error
-
-
-def _platform(inspected: dict[str, Any]) -> str:
-    return f"{inspected['Os']}/{inspected['Architecture']}"
 
 
 def _digest_in_registry(podman: Program, inspected: dict[str, Any], name: str) -> str:

@@ -16,7 +16,7 @@ from terra_core.oci.timestamps import rfc3339
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import undoing
 from terra_core.system.workspace import image_workspace
-from terra_podman.bases import base_labels
+from terra_podman.bases import labels_of_base
 from terra_podman.leftovers import Leftovers
 from terra_podman.program import Program, found, last_words
 from terra_podman.progress import Progress
@@ -51,7 +51,7 @@ def build_image(build: BuildRequest, settings: Podman, report: Report) -> BuiltI
     labels = {
         LABEL: "terra-podman",
         _CREATED: rfc3339(build.epoch or 0),
-        **base_labels(podman, build, report),
+        **labels_of_base(podman, build, report),
         **build.labels,
     }
     with image_workspace() as work:

@@ -1,8 +1,4 @@
-"""Reading an image of Podman's storage: ``podman save`` writes it as ``docker save`` does.
-
-That form has the layers as they were hashed, neither compressed nor converted, and the very configuration that the image's id
-is the digest of. An OCI layout of podman's would have both made anew.
-"""
+"""Reading an image of Podman's storage."""
 
 from __future__ import annotations
 
@@ -10,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from terra_core.building.saving import written_archive
 from terra_core.errors import CommandError, TerraError
 from terra_core.oci.archive import DockerArchive
 from terra_core.system.progress import Event, Report
-from terra_core.system.undo import Undo
 from terra_podman.program import found, last_words
 from terra_podman.settings import Podman
 
@@ -28,14 +24,15 @@ def saved_image(image: str, work: Path, settings: Podman, report: Report) -> Ite
     :param work: a directory with room for it.
     :raises TerraError: when podman does not give it.
     """
-    podman, incoming = found(settings), work / "incoming.tar"
-    with Undo() as undo:
-        undo.callback(incoming.unlink, missing_ok=True)
+    podman = found(settings)
+
+    def write(archive: Path) -> None:
         report(Event("save", "get the image from podman"))
-        words = ("save", "--quiet", "--format=docker-archive", f"--output={incoming}", image.removeprefix("sha256:"))
+        words = ("save", "--quiet", "--format=docker-archive", f"--output={archive}", image.removeprefix("sha256:"))
         try:
             podman.run(*words, timeout=_SAVE_SECONDS)
         except CommandError as error:
             raise TerraError(f"{image}: podman does not give the image: {last_words(error)}") from error
-        with DockerArchive(incoming) as archive:
-            yield archive
+
+    with written_archive(work, write) as archive:
+        yield archive

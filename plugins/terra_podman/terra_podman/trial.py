@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 
-from attrs import frozen
-
-from terra_core.building.watch import watched
+from terra_core.building.watch import Container, watched
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import Trial
 from terra_core.system.process import uninterrupted
@@ -21,9 +20,6 @@ from terra_podman.settings import Podman
 
 _UNTIL = "terra.trial.until"
 _SPARE_SECONDS = 600
-_LINES = 40
-_NOT_RUN = (125, 126, 127)
-_ANY = range(256)
 _OPTIONS = (
     "--systemd=always", "--network=none", "--cap-add=SYS_ADMIN,NET_ADMIN", "--security-opt=seccomp=unconfined",
     "--security-opt=apparmor=unconfined", "--log-driver=k8s-file", "--pull=never",
@@ -42,7 +38,7 @@ def try_image(image: str, seconds: float, settings: Podman, report: Report) -> T
     podman = found(settings)
     _sweep(podman)
     with _container(podman, image, seconds) as name:
-        return watched(_Container(podman, name), seconds, report)
+        return watched(Container(partial(podman.run, accept=range(256)), name), seconds, report)
 
 
 @contextmanager
@@ -69,28 +65,3 @@ def _sweep(podman: Program) -> None:
         until = str((container.get("Labels") or {}).get(_UNTIL, ""))
         if until.isdigit() and int(until) < time.time():
             _remove(podman, str(container["Id"]))
-
-
-@frozen
-class _Container:
-    """A container of Podman's, as a system that is watched."""
-
-    podman: Program
-    name: str
-
-    def alive(self) -> bool:
-        """Return whether its init still runs."""
-        asked = self.podman.run("container", "inspect", "--format={{.State.Running}}", self.name, accept=_ANY)
-        return asked.text.strip() == "true"
-
-    def ask(self, *words: str) -> str:
-        """Return what a program in the container prints; nothing when it can't be run."""
-        with suppress(CommandError):
-            asked = self.podman.run("exec", self.name, *words, accept=_ANY)
-            return "" if asked.code in _NOT_RUN else asked.text
-        return ""
-
-    def log(self) -> str:
-        """Return the end of what its init printed."""
-        asked = self.podman.run("logs", f"--tail={_LINES}", self.name, accept=_ANY)
-        return (asked.text + asked.stderr.decode(errors="replace")).strip()
