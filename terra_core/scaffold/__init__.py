@@ -23,8 +23,6 @@ from terra_core.plugins import Plugins
 from terra_core.system.files import write_file
 from terra_core.system.undo import Undo
 
-SCAFFOLDS = ("network", "registry", "filesystem", "store", "storage", "boot", "bootloader")
-"""The roles that have a scaffold."""
 _SUFFIX = ".in"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 _TAKEN = frozenset({"core", "orbit", *(field.name for model in (Server, Node, Controller) for field in fields(model))})
@@ -39,13 +37,13 @@ def new_plugin(name: str, role: str, place: Path, *, plugins: Plugins | None = N
     :param place: the directory that gets the package, as ``terra-NAME``.
     :param plugins: what is installed; found when left out.
     :returns: the files that were written.
-    :raises ConfigError: when the name is none, or there is no scaffold for the role.
+    :raises ConfigError: when the name is none, or the role.
     :raises ConflictError: when the name or the directory is taken.
     :raises TerraError: when it cannot be written; nothing of it is left then.
     """
-    _check(name, role, plugins or Plugins.discover())
+    package = _package(name)
+    _check(name, role, package, plugins or Plugins.discover())
     directory = place / f"terra-{name}"
-    package = f"terra_{name.replace('-', '_')}"
     words = {
         "name": name,
         "distribution": f"terra-{name}",
@@ -56,8 +54,9 @@ def new_plugin(name: str, role: str, place: Path, *, plugins: Plugins | None = N
         "contract": str(CONTRACT),
         "core": metadata.version("terra-core"),
     }
-    if os.path.lexists(directory):
-        raise ConflictError(f"{directory}: is there already", hint="choose another name or --directory")
+    for other in (directory, *place.glob("terra[-_]*")):
+        if os.path.lexists(other) and other.name.replace("-", "_") == package:
+            raise ConflictError(f"{other}: is there already", hint="choose another name or --directory")
     written = []
     try:
         with Undo() as undo:
@@ -74,27 +73,26 @@ def new_plugin(name: str, role: str, place: Path, *, plugins: Plugins | None = N
     return tuple(sorted(written))
 
 
-def _check(name: str, role: str, plugins: Plugins) -> None:
+def _package(name: str) -> str:
+    """Return the Python package of a plugin, which is the same for my-store and my_store."""
+    return f"terra_{name.replace('-', '_')}"
+
+
+def _check(name: str, role: str, package: str, plugins: Plugins) -> None:
     try:
         parse_plugin_name(name)
     except ValueError as error:
         raise ConfigError([f"NAME: {error}"]) from None
     if role not in ROLES:
         raise ConfigError([f"--role: {role!r} is no role (roles: {', '.join(ROLES)})"])
-    if role not in SCAFFOLDS:
-        contract = ROLES[role].__name__
-        begin = (
-            f"read the plugin terra-{ROLES[role].default}, terra_core.hookspecs.{contract}, and "
-            f"terra_core.testing.{contract}Conformance, whose promises it has to keep"
-        )
-        raise ConfigError([f"--role: there is no scaffold for {role} (there is for {', '.join(SCAFFOLDS)}): {begin}"])
     if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in _TAKEN:
         taken = "is a word of Terra's own or of Python's, or ends or repeats in - or _"
         raise ConfigError([f"NAME: {name!r} {taken}: choose another, such as paper or my-store"])
     if name.startswith(("terra-", "terra_")):
         raise ConfigError([f"NAME: {name!r} would be the package terra-{name}: leave out {name[:6]}, {name[6:]} will do"])
-    if name in plugins.installed:
-        raise ConflictError(f"{plugins.installed[name]} is installed", hint="choose another name")
+    for one in plugins.installed.values():
+        if _package(one.name) == package:
+            raise ConflictError(f"{one} is installed, as the Python package {package}", hint="choose another name")
 
 
 def _rendered(role: str, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -8,14 +8,17 @@ import shlex
 import signal
 from pathlib import Path
 
+import importlib_metadata as metadata
 import pytest
 from click.testing import CliRunner
 
 from terra_core.cli.plugin import command
 from terra_core.config.structure import StructureError, structure
 from terra_core.errors import ConfigError, ConflictError, TerraError
+from terra_core.hookspecs import ROLES
+from terra_core.installed import Installed
 from terra_core.plugins import Plugins
-from terra_core.scaffold import SCAFFOLDS, new_plugin
+from terra_core.scaffold import new_plugin
 
 
 @pytest.mark.parametrize("name", ["core", "orbit", "hostname", "plugins", "class", "a_", "a--b", "A", "", "a b", "terra-paper"])
@@ -25,12 +28,9 @@ def test_a_name_that_no_plugin_can_have(name: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("role", "said"), [("kitchen", "is no role"), ("builder", r"no scaffold for builder .* read the plugin terra-docker, ")]
-)
-def test_a_role_that_there_is_nothing_for(role: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=said):
-        new_plugin("paper", role, tmp_path, plugins=Plugins({}))
+def test_what_is_no_role(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no role"):
+        new_plugin("paper", "kitchen", tmp_path, plugins=Plugins({}))
 
 
 def test_a_plugin_that_is_installed_and_a_place_that_is_taken(tmp_path: Path) -> None:
@@ -41,7 +41,17 @@ def test_a_plugin_that_is_installed_and_a_place_that_is_taken(tmp_path: Path) ->
         new_plugin("paper", "store", tmp_path, plugins=Plugins({}))
 
 
-@pytest.mark.parametrize("role", SCAFFOLDS)
+def test_two_names_of_one_python_package(tmp_path: Path) -> None:
+    new_plugin("my-store", "store", tmp_path, plugins=Plugins({}))
+    with pytest.raises(ConflictError, match="terra-my-store: is there already"):
+        new_plugin("my_store", "store", tmp_path, plugins=Plugins({}))
+    entry = metadata.EntryPoint("my-store", "terra_my_store:plugin", "terra.plugins")
+    installed = Plugins({"my-store": Installed("my-store", "terra-my-store", "1", entry)})
+    with pytest.raises(ConflictError, match=r"'my-store' .* is installed, as the Python package terra_my_store"):
+        new_plugin("my_store", "store", tmp_path / "elsewhere", plugins=installed)
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_nothing_is_left_to_fill_in(role: str, tmp_path: Path) -> None:
     for path in new_plugin("my-paper", role, tmp_path, plugins=Plugins({})):
         assert "@name@" not in path.read_text()

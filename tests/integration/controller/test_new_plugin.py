@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from lab.site import START, Site
-from terra_core.scaffold import SCAFFOLDS
+from terra_core.hookspecs import ROLES
 from terra_core.system.process import run
 from tests.integration.controller.sites import SYSTEM, Ground
 from tests.plugin_page import commands, controller_toml, install, make_plugin, node_toml, terra
 
 
-@pytest.mark.parametrize("role", SCAFFOLDS)
-def test_a_new_plugin_installs_is_listed_and_keeps_its_promises(role: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_a_new_plugin_installs_is_listed_and_keeps_its_promises(
+    role: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    engine = request.getfixturevalue("podman").environment if role == "builder" else {}
     site = tmp_path / "site"
     name = f"own-{role}"
     terra("plugin", "new", name, "--role", role, site=site, cwd=tmp_path)
@@ -27,12 +30,12 @@ def test_a_new_plugin_installs_is_listed_and_keeps_its_promises(role: str, tmp_p
     (row,) = [row for row in rows if row["name"] == name]
     assert row == {"role": role, "name": name, "distribution": f"terra-{name}", "version": "0.1.0", "selected": False}
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--override-ini=addopts=", str(package)]
-    done = run([sys.executable, *words], env={"PYTHONPATH": str(site)}, cwd=package, accept=(0, 1), timeout=300)
+    done = run([sys.executable, *words], env={**engine, "PYTHONPATH": str(site)}, cwd=package, accept=(0, 1), timeout=600)
     assert done.code == 0, done.text
     assert "skipped" not in done.text
 
 
-@pytest.mark.parametrize("role", SCAFFOLDS)
+@pytest.mark.parametrize("role", ROLES)
 def test_a_new_plugin_is_typed(role: str, tmp_path: Path) -> None:
     terra("plugin", "new", "own", "--role", role, site=tmp_path, cwd=tmp_path)
     done = run([sys.executable, "-m", "mypy", "--strict", "terra_own"], cwd=tmp_path / "terra-own", accept=(0, 1), timeout=300)
