@@ -208,5 +208,5 @@ def _print_created(created: Created) -> None:
         echo(f"built {created.reference} ({size}, {created.id}), and pushed it to {where}", err=True)
         echo(created.pinned)
     else:
-        echo(f"built {created.reference} ({size}) in the engine on this machine; --push pushes it", err=True)
+        echo(f"built {created.reference} ({size}) on this machine; --push pushes it", err=True)
         echo(f"{created.reference} {created.id}")

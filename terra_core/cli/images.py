@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.forms import json_option
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _SHORT = 19
 @click.option("--pin", metavar="DIGEST", help="Keep an image also when no machine is of it.")
 @click.option("--unpin", metavar="DIGEST", help="Keep it no longer than keep_images of controller.toml says.")
 @click.option("--remove", metavar="DIGEST", help="Remove what is laid down of an image; its machines keep their disks.")
-@click.option("--json", "json_wanted", is_flag=True, help="Print JSON, with whole digests.")
+@json_option("Print JSON, with whole digests.")
 @click.pass_context
 def command(ctx: click.Context, pin: str | None, unpin: str | None, remove: str | None, json_wanted: bool) -> None:
     """List the images that are laid down for machines to be clones of, or change what is kept.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from terra_core.cli import run
+from terra_core.cli.forms import json_option
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ _PAUSE_SECONDS = 1.0
 @click.option("--gateway", metavar="IP", help="The machine's gateway; its name server too, unless the image names one.")
 @click.option("--http", "plain", is_flag=True, help="Fetch the image by plain HTTP, from a registry without TLS.")
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would become of each disk, and write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: the plan, or the steps as they go, a line each.")
+@json_option("Print JSON: the plan, or the steps as they go, a line each.", otherwise="text")
 @click.option("--wipe", is_flag=True, help="Let what is on the disks go. A disk in use is refused even so.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--debug", is_flag=True, help="Show more, and a traceback when something fails.")
 @click.version_option(package_name="terra-core", prog_name="terra-install")
 @click.argument("source", metavar="node.toml|URL")
 def command(
-    gateway: str | None, plain: bool, only_plan: bool, as_json: bool, wipe: bool, yes: bool, debug: bool, source: str
+    gateway: str | None, plain: bool, only_plan: bool, json_wanted: bool, wipe: bool, yes: bool, debug: bool, source: str
 ) -> None:
     """Install the machine of node.toml (a file, a URL, or - for standard input) on the disks of this machine."""
     from terra_core.cli.values import option_value
@@ -53,18 +54,18 @@ def command(
     document = load(source, Node, plugins=plugins)
     if os.geteuid() != 0:
         raise TerraError("terra-install writes to disks, which root alone may do", hint="run it as root, such as with sudo")
-    with private_mounts(), interruptible(), _listener(as_json=as_json and not only_plan, verbose=debug) as report:
+    with private_mounts(), interruptible(), _listener(as_json=json_wanted and not only_plan, verbose=debug) as report:
         watch = Stopwatch(report)
         with installation(
             document, gateway=address, plain_http=plain, wipe=wipe, report=watch, plugins=plugins
         ) as found:
             if only_plan:
-                _print_plan(found.plan, as_json=as_json)
+                _print_plan(found.plan, as_json=json_wanted)
                 return
             if not yes and source != "-" and sys.stdin.isatty() and sys.stderr.isatty():
                 _ask(found.plan)
             found.carry_out()
-        _tell(found.plan, watch, as_json=as_json)
+        _tell(found.plan, watch, as_json=json_wanted)
 
 
 def main(arguments: list[str] | None = None) -> None:

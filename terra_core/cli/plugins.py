@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import click
 
+from terra_core.cli.forms import json_option
 from terra_core.cli.terminal import echo
 
 
 @click.command("plugins")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 @click.option(
     "--config", "source", metavar="FILE", help="A TOML file whose [plugins] table selects; the defaults when left out."
 )
-def command(as_json: bool, source: str | None) -> None:
+def command(json_wanted: bool, source: str | None) -> None:
     """List the installed plugins, their roles, and which are selected."""
     import json
 
@@ -22,7 +23,7 @@ def command(as_json: bool, source: str | None) -> None:
     from terra_core.plugins import Plugins
 
     rows = candidates(Plugins.discover(), selected_plugins(source) if source else {}, source=source or "")
-    if as_json:
+    if json_wanted:
         echo(json.dumps([row.as_json() for row in rows], indent=1))
         return
     print_table(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from terra_core.cli.forms import json_option
 from terra_core.cli.terminal import echo
 
 _ROLES = ("read", "provision", "admin")
@@ -56,16 +57,16 @@ def create(ctx: click.Context, name: str, role: str, days: int | None, output: P
 
 
 @command.command("list")
-@click.option("-o", "form", type=click.Choice(("table", "json")), default="table", help="How to print them.")
+@json_option()
 @click.pass_context
-def list_tokens(ctx: click.Context, form: str) -> None:
+def list_tokens(ctx: click.Context, json_wanted: bool) -> None:
     """List the tokens, without their secrets; the one of the controller's own host is in a file there, and not among them."""
     from terra_core.cli.connection import connect
     from terra_core.cli.tables import print_table
     from terra_core.client.answers import as_json
 
     tokens = connect(ctx).tokens()
-    if form == "json":
+    if json_wanted:
         echo(json.dumps([as_json(token) for token in tokens], indent=1))
         return
     print_table(

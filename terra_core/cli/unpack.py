@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.forms import json_option
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="A TOML file of Terra's: who fetches the image is its [plugins] registry, as that plugin's table and [trust] say.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option("Print the result as JSON.", otherwise="text")
 @click.argument("image", metavar="IMAGE")
 @click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path))
 @click.pass_context
@@ -37,7 +38,7 @@ def command(
     plain: bool,
     key: Path | None,
     source: str | None,
-    as_json: bool,
+    json_wanted: bool,
     image: str,
     directory: Path,
 ) -> None:
@@ -70,7 +71,7 @@ def command(
             report=report,
             plugins=plugins,
         )
-    if as_json:
+    if json_wanted:
         echo(json.dumps(asdict(done), indent=1))
     rate = size_of(int(done.bytes / max(done.seconds, 0.001)))
     what = f"{done.entries} entries, {size_of(done.bytes)} in {done.seconds:.1f} s, {rate}/s"

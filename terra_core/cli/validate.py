@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from terra_core.cli.forms import json_option
 from terra_core.cli.terminal import echo
 
 _KINDS = ("server", "node", "controller")
@@ -13,10 +14,10 @@ _KINDS = ("server", "node", "controller")
 
 @click.command("validate")
 @click.option("--kind", type=click.Choice(_KINDS), help="What the files are. Default: what their keys tell.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: each file with its problems.")
+@json_option("Print JSON: each file with its problems.", otherwise="text")
 @click.option("--schema", type=click.Choice(_KINDS), help="Print the JSON Schema of a kind of file, for editors, and end.")
 @click.argument("sources", metavar="FILE...", nargs=-1)
-def command(kind: str | None, as_json: bool, schema: str | None, sources: Sequence[str]) -> int:
+def command(kind: str | None, json_wanted: bool, schema: str | None, sources: Sequence[str]) -> int:
     """Check server.toml, node.toml and controller.toml, and show all their problems; exit code 2 when there are any.
 
     FILE is a file, a URL, or - for standard input. The tables of plugins are checked too. No engine, registry or disk is asked.
@@ -50,8 +51,8 @@ def command(kind: str | None, as_json: bool, schema: str | None, sources: Sequen
         if problems:
             code = max(code, found.error.exit_code)
             echo(str(found.error), err=True)
-        elif not as_json:
+        elif not json_wanted:
             echo(f"{found.source}: is a valid {found.kind}.toml")
-    if as_json:
+    if json_wanted:
         echo(json.dumps(rows, indent=1))
     return code

@@ -32,6 +32,8 @@ def test_a_package_has_the_commands_the_unit_pages_and_completion_and_can_be_tak
     page = gzip.decompress((root / "usr/share/man/man8/terra-provision.8.gz").read_bytes())
     assert page.startswith(b".TH TERRA\\-PROVISION 8")
     assert "_TERRA_COMPLETE=bash_complete" in (root / "usr/share/bash-completion/completions/terra").read_text()
+    words = {"_TERRA_COMPLETE": "bash_complete", "COMP_WORDS": "terra aud", "COMP_CWORD": "1"}
+    assert run([venv / "bin/python", venv / "bin/terra"], env=words, cwd=tmp_path).text == "plain,audit\n"
     assert (root / "usr/share/zsh/vendor-completions/_terra").read_text().startswith("#compdef terra")
     kept = run(["grep", "-rlIF", "--", str(ROOT), root], accept=(0, 1)).text
     assert kept == "", "it says nowhere where it was made"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
 import pytest
 from click.shell_completion import ShellComplete
+from click.testing import CliRunner
 
 from terra_core.cli import terra
+from terra_core.cli.completion import hostnames
 from terra_core.cli.manual import pages
 from terra_core.client.controller import ControllerClient
 from terra_core.errors import TerraError
@@ -54,7 +58,33 @@ def test_machines_are_completed_by_name(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(ControllerClient, "__init__", begin)
     monkeypatch.setattr(ControllerClient, "nodes", lambda _: (_Node("cm-01"), _Node("cm-02"), _Node("vm-01")))
     assert completed("--controller", "10.0.10.3", "delete", incomplete="cm") == ["cm-01", "cm-02"]
-    assert asked == ["10.0.10.3"]
+    assert completed("--controller", "10.0.10.3", "audit", "--host", incomplete="v") == ["vm-01"]
+    assert asked == ["10.0.10.3", "10.0.10.3"]
+
+
+def commands_of(group: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, group
+    if isinstance(group, click.Group):
+        for word in group.list_commands(click.Context(group)):
+            command = group.get_command(click.Context(group), word)
+            assert command is not None
+            yield from commands_of(command, f"{name} {word}")
+
+
+def test_every_command_takes_the_same_words() -> None:
+    """A name of a machine is completed wherever it is asked for, and JSON is printed by -o json."""
+    for name, command in commands_of(terra, "terra"):
+        words = {word for parameter in command.params for word in parameter.opts}
+        assert "-o" in words or "--json" not in words, name
+        for parameter in command.params:
+            if "hostname" in parameter.make_metavar(click.Context(command)).lower():
+                assert parameter._custom_shell_complete is hostnames, name
+
+
+def test_both_options_for_json_mean_the_same() -> None:
+    shown = [CliRunner().invoke(terra, ["plugins", *words]) for words in (["--json"], ["-o", "json"], ["-o", "table"], [])]
+    assert shown[0].stdout == shown[1].stdout != shown[2].stdout == shown[3].stdout
+    assert json.loads(shown[0].stdout)
 
 
 def test_no_controller_is_no_word(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from anyio import to_thread
 from attrs import AttrsInstance, frozen
 from litestar import Litestar, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 
 from terra_core.client.connection import Client
 from terra_core.config.loader import Document, make_document, received_document
@@ -165,7 +165,7 @@ async def update_container(context: _Here, request: _Asked, name: FromPath[str])
 
 
 @delete("/v1/containers/{name:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun, names=_NAMES))
-def delete_container(context: _Here, name: FromPath[str], seconds: int = STOP_SECONDS) -> _Begun:
+def delete_container(context: _Here, name: FromPath[str], seconds: FromQuery[int] = STOP_SECONDS) -> _Begun:
     """Delete a container; return the operation that does it."""
     context.containers.store.get(name)
 

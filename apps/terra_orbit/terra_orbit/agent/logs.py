@@ -9,7 +9,7 @@ from typing import Any
 from anyio import to_thread
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from terra_core.service.description import described
@@ -23,7 +23,7 @@ _MOST_LINES = 1_000_000
 
 @get("/v1/containers/{name:str}/logs", opt=described())
 async def show_logs(
-    containers: NamedDependency[Containers], name: FromPath[str], follow: bool = False, tail: int = -1
+    containers: NamedDependency[Containers], name: FromPath[str], follow: FromQuery[bool] = False, tail: FromQuery[int] = -1
 ) -> Stream:
     """Return the log of a container's program, in frames of output and error output.
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import click
 
+from terra_core.cli.forms import json_option
 from terra_core.cli.terminal import echo
 
 _HEAD = ("ID", "IMAGE", "STATUS", "IP", "CPU", "MEMORY", "PIDS", "SIZE", "REVISIONS")
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with what is wrong with each.")
+@json_option("Print JSON, with what is wrong with each.")
 @click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
+def command(ctx: click.Context, json_wanted: bool) -> None:
     """List the containers."""
     import json
 
@@ -22,7 +23,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     from terra_orbit.cli.connection import connect
 
     rows = connect(ctx).get("/v1/containers")
-    if as_json:
+    if json_wanted:
         echo(json.dumps(rows, indent=1))
         return
     print_table(_HEAD, [_cells(row) for row in rows])
