@@ -31,11 +31,13 @@ class _Entry:
     :param mark: the hash of its row.
     :param record: its record.
     :param boot: what it boots, when it is ready.
+    :param since: since when it is in its state.
     """
 
     mark: int
     record: Record | SetAside
     boot: NodeBoot | None
+    since: str
 
 
 class Known:
@@ -78,6 +80,12 @@ class Known:
         with self._reading:
             self._refresh()
             return self._bootable
+
+    def times(self) -> Mapping[str, str]:
+        """Return since when each machine is in its state, by host name."""
+        with self._reading:
+            self._refresh()
+            return {name: entry.since for name, entry in self._entries.items()}
 
     def _note(
         self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
@@ -139,7 +147,7 @@ class Known:
             return former
         record = read_values(_parsed(row))
         state = record.state.value if isinstance(record, Record) else record.state
-        return _Entry(mark, record, record.boot if state == State.READY.value else None)
+        return _Entry(mark, record, record.boot if state == State.READY.value else None, str(row.since))
 
 
 def _parsed(row: Row[Any]) -> Mapping[str, Any]:

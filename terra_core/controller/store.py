@@ -175,9 +175,7 @@ class Store:
 
     def times(self) -> Mapping[str, str]:
         """Return since when each machine is in its state, by host name."""
-        with self._transaction() as connection:
-            rows = connection.execute(select(nodes.c.hostname, nodes.c.since)).all()
-        return {row.hostname: str(row.since) for row in rows}
+        return self._known.times()
 
     def machines_of(self, macs: Collection[str]) -> Mapping[str, tuple[str, int]]:
         """Return the names of the machines with these addresses, and which of that name each is."""

@@ -204,7 +204,6 @@ class Service:
         left = self._paths.hosts.stat().st_mtime_ns
         if former == (settings, wanted, left):
             return False  # asked every few seconds
-        addresses = self._addresses(wanted, settings)
         if former is not None and (former[0], former[2]) == (settings, left):
             strangers = [self._paths.hosts / name for name in former[1].keys() - wanted.keys()]
             new = {name: mac for name, mac in wanted.items() if former[1].get(name) != mac}
@@ -212,6 +211,7 @@ class Service:
             strangers = [path for path in self._paths.hosts.iterdir() if path.name not in wanted]
             new = wanted
         changes = [remove_file(path) for path in strangers]
+        addresses = self._addresses(wanted, settings) if new else {}  # that of a machine that went is free when one comes
         for name, mac in new.items():
             text = reservation(name, mac, addresses.get(mac), settings.lease)
             changes.append(write_file(self._paths.hosts / name, text))

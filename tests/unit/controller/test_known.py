@@ -76,7 +76,7 @@ def test_a_look_at_all_machines_is_one_statement_and_the_next_reads_no_row(store
     assert len([one for one in first if "FROM nodes" in one]) == 1
     assert len(read) == MANY
     with statements(store) as second:
-        assert len(store.every()) == len(store.bootable()) == MANY
+        assert len(store.every()) == len(store.bootable()) == len(store.times()) == MANY
         assert [one.hostname for one in store.named(["node-03", "nobody", "node-01"])] == ["node-03", "node-01"]
     assert not [one for one in second if "FROM nodes" in one]
     assert len(read) == MANY
