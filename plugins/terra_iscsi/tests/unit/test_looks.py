@@ -17,13 +17,16 @@ from terra_core.hookspecs import Backing, Export, TargetRequest, Volume
 from terra_core.system.process import Completed
 from terra_iscsi import plugin
 from terra_iscsi.control import REFUSED
+from terra_iscsi.management import NO_TARGET, Change
 
 MANY = 100
+_ACCOUNTS = "    Account information:"
+_RULES = "    ACL information:"
 
 
 @define
 class Tgtadm:
-    """What stands in for tgtadm, which starts no program: targets as it shows them, and how often each thing was asked."""
+    """What stands in for tgtadm and the management socket: targets as tgtd shows them, and how often each thing was asked."""
 
     asked: Counter[tuple[str, str]] = field(factory=Counter)
     targets: dict[str, list[str]] = field(factory=dict)
@@ -34,7 +37,8 @@ class Tgtadm:
         self.asked[mode, verb] += 1
         code = 0
         if (mode, verb) == ("target", "new"):
-            self.targets[number] = [f"Target {number}: {given['--targetname']}", "    LUN information:", "    ACL information:"]
+            heading = f"Target {number}: {given['--targetname']}"
+            self.targets[number] = [heading, "    LUN information:", _ACCOUNTS, _RULES]
         elif (mode, verb) == ("logicalunit", "new"):
             self.targets[number][2:2] = [
                 f"        LUN: {given['--lun']}",
@@ -42,7 +46,8 @@ class Tgtadm:
             ]
         elif (mode, verb) == ("target", "bind"):
             line = f"        {given['--initiator-name']}"
-            code = REFUSED if line in self.targets[number] else 0
+            rules = self.targets[number][self.targets[number].index(_RULES) :]
+            code = REFUSED if line in rules else 0
             self.targets[number] += [] if code else [line]
         elif (mode, verb) == ("target", "unbind"):
             code = REFUSED
@@ -50,11 +55,20 @@ class Tgtadm:
         return Completed(tuple(args), code, shown.encode(), b"")
 
 
+    def change_account(self, _: Path, change: Change, user: str, *, target: int = NO_TARGET, **more: object) -> bool:
+        self.asked["account", change.name] += 1
+        if change is Change.BIND:
+            lines = self.targets[str(target)]
+            lines.insert(lines.index(_ACCOUNTS) + 1, f"        {user}")
+        return change is not Change.DELETE
+
+
 @pytest.fixture
 def tgtadm(monkeypatch: pytest.MonkeyPatch) -> Tgtadm:
     """Return what stands in for tgtadm."""
     made = Tgtadm()
     monkeypatch.setattr("terra_iscsi.control.run", made.run)
+    monkeypatch.setattr("terra_iscsi.control.change_account", made.change_account)
     return made
 
 
@@ -79,6 +93,7 @@ def test_tgtd_is_asked_for_all_targets_once_before_and_once_after(tgtadm: Tgtadm
     assert set(plugin.restore_targets(exports, session)) == {""}
     assert tgtadm.asked["target", "show"] == 2
     assert tgtadm.asked["target", "new"] == tgtadm.asked["logicalunit", "new"] == tgtadm.asked["target", "bind"] == MANY
+    assert tgtadm.asked["account", "NEW"] == tgtadm.asked["account", "BIND"] == MANY
     tgtadm.asked.clear()
     assert set(plugin.restore_targets(exports, session)) == {""}
     assert tgtadm.asked["target", "show"] == 1, "all of it was there"
