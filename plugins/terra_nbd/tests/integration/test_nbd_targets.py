@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from lab.network import CONTROLLER, ISCSI, Network
+from lab.network import CONTROLLER, GATEWAY, ISCSI, Network
 from lab.processes import Process
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
@@ -169,7 +169,7 @@ def test_who_reads_from_a_disk_is_connected_and_who_only_opens_its_port_is_not(s
         stranger.sendall(b"\x16\x03\x01" + bytes(4096))
         assert plugin.find_connected(session) == {}
         run([*words, "-c", "write -P 5 0 64k", "-c", "read 0 64k"], timeout=90)
-        assert plugin.find_connected(session) == {2: (Connected(name=export.target.client, address=PORTAL),)}
+        assert plugin.find_connected(session) == {2: (Connected(name=export.target.client, address=GATEWAY),)}
     wait_until(lambda: not plugin.find_connected(session), seconds=10, what="the machine to be gone")
 
 
