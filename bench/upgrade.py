@@ -72,9 +72,8 @@ def package(build_number: int) -> bytes:
     })  # fmt: skip
 
 
-def push(registry: Registry, builds: int) -> list[ImageReference]:
-    """Push the builds of the image; return their names."""
-    base = build(Recipe.load(RECIPES / "terraos")).read_bytes()
+def push(registry: Registry, base: bytes, builds: int) -> list[ImageReference]:
+    """Push the builds of the image, whose lowest layer is the base system; return their names."""
     role = Plugins.discover().fill(RegistryRole, {}, source="bench")
     names = [parse_image_reference(f"{registry.address}/bench/machine:{number}") for number in range(builds)]
     for number, name in enumerate(names):
@@ -131,13 +130,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
+    base = build(Recipe.load(RECIPES / "terraos")).read_bytes()
     with Undo() as undo:
         network = undo.enter_context(Network("bench"))
         work = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="terra-bench-")))
         registry = undo.enter_context(Registry(network, work / "registry"))
         undo.enter_context(network.inside())
         undo.enter_context(private_mounts())
-        names = push(registry, rounds + 1)
+        names = push(registry, base, rounds + 1)
         root, top, seconds, whole = undo.enter_context(installed(work, names[0]))
         taken = Taken()
         for name in names[1:]:
