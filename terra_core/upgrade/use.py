@@ -115,7 +115,9 @@ class Upgrade:
             carry(kept, former, inside)
             inside.write(FSTAB, fstab_for(former, self.plan.former.version, self.plan.version), mode=0o644)
             self._make_places(inside)
+            since = time.time_ns() - _CLOCK
             self._write_steps(inside)
+            share(staged, self._alone, since=since, left_out=PLACE)  # a kernel that stays the same has the same steps
             report(Event("record", "write down what was laid down"))
             write_record(self._record(), inside, staged, self._work, ())
 
