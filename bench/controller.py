@@ -11,6 +11,7 @@ when a mark is missed.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ from terra_core.client.controller import ControllerClient
 from terra_core.config.controller import API_PORT, Paths
 from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode
-from terra_core.controller.database import default_url, hosts, nodes, open_database, target_numbers
+from terra_core.controller.database import default_url, hosts, nodes, open_database, report_tokens, target_numbers
 from terra_core.service.tokens import read_token
 from terra_core.system.process import Argument, Daemon, run
 from terra_core.system.undo import Undo
@@ -164,6 +165,9 @@ class Bench:
             rows = [{"number": at, "hostname": f"node-{at:05}", "label": label} for at in numbers]
             connection.execute(insert(target_numbers), rows)
             connection.execute(insert(nodes), [_copy_of(row, at) for at in numbers])
+            tokens = [dict(one._mapping) for one in connection.execute(select(report_tokens))]
+            others = [_copy_of_token(one, at) for one in tokens for at in numbers]
+            connection.execute(insert(report_tokens), others)
         engine.dispose()
         files = [path for path in self.paths.tftp.rglob("*") if path.is_file() and (_FIRST in str(path) or _of_mac(path))]
         for at in numbers:
@@ -250,6 +254,12 @@ def _copy_of(row: Mapping[str, Any], number: int) -> dict[str, Any]:
     for kept in copy["targets"]:
         kept["target"]["id"] = number
     return copy
+
+
+def _copy_of_token(row: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return the row of a machine's token for reports; a machine without one would be given one while the bench measures."""
+    digest = hashlib.sha256(f"{row['digest']}{number}".encode()).hexdigest()
+    return {**row, "digest": digest, "hostname": f"node-{number:05}"}
 
 
 def _copy_file(path: Path, copy: Path, number: int) -> None:

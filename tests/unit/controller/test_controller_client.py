@@ -124,6 +124,13 @@ def test_what_a_later_controller_says_beside_is_left_out() -> None:
         read_answer({"address": "a"}, InfoShown)
 
 
+def test_more_machines_are_an_answer_than_a_person_may_write_into_a_file(daemon: Daemon) -> None:
+    node = {"hostname": "a", "mac": "b", "image": "c", "disk_groups": [], "initiator_iqn": ""}
+    node |= {"state": "ready", "problem": "", "since": "", "digest": "", "addresses": []}
+    daemon.respond = lambda request: send(request, 200, [node] * 5000)
+    assert len(ControllerClient(f"127.0.0.1:{daemon.port}", token=TOKEN).nodes()) == 5000
+
+
 @pytest.mark.parametrize("body", [{}, [], {"nodes": 1}, None, 1, "x", [{"hostname": 1}]])
 def test_an_answer_of_something_else_is_an_error_with_its_address(daemon: Daemon, body: object) -> None:
     daemon.respond = lambda request: send(request, 200, body)
