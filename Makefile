@@ -11,7 +11,7 @@ MACHINES ?= 2
 export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-orbit test-stacks install uninstall deb clean
+.PHONY: help setup demo test lint test-unit test-integration test-boot test-vm test-host test-layouts test-kills test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-orbit test-stacks install uninstall deb clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20

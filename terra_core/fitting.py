@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter, iscoroutinefunction, signature
 from types import ModuleType
 
@@ -36,6 +36,9 @@ def misfits(plugin: object, manager: pluggy.PluginManager) -> Iterator[str]:
         yield f"says settings that are no class of attrs, but {type(model).__name__}: they are the model of its table"
     elif model is not None:
         yield from _unresolved(model)
+    programs = getattr(plugin, "programs", {})
+    if not isinstance(programs, Mapping) or not all(isinstance(word, str) for pair in programs.items() for word in pair):
+        yield "says programs that are no names, each with the name of a package"
     known = {name: spec for role in ROLES.values() for name, spec in role.hooks().items()}
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)

@@ -14,6 +14,7 @@ from terra_core.asking import said_by
 from terra_core.config.structure import StructureError
 from terra_core.errors import InterruptedWork, PluginError
 from terra_core.fitting import misfits
+from terra_core.system.packages import name_packages
 
 _GROUP = "terra.plugins"  # of entry points, each of a plugin's name and loading an instance
 
@@ -56,6 +57,7 @@ class Installed:
             if manager.is_registered(plugin):
                 manager.unregister(plugin)
             raise PluginError(f"{self} does not fit: {error}") from error
+        name_packages(getattr(plugin, "programs", {}))
         return plugin
 
     def asked(self, what: str) -> AbstractContextManager[None]:

@@ -90,6 +90,11 @@ class Plugins:
         with self.installed[name].asked(f"asked what [{name}] is"):
             return structure(table, model)
 
+    def programs(self, name: str) -> Mapping[str, str]:
+        """Return the programs that an installed plugin runs, each with the package that has it."""
+        found: Mapping[str, str] = getattr(self._load(self.installed[name]), "programs", {})
+        return found
+
     def hooks_of(self, name: str) -> frozenset[str]:
         """Return the names of the hooks that an installed plugin implements."""
         return self._hooks(self._load(self.installed[name]))

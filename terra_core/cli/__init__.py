@@ -34,6 +34,7 @@ _COMMANDS = {
     "upgrade": "Lay the next version down beside the one that runs.",
     "versions": "List the versions of this machine's system.",
     "unpack": "Unpack an image into a directory.",
+    "doctor": "Look whether everything is as the controller's database says.",
     "backup": "Write what a controller knows to a file.",
     "restore": "Put back what terra backup wrote.",
     "validate": "Check files of Terra's, and show all their problems.",

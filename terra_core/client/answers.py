@@ -196,6 +196,18 @@ class BootImageInstalled:
 
 
 @frozen(kw_only=True)
+class Mended:
+    """What the controller did when it was asked to mend.
+
+    :param mended: what it changed.
+    :param left: what it cannot mend, as far as it knows.
+    """
+
+    mended: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+@frozen(kw_only=True)
 class TokenShown:
     """A token, without its secret. Times are of UTC as RFC 3339 has them.
 

@@ -13,6 +13,7 @@ from terra_core.client.answers import (
     HappeningShown,
     ImageShown,
     InfoShown,
+    Mended,
     NodeProvisioned,
     NodeShown,
     StatusShown,
@@ -148,6 +149,10 @@ class ControllerClient:
         """Let the controller install the network boot loaders of a pxe image, and wait until that is done."""
         body = {"image": str(image)}
         return self._read(self._client.carry_out(lambda: self._client.post("/v1/pxe", body), report), BootImageInstalled)
+
+    def mend(self, report: Report = silent) -> Mended:
+        """Let the controller compare all that there is with its database now, and wait until it has mended what it can."""
+        return self._read(self._client.carry_out(lambda: self._client.post("/v1/mend", {}), report), Mended)
 
     def tokens(self) -> tuple[TokenShown, ...]:
         """Return every token by name, those that are not valid any more, too."""

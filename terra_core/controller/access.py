@@ -51,6 +51,7 @@ ROLES: Roles = {
     "GET /v1/operations/{identity}": Role.READ,
     "GET /v1/operations/{identity}/events": Role.READ,
     "DELETE /v1/operations/{identity}": Role.PROVISION,
+    "POST /v1/mend": Role.ADMIN,
     "POST /v1/pxe": Role.ADMIN,
     "GET /v1/tokens": Role.ADMIN,
     "POST /v1/tokens": Role.ADMIN,

@@ -18,6 +18,7 @@ from terra_core.config.values import ImageReference
 from terra_core.controller.access import ACCESS_ROUTES, ROLES, Access
 from terra_core.controller.happening_routes import HAPPENING_ROUTES
 from terra_core.controller.images_routes import IMAGE_ROUTES
+from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
 from terra_core.controller.services import Services
@@ -54,17 +55,24 @@ class PxeRequest:
 
 
 @frozen(kw_only=True)
+class MendRequest:
+    """The body of ``POST /v1/mend``, which has no keys."""
+
+
+@frozen(kw_only=True)
 class Context:
     """What the handlers work with.
 
     :param services: the controller's parts.
     :param machines: its use cases.
     :param operations: its long work.
+    :param keeper: keeps everything as the database says.
     """
 
     services: Services
     machines: Machines
     operations: Operations
+    keeper: Keeper
 
 
 def make_api(context: Context, token: str) -> Litestar:
@@ -81,6 +89,7 @@ def make_api(context: Context, token: str) -> Litestar:
             provision_node,
             delete_node,
             install_pxe,
+            mend,
             show_info,
             *ACCESS_ROUTES,
             *HAPPENING_ROUTES,
@@ -161,6 +170,13 @@ async def install_pxe(context: NamedDependency[Context], request: Request[Any, A
             "pxe", str(wanted.image), lambda report: context.machines.install_boot_image(wanted.image, report)
         )
     )
+
+
+@post("/v1/mend", status_code=202, opt=described(body=MendRequest, answer=Begun))
+async def mend(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Compare all that there is with the database now, and mend what can be mended; return the operation that does it."""
+    make_document(await table_of(request), MendRequest, source="request")
+    return begun(context.operations.start("mend", "controller", context.keeper.mend, removal=True))
 
 
 @get("/v1/info", sync_to_thread=True, opt=described(answer=InfoShown))

@@ -40,7 +40,7 @@ from terra_core.service.room import DatabaseFull
 from terra_core.service.running import only_one, watching
 from terra_core.service.serving import bind, check_tls, serve
 from terra_core.service.tokens import read_or_make_token
-from terra_core.system.files import write_file
+from terra_core.system.files import sweep_unfinished, write_file
 from terra_core.system.mounts import sweep
 from terra_core.system.signals import terminating
 from terra_core.system.undo import Undo
@@ -185,6 +185,8 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         volumes = services.role(StoreRole).volume_directory(services.session)
         for directory in (paths.run, paths.work):
             sweep(directory, volumes or paths.work)
+        for directory in (paths.etc, paths.run, paths.state):
+            sweep_unfinished(directory)
         stack.enter_context(services.store.happenings.writing())
         keeper = Keeper(machines)
         keeper.begin()
@@ -193,7 +195,7 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         stack.callback(keeper.end)
         keeper.wait(_PATIENCE_SECONDS)
         stack.enter_context(watching(Observer(services, machines).look, seconds=observing.SECONDS, at_once=True))
-        application = make_api(Context(services=services, machines=machines, operations=operations), token)
+        application = make_api(Context(services=services, machines=machines, operations=operations, keeper=keeper), token)
         if own is not None:
             stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))
         stack.enter_context(watching(machines.renew_reports, seconds=_RENEWING_SECONDS))

@@ -17,7 +17,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Hostname, PluginName
 from terra_core.controller.golden import Golden
 from terra_core.controller.records import KeptTarget, Record, SetAside
-from terra_core.errors import ConflictError, PluginError, TerraError
+from terra_core.errors import ConflictError, InterruptedWork, PluginError, TerraError
 from terra_core.hookspecs import (
     CONTRACT,
     BootStep,
@@ -140,7 +140,7 @@ class Disks:
         """Export a target to its machine for the first time; it is taken away when the stack is left with an exception."""
         stack.enter_context(self._storage(kept.storage).provision_target(self._export(kept), session))
 
-    def restore(self, targets: Sequence[KeptTarget]) -> list[str]:
+    def restore(self, targets: Sequence[KeptTarget], session: Session) -> list[str]:
         """Export targets to their machines again.
 
         :returns: for each target, in their order, why it cannot be exported; empty where it is.
@@ -153,7 +153,7 @@ class Disks:
             except TerraError as error:
                 reasons[at] = str(error)
         for name, found in exports.items():
-            said = self._restored(name, [export for _, export in found])
+            said = self._restored(name, [export for _, export in found], session)
             reasons.update(zip((at for at, _ in found), said, strict=True))
         return list(reasons.values())
 
@@ -201,11 +201,13 @@ class Disks:
             with suppress(TerraError):
                 self._storage(name).stop_storage(self.session)
 
-    def _restored(self, name: str, exports: Sequence[Export]) -> Sequence[str]:
+    def _restored(self, name: str, exports: Sequence[Export], session: Session) -> Sequence[str]:
         try:
-            reasons = self._storage(name).restore_targets(exports, self.session)
+            reasons = self._storage(name).restore_targets(exports, session)
             if len(reasons) != len(exports):
                 raise PluginError(f"plugin {name!r} did not give a reason for each target from restore_targets")
+        except InterruptedWork:
+            raise
         except TerraError as error:
             return [str(error)] * len(exports)
         return reasons

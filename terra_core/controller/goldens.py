@@ -116,13 +116,19 @@ class Goldens:
 
     def begin(self) -> None:
         """See what a controller that was killed had begun; called before anything is made."""
-        every = self._rows.every()
-        self._unfinished = [golden for golden in every if golden.state is GoldenState.MAKING]
-        known = {golden.token for golden in every}
-        for place in (self._services.session.paths.state / "golden").glob("*"):
+        self._unfinished = [golden for golden in self._rows.every() if golden.state is GoldenState.MAKING]
+        self.remove_strays()
+
+    def remove_strays(self) -> None:
+        """Remove copies of kernels and golden volumes that no row names; a row is there before anything that it names."""
+        directory = self._services.store.known_volumes
+        volumes = sorted(directory.glob("golden_*") if directory is not None else ())
+        copies = [*(self._services.session.paths.state / "golden").glob("*")]
+        known = {golden.token for golden in self._rows.every()}
+        for place in copies:
             if place.name not in known:
                 shutil.rmtree(place, ignore_errors=True)
-        self._remove_strays(known)
+        self._remove_volumes(volumes, known)
 
     def recover(self) -> None:
         """Remove what a controller that was killed had begun; who makes it anew by now has removed it himself."""
@@ -189,14 +195,13 @@ class Goldens:
         if failed is not None:
             raise failed
 
-    def _remove_strays(self, known: Collection[str]) -> None:
+    def _remove_volumes(self, places: Sequence[Path], known: Collection[str]) -> None:
         """Remove golden volumes that no row names, such as those that were made after the backup that was restored.
 
         They have no machine's data on them, and no machine needs them. Where the directory was not marked as that of this
         database before, they may be those of another one, and stay.
         """
-        directory = self._services.store.known_volumes
-        for place in sorted(directory.glob("golden_*") if directory is not None else ()):
+        for place in places:
             token = token_of(place.name)
             if token and token not in known:
                 with _logged(place.name):

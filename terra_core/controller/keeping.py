@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import structlog
 
 from terra_core.controller.machines import Machines
 from terra_core.controller.records import Record, SetAside
-from terra_core.errors import TerraError
+from terra_core.controller.services import MENDED
+from terra_core.errors import InterruptedWork, TerraError
+from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 600.0
 """Two hundred machines are restored between two signs of life, and each call of a program may take half a minute."""
+
+_MINUTE = 60.0
+_SHARE = 20
+_TURN_SECONDS = 1.0
+MENDING = "compare"
+"""The step of the events that say how far a look has come that somebody asked for."""
 
 
 class Keeper:
@@ -32,6 +41,8 @@ class Keeper:
         self._lost = False
         self._converged = threading.Event()
         self._seen = time.monotonic()
+        self._due = 0.0
+        self._looking = threading.Lock()
 
     def begin(self) -> None:
         """Start the services, both or none, and find what is left to do; called before any request is served.
@@ -65,32 +76,83 @@ class Keeper:
         return self._ended.is_set()
 
     def look(self) -> None:
-        """Bring everything to what the database says, once; after that, bring back a service that is gone."""
+        """Bring everything to what the database says, once; after that, bring back a service that is gone, and compare all.
+
+        All is compared every minute, after a fault, and so that it takes a twentieth of the time at most.
+        """
         self._go_on()
         self._machines.keep_room()
-        if not self._converged.is_set():
-            self._converge()
-            return
+        with self._looking, suppress(InterruptedWork):
+            if not self._converged.is_set():
+                self._converge()
+            else:
+                again = self._machines.troubles.is_to_look_again()
+                self._keep(silent, everything=again or time.monotonic() >= self._due)
+
+    def mend(self, report: Report) -> Mapping[str, Any]:
+        """Compare everything with the database now, and mend what can be mended.
+
+        :returns: what was mended, and what is left.
+        """
+        mended: list[str] = []
+
+        def heard(event: Event) -> None:
+            if event.step == MENDED:
+                mended.append(event.text)
+            report(event)
+
+        report(Event(MENDING, "wait for a look that is under way"))
+        while not self._looking.acquire(timeout=_TURN_SECONDS):
+            report(Event(MENDING, "wait for a look that is under way", 0, 1))
+        with Undo() as undo:
+            undo.callback(self._looking.release)
+            report(Event(MENDING, "compare everything with the database"))
+            if not self._converged.is_set():
+                self._converge()
+            self._keep(heard, everything=True)
+        troubles = [f"{name}: {reason}" for name, reason in sorted(self._machines.troubles.services.items())]
+        return {"mended": mended, "left": [*troubles, *self._machines.problems()]}
+
+    def _keep(self, report: Report, *, everything: bool) -> None:
+        """Bring back services that are gone; compare everything with the database, if asked for."""
+        lost = False
+        began = time.monotonic()
         with self._explained("storage"):
-            if self._machines.start_storage():
+            lost = self._machines.start_storage()
+            if lost:
                 _log.warning("the storage service was gone and has been started again")
-                self._machines.restore(lost=True, ended=self._go_on)
+                report(Event(MENDED, "the storage service is started again"))
+            if lost or everything:
+                self._machines.restore(lost=lost, ended=self._go_on, report=report)
         with self._explained("boot"):
             if self._machines.start_boot(self._machines.session):
                 _log.warning("the boot service was gone or did not answer, and has been started again")
+                report(Event(MENDED, "the boot service is started again"))
 
         with self._explained("store"):
             self._machines.require_room()
         with self._explained("images"):
             self._machines.goldens.remove_unused()
+        if everything:
+            with self._explained("controller"):
+                self._machines.finish_deletions(report)
+                self._machines.clean_up(report)
+            self._plan(began)
+
+    def _plan(self, began: float) -> None:
+        """Plan the next time that everything is compared."""
+        now = time.monotonic()
+        self._due = now + max(_MINUTE, (now - began) * _SHARE)
 
     def _converge(self) -> None:
+        began = time.monotonic()
         with self._explained("controller"):
             self._machines.recover(self._unfinished)
             self._machines.restore(lost=self._lost, ended=self._go_on)
             self._machines.start_boot(self._machines.session)
             self._converged.set()
             _log.info("all machines are as the database says")
+            self._plan(began)
 
     @contextmanager
     def _explained(self, service: str) -> Iterator[None]:
@@ -98,6 +160,8 @@ class Keeper:
         troubles = self._machines.troubles
         try:
             yield
+        except InterruptedWork:
+            raise
         except TerraError as error:
             if troubles.note(service, str(error)):
                 _log.error("a service cannot be kept up", service=service, reason=str(error))

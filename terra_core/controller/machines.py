@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -25,7 +26,7 @@ from terra_core.controller.laying import Laying
 from terra_core.controller.pulled import PulledImages
 from terra_core.controller.report_tokens import ReportTokens
 from terra_core.controller.reports import Reports, place_of
-from terra_core.controller.services import Services
+from terra_core.controller.services import MENDED, YOUNG_SECONDS, Services
 from terra_core.controller.store import Record, SetAside, State, Store
 from terra_core.controller.troubles import Troubles
 from terra_core.deploy import filesystem_of
@@ -35,11 +36,12 @@ from terra_core.hookspecs import Boot, BootNetwork, Connected, NodeBoot, Role, S
 from terra_core.image.apply import apply_layers
 from terra_core.selection import PROVISIONED
 from terra_core.service.operations import Work
+from terra_core.system.mounts import mount_points, sweep
 from terra_core.system.process import uninterrupted
-from terra_core.system.progress import Event, Report
+from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo, undoing
+from terra_core.system.workspace import discard, remove_abandoned
 
-_YOUNG_SECONDS = 60.0
 R = TypeVar("R", bound=Role)
 M = TypeVar("M", bound=Record | SetAside)
 _log = structlog.get_logger(__name__)
@@ -68,6 +70,7 @@ class Machines:
         self._boot_service = threading.Lock()
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
+        self._said: dict[str, str] = {}  # what was logged of machines whose record cannot be read
         self._targets = threading.Lock()  # held while a record and its targets have to agree: export, restore, release
 
     @property
@@ -143,7 +146,7 @@ class Machines:
             with undoing(error):
                 self._store.restate(record, _state(record), record.problem)
             raise
-        with uninterrupted():
+        with uninterrupted(), self._looking_again():
             self._take_away(record)
         return {"hostname": record.hostname}
 
@@ -219,22 +222,41 @@ class Machines:
                 self._take_away(record)
         self.goldens.recover()
 
-    def restore(self, *, lost: bool = False, ended: Callable[[], bool] = lambda: False) -> None:
+    def restore(
+        self, *, lost: bool = False, ended: Callable[[], bool] = lambda: False, report: Report = silent
+    ) -> None:
         """Bring lost targets and boot files back; a machine for which that fails keeps its record, with the reason.
 
         Others may be provisioned and deleted meanwhile.
 
         :param lost: whether nothing is exported any more, so that each machine waits for its turn.
         :param ended: whether to stop half-way.
+        :param report: is told what was mended.
         """
+        session = self.session.reporting_to(report)
         hostnames = [record.hostname for record in self._store.every()]
         for at in range(0, len(hostnames), _BATCH):
             self.troubles.waits(hostnames[at:] if lost else ())
             if ended():
                 return
             with self._targets:
-                self._restore(self._store.named(hostnames[at : at + _BATCH]))
+                self._restore(self._store.named(hostnames[at : at + _BATCH]), session)
         self.troubles.waits(())
+
+    def finish_deletions(self, report: Report = silent) -> None:
+        """Try deletions again that failed; what fails again is in the log and in the record."""
+        for record in self._store.every():
+            if _state(record) == State.DELETING.value and record.problem:
+                with suppress(TerraError):
+                    self._take_away(record)
+                    report(Event(MENDED, f"{record.hostname} is deleted, which had failed before"))
+
+    def clean_up(self, report: Report = silent) -> None:
+        """Remove what was left by work that nobody does any more: its directories, pulled images, golden volumes."""
+        for place in remove_abandoned(self._services.session.paths.work, YOUNG_SECONDS, _remove_place):
+            report(Event(MENDED, f"{place} is removed: nobody works there any more"))
+        self._images.drop_unneeded()
+        self.goldens.remove_strays()
 
     def renew_reports(self) -> None:
         """Give machines that have reported, or lack it, what they report their next boots with; called every second."""
@@ -281,6 +303,11 @@ class Machines:
         """Keep what a delete on a full disk needs."""
         self._store.keep_room()
 
+    def problems(self) -> Sequence[str]:
+        """Say what keeps machines from being as the database says, a line for each."""
+        rows = [record.as_row() for record in self._store.every()]
+        return [f"{row['hostname']}: {row['problem']}" for row in rows if row["problem"]]
+
     def stop_unused_storage(self) -> None:
         """Stop the storage service, unless there is a machine that may have its disks on it."""
         if not self._store.every():
@@ -326,37 +353,56 @@ class Machines:
 
         return leave
 
-    def _restore(self, records: Sequence[Record | SetAside]) -> None:
+    def _restore(self, records: Sequence[Record | SetAside], session: Session) -> None:
         """Export the targets of machines again; of machines that are set aside, those that can be read."""
         ready = [record for record in records if _state(record) == State.READY.value]
         targets = [kept for record in ready for kept in record.targets]
-        reasons = iter(self._disks.restore(targets))
+        reasons = iter(self._disks.restore(targets, session))
         for record in ready:
             own = [next(reasons) for _ in record.targets]
-            problem = next(filter(None, own), "") or self._publish(record)
-            if problem:
-                _log.error("quarantined", hostname=record.hostname, reason=problem)
-            if isinstance(record, Record) and problem != record.problem:
-                self._store.set_problem(record, problem)
-                said = problem or "what kept it from booting is over"
-                self._store.happenings.record(record.hostname, record.generation, Kind.PROBLEM, said)
+            problem = next(filter(None, own), "") or self._publish(record, session)
+            self._note(record, problem, session)
 
-    def _publish(self, record: Record | SetAside) -> str:
+    def _note(self, record: Record | SetAside, problem: str, session: Session) -> None:
+        """Note what is wrong with a machine, or that nothing is any more; say it once."""
+        former = record.problem if isinstance(record, Record) else self._said.get(record.hostname, "")
+        self._said[record.hostname] = problem
+        if problem and problem != former:
+            _log.error("quarantined", hostname=record.hostname, reason=problem)
+        if former and not problem:
+            session.report(Event(MENDED, f"{record.hostname} can boot again"))
+        if isinstance(record, Record) and problem != former:
+            self._store.set_problem(record, problem, state=record.state.value)
+            said = problem or "what kept it from booting is over"
+            self._store.happenings.record(record.hostname, record.generation, Kind.PROBLEM, said)
+
+    def _publish(self, record: Record | SetAside, session: Session) -> str:
         """Publish the boot files of a machine; return why that failed, or an empty string."""
         if record.boot is None:
             return ""
-        boot = record.boot
-
-        def publish() -> None:
-            if self._services.role(Boot).publish_boot(boot, self.session):
+        try:
+            if self._services.role(Boot).publish_boot(record.boot, session):
                 self.reports.lacks(record.hostname)  # what had to be mended may have been that file
-
-        return _reason_of(publish)
+                session.report(Event(MENDED, f"the boot files of {record.hostname} are written again"))
+        except InterruptedWork:
+            raise
+        except TerraError as error:
+            return str(error)
+        return ""
 
     def _undo(self, hostname: str) -> None:
         # What fails is in the log and in the record; the client is told why the work failed.
-        with uninterrupted(), suppress(TerraError):
+        with uninterrupted(), suppress(TerraError), self._looking_again():
             self._take_away(self._store.get(hostname))
+
+    @contextmanager
+    def _looking_again(self) -> Iterator[None]:
+        """Have everything looked at soon when work fails that removes something."""
+        try:
+            yield
+        except TerraError:
+            self.troubles.look_again()
+            raise
 
     def _take_away(self, record: Record | SetAside) -> None:
         """Remove all that a machine has, and then its record; what fails is noted there, so that it can be tried again."""
@@ -396,6 +442,13 @@ def _reason_of(work: Callable[[], object]) -> str:
     except TerraError as error:
         return str(error)
     return ""
+
+
+def _remove_place(place: Path) -> None:
+    """Remove a directory for work, unless something stays mounted in it, whose files are not Terra's to remove."""
+    sweep(place, place)
+    if not any(place in point.path.parents for point in mount_points()):
+        discard(place)
 
 
 def _state(record: Record | SetAside) -> str:

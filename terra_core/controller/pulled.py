@@ -59,6 +59,16 @@ class PulledImages:
             if not self._pulling[reference] and not any(image == reference for image in self._wanted()):
                 shutil.rmtree(self._place(reference), ignore_errors=True)
 
+    def drop_unneeded(self) -> None:
+        """Remove what was pulled of images that no machine and no work that is under way needs."""
+        with self._dropping:
+            there = [*(self._services.session.paths.state / "images").glob("*")]
+            wanted = self._wanted() | {reference for reference, count in self._pulling.items() if count}
+            kept = {self._place(reference) for reference in wanted}
+            for place in there:
+                if place not in kept:
+                    shutil.rmtree(place, ignore_errors=True)
+
     def clean_up(self) -> None:
         """Remove what a controller that was killed had pulled and copied for work that is not there any more."""
         paths = self._services.session.paths
@@ -67,10 +77,7 @@ class PulledImages:
                 _log.error("something is mounted here, and left alone", path=str(workspaces))
             else:
                 shutil.rmtree(workspaces, ignore_errors=True)
-        kept = {self._place(reference) for reference in self._wanted()}
-        for place in (paths.state / "images").glob("*"):
-            if place not in kept:
-                shutil.rmtree(place, ignore_errors=True)
+        self.drop_unneeded()
 
     def _let_go(self, reference: str) -> None:
         with self._dropping:

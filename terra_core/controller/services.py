@@ -15,7 +15,10 @@ from terra_core.hookspecs import Role
 from terra_core.plugins import Plugins
 from terra_core.system.workspace import workspace
 
-_YOUNG_SECONDS = 60.0
+YOUNG_SECONDS = 60.0
+"""For so long, a directory for work that nobody holds may be one that is about to be held."""
+MENDED = "mend"
+"""The step of every event that says what was not as the database says, and is by now."""
 R = TypeVar("R", bound=Role)
 
 
@@ -42,4 +45,4 @@ class Services:
         """Offer an empty directory for large work; it is removed in the end."""
         place = self.session.paths.work
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return workspace(f"{name}-", place=place, grace=_YOUNG_SECONDS)
+        return workspace(f"{name}-", place=place, grace=YOUNG_SECONDS)

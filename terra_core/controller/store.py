@@ -93,9 +93,13 @@ class Store:
             connection.execute(update(nodes).where(_is(record)).values(**row, since=_since(record.state.value, record.problem)))
         return record
 
-    def set_problem(self, record: Record | SetAside, problem: str) -> None:
-        """Note what is wrong with a machine, and leave the rest of its record unchanged."""
-        change = update(nodes).where(_is(record)).values(problem=problem, since=_since(nodes.c.state, problem))
+    def set_problem(self, record: Record | SetAside, problem: str, *, state: str = "") -> None:
+        """Note what is wrong with a machine, and leave the rest of its record unchanged.
+
+        :param state: do nothing when it has another state by now.
+        """
+        meant = _is(record) & (nodes.c.state == state) if state else _is(record)
+        change = update(nodes).where(meant).values(problem=problem, since=_since(nodes.c.state, problem))
         self._making_room(lambda connection: connection.execute(change))
 
     def begin_delete(self, hostname: str) -> Record | SetAside:

@@ -16,6 +16,17 @@ class Troubles:
         self._lock = threading.Lock()
         self._services: dict[str, str] = {}
         self._waiting: frozenset[str] = frozenset()
+        self._again = threading.Event()
+
+    def look_again(self) -> None:
+        """Note that work failed, so that what is left of it has to be looked for."""
+        self._again.set()
+
+    def is_to_look_again(self) -> bool:
+        """Return whether :meth:`look_again` was called since this was asked last."""
+        asked = self._again.is_set()
+        self._again.clear()
+        return asked
 
     def note(self, service: str, reason: str) -> bool:
         """Note what is wrong with a service, or with an empty reason that nothing is; return whether that is new."""

@@ -12,6 +12,10 @@ The top-level table of a plugin's own name is the plugin's. It says the model of
 every problem told by file and key, checks it in ``terra validate`` and describes it in the JSON Schemas; a hook asks for it by
 ``session.settings(NAME, Model)``. A plugin that says no model has no table, and one of its name is refused.
 
+It says the programs that it runs by ``programs``, such as ``{"tgtd": "tgt"}``, each with the package of Debian that has it. The
+hooks ``examine_...`` are asked by ``terra doctor``, with the controller up or down: each looks by code that shares nothing with
+the plugin's other hooks, and changes nothing.
+
 A hook that acquires something returns an unentered context manager. Core enters it on a stack of its own, and leaves it with
 the exception when a later step fails. Commands call hooks from their main thread; the controller from several, which each
 role describes. A hook never prints, never reads standard input, never changes the working directory, the environment, the
@@ -22,7 +26,7 @@ from terra_core.hookspecs.boot import Boot, BootDisk, Bootloader, BootNetwork, L
 from terra_core.hookspecs.filesystem import CheckedGroup, Filesystem, Mount, PreparedGroup, Roots
 from terra_core.hookspecs.images import Builder, BuildRequest, BuiltImage, Registry, Trial
 from terra_core.hookspecs.machine import BootStep, Network, RenderedFile, RenderedLink
-from terra_core.hookspecs.markers import CONTRACT, Role, hookimpl
+from terra_core.hookspecs.markers import CONTRACT, Finding, Role, hookimpl
 from terra_core.oci.signature import FoundSignature
 
 # isort: off
@@ -38,7 +42,7 @@ ROLES: dict[str, type[Role]] = {
 
 __all__ = [
     "CONTRACT", "ROLES", "Backing", "Boot", "BootDisk", "BootNetwork", "BootStep", "Bootloader", "BuildRequest", "Builder",
-    "BuiltImage", "CheckedGroup", "Connected", "Export", "Filesystem", "FoundSignature", "LocalBoot", "Mount", "Network",
-    "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Room", "Roots", "Served", "Sighting",
-    "Sightings", "Storage", "Store", "Target", "TargetRequest", "Trial", "Volume", "VolumeRequest", "hookimpl",
+    "BuiltImage", "CheckedGroup", "Connected", "Export", "Filesystem", "Finding", "FoundSignature", "LocalBoot", "Mount",
+    "Network", "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Room", "Roots", "Served",
+    "Sighting", "Sightings", "Storage", "Store", "Target", "TargetRequest", "Trial", "Volume", "VolumeRequest", "hookimpl",
 ]  # fmt: skip

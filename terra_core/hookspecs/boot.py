@@ -9,7 +9,7 @@ from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Mac
 from terra_core.hookspecs.machine import RenderedFile
-from terra_core.hookspecs.markers import Role, hook, optional
+from terra_core.hookspecs.markers import Finding, Role, hook, optional
 
 
 @frozen(kw_only=True)
@@ -97,6 +97,11 @@ class Boot(Role, role="boot", default="tftp"):
     @hook
     def stop_boot(self, session: Session) -> bool:
         """Stop the service if :meth:`start_boot` started it; return whether it was stopped."""
+
+    @optional
+    def examine_boot(self, nodes: Sequence[NodeBoot], session: Session) -> Sequence[Finding]:
+        """Find what keeps any machine of the database from booting, and boot files of machines that there are not."""
+        return ()
 
 
 @frozen(kw_only=True)

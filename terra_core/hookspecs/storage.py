@@ -10,7 +10,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Label
 from terra_core.errors import TerraError
 from terra_core.hookspecs.machine import BootStep
-from terra_core.hookspecs.markers import Role, hook, optional
+from terra_core.hookspecs.markers import Finding, Role, hook, optional
 from terra_core.system.room import measured
 
 
@@ -124,6 +124,11 @@ class Store(Role, role="store", default="file"):
         place = self.volume_directory(session)
         return None if place is None else Room(**measured(place))
 
+    @optional
+    def examine_volumes(self, volumes: Mapping[str, Sequence[Volume]], session: Session) -> Sequence[Finding]:
+        """Find volumes, by owner all of the database, that are missing or not what was made, and strange ones."""
+        return ()
+
 
 @frozen(kw_only=True)
 class Target:
@@ -228,7 +233,10 @@ class Storage(Role, role="storage", default="iscsi"):
 
     @optional
     def restore_targets(self, exports: Sequence[Export], session: Session) -> Sequence[str]:
-        """Restore many targets after one look at what is exported already; return for each why it is not, or an empty text."""
+        """Restore many targets after one look at what is exported already; return for each why it is not, or an empty text.
+
+        What was changed is told as events of the step ``mend``.
+        """
         reasons = []
         for export in exports:
             try:
@@ -261,3 +269,8 @@ class Storage(Role, role="storage", default="iscsi"):
     @hook
     def stop_storage(self, session: Session) -> bool:
         """Stop the service if :meth:`start_storage` started it; return whether it was stopped."""
+
+    @optional
+    def examine_targets(self, targets: Mapping[str, Sequence[Target]], session: Session) -> Sequence[Finding]:
+        """Find targets, by machine all of the database, that their machine alone does not reach, and strange ones."""
+        return ()

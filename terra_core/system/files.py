@@ -18,6 +18,7 @@ from terra_core.system.locks import try_lock, wait_for_lock
 from terra_core.system.undo import Undo
 
 _WRITER_SECONDS = 3600.0
+_SUFFIX = ".new"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -96,6 +97,26 @@ def remove_unfinished(path: Path) -> None:
     path.with_name(_staged(path.name)).unlink(missing_ok=True)
 
 
+def sweep_unfinished(directory: Path) -> list[Path]:
+    """Remove what killed processes left of new files in a directory and below it; links and mounts are not followed.
+
+    :returns: what was removed.
+    """
+    removed = []
+    for place, directories, names in os.walk(directory):
+        directories[:] = [name for name in directories if not os.path.ismount(Path(place, name))]
+        for path in (Path(place, name) for name in names if name.startswith(".") and name.endswith(_SUFFIX)):
+            with suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    if try_lock(descriptor):
+                        path.unlink()
+                        removed.append(path)
+                finally:
+                    os.close(descriptor)
+    return removed
+
+
 def sync_directory(path: Path) -> None:
     """Let the names in a directory survive a loss of power (fsync(2))."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -106,7 +127,7 @@ def sync_directory(path: Path) -> None:
 
 
 def _staged(name: str) -> str:
-    return f".{name}.new"
+    return f".{name}{_SUFFIX}"
 
 
 def _begin(directory: int, staged: str, mode: int) -> int:

@@ -53,6 +53,22 @@ def workspace(
         yield work
 
 
+def remove_abandoned(place: Path, grace: float, remove: Callable[[Path], None] = discard) -> list[Path]:
+    """Remove the directories for work below ``place`` that nobody holds any more, see :func:`workspace`.
+
+    :param grace: seconds for which a directory that nobody holds stays.
+    :param remove: removes one, whatever is mounted in it.
+    :returns: those that were removed.
+    """
+    removed = []
+    for left in sorted(place.glob("*")):
+        with _held(left, grace) as ours:
+            if ours:
+                remove(left)
+                removed += [] if left.exists() else [left]
+    return removed
+
+
 def image_workspace() -> AbstractContextManager[Path]:
     """Room for an image in the making, or on its way; see :func:`workspace`."""
     return workspace(IMAGE_PREFIX, grace=_YOUNG_SECONDS)

@@ -155,3 +155,17 @@ class BootConformance(Conformance[Boot]):
         killed_after(lambda: role.start_boot(self.network, [], stopped))
         assert role.start_boot(self.network, [], stopped) is False, "it is found again"
         assert role.stop_boot(stopped) is True, "and the next controller can stop it"
+
+    def test_the_doctor_finds_what_is_missing_and_nothing_else(self, role: Boot, stopped: Session, tmp_path: Path) -> None:
+        if not role.brings("examine_boot"):
+            return
+        own, other = self.node(tmp_path / "files"), self.node(tmp_path / "other", OTHER, OTHER_MAC)
+        for node in (own, other):
+            role.publish_boot(node, stopped)
+        role.start_boot(self.network, [own, other], stopped)
+        before = everything(stopped.paths.root).keys()
+        assert [one for one in role.examine_boot([own, other], stopped) if one.hostname] == []
+        assert everything(stopped.paths.root).keys() == before, "it only looks"
+        assert {one.hostname for one in role.examine_boot([other], stopped) if one.hostname} == {HOST}, "of no machine"
+        role.withdraw_boot(HOST, MAC, stopped)
+        assert {one.hostname for one in role.examine_boot([own, other], stopped) if one.hostname} == {HOST}

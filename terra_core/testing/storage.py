@@ -198,3 +198,15 @@ class StorageConformance(Conformance[Storage]):
             assert role.release_target(own.target, started) is False
             assert role.release_host(HOST, started) is False
         assert role.restore_target(other, started) is False
+
+    def test_the_doctor_finds_what_is_missing_and_nothing_else(self, role: Storage, started: Session) -> None:
+        if not role.brings("examine_targets"):
+            return
+        own, other = self.give(role, started), self.give(role, started, OTHER, 2)
+        targets: dict[str, list[Target]] = {HOST: [own.target], OTHER: [other.target]}
+        assert list(role.examine_targets(targets, started)) == []
+        strange = role.examine_targets({str(OTHER): [other.target]}, started)
+        assert [one.hostname for one in strange] == [HOST], "a target that no machine has"
+        role.release_target(own.target, started)
+        assert {one.hostname for one in role.examine_targets(targets, started)} == {HOST}
+        assert role.release_target(own.target, started) is False, "it only looks"

@@ -222,3 +222,16 @@ class StoreConformance(Conformance[Store]):
         place = role.volume_directory(session)
         assert place is None or place.is_absolute()
         assert place is None or Path(session.paths.root) in place.parents, "--root moves all that a controller owns"
+
+    def test_the_doctor_finds_what_is_missing_and_nothing_else(self, role: Store, session: Session) -> None:
+        if not role.brings("examine_volumes"):
+            return
+        volume, other = self.make(role, session), self.make(role, session, 0, OTHER)
+        volumes: dict[str, list[Volume]] = {HOST: [volume], OTHER: [other]}
+        before = everything(session.paths.root)
+        assert list(role.examine_volumes(volumes, session)) == []
+        assert everything(session.paths.root) == before, "it only looks"
+        strange = role.examine_volumes({str(OTHER): [other]}, session)
+        assert [one.hostname for one in strange] == [HOST], "a volume that no machine has"
+        role.remove_volume(volume, session)
+        assert [one.hostname for one in role.examine_volumes(volumes, session)] == [HOST]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
@@ -22,6 +22,7 @@ class BtrfsPlugin:
     """What core calls; the work is done in the modules beside this one."""
 
     contract = CONTRACT
+    programs: ClassVar[Mapping[str, str]] = {"btrfs": "btrfs-progs", "btrfstune": "btrfs-progs", "mkfs.btrfs": "btrfs-progs"}
 
     @property
     def settings(self) -> type[Settings]:

@@ -16,12 +16,9 @@ from terra_core.hookspecs import CheckedGroup, Mount, PreparedGroup
 from terra_core.system.formatting import Disk, attached, examine, require_blank, require_bytes, require_size
 from terra_core.system.mount_options import refused_options
 from terra_core.system.mounts import mounted
-from terra_core.system.packages import name_packages
 from terra_core.system.process import run, uninterrupted
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
-
-name_packages({"btrfs": "btrfs-progs", "btrfstune": "btrfs-progs", "mkfs.btrfs": "btrfs-progs"})
 
 _KIND = "btrfs"
 _STEP = "format"

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["plugin", "xfs"]
 
 
+PROGRAMS = {
+    "ext4": {"e2fsck": "e2fsprogs", "mkfs.ext4": "e2fsprogs", "tune2fs": "e2fsprogs"},
+    "xfs": {"mkfs.xfs": "xfsprogs", "xfs_admin": "xfsprogs"},
+}
+"""The programs of each plugin, with the packages that have them."""
+
+
 class DiskPlugin:
     """What core calls; the work is done in the modules beside this one.
 
@@ -28,6 +35,7 @@ class DiskPlugin:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.programs = PROGRAMS[name]
 
     @property
     def settings(self) -> type[Settings]:

@@ -14,18 +14,7 @@ from uuid import UUID
 
 from attrs import frozen
 
-from terra_core.system.packages import name_packages
 from terra_core.system.process import run
-
-name_packages(
-    {
-        "e2fsck": "e2fsprogs",
-        "mkfs.ext4": "e2fsprogs",
-        "mkfs.xfs": "xfsprogs",
-        "tune2fs": "e2fsprogs",
-        "xfs_admin": "xfsprogs",
-    }
-)
 
 _MB = 1024 * 1024
 _EXT4_FEATURES = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
-from terra_core.hookspecs import CONTRACT, Backing, Room, Volume, VolumeRequest, hookimpl
+from terra_core.hookspecs import CONTRACT, Backing, Finding, Room, Volume, VolumeRequest, hookimpl
 
 if TYPE_CHECKING:
     from terra_file.settings import Settings
@@ -84,6 +85,13 @@ class FilePlugin:
         from terra_file.files import Files
 
         return Files.of(session).remove_all(hostname)
+
+    @hookimpl
+    def examine_volumes(self, volumes: Mapping[str, Sequence[Volume]], session: Session) -> Sequence[Finding]:
+        """Find volumes that are not as they were made, and strange ones."""
+        from terra_file.examining import examine
+
+        return examine(volumes, session)
 
     @hookimpl
     def volume_directory(self, session: Session) -> Path:

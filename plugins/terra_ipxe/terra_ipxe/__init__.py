@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
-from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, Sightings, hookimpl
+from terra_core.hookspecs import CONTRACT, BootNetwork, Finding, NodeBoot, Sightings, hookimpl
 
 if TYPE_CHECKING:
     from terra_ipxe.service import Service
@@ -23,6 +23,7 @@ class IpxePlugin:
     """The plugin. One hook works at a time: they share a tree, and a machine's kernel may be a link to another's."""
 
     contract = CONTRACT
+    programs: ClassVar[Mapping[str, str]] = {"dnsmasq": "dnsmasq-base", "lighttpd": "lighttpd"}
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -55,6 +56,12 @@ class IpxePlugin:
         settings = session.settings(NAME, Settings)
         with self._lock:
             return self._service(session).install(tree, settings, session.report)
+
+    @hookimpl
+    def examine_boot(self, nodes: Sequence[NodeBoot], session: Session) -> Sequence[Finding]:
+        from terra_ipxe.examining import examine
+
+        return examine(nodes, session)
 
     @hookimpl
     def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool:

@@ -12,7 +12,6 @@ from terra_core.config.values import Address
 from terra_core.errors import TerraError
 from terra_core.system import files
 from terra_core.system.daemons import open_files, start_daemon
-from terra_core.system.packages import name_packages
 from terra_core.system.process import Daemon, run
 from terra_core.system.processes import Process, find_daemon
 from terra_core.system.progress import Event, Report
@@ -23,8 +22,6 @@ from terra_ipxe.settings import Settings
 from terra_tftp.access import User, check_reachable, find_user
 from terra_tftp.files import make_directory, read_file, write_file
 from terra_tftp.log import Log
-
-name_packages({"lighttpd": "lighttpd"})
 
 _PATIENCE = 10
 _SILENCE = 10

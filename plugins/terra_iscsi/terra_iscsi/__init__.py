@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname
-from terra_core.hookspecs import CONTRACT, BootStep, Connected, Export, Served, Target, TargetRequest, hookimpl
+from terra_core.hookspecs import CONTRACT, BootStep, Connected, Export, Finding, Served, Target, TargetRequest, hookimpl
 from terra_core.system.undo import lasting
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class IscsiPlugin:
     """What core calls; the work is done in the modules beside this one. See :class:`terra_core.hookspecs.Storage`."""
 
     contract = CONTRACT
+    programs: ClassVar[Mapping[str, str]] = {"tgtadm": "tgt", "tgtd": "tgt"}
 
     @property
     def settings(self) -> type[Settings]:
@@ -92,6 +93,13 @@ class IscsiPlugin:
         from terra_iscsi.targets import find_connected
 
         return find_connected(session)
+
+    @hookimpl
+    def examine_targets(self, targets: Mapping[str, Sequence[Target]], session: Session) -> Sequence[Finding]:
+        """Find targets that are not as they were planned, and strange ones."""
+        from terra_iscsi.examining import examine
+
+        return examine(targets, session)
 
     @hookimpl
     def start_storage(self, portal: Address, session: Session) -> bool:

@@ -9,13 +9,10 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.errors import CommandError, CommandTimeout, TerraError
-from terra_core.system.packages import name_packages
 from terra_core.system.process import Completed, run
 from terra_core.system.waiting import wait_until
 from terra_iscsi.management import NO_TARGET, Change, change_account
 from terra_iscsi.shown import Exported, parse_accounts, parse_portals, parse_statistics, parse_targets
-
-name_packages({"tgtadm": "tgt", "tgtd": "tgt"})
 
 _SECONDS = 30
 _PROBE_SECONDS = 5

@@ -11,6 +11,7 @@ from terra_core.config.values import Hostname
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.hookspecs import Connected, Export, Served, Target
 from terra_core.system.process import uninterrupted
+from terra_core.system.progress import Event
 from terra_core.system.undo import Undo
 from terra_iscsi.control import BY_ADDRESS, REFUSED, Control
 from terra_iscsi.look import Look
@@ -41,7 +42,12 @@ def restore_many(exports: Sequence[Export], session: Session) -> list[str]:
     :returns: for each target, why it cannot be exported; empty where it is.
     :raises TerraError: when tgtd does not answer.
     """
-    return [str(done) if isinstance(done, TerraError) else "" for done in _restore_each(exports, session)]
+    reasons = []
+    for export, done in zip(exports, _restore_each(exports, session), strict=True):
+        reasons.append(str(done) if isinstance(done, TerraError) else "")
+        if done is True:
+            session.report(Event("mend", f"{export.target.name} is exported to {export.target.client} again"))
+    return reasons
 
 
 def count_served(session: Session) -> dict[int, Served]:

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from terra_core.hookspecs import BootStep, RenderedFile, Target
-from terra_core.system.packages import name_packages
 from terra_nbd.planning import Access
-
-name_packages({"qemu-nbd": "qemu-utils", "nbd-client": "nbd-client"})
 
 PROGRAMS = ("qemu-nbd", "nbd-client")
 """What carries the connection, and what hands it to the kernel."""

@@ -16,12 +16,9 @@ from terra_core.config.session import Session
 from terra_core.errors import ConflictError, TerraError
 from terra_core.system.files import write_file
 from terra_core.system.locks import locked
-from terra_core.system.packages import name_packages
 from terra_core.system.process import run, uninterrupted
 from terra_core.system.processes import Process, find_daemons
 from terra_core.system.undo import Undo, undoing
-
-name_packages({"nbdkit": "nbdkit", "setsid": "util-linux"})
 
 PROGRAM = "nbdkit"
 _MARK = "TERRA_NBD"

@@ -8,6 +8,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.hookspecs import Export, Target
+from terra_core.system.progress import Event
 from terra_nbd.planning import Access
 from terra_nbd.servers import Servers, Wanted, changing
 
@@ -33,7 +34,8 @@ def restore_many(exports: Sequence[Export], session: Session) -> list[str]:
     with changing(session) as servers:
         for export in exports:
             try:
-                _restore(export, servers)
+                if _restore(export, servers):
+                    session.report(Event("mend", f"{export.target.name} is served again"))
             except InterruptedWork:
                 raise
             except TerraError as error:

@@ -8,14 +8,14 @@ answers by DHCP, with :class:`terra_tftp.settings.Settings` and :class:`terra_tf
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
-from terra_core.hookspecs import CONTRACT, BootNetwork, NodeBoot, Sightings, hookimpl
+from terra_core.hookspecs import CONTRACT, BootNetwork, Finding, NodeBoot, Sightings, hookimpl
 
 if TYPE_CHECKING:
     from terra_tftp.service import Service
@@ -30,6 +30,7 @@ class TftpPlugin:
     """The plugin. One hook works at a time: they share a tree, and a machine's kernel may be a link to another's."""
 
     contract = CONTRACT
+    programs: ClassVar[Mapping[str, str]] = {"dnsmasq": "dnsmasq-base"}
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -64,6 +65,12 @@ class TftpPlugin:
         with self._lock:
             self._tree(session).prepare()
             return install(tree, session.paths, session.report)
+
+    @hookimpl
+    def examine_boot(self, nodes: Sequence[NodeBoot], session: Session) -> Sequence[Finding]:
+        from terra_tftp.examining import examine
+
+        return examine(nodes, session)
 
     @hookimpl
     def start_boot(self, network: BootNetwork, nodes: Sequence[NodeBoot], session: Session) -> bool:

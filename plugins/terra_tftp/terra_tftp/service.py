@@ -16,7 +16,6 @@ from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot, Sightings
 from terra_core.system.daemons import open_files, start_daemon
-from terra_core.system.packages import name_packages
 from terra_core.system.process import Daemon, run
 from terra_core.system.processes import Process, find_daemon
 from terra_core.system.progress import Event, Report
@@ -38,8 +37,6 @@ from terra_tftp.reservations import (
 from terra_tftp.settings import Dhcp, Settings
 from terra_tftp.sightings import Owners, neighbours, sightings
 from terra_tftp.tree import BootTree
-
-name_packages({"dnsmasq": "dnsmasq-base"})
 
 _PATIENCE = 10
 _LOOK_SECONDS = 60.0
@@ -84,6 +81,8 @@ class Service:
         made_by = "install the package dnsmasq-base, which makes the user dnsmasq"
         user = find_user(settings.user, "dnsmasq", f'{made_by}, or set user in [{settings.table}], such as "nobody"')
         text = configuration(settings, listening, network.gateway, self._paths, user.group, loaders)
+        if self._answered == -inf:  # the first time that this controller asks
+            self._tree.sweep()
         self._tree.prepare()
         make_directory(self._paths.hosts)
         read = [loaders.root, *([self._paths.hosts] if settings.dhcp is Dhcp.SERVER else [])]

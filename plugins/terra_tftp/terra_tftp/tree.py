@@ -27,6 +27,7 @@ from terra_core.config.kernel_line import join_arguments, network_arguments
 from terra_core.config.values import Hostname, Mac, parse_hostname, parse_mac
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
+from terra_core.system import files
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
 from terra_tftp.files import (
@@ -102,6 +103,10 @@ class BootTree:
         for name, text in self.layout.common().items():
             make_directory((self.root / name).parent)
             write_file(self.root / name, text)
+
+    def sweep(self) -> None:
+        """Remove what killed controllers left of new files."""
+        files.sweep_unfinished(self.root)
 
     def publish(self, boot: NodeBoot, configured: Sequence[str], report: Report, reader: str) -> bool:
         """Let a machine boot: its kernel first, then its menus. A machine that is new here is withdrawn when this fails.

@@ -97,22 +97,23 @@ class Ground:
     def nodes(self) -> list[dict[str, Any]]:
         """Return the machines that the controller knows."""
         with self.site.network.inside():
-            listed: list[dict[str, Any]] = self._client().get("/v1/nodes")
+            listed: list[dict[str, Any]] = self.client().get("/v1/nodes")
         return listed
 
     def clear(self) -> None:
         """Delete every machine, and what is laid down for the next one."""
         for node in self.nodes():
             with self.site.network.inside():
-                client = self._client()
+                client = self.client()
                 client.follow(client.delete(f"/v1/nodes/{node['hostname']}?force=true")["operation"], silent)
         with self.site.network.inside():
-            client = self._client()
+            client = self.client()
             for digest in {image["digest"] for image in client.get("/v1/images")}:
                 client.post(f"/v1/images/{digest}/pin", {"pinned": False})
                 client.delete(f"/v1/images/{digest}")
 
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """Return a client of the controller; to be used inside the network."""
         return Client(CONTROLLER, token=self.site.environment()["TERRA_TOKEN"])
 
     def targets(self) -> dict[str, tuple[str, ...]]:

@@ -163,6 +163,7 @@ PROMISES: dict[str, dict[str, object]] = {
     },
     "test_no_more_is_free_than_there_is": {"measure_store": lambda self, session: Room(size=0, free=1)},
     "test_the_directory_of_the_volumes_is_absolute": {"volume_directory": lambda self, session: Path("iscsi")},
+    "test_the_doctor_finds_what_is_missing_and_nothing_else": {"examine_volumes": lambda self, volumes, session: ()},
 }
 
 

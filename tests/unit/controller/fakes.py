@@ -29,6 +29,7 @@ from terra_core.config.values import Address, Hostname, ImageReference, Mac, Plu
 from terra_core.controller.api import Context
 from terra_core.controller.database import default_url, open_database
 from terra_core.controller.golden import GoldenState
+from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.services import Services
 from terra_core.controller.store import Record, Store
@@ -369,11 +370,12 @@ class FakePlugin:
     def publish_boot(self, boot: NodeBoot, session: Session) -> bool:
         self.world.asked("publish_boot")
         content = boot.kernel.read_text() if boot.kernel else self.world.published[boot.hostname][1]
+        former = self.world.published.get(boot.hostname)
         self.world.published[boot.hostname] = (boot.mac, content)
         if boot.report is not None:
             self.world.reports[boot.hostname] = boot.report
             return True
-        return boot.hostname not in self.world.reports
+        return former != (boot.mac, content) or boot.hostname not in self.world.reports
 
     @hookimpl
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
@@ -434,7 +436,9 @@ class Site:
     @property
     def context(self) -> Context:
         """The parts that the API works with."""
-        return Context(services=self.services, machines=self.machines, operations=self.operations)
+        return Context(
+            services=self.services, machines=self.machines, operations=self.operations, keeper=Keeper(self.machines)
+        )
 
     def begin(self, **more: object) -> Record:
         """Reserve a machine."""

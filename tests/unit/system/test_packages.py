@@ -6,6 +6,7 @@ from importlib import import_module
 
 import pytest
 
+from terra_core.plugins import Plugins
 from terra_core.system.packages import install_hint
 
 
@@ -18,8 +19,10 @@ from terra_core.system.packages import install_hint
     ],
 )  # fmt: skip
 def test_the_package_of_a_program(program: str, package: str) -> None:
-    for runs_it in ("terra_btrfs.groups", "terra_grub.install", "terra_iscsi.control", "terra_tftp.service"):
-        import_module(runs_it)
+    import_module("terra_grub.install")
+    plugins = Plugins.discover()
+    for name in ("btrfs", "iscsi", "tftp"):
+        assert plugins.programs(name)
     assert f"apt-get install {package}," in install_hint(program)
 
 

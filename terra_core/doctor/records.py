@@ -1,0 +1,194 @@
+"""Reading the controller's database without the controller's code, and without writing to it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import Factory, frozen
+from sqlalchemy import Connection, create_engine, inspect, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from terra_core.config.structure import structure
+from terra_core.errors import ConfigError, TerraError
+from terra_core.hookspecs import NodeBoot, Target, Volume
+from terra_core.system.undo import Undo
+
+T = TypeVar("T")
+UNFINISHED = ("provisioning", "deleting")
+_UNSERVED = ("failed",)
+_WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_BUSY_SECONDS = 10
+
+
+@frozen(kw_only=True)
+class Kept:
+    """A target of a machine, with the plugins that made it."""
+
+    storage: str
+    store: str
+    contract: int
+    target: Target
+
+
+@frozen(kw_only=True)
+class Machine:
+    """A machine of the database.
+
+    :param state: its state, in the database's word.
+    :param image: the reference of its image; empty where it cannot be read.
+    :param problem: what the controller has noted.
+    :param unreadable: why a part of its row cannot be read, if so.
+    :param filesystems: the plugins of its groups that its file names.
+    """
+
+    hostname: str
+    mac: str
+    state: str
+    digest: str = ""
+    image: str = ""
+    kernel_arguments: tuple[str, ...] = ()
+    targets: tuple[Kept, ...] = ()
+    problem: str = ""
+    unreadable: str = ""
+    filesystems: frozenset[str] = frozenset()
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is to be served, and all of it can be compared."""
+        return self.state not in (*UNFINISHED, *_UNSERVED) and not self.unreadable
+
+    @property
+    def boot(self) -> NodeBoot:
+        """What it boots."""
+        made: Any = (self.hostname, self.mac, self.digest)  # texts, whatever their types are called
+        return NodeBoot(hostname=made[0], mac=made[1], image=made[2], kernel_arguments=self.kernel_arguments)
+
+
+@frozen(kw_only=True)
+class Laid:
+    """What an image is laid down on, for machines to be clones of."""
+
+    token: str
+    image: str
+    state: str
+    store: str
+    volumes: tuple[Volume, ...] = ()
+    unreadable: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The name under which the store has the volumes."""
+        return f"golden_{self.token}"
+
+
+@frozen(kw_only=True)
+class Known:
+    """All that the database says.
+
+    :param identity: which database it is.
+    """
+
+    identity: str = ""
+    machines: Mapping[str, Machine] = Factory(dict)
+    laid: Mapping[str, Laid] = Factory(dict)
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of a SQLite database; ``None`` for a database on a server."""
+    parsed = make_url(url)
+    return Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
+
+
+def read(url: str) -> Known:
+    """Read all of it, in one transaction.
+
+    :raises TerraError: when it cannot be read, or is damaged.
+    """
+    with _opened(url) as connection:
+        names = set(inspect(connection).get_table_names())
+        if "nodes" not in names:
+            return Known()
+        identity = connection.execute(text("select value from about where key = 'identity'")).scalar()
+        machines = [_machine(row) for row in _rows(connection, "nodes")]
+        laid = [_laid(row) for row in _rows(connection, "golden_volumes")] if "golden_volumes" in names else []
+    return Known(
+        identity=str(identity or ""),
+        machines={machine.hostname: machine for machine in machines},
+        laid={one.owner: one for one in laid},
+    )
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[Connection]:
+    file = file_of(url)
+    with Undo() as undo:
+        engine = create_engine("sqlite://", creator=lambda: _file(file)) if file is not None else create_engine(url)
+        undo.callback(engine.dispose)
+        try:
+            connection = undo.enter_context(engine.connect())
+            if file is not None:
+                said = str(connection.exec_driver_sql("pragma quick_check").scalar())
+                if said != "ok":
+                    raise TerraError(f"{file}: the database is damaged: {said}", hint="put a good copy in its place")
+            yield connection
+        except SQLAlchemyError as error:
+            where = str(file) if file is not None else "the database of controller.toml"
+            said = str(getattr(error, "orig", None) or type(error).__name__)
+            hint = "put a good copy in its place; see docs/operations.md"
+            raise TerraError(f"{where}: cannot be read: {said}", hint=hint) from error
+
+
+def _file(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+    connection.text_factory = lambda raw: raw.decode(errors="backslashreplace")
+    return connection
+
+
+def _rows(connection: Connection, table: str) -> Sequence[Mapping[str, Any]]:
+    return [dict(row) for row in connection.execute(text(f"select * from {table}")).mappings()]  # noqa: S608  # one of two names
+
+
+def _machine(row: Mapping[str, Any]) -> Machine:
+    hostname, mac, state = (str(row[name]) for name in ("hostname", "mac", "state"))
+    image, filesystems = "", frozenset[str]()
+    try:
+        document = _json(row["document"])
+        image, filesystems = str(document["image"]), frozenset(_filesystems(document))
+        return Machine(
+            hostname=hostname,
+            mac=mac,
+            state=state,
+            digest=str(row["digest"]),
+            image=image,
+            kernel_arguments=structure(_json(row["kernel_arguments"]), tuple[str, ...]),
+            targets=structure(_json(row["targets"]), tuple[Kept, ...]),
+            problem=str(row["problem"]),
+            filesystems=filesystems,
+        )
+    except _WRONG as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        return Machine(hostname=hostname, mac=mac, state=state, image=image, unreadable=said, filesystems=filesystems)
+
+
+def _filesystems(document: Mapping[str, Any]) -> Iterator[str]:
+    chosen = document.get("plugins", {}).get("filesystem")
+    groups = (group.get("filesystem") for group in document.get("groups", ()))
+    yield from (str(name) for name in (chosen, *groups) if name)
+
+
+def _laid(row: Mapping[str, Any]) -> Laid:
+    token, image, state, store = (str(row[name]) for name in ("token", "image", "state", "store"))
+    try:
+        volumes = tuple(Volume(name=str(one["name"]), size=int(one["size"])) for one in _json(row["volumes"]))
+    except _WRONG as error:
+        return Laid(token=token, image=image, state=state, store=store, unreadable=str(error) or type(error).__name__)
+    return Laid(token=token, image=image, state=state, store=store, volumes=volumes)
+
+
+def _json(value: Any) -> Any:  # text in SQLite, and parsed by the driver of PostgreSQL
+    return json.loads(value) if isinstance(value, str) else value

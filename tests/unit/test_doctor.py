@@ -1,0 +1,151 @@
+"""The parts of ``terra doctor`` that read: the database, the machine, and what plugins find."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from terra_core.config.controller import Paths
+from terra_core.config.session import Session
+from terra_core.doctor.looking import look
+from terra_core.doctor.places import examine_mark, examine_places
+from terra_core.doctor.programs import examine_programs
+from terra_core.doctor.records import Known, read
+from terra_core.errors import TerraError
+from terra_core.hookspecs import Volume
+from terra_core.plugins import Plugins
+from terra_core.system.evidence import mounts_below, processes, unfinished_files
+from terra_file.examining import examine
+from tests.unit.controller.fakes import Site, World, make_site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return make_site(tmp_path / "root", World())
+
+
+def url(site: Site) -> str:
+    return f"sqlite:///{site.paths.state / 'terra.db'}"
+
+
+def change(site: Site, statement: str, *values: str) -> None:
+    with closing(sqlite3.connect(site.paths.state / "terra.db")) as connection, connection:
+        connection.execute(statement, values)
+
+
+def test_the_database_is_read_as_the_controller_wrote_it(site: Site) -> None:
+    site.provision(storage=True)
+    site.begin(hostname="cm-02", mac="02:00:00:00:00:02")
+    record, known = site.store.get("cm-01"), read(url(site))
+    machine = known.machines["cm-01"]
+    assert [kept.target for kept in machine.targets] == [kept.target for kept in record.targets]
+    assert machine.boot == record.boot
+    assert machine.filesystems == {"fake"}
+    assert (machine.settled, known.machines["cm-02"].settled) == (True, False)
+    site.store.close()
+    assert read(url(site)) == known, "also when nobody else has it open"
+
+
+@pytest.mark.parametrize("value", ["no json", "[1]", '[{"storage": "fake"}]'])
+def test_a_row_that_cannot_be_read_is_said_and_hides_no_other(site: Site, value: str) -> None:
+    site.provision()
+    site.provision(hostname="cm-02", mac="02:00:00:00:00:02")
+    change(site, "update nodes set targets = ? where hostname = 'cm-01'", value)
+    known = read(url(site))
+    assert known.machines["cm-01"].unreadable
+    assert known.machines["cm-02"].settled
+
+
+def test_a_database_that_is_none_is_said(tmp_path: Path) -> None:
+    (tmp_path / "terra.db").write_bytes(b"no database " * 1000)
+    with pytest.raises(TerraError, match=r"terra\.db: cannot be read: file is not a database"):
+        read(f"sqlite:///{tmp_path / 'terra.db'}")
+    assert (tmp_path / "terra.db").read_bytes() == b"no database " * 1000
+
+
+def test_volumes_that_are_not_what_was_made(tmp_path: Path) -> None:
+    session = Session(paths=Paths(tmp_path))
+    directory = tmp_path / "iscsi"
+    volumes = {f"cm-{at}": [Volume(name=str(directory / f"cm-{at}/0.lun"), size=1)] for at in range(6)}
+    for owner in volumes:
+        (directory / owner).mkdir(parents=True)
+        path = directory / owner / "0.lun"
+        path.touch(0o600)
+        os.truncate(path, 1 << 20)
+    assert examine(volumes, session) == [] or os.geteuid() != 0
+    (directory / "cm-0/0.lun").unlink()
+    os.truncate(directory / "cm-1/0.lun", 4096)
+    (directory / "cm-2/0.lun").rename(directory / "cm-2/away")
+    (directory / "cm-2/0.lun").symlink_to(directory / "cm-2/away")
+    (directory / "cm-3/0.lun").chmod(0o644)
+    (directory / "cm-4/0.lun").unlink()
+    (directory / "cm-4/0.lun").hardlink_to(directory / "cm-5/0.lun")
+    (directory / "cm-9").mkdir()
+    (directory / "cm-9/1.lun").touch()
+    (directory / "cm-8").mkdir()
+    found = {one.hostname: one.problem for one in examine(volumes, session)}
+    for owner, said in {
+        "cm-0": "is missing", "cm-1": "has 4096 bytes", "cm-2": "a symbolic link stands in place", "cm-3": "mode 644",
+        "cm-5": "is the same file", "cm-8": "is empty", "cm-9": "no machine of the database has this volume",
+    }.items():  # fmt: skip
+        assert said in found[owner], (owner, found)
+    assert not (directory / "cm-0/0.lun").exists()
+
+
+def test_packages_are_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("terra_core.doctor.programs.clean_environment", lambda: {"PATH": "/nowhere"})
+    found = list(examine_programs(Plugins.discover(), {"iscsi", "tftp", "btrfs", "file", "vault"}))
+    assert [one.part for one in found] == ["plugins", "packages"]
+    assert "'vault' is not installed" in found[0].problem
+    assert found[1].hint == "install all of it with: apt-get install btrfs-progs dnsmasq-base mount tgt"
+
+
+def test_the_mark_of_another_database(tmp_path: Path) -> None:
+    assert list(examine_mark(tmp_path / "none", "a")) == []
+    (tmp_path / ".terra-database").write_text("a\n")
+    assert list(examine_mark(tmp_path, "a")) == []
+    (other,) = examine_mark(tmp_path, "b")
+    assert "another database" in other.problem
+    (gone,) = examine_mark(tmp_path, "")
+    assert "is not here" in gone.problem
+
+
+def test_what_work_left_in_the_controllers_directories(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    for path in (paths.work / "cm-01-abc", paths.state / "images/0123", paths.state / "golden/4567"):
+        path.mkdir(parents=True)
+    paths.state.chmod(0o700)
+    paths.etc.mkdir(parents=True)
+    paths.token.write_text("secret")
+    paths.token.chmod(0o644)
+    (paths.etc / ".token.new").write_text("")
+    found = sorted(one.problem for one in examine_places(paths, Known(), None, None))
+    assert len(found) == 5
+    for said in ("work/cm-01-abc", "images/0123", "golden/4567", "mode 644", ".token.new"):
+        assert any(said in problem for problem in found), said
+
+
+def test_a_host_without_a_controller_has_nothing_that_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda program, path="": f"/usr/bin/{program}")
+    found = look(None, Paths(tmp_path), Plugins.discover())
+    assert found.off == ()
+    assert (found.controller, found.machines) == (None, 0)
+    assert "no database yet" in " ".join(found.notes)
+
+
+def test_the_machine_is_read_without_a_program(tmp_path: Path) -> None:
+    own = next(one for one in processes(Path("/proc/self/comm").read_text().strip()) if one.pid == os.getpid())
+    with (tmp_path / "file").open("w") as file:
+        status = os.fstat(file.fileno())
+        assert (status.st_dev, status.st_ino) in own.open_files()
+    assert Path("/proc") in mounts_below(Path("/"))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/.menu.new").touch()
+    (tmp_path / "a/menu.new").touch()
+    assert list(unfinished_files(tmp_path)) == [tmp_path / "a/.menu.new"]
+
+
