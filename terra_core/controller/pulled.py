@@ -63,7 +63,7 @@ class PulledImages:
         """Remove what was pulled of images that no machine and no work that is under way needs."""
         with self._dropping:
             there = [*(self._services.session.paths.state / "images").glob("*")]
-            wanted = self._wanted() | {reference for reference, count in self._pulling.items() if count}
+            wanted = set(self._wanted()) | {reference for reference, count in self._pulling.items() if count}
             kept = {self._place(reference) for reference in wanted}
             for place in there:
                 if place not in kept:

@@ -27,6 +27,7 @@ class _Shown:
 
     :param luns: by number, what is said of each logical unit but the first, which is tgtd's own.
     :param admitted: who may log in.
+    :param accounts: whose secret has to be known in order to log in; none has, without one.
     """
 
     id: int
@@ -34,6 +35,7 @@ class _Shown:
     state: str = ""
     luns: dict[int, dict[str, str]] = Factory(lambda: defaultdict(dict))
     admitted: list[str] = Factory(list)
+    accounts: list[str] = Factory(list)
     _lun: int = 0
 
     def take(self, section: str, line: str) -> None:
@@ -44,6 +46,8 @@ class _Shown:
         key, _, value = line.partition(": ")
         if section.startswith("ACL"):
             self.admitted.append(line)
+        elif section.startswith("Account"):
+            self.accounts.append(line)
         elif section.startswith("System") and key == "State":
             self.state = value
         elif section.startswith("LUN"):
@@ -133,6 +137,10 @@ def _differences(target: Target, one: _Shown) -> Iterator[str]:
         yield f"{target.name}: tgtd has it in the state {one.state!r}, and nobody can log in"
     if one.admitted != [target.client]:
         yield f"{target.name}: tgtd lets in {', '.join(one.admitted) or 'nobody'}, and not {target.client} alone"
+    accounts = [target.client] if target.data.get("secret") else []
+    if one.accounts != accounts:
+        wanted = "with the secret of its machine alone" if accounts else "without a secret"
+        yield f"{target.name}: tgtd lets in with the accounts {one.accounts}, and the database {wanted}"
     numbers = list(range(1, len(target.volumes) + 1))
     if sorted(one.luns) != numbers:
         yield f"{target.name}: tgtd has the LUNs {sorted(one.luns)}, and the database {numbers}"

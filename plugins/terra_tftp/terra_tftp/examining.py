@@ -22,7 +22,7 @@ from terra_tftp.settings import Settings
 _PORT = 69
 _SECONDS = 3.0
 _LONGEST = 1 << 20
-_OTHERS = 0o004
+_OTHERS, _OWNER = 0o004, 0o400
 _LOADERS = ("pxelinux.0", "ldlinux.c32", "shimx64.efi", "grubx64.efi")
 _FILES = re.compile(r"(?:nodes|kernel)/[^\s,]+")
 MENDS = "the controller mends that within a minute where it runs; terra doctor --fix asks it to do it now"
@@ -174,11 +174,13 @@ def _owner(tree: Tree, path: Path) -> str:
 
 
 def _is_served(path: Path) -> bool:
+    """Return whether a file has something in it that the service may read: everybody may, or a user whose it is."""
     try:
         status = path.lstat()
     except OSError:
         return False
-    return stat.S_ISREG(status.st_mode) and bool(status.st_size) and bool(status.st_mode & _OTHERS)
+    readable = status.st_mode & _OTHERS or (status.st_uid and status.st_mode & _OWNER)
+    return stat.S_ISREG(status.st_mode) and bool(status.st_size and readable)
 
 
 def text_of(path: Path) -> str:
