@@ -65,6 +65,9 @@ bench-build: setup ## What terra create adds to docker build of the same Dockerf
 test-stacks: setup ## STACKS (200000) random images against umoci, from seed FIRST (0) on.
 	TERRA_STACKS=$(or $(STACKS),200000) TERRA_FIRST_STACK=$(or $(FIRST),0) $(PYTEST) -n auto tests/integration/image/test_random_stacks.py
 
+test-kills: setup ## Kill the controller COUNT (200) times while it works, and look each time what is off; SEED=N repeats a run.
+	@$(BIN)/python -m tests.integration.controller.kills $(or $(COUNT),200) $(SEED)
+
 test-layouts: setup ## 500 random layouts of disks for terra-install; the test run itself tries 12. 30 minutes.
 	TERRA_LAYOUTS=500 $(PYTEST) tests/integration/install/test_install_layouts.py
 
