@@ -26,6 +26,7 @@ from lab.network import ISCSI
 from lab.site import CONFIG, Site
 from terra_core.config.controller import Paths
 from terra_core.doctor import look
+from terra_core.doctor.records import read
 from terra_core.plugins import Plugins
 from terra_core.system.process import run
 from terra_core.system.progress import silent
@@ -103,9 +104,11 @@ class Kills:
         (node,) = self.ground.nodes()
         disk = Path(node["disk_groups"][0]["disks"][0]["device"])
         shutil.copyfile(disk, self._model)
+        (kept,) = read(f"sqlite:///{self.ground.site.paths.state / 'terra.db'}").machines[_HEALTHY].targets
+        self._secret.write_text(kept.target.data["secret"])
         self._target = (
             f"driver=iscsi,transport=tcp,portal={ISCSI}:3260,target={node['disk_groups'][0]['target']['iqn']},lun=1,"
-            f"initiator-name={node['initiator_iqn']}"
+            f"initiator-name={node['initiator_iqn']},user={node['initiator_iqn']},password-secret=chap"
         )
         self.require_well("at the beginning")
 
@@ -204,6 +207,10 @@ class Kills:
     def _model(self) -> Path:
         return self.ground.site.root.parent / "model"
 
+    @property
+    def _secret(self) -> Path:
+        return self.ground.site.root.parent / "secret"
+
     def _clear(self) -> None:
         for name in ("orders", "held", "ended"):
             for path in (self._place / name).iterdir():
@@ -213,7 +220,7 @@ class Kills:
         """Let the healthy machine write to its disk over the network, and note what it wrote."""
         at, value = self.random.randrange(64, 160) * 1024 * 1024 // _BLOCK * _BLOCK, self.random.randrange(1, 256)
         at = min(at, (_SIZE - 1) * 1024 * 1024)
-        words = ["qemu-io", "--image-opts", "-c", f"write -P {value} {at} {_BLOCK}", "-c", "flush", self._target]
+        words = ["qemu-io", "--object", f"secret,id=chap,file={self._secret}", "--image-opts", "-c", f"write -P {value} {at} {_BLOCK}", "-c", "flush", self._target]
         run(self.ground.site.network.command(words), timeout=120)
         with self._model.open("r+b") as file:
             file.seek(at)
