@@ -220,7 +220,8 @@ class Kills:
         """Let the healthy machine write to its disk over the network, and note what it wrote."""
         at, value = self.random.randrange(64, 160) * 1024 * 1024 // _BLOCK * _BLOCK, self.random.randrange(1, 256)
         at = min(at, (_SIZE - 1) * 1024 * 1024)
-        words = ["qemu-io", "--object", f"secret,id=chap,file={self._secret}", "--image-opts", "-c", f"write -P {value} {at} {_BLOCK}", "-c", "flush", self._target]
+        secret = ["--object", f"secret,id=chap,file={self._secret}"]
+        words = ["qemu-io", *secret, "--image-opts", "-c", f"write -P {value} {at} {_BLOCK}", "-c", "flush", self._target]
         run(self.ground.site.network.command(words), timeout=120)
         with self._model.open("r+b") as file:
             file.seek(at)
