@@ -256,16 +256,14 @@ def test_what_a_machine_reads_is_counted_while_it_is_logged_in(session: Session,
 def test_who_is_logged_in_is_known_by_name_and_address(session: Session, control: Control, tmp_path: Path) -> None:
     target, _ = provide(session, request()), provide(session, request("cm-02", 3))
     assert plugin.find_connected(session) == {}
+    assert "nop_interval=10\nnop_count=5" in control.ask("--mode", "target", "--op", "show", "--tid", "2").text
+    for name in ("nop_interval", "nop_count"):  # counts from the next login
+        control.ask("--mode", "target", "--op", "update", "--tid", "2", "--name", name, "--value", "1")
     with logged_in(target, target.target.client, tmp_path / "log") as initiator:
         (own,) = plugin.find_connected(session)[target.target.id]
         assert own == Connected(name=target.target.client, address=GATEWAY)
         assert list(plugin.find_connected(session)) == [target.target.id]
-        assert "nop_interval=10\nnop_count=5" in control.ask("--mode", "target", "--op", "show", "--tid", "2").text
-        # As when it loses its power: nothing closes the connection.
-        shorten = ("--mode", "target", "--op", "update", "--tid", "2")
-        control.ask(*shorten, "--name", "nop_interval", "--value", "1")
-        control.ask(*shorten, "--name", "nop_count", "--value", "1")
-        os.kill(initiator.pid, signal.SIGSTOP)
+        os.kill(initiator.pid, signal.SIGSTOP)  # as when it loses its power: nothing closes the connection
         try:
             wait_until(lambda: not plugin.find_connected(session), seconds=30, what="the machine to be logged out")
         finally:
