@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from terra_core.client.answers import (
         BootImageInstalled,
+        ChangeShown,
         GroupShown,
         InfoShown,
         LunShown,
         NodeProvisioned,
         NodeShown,
+        PlanShown,
         SubvolumeShown,
         TargetShown,
     )
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BootImageInstalled",
+    "ChangeShown",
     "CommandError",
     "ConfigError",
     "ConflictError",
@@ -83,6 +86,7 @@ __all__ = [
     "Parts",
     "Paths",
     "Plan",
+    "PlanShown",
     "PluginError",
     "Plugins",
     "Problem",
@@ -117,11 +121,13 @@ __all__ = [
 _ROOMS = {
     "client.answers": (
         "BootImageInstalled",
+        "ChangeShown",
         "GroupShown",
         "InfoShown",
         "LunShown",
         "NodeProvisioned",
         "NodeShown",
+        "PlanShown",
         "SubvolumeShown",
         "TargetShown",
     ),

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from terra_core.config.kernel_line import join_arguments
 from terra_core.errors import PluginError
 from terra_core.hookspecs import Mount
 from terra_core.system.mounts import bound, mounted
+from terra_core.system.progress import Event, Report
 
 FSTAB = "etc/fstab"
 """The path of fstab(5) in a machine's root."""
@@ -72,6 +74,25 @@ def render_fstab(mounts: Sequence[Mount]) -> str:
         options = (*(["bind"] if mount.bound else []), *mount.options, *([] if mount.source in needed else ["nofail"]))
         lines.append(f"{source} {mount.path} {kind} {','.join(options) or 'defaults'} 0 0")
     return "\n".join(lines) + "\n"
+
+
+def render_mount_words(mounts: Sequence[Mount], report: Report) -> tuple[str, ...]:
+    """Return what has a machine mount file systems by its kernel line (systemd-fstab-generator(8), from systemd 254 on).
+
+    A colon ends a part of such a word, so an option that has one is left away, and said.
+
+    :param mounts: in order.
+    :raises TerraError: when something of a mount cannot stand in a kernel line.
+    """
+    words = []
+    for mount in mounts:
+        source, kind = (mount.bound, "none") if mount.bound else (mount.source, mount.filesystem)
+        options = [*(["bind"] if mount.bound else []), *(one for one in mount.options if ":" not in one), "nofail"]
+        for option in (one for one in mount.options if ":" in one):
+            report(Event("mount", f"warning: {mount.path} is mounted without {option}, which no kernel line can say"))
+        words.append(f"systemd.mount-extra={source}:{mount.path}:{kind}:{','.join(options)}")
+    join_arguments(words)
+    return tuple(words)
 
 
 def _parts(mount: Mount) -> list[str]:

@@ -85,7 +85,7 @@ def validate(source: str | Path, kind: FileKind | None = None, *, plugins: Plugi
     :raises TerraError: when it cannot be fetched.
     """
     name, raw = read_table(source)
-    found = _kind_of(raw, name) if kind is None else kind
+    found = kind_of(raw, name) if kind is None else kind
     problems = dict.fromkeys(_problems(raw, name, found, plugins or Plugins.discover()))
     return Validated(source=name, kind=found, problems=tuple(problems))
 
@@ -128,8 +128,13 @@ def _table_schema(name: str, models: dict[str, Schema], plugins: Plugins) -> Sch
     return {"description": f"The table of the plugin {name}.", **reference}
 
 
-def _kind_of(raw: Mapping[str, object], source: str) -> FileKind:
-    """Return the kind of a file by the keys that no other kind has, or else by its name."""
+def kind_of(raw: Mapping[str, object], source: str) -> FileKind:
+    """Return the kind of a file by the keys that no other kind has, or else by its name.
+
+    :param raw: the file, as parsed.
+    :param source: its name.
+    :raises ConfigError: when neither tells.
+    """
     keys = {kind: {field.name for field in attrs.fields(model)} for kind, model in _MODELS.items()}
     own = {kind: keys[kind] - set().union(*(keys[other] for other in keys if other is not kind)) for kind in keys}
     score = {kind: len(own[kind] & raw.keys()) for kind in keys}

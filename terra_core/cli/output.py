@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ class _Display(Protocol):
 
 
 @contextmanager
-def reporter(stream: TextIO | None = None, *, verbose: bool = False) -> Iterator[Report]:
+def reporter(stream: TextIO | None = None, *, verbose: bool = False, side_by_side: bool = False) -> Iterator[Report]:
     """Yield a :data:`Report` that shows events for as long as the block lasts.
 
     On a terminal, every step has a bar with its last text, the time it has taken, and its rate where bytes are counted.
@@ -41,13 +42,18 @@ def reporter(stream: TextIO | None = None, *, verbose: bool = False) -> Iterator
 
     :param stream: where to; standard error when left out.
     :param verbose: show the text of every event, such as all that the steps of a build print.
+    :param side_by_side: whether the steps go on at the same time, such as those of several machines, and report from several
+        threads; otherwise each begins when the one before it has ended.
     """
     out = sys.stderr if stream is None else stream
     terminal = out.isatty() and os.environ.get("TERM") != "dumb"
-    display: _Display = _Bars(out, verbose=verbose) if terminal else _Lines(out, verbose=verbose)
+    display: _Display = _Bars(out, verbose=verbose, side_by_side=side_by_side) if terminal else _Lines(out, verbose=verbose)
+
+    lock = threading.Lock()
 
     def show(event: Event) -> None:
-        display.take(evolve(event, step=one_line(event.step), text=one_line(printable(event.text))))
+        with lock:
+            display.take(evolve(event, step=one_line(event.step), text=one_line(printable(event.text))))
 
     try:
         yield show
@@ -105,9 +111,10 @@ class _Step:
 
 
 class _Bars:
-    def __init__(self, stream: TextIO, *, verbose: bool) -> None:
+    def __init__(self, stream: TextIO, *, verbose: bool, side_by_side: bool = False) -> None:
         self._stream = stream
         self._verbose = verbose
+        self._side_by_side = side_by_side
         self._progress: Progress | None = None
         self._steps: dict[str, _Shown] = {}
         self._text = ""
@@ -123,7 +130,8 @@ class _Bars:
         shown = self._steps[event.step]
         shown.clock.ended = now if _is_end(event) else None
         shown.counted = event.total is not None
-        for other in self._steps.values():  # a step without a total has ended when another one reports
+        # A step without a total has ended when another one reports.
+        for other in [] if self._side_by_side else self._steps.values():
             if other is not shown and not other.counted and other.clock.ended is None:
                 other.clock.ended = now
                 progress.update(other.task, total=1, completed=1)

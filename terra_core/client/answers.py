@@ -158,6 +158,42 @@ class StatusShown(NodeShown):
 
 
 @frozen(kw_only=True)
+class ChangeShown:
+    """A difference between a machine and its file.
+
+    :param path: where, such as groups[os].disk[0].size.
+    :param former: what there is; empty for nothing.
+    :param wanted: what the file says; empty for nothing.
+    :param possible: whether it can be changed in a machine that is there.
+    :param note: when it counts, or what to do.
+    """
+
+    path: str
+    former: str
+    wanted: str
+    possible: bool
+    note: str
+
+
+@frozen(kw_only=True)
+class PlanShown:
+    """What applying a file does to a machine.
+
+    :param hostname: the machine.
+    :param action: create, change, unchanged, or refused where anything of it cannot be changed.
+    :param version: the machine that this was planned for, as it was; given back when the plan is carried out.
+    :param changes: every difference.
+    :param notes: what else a person should know.
+    """
+
+    hostname: str
+    action: str
+    version: str
+    changes: tuple[ChangeShown, ...]
+    notes: tuple[str, ...]
+
+
+@frozen(kw_only=True)
 class InfoShown:
     """The controller: its addresses, plugins, and numbers of machines.
 

@@ -24,6 +24,7 @@ from terra_core.service.answers import Begun
 from terra_core.service.events import parse_events
 from terra_core.service.tokens import read_token
 from terra_core.system.certificates import explain
+from terra_core.system.process import interruption, uninterrupted
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.reading import open_regular, read_regular, salvaged
 from terra_core.system.reasons import reason_of
@@ -97,6 +98,10 @@ class Client:
         """Return what the daemon answers to ``body``."""
         return self._request("POST", path, body)
 
+    def put(self, path: str, body: object) -> Any:  # JSON
+        """Return what the daemon answers to ``body`` in the place of what is at ``path``."""
+        return self._request("PUT", path, body)
+
     def delete(self, path: str) -> Any:  # JSON
         """Return what the daemon answers to the removal of ``path``."""
         return self._request("DELETE", path)
@@ -149,7 +154,8 @@ class Client:
             with deferred() as interrupt:
                 self.delete(f"/v1/operations/{operation}")
             interrupt()
-            kind, data = self._outcome(operation, silent)
+            with uninterrupted():
+                kind, data = self._outcome(operation, silent)
             if kind == "problem" and isinstance(error_of(data), InterruptedWork):
                 raise
         if kind == "problem":
@@ -168,6 +174,9 @@ class Client:
     def _messages(self, stream: _Answer) -> Iterator[tuple[str, Any]]:
         def allow() -> None:
             stream.time.set(_LINE_SECONDS)  # the work may take any time, but has to report now and then
+            asked = interruption.get()
+            if asked is not None and asked():  # also while there is no progress
+                raise InterruptedWork("interrupted")
 
         allow()
         try:

@@ -16,6 +16,7 @@ from terra_core.client.answers import (
     Mended,
     NodeProvisioned,
     NodeShown,
+    PlanShown,
     StatusShown,
     TokenCreated,
     TokenShown,
@@ -110,6 +111,28 @@ class ControllerClient:
         """
         body = with_key(document.raw, document.value.trust)
         return self._read(self._client.carry_out(lambda: self._client.post("/v1/nodes", body), report), NodeProvisioned)
+
+    def plan(self, document: Document[NetworkNode]) -> PlanShown:
+        """Return what applying a file does to its machine; change nothing.
+
+        :param document: node.toml, loaded as one that has what provisioning needs.
+        :raises ConflictError: when another machine holds its address, or the machine is being made or deleted.
+        """
+        body = with_key(document.raw, document.value.trust)
+        return self._read(self._client.post(f"{_path_of(document.value.hostname)}/plan", body), PlanShown)
+
+    def apply(self, document: Document[NetworkNode], report: Report = silent, *, version: str = "") -> NodeProvisioned:
+        """Let the controller make a machine what its file says, and wait until that is done; a second time it does nothing.
+
+        A machine that is not there is made. When the work here is interrupted, the controller undoes what it did.
+
+        :param version: that of the plan to carry out; empty for whatever the machine is by now.
+        :param report: takes progress events, and may raise to end the work.
+        :raises ConflictError: when the machine is not what it was planned for, or cannot be changed so.
+        """
+        body = with_key(document.raw, document.value.trust)
+        path = f"{_path_of(document.value.hostname)}?version={quote(version, safe='')}"
+        return self._read(self._client.carry_out(lambda: self._client.put(path, body), report), NodeProvisioned)
 
     def delete(self, hostname: str, report: Report = silent, *, force: bool = False) -> None:
         """Let the controller remove a machine's boot files, targets and disks with their data, and wait until that is done.

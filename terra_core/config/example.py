@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 
 from terra_core.config import values
+from terra_core.config.kernel_line import KernelArgument
 from terra_core.config.structure import key_of
 
 _WIDTH = 124
@@ -39,6 +40,7 @@ _SAMPLES: Mapping[object, object] = {
     values.InitPath: "/sbin/init",
     values.Userland: "RUN true\n",
     values.ImageReference: "docker.io/stellarproject/example:6",
+    KernelArgument: "console=ttyS1,115200",
     str: "...",
     int: 1,
     float: 1.0,

@@ -7,6 +7,7 @@ from enum import Enum
 
 from attrs import Factory, field, frozen
 
+from terra_core.config.kernel_line import KernelArgument
 from terra_core.config.structure import MISSING, Problem, has, known, too_many
 from terra_core.config.trust import SentTrust, Trust
 from terra_core.config.values import (
@@ -33,7 +34,7 @@ _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4,
 
 
 _MOST_KEPT = 256
-_MOST_GROUPS, _MOST_DISKS, _MOST_SUBVOLUMES, _MOST_OPTIONS = 64, 64, 256, 32
+_MOST_GROUPS, _MOST_DISKS, _MOST_SUBVOLUMES, _MOST_OPTIONS, _MOST_ARGUMENTS = 64, 64, 256, 32, 64
 """Limits above those of any machine, and low enough to keep every check fast."""
 
 
@@ -145,6 +146,11 @@ class DiskGroup:
     disk: tuple[Disk, ...]
     subvolumes: tuple[Subvolume, ...] = ()
 
+    @property
+    def may_grow(self) -> bool:
+        """Whether Terra makes its disks, which may be larger one day."""
+        return any(disk.size is not None for disk in self.disk)
+
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong between the fields."""
         for name, most in (("options", _MOST_OPTIONS), ("disk", _MOST_DISKS), ("subvolumes", _MOST_SUBVOLUMES)):
@@ -186,6 +192,7 @@ class Node:
     :param image: the image that it runs, such as ``terra create --push`` made.
     :param mac: the address of the interface it boots from, in any usual spelling; needed for provisioning.
     :param groups: its file systems, one of them labelled ``os``: the system.
+    :param kernel_arguments: further words of its kernel line, beside those of every machine.
     :param trust: whose images it runs; anybody's when left out.
     :param upgrade: what ``terra upgrade`` does on a machine with disks of its own.
     :param plugins: the plugin of each role, where it is not the default.
@@ -195,6 +202,7 @@ class Node:
     image: ImageReference
     mac: Mac | None = None
     groups: tuple[DiskGroup, ...]
+    kernel_arguments: tuple[KernelArgument, ...] = ()
     trust: Trust | None = None
     upgrade: Upgrades = Upgrades()
     plugins: Mapping[str, PluginName] = Factory(dict)
@@ -207,6 +215,7 @@ class Node:
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong between the fields."""
         yield from too_many("groups", self.groups, _MOST_GROUPS)
+        yield from too_many("kernel_arguments", getattr(self, "kernel_arguments", ()), _MOST_ARGUMENTS)
         labels = {f"groups[{at}].label": label for at, label in known(self.groups, "label")}
         if OS_LABEL not in labels.values() and len(labels) == len(self.groups):
             yield Problem("groups", f'one group must be labelled "{OS_LABEL}", for the operating system')

@@ -12,7 +12,7 @@ import attrs
 from attrs import frozen
 from cattrs import BaseValidationError, Converter
 
-from terra_core.config import values
+from terra_core.config import kernel_line, values
 from terra_core.config.values import shown
 
 M = TypeVar("M")
@@ -317,6 +317,7 @@ def _make_converter() -> Converter:
         values.InitPath: values.parse_init,
         values.Userland: values.parse_userland,
         values.ImageReference: values.parse_image_reference,
+        kernel_line.KernelArgument: kernel_line.parse_kernel_argument,
     }.items():
         converter.register_structure_hook(kind, _without_target(parse))
     return converter

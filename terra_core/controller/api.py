@@ -7,15 +7,18 @@ from typing import Any
 
 from anyio import to_thread
 from attrs import frozen
-from litestar import Litestar, Request, delete, get, post
+from litestar import Litestar, Request, delete, get, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery
 
-from terra_core.client.answers import InfoShown, NodeShown
-from terra_core.config.loader import make_document
+from terra_core.client.answers import InfoShown, NodeShown, PlanShown
+from terra_core.config.loader import Document, make_document
 from terra_core.config.node import NetworkNode, SentNode
+from terra_core.config.problems import DocumentError
+from terra_core.config.structure import Problem
 from terra_core.config.values import ImageReference
 from terra_core.controller.access import ACCESS_ROUTES, ROLES, Access
+from terra_core.controller.changes import Action
 from terra_core.controller.happening_routes import HAPPENING_ROUTES
 from terra_core.controller.images_routes import IMAGE_ROUTES
 from terra_core.controller.keeping import Keeper
@@ -31,8 +34,9 @@ from terra_core.service.answers import Begun
 from terra_core.service.application import make_application
 from terra_core.service.description import described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
-from terra_core.service.operations import Operations
+from terra_core.service.operations import Operation, Operations
 from terra_core.system.garbage import uncollected
+from terra_core.system.progress import Report
 
 _EXAMPLE = {
     "hostname": "terra-01",
@@ -84,9 +88,12 @@ def make_api(context: Context, token: str) -> Litestar:
     return make_application(
         title="Terra controller",
         routes=[
+            # Litestar wraps a handler that is not async again for every further one of its path, which works once.
+            provision_node,
+            plan_node,
+            apply_node,
             list_nodes,
             show_node,
-            provision_node,
             delete_node,
             install_pxe,
             mend,
@@ -138,8 +145,60 @@ async def provision_node(context: NamedDependency[Context], request: Request[Any
 
 
 def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
+    return context.machines.reserve(make(raw, NetworkNode, source="node.toml", plugins=context.services.plugins, sent=SentNode))
+
+
+@post(
+    "/v1/nodes/{hostname:str}/plan",
+    status_code=200,
+    opt=described(body=SentNode, answer=PlanShown, tables=True, example=_EXAMPLE, names=_NAMES, asks=True),
+)
+async def plan_node(
+    context: NamedDependency[Context], request: Request[Any, Any, Any], hostname: FromPath[str]
+) -> dict[str, Any]:
+    """Show what applying a node.toml, as JSON, would do to the machine; change nothing."""
+    raw = await table_of(request)
+    return await to_thread.run_sync(lambda: context.machines.altering.plan(_sent(context, raw, hostname)).as_json())
+
+
+@put(
+    "/v1/nodes/{hostname:str}",
+    status_code=202,
+    opt=described(body=SentNode, answer=Begun, tables=True, example=_EXAMPLE, names=_NAMES),
+)
+async def apply_node(
+    context: NamedDependency[Context], request: Request[Any, Any, Any], hostname: FromPath[str], version: FromQuery[str] = ""
+) -> dict[str, str]:
+    """Make the machine what a node.toml, as JSON, says; return the operation that does it.
+
+    One that is not there is made. With the ``version`` of a plan, a machine that is not what it was then is a conflict.
+    """
+    raw = await table_of(request)
+    return begun(await to_thread.run_sync(_apply, context, raw, hostname, version))
+
+
+def _apply(context: Context, raw: Mapping[str, Any], hostname: str, version: str) -> Operation:
+    document = _sent(context, raw, hostname)
+    machines = context.machines
+    former, plan = machines.altering.checked(document, version)
+
+    def change(record: Record, report: Report) -> Mapping[str, Any]:
+        return machines.altering.change(record, document, report)
+
+    if former is None:
+        work = machines.logged(machines.reserve(document), "provision", machines.provision)
+        return context.operations.start("provision", hostname, work)
+    if plan.action is Action.CHANGE:
+        return context.operations.start("apply", hostname, machines.logged(former, "change", change))
+    return context.operations.start("apply", hostname, lambda report: former.as_json())
+
+
+def _sent(context: Context, raw: Mapping[str, Any], hostname: str) -> Document[NetworkNode]:
     document = make(raw, NetworkNode, source="node.toml", plugins=context.services.plugins, sent=SentNode)
-    return context.machines.reserve(document)
+    if document.value.hostname != hostname:
+        text = f"is {document.value.hostname}, and the request is about {hostname}"
+        raise DocumentError("node.toml", [Problem("hostname", text)])
+    return document
 
 
 @delete("/v1/nodes/{hostname:str}", status_code=202, sync_to_thread=True, opt=described(answer=Begun, names=_NAMES))

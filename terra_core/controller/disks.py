@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TypeVar
 
 import structlog
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 
 from terra_core.config.controller import Controller
 from terra_core.config.node import OS_LABEL, Allocation, NetworkGroup
@@ -56,13 +56,18 @@ class Disks:
     def plan(self, record: Record, number: Callable[[Hostname, str], int]) -> tuple[KeptTarget, ...]:
         """Plan a machine's targets with the plugins that controller.toml selects; change nothing.
 
+        Those that it has already stay as they are, and are not among them.
+
         :param number: returns a target number that was never used before.
         """
         storage = self._selected(Storage)
         store = self._selected(Store)
+        there = {one.target.label for one in record.targets}
+        disks = sum(len(one.target.volumes) for one in record.targets)
         kept: list[KeptTarget] = []
-        disks = 0
         for group in sorted(record.node.groups, key=lambda group: group.label != OS_LABEL):
+            if group.label in there:
+                continue
             request = TargetRequest(
                 hostname=record.node.hostname,
                 number=number(record.node.hostname, group.label),
@@ -90,12 +95,48 @@ class Disks:
         """
         return self._storage(targets[0].storage).connect_root([kept.target for kept in targets], session)
 
-    def make(self, record: Record, golden: Golden | None, stack: Undo, session: Session) -> None:
-        """Make the volumes of a machine; they are removed when the stack is left with an exception.
+    def takes_further(self, targets: Sequence[KeptTarget], further: Sequence[KeptTarget]) -> bool:
+        """Return whether a machine that has its boot steps can reach further targets by words of its kernel line alone."""
+        if {kept.storage for kept in further} != {targets[0].storage}:
+            return False
+        return self.connect(targets, self.session) == self.connect([*targets, *further], self.session)
+
+    def grows(self, kept: KeptTarget) -> str:
+        """Say why the volumes of a target cannot be made larger; nothing when they can."""
+        store = self._store(kept)
+        return "" if store.brings("grow_volume") else f"the store plugin {store.plugin!r} makes no volume larger"
+
+    def grow(self, kept: KeptTarget, sizes: Sequence[int], stack: Undo, session: Session) -> KeptTarget:
+        """Make the volumes of a target larger, that is not exported now; they get their size back when the stack is left
+        with an exception.
+
+        :param sizes: in MB.
+        """
+        store, volumes = self._store(kept), []
+        for volume, size in zip(kept.target.volumes, sizes, strict=True):
+            if size > volume.size:
+                with self._taking:
+                    self.require_room((size - volume.size) * MB if volume.full else 0)
+                    stack.enter_context(store.grow_volume(volume, size, session))
+            volumes.append(evolve(volume, size=size))
+        return evolve(kept, target=evolve(kept.target, volumes=tuple(volumes)))
+
+    def withdraw(self, kept: KeptTarget) -> None:
+        """Take a target away; its volumes stay."""
+        self._storage(kept.storage).release_target(kept.target, self.session)
+
+    def clear(self, kept: KeptTarget) -> None:
+        """Take a target away, and then what there is of its volumes."""
+        self.withdraw(kept)
+        for volume in kept.target.volumes:
+            self._store(kept).remove_volume(volume, self.session)
+
+    def make(self, targets: Sequence[KeptTarget], golden: Golden | None, stack: Undo, session: Session) -> None:
+        """Make the volumes of targets; they are removed when the stack is left with an exception.
 
         :param golden: what they shall be clones of; ``None`` for empty ones.
         """
-        for kept in record.targets:
+        for kept in targets:
             store = self._store(kept)
             origins = golden.of_group(kept.target.label) if golden is not None else ()
             for at, volume in enumerate(kept.target.volumes):
@@ -126,11 +167,11 @@ class Disks:
         )
 
     @contextmanager
-    def opened(self, record: Record, session: Session) -> Iterator[Mapping[str, Sequence[Path]]]:
-        """Offer the volumes of a machine as local disks, by the label of their group."""
+    def opened(self, targets: Sequence[KeptTarget], session: Session) -> Iterator[Mapping[str, Sequence[Path]]]:
+        """Offer the volumes of targets as local disks, by the label of their group."""
         with Undo() as stack:
             disks: dict[str, list[Path]] = {}
-            for kept in record.targets:
+            for kept in targets:
                 store = self._store(kept)
                 opened = [stack.enter_context(store.open_volume(volume, session)) for volume in kept.target.volumes]
                 disks[kept.target.label] = opened
@@ -168,10 +209,7 @@ class Disks:
     def release(self, record: Record | SetAside) -> None:
         """Take the targets of a machine away, and then its volumes."""
         for kept in reversed(record.targets):
-            self._storage(kept.storage).release_target(kept.target, self.session)
-            store = self._store(kept)
-            for volume in kept.target.volumes:
-                store.remove_volume(volume, self.session)
+            self.clear(kept)
 
     def release_unknown(self, hostname: Hostname) -> None:
         """Take away any other target of a machine whose record does not name all of them, where the plugins can tell."""

@@ -95,7 +95,7 @@ class Laying:
         """
         of_node = session_of(record, session)
         with (
-            self.disks.opened(record, session) as disks,
+            self.disks.opened(record.targets, session) as disks,
             mounted_system(
                 record.node,
                 disks,

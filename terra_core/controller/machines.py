@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import structlog
 from attrs import evolve
 
+from terra_core.config.kernel_line import require_further
 from terra_core.config.loader import Document
 from terra_core.config.node import NetworkNode
 from terra_core.config.session import Session
-from terra_core.config.trust import with_key
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
+from terra_core.controller.altering import Altering
 from terra_core.controller.authority import certificate_of
 from terra_core.controller.disks import MB, Disks
 from terra_core.controller.goldens import Goldens
@@ -28,13 +29,12 @@ from terra_core.controller.report_tokens import ReportTokens
 from terra_core.controller.reports import Reports, place_of
 from terra_core.controller.services import MENDED, YOUNG_SECONDS, Services
 from terra_core.controller.store import Record, SetAside, State, Store
+from terra_core.controller.tags import Tags
 from terra_core.controller.troubles import Troubles
-from terra_core.deploy import filesystem_of
-from terra_core.documents import settled
+from terra_core.controller.wanted import wanted_of
 from terra_core.errors import ConflictError, InterruptedWork, TerraError
 from terra_core.hookspecs import Boot, BootNetwork, Connected, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
-from terra_core.selection import PROVISIONED
 from terra_core.service.operations import Work
 from terra_core.system.mounts import mount_points, sweep
 from terra_core.system.process import uninterrupted
@@ -72,6 +72,9 @@ class Machines:
         self.troubles = Troubles()
         self._said: dict[str, str] = {}  # what was logged of machines whose record cannot be read
         self._targets = threading.Lock()  # held while a record and its targets have to agree: export, restore, release
+        self._unmade: Sequence[str] = ()
+        tags = Tags(lambda image: self._images.digest_of(image, self.session))
+        self.altering = Altering(services, self._disks, tags, self._targets, self.start_boot)
 
     @property
     def store(self) -> Store:
@@ -88,21 +91,9 @@ class Machines:
 
         :raises ConflictError: when another machine holds one of them, or the store has no room.
         """
-        node, raw = self._with_default(document)
-        groups = [group.filesystem for group in node.groups if group.filesystem]
-        settled(document, PROVISIONED, self._services.plugins, node.plugins, beside=groups)
-        for group in node.groups:
-            filesystem_of(group, node, self._services.plugins, source=document.source)
+        wanted = wanted_of(document, self._services)
         self.require_room()
-        return self._store.reserve(node, with_key(raw, node.trust), {name: raw[name] for name in document.tables})
-
-    def _with_default(self, document: Document[NetworkNode]) -> tuple[NetworkNode, Mapping[str, object]]:
-        """Return a machine and its file with the filesystem of controller.toml, unless the file names one itself."""
-        node, default = document.value, self._services.config.plugins.get("filesystem")
-        if default is None or "filesystem" in node.plugins:
-            return node, document.raw
-        chosen = {**node.plugins, "filesystem": default}
-        return evolve(node, plugins=chosen), {**document.raw, "plugins": chosen}
+        return self._store.reserve(wanted.node, wanted.document, wanted.tables)
 
     def provision(self, record: Record, report: Report) -> Mapping[str, Any]:
         """Give a reserved machine its disks, and let it boot.
@@ -120,19 +111,20 @@ class Machines:
             with self._images.pull(record.node.image, record.node.trust, session) as image:
                 targets = self._disks.plan(record, self._store.number)
                 self._disks.require_room(MB * sum(one.size for kept in targets for one in kept.target.volumes if one.full))
+                arguments = tuple(argument for kept in targets for argument in kept.target.kernel_arguments)
+                require_further(record.node.kernel_arguments, arguments)
                 fit = self._laying.fit(record, targets, image, session)
                 self._laying.check_disks(record, image, session)
                 record = self._store.save(evolve(record, digest=str(image.digest), targets=targets))
                 golden = stack.enter_context(self.goldens.ready(record, image, fit, session))
                 if golden is not None:
                     record = self._store.save(evolve(record, layout=golden.layout))
-                self._disks.make(record, golden, stack, session)
+                self._disks.make(record.targets, golden, stack, session)
                 if golden is not None:
                     self.goldens.require_unchanged(golden)
                 kernel = None if golden is None else self.goldens.kernel(golden)
                 found, files = self._laying.lay_down(record, image, fit, golden, work, kernel, session)
-            arguments = tuple(argument for kept in record.targets for argument in kept.target.kernel_arguments)
-            record = evolve(record, kernel_arguments=(*found, *arguments))
+            record = evolve(record, kernel_arguments=(*found, *arguments, *record.node.kernel_arguments))
             boot = evolve(record.boot, kernel=files.kernel, initrd=files.initrd, steps=files.steps)
             record = self._hand_over(record, boot, stack, session)
             self.start_boot(session)
@@ -146,7 +138,7 @@ class Machines:
             with undoing(error):
                 self._store.restate(record, _state(record), record.problem)
             raise
-        with uninterrupted(), self._looking_again():
+        with uninterrupted(), self.altering.busy(record.hostname), self._looking_again():
             self._take_away(record)
         return {"hostname": record.hostname}
 
@@ -208,6 +200,7 @@ class Machines:
         self._images.clean_up()
         self.goldens.begin()
         self.reports.begin(self._store.bootable())
+        self._unmade = [record.hostname for record in records if isinstance(record, Record) and record.unmade]
         return [
             record
             for record in records
@@ -215,11 +208,15 @@ class Machines:
         ]
 
     def recover(self, unfinished: Sequence[Record | SetAside] | None = None) -> None:
-        """Finish what a controller that was killed had begun: half-provisioned and half-deleted machines go."""
+        """Finish what a controller that was killed had begun: what is half-made or half-deleted goes, changes are made."""
         for record in self.unfinished() if unfinished is None else unfinished:
             _log.warning("finishing what was begun", hostname=record.hostname, state=_state(record))
             with suppress(TerraError):  # it is in the log and in the record; the other machines go on
                 self._take_away(record)
+        for hostname in self._unmade:
+            with suppress(TerraError):  # as above
+                self.altering.finish(hostname)
+        self._unmade = []
         self.goldens.recover()
 
     def restore(
@@ -356,10 +353,10 @@ class Machines:
     def _restore(self, records: Sequence[Record | SetAside], session: Session) -> None:
         """Export the targets of machines again; of machines that are set aside, those that can be read."""
         ready = [record for record in records if _state(record) == State.READY.value]
-        targets = [kept for record in ready for kept in record.targets]
+        targets = [kept for record in ready for kept in record.targets if kept.made]
         reasons = iter(self._disks.restore(targets, session))
         for record in ready:
-            own = [next(reasons) for _ in record.targets]
+            own = [next(reasons) for kept in record.targets if kept.made]
             problem = next(filter(None, own), "") or self._publish(record, session)
             self._note(record, problem, session)
 

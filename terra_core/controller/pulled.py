@@ -44,6 +44,13 @@ class PulledImages:
         wanted = tuple(dict.fromkeys(one for one in (self._services.config.trust, trust) if one is not None))
         return Images(plugin=self._services.role(Registry), session=session, trust=wanted).pull(reference, place)
 
+    def digest_of(self, reference: ImageReference, session: Session) -> str:
+        """Return the digest of the manifest that a reference means now.
+
+        :raises TerraError: when the registry does not say.
+        """
+        return str(Images(plugin=self._services.role(Registry), session=session).inspect(reference).digest)
+
     @contextmanager
     def keeping(self, reference: str) -> Iterator[None]:
         """Keep what is pulled of an image meanwhile, and drop it in the end when nobody else needs it."""

@@ -33,12 +33,14 @@ class KeptTarget:
     :param store: the plugin that has its volumes.
     :param contract: the number of the contract that the plugins had.
     :param target: what the storage plugin planned.
+    :param made: whether it is there with its volumes; not yet where a further group of a machine is being made.
     """
 
     storage: PluginName
     store: PluginName
     contract: int
     target: Target
+    made: bool = True
 
     def problems(self) -> Iterator[Problem]:
         """Yield what plugins of this contract cannot be asked about."""
@@ -84,13 +86,25 @@ class Record:
         return self.node.mac
 
     @property
+    def own_arguments(self) -> tuple[str, ...]:
+        """The words of its kernel line that are not those of its file."""
+        further = len(self.node.kernel_arguments)
+        return self.kernel_arguments[: len(self.kernel_arguments) - further]
+
+    @property
+    def unmade(self) -> bool:
+        """Whether its file says more than is there: a further group, or a larger disk."""
+        sizes = {kept.target.label: [volume.size for volume in kept.target.volumes] for kept in self.targets if kept.made}
+        return any([disk.size for disk in group.disk] != sizes.get(group.label) for group in self.node.groups)
+
+    @property
     def boot(self) -> NodeBoot:
         """What the machine boots, from what was published when it was provisioned."""
         return NodeBoot(hostname=self.node.hostname, mac=self.mac, image=self.digest, kernel_arguments=self.kernel_arguments)
 
     def as_json(self) -> dict[str, Any]:
         """Return the machine as the API and ``terra provision`` show it."""
-        by_label = {kept.target.label: kept.target for kept in self.targets}
+        by_label = {kept.target.label: kept.target for kept in self.targets if kept.made}
         return {
             "hostname": self.node.hostname,
             "mac": self.mac,

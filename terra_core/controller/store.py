@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,8 @@ __all__ = ["Record", "SetAside", "State", "Store"]
 
 
 T = TypeVar("T")
+_VERSIONED = ("mac", "document", "tables", "targets", "kernel_arguments")
+"""The columns by which a machine is known to be what it was."""
 _NONE = Ballast(None)
 
 
@@ -67,7 +71,7 @@ class Store:
         :raises ConflictError: when another record holds one of them; names it.
         """
         with self._transaction() as connection:
-            _refuse_holder(connection, node.hostname, node.mac)
+            refuse_holder(connection, node.hostname, node.mac)
             former = connection.scalar(select(hosts.c.generation).where(hosts.c.hostname == node.hostname))
             floor = connection.scalar(select(about.c.value).where(about.c.key == FLOOR))
             generation = 1 + max(former or 0, int(floor or 0))
@@ -92,6 +96,51 @@ class Store:
             row = row_of(record)
             connection.execute(update(nodes).where(_is(record)).values(**row, since=_since(record.state.value, record.problem)))
         return record
+
+    def exchange(self, former: Record, record: Record) -> Record:
+        """Write what a ready machine shall be in place of what it was; its state and problem stay as they are.
+
+        :param former: the machine as it is known to be.
+        :raises ConflictError: when another machine holds its address, or when it is not what it was any more.
+        """
+        row = row_of(record)
+        with self._transaction() as connection:
+            self._require(connection, former)
+            refuse_holder(connection, record.node.hostname, record.mac, itself=True)
+            connection.execute(update(nodes).where(_is(record)).values({name: row[name] for name in _VERSIONED}))
+        return record
+
+    def put_back(self, former: Record) -> None:
+        """Write a ready machine as it was before a change that failed; one that is being deleted by now is left alone."""
+        row = row_of(former)
+        ready = _is(former) & (nodes.c.state != State.DELETING.value)
+        change = update(nodes).where(ready).values({name: row[name] for name in _VERSIONED})
+        self._making_room(lambda connection: connection.execute(change))
+
+    def require(self, record: Record) -> None:
+        """Check that a machine is ready, and what it is known to be.
+
+        :raises ConflictError: when it is not.
+        """
+        with self._transaction() as connection:
+            self._require(connection, record)
+
+    def require_free(self, hostname: Hostname, mac: Mac, *, itself: bool = False) -> None:
+        """Check that a name and an address are free.
+
+        :param itself: whether the machine of this name may hold them.
+        :raises ConflictError: when another record holds one of them; names it.
+        """
+        with self._transaction() as connection:
+            refuse_holder(connection, hostname, mac, itself=itself)
+
+    def _require(self, connection: Connection, former: Record) -> None:
+        query = select(nodes).where(nodes.c.hostname == former.hostname).with_for_update()
+        row = connection.execute(query).one_or_none()
+        found = None if row is None else read_values(dict(row._mapping))
+        changing = {State.PROVISIONING, State.DELETING}
+        if not isinstance(found, Record) or found.state in changing or version_of(found) != version_of(former):
+            raise ConflictError(f"{former.hostname} was changed by somebody else meanwhile", hint="look at it, and apply again")
 
     def set_problem(self, record: Record | SetAside, problem: str, *, state: str = "") -> None:
         """Note what is wrong with a machine, and leave the rest of its record unchanged.
@@ -225,6 +274,13 @@ class Store:
             yield connection
 
 
+def version_of(record: Record) -> str:
+    """Return a text that is another one once anything of a machine has changed, its state and its problem aside."""
+    row = row_of(record)
+    decisive = [record.generation, *(row[name] for name in _VERSIONED)]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def _is(record: Record | SetAside) -> ColumnElement[bool]:
     """Return the condition for this very machine, and not a later one of the same name."""
     return (nodes.c.hostname == record.hostname) & (nodes.c.generation == record.generation)
@@ -235,13 +291,21 @@ def _since(state: ColumnElement[str] | str, problem: str) -> ColumnElement[str]:
     return case(((nodes.c.state == state) & (nodes.c.problem == problem), nodes.c.since), else_=utc())
 
 
-def _refuse_holder(connection: Connection, hostname: Hostname, mac: Mac) -> None:
+def refuse_holder(connection: Connection, hostname: Hostname, mac: Mac, *, itself: bool = False) -> None:
+    """Refuse a name or an address that a machine has.
+
+    :param itself: whether the machine of this name may have them.
+    :raises ConflictError: naming the machine.
+    """
     query = select(nodes.c.hostname, nodes.c.mac, nodes.c.state).where((nodes.c.hostname == hostname) | (nodes.c.mac == mac))
     for holder in connection.execute(query):
+        if itself and holder.hostname == hostname:
+            continue
         what = f"the host name {hostname}" if holder.hostname == hostname else f"the MAC address {mac}"
+        change = "change that machine: terra apply node.toml; or " if holder.hostname == hostname else ""
         raise ConflictError(
             f"{what} belongs to {holder.hostname} ({holder.mac}), which is {holder.state}",
-            hint=f"choose another, or delete that machine first: terra delete {holder.hostname}",
+            hint=f"{change}choose another, or delete that machine first: terra delete {holder.hostname}",
         )
 
 

@@ -75,7 +75,10 @@ class Boot(Role, role="boot", default="tftp"):
 
     @hook
     def publish_boot(self, boot: NodeBoot, session: Session) -> bool:
-        """Let a machine boot; return whether anything was changed or mended. Complete a file before another refers to it."""
+        """Let a machine boot, by this address alone; return whether anything was changed or mended.
+
+        Complete a file before another refers to it.
+        """
 
     @hook
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:

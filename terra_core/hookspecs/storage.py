@@ -100,6 +100,14 @@ class Store(Role, role="store", default="file"):
         """Remove a volume; return whether there was one. Idempotent."""
 
     @optional
+    def grow_volume(self, volume: Volume, size: int, session: Session) -> AbstractContextManager[None]:
+        """Offer to make a volume that nobody has open larger, to ``size`` MB; what is new is empty.
+
+        One that is of that size since a controller was killed is taken, too. Leaving with an exception makes it as it was.
+        """
+        raise TerraError("the store plugin cannot make a volume larger")
+
+    @optional
     def stamp_volume(self, volume: Volume, session: Session) -> str:
         """Return what will be another text once the volume has been written to, or replaced; core compares it before it clones.
 

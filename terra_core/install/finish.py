@@ -110,7 +110,7 @@ class Finish:
             kernel=fit.kernel,
             initrd=fit.initrd,
             steps=STEPS if fit.kernel else "",
-            kernel_arguments=system.kernel_arguments,
+            kernel_arguments=(*system.kernel_arguments, *self.plan.node.kernel_arguments),
         )
 
 

@@ -37,6 +37,7 @@ def described(
     tables: bool = False,
     example: Mapping[str, Any] | None = None,
     names: Mapping[str, str] | None = None,
+    asks: bool = False,
 ) -> dict[str, Any]:
     """Return what a route's decorator takes as ``opt``.
 
@@ -45,8 +46,9 @@ def described(
     :param tables: whether the body may have the tables of plugins besides.
     :param example: a body.
     :param names: an example of each parameter of the path.
+    :param asks: whether it changes nothing, whatever its method: it has no place in an audit log.
     """
-    return {"body": body, "answer": answer, "tables": tables, "example": example, "names": names or {}}
+    return {"asks": asks, "body": body, "answer": answer, "tables": tables, "example": example, "names": names or {}}
 
 
 class Described(JsonRenderPlugin):

@@ -21,6 +21,9 @@ _MOUNTS = frozenset({
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
 
+GROWING = "x-systemd.growfs"
+"""The option by which systemd grows a file system to the size of its disk when it is mounted (systemd.mount(5))."""
+
 
 def refused_options(filesystem: str, options: Sequence[str]) -> tuple[str, ...]:
     """Return what stands against mount options of a type of file system, a reason for each that this kernel does not take.

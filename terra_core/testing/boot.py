@@ -86,6 +86,18 @@ class BootConformance(Conformance[Boot]):
             found = [path.read_bytes() for path in stopped.paths.root.rglob("*") if path.is_file()]
             assert [content for content in found if content.endswith(b" report")] == [kept]
 
+    def test_another_address_takes_the_place_of_the_former(self, role: Boot, stopped: Session, tmp_path: Path) -> None:
+        before = everything(stopped.paths.root)
+        role.publish_boot(self.node(tmp_path / "files"), stopped)
+        kept = evolve(self.node(tmp_path / "files"), kernel=None, initrd=None, steps=None)
+        assert role.publish_boot(evolve(kept, mac=OTHER_MAC), stopped) is True
+        role.publish_boot(self.node(tmp_path / "other", OTHER), stopped)  # the former address is free for another machine
+        assert role.publish_boot(evolve(kept, mac=OTHER_MAC), stopped) is False
+        assert role.withdraw_boot(OTHER, MAC, stopped) is True
+        assert role.withdraw_boot(HOST, OTHER_MAC, stopped) is True
+        added = everything(stopped.paths.root).keys() - before.keys()
+        assert not [path for path in added if MAC in path or MAC.replace(":", "-") in path]
+
     def test_withdrawing_is_idempotent_and_leaves_nothing(self, role: Boot, stopped: Session, tmp_path: Path) -> None:
         role.publish_boot(self.node(tmp_path / "files"), stopped)
         role.withdraw_boot(HOST, MAC, stopped)

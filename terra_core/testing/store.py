@@ -160,6 +160,34 @@ class StoreConformance(Conformance[Store]):
         with pytest.raises(TerraError, match=origin.name):
             role.stamp_volume(origin, session)
 
+    def test_a_volume_grows_and_keeps_what_it_holds(self, role: Store, session: Session) -> None:
+        if not role.brings("grow_volume"):
+            return
+        volume, larger = self.make(role, session), self.size * 2
+        self.write(role, session, volume, _WORD)
+        killed_within(lambda: role.grow_volume(volume, larger, session))
+        with role.grow_volume(volume, larger, session):
+            pass
+        grown = evolve(volume, size=larger)
+        assert role.reach_volume(grown, session)
+        assert self.read(role, session, grown) == _WORD
+        assert self.read(role, session, grown, at=self.size * 1024 * 1024) == bytes(len(_WORD)), "what is new is empty"
+        with role.open_volume(grown, session) as path, path.open("rb") as file:
+            assert file.seek(0, 2) == larger * 1024 * 1024
+
+    def test_a_volume_is_as_large_as_it_was_when_what_follows_fails(self, role: Store, session: Session) -> None:
+        if not role.brings("grow_volume"):
+            return
+        volume = self.make(role, session)
+        self.write(role, session, volume, _WORD)
+        with pytest.raises(RuntimeError), role.grow_volume(volume, self.size * 2, session):
+            raise RuntimeError
+        assert role.reach_volume(volume, session)
+        assert self.read(role, session, volume) == _WORD
+        role.remove_volume(volume, session)
+        with pytest.raises(TerraError, match=volume.name), role.grow_volume(volume, self.size * 2, session):
+            raise AssertionError("it was made anew")
+
     def test_a_clone_goes_when_what_follows_fails(self, role: Store, session: Session) -> None:
         origin, clone = self.make(role, session), self.plan(role, session, 1)
         self.write(role, session, origin, _WORD)

@@ -14,7 +14,7 @@ from terra_core.config.node import OS_LABEL, DiskGroup
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import CheckedGroup, Mount, PreparedGroup
 from terra_core.system.formatting import Disk, attached, examine, require_blank, require_bytes, require_size
-from terra_core.system.mount_options import refused_options
+from terra_core.system.mount_options import GROWING, refused_options
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run, uninterrupted
 from terra_core.system.progress import Event, Report
@@ -112,10 +112,10 @@ def mounts_of(group: DiskGroup, device: Path, identity: Identity, settings: Sett
             path=path,
             device=device,
             filesystem="btrfs",
-            options=(f"subvol=/{name}", *common),
+            options=(f"subvol=/{name}", *common, *([GROWING] if group.may_grow and at == 0 else [])),
             source=identity.source,
         )
-        for name, path in places
+        for at, (name, path) in enumerate(places)
     )
 
 

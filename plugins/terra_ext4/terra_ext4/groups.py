@@ -14,7 +14,7 @@ from terra_core.config.structure import Problem
 from terra_core.errors import CommandError, TerraError
 from terra_core.hookspecs import CheckedGroup, Mount, PreparedGroup
 from terra_core.system.formatting import attached, examine, require_blank, require_bytes, require_size
-from terra_core.system.mount_options import refused_options
+from terra_core.system.mount_options import GROWING, refused_options
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report
@@ -127,13 +127,14 @@ def mounts_of(kind: Kind, group: DiskGroup, device: Path, uuid: UUID) -> tuple[M
     :param uuid: of its file system.
     """
     source = f"UUID={uuid}"
+    own = (*group.options, *([GROWING] if group.may_grow else []))
     if group.label == OS_LABEL:
-        return (Mount(path="/", device=device, filesystem=kind.name, options=group.options, source=source),)
+        return (Mount(path="/", device=device, filesystem=kind.name, options=own, source=source),)
     if not group.subvolumes:
         return ()
     place = f"{GROUPS}/{group.label}"
     # /run is empty when a machine starts, and not every init makes the directories of its mounts.
-    options = (*group.options, "X-mount.mkdir")
+    options = (*own, "X-mount.mkdir")
     whole = Mount(path=place, device=device, filesystem=kind.name, options=options, source=source)
     directories = [(subvolume.path, f"{place}/{subvolume.name}") for subvolume in group.subvolumes]
     return (

@@ -51,6 +51,13 @@ class FilePlugin:
         return Files.of(session).made(volume, origin)
 
     @hookimpl
+    def grow_volume(self, volume: Volume, size: int, session: Session) -> AbstractContextManager[None]:
+        """Offer to make the file of a volume larger."""
+        from terra_file.files import Files
+
+        return Files.of(session).grown(volume, size)
+
+    @hookimpl
     def open_volume(self, volume: Volume, session: Session) -> AbstractContextManager[Path]:
         """Offer the file of a volume to be written to."""
         from terra_file.files import Files

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from terra_core.config.node import Allocation
 from terra_core.config.session import Session
@@ -84,13 +84,32 @@ class Files:
 
         :param origin: the volume whose content it gets; none for an empty one.
         """
-        free = self.room().free // _MB
-        if free < volume.size and not volume.full:
-            self.report(Event(_STEP, f"warning: {volume.size} MB are promised to {volume.name}, and {free} MB are free"))
+        if not volume.full:
+            self._warn(volume.name, volume.size)
         self.report(Event(_STEP, f"allocating {volume.size} MB at {volume.name}"))
         with Undo() as undo:
             self._allocate(volume, origin)
             undo.callback(self.remove, volume)
+            yield
+            undo.pop_all()
+
+    @contextmanager
+    def grown(self, volume: Volume, size: int) -> Iterator[None]:
+        """Make the file of a volume larger; it stays so, unless the work that follows fails.
+
+        :param size: in MB.
+        :raises TerraError: when it is neither as it was made nor of that size.
+        """
+        larger = evolve(volume, size=size)
+        try:
+            self.verify(volume)
+        except TerraError:
+            self.verify(larger)
+        if not volume.full:
+            self._warn(volume.name, size - volume.size)
+        with Undo() as undo:
+            undo.callback(self._resize, volume)
+            self._resize(larger)
             yield
             undo.pop_all()
 
@@ -173,6 +192,26 @@ class Files:
             return False
         removed = [self.remove(Volume(name=str(directory / name), size=0)) for name in names]
         return any(removed)
+
+    def _warn(self, name: str, size: int) -> None:
+        """Say when more is promised than there is room for now."""
+        free = self.room().free // _MB
+        if free < size:
+            self.report(Event(_STEP, f"warning: {size} MB are promised to {name}, and {free} MB are free"))
+
+    def _resize(self, volume: Volume) -> None:
+        path = Path(volume.name)
+        with self._host_directory(path) as directory:
+            file = os.open(path.name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                if volume.full:
+                    _take_all(file, volume)
+                os.ftruncate(file, volume.size * _MB)
+                os.fsync(file)
+            except OSError as error:
+                raise _unwritable(path, volume.size, error) from error
+            finally:
+                os.close(file)
 
     def _allocate(self, volume: Volume, origin: Volume | None) -> None:
         """Make a file: sparse, of exactly its size, and for root alone."""

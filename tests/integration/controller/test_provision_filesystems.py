@@ -22,7 +22,7 @@ def test_a_machine_on_one_file_system(kind: str, size: int, ground: Ground, smal
     with loop_device(Path(lun), read_only=True) as device:
         options = ("ro", *(["norecovery"] if kind == "xfs" else []))
         with mounted(device, tmp_path, filesystem=kind, options=options) as root:
-            assert (root / "etc/fstab").read_text().splitlines()[1:] == [f"UUID={uuid} / {kind} defaults 0 0"]
+            assert (root / "etc/fstab").read_text().splitlines()[1:] == [f"UUID={uuid} / {kind} x-systemd.growfs 0 0"]
             assert (root / "home/terra/.profile").read_text() == "umask 022\n"
             assert (root / "var/lib/containerd").is_dir()
     with ground.site.network.inside():

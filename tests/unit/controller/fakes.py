@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import importlib_metadata as metadata
+import pytest
 from attrs import define, field, frozen
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -95,6 +96,7 @@ class World:
     :param clones: whether its file systems can be clones.
     :param signed_by: whose signatures the registry has of its image.
     :param before: called with each hook's name before it does anything.
+    :param sizes: of the volumes that grew, in MB.
     """
 
     fail: set[str] = field(factory=set)
@@ -111,6 +113,7 @@ class World:
     room: Room | None = None
     connected: dict[int, tuple[Connected, ...]] = field(factory=dict)
     seen: list[Sighting] = field(factory=list)
+    sizes: dict[str, int] = field(factory=dict)
     storage_runs: bool = False
 
     def asked(self, hook: str) -> None:
@@ -202,7 +205,7 @@ class FakePlugin:
 
     @hookimpl
     def connect_root(self, targets: Sequence[Target], session: Session) -> BootStep:
-        return BootStep(script=f"connect {' '.join(target.name for target in targets)}\n")
+        return BootStep(script=f"connect {targets[0].name}\n")
 
     @hookimpl
     def prepare_disks(
@@ -260,6 +263,25 @@ class FakePlugin:
         with self._made(volume):
             shutil.copyfile(origin.name, volume.name)
             yield
+
+    @hookimpl
+    def grow_volume(self, volume: Volume, size: int, session: Session) -> AbstractContextManager[None]:
+        self.world.asked("grow_volume")
+        return self._grown(volume, size)
+
+    @contextmanager
+    def _grown(self, volume: Volume, size: int) -> Iterator[None]:
+        self.world.asked("grow_volume entered")
+        assert not any(volume in target.volumes for target in self.world.exported.values()), "nobody has it open"
+        former = self.world.sizes.get(volume.name)
+        self.world.sizes[volume.name] = size
+        try:
+            yield
+        except BaseException:
+            self.world.sizes.pop(volume.name)
+            if former is not None:
+                self.world.sizes[volume.name] = former
+            raise
 
     @hookimpl
     def stamp_volume(self, volume: Volume, session: Session) -> str:
@@ -522,3 +544,42 @@ def _remove_file(volume: Volume) -> bool:
     if path.parent.exists() and not any(path.parent.iterdir()):
         shutil.rmtree(path.parent)
     return found
+
+
+def at_step(world: World, wanted: str, action: Callable[[], object]) -> None:
+    """Let something happen once, when a hook is about to work."""
+    done = threading.Event()
+
+    def before(hook: str) -> None:
+        if hook == wanted and not done.is_set():
+            done.set()
+            action()
+
+    world.before = before
+
+
+def kill_at(site: Site, step: str, work: Callable[[], object]) -> None:
+    """Work up to a step, and keep all that is there then, as a kill does: the clean-up of the work sees none of it."""
+    world = site.world
+    kept: dict[Path, bytes] = {}
+    outside: dict[str, dict[Any, Any]] = {}
+
+    class Killed(KeyboardInterrupt):  # what goes through a plugin as it is
+        pass
+
+    def kill() -> None:
+        kept.update({path: path.read_bytes() for path in site.paths.root.rglob("*") if path.is_file()})
+        outside.update({name: dict(getattr(world, name)) for name in ("exported", "published", "sizes")})
+        raise Killed
+
+    at_step(world, step, kill)
+    with pytest.raises(Killed):
+        work()
+    site.operations.stop()
+    site.store.close()  # before its files are put back
+    for path, content in kept.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    for name, values in outside.items():
+        getattr(world, name).clear()
+        getattr(world, name).update(values)

@@ -36,6 +36,7 @@ ROUTES = [
     ("DELETE", "/v1/operations/x"), ("GET", "/metrics"), ("GET", "/schema/openapi.json"), ("GET", "/schema"),
     ("GET", "/schema/x"), ("GET", "/v1/audit"), ("GET", "/v1/tokens"), ("POST", "/v1/tokens"), ("DELETE", "/v1/tokens/x"),
     ("GET", "/v1/images"), ("POST", "/v1/images/x/pin"), ("DELETE", "/v1/images/x"), ("POST", "/v1/mend"),
+    ("PUT", "/v1/nodes/cm-01"), ("POST", "/v1/nodes/cm-01/plan"),
 ]  # fmt: skip
 STRAY = [
     ("GET", "/"), ("PUT", "/v1/nodes"), ("OPTIONS", "/v1/nodes"), ("GET", "/nothing/here"), ("GET", "/healthz/../v1/nodes"),
@@ -141,6 +142,28 @@ def test_a_machine_comes_and_goes(client: TestClient[Any], world: World) -> None
     assert client.get("/v1/nodes").json() == []
     problem(client.get("/v1/nodes/cm-01"), 404)
     assert world.exported == {}
+
+
+def test_a_file_is_planned_and_applied_and_the_second_time_does_nothing(client: TestClient[Any], world: World) -> None:
+    path, table = "/v1/nodes/cm-01", node_table()
+    plan = client.post(f"{path}/plan", json=table)
+    assert plan.status_code == 200
+    assert (plan.json()["action"], plan.json()["version"]) == ("create", "absent")
+    kind, shown = outcome(client, client.put(f"{path}?version=absent", json=table))
+    assert (kind, shown["hostname"]) == ("result", "cm-01")
+    problem(client.put(f"{path}?version=absent", json=table), 409)
+    changed = {**table, "kernel_arguments": ["debug"]}
+    plan = client.post(f"{path}/plan", json=changed)
+    assert [change["path"] for change in plan.json()["changes"]] == ["kernel_arguments"]
+    for _ in range(2):
+        assert outcome(client, client.put(path, json=changed)) == ("result", shown)
+    problem(client.put(f"{path}?version={plan.json()['version']}", json=table), 409)
+    refused = problem(client.put(path, json={**table, "image": "example/other:1"}), 409)
+    assert "cm-01 is not changed: image: cannot be changed" in refused["detail"]
+    wrong = problem(client.put("/v1/nodes/cm-02", json=table), 422)
+    assert "hostname: is cm-01, and the request is about cm-02" in wrong["detail"]
+    log = client.get("/v1/audit").json()
+    assert {row["action"] for row in log} == {"provision", "apply", "apply node"}, "a plan changes nothing"
 
 
 def test_events_say_what_is_going_on(client: TestClient[Any]) -> None:
@@ -302,7 +325,7 @@ def test_a_path_and_a_method_that_are_not_there(client: TestClient[Any]) -> None
     problem(client.get("/v2/nodes"), 404)
     for method, path, allowed in (
         ("PUT", "/v1/nodes", "GET, OPTIONS, POST"),
-        ("TRACE", "/v1/nodes/cm-01", "DELETE, GET, OPTIONS"),
+        ("TRACE", "/v1/nodes/cm-01", "DELETE, GET, OPTIONS, PUT"),
     ):
         answer = client.request(method, path)
         problem(answer, 405)

@@ -26,7 +26,7 @@ from terra_core.controller.store import State
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, PluginError, TerraError
 from terra_core.hookspecs import Room, Target, TargetRequest, hookimpl
 from terra_core.system.progress import Event, silent
-from tests.unit.controller.fakes import FakePlugin, Site, World, make_site, node_document, node_table
+from tests.unit.controller.fakes import FakePlugin, Site, World, at_step, kill_at, make_site, node_document, node_table
 from tests.unit.service.following import heard
 
 STEPS = (
@@ -35,18 +35,6 @@ STEPS = (
     "publish_boot", "start_boot",
 )  # fmt: skip
 IQN = "iqn.2024.san.example.cm-01:fs"
-
-
-def at_step(world: World, wanted: str, action: Any) -> None:  # whatever is to happen
-    """Let something happen once, when a hook is about to work."""
-    done = threading.Event()
-
-    def before(hook: str) -> None:
-        if hook == wanted and not done.is_set():
-            done.set()
-            action()
-
-    world.before = before
 
 
 def test_no_machine_is_made_of_what_is_kept_for_others(site: Site, world: World) -> None:
@@ -288,7 +276,8 @@ def test_machines_side_by_side_do_not_disturb_each_other(site: Site, world: Worl
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_start_after_kill_9_at_any_step_leaves_all_of_a_machine_or_nothing(tmp_path: Path, world: World, step: str) -> None:
-    _kill_at(make_site(tmp_path, world), world, step)
+    site = make_site(tmp_path, world)
+    kill_at(site, step, site.provision)
     again = make_site(tmp_path, world)
     again.machines.recover()
     again.machines.restore()
@@ -300,35 +289,6 @@ def test_a_start_after_kill_9_at_any_step_leaves_all_of_a_machine_or_nothing(tmp
     assert again.left() == []
     assert again.begin().generation == 2
     again.operations.stop()
-
-
-def _kill_at(site: Site, world: World, step: str) -> None:
-    """Provision up to a step, and keep all that is there then: the clean-up of the work sees none of it."""
-    kept: dict[Path, bytes] = {}
-
-    class Killed(KeyboardInterrupt):  # what goes through a plugin as it is
-        pass
-
-    def kill() -> None:
-        for path in site.paths.root.rglob("*"):
-            if path.is_file():
-                kept[path] = path.read_bytes()
-        kept_exports.update(world.exported)
-        kept_published.update(world.published)
-        raise Killed
-
-    kept_exports: dict[str, Any] = {}
-    kept_published: dict[Any, Any] = {}
-    at_step(world, step, kill)
-    with pytest.raises(Killed):
-        site.provision()
-    site.operations.stop()
-    site.store._engine.dispose()  # before its files are put back
-    for path, content in kept.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    world.exported.update(kept_exports)
-    world.published.update(kept_published)
 
 
 def test_a_delete_that_was_begun_is_finished_at_the_start(site: Site, world: World) -> None:

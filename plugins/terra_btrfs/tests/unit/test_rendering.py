@@ -77,6 +77,13 @@ def test_the_mounts_of_another_group_leave_the_root_alone() -> None:
     assert (mount.path, mount.options, mount.source) == ("/iscsi", ("subvol=/luns",), f"UUID={FSID}")
 
 
+def test_a_file_system_on_disks_that_terra_makes_grows_with_them() -> None:
+    disks, subvolumes = [{"device": "/dev/sda", "size": 256}], [{"name": "log", "path": "/var/log"}]
+    wanted = structure({"label": "os", "disk": disks, "subvolumes": subvolumes}, DiskGroup)
+    made = mounts_of(wanted, DEVICE, IDENTITY, Settings())
+    assert [mount.options for mount in made] == [("subvol=/os", "x-systemd.growfs"), ("subvol=/log",)]
+
+
 @pytest.mark.parametrize("compression", ["zstd", "zstd:15", "zlib:9", "lzo"])
 def test_compression_that_btrfs_knows(compression: str) -> None:
     settings = structure({"compression": compression}, Settings)

@@ -62,6 +62,13 @@ def test_the_subvolumes_of_the_system_are_directories_of_its_root() -> None:
     assert made == (Mount(path="/", device=DEVICE, filesystem="ext4", options=("noatime",), source=f"UUID={ID}"),)
 
 
+def test_a_file_system_on_a_disk_that_terra_makes_grows_with_it() -> None:
+    sized = {"disk": [{"device": "/dev/sda", "size": 256}]}
+    assert mounts_of(EXT4, group(**sized), DEVICE, ID)[0].options == ("x-systemd.growfs",)
+    whole, _ = mounts_of(XFS, group("data", subvolumes="luns:/iscsi", **sized), DEVICE, ID)
+    assert whole.options == ("x-systemd.growfs", "X-mount.mkdir")
+
+
 def test_those_of_another_group_are_bound_from_a_place_of_its_own() -> None:
     whole, *bound = mounts_of(XFS, group("data", subvolumes="luns:/iscsi www:/srv/www", options=["noatime"]), DEVICE, ID)
     assert whole == Mount(
