@@ -180,6 +180,20 @@ def test_a_controller_that_is_killed_meanwhile_finishes_the_change(
     assert rows(ground, file)[0]["outcome"] == "unchanged"
 
 
+def test_an_apply_of_several_that_is_ended_is_undone_for_all_of_them(ground: Ground, slow: str) -> None:
+    place = ground.path("several")
+    place.mkdir()
+    for at in (1, 2):
+        write(ground, slow, place / f"cm-{at:02}.toml", f"cm-{at:02}", f"52:54:00:00:00:{at:02x}")
+    apply = ground.start("apply", place)
+    ground.wait_until_mounted()
+    apply.signal(signal.SIGTERM)
+    assert apply.wait(60) == 130
+    assert "Traceback" not in apply.log.read_text()
+    ground.wait_until_nothing_is_left()
+    assert ground.nodes() == []
+
+
 def test_of_fifty_that_apply_one_machine_at_once_one_makes_it(ground: Ground, small: str) -> None:
     from terra_core.client.controller import ControllerClient
     from terra_core.config.node import NetworkNode

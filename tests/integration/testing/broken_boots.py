@@ -41,6 +41,10 @@ def _keep_the_first_report(self: Any, boot: NodeBoot, session: Session) -> bool:
     return _good.publish_boot(boot if boot.kernel is not None else evolve(boot, report=None), session)
 
 
+def _by_the_first_address(self: Any, boot: NodeBoot, session: Session) -> bool:
+    return _good.publish_boot(evolve(boot, mac=Mac("02:00:00:00:00:01")), session)
+
+
 def _leave_a_file(self: Any, hostname: Hostname, mac: Mac, session: Session) -> bool:
     (session.paths.root / f"left-{hostname}").touch()
     return _good.withdraw_boot(hostname, mac, session)
@@ -90,6 +94,7 @@ PROMISES: dict[str, Mapping[str, object]] = {
     "test_publishing_is_idempotent_and_needs_the_files_once": {"publish_boot": _always_changed},
     "test_another_image_or_line_is_a_change": {"publish_boot": _never_changed},
     "test_what_the_next_boot_reports_itself_with_is_replaced_and_kept": {"publish_boot": _keep_the_first_report},
+    "test_another_address_takes_the_place_of_the_former": {"publish_boot": _by_the_first_address},
     "test_withdrawing_is_idempotent_and_leaves_nothing": {"withdraw_boot": _leave_a_file},
     "test_withdrawing_one_leaves_the_other": {"withdraw_boot": _withdraw_both},
     "test_a_name_that_is_no_host_name_becomes_no_path": {"publish_boot": _any_name},

@@ -117,6 +117,14 @@ def _remove_all_of_everybody(self: Any, hostname: Hostname, session: Session) ->
 
 
 @contextmanager
+def _grown(volume: Volume, size: int, *, empty: bool) -> Iterator[None]:
+    if empty:
+        os.truncate(volume.name, 0)
+    os.truncate(volume.name, size << 20)
+    yield
+
+
+@contextmanager
 def _opened(volume: Volume) -> Iterator[Path]:
     yield Path(volume.name)
 
@@ -148,6 +156,12 @@ PROMISES: dict[str, dict[str, object]] = {
     },
     "test_a_stamp_tells_that_a_volume_was_written_to_and_nothing_else": {
         "stamp_volume": lambda self, volume, session: _good.stamp_volume(volume, session).rsplit(":", 2)[0]
+    },
+    "test_a_volume_grows_and_keeps_what_it_holds": {
+        "grow_volume": lambda self, volume, size, session: _grown(volume, size, empty=True)
+    },
+    "test_a_volume_is_as_large_as_it_was_when_what_follows_fails": {
+        "grow_volume": lambda self, volume, size, session: _grown(volume, size, empty=False)
     },
     "test_a_clone_goes_when_what_follows_fails": {
         "clone_volume": lambda self, origin, volume, session: _cloned_for_good(origin, volume, session)
