@@ -33,6 +33,7 @@ from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
+_UNFINISHED = "what its file says could not be finished"
 ABSENT = "absent"
 """The version of a machine that is not there."""
 
@@ -126,7 +127,10 @@ class Altering:
             report(Event("plan", f"note what {former.hostname} shall be"))
             record = self._store.exchange(former, self._intent(former, wanted))
             undo.when_failing(self._put_back, former)
-            return self._bring_about(record, undo, session).as_json()
+            record = self._bring_about(record, undo, session)
+        if unfinished(former):
+            self._store.set_problem(record, "")
+        return record.as_json()
 
     def finish(self, hostname: str) -> None:
         """Make a machine what its record says, after a controller was killed while it did."""
@@ -138,8 +142,7 @@ class Altering:
             try:
                 self._bring_about(record, undo, self._services.session)
             except TerraError as error:
-                problem = f"what its file says could not be finished: {error.message}; apply it again"
-                self._store.set_problem(record, problem)
+                self._store.set_problem(record, f"{_UNFINISHED}: {error.message}; apply it again")
                 raise
 
     @contextmanager
@@ -301,6 +304,11 @@ class Altering:
             self._services.role(Boot).publish_boot(former.boot, self._services.session)
             if reason := next(filter(None, reasons), ""):
                 raise TerraError(f"{former.hostname} cannot be exported as it was: {reason}")
+
+
+def unfinished(record: Record | SetAside) -> str:
+    """Return the problem of a machine that could not be made what its file says; nothing when it has another one, or none."""
+    return record.problem if record.problem.startswith(_UNFINISHED) else ""
 
 
 def _group_of(record: Record, kept: KeptTarget) -> NetworkGroup:

@@ -18,7 +18,7 @@ from terra_core.config.loader import Document
 from terra_core.config.node import NetworkNode
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
-from terra_core.controller.altering import Altering
+from terra_core.controller.altering import Altering, unfinished
 from terra_core.controller.authority import certificate_of
 from terra_core.controller.disks import MB, Disks
 from terra_core.controller.goldens import Goldens
@@ -357,7 +357,7 @@ class Machines:
         reasons = iter(self._disks.restore(targets, session))
         for record in ready:
             own = [next(reasons) for kept in record.targets if kept.made]
-            problem = next(filter(None, own), "") or self._publish(record, session)
+            problem = next(filter(None, own), "") or self._publish(record, session) or unfinished(record)
             self._note(record, problem, session)
 
     def _note(self, record: Record | SetAside, problem: str, session: Session) -> None:

@@ -256,6 +256,25 @@ def test_a_start_after_kill_9_at_any_step_finishes_the_change(tmp_path: Path, wo
     again.operations.stop()
 
 
+def test_a_change_that_cannot_be_finished_is_said_until_it_is_applied_again(tmp_path: Path, world: World) -> None:
+    site = make_site(tmp_path / "root", world)
+    apply(site, document(site))
+    former = site.services.store.get("cm-01")
+    kill_at(site, "prepare_disks entered", lambda: site.machines.altering.change(former, document(site, everything), silent))
+    world.fail = {"make_volume"}
+    again = make_site(tmp_path / "root", world)
+    again.machines.recover()
+    again.machines.restore()
+    record = again.services.store.get("cm-01")
+    assert "could not be finished: make_volume failed" in record.problem
+    assert [target.name for target in world.exported.values()] == [record.targets[0].target.name], "the machine goes on"
+    world.fail = set()
+    assert apply(again, document(again, everything)).action is Action.CHANGE
+    record = again.services.store.get("cm-01")
+    assert (record.problem, record.unmade) == ("", False)
+    again.operations.stop()
+
+
 def test_an_interruption_leaves_the_machine_as_it_was(site: Site) -> None:
     apply(site, document(site))
     before = site.services.store.get("cm-01")
