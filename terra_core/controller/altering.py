@@ -17,8 +17,8 @@ from terra_core.config.node import NetworkGroup, NetworkNode
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.controller.changes import Action, Change, Plan, action_of, differences, further_groups, grown_groups
-from terra_core.controller.disks import Disks
-from terra_core.controller.laying import MB, session_of
+from terra_core.controller.disks import MB, Disks
+from terra_core.controller.laying import session_of
 from terra_core.controller.records import KeptTarget, Record, SetAside, State
 from terra_core.controller.services import Services
 from terra_core.controller.store import version_of
@@ -124,6 +124,8 @@ class Altering:
                 return former.as_json()
             if grown_groups(present_of(former, self._services.plugins).node, wanted.node):
                 self._require_off(former)
+            if self._takes_room(former, wanted):
+                self._disks.require_room()
             report(Event("plan", f"note what {former.hostname} shall be"))
             record = self._store.exchange(former, self._intent(former, wanted))
             undo.when_failing(self._put_back, former)
@@ -150,6 +152,10 @@ class Altering:
         """Keep everybody else from changing or deleting a machine meanwhile."""
         with self._busy[hostname]:
             yield
+
+    def _takes_room(self, former: Record, wanted: Wanted) -> bool:
+        present = present_of(former, self._services.plugins).node
+        return bool(further_groups(present, wanted.node) or grown_groups(present, wanted.node))
 
     def _require_off(self, record: Record) -> None:
         """Refuse to take targets from a machine that is connected to them."""

@@ -156,6 +156,8 @@ def _disks(path: str, former: NetworkGroup, group: NetworkGroup) -> Iterator[Cha
         if before.device != after.device:
             place = f"{path}.disk[{at}].device"
             yield Change(path=place, former=before.device, wanted=after.device, note=_NO_EFFECT)
+        if after.allocation not in (None, before.allocation):
+            yield _laid_down(f"{path}.disk[{at}].allocation", _shown(before.allocation), _shown(after.allocation))
         sizes = f"{before.size} MB", f"{after.size} MB"
         if before.size < after.size:
             yield Change(path=f"{path}.disk[{at}].size", former=sizes[0], wanted=sizes[1], note=note)

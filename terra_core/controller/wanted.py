@@ -8,14 +8,14 @@ from typing import Any
 from attrs import evolve, frozen
 
 from terra_core.config.loader import Document
-from terra_core.config.node import NetworkNode
+from terra_core.config.node import Allocation, NetworkDisk, NetworkNode
 from terra_core.config.trust import with_key
 from terra_core.config.values import Size
 from terra_core.controller.records import Record
 from terra_core.controller.services import Services
 from terra_core.deploy import filesystem_of
 from terra_core.documents import settle, settled
-from terra_core.hookspecs import Filesystem
+from terra_core.hookspecs import Filesystem, Volume
 from terra_core.plugins import Plugins
 from terra_core.selection import PROVISIONED
 
@@ -58,14 +58,18 @@ def wanted_of(document: Document[NetworkNode], services: Services, former: Recor
 def present_of(record: Record, plugins: Plugins) -> Wanted:
     """Return what there is of a machine: groups and sizes that were wanted and could not be made yet are not there."""
     made, _ = settle(record.tables, PROVISIONED, plugins, record.node.plugins, beside=_chosen(record.node))
-    sizes = {kept.target.label: [Size(volume.size) for volume in kept.target.volumes] for kept in record.targets if kept.made}
+    volumes: dict[str, tuple[Volume, ...]] = {kept.target.label: kept.target.volumes for kept in record.targets if kept.made}
     groups = tuple(
-        evolve(group, disk=tuple(evolve(disk, size=size) for disk, size in zip(group.disk, sizes[group.label], strict=True)))
+        evolve(group, disk=tuple(map(_disk_of, group.disk, volumes[group.label])))
         for group in record.node.groups
-        if group.label in sizes
+        if group.label in volumes
     )
     node = evolve(record.node, groups=groups)
     return Wanted(node=node, document=record.document, tables=record.tables, settings=made)
+
+
+def _disk_of(disk: NetworkDisk, volume: Volume) -> NetworkDisk:
+    return evolve(disk, size=Size(volume.size), allocation=Allocation.FULL if volume.full else Allocation.THIN)
 
 
 def _chosen(node: NetworkNode) -> list[str]:

@@ -111,6 +111,7 @@ def test_another_default_of_the_controller_changes_no_machine_that_is_there(site
         (lambda table: table["groups"][0].update(compression="zstd"), "groups[os].compression"),
         (lambda table: table["groups"][0]["subvolumes"].pop(), "groups[os].subvolumes"),
         (lambda table: table["groups"][0]["disk"].append({"device": "/dev/sdb", "size": 9}), "groups[os].disk"),
+        (lambda table: table["groups"][0]["disk"][0].update(allocation="full"), "groups[os].disk[0].allocation"),
         (lambda table: table.update(fake={"a": 1}), "fake.a"),
     ],
 )
