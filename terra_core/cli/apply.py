@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from terra_core.cli.forms import json_option
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ _DONE = {"create": "created", "change": "changed", "unchanged": "unchanged", "fa
 
 @click.command("apply")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would change, and change nothing.")
-@click.option("-o", "form", type=click.Choice(("text", "json")), default="text", help="How to print it.")
+@json_option("Print JSON: each machine with its plan and what came of it.", otherwise="text")
 @click.option("--jobs", type=click.IntRange(1, 64), default=_JOBS, show_default=True, help="How many machines at a time.")
 @click.argument("sources", metavar="FILE...", nargs=-1, required=True)
 @click.pass_context
-def command(ctx: click.Context, only_plan: bool, form: str, jobs: int, sources: Sequence[str]) -> int:
+def command(ctx: click.Context, only_plan: bool, json_wanted: bool, jobs: int, sources: Sequence[str]) -> int:
     """Make machines what their files say: new ones are provisioned, others changed in place, and nothing is done twice.
 
     FILE is a node.toml, a directory of such files, a URL, or - for standard input. What will change is shown first. A machine
@@ -50,14 +51,14 @@ def command(ctx: click.Context, only_plan: bool, form: str, jobs: int, sources: 
     client = connect(ctx) if inputs.documents else None
     with following():
         planned = _plan(client, inputs.documents, jobs) if client else {}
-    if form == "text":
+    if not json_wanted:
         for line in _lines(planned, inputs.documents):
             echo(line)
     results: dict[str, NodeProvisioned | TerraError] = {}
     if client is not None and not only_plan:
         results = _carry_out(client, inputs.documents, planned, jobs)
     outcomes = {name: _outcome(plan, results.get(name), only_plan) for name, plan in planned.items()}
-    if form == "json":
+    if json_wanted:
         rows = [_row(name, planned[name], results.get(name), outcomes[name], inputs.documents) for name in planned]
         wrong = [{"source": source, "outcome": "failed", "error": str(error)} for source, error in inputs.wrong.items()]
         echo(json.dumps([*rows, *wrong], indent=1))

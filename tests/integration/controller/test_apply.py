@@ -51,7 +51,7 @@ def rows(ground: Ground, *words: str | Path, code: int = 0) -> list[dict[str, An
 def capacity(ground: Ground, initiator: str, iqn: str) -> int:
     """Return the size of a disk in bytes as READ CAPACITY tells it to the machine."""
     words = ["iscsi-readcapacity16", "-i", initiator, "-s", f"iscsi://{ISCSI}/{iqn}/1"]
-    return int(run(ground.site.network.command(words), timeout=20).text)
+    return int(run(ground.site.network.command(words), timeout=20, env=ground.account(initiator)).text)
 
 
 def menu(ground: Ground, mac: str) -> str:
