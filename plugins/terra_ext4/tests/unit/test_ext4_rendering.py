@@ -63,9 +63,9 @@ def test_the_subvolumes_of_the_system_are_directories_of_its_root() -> None:
 
 
 def test_a_file_system_on_a_disk_that_terra_makes_grows_with_it() -> None:
-    sized = {"disk": [{"device": "/dev/sda", "size": 256}]}
-    assert mounts_of(EXT4, group(**sized), DEVICE, ID)[0].options == ("x-systemd.growfs",)
-    whole, _ = mounts_of(XFS, group("data", subvolumes="luns:/iscsi", **sized), DEVICE, ID)
+    disk = [{"device": "/dev/sda", "size": 256}]
+    assert mounts_of(EXT4, group(disk=disk), DEVICE, ID)[0].options == ("x-systemd.growfs",)
+    whole, _ = mounts_of(XFS, group("data", subvolumes="luns:/iscsi", disk=disk), DEVICE, ID)
     assert whole.options == ("x-systemd.growfs", "X-mount.mkdir")
 
 
