@@ -294,7 +294,7 @@ class Altering:
             changed = evolve(record, targets=tuple(larger if one is kept else one for one in record.targets))
             record = self._store.exchange(record, changed)
             undo.when_failing(self._withdraw, larger)
-            if reason := self._disks.restore([larger])[0]:
+            if reason := self._disks.restore([larger], session)[0]:
                 raise TerraError(f"{kept.target.name} cannot be exported again: {reason}")
         return record
 
@@ -306,7 +306,7 @@ class Altering:
         """Have a machine as it was before a change that failed."""
         with uninterrupted(), self._targets:
             self._store.put_back(former)
-            reasons = self._disks.restore([kept for kept in former.targets if kept.made])
+            reasons = self._disks.restore([kept for kept in former.targets if kept.made], self._services.session)
             self._services.role(Boot).publish_boot(former.boot, self._services.session)
             if reason := next(filter(None, reasons), ""):
                 raise TerraError(f"{former.hostname} cannot be exported as it was: {reason}")
