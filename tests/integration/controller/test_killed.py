@@ -16,6 +16,7 @@ import pytest
 from lab.site import START
 from terra_core.config.session import Session
 from terra_core.doctor import programs
+from terra_core.errors import CommandError
 from terra_core.plugins import Plugins
 from terra_core.system.waiting import wait_until
 from terra_iscsi.service import own_control
@@ -101,7 +102,14 @@ def _admit_another(ground: Ground, number: int) -> None:
 def test_tgtd_killed_is_back_with_its_targets_and_bindings_and_nothing_is_off(kills: Kills, ground: Ground) -> None:
     before, killed = ground.targets(), tgtd(ground)
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: ground.targets() == before, seconds=60, what="tgtd to be back with all that it had")
+
+    def back() -> bool:
+        try:
+            return ground.targets() == before
+        except CommandError:  # nobody answers yet
+            return False
+
+    wait_until(back, seconds=60, what="tgtd to be back with all that it had")
     assert tgtd(ground) != killed
     kills.require_well("after tgtd was killed")
 
