@@ -212,6 +212,9 @@ def _of_rows(known: Known, named: Collection[str], running: Running | None) -> I
             more = f": {machine.problem}" if machine.problem else ""
             said = f"{machine.hostname} was {machine.state}, which was not finished{more}"
             yield Off(part="database", hostname=machine.hostname, problem=said, hint=_RESUMED)
+        elif machine.unmade and running is None:
+            said = f"{machine.hostname} was being changed, which was not finished"
+            yield Off(part="database", hostname=machine.hostname, problem=said, hint=_RESUMED)
         elif machine.problem and machine.hostname not in named:
             said = f"the controller has noted of {machine.hostname}: {machine.problem}"
             yield Off(part="database", hostname=machine.hostname, problem=said, hint="terra doctor --fix asks it to look again")

@@ -13,6 +13,8 @@ from attrs import Factory, frozen
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from terra_core.config.loader import make_document
+from terra_core.config.node import NetworkNode
 from terra_core.config.structure import structure
 from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import NodeBoot, Target, Volume
@@ -20,19 +22,19 @@ from terra_core.system.undo import Undo
 
 T = TypeVar("T")
 UNFINISHED = ("provisioning", "deleting")
-_UNSERVED = ("failed",)
 _WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _BUSY_SECONDS = 10
 
 
 @frozen(kw_only=True)
 class Kept:
-    """A target of a machine, with the plugins that made it."""
+    """A target of a machine, with the plugins that made it, and whether it is there yet."""
 
     storage: str
     store: str
     contract: int
     target: Target
+    made: bool = True
 
 
 @frozen(kw_only=True)
@@ -44,6 +46,7 @@ class Machine:
     :param problem: what the controller has noted.
     :param unreadable: why a part of its row cannot be read, if so.
     :param filesystems: the plugins of its groups that its file names.
+    :param unmade: whether its file says more than is there: a change of it was begun.
     """
 
     hostname: str
@@ -56,11 +59,12 @@ class Machine:
     problem: str = ""
     unreadable: str = ""
     filesystems: frozenset[str] = frozenset()
+    unmade: bool = False
 
     @property
     def settled(self) -> bool:
         """Whether it is to be served, and all of it can be compared."""
-        return self.state not in (*UNFINISHED, *_UNSERVED) and not self.unreadable
+        return self.state not in UNFINISHED and not self.unreadable and not self.unmade
 
     @property
     def boot(self) -> NodeBoot:
@@ -159,6 +163,10 @@ def _machine(row: Mapping[str, Any]) -> Machine:
     try:
         document = _json(row["document"])
         image, filesystems = str(document["image"]), frozenset(_filesystems(document))
+        tables = _json(row["tables"])
+        own = {key: document[key] for key in document if key not in tables}
+        node = make_document(own, NetworkNode, source="database").value
+        targets = tuple(_kept(one) for one in _json(row["targets"]))
         return Machine(
             hostname=hostname,
             mac=mac,
@@ -166,13 +174,25 @@ def _machine(row: Mapping[str, Any]) -> Machine:
             digest=str(row["digest"]),
             image=image,
             kernel_arguments=structure(_json(row["kernel_arguments"]), tuple[str, ...]),
-            targets=structure(_json(row["targets"]), tuple[Kept, ...]),
+            targets=targets,
             problem=str(row["problem"]),
             filesystems=filesystems,
+            unmade=_unmade(node, targets),
         )
     except _WRONG as error:
         said = " ".join(str(error).split()) or type(error).__name__
         return Machine(hostname=hostname, mac=mac, state=state, image=image, unreadable=said, filesystems=filesystems)
+
+
+def _kept(raw: Mapping[str, Any]) -> Kept:
+    """Return a target of a row; what a later Terra keeps beside is no reason to call the row unreadable."""
+    names = ("storage", "store", "contract", "target", "made")
+    return structure({name: raw[name] for name in names if name in raw}, Kept)
+
+
+def _unmade(node: NetworkNode, targets: Sequence[Kept]) -> bool:
+    there = {str(kept.target.label): [volume.size for volume in kept.target.volumes] for kept in targets if kept.made}
+    return there != {str(group.label): [disk.size for disk in group.disk] for group in node.groups}
 
 
 def _filesystems(document: Mapping[str, Any]) -> Iterator[str]:

@@ -50,6 +50,16 @@ def test_the_database_is_read_as_the_controller_wrote_it(site: Site) -> None:
     assert read(url(site)) == known, "also when nobody else has it open"
 
 
+def test_a_machine_whose_file_says_more_than_is_there_is_being_changed(site: Site) -> None:
+    site.provision()
+    change(site, "update nodes set targets = replace(targets, '128000', '64000')")
+    machine = read(url(site)).machines["cm-01"]
+    assert (machine.unreadable, machine.unmade, machine.settled) == ("", True, False)
+    change(site, "update nodes set targets = replace(targets, '64000', '128000')")
+    change(site, """update nodes set targets = replace(targets, '"contract"', '"later": 1, "contract"')""")
+    assert read(url(site)).machines["cm-01"].settled, "what a later Terra keeps beside is no fault"
+
+
 @pytest.mark.parametrize("value", ["no json", "[1]", '[{"storage": "fake"}]'])
 def test_a_row_that_cannot_be_read_is_said_and_hides_no_other(site: Site, value: str) -> None:
     site.provision()

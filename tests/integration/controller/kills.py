@@ -2,7 +2,7 @@
 
     python -m tests.integration.controller.kills COUNT [SEED]
 
-kills it COUNT times while it provisions, deletes and installs boot loaders, and prints the counts.
+kills it COUNT times while it provisions, changes, deletes and installs boot loaders, and prints the counts.
 """
 
 from __future__ import annotations
@@ -44,13 +44,15 @@ _SIZE = 160
 _SECONDS = 240
 _QUIET_SECONDS = 4
 _TRIES = 3
+_OF_A_MACHINE = ("apply", "delete")
+"""What is done to a machine that is there."""
 
 
 @frozen
 class Moment:
     """Where a controller is killed.
 
-    :param kind: what it does there: ``provision``, ``delete`` or ``pxe``.
+    :param kind: what it does there: ``provision``, ``apply``, ``delete`` or ``pxe``.
     :param step: the step that was reported last.
     :param number: the number of the moment within that step, from 1.
     """
@@ -115,12 +117,14 @@ class Kills:
     def moments(self) -> dict[str, Counter[str]]:
         """Do each kind of work once, and return the moments of each step that it has, by kind."""
         found: dict[str, Counter[str]] = {}
-        for kind, subject in (("provision", "trial"), ("delete", "trial"), ("pxe", self._pxe)):
+        self._follow(*self._ask("provision", "changed-trial"))
+        for kind, subject in (("provision", "trial"), ("delete", "trial"), ("apply", "changed-trial"), ("pxe", self._pxe)):
             self._follow(*self._ask(kind, subject))
             ended = self._place / "ended" / _named(kind, subject)
             wait_until(ended.exists, seconds=_SECONDS, what="its moments to be written", interval=0.01)
             seen = Counter[str](json.loads(ended.read_text()))
             found[kind] = Counter({key.partition("/")[2]: count for key, count in seen.items()})
+        self.tidy()
         return found
 
     def kill_at(self, moments: Sequence[Moment], meanwhile: Callable[[], object] = lambda: None) -> list[Moment]:
@@ -131,7 +135,7 @@ class Kills:
         """
         self._clear()
         named = [(moment, self._subject(moment.kind)) for moment in moments]
-        for _, subject in [one for one in named if one[0].kind == "delete"]:
+        for _, subject in [one for one in named if one[0].kind in _OF_A_MACHINE]:
             self._follow(*self._ask("provision", subject))
         for moment, subject in named:
             (self._place / "orders" / _named(moment.kind, subject)).write_text(json.dumps([moment.step, moment.number]))
@@ -154,9 +158,9 @@ class Kills:
         :param most: the longest time, in seconds.
         """
         self._clear()
-        kinds = self.random.choices(("provision", "provision", "delete", "pxe"), k=self.random.randint(1, 3))
+        kinds = self.random.choices(("provision", "provision", "apply", "delete", "pxe"), k=self.random.randint(1, 3))
         work = list(dict.fromkeys((kind, self._subject(kind)) for kind in kinds))  # boot loaders are installed once at a time
-        for _, subject in [one for one in work if one[0] == "delete"]:
+        for _, subject in [one for one in work if one[0] in _OF_A_MACHINE]:
             self._follow(*self._ask("provision", subject))
         for kind, subject in work:
             self._ask(kind, subject)
@@ -241,15 +245,21 @@ class Kills:
             if kind == "delete":
                 return client, str(client.delete(f"/v1/nodes/{subject}")["operation"])
             number = int(subject[3:]) if subject.startswith("cm-") else 0xFFFF00 + len(subject)
-            body = {
+            # Each has a layout of its own, so that each lays the image down and makes a clone of it.
+            size = _SIZE + number % 64 * (subject != _HEALTHY)
+            body: dict[str, Any] = {
                 "hostname": subject,
                 "mac": "52:54:00:" + ":".join(f"{number >> shift & 255:02x}" for shift in (16, 8, 0)),
                 "image": self._image,
-                # Each has a layout of its own, so that each lays the image down and makes a clone of it.
-                "groups": [
-                    {"label": "os", "disk": [{"device": "/dev/sda", "size": _SIZE + number % 64 * (subject != _HEALTHY)}]}
-                ],
+                "groups": [{"label": "os", "disk": [{"device": "/dev/sda", "size": size}]}],
             }
+            if kind == "apply":
+                body["kernel_arguments"] = ["quiet"]
+                body["groups"] = [
+                    {"label": "os", "disk": [{"device": "/dev/sda", "size": size + 16}]},
+                    {"label": "data", "disk": [{"device": "/dev/sdb", "size": _SIZE}]},
+                ]
+                return client, str(client.put(f"/v1/nodes/{subject}", body)["operation"])
             return client, str(client.post("/v1/nodes", body)["operation"])
 
     def _follow(self, client: Any, operation: str) -> None:

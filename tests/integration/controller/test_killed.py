@@ -55,6 +55,7 @@ def tgtd(ground: Ground) -> int:
 def test_killed_at_every_step_of_every_kind_of_work(kills: Kills) -> None:
     found = kills.moments()
     assert {"pull", "golden", "allocate", "format", "apply", "sync", "identity", "export", "publish"} <= set(found["provision"])
+    assert {"plan", "make", "export", "publish", "grow"} <= set(found["apply"])
     assert found["delete"]
     assert found["pxe"]
     moments = planned(found, kills.random, _EACH)
