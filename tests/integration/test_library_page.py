@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from lab.disks import blank
+from lab.network import CONTROLLER
 from lab.site import Site
+from terra_core import ControllerClient
 from terra_core.system.process import run
 from terra_core.testing.tiny import write_tiny_root
 from tests.integration.controller.sites import SYSTEM, Ground
@@ -98,6 +100,8 @@ image = "{image}"
 def test_an_example_of_the_page_runs(ground: Ground, place: Path, title: str, code: str) -> None:
     with ground.site.network.inside():
         exec(compile(code, f"{PAGE.name}, {title}", "exec"), {"__name__": "example"})  # noqa: S102  # the page's own
+        for node in ControllerClient(CONTROLLER).nodes():
+            ControllerClient(CONTROLLER).delete(node.hostname)
     ground.wait_until_nothing_is_left()
 
 

@@ -78,5 +78,5 @@ def test_the_commands_of_the_page_are_those_that_are_tried() -> None:
         "terra create --push server.toml",
         "terra provision node.toml",
         "ssh terra@10.0.10.50 findmnt /",
-        "terra delete cm-01",
+        "terra delete --force cm-01",
     ]
