@@ -10,6 +10,8 @@ from terra_core.cli.completion import hostnames
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from terra_core.client.answers import HappeningShown
 
 _WAIT_SECONDS = 10
@@ -18,7 +20,7 @@ _KIND_WIDTH = 9
 
 @click.command("logs")
 @click.argument("hostname", shell_complete=hostnames)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C, also when the controller is restarted.")
 @click.option("-n", "count", type=click.IntRange(0, 1000), default=1000, help="How many of the last entries; all by default.")
 @click.option("-o", "form", type=click.Choice(("text", "json")), default="text", help="How to print them; one JSON a line.")
 @click.pass_context
@@ -31,17 +33,19 @@ def command(ctx: click.Context, hostname: str, follow: bool, count: int, form: s
 
     from terra_core.cli.connection import connect
     from terra_core.client.answers import as_json
+    from terra_core.client.waiting import Asking
 
     client = connect(ctx)
+    asking = Asking(client, hostname, lambda said: echo(f"Warning: {said}", err=True))
     found = client.happenings(hostname)
-    shown = found[-count:] if count else ()
+    shown: Sequence[HappeningShown] = found[-count:] if count else ()
     last = found[-1] if found else None
     while True:
         for one in shown:
             echo(json.dumps(as_json(one)) if form == "json" else line_of(one))
         if not follow:
             return
-        shown = client.happenings(hostname, after=last.number if last else 0, wait=_WAIT_SECONDS)
+        shown = asking.ask(after=last.number if last else 0, seconds=_WAIT_SECONDS)
         if shown and last and shown[0].generation != last.generation:
             echo(f"{hostname} was deleted, and is another machine now", err=True)
         last = shown[-1] if shown else last

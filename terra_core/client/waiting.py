@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from terra_core.client.answers import HappeningShown
@@ -48,6 +48,39 @@ class Watched(Protocol):
         """Return what happened to a machine after a number, in order; wait some seconds until there is anything."""
 
 
+class Asking:
+    """Asks again and again what happens to a machine, also a controller that does not answer for a while.
+
+    :param client: asks it.
+    :param hostname: the machine.
+    :param warn: is told why it does not answer, once for each reason.
+    """
+
+    def __init__(self, client: Watched, hostname: str, warn: Callable[[str], object]) -> None:
+        self._client, self._hostname, self._warn = client, hostname, warn
+        self._lost = ""
+
+    def ask(self, *, after: int, seconds: float) -> Sequence[HappeningShown]:
+        """Return what happened after a number; nothing when there was nothing, or no answer.
+
+        :param seconds: how long to wait for something, in seconds, ten at most.
+        :raises TerraError: as the controller answered, such as when it knows no such machine.
+        """
+        left = max(seconds, 0.0)
+        try:
+            found = self._client.happenings(self._hostname, after=after, wait=min(_ASKED_SECONDS, math.ceil(left)))
+        except TerraError as error:
+            if type(error) is not TerraError:  # the controller has answered
+                raise
+            if str(error) != self._lost:
+                self._warn(error.message)
+            self._lost = str(error)
+            threading.Event().wait(min(_PAUSE_SECONDS, left))
+            return ()
+        self._lost = ""
+        return found
+
+
 def last_happening(client: Watched, hostname: str) -> int:
     """Return the number of what happened to a machine last, for :func:`wait_until_booted` to begin there.
 
@@ -82,19 +115,11 @@ def wait_until_booted(
     :raises TerraError: when the controller knows no such machine.
     """
     deadline = (time.monotonic() if began is None else began) + seconds
-    reached, lost, looked = "", "", False
+    asking = Asking(client, hostname, lambda said: report(Event(_STEP, f"warning: {said}")))
+    reached, looked = "", False
     while (left := deadline - time.monotonic()) > 0 or not looked:
         looked = True
-        try:
-            found = client.happenings(hostname, after=after, wait=max(0, min(_ASKED_SECONDS, math.ceil(left))))
-        except TerraError as error:
-            if type(error) is not TerraError:  # the controller has answered
-                raise
-            if str(error) != lost:
-                report(Event(_STEP, f"warning: {error.message}"))
-            lost = str(error)
-            threading.Event().wait(min(_PAUSE_SECONDS, max(left, 0)))
-            continue
+        found = asking.ask(after=after, seconds=left)
         for one in found:
             after = one.number
             report(Event(_STEP, f"{hostname} {one.text}"))

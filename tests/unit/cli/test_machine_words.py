@@ -11,7 +11,7 @@ from attrs import evolve
 
 from terra_core.cli import connection, run, terra
 from terra_core.client.answers import ClientShown, HappeningShown, StatusShown
-from terra_core.errors import TerraError
+from terra_core.errors import NotFoundError, TerraError
 from terra_core.service.answers import OperationShown
 
 
@@ -42,7 +42,7 @@ STATUS = StatusShown(
 class Answering:
     """A controller that tells of one machine, and at last nothing more."""
 
-    def __init__(self, status: StatusShown, told: Sequence[Sequence[HappeningShown]] = ()) -> None:
+    def __init__(self, status: StatusShown, told: Sequence[Sequence[HappeningShown] | TerraError] = ()) -> None:
         self._status, self._told = status, list(told)
         self.after: list[tuple[int, int]] = []
 
@@ -52,8 +52,11 @@ class Answering:
     def happenings(self, hostname: str, *, after: int = 0, wait: int = 0) -> Sequence[HappeningShown]:
         self.after.append((after, wait))
         if not self._told:
-            raise TerraError("the end of this test")
-        return self._told.pop(0)
+            raise NotFoundError("the end of this test")
+        answer = self._told.pop(0)
+        if isinstance(answer, TerraError):
+            raise answer
+        return answer
 
 
 def printed(
@@ -130,6 +133,17 @@ def test_following_goes_on_from_the_last_one(monkeypatch: pytest.MonkeyPatch, ca
     assert len(found.out.splitlines()) == 4
     assert client.after == [(0, 0), (1, 10), (1, 10), (3, 10), (9, 10)]
     assert "cm-01 was deleted, and is another machine now" in found.err
+
+
+def test_following_goes_on_when_the_controller_is_restarted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("terra_core.client.waiting._PAUSE_SECONDS", 0.01)
+    gone = TerraError("no controller answers")
+    client = Answering(STATUS, [[happening(1)], gone, gone, [happening(2)], gone, [happening(3)]])
+    found = printed(monkeypatch, capsys, client, "logs", "cm-01", "-f", code=1)
+    assert len(found.out.splitlines()) == 3, "each is shown once"
+    assert found.err.count("Warning: no controller answers") == 2, "once for each time that it is away"
 
 
 def test_following_a_machine_of_which_nothing_was_seen(
