@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -208,9 +209,11 @@ def _scalar(kind: type, expected: str) -> Callable[[object, object], object]:
 
 
 def _number(raw: object, _: object) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
-        raise ValueError(f"expected a number, got {shown(raw)}")  # not TypeError: a defect of ours would raise that
-    return float(raw)
+    if not isinstance(raw, bool) and isinstance(raw, int | float):
+        with suppress(OverflowError):  # an integer of hundreds of digits
+            if math.isfinite(raw):
+                return float(raw)
+    raise ValueError(f"expected a number, got {shown(raw)}")  # not TypeError: a defect of ours would raise that
 
 
 def _one_of(raw: object, choices: Mapping[object, object]) -> object:
