@@ -12,7 +12,7 @@ ALL = ("plan", "clear", "partition", "format", "apply", "identity", "sync", "boo
 
 
 class Stopwatch:
-    """Passes events on, and notes how long each step lasts: until the first event of another.
+    """Passes events on, and notes how long each step lasts: until the first event of another. The first began with the watch.
 
     :param report: who listens.
     :param clock: gives seconds.
@@ -44,6 +44,7 @@ class Stopwatch:
         now = self._clock()
         if self._step:
             self._seconds[self._step] = self._seconds.get(self._step, 0.0) + now - self._since
-        self._since, self._step = now, step
+            self._since = now
+        self._step = step
         if step:
             self._seconds.setdefault(step, 0.0)

@@ -17,6 +17,7 @@ from lab.registry import Registry
 from terra_core.install.disks import part_device
 from terra_core.system.mounts import mounted
 from terra_core.system.process import Completed, run
+from terra_core.versions.layers import OWN
 from tests.integration.install.grounds import Ground, Installed, group, kinds, profiles, push, starts
 from tests.unit.oci.making import file, folder
 
@@ -42,7 +43,7 @@ def test_the_seeds_complex_node(ground: Ground, tmp_path: Path) -> None:
         data = part_device(disks[0].device, 3)
         with Installed(tmp_path / "top", {"os": [data], "storage": [disk.device for disk in disks[1:]]}) as top:
             assert profiles(top / "storage") == {"Data": "raid10", "Metadata": "raid10", "System": "raid10"}
-            assert {path.name for path in (top / "os").iterdir()} == {"os", *subvolumes}
+            assert {path.name for path in (top / "os").iterdir()} == {"os", OWN, *subvolumes}
             assert (top / "os/os/etc/hostname").read_text() == "mt-01\n"
             assert (top / "os/os/etc/machine-id").read_text() == ""
             assert (top / "os/os/etc/resolv.conf").read_text() == "nameserver 10.0.10.1\n"

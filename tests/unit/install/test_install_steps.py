@@ -22,11 +22,12 @@ def test_each_step_lasts_until_another_begins() -> None:
     now = 0.0
     heard: list[Event] = []
     watch = Stopwatch(heard.append, lambda: now)
+    now += 0.5
     for step, seconds in (("plan", 1.0), ("apply", 2.0), ("pull", 0.5), ("apply", 3.0)):
         watch(Event(step, "text"))
         now += seconds
-    assert watch.seconds() == {"plan": 1.0, "apply": 5.0, "pull": 0.5}
-    assert watch.elapsed == 6.5
+    assert watch.seconds() == {"plan": 1.5, "apply": 5.0, "pull": 0.5}, "what was before the first event is its step's"
+    assert watch.elapsed == 7.0
     assert len(heard) == 4
 
 
