@@ -131,7 +131,7 @@ class HappeningShown:
 class ClientShown:
     """Somebody who is connected to a disk of a machine.
 
-    :param name: by what name, such as that of an iSCSI initiator; empty where the transport has none.
+    :param name: by what name, such as that of an initiator; empty where the transport has none.
     :param address: from where; empty where that is not known.
     """
 

@@ -15,7 +15,7 @@ from terra_core.versions.manifest import entries
 _FIDEDUPERANGE = 0xC0189436
 _RANGE = struct.Struct("=QQHHIqQQiI")
 _AT_ONCE = 16 << 20
-"""What btrfs compares in one call at most, in bytes."""
+"""What a filesystem compares in one call at most, in bytes: ioctl_fideduperange(2)."""
 _LEAST = 4096
 """Shorter files may lie among the metadata, where nothing is shared."""
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOATIME

@@ -200,7 +200,7 @@ def upgrade(
         if not filesystem.brings("copy_root"):
             raise TerraError(
                 f"{root}: a system on {record.filesystem} has one version, and no other can be laid down beside it",
-                hint="install the machine anew with terra-install, or on a file system that can, such as btrfs",
+                hint="install the machine anew with terra-install, or on a filesystem whose plugin can copy a root",
             )
         images = Images(
             plugin=plugins.fill(Registry, node.plugins, source=document.source),
