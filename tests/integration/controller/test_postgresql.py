@@ -64,7 +64,7 @@ def test_what_the_documents_say_of_a_dump_that_was_put_back(postgresql: Postgres
             for statement in filter(str.strip, told.split(";")):
                 connection.exec_driver_sql(statement)
             assert connection.scalar(select(about.c.value).where(about.c.key == FLOOR)) == floor
-    assert store.every() == [], "it was being provisioned when the dump was taken"
+    assert not store.every(), "it was being provisioned when the dump was taken"
     assert reserve(store).generation == 202
     store.close()
 
