@@ -140,10 +140,10 @@ class Ground:
         return {"LIBISCSI_CHAP_USERNAME": initiator, "LIBISCSI_CHAP_PASSWORD": known} if known else {}
 
     def secrets(self) -> dict[str, str]:
-        """Return the secret of each machine by its initiator, from the database; one of a Terra without secrets has none."""
+        """Return the secret of each machine by its initiator, from the database; what is no JSON has none."""
         database = self.site.paths.state / "terra.db"
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            rows = connection.execute("select targets from nodes").fetchall()
+            rows = connection.execute("select targets from nodes where json_valid(targets)").fetchall()
         targets = [kept["target"] for (text,) in rows for kept in json.loads(text)]
         return {target["client"]: target["data"]["secret"] for target in targets if "secret" in target.get("data", {})}
 
