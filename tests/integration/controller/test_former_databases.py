@@ -43,8 +43,9 @@ def test_machines_are_served_listed_and_deleted(ground: Ground, small: str, form
         with path.open("wb") as file:
             file.truncate(size * 1024 * 1024)
     ground.site.start_controller()
+    on_its_way = "'booting'" in (DUMPS / f"{former}.sql").read_text()  # where boots were written down already
     assert [(node["hostname"], node["state"], node["problem"]) for node in ground.nodes()] == [
-        ("cm-01", "ready", ""),
+        ("cm-01", "booting" if on_its_way else "ready", ""),
         ("cm-02", "ready", ""),
     ]
     for node in ground.nodes():

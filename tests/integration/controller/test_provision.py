@@ -362,9 +362,8 @@ def test_what_a_machine_does_is_told_in_order_also_by_the_next_controller(ground
             fetch(CONTROLLER, f"pxelinux.cfg/{bootif(Mac(MAC))}", source=GATEWAY)
             fetch(CONTROLLER, f"pxelinux.cfg/{bootif(Mac(MAC))}", source=address)
         wait_until(lambda: status(ground)["state"] == "booting", seconds=20, what="the boot files to be seen")
-        reading = Daemon(
-            network.command(["iscsi-perf", "-i", initiator, "-t", "600", f"iscsi://{ISCSI}/{iqn}/1"]), log=ground.path("perf")
-        )
+        words = network.command(["iscsi-perf", "-i", initiator, "-t", "600", f"iscsi://{ISCSI}/{iqn}/1"])
+        reading = Daemon(words, log=ground.path("perf"), env=ground.account(initiator))
         undo.callback(reading.stop)
         wait_until(lambda: kinds(ground)[-1] == "login", seconds=20, what="the login to be seen")
         found = status(ground)
