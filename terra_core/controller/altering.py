@@ -122,9 +122,11 @@ class Altering:
         with self.busy(former.hostname), Undo() as undo:
             if not list(self._changes(former, wanted)):
                 return former.as_json()
-            if grown_groups(present_of(former, self._services.plugins).node, wanted.node):
+            present = present_of(former, self._services.plugins).node
+            grown = grown_groups(present, wanted.node)
+            if grown:
                 self._require_off(former)
-            if self._takes_room(former, wanted):
+            if grown or further_groups(present, wanted.node):
                 self._disks.require_room()
             report(Event("plan", f"note what {former.hostname} shall be"))
             record = self._store.exchange(former, self._intent(former, wanted))
@@ -152,10 +154,6 @@ class Altering:
         """Keep everybody else from changing or deleting a machine meanwhile."""
         with self._busy[hostname]:
             yield
-
-    def _takes_room(self, former: Record, wanted: Wanted) -> bool:
-        present = present_of(former, self._services.plugins).node
-        return bool(further_groups(present, wanted.node) or grown_groups(present, wanted.node))
 
     def _require_off(self, record: Record) -> None:
         """Refuse to take targets from a machine that is connected to them."""
