@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-import structlog
 from anyio import to_thread
 from attrs import asdict, frozen
 from litestar import Litestar, Request, delete, get, post
@@ -18,14 +17,12 @@ from terra_core.client.answers import AuditShown, TokenCreated, TokenShown
 from terra_core.config.loader import make_document
 from terra_core.controller.audit import AuditLog
 from terra_core.controller.tokens import Token, Tokens
-from terra_core.errors import TerraError
 from terra_core.service.access import Role, Roles
 from terra_core.service.audit import note
 from terra_core.service.description import described
 from terra_core.service.operation_routes import table_of
-from terra_core.service.running import watching
+from terra_core.service.running import Unending, watching
 
-_log = structlog.get_logger(__name__)
 _LOOKS = 20
 """Refusals are written down at each of so many looks, which is once a minute."""
 _MOST_SHOWN = 1000
@@ -73,23 +70,15 @@ class Access:
         self.tokens = Tokens(engine, token)
         self.audit = AuditLog(engine)
         self._looks = 0
-        self._problem = ""
+        self._looking = Unending("tokens and audit log cannot be kept up")
 
     def look(self) -> None:
         """Store what is not stored yet, and read what other controllers changed; called every few seconds."""
         self._looks += 1
-        problem = ""
-        try:
+        with self._looking.turn():
             self.tokens.look()
             if self._looks % _LOOKS == 0:
                 self.audit.look()
-        except TerraError as error:
-            problem = str(error)
-        except Exception as error:  # the boundary of the thread: whatever happened, it has to look again
-            problem = f"a defect of Terra's: {error!r}"
-        if problem and not self._problem:
-            _log.error("tokens and audit log cannot be kept up", reason=problem)
-        self._problem = problem
 
     def lifespan(self) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
         """Return what looks as long as an application serves requests."""

@@ -18,6 +18,7 @@ from terra_core.controller.happening_rows import HappeningRows, Machine
 from terra_core.controller.rate import Rate
 from terra_core.errors import ConfigError, TerraError
 from terra_core.service.bell import Bell
+from terra_core.service.running import Unending
 from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
@@ -55,7 +56,7 @@ class Happenings:
         self._writing = threading.Lock()
         self._bells: dict[Machine, tuple[Bell, int]] = {}
         self._bells_lock = threading.Lock()
-        self._problem = ""
+        self._keeping = Unending("what happens to machines cannot be written down")
 
     def record(
         self,
@@ -182,15 +183,7 @@ class Happenings:
             bell.ring()
 
     def _keep(self, *, tidy: bool) -> None:
-        problem = ""
-        try:
+        with self._keeping.turn():
             self.flush()
             if tidy:
                 self._rows.tidy()
-        except TerraError as error:
-            problem = str(error)
-        except Exception as error:  # the boundary of the thread: whatever happened, it has to write again
-            problem = f"a defect of Terra's: {error!r}"
-        if problem and not self._problem:
-            _log.error("what happens to machines cannot be written down", reason=problem)
-        self._problem = problem

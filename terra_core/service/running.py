@@ -19,6 +19,7 @@ from terra_core.service.repeats import Repeats
 from terra_core.system.locks import try_lock
 from terra_core.system.text import one_line, printable
 
+_log = structlog.get_logger(__name__)
 _WATCH_SECONDS = 3.0
 
 
@@ -87,6 +88,31 @@ def watching(look: Callable[[], None], *, seconds: float = _WATCH_SECONDS, at_on
     finally:
         ended.set()
         thread.join()
+
+
+class Unending:
+    """Work that a thread does again and again, whatever happens: that it fails is logged once, when it begins to.
+
+    :param failing: what cannot be done meanwhile, as a line of the log.
+    """
+
+    def __init__(self, failing: str) -> None:
+        self._said = failing
+        self._fails = False
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Do the work once, as a block that may raise anything."""
+        problem = ""
+        try:
+            yield
+        except TerraError as error:
+            problem = str(error)
+        except Exception as error:  # the boundary of the thread
+            problem = f"a defect of Terra's: {error!r}"
+        if problem and not self._fails:
+            _log.error(self._said, reason=problem)
+        self._fails = bool(problem)
 
 
 @contextmanager
