@@ -22,8 +22,11 @@ _OFFERED = (
 """What machines load; all else in the tree is the controller's own."""
 
 
-LOGGED = "%{sec}t %h %m %s %X %U"
-"""A line of the log of requests: seconds since 1970, client, method, status, how the connection ended, and path."""
+LOGGED = "%{msec}t %h %m %s %X %U"
+"""A line of the log of requests: milliseconds since 1970, client, method, status, how the connection ended, and path.
+
+Its seconds alone are those of its last look at the clock, up to a second ago: a file would come before its machine's address.
+"""
 
 
 def configuration(tree: Path, address: Address, port: int, log: Path) -> str:

@@ -2,7 +2,7 @@
 
 ::
 
-    1764142000 10.0.10.50 GET 200 + /machines/01-54-b2-03-07-f1-d1.ipxe
+    1764142000125 10.0.10.50 GET 200 + /machines/01-54-b2-03-07-f1-d1.ipxe
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from terra_core.hookspecs import Sighting
 from terra_tftp.sightings import Owners, name_of
 
-_LINE = re.compile(r"(\d{1,12}) (?:::ffff:)?(\S+) GET 20[06] ([-+X]) /(\S+)")
+_LINE = re.compile(r"(\d{13}) (?:::ffff:)?(\S+) GET 20[06] ([-+X]) /(\S+)")
 _ABORTED = "X"
 
 
@@ -27,4 +27,4 @@ def requests(lines: Iterable[str], owners: Owners, now: float) -> Iterator[Sight
         if owner is not None:
             name = name_of(path)
             text = f"does not take {name} to its end" if ended == _ABORTED else f"is sent {name}"
-            yield Sighting(mac=owner, time=min(float(at), now), text=f"{text} by HTTP", address=address, file=name)
+            yield Sighting(mac=owner, time=min(int(at) / 1000, now), text=f"{text} by HTTP", address=address, file=name)
