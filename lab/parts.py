@@ -40,18 +40,25 @@ def registry(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def podman(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanStorage]:
-    """Podman, which this process and those that it starts find; it has a tiny image ``terra.test/base:1``."""
+def podman_storage(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanStorage]:
+    """Podman with a tiny image ``terra.test/base:1``, which only programs with its environment find."""
     from lab.podman import PodmanStorage
     from terra_core.testing.tiny import write_tiny_root
 
     root = tmp_path_factory.mktemp("base") / "root.tar"
     write_tiny_root(root)
-    with PodmanStorage(tmp_path_factory.mktemp("podman"), network) as podman, pytest.MonkeyPatch.context() as patch:
-        for name, value in podman.environment.items():
-            patch.setenv(name, value)
+    with PodmanStorage(tmp_path_factory.mktemp("podman"), network) as podman:
         podman.import_image(root, "terra.test/base:1", ['CMD ["/bin/sh"]'])
         yield podman
+
+
+@pytest.fixture(scope="module")
+def podman(podman_storage: PodmanStorage) -> Iterator[PodmanStorage]:
+    """Podman, which this process and those that it starts find: a module of other parts too takes ``podman_storage``."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in podman_storage.environment.items():
+            patch.setenv(name, value)
+        yield podman_storage
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.plugin_page import commands, controller_toml, install, make_plugin, n
 def test_a_new_plugin_installs_is_listed_and_keeps_its_promises(
     role: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    engine = request.getfixturevalue("podman").environment if role == "builder" else {}
+    engine = request.getfixturevalue("podman_storage").environment if role == "builder" else {}
     site = tmp_path / "site"
     name = f"own-{role}"
     terra("plugin", "new", name, "--role", role, site=site, cwd=tmp_path)

@@ -96,7 +96,7 @@ def test_a_machine_that_is_logged_in_keeps_its_disks(ground: Ground, small: str)
         refused = ground.terra("delete", "cm-01", accept=(1,)).stderr.decode()
         assert f"cm-01 is logged in to its disks: {initiator} from {GATEWAY}" in re.sub(r"\s+", " ", refused)
         assert "terra delete --force cm-01" in re.sub(r"\s+", " ", refused)
-        assert [node["state"] for node in ground.nodes()] == ["ready"]
+        wait_until(lambda: [node["state"] for node in ground.nodes()] == ["booting"], seconds=60, what="its login to be seen")
         assert machine.alive
         ground.terra("delete", "--force", "cm-01")
     finally:
