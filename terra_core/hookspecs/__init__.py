@@ -22,7 +22,12 @@ role describes. A hook never prints, never reads standard input, never changes t
 umask or signal handlers: progress goes to ``session.report``, which may raise to end the work.
 """
 
-from terra_core.hookspecs.boot import Boot, BootDisk, Bootloader, BootNetwork, LocalBoot, NodeBoot, Sighting, Sightings
+# isort: off
+from terra_core.hookspecs.boot import (
+    Boot, BootDisk, Bootloader, BootNetwork, LocalBoot, NodeBoot, Sighting, Sightings, StartChoice,
+)  # fmt: skip
+
+# isort: on
 from terra_core.hookspecs.filesystem import CheckedGroup, Filesystem, Mount, PreparedGroup, Roots
 from terra_core.hookspecs.images import Builder, BuildRequest, BuiltImage, Registry, Trial
 from terra_core.hookspecs.machine import BootStep, Network, RenderedFile, RenderedLink
@@ -44,5 +49,6 @@ __all__ = [
     "CONTRACT", "ROLES", "Backing", "Boot", "BootDisk", "BootNetwork", "BootStep", "Bootloader", "BuildRequest", "Builder",
     "BuiltImage", "CheckedGroup", "Connected", "Export", "Filesystem", "Finding", "FoundSignature", "LocalBoot", "Mount",
     "Network", "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Room", "Roots", "Served",
-    "Sighting", "Sightings", "Storage", "Store", "Target", "TargetRequest", "Trial", "Volume", "VolumeRequest", "hookimpl",
+    "Sighting", "Sightings", "StartChoice", "Storage", "Store", "Target", "TargetRequest", "Trial", "Volume",
+    "VolumeRequest", "hookimpl",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from attrs import field, frozen
 from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Mac
+from terra_core.errors import TerraError
 from terra_core.hookspecs.machine import RenderedFile
 from terra_core.hookspecs.markers import Finding, Role, hook, optional
 
@@ -115,7 +116,8 @@ class BootDisk:
     :param core_sector: the first sector of the area that a boot loader for a BIOS may use; ``None`` when none is wanted.
     :param core_sectors: the length of that area, in sectors.
     :param sector_size: in bytes.
-    :param esp: the block device of its EFI system partition, which is Terra's own; ``None`` when none is wanted.
+    :param esp: the block device of its EFI system partition, which is Terra's own; ``None`` when none is wanted. A disk that a
+        BIOS alone starts has one as well: the boot loader keeps there what it starts, see :meth:`Bootloader.read_choice`.
     :param esp_number: the number of that partition.
     """
 
@@ -153,6 +155,20 @@ class LocalBoot:
     kernel_arguments: tuple[str, ...] = ()
 
 
+@frozen(kw_only=True)
+class StartChoice:
+    """Which version of the system a disk starts by itself. A version is the name of a root at the top of its file system.
+
+    :param kept: the version that is started; the one that was installed first when empty.
+    :param once: the version that the next start tries, and none after it; empty when there is none.
+    :param tried: the version whose try has begun, and which nobody has judged yet; empty when there is none.
+    """
+
+    kept: str = ""
+    once: str = ""
+    tried: str = ""
+
+
 class Bootloader(Role, role="bootloader", default="grub"):
     """What starts a machine from its own disks."""
 
@@ -170,3 +186,35 @@ class Bootloader(Role, role="bootloader", default="grub"):
 
         :returns: the files that let it start the machine; core writes them into the root when all else is on the disks.
         """
+
+    @optional
+    def render_menu(self, boot: LocalBoot, session: Session) -> Sequence[RenderedFile]:
+        """Return the files that let a further version of a machine start; core writes them into its root. No disk is touched.
+
+        :param boot: as for :meth:`install_bootloader`, with the further root, and without disks.
+        """
+        return ()
+
+    @optional
+    def read_choice(self, partition: Path, session: Session) -> StartChoice:
+        """Return which version a disk starts, by what the boot loader keeps on its EFI system partition.
+
+        The boot loader takes a version of ``once`` out of there, writes that to the disk, and starts it only after that. It
+        starts the version with the word ``terra.try=NAME`` on its kernel line, and so that a kernel that panics or hangs starts
+        the machine again. A version that is not there is passed over.
+
+        :param partition: the block device of that partition.
+        :raises TerraError: when it keeps nothing there.
+        """
+        raise TerraError(f"{partition}: the boot loader keeps nothing there")
+
+    @optional
+    def write_choice(self, partition: Path, choice: StartChoice, session: Session) -> bool:
+        """Write which version a disk starts, and return ``True`` when it is on the disk.
+
+        A power cut leaves the former choice or this one.
+
+        :param partition: as for :meth:`read_choice`, and not mounted.
+        :raises TerraError: when it cannot be written.
+        """
+        raise TerraError(f"{partition}: the boot loader keeps nothing there")

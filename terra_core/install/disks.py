@@ -11,10 +11,10 @@ from attrs import frozen
 from terra_core.errors import TerraError
 from terra_core.install.facts import Device
 from terra_core.install.journal import Journal
-from terra_core.install.layout import ESP, render_script
+from terra_core.install.layout import render_script
 from terra_core.install.plan import Plan, RefusedError, Target
 from terra_core.install.probe import sequence_of
-from terra_core.system.disks import held, read_attribute, signatures_of
+from terra_core.system.disks import ESP, held, read_attribute, signatures_of
 from terra_core.system.process import run
 from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until

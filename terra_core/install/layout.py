@@ -8,9 +8,9 @@ from attrs import frozen
 
 from terra_core.config.node import Firmware
 from terra_core.install.facts import BIOS_BOOT
+from terra_core.system.disks import ESP
 
 MB = 1024 * 1024
-ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 
 _BIOS_MB = 1

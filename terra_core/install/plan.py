@@ -11,8 +11,8 @@ from terra_core.config.node import OS_LABEL, DiskGroup, Firmware, Node
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootDisk, LocalBoot
 from terra_core.install.facts import Device, Missing, Parent
-from terra_core.install.layout import ESP, LINUX, MB, Partition, divide
-from terra_core.system.disks import Signature, in_words
+from terra_core.install.layout import LINUX, MB, Partition, divide
+from terra_core.system.disks import ESP, Signature, in_words
 
 _PARTITIONABLE = frozenset({"disk", "loop"})
 _LEAST_MB = 64

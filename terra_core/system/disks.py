@@ -17,6 +17,9 @@ from terra_core.system.mounts import mount_points
 from terra_core.system.process import run
 from terra_core.system.reading import lines_of, unescaped
 
+ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+"""The type of an EFI system partition (UEFI specification, section 5.3.3)."""
+
 _SWAPS = Path("/proc/swaps")
 _BLOCKS = Path("/sys/class/block")
 _WIPEFS_SECONDS = 120
@@ -151,3 +154,20 @@ def read_attribute(name: str, attribute: str) -> str:
         return (_BLOCKS / name / attribute).read_text(errors="replace").strip()
     except OSError:
         return ""
+
+
+def disk_of(name: str) -> Path | None:
+    """Return the disk that a partition is on, by the partition's kernel name; ``None`` when it is no partition."""
+    if not read_attribute(name, "partition"):
+        return None
+    return Path("/dev") / (_BLOCKS / name).resolve().parent.name
+
+
+def parse_partitions(text: str, kind: str) -> tuple[Path, ...]:
+    """Return the partitions of a type in the output of ``sfdisk --json``, which is empty for a disk without a table.
+
+    :param kind: the type's GUID.
+    """
+    table = json.loads(text)["partitiontable"] if text.strip() else {}
+    rows = table.get("partitions", [])
+    return tuple(Path(row["node"]) for row in rows if str(row.get("type", "")).upper() == kind)

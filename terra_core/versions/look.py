@@ -84,7 +84,7 @@ def versions(root: Path, *, plugins: Plugins | None = None, paths: Paths = THIS_
     """
     with place_for_mounts(root, paths) as work, ContainedRoot(root) as inside:
         record = read_known(inside, root)
-        with _roots(record, root, work, plugins or Plugins.discover()) as (_, roots, _):
+        with open_versions(record, root, work, plugins or Plugins.discover()) as (_, roots, _):
             found = (_version(name, place, roots) for name, place in sorted(roots.places.items()))
             return tuple(version for version in found if version is not None)
 
@@ -99,7 +99,7 @@ def remove(
     """
     with place_for_mounts(root, paths) as work, ContainedRoot(root) as inside:
         record = read_known(inside, root)
-        with _roots(record, root, work, plugins or Plugins.discover(), report) as (filesystem, roots, session):
+        with open_versions(record, root, work, plugins or Plugins.discover(), report) as (filesystem, roots, session):
             place = roots.places.get(name)
             if place is None or roots.top is None or _version(name, place, roots) is None:
                 raise NotFoundError(f"{name}: there is no version of that name", hint="terra versions lists them")
@@ -113,9 +113,15 @@ def remove(
 
 
 @contextmanager
-def _roots(
+def open_versions(
     record: Record, root: Path, work: Path, plugins: Plugins, report: Report = silent
 ) -> Iterator[tuple[Filesystem, Roots, Session]]:
+    """Yield the roots that lie beside each other in the file system of one of them, and what makes and removes them.
+
+    :param record: how that one was laid down.
+    :param root: where it is mounted.
+    :param work: from :func:`place_for_mounts`.
+    """
     source = f"{root}/{PLACE}"
     session = Session(source=source, tables=tables_of(record.node, Node, plugins.names), report=report)
     filesystem = plugins.fill(Filesystem, {"filesystem": record.filesystem}, source=source)

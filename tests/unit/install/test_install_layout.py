@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from terra_core.config.node import Firmware, Profile
 from terra_core.install.facts import parse_table
-from terra_core.install.layout import ESP, MB, divide, render_script
+from terra_core.install.layout import MB, divide, render_script
 from terra_core.install.plan import make_plan
+from terra_core.system.disks import ESP
 from tests.unit.install.making import disk, found, group, node
 
 

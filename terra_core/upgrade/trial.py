@@ -1,0 +1,291 @@
+"""Starting a version of the system on trial, keeping it, and giving it up; see docs/decisions/0087 and 0089.
+
+What the machine starts by itself stands on every disk of its root. Each disk has its own word: the machine does what the one
+says that its firmware starts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import Factory, evolve, frozen
+
+from terra_core.config.controller import THIS_MACHINE, Paths
+from terra_core.config.node import OS_LABEL
+from terra_core.config.session import Session
+from terra_core.errors import ConflictError, NotFoundError, TerraError
+from terra_core.hookspecs import Bootloader, Roots, StartChoice
+from terra_core.image.contained import ContainedRoot
+from terra_core.plugins import Plugins
+from terra_core.system.locks import locked
+from terra_core.system.progress import Event, Report, silent
+from terra_core.upgrade.starts import DiskStart, read_starts, start_disks, write_starts
+from terra_core.versions.failures import Failure, failures, forget_failure, note_failure
+from terra_core.versions.look import open_versions, place_for_mounts, read_known
+from terra_core.versions.record import PLACE, Record, read_record
+
+KERNEL_LINE = Path("/proc/cmdline")
+_TRY = re.compile(r"(?:^|\s)terra\.try=(\S+)")
+_OTHER_SECONDS = 600
+_UNKNOWN = "it was to be started on trial, and another version runs now: it did not come up, or a person chose another one"
+
+Change = Callable[[StartChoice], StartChoice]
+
+
+@frozen(kw_only=True)
+class State:
+    """What runs, and what the next start does.
+
+    :param running: the version that runs; of a root that was mounted elsewhere, that one.
+    :param trying: whether it runs on trial, by the word ``terra.try=`` of the kernel line.
+    :param disks: every disk of the root, with what it starts.
+    :param failed: why versions were given up, by name.
+    """
+
+    running: str
+    trying: bool = False
+    disks: tuple[DiskStart, ...] = ()
+    failed: Mapping[str, Failure] = Factory(dict)
+
+    @property
+    def choices(self) -> tuple[StartChoice, ...]:
+        """What the disks start that say so."""
+        return tuple(disk.choice for disk in self.disks if disk.choice is not None)
+
+    @property
+    def able(self) -> bool:
+        """Whether a version can be tried: at least one disk says what it starts."""
+        return bool(self.choices)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The versions that the disks start by themselves: one, unless a disk was missing while another one was kept."""
+        return tuple(dict.fromkeys(choice.kept or OS_LABEL for choice in self.choices))
+
+    @property
+    def once(self) -> tuple[str, ...]:
+        """The versions that a next start tries: none or one, as a rule."""
+        return tuple(dict.fromkeys(choice.once for choice in self.choices if choice.once))
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """The versions whose try has begun, and which nobody has kept or given up."""
+        return tuple(dict.fromkeys(choice.tried for choice in self.choices if choice.tried))
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What a person should know of disks that do not say what they start, or could not be written."""
+        return tuple(disk.problem for disk in self.disks if disk.problem)
+
+
+def state(
+    root: Path = Path("/"), *, paths: Paths = THIS_MACHINE, plugins: Plugins | None = None, kernel_line: Path = KERNEL_LINE
+) -> State:
+    """Return what runs, and what the next start does.
+
+    :param root: where the root of a version is mounted; ``/`` for the one that runs.
+    :param paths: where mounts are made that nobody else sees.
+    :param plugins: the installed plugins; found when left out.
+    :param kernel_line: the kernel line of the running machine.
+    :raises TerraError: when nobody has written down what was laid down, or a plugin is missing.
+    """
+    with _opened(root, silent, paths, plugins, kernel_line) as opened:
+        return opened.state
+
+
+def try_once(
+    version: str,
+    root: Path = Path("/"),
+    *,
+    report: Report = silent,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
+    kernel_line: Path = KERNEL_LINE,
+) -> State:
+    """Let the next start try a version, and each start after it the one that is kept. Why it was given up before is forgotten.
+
+    :param version: a version that lies on the disks.
+    :param root: as for :func:`state`, as the others.
+    :param report: takes progress events.
+    :returns: the state then; a disk that could not be written has a problem.
+    :raises NotFoundError: when there is no such version.
+    :raises TerraError: when no disk could be written.
+    """
+    with _opened(root, report, paths, plugins, kernel_line) as opened:
+        opened.require(version)
+        opened.forget(version)
+        return opened.write(f"try {version} at the next start", lambda choice: evolve(choice, once=version, tried=""))
+
+
+def keep(
+    version: str,
+    root: Path = Path("/"),
+    *,
+    report: Report = silent,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
+    kernel_line: Path = KERNEL_LINE,
+) -> State:
+    """Let every start from now on start a version; no try is left.
+
+    :param version: a version that lies on the disks.
+    :returns: the state then; a disk that could not be written has a problem.
+    :raises NotFoundError: when there is no such version.
+    :raises TerraError: when no disk could be written.
+    """
+    with _opened(root, report, paths, plugins, kernel_line) as opened:
+        opened.require(version)
+        told = opened.write(f"start {version} from now on", lambda _: StartChoice(kept=version))
+        opened.forget(version)
+        return evolve(told, failed=failures(opened.top))
+
+
+def give_up(
+    version: str,
+    reason: str,
+    root: Path = Path("/"),
+    *,
+    report: Report = silent,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
+    kernel_line: Path = KERNEL_LINE,
+) -> State:
+    """Write down why a version is not kept, and take its try back; the next start starts the version that is kept.
+
+    The reason is on the disks before the try is taken back. The version itself stays, and this does not restart the machine.
+
+    :param version: a version that lies on the disks, and is not kept.
+    :param reason: why, in words, as ``terra versions`` shows it.
+    :returns: the state then; a disk that could not be written has a problem.
+    :raises NotFoundError: when there is no such version.
+    :raises ConflictError: when it is the one that is kept.
+    :raises TerraError: when the reason, or no disk, could be written.
+    """
+    with _opened(root, report, paths, plugins, kernel_line) as opened:
+        opened.require(version)
+        if opened.state.kept == (version,):
+            raise ConflictError(f"{version}: is the version that is kept", hint="keep another one, by terra rollback VERSION")
+        return opened.give_up(version, reason)
+
+
+def settle(
+    root: Path = Path("/"),
+    *,
+    report: Report = silent,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
+    kernel_line: Path = KERNEL_LINE,
+) -> State:
+    """Bring the disks to one word; to be called once after each start, also of a version that is not on trial.
+
+    On trial, nothing is changed. Otherwise a version whose try has come to nothing is given up, with that as the reason; and
+    when a disk says that the version that runs is kept, all disks are made to say so, such as one that was missing before.
+
+    :returns: the state then; a disk that could not be written has a problem.
+    :raises TerraError: as the others.
+    """
+    with _opened(root, report, paths, plugins, kernel_line) as opened:
+        now = opened.state
+        if now.trying or not now.able:
+            return now
+        for version in now.tried:
+            if version != now.running and version in opened.places:
+                now = opened.give_up(version, _UNKNOWN)
+        wanted = StartChoice(kept=now.running)
+        if now.running in now.kept and any(_plain(choice) != wanted for choice in now.choices):
+            now = opened.write(f"start {now.running} from now on, by every disk", lambda _: wanted)
+        return now
+
+
+def _plain(choice: StartChoice) -> StartChoice:
+    return evolve(choice, kept=choice.kept or OS_LABEL)
+
+
+class _Opened:
+    """A machine's versions and disks, while nobody else changes what they start."""
+
+    def __init__(self, state: State, roots: Roots, bootloader: Bootloader, session: Session) -> None:
+        self.state = state
+        self.places = roots.places
+        self._top = roots.top
+        self._bootloader = bootloader
+        self._session = session
+
+    @property
+    def top(self) -> Path:
+        """The directory of all roots."""
+        if self._top is None:
+            raise TerraError("a system on this file system has one version")
+        return self._top
+
+    def require(self, version: str) -> None:
+        """Refuse what is no version.
+
+        :raises NotFoundError: when it is none.
+        """
+        if _record_of(version, self.places) is None:
+            raise NotFoundError(f"{version}: there is no version of that name", hint="terra versions lists them")
+
+    def write(self, what: str, change: Change) -> State:
+        """Change what every disk starts."""
+        self._session.report(Event("choice", what))
+        self.state = evolve(self.state, disks=write_starts(self.state.disks, change, self._bootloader, self._session))
+        return self.state
+
+    def give_up(self, version: str, reason: str) -> State:
+        """Write down why a version is given up, and take its try back."""
+        note_failure(self.top, version, reason)
+        told = self.write(f"give up {version}", lambda choice: without(choice, version))
+        self.state = evolve(told, failed=failures(self.top))
+        return self.state
+
+    def forget(self, version: str) -> None:
+        """Forget why a version was given up."""
+        forget_failure(self.top, version)
+        self.state = evolve(self.state, failed=failures(self.top))
+
+
+def without(choice: StartChoice, version: str) -> StartChoice:
+    """Return a choice that does not try a version."""
+    once, tried = ("" if name == version else name for name in (choice.once, choice.tried))
+    return evolve(choice, once=once, tried=tried)
+
+
+def tried_by(line: str) -> str:
+    """Return the version that a kernel line says is on trial; empty when it says none."""
+    found = _TRY.search(line)
+    return found[1] if found else ""
+
+
+@contextmanager
+def _opened(root: Path, report: Report, paths: Paths, plugins: Plugins | None, kernel_line: Path) -> Iterator[_Opened]:
+    plugins = plugins or Plugins.discover()
+    with (
+        place_for_mounts(root, paths) as work,
+        locked(paths.run / "starts.lock", seconds=_OTHER_SECONDS, what="others to write what the machine starts"),
+        ContainedRoot(root) as inside,
+    ):
+        record = read_known(inside, root)
+        with open_versions(record, root, work, plugins, report) as (_, roots, session):
+            bootloader = plugins.fill(Bootloader, {"bootloader": record.bootloader}, source=f"{root}/{PLACE}")
+            now = State(
+                running=roots.running,
+                trying=root == Path("/") and tried_by(kernel_line.read_text(errors="replace")) == roots.running,
+                disks=read_starts(start_disks(root), bootloader, session),
+                failed=failures(roots.top) if roots.top is not None else {},
+            )
+            yield _Opened(now, roots, bootloader, session)
+
+
+def _record_of(version: str, places: Mapping[str, Path]) -> Record | None:
+    place = places.get(version)
+    if place is None:
+        return None
+    try:
+        with ContainedRoot(place) as inside:
+            return read_record(inside)
+    except (TerraError, OSError):
+        return None
