@@ -9,6 +9,7 @@ import click
 
 from terra_core.cli.forms import json_option
 from terra_core.cli.terminal import echo
+from terra_core.cli.waiting import seconds_of, wait_for_boots, waiting_options
 
 if TYPE_CHECKING:
     from terra_core.client.answers import NodeProvisioned, PlanShown
@@ -29,20 +30,26 @@ _DONE = {"create": "created", "change": "changed", "unchanged": "unchanged", "fa
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would change, and change nothing.")
 @json_option("Print JSON: each machine with its plan and what came of it.", otherwise="text")
 @click.option("--jobs", type=click.IntRange(1, 64), default=_JOBS, show_default=True, help="How many machines at a time.")
+@waiting_options
 @click.argument("sources", metavar="FILE...", nargs=-1, required=True)
 @click.pass_context
-def command(ctx: click.Context, only_plan: bool, json_wanted: bool, jobs: int, sources: Sequence[str]) -> int:
+def command(
+    ctx: click.Context, only_plan: bool, json_wanted: bool, jobs: int, wait: str | None, timeout: str, sources: Sequence[str]
+) -> int:
     """Make machines what their files say: new ones are provisioned, others changed in place, and nothing is done twice.
 
     FILE is a node.toml, a directory of such files, a URL, or - for standard input. What will change is shown first. A machine
-    whose file cannot be applied to it in place is left as it is, and the others go on. Exit code 1 when any failed, 2 when
-    files are wrong.
+    whose file cannot be applied to it in place is left as it is, and the others go on. With --wait, a machine that is booted
+    and was not changed since counts at once. Exit code 1 when any failed, 2 when files are wrong.
     """
+    if only_plan and wait:
+        raise click.UsageError("--plan changes nothing, so that there is nothing to --wait for.")
     import json
 
     from terra_core.cli.connection import connect, following
     from terra_core.cli.inputs import read_inputs
 
+    seconds = seconds_of(timeout)
     inputs = read_inputs(sources)
     for name in inputs.others:
         echo(f"{name}: is no node.toml, and is left alone", err=True)
@@ -67,6 +74,9 @@ def command(ctx: click.Context, only_plan: bool, json_wanted: bool, jobs: int, s
         counts = {word: list(outcomes.values()).count(word) for word in _DONE.values()}
         counts["failed"] += len(inputs.wrong)
         echo(", ".join(f"{counts[word]} {word}" for word in _DONE.values()), err=True)
+    current = [name for name, outcome in outcomes.items() if outcome != "failed"]
+    if client is not None and wait and current:
+        wait_for_boots(client, current, seconds)
     return 1 if failed else max((error.exit_code for error in inputs.wrong.values()), default=0)
 
 

@@ -53,7 +53,7 @@ def command(ctx: click.Context, dump: bool, wait: str | None, timeout: str, sour
     echo(json.dumps(as_json(node), indent=1))
     echo(f"{node.hostname} is provisioned: switch it on, and let it boot from the network", err=True)
     if wait:
-        wait_for_boots(client, {node.hostname: 0}, seconds)
+        wait_for_boots(client, [node.hostname], seconds, made=True)
 
 
 def _dump() -> None:

@@ -189,7 +189,8 @@ def _apply(context: Context, raw: Mapping[str, Any], hostname: str, version: str
         work = machines.logged(machines.reserve(document), "provision", machines.provision)
         return context.operations.start("provision", hostname, work)
     if plan.action is Action.CHANGE:
-        return context.operations.start("apply", hostname, machines.logged(former, "change", change))
+        next_boot = any(one.waits_for_boot for one in plan.changes)
+        return context.operations.start("apply", hostname, machines.logged(former, "change", change, next_boot=next_boot))
     return context.operations.start("apply", hostname, lambda report: former.as_json())
 
 

@@ -17,6 +17,7 @@ from terra_core.system.reading import lines_of
 _ANEW = "cannot be changed in a machine that is there: terra delete and terra apply make it anew, and its data goes"
 _NEXT_BOOT = "counts from its next boot on"
 _NO_EFFECT = "is kept with the machine, and changes nothing of it"
+_FOR_PULLS = "counts for what is pulled from now on"
 _LAID_DOWN = ("type", "compression", "options")
 """What of a group was decided when its disks were formatted and the machine's fstab was written."""
 _ONLY_KEPT = ("stage", "mbr", "boot")
@@ -48,6 +49,11 @@ class Change:
     wanted: str
     possible: bool = True
     note: str = ""
+
+    @property
+    def waits_for_boot(self) -> bool:
+        """Whether the machine has it from its next boot on only."""
+        return self.note not in (_NO_EFFECT, _FOR_PULLS)
 
 
 @frozen(kw_only=True)
@@ -97,8 +103,7 @@ def differences(present: Wanted, wanted: Wanted) -> Iterator[Change]:
     keys = [one.trust.pem.strip() if one.trust else "" for one in (former, node)]
     if keys[0] != keys[1]:
         said = [_key_in_words(key) for key in keys]
-        note = "counts for what is pulled from now on"
-        yield Change(path="trust.key", former=said[0], wanted=said[1], note=note)
+        yield Change(path="trust.key", former=said[0], wanted=said[1], note=_FOR_PULLS)
     yield from _groups(present, wanted)
     yield from _settings(present.settings, wanted.settings)
 

@@ -167,21 +167,30 @@ class Machines:
         """
         return self._disks.connected(record.targets)
 
-    def logged(self, record: M, what: str, work: Callable[[M, Report], Mapping[str, Any]]) -> Work:
+    def logged(
+        self, record: M, what: str, work: Callable[[M, Report], Mapping[str, Any]], *, next_boot: bool = False
+    ) -> Work:
         """Return work on a machine that is told of among what happened to it, and how it ended.
 
         :param what: what it is, in a word.
+        :param next_boot: whether the machine has what is done from its next boot on only.
         """
-        record_of = partial(self._store.happenings.record, record.hostname, record.generation, Kind.OPERATION)
+        happenings = self._store.happenings
+        record_of = partial(happenings.record, record.hostname, record.generation, Kind.OPERATION)
+
+        def note(text: str, step: str) -> None:
+            record_of(f"{what} {text}", {"step": step, "next_boot": next_boot})
+            with suppress(TerraError):  # it is written later then; otherwise it is there for whoever asked for the work
+                happenings.flush()
 
         def told(report: Report) -> Mapping[str, Any]:
-            record_of(f"{what} begins")
+            note("begins", "begun")
             try:
                 done = work(record, report)
             except Exception as error:
-                record_of(f"{what} failed: {error}")
+                note(f"failed: {error}", "failed")
                 raise
-            record_of(f"{what} is done")
+            note("is done", "done")
             return done
 
         record_of(f"{what} is asked for")

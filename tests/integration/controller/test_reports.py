@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from tftp_lab.clients import fetch
 PORT = API_PORT + 1
 PROGRAM = Path(__file__).parents[3] / "iso/terraos/files/usr/lib/terra/report"
 OTHER = "52:54:00:00:00:02"
+RUNNING = {"state": "running", "failed": []}
 _SYSTEMCTL = """\
 #!/bin/sh
 case "$1" in
@@ -217,6 +220,61 @@ def test_provision_waits_for_the_report(ground: Ground, small: str, player: Play
     wrong = ground.terra("provision", "--wait=booted", "--timeout", "soon", ground.node(small, "cm-02", OTHER), accept=(2,))
     assert "--timeout" in wrong.stderr.decode()
     assert [node["hostname"] for node in ground.nodes()] == ["cm-01"]
+
+
+def test_apply_waits_for_the_boots_that_count(ground: Ground, small: str, player: Player) -> None:
+    place = ground.path("machines")
+    place.mkdir()
+    for name, mac in (("cm-01", MAC), ("cm-02", OTHER)):
+        (place / f"{name}.toml").write_text(ground.node(small, name, mac).read_text())
+    other = Player(ground, "cm-02")
+    player.post(player.place()["token"], boot_id=boot(1), uptime=1, **RUNNING)
+    waiting = ground.start("apply", "--wait=booted", "--timeout", "60s", place)
+    for line in ("cm-01: boot: it has booted", "cm-02: boot: has to boot"):  # the first is unchanged, and booted already
+        wait_until(partial(has_said, waiting, line), seconds=60, what=line)
+    other.post(other.place()["token"], boot_id=boot(2), uptime=1, **RUNNING)
+    assert waiting.wait(60) == 0
+    said = waiting.log.read_text()
+    assert "1 created, 0 changed, 1 unchanged, 0 failed" in said
+    for name in ("cm-01", "cm-02"):
+        assert f"{name} has booted: it reports that it is running" in said
+    assert ground.terra("apply", "--wait=booted", place).stderr.decode().count("boot: has to boot") == 0
+    # What counts from the next boot on is waited for, also by a second run that changes nothing.
+    file = place / "cm-01.toml"
+    file.write_text(f'kernel_arguments = ["debug"]\n{file.read_text()}')
+    former = player.place()
+    for changed in ("1 changed", "2 unchanged"):
+        late = ground.terra("apply", "--wait=booted", "--timeout", "2s", place, accept=(1,)).stderr.decode()
+        assert changed in late
+        assert "cm-01 was changed at " in late
+        assert "has not been started again, in 2 seconds" in late
+        assert "cm-02 has booted: it reports" in late
+    waiting = ground.start("apply", "--wait=booted", "--timeout", "60s", place)
+    wait_until(partial(has_said, waiting, "cm-01: boot: has to boot"), seconds=60, what="cm-01 to be waited for")
+    player.post(former["token"], boot_id=boot(3), uptime=600, **RUNNING)
+    player.post(player.wait_for_another(former)["token"], boot_id=boot(4), uptime=0, failed=["bad.service"])
+    assert waiting.wait(60) == 1
+    assert "cm-01 has booted, and is degraded: bad.service failed" in waiting.log.read_text()
+    wrong = ground.terra("apply", "--plan", "--wait=booted", place, accept=(2,)).stderr.decode()
+    assert "--plan changes nothing" in wrong
+
+
+def has_said(daemon: Daemon, text: str) -> bool:
+    return text in daemon.log.read_text()
+
+
+def test_an_apply_that_waits_ends_by_a_signal(ground: Ground, small: str, player: Player) -> None:
+    ground.provision(small, "cm-02", OTHER)
+    place = ground.path("machines")
+    place.mkdir()
+    for name, mac in (("cm-01", MAC), ("cm-02", OTHER)):
+        (place / f"{name}.toml").write_text(ground.node(small, name, mac).read_text())
+    waiting = ground.start("apply", "--wait=booted", place)
+    wait_until(lambda: waiting.log.read_text().count("boot: has to boot") == 2, seconds=60, what="both to be waited for")
+    waiting.signal(signal.SIGTERM)
+    assert waiting.wait(10) == 130
+    assert "Traceback" not in waiting.log.read_text()
+    assert [node["state"] for node in ground.nodes()] == ["ready", "ready"], "waiting less undoes nothing"
 
 
 def test_with_a_certificate_machines_report_by_tls_from_their_next_boot_on(ground: Ground, player: Player) -> None:

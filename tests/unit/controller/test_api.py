@@ -166,6 +166,29 @@ def test_a_file_is_planned_and_applied_and_the_second_time_does_nothing(client: 
     assert {row["action"] for row in log} == {"provision", "apply", "apply node"}, "a plan changes nothing"
 
 
+@pytest.mark.parametrize(
+    ("change", "next_boot"),
+    [
+        ({"kernel_arguments": ["debug"]}, True),
+        ({"mac": "54:b2:03:07:f1:d9"}, True),
+        ({"groups": [{**node_table()["groups"][0], "mbr": True}]}, False),
+    ],
+)
+def test_a_change_says_whether_it_counts_from_the_next_boot_on(
+    client: TestClient[Any], change: dict[str, Any], next_boot: bool
+) -> None:
+    for table in (node_table(), {**node_table(), **change}):
+        assert outcome(client, client.put("/v1/nodes/cm-01", json=table))[0] == "result"
+    happenings = client.get("/v1/nodes/cm-01/happenings").json()
+    said = [(one["text"], one["data"]) for one in happenings if one["data"]]
+    assert said == [
+        ("provision begins", {"step": "begun", "next_boot": False}),
+        ("provision is done", {"step": "done", "next_boot": False}),
+        ("change begins", {"step": "begun", "next_boot": next_boot}),
+        ("change is done", {"step": "done", "next_boot": next_boot}),
+    ]
+
+
 def test_events_say_what_is_going_on(client: TestClient[Any]) -> None:
     begun = client.post("/v1/nodes", json=node_table()).json()["operation"]
     text = client.get(f"/v1/operations/{begun}/events").text

@@ -276,6 +276,8 @@ def test_operations_are_among_what_happened(site: Site, client: TestClient[Any],
     assert outcome(client, client.delete("/v1/nodes/cm-01"))[0] == "problem"
     site.store.happenings.flush()
     assert texts(site)[3:] == ["delete is asked for", "delete begins", "delete failed: withdraw_boot failed, as it should"]
+    steps = [one["data"].get("step") for one in client.get("/v1/nodes/cm-01/happenings").json()]
+    assert steps == [None, "begun", "done", None, "begun", "failed"]
     status = read_answer(client.get("/v1/nodes/cm-01/status").json(), StatusShown)
     assert (status.state, status.problem) == ("failed", "cannot be taken away: withdraw_boot failed, as it should")
     assert status.operation is not None
