@@ -61,14 +61,16 @@ def read_file(path: Path) -> str | None:
         raise
 
 
-def copy_file(source: BinaryIO, path: Path, *, private: bool = False) -> None:
+def copy_file(source: BinaryIO, path: Path, *, reader: str | None = None) -> None:
     """Copy an open file to ``path``, at once and for good.
 
-    :param private: whether nobody but its owner may read it; see :func:`give_file`.
+    :param reader: the only user who may read it, as :func:`give_file` does; everybody may when left out.
     """
-    with _naming(path), files.replacing(path, mode=_PRIVATE if private else _MODE) as file:
+    with _naming(path), files.replacing(path, mode=_MODE if reader is None else _PRIVATE) as file:
         while block := source.read(_BLOCK):
             file.write(block)
+        if reader is not None:  # before it is there: a machine may ask for it in that moment
+            _give(file.fileno(), reader)
 
 
 def give_file(path: Path, reader: str) -> None:
@@ -80,10 +82,14 @@ def give_file(path: Path, reader: str) -> None:
         status = os.fstat(file.fileno())
         if status.st_mode & 0o7777 != _PRIVATE:
             os.fchmod(file.fileno(), _PRIVATE)
-        with suppress(KeyError, PermissionError):
-            owner = pwd.getpwnam(reader).pw_uid
-            if status.st_uid != owner:
-                os.fchown(file.fileno(), owner, -1)
+        _give(file.fileno(), reader)
+
+
+def _give(file: int, reader: str) -> None:
+    with suppress(KeyError, PermissionError):
+        owner = pwd.getpwnam(reader).pw_uid
+        if os.fstat(file).st_uid != owner:
+            os.fchown(file, owner, -1)
 
 
 def link_file(source: Path, path: Path) -> bool:

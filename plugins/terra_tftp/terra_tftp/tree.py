@@ -217,17 +217,18 @@ class BootTree:
         changed = write_file(mark, "")
         if archive.is_file() and not archive.is_symlink() and archive.read_bytes() == boot.steps.read_bytes():
             return changed
-        _copy(boot.steps, archive, private=True)
-        give_file(archive, reader)
+        _copy(boot.steps, archive, reader=reader)
         return True
 
     def _publish_report(self, boot: NodeBoot, reader: str) -> bool:
         path = self._node(boot.hostname) / _REPORT
-        if boot.report is None or (_is_there(path) and path.read_bytes() == boot.report):
+        if boot.report is None:
+            return False
+        if _is_there(path) and path.read_bytes() == boot.report:
+            give_file(path, reader)
             return False
         make_directory(path.parent)
-        copy_file(io.BytesIO(boot.report), path, private=True)
-        give_file(path, reader)
+        copy_file(io.BytesIO(boot.report), path, reader=reader)
         return True
 
     def _keep_kernel(self, boot: NodeBoot) -> bool:
@@ -299,11 +300,11 @@ def _is_pair(place: Path) -> bool:
     return all(_is_there(place / name) for name in _PAIR)
 
 
-def _copy(source: Path, path: Path, *, private: bool = False) -> None:
+def _copy(source: Path, path: Path, *, reader: str | None = None) -> None:
     with open_inside(source.parent, source.name) as file:
         if file is None:
             raise TerraError(f"{source}: no such file")
-        copy_file(file, path, private=private)
+        copy_file(file, path, reader=reader)
 
 
 def _check(boot: NodeBoot) -> None:

@@ -108,6 +108,24 @@ def test_boot_steps_belong_to_the_daemon_that_sends_them(
     assert given == [(pwd.getpwnam("nobody").pw_uid, -1)] * 2
 
 
+def test_what_one_daemon_alone_reads_is_its_own_before_it_is_there(
+    session: Session, kernel: Path, steps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = session.paths.tftp / "nodes/cm-01"
+    found: list[list[str]] = []
+
+    def give(*_: int) -> None:
+        found.append([(own / name).read_text() for name in ("steps.img", "report.img") if (own / name).exists()])
+
+    monkeypatch.setattr(os, "fchown", give)
+    mine = evolve(session, tables={"tftp": {"user": "nobody"}})
+    first = evolve(node(kernel=kernel, steps=steps), report=b"first")
+    plugin.publish_boot(first, mine)
+    assert found == [[], ["steps"]]
+    plugin.publish_boot(evolve(node(), report=b"second"), mine)
+    assert found[-1] == ["steps", "first"], "a machine that asks in this moment gets the former one"
+
+
 def test_boot_steps_outlive_a_restart_and_are_missed(session: Session, kernel: Path, steps: Path) -> None:
     plugin.publish_boot(node(kernel=kernel, steps=steps), session)
     assert not plugin.publish_boot(node(), session)
