@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -71,6 +72,7 @@ class Observer:
         self._seen: dict[Machine, _Seen] | None = None
         self._owners: dict[int, tuple[Machine, KeptTarget] | None] = {}
         self._next_connections = 0.0
+        self._connected: dict[str, Mapping[int, Sequence[Connected]]] = {}
         self._problems: dict[str, str] = {}
 
     def look(self) -> None:
@@ -103,41 +105,70 @@ class Observer:
         self._happenings.record(*machine, kind, sighting.text, data, stage=stage, time=_utc_of(sighting.time))
 
     def _follow_connections(self) -> None:
-        """Compare who is connected with what was recorded last."""
-        if Storage.role in self._machines.troubles.services:
-            return
-        connected: dict[Machine, tuple[Disk, ...]] = {}
-        looked = set[int]()
+        """Compare who is connected with what was recorded last; a storage plugin that does not say hides nobody of another."""
+        self._connected = {}
         for name in self._machines.storages:
-            storage = self._services.plugins.named(Storage, name, source=self._services.session.source)
-            found = storage.find_connected(self._services.session)
-            looked |= found.keys()
+            self._try(f"storage {name}", partial(self._ask, name))
+        connected: dict[Machine, tuple[Disk, ...]] = {}
+        for name, found in self._connected.items():
             for machine, disks in self._disks_of(name, found).items():
                 connected[machine] = (*connected.get(machine, ()), *disks)
+        looked = {number for found in self._connected.values() for number in found}
         self._owners = {number: owner for number, owner in self._owners.items() if number in looked}
         if self._seen is None:
-            self._seen = {one.machine: _Seen(_numbers(one)) for one in self._happenings.last_of(Kind.LOGIN) if _numbers(one)}
+            self._seen = self._recorded()
         self._compare(self._seen, connected, time.monotonic())
 
+    def _ask(self, name: str) -> None:
+        """Ask a storage plugin who is connected; one that cannot tell is not taken to say that nobody is."""
+        selected = self._services.role(Storage).plugin
+        if name == selected and Storage.role in self._machines.troubles.services:
+            return
+        storage = self._services.plugins.named(Storage, name, source=self._services.session.source)
+        if storage.brings("find_connected"):
+            self._connected[name] = storage.find_connected(self._services.session)
+
+    def _recorded(self) -> dict[Machine, _Seen]:
+        """Return the machines that had their disks as far as is recorded; those of one whose login was cut are not known."""
+        logins = {one.machine: _numbers(one) for one in self._happenings.last_of(Kind.LOGIN)}
+        seen = {machine: _Seen(numbers) for machine, numbers in logins.items() if numbers}
+        booted = (machine for machine, boot in self._happenings.boots().items() if boot.stage is Stage.BOOTED)
+        return {**{machine: _Seen(frozenset()) for machine in booted}, **seen}
+
     def _compare(self, seen: dict[Machine, _Seen], connected: Mapping[Machine, Sequence[Disk]], now: float) -> None:
+        unasked = self._unasked(seen)
         for machine, disks in connected.items():
             numbers = frozenset(disk.number for disk in disks)
             known = seen.get(machine, _Seen(frozenset()))
-            so_far = known.disks & numbers
+            kept = known.disks & unasked.get(machine, frozenset())
+            so_far = known.disks & numbers | kept
             for disk in disks:
                 if disk.number not in known.disks:
                     so_far |= {disk.number}
                     self._record_login(machine, disk, so_far)
-            seen[machine] = _Seen(numbers)
+            seen[machine] = _Seen(numbers | kept)
         for machine in seen.keys() - connected.keys():
             known = seen[machine]
-            if known.lost is None:
+            if unasked.get(machine):
+                known.lost = None
+            elif known.lost is None:
                 known.lost = now
             elif now - known.lost >= _GONE_SECONDS:
                 del seen[machine]
                 self._happenings.record(
                     *machine, Kind.LOGIN, "is not connected to its disks any more", {_TARGETS: []}, stage=Stage.OFF
                 )
+
+    def _unasked(self, machines: Iterable[Machine]) -> Mapping[Machine, frozenset[int]]:
+        """Return the numbers of these machines' targets of which no storage plugin said who is connected."""
+        if self._connected.keys() >= set(self._machines.storages):
+            return {}
+        found = dict[Machine, frozenset[int]]()
+        for record in self._services.store.named([hostname for hostname, _ in machines]):
+            numbers = frozenset(kept.target.id for kept in record.targets if kept.storage not in self._connected)
+            if numbers:
+                found[record.hostname, record.generation] = numbers
+        return found
 
     def _record_login(self, machine: Machine, disk: Disk, numbers: frozenset[int]) -> None:
         text = f"is connected to its disks {disk.label}{f' from {disk.address}' if disk.address else ''}"

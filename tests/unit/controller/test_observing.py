@@ -7,17 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attrs import evolve
 from litestar.testing import TestClient
+from sqlalchemy import delete, update
 
 from terra_core.client.answers import HappeningShown, StatusShown, read_answer
-from terra_core.config.values import Mac
+from terra_core.config.values import Label, Mac
 from terra_core.controller import observing
 from terra_core.controller.api import make_api
+from terra_core.controller.database import happenings, target_numbers
 from terra_core.controller.happening import Kind, Stage
 from terra_core.controller.observing import Observer
 from terra_core.controller.states import States
 from terra_core.hookspecs import Connected, Sighting
-from tests.unit.controller.fakes import Site, World, make_site
+from tests.unit.controller.fakes import Site, World, fake_plugins, make_site
+from tests.unit.controller.test_other_plugins import switched
 
 MAC = Mac("54:b2:03:07:f1:d1")
 STRANGER = Mac("02:00:00:00:00:99")
@@ -57,8 +61,12 @@ def state(site: Site) -> str:
     return str(States(site.store).shown(site.store.get("cm-01"))["state"])
 
 
+def states(site: Site) -> dict[str, object]:
+    return {str(row["hostname"]): row["state"] for row in States(site.store).rows(site.store.every())}
+
+
 def connect(site: Site, name: str | None = None) -> None:
-    (kept,) = site.store.get("cm-01").targets
+    kept, *_ = site.store.get("cm-01").targets
     client = Connected(name=kept.target.client if name is None else name, address="10.0.10.20")
     site.world.connected = {kept.target.id: (client,), kept.target.id + 100: (client,)}
 
@@ -183,13 +191,14 @@ def test_nothing_is_told_twice_by_the_next_controller_and_nothing_is_lost(
 
 def test_what_is_seen_late_has_the_time_that_it_happened(observer: Observer, site: Site, world: World) -> None:
     seen(world, "is sent vmlinuz", file="vmlinuz", at=time.time() - 600)
+    connect(site)
     report(site)
     look(observer, site)
     assert state(site) == "booted", "it was sent the kernel of this boot"
     for odd in (-1e30, 1e30, float("nan"), time.time() + 1e6):
         seen(world, "asks for an address", at=odd)
     look(observer, site)
-    assert len(texts(site)) == 6
+    assert len(texts(site)) == 7
 
 
 def test_a_machine_that_is_made_again_begins_anew(observer: Observer, site: Site, world: World) -> None:
@@ -282,3 +291,94 @@ def test_operations_are_among_what_happened(site: Site, client: TestClient[Any],
     assert (status.state, status.problem) == ("failed", "cannot be taken away: withdraw_boot failed, as it should")
     assert status.operation is not None
     assert (status.operation.kind, status.operation.state) == ("delete", "failed")
+
+
+def with_another_storage(site: Site, other: World) -> tuple[Site, Observer]:
+    """Return the next controller, which has machines of two storage plugins: cm-01 of the former, cm-02 of its own."""
+    after = switched(site, fake_plugins(site.world, other=other))
+    after.provision(hostname="cm-02", mac="02:00:00:00:00:02")
+    (kept,) = after.store.get("cm-02").targets
+    other.connected = {kept.target.id: (Connected(name=kept.target.client, address="10.0.10.21"),)}
+    return after, Observer(after.services, after.machines)
+
+
+@pytest.mark.parametrize("failing", ["fake", "other", "service"])
+def test_a_storage_plugin_that_fails_hides_nobody_of_another(observer: Observer, site: Site, failing: str) -> None:
+    other = World()
+    after, observer = with_another_storage(site, other)
+    connect(site)
+    if failing == "service":
+        after.machines.troubles.note("storage", "the selected one cannot be started")
+    else:
+        {"fake": site.world, "other": other}[failing].fail.add("find_connected")
+    for _ in range(3):
+        look(observer, after)
+    logins = {name: [one.text for one in after.store.happenings.read(name, 1)] for name in ("cm-01", "cm-02")}
+    seen = "cm-02" if failing == "fake" else "cm-01"
+    assert [name for name, said in logins.items() if said] == [seen]
+
+
+def test_who_is_connected_by_a_plugin_that_fails_is_not_off(observer: Observer, site: Site) -> None:
+    other = World()
+    after, observer = with_another_storage(site, other)
+    connect(site)
+    look(observer, after)
+    report(after)
+    other.fail.add("find_connected")
+    other.connected = {}
+    site.world.connected = {}
+    for _ in range(3):
+        look(observer, after)
+    assert [states(after)[name] for name in ("cm-01", "cm-02")] == ["ready", "booting"]
+    other.fail.clear()
+    for _ in range(3):
+        look(observer, after)
+    assert states(after)["cm-02"] == "ready"
+
+
+def test_a_machine_of_two_plugins_is_told_of_once(observer: Observer, site: Site) -> None:
+    other = World()
+    after, observer = with_another_storage(site, other)
+    (first,), (second,) = (after.store.get(name).targets for name in ("cm-01", "cm-02"))
+    second = evolve(second, target=evolve(second.target, label=Label("data"), client=first.target.client))
+    after.store.save(evolve(after.store.get("cm-01"), targets=(first, second)))
+    after.store.forget(after.store.get("cm-02"))
+    with after.store.engine.begin() as connection:
+        connection.execute(update(target_numbers).values(hostname="cm-01"))
+    other.connected = {second.target.id: (Connected(name=first.target.client, address="10.0.10.20"),)}
+    connect(site)
+    look(observer, after)
+    before = texts(after)
+    assert len(before) == 2
+    other.fail.add("find_connected")
+    look(observer, after)
+    other.fail.clear()
+    look(observer, after)
+    assert texts(after) == before
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_machine_whose_login_was_cut_while_no_controller_ran_is_known_to_have_booted(
+    observer: Observer, site: Site, connected: bool
+) -> None:
+    connect(site)
+    look(observer, site)
+    report(site)
+    with site.store.engine.begin() as connection:
+        connection.execute(delete(happenings).where(happenings.c.kind == Kind.LOGIN.value))
+    if not connected:
+        site.world.connected = {}
+    after = Observer(site.services, site.machines)
+    for _ in range(3):
+        look(after, site)
+    assert state(site) == ("booted" if connected else "ready")
+
+
+def test_a_storage_plugin_that_tells_of_nobody_makes_no_machine_off(
+    observer: Observer, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report(site)
+    monkeypatch.setattr("terra_core.asking._Asking.brings", lambda self, hook: hook != "find_connected")
+    for _ in range(3):
+        look(observer, site)
+    assert state(site) == "booted"
