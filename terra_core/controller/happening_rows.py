@@ -46,14 +46,18 @@ class HappeningRows:
     def write(self, batch: Sequence[Happening]) -> Collection[Machine]:
         """Write what happened to machines that exist, in this order, with what it means for their boots; return them."""
         with self._transaction() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(select(func.pg_advisory_xact_lock(_ORDER)))
-            known = _existing(connection, {happening.hostname for happening in batch})
-            taken = [happening for happening in batch if happening.machine in known]
-            if taken:
-                connection.execute(insert(happenings), [_row_of(happening) for happening in taken])
-                _advance(connection, taken)
-                self._drop_old(connection, Counter((*happening.machine, happening.kind) for happening in taken))
+            return self.add(connection, batch)
+
+    def add(self, connection: Connection, batch: Sequence[Happening]) -> Collection[Machine]:
+        """Do the same as :meth:`write` in a transaction that is begun already."""
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_ORDER)))
+        known = _existing(connection, {happening.hostname for happening in batch})
+        taken = [happening for happening in batch if happening.machine in known]
+        if taken:
+            connection.execute(insert(happenings), [_row_of(happening) for happening in taken])
+            _advance(connection, taken)
+            self._drop_old(connection, Counter((*happening.machine, happening.kind) for happening in taken))
         return {happening.machine for happening in taken}
 
     def tidy(self) -> None:

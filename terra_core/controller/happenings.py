@@ -6,17 +6,17 @@ import asyncio
 import threading
 import time as clock
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from terra_core.controller.happening import BootProgress, Happening, Kind, Stage, utc
 from terra_core.controller.happening_rows import HappeningRows, Machine
 from terra_core.controller.rate import Rate
-from terra_core.errors import ConfigError, TerraError
+from terra_core.errors import ConfigError, NotFoundError, TerraError
 from terra_core.service.bell import Bell
 from terra_core.service.running import Unending
 from terra_core.system.undo import Undo
@@ -91,15 +91,34 @@ class Happenings:
             self._recorded.set()
 
     def flush(self) -> None:
-        """Write what was recorded before, now: for what is answered only when it is kept. Waits for the disk.
+        """Write what was recorded before, now. Waits for the disk.
 
         :raises TerraError: when the database cannot be written; it is tried again later.
         """
         with self._writing:
             for happening in self._rate.late():
                 self._queue.append(happening)
-            while batch := [self._queue.popleft() for _ in range(min(_AT_ONCE, len(self._queue)))]:
-                self._write(batch)
+            size = _AT_ONCE
+            while batch := [self._queue.popleft() for _ in range(min(size, len(self._queue)))]:
+                size = min(_AT_ONCE, size * 2) if self._write(batch) else max(1, len(batch) // 2)
+
+    def keep(self, happening: Happening, connection: Connection) -> None:
+        """Write what happened in a transaction of the caller's, who tells :meth:`tell` when it is done.
+
+        Unlike with :meth:`record`, nothing is kept of it when the transaction fails.
+
+        :param connection: to the controller's database.
+        :raises NotFoundError: when there is no such machine any more.
+        """
+        if happening.machine not in self._rows.add(connection, [happening.bounded()]):
+            raise NotFoundError(f"{happening.hostname} is not known any more")
+
+    def tell(self, machines: Collection[Machine]) -> None:
+        """Wake those who wait for something to happen to these machines."""
+        with self._bells_lock:
+            bells = [self._bells[machine][0] for machine in machines if machine in self._bells]
+        for bell in bells:
+            bell.ring()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -167,20 +186,22 @@ class Happenings:
             if listeners > 1:
                 self._bells[machine] = (bell, listeners - 1)
 
-    def _write(self, batch: Sequence[Happening]) -> None:
+    def _write(self, batch: Sequence[Happening]) -> bool:
+        """Write some happenings in one transaction; return whether they were taken, or put back for a smaller one."""
         try:
             written = self._rows.write(batch)
-        except ConfigError as error:  # a value that this database cannot hold: it would fail each time
-            _log.error("happenings cannot be kept", number=len(batch), reason=str(error))
-            return
-        except TerraError:
+        except Exception as error:
+            refused = isinstance(error, ConfigError) or not isinstance(error, TerraError)
+            if refused and len(batch) == 1:  # a value that this database cannot hold: it would fail each time
+                _log.error("a happening cannot be kept", hostname=batch[0].hostname, reason=str(error))
+                return True
             room = _MOST_QUEUED - len(self._queue)
             self._queue.extendleft(reversed(batch[-room:] if room else ()))
-            raise
-        with self._bells_lock:
-            bells = [self._bells[machine][0] for machine in written if machine in self._bells]
-        for bell in bells:
-            bell.ring()
+            if not refused:
+                raise
+            return False  # one value that the database refuses takes no other happening with it
+        self.tell(written)
+        return True
 
     def _keep(self, *, tidy: bool) -> None:
         with self._keeping.turn():

@@ -14,7 +14,7 @@ A boot says itself how long ago it began. Who has stolen a token can lie about t
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 
@@ -142,12 +142,16 @@ class ReportTokens:
             for token in changed:
                 self._keep(token)
 
-    def use(self, token: Token, boot: str) -> None:
-        """Note that a boot was reported with a token, which ends all earlier ones of the machine."""
+    def use(self, token: Token, boot: str, keep: Callable[[Connection], None]) -> None:
+        """Note that a boot was reported with a token, which ends all earlier ones of the machine.
+
+        :param keep: keeps the report, in the same transaction: whether that was done is known when the machine asks again.
+        """
         with self._lock:
             earlier = [other for other in self.of(token.hostname) if other.number < token.number]
             used = evolve(token, boots=(*token.boots, boot)[-2:])
             with self._transaction() as connection:
+                keep(connection)
                 _drop(connection, earlier)
                 this = report_tokens.c.digest == token.digest
                 connection.execute(update(report_tokens).where(this).values(boots=" ".join(used.boots)))

@@ -7,6 +7,8 @@ import json
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,7 +17,7 @@ from attrs import asdict, define, evolve
 
 from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.controller.boot_report import BootReport, read_report
-from terra_core.controller.happening import Kind, Stage
+from terra_core.controller.happening import Happening, Kind, Stage
 from terra_core.controller.happenings import Happenings
 from terra_core.controller.report_tokens import ReportTokens, Token, Verdict, judge
 from terra_core.controller.store import Record
@@ -126,14 +128,23 @@ class Reports:
                 raise ConflictError("another boot of this machine was reported with this token")
             if verdict is Verdict.GOOD:
                 self._keep(token, report)
-                self._tokens.use(token, report.boot_id)
                 if tokens and tokens[-1].digest == token.digest:
                     self.lacks(token.hostname)
 
     def _keep(self, token: Token, report: BootReport) -> None:
-        stage = Stage.BOOTED if report.ended else None
-        self._happenings.record(token.hostname, token.generation, Kind.REPORT, str(report), report.as_json(), stage=stage)
-        self._happenings.flush()  # the machine says it once, and only until it is answered
+        """Keep a report, and that its token was used, both or none: a machine that gets no answer says the same again."""
+        happening = Happening(
+            hostname=token.hostname,
+            generation=token.generation,
+            kind=Kind.REPORT,
+            text=str(report),
+            data=report.as_json(),
+            stage=Stage.BOOTED if report.ended else None,
+        )
+        with suppress(TerraError):  # what was seen before goes before it, where it can be written
+            self._happenings.flush()
+        self._tokens.use(token, report.boot_id, partial(self._happenings.keep, happening))
+        self._happenings.tell([happening.machine])
 
     def has_room(self, hostname: str) -> bool:
         """Count a report of a machine; return whether there are not more of them than any machine sends. Waits for nothing."""

@@ -76,6 +76,7 @@ def test_what_happened_to_machines_is_kept_in_order(postgresql: Postgresql) -> N
     for at in range(40):
         happenings.record("cm-01", record.generation, Kind.DHCP, f"asks {at}\x00\ud800", {"odd": "\x00\ud800"})
         happenings.record("unknown", 1, Kind.DHCP, "asks")
+    happenings.record("cm-\x00", 1, Kind.DHCP, "asks, and no database holds this name")
     happenings.record("cm-01", record.generation, Kind.REPORT, "booted", {"kernel": "6.12"}, stage=Stage.BOOTED)
     happenings.flush()
     *asked, booted = happenings.read("cm-01", record.generation)

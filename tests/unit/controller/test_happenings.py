@@ -221,6 +221,17 @@ def test_a_database_that_cannot_be_written_loses_nothing_that_there_is_room_for(
     assert texts(store.happenings) == ["one", "two", "three"]
 
 
+def test_one_value_that_the_database_refuses_takes_nothing_else_with_it(store: Store) -> None:
+    reserve(store)
+    happenings = unbounded(store)
+    for at in range(40):
+        happenings.record("cm-01", 1, Kind.DHCP, f"asks {at}")
+        if at in (3, 4, 30):
+            happenings.record("cm-\ud800", 1, Kind.DHCP, "asks, and no database holds this name")
+    happenings.flush()
+    assert texts(happenings) == [f"asks {at}" for at in range(40)]
+
+
 def test_a_thread_writes_and_the_rest_is_written_at_the_end(store: Store) -> None:
     reserve(store)
     with store.happenings.writing():

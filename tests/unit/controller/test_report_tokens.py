@@ -58,7 +58,7 @@ def test_a_later_token_ends_the_earlier_ones(tokens: ReportTokens) -> None:
     found = tokens.recognise(first), tokens.recognise(second)
     assert [one.number for one in found if one] == [1, 2]
     assert found[1] is not None
-    tokens.use(found[1], SECOND)
+    tokens.use(found[1], SECOND, lambda connection: None)
     assert tokens.recognise(first) is None
     assert tokens.recognise(second) is not None
     assert [one.boots for one in tokens.of("cm-01")] == [(SECOND,)]
@@ -69,7 +69,7 @@ def test_they_are_the_same_after_a_restart(tokens: ReportTokens, site: Site) -> 
     tokens.note_published(["cm-01"], NOON)
     found = tokens.recognise(first)
     assert found is not None
-    tokens.use(found, FIRST)
+    tokens.use(found, FIRST, lambda connection: None)
     again = ReportTokens(site.store.engine)
     again.load()
     assert again.of("cm-01") == tokens.of("cm-01")

@@ -13,7 +13,7 @@ import pytest
 
 from terra_core.client.connection import Client
 from terra_core.config.values import Hostname
-from terra_core.controller.happening import Kind
+from terra_core.controller.happening import Kind, Stage
 from terra_core.controller.report_service import receiving
 from terra_core.controller.reports import REPORTS
 from terra_core.errors import ConfigError, ConflictError, NotFoundError, TerraError
@@ -162,17 +162,37 @@ def test_a_machine_that_goes_while_it_reports_stays_gone(machine: Site, world: W
     assert machine.machines.reports.recognise(secret) is None
 
 
-def test_what_cannot_be_written_down_is_not_taken(machine: Site, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        raise TerraError("the disk is full")
-
+@pytest.mark.parametrize("refused", ["insert on happenings", "update on boots", "update on report_tokens"])
+def test_what_cannot_be_written_down_is_not_taken_and_counts_once(machine: Site, world: World, refused: str) -> None:
+    """Have the database refuse any part of a report: it is kept as a whole, or the machine is told that it was not."""
     secret = place_in(world)["token"]
-    with monkeypatch.context() as patch:
-        patch.setattr(machine.store.happenings, "flush", fail)
+    machine.store.happenings.record(HOST, 1, Kind.DHCP, "asks")
+    machine.store.happenings.flush()
+    with machine.store.engine.begin() as connection:
+        connection.exec_driver_sql(f"create trigger full before {refused} begin select raise(abort, 'the disk is full'); end")
+    for _ in range(3):
         with pytest.raises(TerraError, match="full"):
             report(machine, secret, BOOTS[0])
-    report(machine, secret, BOOTS[0])
-    assert set(reported(machine)) == {BOOTS[0]}
+    with machine.store.engine.begin() as connection:
+        connection.exec_driver_sql("drop trigger full")
+    assert reported(machine) == []
+    for _ in range(2):
+        report(machine, secret, BOOTS[0])
+    assert reported(machine) == [BOOTS[0]]
+    assert machine.store.happenings.boot(HOST, 1).stage is Stage.BOOTED
+
+
+def test_what_the_database_refuses_of_others_takes_no_report_with_it(machine: Site, world: World) -> None:
+    machine.store.happenings.record("cm-\ud800", 1, Kind.DHCP, "asks")
+    report(machine, place_in(world)["token"], BOOTS[0])
+    assert reported(machine) == [BOOTS[0]]
+
+
+def test_a_report_of_a_machine_that_has_no_record_any_more_is_not_said_to_be_kept(machine: Site, world: World) -> None:
+    secret = place_in(world)["token"]
+    machine.store.forget(machine.store.get(HOST))
+    with pytest.raises(NotFoundError):
+        report(machine, secret, BOOTS[0])
 
 
 def test_what_no_machine_says_changes_nothing(machine: Site, world: World) -> None:
