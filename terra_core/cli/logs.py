@@ -36,8 +36,8 @@ def command(ctx: click.Context, hostname: str, follow: bool, count: int, form: s
     from terra_core.client.waiting import Asking
 
     client = connect(ctx)
-    asking = Asking(client, hostname, lambda said: echo(f"Warning: {said}", err=True))
     found = client.happenings(hostname)
+    asking = Asking(client, hostname, lambda said: echo(f"Warning: {said}", err=True), known=found)
     shown: Sequence[HappeningShown] = found[-count:] if count else ()
     last = found[-1] if found else None
     while True:
@@ -45,7 +45,7 @@ def command(ctx: click.Context, hostname: str, follow: bool, count: int, form: s
             echo(json.dumps(as_json(one)) if form == "json" else line_of(one))
         if not follow:
             return
-        shown = asking.ask(after=last.number if last else 0, seconds=_WAIT_SECONDS)
+        shown = asking.ask(seconds=_WAIT_SECONDS)
         if shown and last and shown[0].generation != last.generation:
             echo(f"{hostname} was deleted, and is another machine now", err=True)
         last = shown[-1] if shown else last

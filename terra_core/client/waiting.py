@@ -72,14 +72,26 @@ class Asking:
     :param client: asks it.
     :param hostname: the machine.
     :param warn: is told why it does not answer, once for each reason.
+    :param known: what is known already, in order.
+    :param after: the number of the last of it, where that is all that is known.
     """
 
-    def __init__(self, client: Watched, hostname: str, warn: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        client: Watched,
+        hostname: str,
+        warn: Callable[[str], object],
+        *,
+        known: Sequence[HappeningShown] = (),
+        after: int = 0,
+    ) -> None:
         self._client, self._hostname, self._warn = client, hostname, warn
+        self._after = known[-1].number if known else after
+        self._time = max((one.time for one in known), default="")
         self._lost = ""
 
-    def ask(self, *, after: int, seconds: float) -> Sequence[HappeningShown]:
-        """Return what happened after a number; nothing when there was nothing, or no answer.
+    def ask(self, *, seconds: float) -> Sequence[HappeningShown]:
+        """Return what happened since this was asked last; nothing when there was nothing, or no answer.
 
         :param seconds: how long to wait for something, in seconds, ten at most.
         :raises InterruptedWork: when :data:`terra_core.system.process.interruption` says so.
@@ -91,7 +103,7 @@ class Asking:
             raise InterruptedWork(f"{self._hostname} is not waited for any longer")
         most = _ASKED_SECONDS if ended is None else _ASKED_SECONDS_OF_MANY
         try:
-            found = self._client.happenings(self._hostname, after=after, wait=min(most, math.ceil(left)))
+            found = self._client.happenings(self._hostname, after=self._after, wait=min(most, math.ceil(left)))
         except TerraError as error:
             if type(error) is not TerraError:  # the controller has answered
                 raise
@@ -101,6 +113,16 @@ class Asking:
             threading.Event().wait(min(_PAUSE_SECONDS, left))
             return ()
         self._lost = ""
+        if found and found[0].number <= self._after:  # of an earlier state of the database, whose numbers are lower
+            self._warn("the controller's database was put back to an earlier state: some of what happened may be missing")
+            known, self._after = self._time, found[-1].number
+            return self._noted([one for one in found if known and one.time > known])
+        return self._noted(found)
+
+    def _noted(self, found: Sequence[HappeningShown]) -> Sequence[HappeningShown]:
+        if found:
+            self._after = max(self._after, found[-1].number)
+            self._time = max(self._time, *(one.time for one in found))
         return found
 
 
@@ -208,13 +230,11 @@ def wait_until_booted(
     :raises TerraError: when the controller knows no such machine.
     """
     deadline = (time.monotonic() if began is None else began) + seconds
-    asking = Asking(client, hostname, lambda said: report(Event(_STEP, f"warning: {said}")))
+    asking = Asking(client, hostname, lambda said: report(Event(_STEP, f"warning: {said}")), after=after)
     reached, looked = "", False
     while (left := deadline - time.monotonic()) > 0 or not looked:
         looked = True
-        found = asking.ask(after=after, seconds=left)
-        for one in found:
-            after = one.number
+        for one in asking.ask(seconds=left):
             report(Event(_STEP, f"{hostname} {one.text}"))
             if one.kind == "report" and not _began_after(one, since):
                 reached = ""

@@ -222,6 +222,8 @@ FLOOR = "generation_floor"
 """The key in ``about`` for what no generation of a host name may be given up to; there since a backup was restored."""
 _GIVEN_SINCE = 100
 """No host name is provisioned so often between a backup and the loss of the database."""
+_HAPPENED_SINCE = 10**9
+"""Nor does so much happen to machines: that is a thousand things a second for eleven days."""
 
 
 def raise_generations(connection: sqlite3.Connection) -> None:
@@ -237,6 +239,22 @@ def raise_generations(connection: sqlite3.Connection) -> None:
     floor = max(int(highest), int(former)) + _GIVEN_SINCE
     with connection:
         connection.execute("insert or replace into about (key, value) values (?, ?)", (FLOOR, str(floor)))
+
+
+def raise_happenings(connection: sqlite3.Connection) -> None:
+    """Let what happens from now on have greater numbers than what happened since a database that was restored was copied.
+
+    Who follows a machine asks for what comes after the last number that they know.
+
+    :param connection: to its file, of any schema.
+    """
+    if connection.execute("select 1 from sqlite_master where name = 'happenings'").fetchone():
+        with connection:
+            (given,) = connection.execute("select coalesce(max(number), 0) from happenings").fetchone()
+            (former,) = connection.execute("select seq from sqlite_sequence where name = 'happenings'").fetchone() or (0,)
+            connection.execute("delete from sqlite_sequence where name = 'happenings'")
+            values = ("happenings", max(int(given), int(former)) + _HAPPENED_SINCE)
+            connection.execute("insert into sqlite_sequence (name, seq) values (?, ?)", values)
 
 
 def forget_unfinished(connection: sqlite3.Connection) -> Sequence[str]:

@@ -40,7 +40,8 @@ async def show_happenings(
     """Show what happened to a machine, in order: DHCP, boot files, logins to its disks, its reports, and operations.
 
     With the number of the last one as ``after``, only what is new is shown; ``wait`` waits that many seconds, at most ten,
-    until there is any. To follow a machine, ask again and again.
+    until there is any. To follow a machine, ask again and again. A number above all in the database, which was put back to
+    an earlier state, counts as 0.
     """
     happenings, deadline = machines.store.happenings, time.monotonic() + min(wait, _LONGEST_WAIT)
     record = await to_thread.run_sync(machines.store.find, hostname)

@@ -72,9 +72,17 @@ class HappeningRows:
             _drop_beyond(connection, happenings.c.number > 0, self._most)
 
     def after(self, hostname: str, generation: int, position: int, most: int) -> Sequence[Happening]:
-        """Return what happened to a machine after a position, in order."""
-        query = select(happenings).where(_of(happenings, hostname, generation) & (happenings.c.number > position))
-        return self._read(query.order_by(happenings.c.number).limit(most))
+        """Return what happened to a machine after a position, in order; all of it after one that was never given here.
+
+        Such a position is from a later state of the database, which was put back to an earlier one since.
+        """
+        own = select(happenings).where(_of(happenings, hostname, generation)).order_by(happenings.c.number).limit(most)
+        found = self._read(own.where(happenings.c.number > position))
+        if not found and position:
+            with self._transaction() as connection:
+                newest = connection.scalar(select(func.max(happenings.c.number)))
+            found = self._read(own) if position > (newest or 0) else found
+        return found
 
     def newest(self, hostname: str, generation: int, most: int) -> Sequence[Happening]:
         """Return the last of what happened to a machine, in order."""

@@ -30,7 +30,8 @@ from terra_core.service.serving import server
 
 _log = structlog.get_logger(__name__)
 _BODY_LIMIT = 32 * 1024
-_LIMITS = Limits(connections=512, head=10.0, body=20.0, reading=20.0)
+_LIMITS = Limits(connections=512, each=16, head=10.0, body=20.0, reading=20.0)
+"""A machine needs one connection, and those behind a router that hides them may need some at once."""
 _START_SECONDS = 30.0
 _EXAMPLE = {
     "boot_id": "0b0e7c4e-9d3c-4b5e-8f3e-1c1f9a0d2b6a",

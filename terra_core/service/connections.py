@@ -1,7 +1,8 @@
 """The connections of a daemon: how many there are at once, and how long a peer may take to send, and to read.
 
 None of this needs a token: whoever reaches the port may connect, and then say nothing, or one byte a second. Where there is no
-room for a further connection, the one that has waited longest without a whole request makes room.
+room for a further connection, the one that has waited longest without a whole request makes room; where an address may have
+so many only, it is one of the address that has the most.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import resource
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 import h11
@@ -34,12 +37,14 @@ class Limits:
     """The limits for peers.
 
     :param connections: how many there are at once.
+    :param each: how many of them may come from one address; any number when left out.
     :param head: seconds for the handshake of TLS, and again for the head of each request, the wait for it included.
     :param body: seconds for the body of a request.
     :param reading: seconds for which an answer may not get on because its peer does not read.
     """
 
     connections: int
+    each: int | None = None
     head: float = 10.0
     body: float = 60.0
     reading: float = 60.0
@@ -53,6 +58,15 @@ def limits_of_process() -> Limits:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
     return Limits(connections=_MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, soft // 2))
+
+
+def source_of(address: str) -> str:
+    """Return the address of a peer in one spelling: without a scope, and an IPv4 address that IPv6 wraps as itself.
+
+    :param address: as the socket has it.
+    """
+    found = ip_address(address.partition("%")[0])
+    return str(found if isinstance(found, IPv4Address) else found.ipv4_mapped or found)
 
 
 class Door:
@@ -70,6 +84,7 @@ class Door:
         self.limits = limits
         self.places: set[Place] = set()
         self.waiting: dict[Place, None] = {}  # by how long they have waited, the longest first
+        self._sources = Counter[str]()
         self._listener = listener
         self._tls = tls
         self._make = make
@@ -82,30 +97,56 @@ class Door:
         try:
             while True:
                 try:
-                    connection, _ = await loop.sock_accept(self._listener)
+                    connection, address = await loop.sock_accept(self._listener)
                 except OSError as error:  # no descriptor is left for it, or the peer is gone
                     self._say("a connection cannot be taken", reason=error.strerror or str(error))
                     await asyncio.sleep(_PAUSE_SECONDS)
                 else:
-                    self._admit(connection)
+                    self._admit(connection, source_of(str(address[0])))
                     await asyncio.sleep(0)  # let other tasks run, however many connections there are
         finally:
             for place in tuple(self.waiting):
                 place.end()
 
-    def _admit(self, connection: socket.socket) -> None:
-        if len(self.places) >= self.limits.connections:
-            self._say("there are as many connections as there may be", connections=len(self.places))
-            longest = next(iter(self.waiting), None)
-            if longest is None:
-                connection.close()
-                return
-            longest.end()
-        place = Place(self)
+    def enter(self, place: Place) -> None:
+        """Count a place."""
+        self.places.add(place)
+        self._sources[place.source] += 1
+
+    def leave(self, place: Place) -> None:
+        """Free a place; it may be free already."""
+        if place in self.places:
+            self.places.discard(place)
+            self._sources[place.source] -= 1
+            if not self._sources[place.source]:
+                del self._sources[place.source]
+
+    def _admit(self, connection: socket.socket, source: str) -> None:
+        if not self._makes_room(source):
+            connection.close()
+            return
+        place = Place(self, source)
         connection.setblocking(False)
         making = asyncio.create_task(self._receive(connection, place))
         place.end_by(making.cancel)
         making.add_done_callback(partial(self._see_out, connection, place))
+
+    def _makes_room(self, source: str) -> bool:
+        """End a connection where there are as many as there may be; return whether there is room for one from an address."""
+        each = self.limits.each
+        if each is not None and self._sources[source] >= each:
+            self._say("an address has as many connections as it may have", address=source, connections=each)
+            ended = next((place for place in self.waiting if place.source == source), None)
+        elif len(self.places) >= self.limits.connections:
+            self._say("there are as many connections as there may be", connections=len(self.places))
+            ended = next(iter(self.waiting), None)
+            if each is not None:  # of the address that has the most
+                ended = max(self.waiting, key=lambda place: self._sources[place.source], default=None)
+        else:
+            return True
+        if ended is not None:
+            ended.end()
+        return ended is not None
 
     async def _receive(self, connection: socket.socket, place: Place) -> None:
         handshake = self.limits.head if self._tls else None
@@ -135,16 +176,18 @@ class Place:
     """One connection among those that a door admits, with its time limits.
 
     :param door: the door that it came through.
+    :param source: where it came from, from :func:`source_of`.
     """
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, source: str = "") -> None:
+        self.source = source
         self._door = door
         self._loop = asyncio.get_running_loop()
         self._end: Callable[[], object] = lambda: None
         self._state = ""
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
-        door.places.add(self)
+        door.enter(self)
         self.await_head()
 
     def end_by(self, end: Callable[[], object]) -> None:
@@ -160,7 +203,7 @@ class Place:
         """Free the place after the connection has ended."""
         self.work()
         self.let_read()
-        self._door.places.discard(self)
+        self._door.leave(self)
 
     def await_head(self) -> None:
         """Start the time in which the peer has to send the head of a request; what arrives meanwhile does not extend it."""

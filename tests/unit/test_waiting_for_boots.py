@@ -215,3 +215,11 @@ def test_waiting_ends_when_it_is_interrupted() -> None:
             wait_until_booted(Told([]), "cm-01", seconds=30)
     finally:
         interruption.reset(token)
+
+
+def test_an_earlier_boot_does_not_count_when_the_database_is_put_back_meanwhile() -> None:
+    events: list[str] = []
+    told = Told([[happening(1, "report", state="running")], [happening(2, "report", state="running")]])
+    found = wait_until_booted(told, "cm-01", seconds=30, after=9, report=lambda event: events.append(event.text))
+    assert (found.number, told.asked) == (2, [9, 1])
+    assert "was put back to an earlier state" in events[0]

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from lab.network import CONTROLLER
+from lab.network import BRIDGE, CONTROLLER
 from terra_core.client.answers import HappeningShown
 from terra_core.client.connection import Client
 from terra_core.client.controller import ControllerClient
@@ -94,6 +95,20 @@ class Player:
         """Wait until the boot files say something else; return that."""
         wait_until(lambda: self.place() != former, seconds=20, what="another token in the boot files")
         return self.place()
+
+
+def open_of(connections: list[socket.socket]) -> int:
+    """Return how many connections the controller has not ended."""
+    found = 0
+    for connection in connections:
+        connection.setblocking(False)
+        try:
+            connection.recv(1)
+        except BlockingIOError:
+            found += 1
+        except ConnectionError:
+            continue
+    return found
 
 
 def boot(number: int) -> str:
@@ -298,3 +313,18 @@ def other_authority(ground: Ground) -> str:
     root = ground.path("other")
     ground.terra("--controller", CONTROLLER, "controller", "init", "--root", root)
     return (root / "etc/terra/tls/ca.pem").read_text()
+
+
+def test_a_neighbour_that_takes_all_connections_keeps_no_machine_from_reporting(ground: Ground, player: Player) -> None:
+    network, neighbour = ground.site.network, "10.0.10.66"
+    network.ip("address", "add", f"{neighbour}/24", "dev", BRIDGE)
+    try:
+        with ExitStack() as stack, network.inside():
+            connect = partial(socket.create_connection, (CONTROLLER, PORT), timeout=30, source_address=(neighbour, 0))
+            held = [stack.enter_context(connect()) for _ in range(600)]
+            wait_until(lambda: open_of(held) <= 16, seconds=8, what="all but 16 to be ended")
+            assert open_of(held) > 0
+            assert "knows that this machine is running" in player.report().text
+    finally:
+        network.ip("address", "del", f"{neighbour}/24", "dev", BRIDGE)
+    assert len(player.happenings()) == 1

@@ -146,6 +146,17 @@ def test_following_goes_on_when_the_controller_is_restarted(
     assert found.err.count("Warning: no controller answers") == 2, "once for each time that it is away"
 
 
+def test_following_goes_on_over_a_database_that_was_put_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = evolve(happening(5, "is booted"), number=3)
+    client = Answering(STATUS, [[happening(1), happening(4)], [happening(1), happening(2), later], [], [happening(6)]])
+    found = printed(monkeypatch, capsys, client, "logs", "cm-01", "-f", code=1)
+    assert [line[:24] for line in found.out.splitlines()] == [f"2026-11-26T07:26:0{at}.000Z" for at in (1, 4, 5, 6)]
+    assert found.err.count("was put back to an earlier state") == 1
+    assert client.after == [(0, 0), (4, 10), (3, 10), (3, 10), (6, 10)]
+
+
 def test_following_a_machine_of_which_nothing_was_seen(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ from terra_core.controller import backup as backing
 from terra_core.controller.archive import Manifest
 from terra_core.controller.backup import write_backup
 from terra_core.controller.database import default_url, open_database
+from terra_core.controller.happening import Kind
 from terra_core.controller.restoring import restore_backup
 from terra_core.controller.store import Store
 from terra_core.errors import TerraError
@@ -111,6 +112,20 @@ def test_the_machines_are_known_again_and_no_name_is_given_twice(site: Site, tmp
         assert store.reserve(lost.node, lost.document, lost.tables).generation == again.generation + 1
     finally:
         store.close()
+
+
+def test_what_happens_after_that_has_greater_numbers_than_what_was_lost(site: Site, tmp_path: Path) -> None:
+    """Who follows a machine asks for what comes after the last number that they know."""
+    archive, _ = backup(filled(site))
+    for at in range(30):
+        site.store.happenings.record("cm-01", 1, Kind.DHCP, f"asks {at}")
+    site.store.happenings.flush()
+    known = site.store.happenings.read("cm-01", 1)[-1].number
+    store = Store(open_database(default_url(restore(archive, tmp_path / "other").state)))
+    store.happenings.record("cm-01", 1, Kind.DHCP, "asks")
+    store.happenings.flush()
+    assert [one.text for one in store.happenings.read("cm-01", 1, after=known)] == ["asks"]
+    store.close()
 
 
 def test_machines_that_were_half_there_are_forgotten_with_their_disks_as_they_are(site: Site, tmp_path: Path) -> None:

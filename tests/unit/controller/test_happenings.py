@@ -108,6 +108,16 @@ def test_what_machines_that_are_gone_had_goes_in_time(store: Store, tmp_path: Pa
             assert connection.execute(query).fetchall() == [("cm-02",)]
 
 
+def test_a_position_of_a_later_state_of_the_database_hides_nothing(store: Store) -> None:
+    reserve(store)
+    for text in ("one", "two"):
+        store.happenings.record("cm-01", 1, Kind.DHCP, text)
+    store.happenings.flush()
+    last = store.happenings.read("cm-01", 1)[-1].number
+    assert store.happenings.read("cm-01", 1, after=last) == []
+    assert [one.text for one in store.happenings.read("cm-01", 1, after=last + 1)] == ["one", "two"]
+
+
 def test_one_kind_pushes_no_other_out(store: Store) -> None:
     reserve(store)
     happenings = unbounded(store, most_of_kind=50)

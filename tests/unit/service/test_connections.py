@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from litestar import Request, WebSocket, get, post, websocket
 from litestar.response import Stream
 
-from terra_core.service.connections import Limits, limits_of_process
+from terra_core.service.connections import Limits, limits_of_process, source_of
+from terra_core.system.waiting import wait_until
 from tests.unit.service.serving_lab import PATIENCE, TOKEN, Served, is_ended, make_tls, served
 
 SHORT = Limits(connections=8, head=0.5, body=0.5, reading=0.5)
@@ -149,6 +151,72 @@ def test_who_is_at_work_makes_room_for_nobody(patient: Served) -> None:
                 time.sleep(0.02)
             else:
                 break
+
+
+@pytest.fixture
+def fair() -> Iterator[Served]:
+    """Start a daemon with room for eight, three of them from one address."""
+    with served(ROUTES, limits=evolve(LONG, each=3)) as daemon:
+        yield daemon
+
+
+def connect_from(address: str, daemon: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", daemon.port), timeout=PATIENCE, source_address=(address, 0))
+
+
+def ask(connection: socket.socket, path: str = "/v1/short") -> bytes:
+    """Send a request; return the beginning of the answer, which is empty when the connection was closed."""
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+    return connection.recv(12)
+
+
+def test_one_address_has_a_bound_of_its_own(fair: Served) -> None:
+    with ExitStack() as stack:
+        hostile = [stack.enter_context(connect_from("127.0.0.2", fair)) for _ in range(20)]
+        assert all(is_ended(connection) for connection in hostile[:17])
+        others = [stack.enter_context(connect_from("127.0.0.3", fair)) for _ in range(3)]
+        for connection in (*others, *hostile[17:]):
+            assert ask(connection).endswith(b" 200"), "none of these was closed for another one"
+
+
+def test_an_address_that_is_at_work_on_as_many_as_it_may_have_gets_no_more(fair: Served) -> None:
+    with ExitStack() as stack:
+        busy = [stack.enter_context(connect_from("127.0.0.2", fair)) for _ in range(3)]
+        assert all(ask(connection, "/v1/endless").endswith(b" 200") for connection in busy)
+        assert is_ended(stack.enter_context(connect_from("127.0.0.2", fair)))
+        assert ask(stack.enter_context(connect_from("127.0.0.3", fair))).endswith(b" 200")
+        busy.pop().close()
+        wait_until(lambda: _answers("127.0.0.2", fair), seconds=PATIENCE, what="a place to be free again")
+
+
+def _answers(address: str, daemon: Served) -> bool:
+    try:
+        with connect_from(address, daemon) as connection:
+            return ask(connection).endswith(b" 200")
+    except ConnectionError:
+        return False
+
+
+def test_of_many_addresses_the_one_that_has_the_most_makes_room(fair: Served) -> None:
+    with ExitStack() as stack:
+        machine = stack.enter_context(connect_from("127.0.0.9", fair))
+        hostile = [stack.enter_context(connect_from(f"127.0.0.{2 + at // 3}", fair)) for at in range(9)]
+        assert is_ended(hostile[0])
+        assert is_ended(hostile[3])
+        assert ask(machine).endswith(b" 200")
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("10.0.10.20", "10.0.10.20"),
+        ("::ffff:10.0.10.20", "10.0.10.20"),
+        ("2001:db8::5", "2001:db8::5"),
+        ("fe80::1%eth0", "fe80::1"),
+    ],
+)
+def test_an_address_is_the_same_in_any_spelling(address: str, source: str) -> None:
+    assert source_of(address) == source
 
 
 def test_a_websocket_has_a_place_too(patient: Served) -> None:
