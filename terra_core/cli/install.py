@@ -113,6 +113,8 @@ def _ask(plan: Plan) -> None:
         device = target.device
         known = " ".join(filter(None, [device.model, device.serial]))
         echo(f"  {device.name}  {_size(device.size)}  {known}".rstrip(), err=True)
+    for line in (line for one in plan.former for line in one.lines()):
+        echo(line, err=True)
     if not click.confirm("Install on them?", err=True):
         raise TerraError("nothing was written to any disk")
 
@@ -163,7 +165,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
         ],
     )
     echo(f"\nstarts by: {plan.firmware.value if plan.firmware else 'nothing that Terra writes'}")
-    for note in plan.notes:
+    for note in (*(line for one in plan.former for line in one.lines()), *plan.notes):
         echo(note)
 
 

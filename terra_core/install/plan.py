@@ -11,6 +11,7 @@ from terra_core.config.node import OS_LABEL, DiskGroup, Firmware, Node
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootDisk, LocalBoot
 from terra_core.install.facts import Device, Missing, Parent
+from terra_core.install.former import Former
 from terra_core.install.layout import LINUX, MB, Partition, divide
 from terra_core.system.disks import ESP, Signature, in_words
 
@@ -85,6 +86,7 @@ class Plan:
     :param firmware: what starts the machine; ``None`` when the group of the operating system gets no boot loader.
     :param notes: what a user should know.
     :param capacities: what fits in each group, in bytes, by its label; empty before the filesystem plugins were asked.
+    :param former: the machines that are on the disks now, and will be lost.
     """
 
     node: Node
@@ -93,6 +95,7 @@ class Plan:
     firmware: Firmware | None
     notes: tuple[str, ...] = ()
     capacities: Mapping[str, int] = Factory(dict)
+    former: tuple[Former, ...] = ()
 
     def of_group(self, label: str) -> tuple[Target, ...]:
         """Return the disks of a group, in its order."""
@@ -133,6 +136,7 @@ class Plan:
             "boot": self.firmware.value if self.firmware else None,
             "disks": [_target_json(target) for target in self.targets],
             "groups": [self._group_json(group) for group in self.node.groups],
+            "former": [one.as_json() for one in self.former],
             "notes": list(self.notes),
         }
 
@@ -155,6 +159,7 @@ def make_plan(
     *,
     wipe: bool = False,
     begun: Mapping[str, Sequence[Signature]] | None = None,
+    former: Sequence[Former] = (),
 ) -> Plan:
     """Plan what is done to every disk.
 
@@ -163,6 +168,7 @@ def make_plan(
     :param image_bytes: the size of the image's layers as the registry has them.
     :param wipe: whether what is on the disks may go.
     :param begun: devices that an unfinished installation has written to, by number, with what was on them.
+    :param former: the machines that are on the disks.
     :raises RefusedError: with every reason why nothing may be written.
     """
     problems = [f"{one.name}: {one.problem}" for one in found.values() if isinstance(one, Missing)]
@@ -178,12 +184,16 @@ def make_plan(
             problems += _unbootable(target, group, firmware)
             targets.append(target)
     foreign = [] if wipe else [text for target in targets for text in _foreign(target, firmware, begun or {})]
-    plan = Plan(node=node, image_bytes=image_bytes, targets=tuple(targets), firmware=firmware, notes=_notes(node, firmware))
+    notes = _notes(node, firmware)
+    plan = Plan(
+        node=node, image_bytes=image_bytes, targets=tuple(targets), firmware=firmware, notes=notes, former=tuple(former)
+    )
     if not problems and not foreign:
         problems += _too_small(plan)
     if problems or foreign:
         hint = "if nothing on it is needed, let it go with --wipe" if foreign and not problems else ""
-        raise RefusedError("\n".join([*problems, *foreign, NOTHING_WRITTEN]), hint=hint)
+        lost = [line for one in former for line in one.lines()]
+        raise RefusedError("\n".join([*problems, *foreign, *lost, NOTHING_WRITTEN]), hint=hint)
     return plan
 
 

@@ -25,6 +25,7 @@ from terra_core.image.survey import survey
 from terra_core.install.disks import Made, clear, partition
 from terra_core.install.facts import Device, Missing
 from terra_core.install.finish import Finish
+from terra_core.install.former import former_machines
 from terra_core.install.image import kept, look_up
 from terra_core.install.journal import Journal
 from terra_core.install.plan import NOTHING_WRITTEN, Plan, RefusedError, make_plan
@@ -135,10 +136,13 @@ def installation(
     with _alone(place, told.report) as work, Undo() as stack:
         journal = Journal(place / "begun")
         found = examine(disk.device for group in node.groups for disk in group.disk)
-        make_plan(node, found, 0, wipe=wipe, begun=_begun(found, journal, node))  # before anything is fetched
+        begun = _begun(found, journal, node)
+        there = [one for one in found.values() if isinstance(one, Device) and one.number not in begun]
+        former = former_machines(there, plugins, work)
+        make_plan(node, found, 0, wipe=wipe, begun=begun, former=former)  # before anything is fetched
         image = look_up(node, plugins, told)
         told.report(Event("plan", f"plan the disks of {node.hostname}"))
-        plan = make_plan(node, found, image.bytes, wipe=wipe, begun=_begun(found, journal, node))
+        plan = make_plan(node, found, image.bytes, wipe=wipe, begun=begun, former=former)
         plan = _checked(plan, plugins, told)
         source = stack.enter_context(kept(image))
         steps = root_steps(node, plugins, told)

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -155,3 +156,38 @@ def test_where_nothing_was_written_down_that_is_said(tmp_path: Path) -> None:
         assert "Traceback" not in told
     with pytest.raises(TerraError, match="is no directory"):
         difference(tmp_path / "none", paths=Paths(root=tmp_path / "own"))
+
+
+@pytest.mark.parametrize("kind", ["btrfs", "ext4"])
+def test_what_is_lost_of_a_machine_that_is_there_is_said_before_it_is(kind: str, ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [700]) as (disk,):
+        first = ground.node(group("os", "single", [disk], f'filesystem = "{kind}"', home="/home"), hostname="old-01")
+        first.write_text(f'{first.read_text()}[upgrade]\nkeep = ["/etc/app"]\n')
+        ground.install(first)
+        before = disk.content()
+        other = ground.node(group("os", "single", [disk]))
+        said = " ".join(ground.install(other, accept=[1]).stderr.decode().split())
+        assert f"{disk.device}: is of the machine old-01: {ground.image} (sha256:" in said
+        kept = "its machine-id and host keys, /etc/app, subvolume home"
+        offer = f"terra upgrade on that machine brings it the next version, and keeps {kept}"
+        assert (offer in said) is (kind == "btrfs"), "a machine on ext4 has one version"
+        assert disk.content() == before
+        plan = json.loads(ground.install("--plan", "-o", "json", "--wipe", other).text)
+        (former,) = plan["former"]
+        assert (former["device"], former["hostname"], former["versions"]) == (str(disk.device), "old-01", 1)
+        assert (former["upgrades"], former["keep"]) == (kind == "btrfs", ["/etc/app"])
+        assert disk.content() == before
+        ground.install("--wipe", other)
+
+
+@pytest.mark.parametrize("record", [b"{}", b"[" * 100_000, b'{"node": {"hostname": "\\u001b[2J"}, "image": 7}', b"\xff"])
+def test_a_record_that_somebody_made_up_is_no_machine(record: bytes, ground: Ground, tmp_path: Path) -> None:
+    with blank(tmp_path, [700]) as (disk,), tempfile.TemporaryDirectory(dir=tmp_path) as place:
+        run(["mkfs.ext4", "-q", disk.device])
+        with mounted(disk.device, Path(place), filesystem="ext4"):
+            (Path(place) / PLACE).mkdir(parents=True)
+            (Path(place) / PLACE / "record.json").write_bytes(record)
+            (Path(place) / "usr.1").symlink_to("/")
+        said = ground.install(ground.node(group("os", "single", [disk])), accept=[1]).stderr
+        assert b"is not blank: it holds ext4" in said
+        assert not [word for word in (b"Traceback", b"\x1b", b"is of the machine") if word in said]

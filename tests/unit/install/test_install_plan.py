@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from attrs import evolve
 
 from terra_core.config.node import Firmware
 from terra_core.install.facts import BIOS_BOOT, Missing, Slice
+from terra_core.install.former import Former
 from terra_core.install.layout import MB
 from terra_core.install.plan import Plan, RefusedError, make_plan
 from terra_core.system.disks import Signature
+from terra_core.versions.record import Record
 from tests.unit.install.making import disk, found, group, node, part
 
 SIMPLE = node(group("os", "/dev/sda", mbr=True))
@@ -178,3 +182,29 @@ def test_other_kinds_of_devices_hold_no_system() -> None:
     wanted = node(group("os", "/dev/sda"), group("data", "/dev/dm-0"))
     plan = make_plan(wanted, found(disk("/dev/sda"), disk("/dev/dm-0", kind="lvm")), 0)
     assert plan.of_group("data")[0].device.kind == "lvm"
+
+
+def test_a_machine_that_is_on_the_disks_is_named_and_what_an_upgrade_would_keep() -> None:
+    told: dict[str, Any] = {
+        "hostname": "old-01",
+        "upgrade": {"keep": ["/etc/app", 7]},
+        "groups": [{"subvolumes": [{"name": "home"}, "?"]}, {"subvolumes": 7}, 7],
+    }
+    record = Record(
+        version="os",
+        image="10.0.10.3:5000/a:1",
+        digest=f"sha256:{'a' * 64}",
+        layers=(),
+        laid="2026-11-26T10:00:00+00:00",
+        filesystem="btrfs",
+        bootloader="grub",
+        node=told,
+    )
+    former = Former(device="/dev/sda", record=record, versions=2, upgrades=True)
+    said = refusal(SIMPLE, found(disk("/dev/sda", 4096, holds=["gpt"])), 0, former=[former])
+    assert "/dev/sda: is of the machine old-01: 10.0.10.3:5000/a:1 (sha256:aaaaaaaaaaaa), laid down by Terra at 2026" in said
+    assert "and 1 more" in said
+    assert "keeps its machine-id and host keys, /etc/app, subvolume home" in said
+    plan = make_plan(SIMPLE, found(disk("/dev/sda", 4096, holds=["gpt"])), 0, wipe=True, former=[former])
+    assert plan.as_json()["former"][0]["keep"] == ["/etc/app"]
+    assert len(evolve(former, upgrades=False).lines()) == 1
