@@ -65,6 +65,10 @@ class Service:
 CONTROLLER = Service("controller", "terra controller", "terra list", certified=True)
 
 
+class NobodyAnswersError(TerraError):
+    """Nobody listens there, or who does ended the connection before it answered."""
+
+
 class Client:
     """A connection to a daemon.
 
@@ -163,12 +167,15 @@ class Client:
         return data
 
     def _outcome(self, operation: str, report: Report) -> tuple[str, Any]:  # JSON
-        with self._asked("GET", f"/v1/operations/{operation}/events") as stream:
-            for kind, data in self._messages(stream):
-                if kind == "progress":
-                    report(self._event(data))
-                elif kind in ("result", "problem"):
-                    return kind, data
+        try:
+            with self._asked("GET", f"/v1/operations/{operation}/events") as stream:
+                for kind, data in self._messages(stream):
+                    if kind == "progress":
+                        report(self._event(data))
+                    elif kind in ("result", "problem"):
+                        return kind, data
+        except NobodyAnswersError as error:  # it has begun the work, and so was there a moment ago
+            raise self._cut_off() from error
         raise self._cut_off()
 
     def _messages(self, stream: _Answer) -> Iterator[tuple[str, Any]]:
@@ -263,7 +270,7 @@ class Client:
             hint = f"start it: {self._service.start}"
             if not isinstance(error, ConnectionRefusedError) and self.url.startswith("http:"):
                 hint += "; or does it answer by https:// only?"
-            raise TerraError(f"{self.url}: no {self._service.name} answers", hint=hint) from error
+            raise NobodyAnswersError(f"{self.url}: no {self._service.name} answers", hint=hint) from error
         except OSError as error:
             hint = "is the address right, and is the machine on?"
             raise TerraError(f"{self.url}: cannot be reached: {error.strerror or error}", hint=hint) from error

@@ -315,7 +315,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     maker.image([tar(*(file(b"f%d" % number, os.urandom(1 << 20)) for number in range(100)))])
     target = tmp_path / "tree"
     with subprocess.Popen([TERRA, "unpack", f"oci:{maker.path}", target], stderr=subprocess.PIPE) as running:
-        wait_until(lambda: target.exists() and any(target.iterdir()), seconds=20, what="it to begin", interval=0.002)
+        wait_until(lambda: target.exists() and any(target.iterdir()), seconds=60, what="it to begin", interval=0.002)
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=30)
     assert running.returncode == 130

@@ -315,6 +315,15 @@ def test_a_connection_that_ends_too_early_says_how_to_go_on(client: Client, daem
     assert "terra list" in caught.value.hint
 
 
+def test_a_daemon_that_is_killed_before_its_first_event_says_how_to_go_on(client: Client, daemon: Daemon) -> None:
+    daemon.respond = lambda request: None
+    with pytest.raises(TerraError, match="the connection ended before the work did") as caught:
+        client.follow("x", lambda event: None)
+    assert "terra list" in caught.value.hint
+    with pytest.raises(TerraError, match="no controller answers"):
+        client.get("/v1/nodes")
+
+
 def test_a_daemon_that_is_killed_in_the_middle_says_how_to_go_on(client: Client, daemon: Daemon) -> None:
     def dying(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)

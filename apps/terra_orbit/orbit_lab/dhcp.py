@@ -58,7 +58,7 @@ class DhcpServer:
             *([f"--dhcp-option=option:dns-server,{','.join(self._names)}", "--domain=lab.test"] if self._names else []),
         ]
         daemon = self.daemon = start(self._network.command(words), log=self._place.path / "dnsmasq.log")
-        wait_ready(daemon, lambda: "IP range" in daemon.tail(50), seconds=10, what="dnsmasq to serve")
+        wait_ready(daemon, lambda: "IP range" in daemon.tail(50), seconds=60, what="dnsmasq to serve")
 
     def stop(self) -> None:
         """End it."""

@@ -169,7 +169,7 @@ class Ground:
 
     def wait_until_nothing_is_left(self) -> None:
         """Wait until nothing is left: work that was asked to end is undone within seconds."""
-        wait_until(lambda: not self.left(), seconds=20, what=f"nothing to be left of {self.left()}")
+        wait_until(lambda: not self.left(), seconds=60, what=f"nothing to be left of {self.left()}")
 
     def wait_for(self, pattern: str) -> None:
         """Wait until there is a path below the root that matches."""

@@ -146,10 +146,10 @@ def test_what_can_be_changed_in_place_is_as_the_machine_sees_it(ground: Ground, 
     "moment",
     [
         lambda ground: ground.wait_for("iscsi/cm-01/1.lun"),
-        lambda ground: wait_until(lambda: boots(ground, OTHER), seconds=20, what="the menu", interval=0.002),
+        lambda ground: wait_until(lambda: boots(ground, OTHER), seconds=60, what="the menu", interval=0.002),
         lambda ground: wait_until(
             lambda: (ground.site.paths.root / "iscsi/cm-01/0.lun").stat().st_size == 512 * MB,
-            seconds=20,
+            seconds=60,
             what="the disk to be larger",
             interval=0.001,
         ),
@@ -170,7 +170,7 @@ def test_a_controller_that_is_killed_meanwhile_finishes_the_change(
     apply.wait(60)
     controller.wait(10)
     ground.site.start_controller()
-    wait_until(lambda: not boots(ground, MAC) and boots(ground, OTHER), seconds=20, what="the new address to boot")
+    wait_until(lambda: not boots(ground, MAC) and boots(ground, OTHER), seconds=60, what="the new address to boot")
     (node,) = ground.nodes()
     assert (node["mac"], node["problem"]) == (OTHER, "")
     sizes = [group["disks"][0]["fs_size"] for group in node["disk_groups"]]

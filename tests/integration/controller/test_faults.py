@@ -163,14 +163,14 @@ def test_a_service_that_is_killed_is_back_with_all_that_it_had(ground: Ground, s
     for _ in range(2):  # the second one is this controller's own child, whoever started the first
         killed = service(ground, name)
         os.kill(killed.pid, signal.SIGKILL)
-        wait_until(partial(back, killed), seconds=10, what=f"{name} to be back")
+        wait_until(partial(back, killed), seconds=60, what=f"{name} to be back")
     assert ground.site.controller is not None
     assert zombies(ground.site.controller.pid) == []
     for machine in shown:
         assert ground.reachable(machine["initiator_iqn"]) == [machine["disk_groups"][0]["target"]["iqn"]]
-    wait_until(lambda: _quiet(lambda: menu(ground)) == before[1], seconds=10, what="the boot files to be served")
+    wait_until(lambda: _quiet(lambda: menu(ground)) == before[1], seconds=60, what="the boot files to be served")
     # The second one may have been killed before it was up, which is a problem until the next one is.
-    wait_until(lambda: [node["problem"] for node in ground.nodes()] == ["", ""], seconds=10, what="all to be well")
+    wait_until(lambda: [node["problem"] for node in ground.nodes()] == ["", ""], seconds=60, what="all to be well")
     log = ground.site.controller.log.read_text() if ground.site.controller else ""
     gone = {"tgtd": "the storage service was gone", "dnsmasq": "the boot service was gone or did not answer,"}[name]
     assert f"{gone} and has been started again" in log
@@ -193,8 +193,8 @@ def test_a_disk_that_was_tampered_with_is_quarantined_and_the_others_go_on(groun
 
     def lose_targets(problem: str) -> None:
         os.kill(service(ground, "tgtd").pid, signal.SIGKILL)
-        wait_until(lambda: problem in ground.nodes()[0]["problem"], seconds=15, what=f"it to be said that the LUN {problem}")
-        wait_until(lambda: len(ground.targets()) == 1, seconds=10, what="the other machine's target to be back")
+        wait_until(lambda: problem in ground.nodes()[0]["problem"], seconds=60, what=f"it to be said that the LUN {problem}")
+        wait_until(lambda: len(ground.targets()) == 1, seconds=60, what="the other machine's target to be back")
         assert "cm-01 cannot boot: " in ground.terra("list").stderr.decode()
 
     lose_targets("is missing")
@@ -391,4 +391,4 @@ def test_what_somebody_holds_of_a_killed_controller_is_set_aside(ground: Ground,
         ground.site.start_controller()
         assert ground.provision(small)["hostname"] == "cm-01"
     shutil.rmtree(lun.parent)
-    wait_until(lambda: not any(str(one.path) == device for one in loop_devices()), seconds=10, what=f"{device} to go")
+    wait_until(lambda: not any(str(one.path) == device for one in loop_devices()), seconds=60, what=f"{device} to go")

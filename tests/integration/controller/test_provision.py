@@ -361,11 +361,11 @@ def test_what_a_machine_does_is_told_in_order_also_by_the_next_controller(ground
         with network.inside():
             fetch(CONTROLLER, f"pxelinux.cfg/{bootif(Mac(MAC))}", source=GATEWAY)
             fetch(CONTROLLER, f"pxelinux.cfg/{bootif(Mac(MAC))}", source=address)
-        wait_until(lambda: status(ground)["state"] == "booting", seconds=20, what="the boot files to be seen")
+        wait_until(lambda: status(ground)["state"] == "booting", seconds=60, what="the boot files to be seen")
         words = network.command(["iscsi-perf", "-i", initiator, "-t", "600", f"iscsi://{ISCSI}/{iqn}/1"])
         reading = Daemon(words, log=ground.path("perf"), env=ground.account(initiator))
         undo.callback(reading.stop)
-        wait_until(lambda: kinds(ground)[-1] == "login", seconds=20, what="the login to be seen")
+        wait_until(lambda: kinds(ground)[-1] == "login", seconds=60, what="the login to be seen")
         found = status(ground)
         assert (found["state"], found["connected"][0]["name"]) == ("booting", initiator)
         before = kinds(ground)

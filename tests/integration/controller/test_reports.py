@@ -93,7 +93,7 @@ class Player:
 
     def wait_for_another(self, former: dict[str, str]) -> dict[str, str]:
         """Wait until the boot files say something else; return that."""
-        wait_until(lambda: self.place() != former, seconds=20, what="another token in the boot files")
+        wait_until(lambda: self.place() != former, seconds=60, what="another token in the boot files")
         return self.place()
 
 
@@ -211,7 +211,7 @@ def test_a_machine_tries_again_while_the_controller_is_down(ground: Ground, play
     ground.site.stop_controller()
     try:
         began = player.start()
-        wait_until(lambda: "it is tried again" in began.log.read_text(), seconds=20, what="a try in vain")
+        wait_until(lambda: "it is tried again" in began.log.read_text(), seconds=60, what="a try in vain")
         assert player.place() == place, "machines boot without the controller, with the same token"
     finally:
         ground.site.start_controller()
@@ -301,7 +301,7 @@ def test_with_a_certificate_machines_report_by_tls_from_their_next_boot_on(groun
     assert place["url"] == f"https://{CONTROLLER}:{PORT}/v1/reports"
     assert place["authority"] == ground.site.paths.authority.read_text()
     stranger = player.start({**place, "authority": other_authority(ground)})
-    wait_until(lambda: "it is tried again" in stranger.log.read_text(), seconds=20, what="a refusal")
+    wait_until(lambda: "it is tried again" in stranger.log.read_text(), seconds=60, what="a refusal")
     stranger.stop(10)
     assert "CERTIFICATE_VERIFY_FAILED" in stranger.log.read_text()
     assert f"{place['url']} knows that this machine is running" in player.report().text

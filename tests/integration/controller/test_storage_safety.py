@@ -134,7 +134,7 @@ def test_a_store_that_is_nearly_full_takes_no_machine_and_serves_those_that_it_h
     assert "there is no room for a further machine" in re.sub(r"\s+", " ", refused)
     assert "terra delete" in refused
     assert [(node["hostname"], node["state"], node["problem"]) for node in ground.nodes()] == [("cm-01", "ready", "")]
-    wait_until(lambda: "no room for a further machine" in ground.terra("info").text, seconds=20, what="terra info to say so")
+    wait_until(lambda: "no room for a further machine" in ground.terra("info").text, seconds=60, what="terra info to say so")
     assert ground.may_log_in(initiator, iqn)
     filler.unlink()
     node = ground.node(small, "cm-02", "52:54:00:00:00:02")

@@ -96,7 +96,7 @@ def test_what_came_to_a_disk_after_a_kill_is_foreign(ground: Ground, tmp_path: P
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait(10)
         device = disks[2].device
-        wait_until(lambda: _free(device), seconds=10, what=f"{device} to be used by nobody")
+        wait_until(lambda: _free(device), seconds=60, what=f"{device} to be used by nobody")
         run(["mkfs.ext4", "-q", "-F", "-L", "photos", device])
         assert 'holds ext4 "photos"' in ground.install(node, accept=(1,)).stderr.decode()
 

@@ -97,10 +97,10 @@ def test_what_is_mounted_where_others_work_is_left_to_them(tmp_path: Path) -> No
     environment = {"PYTHONPATH": str(Path.cwd())}
     worker = Daemon(["unshare", "--mount", "--propagation=private", "sleep", "1000"], log=tmp_path / "worker.log")
     try:
-        wait_until(lambda: mount_namespace(str(worker.pid)) != mount_namespace("self"), seconds=10, what="its own mounts")
+        wait_until(lambda: mount_namespace(str(worker.pid)) != mount_namespace("self"), seconds=60, what="its own mounts")
         there = ["nsenter", f"--mount=/proc/{worker.pid}/ns/mnt", f"--wdns={Path.cwd()}", "--", sys.executable, "-c"]
         holder = Daemon([*there, HOLDER, claimed], log=tmp_path / "holder.log", env=environment)
-        wait_until(lambda: not holder.alive or "mounted" in holder.tail(), seconds=20, what="the mount")
+        wait_until(lambda: not holder.alive or "mounted" in holder.tail(), seconds=60, what="the mount")
         place = ROOT / f"holder-{holder.pid}"
         holder.signal(signal.SIGKILL)
         holder.wait(10)

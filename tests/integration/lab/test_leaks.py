@@ -30,7 +30,7 @@ def test_mounts_loops_namespaces_and_daemons_are_seen(tmp_path: Path) -> None:
         daemon = start(network.command(["dnsmasq", "--keep-in-foreground", "--port=0"]), log=tmp_path / "log")
         try:
             began = Path(f"/proc/{daemon.pid}/comm")
-            wait_until(lambda: began.read_text().strip() == "dnsmasq", seconds=10, what="dnsmasq to be executed")
+            wait_until(lambda: began.read_text().strip() == "dnsmasq", seconds=60, what="dnsmasq to be executed")
             assert difference(before, snapshot()) == [
                 f"loop device {loop} ({file})",
                 f"mount {point} (none)",
@@ -57,7 +57,7 @@ def test_what_others_make_meanwhile_is_not_seen(tmp_path_factory: pytest.TempPat
     (theirs / "mount").mkdir()
     try:
         run([*outside, "sh", "-ec", script])
-        wait_until((theirs / "pid").exists, seconds=10, what="their dnsmasq to be there")
+        wait_until((theirs / "pid").exists, seconds=60, what="their dnsmasq to be there")
         assert difference(before, snapshot()) == []
     finally:
         script = f"""
@@ -75,13 +75,13 @@ def test_a_daemon_that_left_its_parents_is_seen(tmp_path: Path, kept: str) -> No
     pid = Path("/run/dnsmasq-left.pid")
     run([*outside, *clean, "setsid", "dnsmasq", "--port=0", f"--pid-file={pid}", "--conf-file=/dev/null"])
     try:
-        number = wait_until(lambda: pid.read_text().strip(), seconds=10, what="dnsmasq to be there")
+        number = wait_until(lambda: pid.read_text().strip(), seconds=60, what="dnsmasq to be there")
         (seen,) = difference(before, snapshot())
         assert seen.startswith(f"process {number}: dnsmasq")
     finally:
         os.kill(int(number), signal.SIGKILL)
         pid.unlink()
-    wait_until(lambda: difference(before, snapshot()) == [], seconds=10, what="dnsmasq to be gone")
+    wait_until(lambda: difference(before, snapshot()) == [], seconds=60, what="dnsmasq to be gone")
 
 
 def test_a_file_that_was_deleted_still_names_its_loop_device(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_tap_is_on_the_bridge_and_gone_afterwards() -> None:
 def start_sleeping(network: Network, directory: Path) -> Daemon:
     """Start a program, and return it when it is in the network."""
     sleeper = start(network.command(["sleep", "3600"]), log=directory / "log")
-    wait_until(lambda: any(one.name == "sleep" for one in network.processes()), seconds=10, what="it to be in the network")
+    wait_until(lambda: any(one.name == "sleep" for one in network.processes()), seconds=60, what="it to be in the network")
     return sleeper
 
 

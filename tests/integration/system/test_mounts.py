@@ -169,7 +169,7 @@ def test_a_mount_that_is_still_in_use_goes_with_its_last_user(
         user = (target / "open").open("w")
     assert not points_below(target.parent)
     user.close()
-    wait_until(lambda: not attached(image), seconds=5, what="the loop device to go")
+    wait_until(lambda: not attached(image), seconds=60, what="the loop device to go")
 
 
 def test_the_sweep_clears_what_a_killed_process_left(image: Path, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_loop_device_goes_with_a_killed_process(image: Path) -> None:
     )
     with killed_when_there(script):
         assert len(attached(image)) == 1
-    wait_until(lambda: not attached(image), seconds=5, what="the loop device to go with its process")
+    wait_until(lambda: not attached(image), seconds=60, what="the loop device to go with its process")
     assert not points_below(image.parent)
 
 
@@ -289,7 +289,7 @@ def test_what_somebody_copied_is_theirs_and_the_work_is_not_lost(
         assert [path.name for path in image.parent.iterdir() if path.is_file()] == [image.name]
         with loop_device(image) as device, mounted(device, target, filesystem="ext4", options=("noatime",)):
             assert (target / "word").read_text() == "kept"
-    wait_until(lambda: image not in [one.file for one in loop_devices()], seconds=5, what="theirs to go with them")
+    wait_until(lambda: image not in [one.file for one in loop_devices()], seconds=60, what="theirs to go with them")
 
 
 def test_the_sweep_leaves_what_somebody_holds_to_go_with_them(
@@ -303,7 +303,7 @@ def test_the_sweep_leaves_what_somebody_holds_to_go_with_them(
     with somebodys_namespace():
         assert sweep(tmp_path / "run", tmp_path) == (str(place),)
         assert f"{device}: is still held by somebody" in caplog.text
-    wait_until(lambda: not attached(image), seconds=5, what="it to go with them")
+    wait_until(lambda: not attached(image), seconds=60, what="it to go with them")
 
 
 def test_mounts_of_ones_own_are_seen_by_nobody_else(image: Path, target: Path) -> None:

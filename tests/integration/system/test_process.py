@@ -26,7 +26,7 @@ def alive(pid: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    return wait_until(lambda: not alive(pid), seconds=5, what=f"process {pid} to end")
+    return wait_until(lambda: not alive(pid), seconds=60, what=f"process {pid} to end")
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_daemon_is_asked_to_end_and_then_made_to(tmp_path: Path) -> None:
     assert polite.stop() == -signal.SIGTERM
     deaf = Daemon([sys.executable, "-uc", "import signal, time; signal.signal(15, 1); print('deaf'); time.sleep(60)"],
                   log=tmp_path / "deaf")  # fmt: skip
-    wait_until(lambda: deaf.tail() == "deaf", seconds=5, what="the daemon to be deaf")
+    wait_until(lambda: deaf.tail() == "deaf", seconds=60, what="the daemon to be deaf")
     assert deaf.stop(0.2) == -signal.SIGKILL
     assert not deaf.alive
 

@@ -31,7 +31,7 @@ def sleeper(undo: Undo, log: Path, *, env: dict[str, str] | None = None, seconds
     undo.callback(Process(daemon.pid, start_time(daemon.pid)).kill)
     place = Path(f"/proc/{daemon.pid}")
     wait_until(
-        lambda: (place / "comm").read_text() == "sleep\n" and (place / "environ").read_bytes(), seconds=5, what="sleep to run"
+        lambda: (place / "comm").read_text() == "sleep\n" and (place / "environ").read_bytes(), seconds=60, what="sleep to run"
     )
     return Process(daemon.pid, start_time(daemon.pid))
 
@@ -68,7 +68,7 @@ def test_one_of_another_pid_namespace_is_somebody_else(tmp_path: Path, undo: Und
     outer = Daemon(words, log=tmp_path / "log", env={"SOCKET": str(tmp_path)})
     undo.callback(outer.wait, 5)
     undo.callback(outer.signal, signal.SIGKILL)
-    inner = wait_until(lambda: run(["pgrep", "--parent", str(outer.pid), "sleep"], accept=(0, 1)).text, seconds=5, what="sleep")
+    inner = wait_until(lambda: run(["pgrep", "--parent", str(outer.pid), "sleep"], accept=(0, 1)).text, seconds=60, what="it")
     assert Path(f"/proc/{int(inner)}/comm").read_text() == "sleep\n"
     assert find_daemon("sleep", f"SOCKET={tmp_path}") is None
 
@@ -90,7 +90,7 @@ def test_one_that_is_stopped_ends_by_sigterm_all_the_same(tmp_path: Path, undo: 
 
 def test_one_that_does_not_hear_is_killed(tmp_path: Path) -> None:
     daemon = Daemon([sys.executable, "-c", _STUBBORN], log=tmp_path / "log", outlives=True)
-    wait_until(lambda: "ready" in daemon.tail(), seconds=10, what="the daemon to be ready")
+    wait_until(lambda: "ready" in daemon.tail(), seconds=60, what="the daemon to be ready")
     process = Process(daemon.pid, start_time(daemon.pid))
     process.stop(0.2)
     assert not process.alive

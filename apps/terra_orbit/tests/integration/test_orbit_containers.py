@@ -60,11 +60,11 @@ def test_a_program_whose_command_is_killed_ends(agent: Agent, tmp_path: Path) ->
         return any(_command(path) == f"sleep\0{seconds}\0".encode() for path in Path("/proc").glob("[0-9]*/cmdline"))
 
     try:
-        wait_until(sleeps, seconds=20, what="the program to run")
+        wait_until(sleeps, seconds=60, what="the program to run")
     finally:
         command.signal(signal.SIGKILL)
         command.wait(10)
-    wait_until(lambda: not sleeps(), seconds=10, what="the program to end")
+    wait_until(lambda: not sleeps(), seconds=60, what="the program to end")
 
 
 def _command(path: Path) -> bytes:
@@ -82,7 +82,7 @@ def test_what_it_prints_is_shown_and_followed(agent: Agent, tmp_path: Path) -> N
     assert done.stderr == b"err\n"
     follower = Daemon(agent.words("logs", "-f", "one"), log=tmp_path / "log", env=agent.environment())
     try:
-        wait_until(lambda: "out" in follower.tail(), seconds=10, what="the log to be followed")
+        wait_until(lambda: "out" in follower.tail(), seconds=60, what="the log to be followed")
         assert follower.alive
         agent.ob("stop", "-t", "0", "one")
         assert follower.wait(20) == 0
@@ -145,7 +145,7 @@ def test_kill_sends_a_signal_and_sigkill_keeps_it_down(agent: Agent, tmp_path: P
     trap = 'trap \\"echo hup\\" HUP; while true; do sleep 0.1; done'
     agent.ob("create", write(tmp_path / "1.toml", more=f'args = ["/bin/sh", "-c", "{trap}"]'))
     agent.ob("kill", "--signal", "hup", "one")
-    wait_until(lambda: agent.ob("logs", "one").stdout == b"hup\n", seconds=10, what="the signal to come")
+    wait_until(lambda: agent.ob("logs", "one").stdout == b"hup\n", seconds=60, what="the signal to come")
     assert b"expected a signal" in agent.ob("kill", "-s", "NOPE", "one", accept=[2]).stderr
     agent.ob("kill", "one")
     assert agent.get("one")["status"] == "stopped"
@@ -188,7 +188,7 @@ def test_everything_of_the_file_reaches_the_container(agent: Agent, tmp_path: Pa
 def test_a_service_is_looked_after_from_within_its_own_network(agent: Agent, tmp_path: Path) -> None:
     services = "[services.web]\nport = 80\n[services.web.check]\ninterval = 1\ntimeout = 1\n"
     agent.ob("create", write(tmp_path / "1.toml", network=services + BRIDGE))
-    wait_until(lambda: agent.get("one")["health"] == "unhealthy", seconds=10, what="the check to fail")
+    wait_until(lambda: agent.get("one")["health"] == "unhealthy", seconds=60, what="the check to fail")
     (service,) = agent.get("one")["services"]
     assert (service["name"], service["port"]) == ("web", 80)
     assert "refused" in service["reason"]

@@ -106,7 +106,7 @@ def test_what_is_deleted_while_the_engine_is_away_is_gone_when_that_is_back(
 ) -> None:
     agent.ob("create", write(tmp_path / "one.toml"))
     with closing(engine.client()) as client:
-        wait_until(lambda: client.ping(), seconds=10, what="the engine to answer")
+        wait_until(lambda: client.ping(), seconds=60, what="the engine to answer")
     command = Daemon(agent.words("delete", "-t", "0", "one"), log=tmp_path / "log", env=agent.environment())
     engine.restart()
     command.wait(60)
@@ -145,7 +145,7 @@ def test_a_mount_whose_source_goes_keeps_it_down_with_a_reason_until_it_is_back(
     shutil.rmtree(data)
     refused = agent.ob("start", "one", accept=[1])
     assert f"{data} is not there".encode() in refused.stderr
-    wait_until(lambda: "is not there" in agent.get("one")["problem"], seconds=20, what="the reason to be shown")
+    wait_until(lambda: "is not there" in agent.get("one")["problem"], seconds=60, what="the reason to be shown")
     data.mkdir()
     wait_until(lambda: settled(agent), seconds=60, what="it to run again")
 

@@ -25,12 +25,12 @@ def test_nothing_is_left_of_a_hundred_containers(agent: Agent, vhost: Path) -> N
         for _ in range(CYCLES):
             client.follow(client.post("/v1/containers", document)["operation"], lambda event: None)
             client.follow(client.delete("/v1/containers/one?seconds=0")["operation"], lambda event: None)
-    wait_until(lambda: agent.host.links() == links, seconds=20, what="the links to be gone")
+    wait_until(lambda: agent.host.links() == links, seconds=60, what="the links to be gone")
     assert agent.left() == []
 
     def left() -> list[str]:
         return [line for line in difference(before, snapshot()) if "orbit" in line or str(agent.engine.host) in line]
 
-    wait_until(lambda: not left(), seconds=10, what="nothing to be left")
+    wait_until(lambda: not left(), seconds=60, what="nothing to be left")
     assert agent.daemon is not None
     assert len(list(Path(f"/proc/{agent.daemon.pid}/fd").iterdir())) < 100

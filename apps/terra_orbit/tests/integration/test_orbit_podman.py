@@ -41,7 +41,7 @@ def agent(podman: Podman, network: Network) -> Iterator[Agent]:
         yield agent
         agent.clear()
         assert agent.left() == []
-        wait_until(lambda: host.links() == {"lo", "eth0"}, seconds=20, what="the host to have its own links only")
+        wait_until(lambda: host.links() == {"lo", "eth0"}, seconds=60, what="the host to have its own links only")
 
 
 def write(path: Path, name: str = "one", more: str = "", *, image: str = "localhost/tiny:1", tables: str = "") -> Path:

@@ -51,7 +51,7 @@ def test_one_that_crashes_comes_back_at_its_address(agent: Agent, dhcp: DhcpServ
     assert after["addresses"] == before["addresses"]
     assert after["networks"][0]["mac"] == before["networks"][0]["mac"]
     place = agent.host if networks == BRIDGE else agent.host.network
-    wait_until(lambda: reaches(place, after["addresses"][0]), seconds=20, what="it to answer")
+    wait_until(lambda: reaches(place, after["addresses"][0]), seconds=60, what="it to answer")
 
 
 SYSTEMD = """\
@@ -104,7 +104,7 @@ def test_a_new_agent_disturbs_nothing(agent: Agent, dhcp: DhcpServer, tmp_path: 
         assert reaches(agent.host, before[0]["addresses"][0])
         assert reaches(agent.host.network, before[1]["addresses"][0])
         agent.start()
-        wait_until(lambda: settled(agent, "one") and settled(agent, "two"), seconds=20, what="the agent to know them")
+        wait_until(lambda: settled(agent, "one") and settled(agent, "two"), seconds=60, what="the agent to know them")
     after = [agent.get(name) for name in ("one", "two")]
     for key in ("pid", "addresses", "restarts"):
         assert [one[key] for one in after] == [one[key] for one in before]
@@ -129,8 +129,8 @@ def test_a_dhcp_daemon_that_ends_is_started_again_with_its_leases(agent: Agent, 
     def again() -> bool:
         return any(one.name == "dhcp" and one.pid != daemon.pid for one in mentioning([agent.root]))
 
-    wait_until(again, seconds=20, what="the DHCP daemon to be back")
-    wait_until(lambda: settled(agent), seconds=20, what="the lease to be taken up again")
+    wait_until(again, seconds=60, what="the DHCP daemon to be back")
+    wait_until(lambda: settled(agent), seconds=60, what="the lease to be taken up again")
     after = agent.get("one")
     assert (after["pid"], after["addresses"], after["restarts"]) == (before["pid"], before["addresses"], 0)
     agent.ob("delete", "-t", "0", "one")
@@ -155,4 +155,4 @@ def test_an_engine_that_is_killed_and_comes_back(agent: Agent, engine: Engine, t
     wait_until(lambda: agent.get("one")["pid"] != before["pid"] and settled(agent), seconds=60, what="it to come back")
     after = agent.get("one")
     assert after["addresses"] == before["addresses"]
-    wait_until(lambda: reaches(agent.host, after["addresses"][0]), seconds=20, what="it to answer")
+    wait_until(lambda: reaches(agent.host, after["addresses"][0]), seconds=60, what="it to answer")

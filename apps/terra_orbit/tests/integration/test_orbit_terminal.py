@@ -59,7 +59,7 @@ class Terminal:
             return (pid, status) if pid else None
 
         try:
-            _, status = wait_until(ended, seconds=20, what="the program to end")
+            _, status = wait_until(ended, seconds=60, what="the program to end")
         except BaseException:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
@@ -78,7 +78,7 @@ def running(agent: Agent, vhost: Path) -> Agent:
 def test_a_terminal_here_is_a_terminal_there(running: Agent) -> None:
     script = "test -t 0 && echo a terminal; read line; echo got $line; exit 5"
     terminal = Terminal(running.words("exec", "one", "sh", "-c", script), running.environment())
-    wait_until(lambda: terminal.shows(b"a terminal"), seconds=20, what="the program to greet")
+    wait_until(lambda: terminal.shows(b"a terminal"), seconds=60, what="the program to greet")
     terminal.type(b"hello\r")
     assert terminal.wait() == 5
     assert b"got hello" in terminal.text
@@ -87,7 +87,7 @@ def test_a_terminal_here_is_a_terminal_there(running: Agent) -> None:
 def test_ctrl_c_is_for_the_program_there(running: Agent) -> None:
     script = 'trap "echo interrupted; exit 9" INT; echo ready; while true; do sleep 0.1; done'
     terminal = Terminal(running.words("exec", "one", "sh", "-c", script), running.environment())
-    wait_until(lambda: terminal.shows(b"ready"), seconds=20, what="the program to be ready")
+    wait_until(lambda: terminal.shows(b"ready"), seconds=60, what="the program to be ready")
     terminal.type(b"\x03")
     assert terminal.wait() == 9
     assert b"interrupted" in terminal.text

@@ -176,7 +176,7 @@ def test_it_outlives_the_controller_is_found_again_and_comes_back(ipxe_session: 
     assert not again.start_boot(BOOT_NETWORK, [], session)
     assert pid(session) == first
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: start_time(first) == "", seconds=5, what="lighttpd to be gone")
+    wait_until(lambda: start_time(first) == "", seconds=60, what="lighttpd to be gone")
     assert again.start_boot(BOOT_NETWORK, [], session)
     assert get("/boot.ipxe")[0].status == 200
     assert again.start_boot(BOOT_NETWORK, [], ipxe_session(port=8070)), "another port is another configuration"
@@ -225,7 +225,7 @@ def test_what_a_machine_loads_is_seen_and_no_stranger_passes_for_it(ipxe_session
         connection.request("GET", path)
         connection.getresponse().read()
         connection.close()
-    wait_until(lambda: len(plugin.follow_boots(start.position, session).seen) >= 4, seconds=20, what="both logs")
+    wait_until(lambda: len(plugin.follow_boots(start.position, session).seen) >= 4, seconds=60, what="both logs")
     found = plugin.follow_boots(start.position, session)
     assert [(one.mac, one.text, one.file) for one in found.seen] == [
         (MAC, "asks for an address", ""),

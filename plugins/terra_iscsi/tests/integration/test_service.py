@@ -121,7 +121,7 @@ def test_it_is_started_again_after_kill_9(tmp_path: Path, network: Network) -> N
         plugin.start_storage(PORTAL, session)
         first = pid(session)
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: not tgtds(network), seconds=5, what="tgtd to be gone")
+        wait_until(lambda: not tgtds(network), seconds=60, what="tgtd to be gone")
         assert plugin.start_storage(PORTAL, session) is True
         assert pid(session) != first
         assert own_control(session).answers()
@@ -215,7 +215,7 @@ def test_the_controller_of_the_whole_machine_uses_its_tgtd(network: Network, tmp
     session = Session(tables={"iscsi": {"control_port": 31999}})
     daemon = Daemon(["tgtd", "-f", "-C", "31999", "--iscsi", f"portal={CONTROLLER}:3260"], log=tmp_path / "log")
     try:
-        wait_until(system.answers, seconds=10, what="tgtd to answer")
+        wait_until(system.answers, seconds=60, what="tgtd to answer")
         with pytest.raises(TerraError, match=f"the tgtd of this system does not answer on {ISCSI}:3260") as refused:
             plugin.start_storage(PORTAL, session)
         assert f"portal={ISCSI}:3260" in refused.value.hint

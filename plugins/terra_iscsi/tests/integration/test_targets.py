@@ -130,7 +130,7 @@ def logged_in(export: Export, initiator: str, log: Path) -> Iterator[Daemon]:
     words = ["iscsi-perf", "-i", initiator, "-t", "60", f"iscsi://{PORTAL}/{export.target.name}/1"]
     daemon = Daemon(words, log=log, env=account(export))
     try:
-        wait_until(lambda: b"iops" in log.read_bytes(), seconds=10, what="the initiator to read")
+        wait_until(lambda: b"iops" in log.read_bytes(), seconds=60, what="the initiator to read")
         yield daemon
     finally:
         daemon.stop(1)
@@ -248,7 +248,7 @@ def test_what_a_machine_reads_is_counted_while_it_is_logged_in(session: Session,
         assert first.read > 0
         assert first.written == 0
         wait_until(
-            lambda: plugin.count_served(session)[target.target.id].read > first.read, seconds=10, what="it to read more"
+            lambda: plugin.count_served(session)[target.target.id].read > first.read, seconds=60, what="it to read more"
         )
         assert other.target.id not in plugin.count_served(session)
 
@@ -296,7 +296,7 @@ def test_permissions_that_somebody_else_gave_are_taken_back(session: Session, co
     with logged_in(target, stranger, tmp_path / "log") as intruder:
         assert plugin.restore_target(target, session) is True
         assert DENIED in inquiry(stranger, target)
-        wait_until(lambda: not control.targets()[0].sessions or not intruder.alive, seconds=5, what="the intruder to be out")
+        wait_until(lambda: not control.targets()[0].sessions or not intruder.alive, seconds=60, what="the intruder to be out")
     assert control.targets()[0].rules == (target.target.client,)
     assert "DIRECT_ACCESS" in inquiry(target.target.client, target)
     assert plugin.restore_target(target, session) is False
@@ -442,12 +442,12 @@ def test_a_killed_tgtd_comes_back_with_the_same_targets(session: Session, contro
     before = control.targets()
     with logged_in(targets[0], targets[0].target.client, tmp_path / "log"):
         os.kill(tgtd(session), signal.SIGKILL)
-        wait_until(lambda: not control.answers(), seconds=5, what="tgtd to be gone")
+        wait_until(lambda: not control.answers(), seconds=60, what="tgtd to be gone")
         with pytest.raises(TerraError, match="no tgtd answers"):
             plugin.restore_target(targets[0], session)
         assert plugin.start_storage(PORTAL, session) is True
         assert [plugin.restore_target(target, session) for target in targets] == [True, True]
-    wait_until(lambda: not control.targets()[0].sessions, seconds=5, what="the initiator to be gone")
+    wait_until(lambda: not control.targets()[0].sessions, seconds=60, what="the initiator to be gone")
     assert control.targets() == before
     assert "DIRECT_ACCESS" in inquiry(targets[1].target.client, targets[1], 2)
     assert DENIED in inquiry(targets[1].target.client, targets[1], 2, secret="")

@@ -75,9 +75,9 @@ def test_a_machine_is_told_its_name_as_soon_as_it_is_published_and_not_after(tft
     provide_kernel(session)
     assert 12 not in discover(CLIENT, MAC, architecture=BIOS).options
     plugin.publish_boot(NODE, session)
-    wait_until(lambda: named() == b"cm-01", seconds=5, what="the machine to be told its name")
+    wait_until(lambda: named() == b"cm-01", seconds=60, what="the machine to be told its name")
     plugin.withdraw_boot(HOST, MAC, session)
-    wait_until(lambda: named() is None, seconds=5, what="the machine to be told no name")
+    wait_until(lambda: named() is None, seconds=60, what="the machine to be told no name")
     assert pid(session) == before
 
 
@@ -109,7 +109,7 @@ def test_strangers_leave_an_address_to_every_machine_and_one_that_has_no_more_is
     for at in range(3):
         plugin.publish_boot(evolve(NODE, hostname=Hostname(f"n{at}"), mac=Mac(f"54:b2:03:07:f2:{at:02x}")), session)
     of_n0 = "54:b2:03:07:f2:00"
-    wait_until(lambda: named(of_n0) == b"n0", seconds=5, what="the machine to be told its name")
+    wait_until(lambda: named(of_n0) == b"n0", seconds=60, what="the machine to be told its name")
     assert discover(CLIENT, of_n0, architecture=BIOS).address == "10.0.10.51"
     with pytest.raises(TerraError, match=r"no address left for n3: the range 10\.0\.10\.50 to 10\.0\.10\.53"):
         plugin.publish_boot(evolve(NODE, hostname=Hostname("n3"), mac=Mac("54:b2:03:07:f2:03")), session)
@@ -121,7 +121,7 @@ def test_a_machine_keeps_the_address_that_it_has_when_it_is_provisioned(tftp_ses
     before = accept(CLIENT, MAC, discover(CLIENT, MAC, architecture=BIOS)).address
     provide_kernel(session)
     plugin.publish_boot(NODE, session)
-    wait_until(lambda: named() == b"cm-01", seconds=5, what="the machine to be told its name")
+    wait_until(lambda: named() == b"cm-01", seconds=60, what="the machine to be told its name")
     assert discover(CLIENT, MAC, architecture=BIOS).address == before
     plugin.stop_boot(session)
     shutil.rmtree(session.paths.run)
@@ -134,7 +134,7 @@ def test_the_service_starts_with_the_machines_that_it_is_given(tftp_session: Mak
     plugin.start_boot(BOOT_NETWORK, [NODE], session)
     assert named() == b"cm-01"
     assert not plugin.start_boot(BOOT_NETWORK, [], session)
-    wait_until(lambda: named() is None, seconds=5, what="the machine to be told no name")
+    wait_until(lambda: named() is None, seconds=60, what="the machine to be told no name")
 
 
 def test_a_proxy_names_the_boot_file_and_gives_no_address(tftp_session: MakeSession) -> None:

@@ -52,7 +52,7 @@ def test_a_machine_is_seen_and_no_stranger_passes_for_it(tftp_session: MakeSessi
         fetch(CONTROLLER, MENU, source=GATEWAY)
         fetch(CONTROLLER, MENU, source=address)
         fetch(CONTROLLER, "nodes/cm-01/vmlinuz", source=address)
-        wait_until(lambda: len(plugin.follow_boots(start.position, session).seen) == 6, seconds=10, what="the log")
+        wait_until(lambda: len(plugin.follow_boots(start.position, session).seen) == 6, seconds=60, what="the log")
         found = plugin.follow_boots(start.position, session)
         assert [(one.mac, one.text, one.file) for one in found.seen] == [
             (MAC, "asks for an address", ""),
@@ -68,4 +68,4 @@ def test_a_machine_is_seen_and_no_stranger_passes_for_it(tftp_session: MakeSessi
         plugin.stop_boot(session)
         plugin.start_boot(BOOT_NETWORK, [node], session)
         fetch(CONTROLLER, MENU, source=address)
-        wait_until(lambda: len(plugin.follow_boots(found.position, session).seen) == 2, seconds=10, what="both logs")
+        wait_until(lambda: len(plugin.follow_boots(found.position, session).seen) == 2, seconds=60, what="both logs")
