@@ -6,7 +6,7 @@ problem document. Anything else that reaches them is a defect of Terra's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 class TerraError(Exception):
@@ -79,3 +79,12 @@ def error_of_machine(error: OSError) -> TerraError:
     """Return what the operating system refused, such as to write to a full disk, as an error that a user can act upon."""
     where = f"{error.filename}: " if error.filename else ""
     return TerraError(f"{where}{error.strerror or error}")
+
+
+def reason_of(work: Callable[[], object]) -> str:
+    """Do some work; return why it failed, as a user can act upon it, or an empty text."""
+    try:
+        work()
+    except TerraError as error:
+        return str(error) or type(error).__name__
+    return ""

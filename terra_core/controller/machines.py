@@ -32,7 +32,7 @@ from terra_core.controller.store import Record, SetAside, State, Store
 from terra_core.controller.tags import Tags
 from terra_core.controller.troubles import Troubles
 from terra_core.controller.wanted import wanted_of
-from terra_core.errors import ConflictError, InterruptedWork, TerraError
+from terra_core.errors import ConflictError, InterruptedWork, TerraError, reason_of
 from terra_core.hookspecs import Boot, BootNetwork, Connected, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
 from terra_core.service.operations import Work
@@ -274,7 +274,7 @@ class Machines:
             with self._targets:
                 ready = [one for one in self._store.named(due) if isinstance(one, Record) and one.state is State.READY]
                 boots = self.reports.issue(ready)
-                reasons = {boot.hostname: _reason_of(partial(publish, boot, self.session)) for boot in boots}
+                reasons = {boot.hostname: reason_of(partial(publish, boot, self.session)) for boot in boots}
                 self.reports.published([hostname for hostname, reason in reasons.items() if not reason])
         except TerraError as error:
             reasons = {Hostname(hostname): str(error) for hostname in due}
@@ -439,15 +439,6 @@ class Machines:
             self._disks.release_unknown(Hostname(record.hostname))
         else:
             _log.warning("its record does not say which targets it had: they may be left", hostname=record.hostname)
-
-
-def _reason_of(work: Callable[[], object]) -> str:
-    """Do the work; return why it failed, or an empty string."""
-    try:
-        work()
-    except TerraError as error:
-        return str(error)
-    return ""
 
 
 def _remove_place(place: Path) -> None:

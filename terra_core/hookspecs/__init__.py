@@ -16,39 +16,37 @@ It says the programs that it runs by ``programs``, such as ``{"tgtd": "tgt"}``, 
 hooks ``examine_...`` are asked by ``terra doctor``, with the controller up or down: each looks by code that shares nothing with
 the plugin's other hooks, and changes nothing.
 
-A hook that acquires something returns an unentered context manager. Core enters it on a stack of its own, and leaves it with
-the exception when a later step fails. Commands call hooks from their main thread; the controller from several, which each
-role describes. A hook never prints, never reads standard input, never changes the working directory, the environment, the
-umask or signal handlers: progress goes to ``session.report``, which may raise to end the work.
+A hook that acquires something returns an unentered context manager, an ``Offer``. Core enters it on a stack of its own, and
+leaves it with the exception when a later step fails. Commands call hooks from their main thread; the controller from several,
+which each role describes. A hook never prints, never reads standard input, never changes the working directory, the
+environment, the umask or signal handlers: progress goes to ``session.report``, which may raise to end the work.
 """
 
-# isort: off
-from terra_core.hookspecs.boot import (
-    Boot, BootDisk, Bootloader, BootNetwork, LocalBoot, NodeBoot, Sighting, Sightings, StartChoice,
-)  # fmt: skip
-
-# isort: on
-from terra_core.hookspecs.filesystem import CheckedGroup, Filesystem, Mount, PreparedGroup, Roots
-from terra_core.hookspecs.images import Builder, BuildRequest, BuiltImage, Registry, Trial
-from terra_core.hookspecs.machine import BootStep, Network, RenderedFile, RenderedLink
-from terra_core.hookspecs.markers import CONTRACT, Finding, Role, hookimpl
+from terra_core.config.local_boot import BootDisk, LocalBoot, StartChoice
+from terra_core.hookspecs.boot import Boot, Bootloader, BootNetwork, NodeBoot, Sighting, Sightings
+from terra_core.hookspecs.images import Builder, BuildRequest, BuiltImage, Registry
+from terra_core.hookspecs.machine import BootStep, CheckedGroup, Filesystem, Mount, Network, PreparedGroup, Roots
+from terra_core.hookspecs.markers import CONTRACT, Offer, Role, hookimpl
 from terra_core.oci.signature import FoundSignature
+from terra_core.system.finding import Finding
+from terra_core.system.rendered import RenderedFile, RenderedLink
+from terra_core.system.room import Room
+from terra_core.system.trial import Trial
 
 # isort: off
 from terra_core.hookspecs.storage import (
-    Backing, Connected, Export, Room, Served, Storage, Store, Target, TargetRequest, Volume, VolumeRequest,
+    Backing, Connected, Export, Served, Storage, Store, Target, TargetRequest, Volume, VolumeRequest,
 )  # fmt: skip
 # isort: on
 
-ROLES: dict[str, type[Role]] = {
-    role.role: role for role in (Network, Builder, Registry, Filesystem, Store, Storage, Boot, Bootloader)
-}
+_ROLES: tuple[type[Role], ...] = (Network, Builder, Registry, Filesystem, Store, Storage, Boot, Bootloader)
+ROLES = {role.role: role for role in _ROLES}
 """Every role by its key under ``[plugins]``."""
 
 __all__ = [
     "CONTRACT", "ROLES", "Backing", "Boot", "BootDisk", "BootNetwork", "BootStep", "Bootloader", "BuildRequest", "Builder",
     "BuiltImage", "CheckedGroup", "Connected", "Export", "Filesystem", "Finding", "FoundSignature", "LocalBoot", "Mount",
-    "Network", "NodeBoot", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Room", "Roots", "Served",
-    "Sighting", "Sightings", "StartChoice", "Storage", "Store", "Target", "TargetRequest", "Trial", "Volume",
+    "Network", "NodeBoot", "Offer", "PreparedGroup", "Registry", "RenderedFile", "RenderedLink", "Role", "Room", "Roots",
+    "Served", "Sighting", "Sightings", "StartChoice", "Storage", "Store", "Target", "TargetRequest", "Trial", "Volume",
     "VolumeRequest", "hookimpl",
 ]  # fmt: skip

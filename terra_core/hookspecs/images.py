@@ -1,17 +1,17 @@
 """The roles ``builder`` and ``registry``: where images are made, and where they are kept."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from attrs import field, frozen
 
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference
-from terra_core.hookspecs.markers import Role, hook, optional
+from terra_core.hookspecs.markers import Offer, Role, hook, optional
 from terra_core.oci.digest import Digest
 from terra_core.oci.signature import FoundSignature
 from terra_core.oci.source import ImageDocuments, ImageSource, PortableImage
+from terra_core.system.trial import Trial
 
 
 @frozen(kw_only=True)
@@ -61,25 +61,6 @@ class BuiltImage:
     base_layers: tuple[str, ...] = ()
 
 
-@frozen(kw_only=True)
-class Trial:
-    """The result of starting a system on trial.
-
-    :param state: the last answer of ``systemctl is-system-running``; empty when there was none.
-    :param failed: the units that failed, one line each.
-    :param errors: the journal's errors, or other output where there is no journal.
-    """
-
-    state: str
-    failed: tuple[str, ...] = ()
-    errors: str = ""
-
-    @property
-    def healthy(self) -> bool:
-        """Whether it came up with every unit."""
-        return self.state == "running"
-
-
 class Builder(Role, role="builder", default="docker"):
     """Building images on this machine, reading what was built by its id, and trying it."""
 
@@ -88,7 +69,7 @@ class Builder(Role, role="builder", default="docker"):
         """Build an image and give it its name; or raise the failed step and its output, and leave nothing of this build."""
 
     @hook
-    def save_image(self, image: str, work: Path, session: Session) -> AbstractContextManager[PortableImage]:
+    def save_image(self, image: str, work: Path, session: Session) -> Offer[PortableImage]:
         """Offer an image that :meth:`build_image` made, to be read as the builder keeps it; run no program of it.
 
         Core rewrites its times and its configuration before it leaves this machine. Leave ``work`` as it was; it has
@@ -111,7 +92,7 @@ class Registry(Role, role="registry", default="docker"):
     """
 
     @hook
-    def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> AbstractContextManager[ImageSource]:
+    def pull_image(self, reference: ImageReference, layout: Path, session: Session) -> Offer[ImageSource]:
         """Offer to pull an image into an OCI image layout, made or added to, which can be read while the layers arrive.
 
         Entering looks the reference up, once, and returns when the manifest for this machine's platform and the configuration
@@ -128,7 +109,7 @@ class Registry(Role, role="registry", default="docker"):
     @optional
     def pull_layers(
         self, reference: ImageReference, layers: Sequence[Digest], layout: Path, session: Session
-    ) -> AbstractContextManager[ImageSource]:
+    ) -> Offer[ImageSource]:
         """Offer to pull an image of which only the ``layers`` of these digests will be read; else as :meth:`pull_image`."""
         return self.pull_image(reference, layout, session)
 

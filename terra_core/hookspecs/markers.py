@@ -1,23 +1,15 @@
 """How the hooks of a role, and a plugin's implementations of them, are marked."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar
 
 import pluggy
-from attrs import frozen
 
 CONTRACT = 2
 """The number of this contract. A plugin says which one it was made for: ``contract = 2`` on its instance."""
-
-
-@frozen(kw_only=True)
-class Finding:
-    """What ``terra doctor`` finds to be off: of which machine, if of one; what it is; and how a person goes on."""
-
-    hostname: str = ""
-    problem: str
-    hint: str = ""
-
+Offer = AbstractContextManager
+"""What a hook returns that acquires something: a context manager that is not entered."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

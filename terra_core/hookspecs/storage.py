@@ -1,17 +1,18 @@
 """The roles ``store`` and ``storage``: volumes, and giving them to machines over the network."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from attrs import field, frozen
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Label
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, reason_of
 from terra_core.hookspecs.machine import BootStep
-from terra_core.hookspecs.markers import Finding, Role, hook, optional
-from terra_core.system.room import measured
+from terra_core.hookspecs.markers import Offer, Role, hook, optional
+from terra_core.system.finding import Finding
+from terra_core.system.room import Room, measured
 
 
 @frozen(kw_only=True)
@@ -40,15 +41,6 @@ class Volume:
 
 
 @frozen(kw_only=True)
-class Room:
-    """The room of a store in bytes: all of it, what is free, and how much of that is kept for the volumes that there are."""
-
-    size: int
-    free: int
-    reserve: int = 0
-
-
-@frozen(kw_only=True)
 class Backing:
     """How a transport reaches a volume.
 
@@ -74,18 +66,18 @@ class Store(Role, role="store", default="file"):
         """
 
     @hook
-    def make_volume(self, volume: Volume, session: Session) -> AbstractContextManager[None]:
+    def make_volume(self, volume: Volume, session: Session) -> Offer[None]:
         """Offer to make a planned volume, empty; what exists of that name is refused, and stays. An exception removes it."""
 
     @hook
-    def clone_volume(self, origin: Volume, volume: Volume, session: Session) -> AbstractContextManager[None]:
+    def clone_volume(self, origin: Volume, volume: Volume, session: Session) -> Offer[None]:
         """Offer to make a planned volume with the content of another one, which nobody writes to meanwhile.
 
         Later writes to one do not change the other. Otherwise as :meth:`make_volume`.
         """
 
     @hook
-    def open_volume(self, volume: Volume, session: Session) -> AbstractContextManager[Path]:
+    def open_volume(self, volume: Volume, session: Session) -> Offer[Path]:
         """Offer a volume as a local block device or image file, to be formatted and written to.
 
         Called while no transport has it open. Leaving writes all of it to the store.
@@ -100,7 +92,7 @@ class Store(Role, role="store", default="file"):
         """Remove a volume; return whether there was one. Idempotent."""
 
     @optional
-    def grow_volume(self, volume: Volume, size: int, session: Session) -> AbstractContextManager[None]:
+    def grow_volume(self, volume: Volume, size: int, session: Session) -> Offer[None]:
         """Offer to make a volume that nobody has open larger, to ``size`` MB; what is new is empty.
 
         One that is of that size since a controller was killed is taken, too. Leaving with an exception makes it as it was.
@@ -224,7 +216,7 @@ class Storage(Role, role="storage", default="iscsi"):
         """Return what a machine needs in order to reach its targets, that of its root first. Called once; change nothing."""
 
     @hook
-    def provision_target(self, export: Export, session: Session) -> AbstractContextManager[None]:
+    def provision_target(self, export: Export, session: Session) -> Offer[None]:
         """Offer to export a planned target to its machine and to nobody else, for the first time.
 
         Entered when the volumes are complete. Leaving with an exception takes the target away. Refuse a kind of backing
@@ -245,15 +237,7 @@ class Storage(Role, role="storage", default="iscsi"):
 
         What was changed is told as events of the step ``mend``.
         """
-        reasons = []
-        for export in exports:
-            try:
-                self.restore_target(export, session)
-            except TerraError as error:
-                reasons.append(str(error) or type(error).__name__)
-            else:
-                reasons.append("")
-        return reasons
+        return [reason_of(partial(self.restore_target, export, session)) for export in exports]
 
     @optional
     def release_host(self, hostname: Hostname, session: Session) -> bool:

@@ -9,7 +9,7 @@ from importlib import resources
 from attrs import frozen
 
 from terra_core.errors import TerraError
-from terra_core.hookspecs.machine import BootStep, RenderedFile
+from terra_core.hookspecs import BootStep, RenderedFile
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.kernels import Pair, modules_of
 from terra_core.image.ramdisk import Contents

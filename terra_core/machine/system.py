@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from terra_core.errors import TerraError
-from terra_core.hookspecs.machine import RenderedFile, RenderedLink
+from terra_core.hookspecs import RenderedFile, RenderedLink
 from terra_core.image.contained import ContainedRoot
 
 _PATH = re.compile(r"(?:[^/\0]+/)*[^/\0]+")

@@ -1,9 +1,20 @@
-"""The room of a file system."""
+"""The room of a store, and of a file system."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class Room:
+    """The room of a store in bytes: all of it, what is free, and how much of that is kept for the volumes that there are."""
+
+    size: int
+    free: int
+    reserve: int = 0
 
 
 def measured(place: Path) -> dict[str, int]:

@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from terra_core.errors import TerraError
-from terra_core.hookspecs.machine import BootStep, RenderedFile, RenderedLink
+from terra_core.hookspecs import BootStep, RenderedFile, RenderedLink
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.kernels import Pair
 from terra_core.image.ramdisk import Contents
