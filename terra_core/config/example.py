@@ -113,6 +113,8 @@ def _value(field: Any, given: Mapping[str, object]) -> object:  # see _tables
             return given[name]
     default = None if field.default is attrs.NOTHING else field.default
     default = default.value if isinstance(default, Enum) else default
+    if field.type is values.Duration and isinstance(default, int):
+        return values.spell_duration(default)
     if isinstance(default, str | int | float | tuple) and default not in ("", ()):
         return default
     return _sample(field.type)

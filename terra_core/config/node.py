@@ -13,6 +13,7 @@ from terra_core.config.trust import SentTrust, Trust
 from terra_core.config.values import (
     Compression,
     DevicePath,
+    Duration,
     Hostname,
     ImageReference,
     Label,
@@ -33,7 +34,9 @@ _KERNELS = frozenset({"dev", "proc", "run", "sys"})
 _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}
 
 
-_MOST_KEPT = 256
+_MOST_KEPT, _MOST_WORDS, _LONGEST_WORD = 256, 64, 4096
+_TRIAL = range(30, 86401)
+"""How long a version may be on trial, in seconds."""
 _MOST_GROUPS, _MOST_DISKS, _MOST_SUBVOLUMES, _MOST_OPTIONS, _MOST_ARGUMENTS = 64, 64, 256, 32, 64
 """Limits above those of any machine, and low enough to keep every check fast."""
 
@@ -175,13 +178,28 @@ class Upgrades:
     """``[upgrade]``.
 
     :param keep: files and directories outside of subvolumes that the next version takes over as they are on the machine.
+    :param check: a program of the machine with its arguments, which says of a version on trial whether it works: by its exit
+        code, 0 for yes. No shell reads it.
+    :param timeout: how long after its start a version on trial may take to be healthy, the check included.
     """
 
     keep: tuple[MountPath, ...] = ()
+    check: tuple[str, ...] = ()
+    timeout: Duration = Duration(600)
 
     def problems(self) -> Iterator[Problem]:
-        """Yield what is wrong with the paths."""
+        """Yield what is wrong with the values."""
         yield from too_many("keep", getattr(self, "keep", ()), _MOST_KEPT)
+        check: tuple[str, ...] = getattr(self, "check", ())
+        yield from too_many("check", check, _MOST_WORDS)
+        if check and not check[0].startswith("/"):
+            yield Problem("check[0]", f'expected the path of a program, such as "/usr/local/bin/check", got {shown(check[0])}')
+        for at, word in enumerate(check[:_MOST_WORDS]):
+            if "\0" in word or len(word) > _LONGEST_WORD:
+                text = f"expected at most {_LONGEST_WORD} characters, none of them NUL, got {shown(word)}"
+                yield Problem(f"check[{at}]", text)
+        if has(self, "timeout") and self.timeout not in _TRIAL:
+            yield Problem("timeout", f'expected "{_TRIAL[0]}s" to "1d", got {self.timeout} seconds')
 
 
 @frozen(kw_only=True)

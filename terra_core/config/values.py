@@ -175,6 +175,13 @@ def parse_duration(raw: object) -> Duration:
     return Duration(seconds)
 
 
+def spell_duration(seconds: int) -> str:
+    """Return a span of time as :func:`parse_duration` reads it, in the largest unit that gives a whole number."""
+    whole = [(size, unit) for unit, size in _DURATION_UNITS.items() if seconds and seconds % size == 0]
+    size, unit = max(whole, default=(1, ""))
+    return f"{seconds // size}{unit}"
+
+
 def parse_label(raw: object) -> Label:
     """Parse a label or subvolume name: letters, digits, dots, hyphens and underscores, at most 64."""
     return Label(_matching(_NAME, raw, "a name of letters, digits, dots, hyphens and underscores, at most 64"))

@@ -398,3 +398,28 @@ def test_a_value_is_one_of_its_enumeration_whatever_that_is_made_of() -> None:
         "plain: 1 is not one of red",
         'maybe: "blue" is not one of red',
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ('check = "/bin/true"', 'upgrade.check: expected a list, got "/bin/true"'),
+        ('check = ["true"]', 'upgrade.check[0]: expected the path of a program, such as "/usr/local/bin/check", got "true"'),
+        ('check = ["/bin/true", 1]', "upgrade.check[1]: expected a string, got 1"),
+        ('check = ["/bin/true", "a\\u0000b"]', "upgrade.check[1]: expected at most 4096 characters, none of them NUL, got "),
+        (f"check = {['/bin/true'] * 65}", "upgrade.check: expected at most 64, got 65"),
+        ("timeout = 600", "upgrade.timeout: expected a time with its unit"),
+        ('timeout = "5s"', 'upgrade.timeout: expected "30s" to "1d", got 5 seconds'),
+        ('timeout = "2d"', 'upgrade.timeout: expected "30s" to "1d", got 172800 seconds'),
+    ],
+)
+def test_how_a_version_on_trial_is_checked(table: str, expected: str) -> None:
+    found = problems(f"{NODE}{group()}[upgrade]\n{table}\n", Node)
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
+def test_a_check_is_words_and_its_time_has_a_unit() -> None:
+    text = f'{NODE}{group()}[upgrade]\ncheck = ["/usr/local/bin/check", "--all the rest"]\ntimeout = "3m"\n'
+    upgrades = structure(tomli.loads(text), Node).upgrade
+    assert (upgrades.check, upgrades.timeout) == (("/usr/local/bin/check", "--all the rest"), 180)

@@ -313,3 +313,12 @@ def test_a_value_is_shown_in_one_short_line(raw: object) -> None:
     assert len(shown) <= 80
     assert shown.isprintable()
     assert shown.isascii()
+
+
+@given(st.integers(0, 36525 * 86400))
+def test_a_duration_is_spelled_as_it_is_read(seconds: int) -> None:
+    assert v.parse_duration(v.spell_duration(seconds)) == seconds
+
+
+def test_a_duration_is_spelled_in_its_largest_unit() -> None:
+    assert [v.spell_duration(seconds) for seconds in (0, 90, 600, 86400, 14 * 86400)] == ["0", "90s", "10m", "1d", "2w"]
