@@ -26,6 +26,8 @@ _STEPS = f"{_OWN}/steps"
 _MODULES = f"{_OWN}/modules"
 _HOST_SCRIPT = "scripts/local"
 """A script of initramfs-tools(7) in the RAM disk, which runs the steps."""
+_WATCHDOG = "softdog"
+"""The kernel's own watchdog, for a machine that has no other."""
 _OTHERS = {"dracut": ("usr/lib/dracut-lib.sh", "lib/dracut-lib.sh"), "mkinitcpio": ("init_functions",)}
 _MODULE_BYTES = 128 << 20
 _ALL_MODULE_BYTES = 256 << 20
@@ -110,6 +112,8 @@ def make_steps_archive(steps: BootSteps, inside: ContainedRoot, kernel: Pair | N
     if steps.connect is not None:
         files[f"{_STEPS}/connect"] = File(content=steps.connect.script.encode())
     files.update(_modules(steps.modules, inside, kernel, held))
+    if steps.connect is None:  # a version of its system may be on trial
+        files.update(_watchdog(inside, kernel, held))
     files.update(collect_programs([name for step in steps.all for name in step.programs]))
     for file in (file for step in steps.all for file in step.files):
         _checked(file)
@@ -143,6 +147,27 @@ def _modules(names: Sequence[str], inside: ContainedRoot, kernel: Pair | None, h
         files[f"{_MODULES}/{name}.ko"] = File(content=content)
         lines.append(f"{name} {name}.ko {need}\n")
     return {**files, f"{_MODULES}/list": File(content="".join(lines).encode())}
+
+
+def _watchdog(inside: ContainedRoot, kernel: Pair | None, held: Contents | None) -> dict[str, File]:
+    """Return the modules of the kernel's own watchdog, as far as the image has it and its RAM disk has not."""
+    directory = modules_of(inside, kernel) if kernel is not None else ""
+    if not directory or _WATCHDOG in _module_names(held):
+        return {}
+    index = {name: inside.read(f"{directory}/{name}", limit=most) or b"" for name, most in INDEX.items()}
+    try:
+        modules = ModuleIndex.parse(index).to_load([_WATCHDOG])
+    except TerraError:
+        return {}
+    files = {}
+    for module in modules:
+        content = _content(inside, f"{directory}/{module.path}", module)
+        if content is not None:
+            files[f"{module_name(module.path)}.ko"] = File(content=content)
+    if not files:  # built in
+        return {}
+    listed = "".join(f"{name}\n" for name in files).encode()
+    return {**{f"{_MODULES}/{name}": file for name, file in files.items()}, f"{_MODULES}/watchdog": File(content=listed)}
 
 
 def _content(inside: ContainedRoot, path: str, module: Module) -> bytes | None:

@@ -37,6 +37,8 @@ from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
 from terra_core.uniqueness import make_unique, own_files
 from terra_core.upgrade.carry import carry, fstab_for
+from terra_core.upgrade.health import EXPECTED, Network, expectation
+from terra_core.upgrade.observe import network
 from terra_core.upgrade.plan import Plan, next_name, sorted_out
 from terra_core.upgrade.share import share
 from terra_core.versions.difference import changes
@@ -69,6 +71,7 @@ class Upgrade:
     _alone: Path
     _top: Path
     _work: Path
+    _network: Network | None
 
     def carry_out(self) -> bool:
         """Do it; return whether there was something to do. The version that runs stays as it is.
@@ -120,6 +123,8 @@ class Upgrade:
             share(staged, self._alone, since=since, left_out=PLACE)  # a kernel that stays the same has the same steps
             report(Event("record", "write down what was laid down"))
             write_record(self._record(), inside, staged, self._work, ())
+            if self._network is not None:
+                inside.write(EXPECTED, expectation(self._network), mode=0o600)
 
     def _apply(self, source: ImageSource, staged: Path, room: str) -> None:
         keep = keeper(self._filesystem, staged, self._top, source, spared=room, session=self._session)
@@ -243,6 +248,7 @@ def upgrade(
                 alone=alone,
                 top=roots.top,
                 work=work,
+                network=network() if root == Path("/") else None,
             )
 
 

@@ -14,6 +14,7 @@ for name in local_top local_premount local_bottom configure_networking wait_for_
 	eval "$name() { echo $name; }"
 done
 log_failure_msg() { echo "failure: $*"; }
+log_warning_msg() { echo "warning: $*"; }
 modprobe() { echo "modprobe $*"; case " $there " in *" $1 "*) ;; *) return 1 ;; esac; }
 insmod() { echo "insmod ${1#"$terra"}"; [ "$1" != "$terra/modules/bad.ko" ]; }
 """
@@ -26,7 +27,8 @@ def booted(work: Path, files: dict[str, str], then: str = "mountroot", **variabl
         (terra / path).parent.mkdir(parents=True, exist_ok=True)
         (terra / path).write_text(content)
     keep = "terra_keep_addresses() { echo terra_keep_addresses; }"
-    script = f"set -eu\npanic= there=\n{_AROUND}\n. {SCRIPT}\nset +e\nterra={terra}\n{keep}\n{then}\n"
+    places = f"terra={terra} terra_dev={work}/dev terra_run={work}/run"
+    script = f"set -eu\npanic= there=\n{_AROUND}\n. {SCRIPT}\nset +e\n{places}\n{keep}\n{then}\n"
     given = {"line": "boot=terra", **variables}
     set_first = "".join(f"{name}='{value}'\n" for name, value in given.items())
     done = run(["sh", "-c", script.replace("panic= there=\n", f"panic= there=\n{set_first}")])
@@ -83,3 +85,36 @@ def test_programs_of_the_archive_are_found_by_name_and_come_after_those_of_the_r
     said = booted(tmp_path, {"steps/mount": 'terra-tool; echo "${PATH##*:}"\n'}, 'mountroot; echo "${PATH##*:}"')
     assert said[2:4] == ["tool", f"{tmp_path}/terra/programs"]
     assert said[4] != f"{tmp_path}/terra/programs"
+
+
+TRIAL = {"steps/mount": "echo mount\n", "modules/watchdog": "core.ko\nsoftdog.ko\n"}
+SETTINGS = "run/systemd/system.conf.d/50-terra-trial.conf"
+
+
+def test_a_version_on_trial_has_the_watchdog_which_runs_from_then_on(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/watchdog").write_text("not opened")
+    said = booted(tmp_path, TRIAL, line="boot=terra terra.try=os.1 version=os.1")
+    assert said == ["local_top", "wait_for_udev", "mount"], "that of the machine itself is taken"
+    assert (tmp_path / "dev/watchdog").read_text() == ""
+    assert "RuntimeWatchdogSec=60" in (tmp_path / SETTINGS).read_text().splitlines()
+
+
+def test_where_there_is_no_watchdog_it_is_the_kernels_own(tmp_path: Path) -> None:
+    said = booted(tmp_path, TRIAL, line="terra.try=os.1")
+    lost = "warning: there is no watchdog: a version on trial that hangs stays as it is"
+    loads = ["modprobe softdog soft_margin=120", "insmod /modules/core.ko", "insmod /modules/softdog.ko", lost]
+    assert said == [*loads, "local_top", "wait_for_udev", "mount", *loads]
+    said = booted(tmp_path, TRIAL, line="terra.try=os.1", there="softdog")
+    assert said[:2] == ["modprobe softdog soft_margin=120", lost]
+
+
+def test_a_version_that_is_kept_has_no_watchdog(tmp_path: Path) -> None:
+    assert booted(tmp_path, TRIAL, line="boot=terra version=os.1") == ["local_top", "wait_for_udev", "mount"]
+    assert not (tmp_path / SETTINGS).exists()
+
+
+def test_a_watchdog_that_cannot_be_opened_ends_no_start(tmp_path: Path) -> None:
+    (tmp_path / "dev/watchdog").mkdir(parents=True)
+    said = booted(tmp_path, TRIAL, line="terra.try=os.1")
+    assert [line for line in said if "cannot be opened" not in line] == ["local_top", "wait_for_udev", "mount"]

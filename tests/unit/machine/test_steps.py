@@ -196,3 +196,20 @@ def test_a_path_in_a_system_is_plain(path: str) -> None:
     for entry in (RenderedFile(path=path, content=b""), RenderedLink(path=path, target="x")):
         with pytest.raises(TerraError, match="no path of a file in a machine"):
             check_system([entry])
+
+
+def test_a_machine_with_its_own_disks_gets_the_kernels_watchdog(tmp_path: Path) -> None:
+    tree(tmp_path, softdog=b"W", watchdog_core=b"C", ext4=b"E")
+    own = evolve(STEPS, connect=None)
+    found = made(tmp_path, own)
+    assert found["usr/lib/terra/modules/watchdog"] == b"ext4.ko\nwatchdog_core.ko\nsoftdog.ko\n"
+    assert found["usr/lib/terra/modules/softdog.ko"] == b"W"
+    assert b"softdog" not in found["usr/lib/terra/modules/wanted"], "only a trial loads it"
+    held = evolve(HELD, paths=HELD.paths | {f"usr/lib/modules/{VERSION}/kernel/softdog.ko"})
+    assert "usr/lib/terra/modules/watchdog" not in made(tmp_path, own, held=held)
+    assert "usr/lib/terra/modules/watchdog" not in made(tmp_path), "a machine without a disk is never on trial"
+
+
+def test_an_image_without_a_watchdog_is_fine(tmp_path: Path) -> None:
+    tree(tmp_path, ext4=b"E")
+    assert "usr/lib/terra/modules/watchdog" not in made(tmp_path, evolve(STEPS, connect=None))
