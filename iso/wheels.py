@@ -23,7 +23,7 @@ _BUILD_SECONDS = 900
 _LEFT_OUT = {"__pycache__", "tests", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
 _OF_INDEX = ("UV_", "PIP_", "SSL_", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 _COMMAND = """\
-#!{python} -I
+#!{python} -IB
 import sys
 
 from {module} import {name}

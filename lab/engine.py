@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import signal
+import tarfile
+import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
@@ -99,14 +102,20 @@ class Engine:
         """Return a client of the docker SDK; the caller closes it."""
         return docker.DockerClient(base_url=self.host, timeout=600)
 
-    def import_image(self, tar: Path, reference: str, changes: Sequence[str] = ()) -> bool:
+    def import_image(self, tar: Path, reference: str, changes: Sequence[str] = (), *, components: Sequence[Path] = ()) -> bool:
         """Make an image of a root file system's tar; return whether there was something to do.
 
         :param tar: the file, compressed or not.
-        :param reference: the image's name and tag; an image of the same file and changes that has it already is kept.
+        :param reference: the image's name and tag; an image of the same files and changes that has it already is kept.
         :param changes: Dockerfile instructions, such as ``CMD ["/sbin/init"]``.
+        :param components: further tars, each a layer over it. The image below them keeps a name of its own, so that it is
+            imported once for all that is laid over it.
         """
-        source = _digest(tar, changes)
+        if components:
+            below = f"terra.lab/below:{_digest([tar], changes)[:32]}"
+            self.import_image(tar, below, changes)
+            return self._lay_over(below, reference, components)
+        source = _digest([tar], changes)
         with closing(self.client()) as client:
             if _source(client, reference) == source:
                 return False
@@ -115,6 +124,23 @@ class Engine:
             client.api.import_image_from_file(str(tar), repository=repository, tag=tag, changes=labelled)
             if _source(client, reference) != source:
                 raise TerraError(f"the engine made no image {reference} of {tar}; see {self.log}")
+        return True
+
+    def _lay_over(self, below: str, reference: str, components: Sequence[Path]) -> bool:
+        source = _digest(components, [below])
+        with closing(self.client()) as client, tempfile.TemporaryFile(dir=self._place.path) as context:
+            if _source(client, reference) == source:
+                return False
+            adds = [f"ADD {number}.tar /" for number in range(len(components))]
+            lines = "\n".join([f"FROM {below}", *adds, f"LABEL {_SOURCE}={source}", ""]).encode()
+            with tarfile.open(fileobj=context, mode="w") as archive:
+                entry = tarfile.TarInfo("Dockerfile")
+                entry.size = len(lines)
+                archive.addfile(entry, io.BytesIO(lines))
+                for number, component in enumerate(components):
+                    archive.add(component, f"{number}.tar")
+            context.seek(0)
+            client.images.build(fileobj=context, custom_context=True, tag=reference, rm=True, forcerm=True)
         return True
 
     def _start_daemon(self) -> None:
@@ -146,9 +172,11 @@ class Engine:
         expect_nothing_left([self._place.path, self._data], "the engine", stays=lambda point: point.startswith(handles))
 
 
-def _digest(tar: Path, changes: Sequence[str]) -> str:
-    with tar.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256")
+def _digest(tars: Sequence[Path], changes: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for tar in tars:
+        with tar.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
     digest.update("\0".join(changes).encode())
     return digest.hexdigest()
 

@@ -26,10 +26,12 @@ class BaseImage:
 
     :param recipe: what it is made of.
     :param tar: the root tar.
+    :param components: the root tars of what is laid over it.
     """
 
     recipe: Recipe
     tar: Path
+    components: tuple[Path, ...] = ()
 
     def reference(self, registry: str) -> ImageReference:
         """Return its name in a registry."""
@@ -41,7 +43,7 @@ def build_base_images() -> dict[str, BaseImage]:
     images = {}
     for name in ("terraos", "pxe"):
         recipe = Recipe.load(RECIPES / name)
-        images[name] = BaseImage(recipe, build(recipe))
+        images[name] = BaseImage(recipe, build(recipe), tuple(build(part) for part in recipe.components()))
     return images
 
 
@@ -52,7 +54,7 @@ def offer(image: BaseImage, engine: Engine, registry: str, *, push: bool, report
     :param push: whether it has to be in the registry.
     """
     reference = image.reference(registry)
-    engine.import_image(image.tar, str(reference), image.recipe.changes)
+    engine.import_image(image.tar, str(reference), image.recipe.changes, components=image.components)
     if push:
         session = Session(tables={"docker": {"engine": engine.host}}, report=report)
         with engine.inside():

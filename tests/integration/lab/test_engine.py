@@ -59,6 +59,24 @@ def test_images_stay_between_runs_and_changes_make_another(network: Network, dat
         assert engine.import_image(root_tar, "kept:1", ['CMD ["/bin/true"]'])
 
 
+def test_components_are_layers_over_an_image_that_is_imported_once(
+    network: Network, data: Path, root_tar: Path, tmp_path: Path
+) -> None:
+    over = tmp_path / "over.tar"
+    with Engine(data, network) as engine, closing(engine.client()) as client:
+        for content in ("one", "two"):
+            (tmp_path / "file").write_text(f"{content}\n")
+            with tarfile.open(over, "w") as archive:
+                archive.add(tmp_path / "file", "file")
+            assert engine.import_image(root_tar, "over:1", ['CMD ["/bin/sh"]'], components=[over])
+            assert not engine.import_image(root_tar, "over:1", ['CMD ["/bin/sh"]'], components=[over])
+            said = client.containers.run("over:1", ["-c", "read x < /file; echo $x"], entrypoint="/bin/sh", network_mode="none",
+                                         remove=True)  # fmt: skip
+            assert said == f"{content}\n".encode()
+        assert len(client.images.list("terra.lab/below")) == 1
+        assert len(client.images.get("over:1").attrs["RootFS"]["Layers"]) == 2
+
+
 def test_two_engines_cannot_share_their_data(network: Network, data: Path) -> None:
     with Engine(data, network), pytest.raises(ConflictError, match="another engine uses"), Engine(data, network):
         pass
