@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:  # the fixtures import them when they are used: most runs of unit tests need none
     from docker import DockerClient
 
+    from lab.ceph import Ceph
     from lab.engine import Engine
     from lab.network import Network
     from lab.podman import PodmanStorage
@@ -68,6 +69,15 @@ def postgresql() -> Iterator[Postgresql]:
 
     with Postgresql() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def ceph(network: Network) -> Iterator[Ceph]:
+    """Start a Ceph cluster in the network, with an empty pool."""
+    from lab.ceph import Ceph
+
+    with Ceph(network) as cluster:
+        yield cluster
 
 
 @pytest.fixture

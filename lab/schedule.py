@@ -16,6 +16,7 @@ SECONDS = {
     "test_faults.py": 130,
     "test_orbit_containers.py": 100,
     "test_docker_vab.py": 80,
+    "test_ceph_cluster.py": 70,
     "test_create.py": 100,
     "test_create_checks.py": 90,
     "test_kit_notices.py": 180,

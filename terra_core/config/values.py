@@ -76,6 +76,7 @@ _SSH_KEY = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]
 _GITHUB = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}")
 _SIZE_UNITS = {"MB": 1, "M": 1, "MiB": 1, "GB": 1024, "G": 1024, "GiB": 1024, "TB": 1024**2, "T": 1024**2, "TiB": 1024**2}
 _SIZE = re.compile(r"([0-9]{1,12}) ?([KMGT]i?B?)")
+_SHARE = re.compile("([0-9]{1,2})%")
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"([0-9]{1,10}) ?([smhdw])")
 _DURATION_LIMIT = 36525 * 86400
@@ -185,6 +186,18 @@ def spell_duration(seconds: int) -> str:
 def parse_label(raw: object) -> Label:
     """Parse a label or subvolume name: letters, digits, dots, hyphens and underscores, at most 64."""
     return Label(_matching(_NAME, raw, "a name of letters, digits, dots, hyphens and underscores, at most 64"))
+
+
+def parse_share(raw: str, whole: int) -> int:
+    """Return how much a share such as ``"5%"``, or a size such as ``"50GiB"``, is of a whole, in bytes.
+
+    :param whole: in bytes.
+    """
+    share = _SHARE.fullmatch(raw)
+    try:
+        return whole * int(share[1]) // 100 if share else parse_size(raw) * 1024 * 1024
+    except ValueError:
+        raise ValueError(f'expected a share such as "5%", or a size such as "50GiB", got {shown(raw)}') from None
 
 
 def parse_mount_path(raw: object) -> MountPath:

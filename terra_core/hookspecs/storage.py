@@ -45,8 +45,8 @@ class Backing:
     """How a transport reaches a volume.
 
     :param kind: ``file``, or another kind that a store and a transport agree on, such as ``rbd``.
-    :param address: where it is, in the form of its kind: the absolute path of a file.
-    :param options: what else a transport needs in order to open it.
+    :param address: where it is, in the form of its kind: the absolute path of a file, or ``POOL/IMAGE``.
+    :param options: what else a transport needs in order to open it: ``conf`` and ``id``, file and user, for an image of RBD.
     """
 
     kind: str

@@ -150,7 +150,9 @@ def _undone(target: Path, words: Sequence[Argument]) -> Iterator[None]:
 
 
 @contextmanager
-def loop_device(path: Path, *, read_only: bool = False, sector_size: int = 512) -> Iterator[Path]:
+def loop_device(
+    path: Path, *, read_only: bool = False, sector_size: int = 512, replaceable: bool = True
+) -> Iterator[Path]:
     """Attach a file to a loop device (losetup(8)), and detach it at the end, waiting until it is gone.
 
     The kernel detaches it when this process is killed and nothing on it is mounted any more. When somebody else still holds it
@@ -159,6 +161,8 @@ def loop_device(path: Path, *, read_only: bool = False, sector_size: int = 512) 
     :param path: an image file.
     :param read_only: refuse writes.
     :param sector_size: of its logical blocks, in bytes.
+    :param replaceable: whether a copy can take the file's place; whoever shows something as a file, as by FUSE, takes it away
+        from those that still hold it.
     :returns: the device.
     :raises NotFoundError: when there is no such file.
     :raises ConflictError: when the file is attached already.
@@ -169,7 +173,7 @@ def loop_device(path: Path, *, read_only: bool = False, sector_size: int = 512) 
     _refuse_attached(file)
     with Undo() as undo:
         # By file and before the step: an interrupted losetup may have attached a device without printing its name.
-        undo.push(lambda kind, error, trace: _detach(file, read_only=read_only, failed=error is not None))
+        undo.push(lambda kind, error, trace: _detach(file, copied=replaceable and not read_only and error is None))
         options = ["--read-only"] if read_only else []
         options += [f"--sector-size={sector_size}"] if sector_size != _SECTOR else []
         device = Path(run(["losetup", "--find", "--show", "--nooverlap", "--direct-io=off", *options, file]).text.strip())
@@ -267,7 +271,7 @@ def _devices_below(directory: Path) -> list[LoopDevice]:
     return [*named, *(device for device in others if any(device.holds(file) for file in files))]
 
 
-def _detach(file: Path, *, read_only: bool, failed: bool) -> None:
+def _detach(file: Path, *, copied: bool) -> None:
     with uninterrupted():
         devices = _devices_of(file)
         for device in devices:
@@ -277,7 +281,7 @@ def _detach(file: Path, *, read_only: bool, failed: bool) -> None:
             return
         names = ", ".join(str(device.path) for device in left)
         _log.warning("%s: somebody holds %s; it is detached when they end, and fuser --mount may name them", file, names)
-        if not failed and not read_only and any(_claimed(device.path) for device in left):
+        if copied and any(_claimed(device.path) for device in left):
             _set_aside(file)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +10,9 @@ from attrs import frozen
 from terra_core.config.node import Allocation
 from terra_core.config.session import Session
 from terra_core.config.structure import Problem, has
-from terra_core.config.values import MountPath, parse_size, shown
+from terra_core.config.values import MountPath, parse_share
 
 NAME = "file"
-_MB = 1024 * 1024
-_SHARE = re.compile("([0-9]{1,2})%")
 
 
 @frozen(kw_only=True)
@@ -36,16 +33,15 @@ class Settings:
         if has(self, "reserve"):
             try:
                 self.reserved(0)
-            except ValueError:
-                yield Problem("reserve", f'expected a share such as "5%", or a size such as "50GiB", got {shown(self.reserve)}')
+            except ValueError as error:
+                yield Problem("reserve", str(error))
 
     def reserved(self, size: int) -> int:
         """Return how much of a file system is kept free.
 
         :param size: that of the file system, in bytes.
         """
-        share = _SHARE.fullmatch(self.reserve)
-        return size * int(share[1]) // 100 if share else parse_size(self.reserve) * _MB
+        return parse_share(self.reserve, size)
 
 
 def directory_of(session: Session) -> Path:

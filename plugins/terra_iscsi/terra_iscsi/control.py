@@ -9,6 +9,7 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.errors import CommandError, CommandTimeout, TerraError
+from terra_core.hookspecs import Backing
 from terra_core.system.process import Completed, run
 from terra_core.system.waiting import wait_until
 from terra_iscsi.management import NO_TARGET, Change, change_account
@@ -27,6 +28,12 @@ _NO_THREADS = (
     "vm.max_map_count, of which each thread takes two, or kernel.threads-max"
 )
 _SYSTEM_SOCKET = Path("/var/run/tgtd/socket")
+_NO_RBD = (
+    "tgtd opens images of RBD where the package tgt-rbd was installed before it started, and only those that the user of the "
+    "store may use: its log says more"
+)
+RBD = "rbd"
+"""The kind of backings that are images of RBD: their address is ``POOL/IMAGE``, their options are those of tgtd's bsopts."""
 BY_NAME = "--initiator-name"
 BY_ADDRESS = "--initiator-address"
 
@@ -108,6 +115,21 @@ class Control:
     def served(self) -> Mapping[int, tuple[int, int]]:
         """Return bytes read from and written to each target, by its number, by those that are logged in now."""
         return parse_statistics(self.ask("--mode", "sys", "--op", "stat", seconds=_PROBE_SECONDS).text)
+
+    def add_unit(self, number: int, unit: int, backing: Backing) -> None:
+        """Put a file, or an image of RBD, behind a logical unit of target ``number``.
+
+        :raises TerraError: when tgtd cannot open it.
+        """
+        words = ["--tid", str(number), "--lun", str(unit), "--backing-store", backing.address]
+        if backing.kind == RBD:
+            words += ["--bstype", "rbd", "--bsopts", ";".join(f"{key}={value}" for key, value in backing.options.items())]
+        try:
+            self.ask("--mode", "logicalunit", "--op", "new", *words)
+        except CommandTimeout:
+            raise
+        except CommandError as error:
+            raise CommandError(error.message, hint=_NO_RBD if backing.kind == RBD else error.hint) from error
 
     def allow(self, number: int, initiator: str) -> bool:
         """Admit an initiator to target ``number`` by its name; return whether it was not admitted before."""

@@ -13,7 +13,7 @@ from terra_core.hookspecs import Connected, Export, Served, Target
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event
 from terra_core.system.undo import Undo
-from terra_iscsi.control import BY_ADDRESS, REFUSED, Control
+from terra_iscsi.control import BY_ADDRESS, RBD, REFUSED, Control
 from terra_iscsi.look import Look
 from terra_iscsi.names import host_prefix, initiator_name
 from terra_iscsi.planning import secret_of
@@ -99,7 +99,7 @@ def _restore_each(exports: Sequence[Export], session: Session) -> list[bool | Te
             if control is None:
                 raise TerraError("no tgtd answers, so nothing can be exported", hint="the controller starts one when it starts")
             look = look or Look(control.targets())
-            found.append(_restore(control, export.target, files, look))
+            found.append(_restore(control, export, files, look))
         except InterruptedWork:
             raise
         except TerraError as error:
@@ -117,7 +117,8 @@ def _restore_each(exports: Sequence[Export], session: Session) -> list[bool | Te
     return [done if isinstance(done, TerraError) else done != _Done() for done in found]
 
 
-def _restore(control: Control, target: Target, files: Mapping[int, str], look: Look) -> _Done:
+def _restore(control: Control, export: Export, files: Mapping[int, str], look: Look) -> _Done:
+    target = export.target
     exported = look.of(target, files.values())
     if exported is not None and dict(exported.luns) != files:
         control.take_down(exported)
@@ -125,7 +126,7 @@ def _restore(control: Control, target: Target, files: Mapping[int, str], look: L
         exported = None
     known = look.has_account(target.client)
     if exported is None:
-        _export(control, target, files, known=known)
+        _export(control, export, known=known)
         look.add(Exported(target.id, target.name, luns=files, accounts=_accounts(target), rules=(target.client,)))
         return _Done(made=True, bound=True)
     secured = _secure(control, target, exported.accounts, known=known)
@@ -175,24 +176,24 @@ def _drop_unused(control: Control, accounts: Sequence[str]) -> None:
 
 
 def _files(export: Export) -> dict[int, str]:
-    """Return the file behind each LUN; LUN 0 is the controller of every target of tgtd."""
-    strange = {backing.kind for backing in export.backings} - {"file"}
+    """Return the file or image behind each LUN; LUN 0 is the controller of every target of tgtd."""
+    strange = {backing.kind for backing in export.backings} - {"file", RBD}
     if strange:
         raise TerraError(
-            f"{export.target.name}: tgtd is asked for volumes of the kind {', '.join(sorted(strange))}, and gives files alone",
-            hint="choose a store whose volumes are files, such as store = \"file\", or another storage plugin",
+            f"{export.target.name}: tgtd is asked for volumes of the kind {', '.join(sorted(strange))}, not file or {RBD}",
+            hint="choose a store of such volumes, such as store = \"file\" or \"ceph\", or another storage plugin",
         )
     return {at: backing.address for at, backing in enumerate(export.backings, 1)}
 
 
-def _export(control: Control, target: Target, files: Mapping[int, str], *, known: bool) -> None:
+def _export(control: Control, export: Export, *, known: bool) -> None:
+    target = export.target
     number = str(target.id)
     with Undo() as undo:
         control.ask("--mode", "target", "--op", "new", "--tid", number, "--targetname", target.name)
         undo.callback(_take_down_whatever_happens, control, Exported(target.id, target.name))
-        for lun, path in files.items():
-            words = ("--tid", number, "--lun", str(lun), "--backing-store", path)
-            control.ask("--mode", "logicalunit", "--op", "new", *words)
+        for lun, backing in enumerate(export.backings, 1):
+            control.add_unit(target.id, lun, backing)
         _secure(control, target, (), known=known)
         # Last, so that nobody logs in to an incomplete target, or without the secret.
         control.allow(target.id, target.client)

@@ -1,0 +1,120 @@
+"""The table, names of volumes, and what is read from the output of Ceph's programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from terra_ceph import plugin
+from terra_ceph.fencing import parse_fenced
+from terra_ceph.room import parse_room
+from terra_ceph.settings import Settings
+from terra_ceph.shown import (
+    Image,
+    Name,
+    Parent,
+    Snapshot,
+    differs,
+    next_snapshot,
+    parse_image,
+    parse_names,
+    parse_snapshots,
+)
+from terra_core.config.controller import Paths
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname
+from terra_core.errors import ConfigError, NotFoundError, TerraError
+from terra_core.hookspecs import VolumeRequest
+
+INFO = {
+    "name": "cm-01.0",
+    "id": "106cd98aa1fb",
+    "size": 536870912,
+    "snapshot_count": 0,
+    "features": ["layering", "operations"],
+    "parent": {"pool": "rbd", "pool_namespace": "", "image": "golden.0", "id": "1066", "snapshot": "d0e3", "trash": True},
+}
+"""Of ``rbd info --format json``, Ceph 16.2, of a clone whose origin was removed."""
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ({"pool": "a b"}, "pool"),
+        ({"pool": "a/b"}, "pool"),
+        ({"pool": "-a"}, "pool"),
+        ({"pool": ""}, "pool"),
+        ({"user": "a;conf=/x"}, "user"),
+        ({"config": "ceph.conf"}, "config"),
+        ({"config": "/a;id=admin"}, "config"),
+        ({"reserve": "much"}, "reserve"),
+        ({"cluster": "ceph"}, "cluster"),
+    ],
+)
+def test_a_table_that_is_wrong(table: dict[str, object], key: str, tmp_path: Path) -> None:
+    session = Session(source="controller.toml", tables={"ceph": table}, paths=Paths(tmp_path))
+    request = VolumeRequest(hostname=Hostname("cm-01"), number=0, size=16)
+    with pytest.raises(ConfigError, match=rf"controller.toml: ceph\.{key}"):
+        plugin.plan_volume(request, session)
+
+
+def test_a_disk_in_full_is_refused_before_the_cluster_is_asked(tmp_path: Path) -> None:
+    request = VolumeRequest(hostname=Hostname("cm-01"), number=0, size=16, full=True)
+    with pytest.raises(TerraError, match=r"terra/cm-01\.0: the store ceph makes no disk that has all of its room"):
+        plugin.plan_volume(request, Session(paths=Paths(tmp_path)))
+
+
+@pytest.mark.parametrize(("reserve", "kept"), [("5%", 50), ("0%", 0), ("3MiB", 3 * 1024 * 1024)])
+def test_how_much_is_kept_free(reserve: str, kept: int) -> None:
+    assert Settings(reserve=reserve).reserved(1000) == kept
+
+
+def test_a_name_names_its_pool() -> None:
+    name = Name.parse("terra/golden_0123456789abcdef.0")
+    assert name == Name("terra", "golden_0123456789abcdef.0")
+    assert str(name) == "terra/golden_0123456789abcdef.0"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "cm-01.0", "/iscsi/cm-01/0.lun", "a/b/c", "a/b@c", "-a/b", "a/-b", "a/b c", "a/b\n", "a/"]
+)
+def test_what_is_no_name_is_given_to_no_program(text: str) -> None:
+    with pytest.raises(TerraError, match="is no volume of this store"):
+        Name.parse(text)
+
+
+def test_an_image_and_what_it_is_a_clone_of() -> None:
+    assert parse_image(json.dumps(INFO)) == Image("106cd98aa1fb", 536870912, False, Parent("rbd", "1066", True))
+    alone = {key: value for key, value in INFO.items() if key != "parent"} | {"snapshot_count": 2}
+    assert parse_image(json.dumps(alone)) == Image("106cd98aa1fb", 536870912, True, None)
+
+
+def test_only_snapshots_of_terra_are_looked_at_and_the_newest_is_the_last() -> None:
+    rows = [{"id": 9, "name": "terra-10"}, {"id": 4, "name": "terra-2"}, {"id": 11, "name": "of-somebody"}]
+    assert parse_snapshots(json.dumps(rows)) == [Snapshot(4, "terra-2"), Snapshot(9, "terra-10")]
+    assert next_snapshot(parse_snapshots(json.dumps(rows))) == "terra-11"
+    assert next_snapshot([]) == "terra-1"
+
+
+def test_names_and_differences() -> None:
+    assert parse_names('["cm-01.0","x"]') == ["cm-01.0", "x"]
+    assert differs("[]") is False
+    assert differs('[{"offset":0,"length":4194304,"exists":"true"}]') is True
+
+
+def test_the_room_of_a_pool() -> None:
+    shown = json.dumps({"stats": {}, "pools": [{"name": "terra", "stats": {"stored": 19, "max_avail": 4133568768}}]})
+    assert parse_room(shown, "terra") == {"size": 4133568787, "free": 4133568768}
+    with pytest.raises(NotFoundError, match="the cluster has no pool 'other'"):
+        parse_room(shown, "other")
+
+
+def test_hosts_that_are_fenced_and_programs_that_are() -> None:
+    rows = [
+        {"addr": "10.0.10.31:0/0", "until": "2036-11-23T10:00:00.000000+0000"},
+        {"addr": "10.0.10.32:0/1234", "until": "x"},
+        {"addr": "[fd00::1]:0/0", "until": "y"},
+    ]
+    assert parse_fenced(json.dumps(rows)) == {"10.0.10.31": "2036-11-23T10:00:00.000000+0000", "fd00::1": "y"}
