@@ -69,9 +69,14 @@ class Cluster:
         who = ("--conf", self.config, "--id", self.user, "--rados_mon_op_timeout", str(_MONITOR_SECONDS))
         away = (f"--client_mount_timeout={_MONITOR_SECONDS}",)
         try:
-            done = run([program, *who, *away, *words], accept={*accept, *_NO_ANSWER}, timeout=seconds)
+            done = run([program, *who, *away, *words], accept={*accept, *_NO_ANSWER, errno.ESHUTDOWN}, timeout=seconds)
         except CommandTimeout as error:
             raise self._silent(f"{program} has not ended after {seconds:g} seconds") from error
+        if done.code == errno.ESHUTDOWN:
+            raise TerraError(
+                f"the Ceph cluster of {self.config} refuses this host, which was fenced",
+                hint="end all that has its images open, then let it in by its address: see ceph osd blocklist ls",
+            )
         if done.code in _NO_ANSWER and done.code not in accept:
             raise self._silent(f"no monitor answered {program} for {_MONITOR_SECONDS} seconds")
         return done

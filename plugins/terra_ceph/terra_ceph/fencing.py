@@ -57,7 +57,8 @@ def fenced(session: Session) -> Mapping[Address, str]:
 
 def parse_fenced(text: str) -> dict[Address, str]:
     """Return the whole hosts in the output of ``ceph osd blocklist ls``; single programs have a port or a number."""
-    rows = [(str(row["addr"]), str(row["until"])) for row in json.loads(text)]
+    listed, _ = json.JSONDecoder().raw_decode(text.lstrip())  # "listed 1 entries" follows
+    rows = [(str(row["addr"]), str(row["until"])) for row in listed]
     return {Address(addr.removesuffix(":0/0").strip("[]")): until for addr, until in rows if addr.endswith(":0/0")}
 
 

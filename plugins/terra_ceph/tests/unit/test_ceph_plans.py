@@ -117,4 +117,7 @@ def test_hosts_that_are_fenced_and_programs_that_are() -> None:
         {"addr": "10.0.10.32:0/1234", "until": "x"},
         {"addr": "[fd00::1]:0/0", "until": "y"},
     ]
-    assert parse_fenced(json.dumps(rows)) == {"10.0.10.31": "2036-11-23T10:00:00.000000+0000", "fd00::1": "y"}
+    assert parse_fenced(f"\n{json.dumps(rows)}listed 3 entries\n") == {
+        "10.0.10.31": "2036-11-23T10:00:00.000000+0000",
+        "fd00::1": "y",
+    }
