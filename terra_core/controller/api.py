@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from anyio import to_thread
 from attrs import frozen
 from litestar import Litestar, Request, delete, get, post, put
@@ -25,7 +26,7 @@ from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
 from terra_core.controller.services import Services
-from terra_core.controller.states import States, Word
+from terra_core.controller.states import Listing, States, with_trouble
 from terra_core.controller.store import Record
 from terra_core.documents import make
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
@@ -35,7 +36,6 @@ from terra_core.service.application import make_application
 from terra_core.service.description import described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operation, Operations
-from terra_core.system.garbage import uncollected
 from terra_core.system.progress import Report
 
 _EXAMPLE = {
@@ -45,7 +45,6 @@ _EXAMPLE = {
     "groups": [{"label": "os", "disk": [{"device": "/dev/sda", "size": 128000}]}],
 }
 _NAMES = {"hostname": "terra-01"}
-_BOOTABLE = frozenset(word.value for word in (Word.READY, Word.BOOTING, Word.BOOTED))
 
 
 @frozen(kw_only=True)
@@ -84,7 +83,7 @@ def make_api(context: Context, token: str) -> Litestar:
 
     :param token: the token of the controller's host, which may do everything.
     """
-    access = Access(context.services.store.engine, token)
+    access, listing = Access(context.services.store.engine, token), Listing(context.services.store)
     return make_application(
         title="Terra controller",
         routes=[
@@ -109,6 +108,7 @@ def make_api(context: Context, token: str) -> Litestar:
             "access": Provide(lambda: access, sync_to_thread=False),
             "context": Provide(lambda: context, sync_to_thread=False),
             "machines": Provide(lambda: context.machines, sync_to_thread=False),
+            "listing": Provide(lambda: listing, sync_to_thread=False),
             "goldens": Provide(lambda: context.machines.goldens, sync_to_thread=False),
             "operations": Provide(lambda: context.operations, sync_to_thread=False),
         },
@@ -120,19 +120,16 @@ def make_api(context: Context, token: str) -> Litestar:
 
 
 @get("/v1/nodes", sync_to_thread=True, opt=described(answer=Sequence[NodeShown]))
-def list_nodes(context: NamedDependency[Context]) -> list[dict[str, Any]]:
+def list_nodes(context: NamedDependency[Context], listing: NamedDependency[Listing]) -> list[msgspec.Raw]:
     """List every machine with its state."""
-    store = context.services.store
-    records = store.every()
-    with uncollected():
-        return [_with_trouble(context, row) for row in States(store).rows(records)]
+    return list(listing.rows(context.machines.troubles.now()))
 
 
 @get("/v1/nodes/{hostname:str}", sync_to_thread=True, opt=described(answer=NodeShown, names=_NAMES))
 def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, Any]:
     """Show one machine with its state."""
     record = context.services.store.find(hostname)
-    return _with_trouble(context, record.as_row() | States(context.services.store).shown(record))
+    return with_trouble(record.as_row() | States(context.services.store).shown(record), context.machines.troubles.of(hostname))
 
 
 @post("/v1/nodes", status_code=202, opt=described(body=SentNode, answer=Begun, tables=True, example=_EXAMPLE))
@@ -255,10 +252,3 @@ def show_info(context: NamedDependency[Context]) -> dict[str, Any]:
         "plugins": {role.role: services.role(role).plugin for role in (Registry, Filesystem, StoreRole, Storage, Boot)},
         **({"problems": dict(troubles)} if troubles else {}),
     }
-
-
-def _with_trouble(context: Context, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a machine's row with what keeps all machines from booting, where it has no problem of its own."""
-    if row["state"] in _BOOTABLE:
-        row["problem"] = context.machines.troubles.of(row["hostname"])
-    return row

@@ -9,17 +9,33 @@ from functools import reduce
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    Text,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from terra_core.config.structure import structure
-from terra_core.controller.database import boots, happenings, nodes
+from terra_core.controller.database import boots, happenings, nodes, read_json
 from terra_core.controller.happening import BootProgress, Happening, Kind, Stage
 from terra_core.errors import ConfigError
 from terra_core.service.database import explained
+from terra_core.system.garbage import uncollected
 
 T = TypeVar("T")
 _WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _STAGES = {stage.value: stage for stage in Stage}
+_BOOTS = (boots.c.hostname, boots.c.generation, boots.c.stage, boots.c.since, cast(boots.c.report, Text).label("report"))
 _PRUNED_EACH = 20
 _MOST_COUNTED = 100_000
 _AT_ONCE = 400
@@ -29,6 +45,9 @@ _ORDER = int.from_bytes(b"order")
 
 Machine = tuple[str, int]
 """The name of a machine, and which of that name it is."""
+
+_ReadProgress = tuple[tuple[Any, ...], BootProgress]
+"""A row of ``boots`` as text, and what it says: most are as they were when they were read last, which needs no parsing."""
 
 
 class HappeningRows:
@@ -42,6 +61,7 @@ class HappeningRows:
     def __init__(self, engine: Engine, most: int, most_of_kind: int) -> None:
         self._engine, self._most, self._most_of_kind = engine, most, most_of_kind
         self._counted: Counter[tuple[str, int, Kind]] = Counter()
+        self._boots: Mapping[Machine, _ReadProgress] = {}
 
     def write(self, batch: Sequence[Happening]) -> Collection[Machine]:
         """Write what happened to machines that exist, in this order, with what it means for their boots; return them."""
@@ -104,8 +124,14 @@ class HappeningRows:
     def boots(self) -> Mapping[Machine, BootProgress]:
         """Return how far the boots of all machines came of which anything was seen."""
         with self._transaction() as connection:
-            rows = connection.execute(select(boots)).all()
-        return {(row.hostname, row.generation): _progress_of(row._mapping) for row in rows}
+            rows = [tuple(row) for row in connection.execute(select(*_BOOTS))]
+        former, found = self._boots, dict[Machine, _ReadProgress]()
+        with uncollected():
+            for row in rows:
+                known = former.get(row[:2])
+                found[row[:2]] = known if known is not None and known[0] == row else (row, _read_progress(row))
+            self._boots = found
+            return {machine: progress for machine, (_, progress) in found.items()}
 
     def _read(self, query: Select[Any]) -> Sequence[Happening]:
         with self._transaction() as connection:
@@ -194,6 +220,11 @@ def _happening_of(values: Mapping[Any, Any]) -> Happening | None:
         )
     except _WRONG:
         return None
+
+
+def _read_progress(row: tuple[Any, ...]) -> BootProgress:
+    _, _, stage, since, report = row
+    return _progress_of({"stage": stage, "since": since, "report": read_json(report)})
 
 
 def _progress_of(values: Mapping[Any, Any]) -> BootProgress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 _OF_FURTHER_MACHINES = frozenset({"store"})
 """What keeps machines from being made, and none that there is from booting."""
@@ -49,8 +49,12 @@ class Troubles:
 
     def of(self, hostname: str) -> str:
         """Return why a machine whose own record is right cannot boot now; an empty string when it can."""
+        return self.now()(hostname)
+
+    def now(self) -> Callable[[str], str]:
+        """Return what :meth:`of` says of each machine now: whoever asks for all of them waits for no lock each time."""
         with self._lock:
             reasons = [reason for service, reason in self._services.items() if service not in _OF_FURTHER_MACHINES]
-            if reasons:
-                return "; ".join(reasons)
-            return "its disks are being exported again: the storage service was started" if hostname in self._waiting else ""
+            said, waiting = "; ".join(reasons), self._waiting
+        exported = "its disks are being exported again: the storage service was started"
+        return lambda hostname: said or (exported if hostname in waiting else "")

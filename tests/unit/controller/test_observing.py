@@ -62,7 +62,7 @@ def state(site: Site) -> str:
 
 
 def states(site: Site) -> dict[str, object]:
-    return {str(row["hostname"]): row["state"] for row in States(site.store).rows(site.store.every())}
+    return {record.hostname: States(site.store).shown(record)["state"] for record in site.store.every()}
 
 
 def connect(site: Site, name: str | None = None) -> None:
