@@ -74,7 +74,24 @@ def write_tree(name: str, wanted: Sequence[str], base: Path, tar: Path, work: Pa
     if (packages / "lib").is_dir():  # files for the system that a wheel brings
         shutil.copytree(packages / "lib", image / "usr/lib", dirs_exist_ok=True)
         shutil.rmtree(packages / "lib")
+    _compile(packages, Path("/") / packages.relative_to(image), version)
     _pack(image, tar)
+
+
+def _compile(packages: Path, place: Path, version: str) -> None:
+    """Compile what the commands run, where this machine has the Python that is to run it.
+
+    The commands write no such files themselves (``-B``): they would be changes of the machine, each a line of ``terra diff``.
+
+    :param place: the directory's path in the system.
+    :param version: the Python's.
+    """
+    python = shutil.which(f"python{version}")
+    if python is not None:
+        words: list[Argument] = ["-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+        # One after the other: what a file comes to depends on what its process has compiled before, and two builds are equal.
+        # Libraries bring modules for other versions of Python, or as templates, that cannot be compiled.
+        run([python, *words, "-s", packages, "-p", place, packages], timeout=_BUILD_SECONDS, accept=(0, 1))
 
 
 def _forget_this_machine(packages: Path) -> None:
