@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from terra_core.config.kernel_line import join_arguments
-from terra_core.errors import PluginError
+from terra_core.errors import PluginError, TerraError
 from terra_core.hookspecs import Mount
 from terra_core.system.mounts import bound, mounted
 from terra_core.system.progress import Event, Report
@@ -77,9 +77,10 @@ def render_fstab(mounts: Sequence[Mount]) -> str:
 
 
 def render_mount_words(mounts: Sequence[Mount], report: Report) -> tuple[str, ...]:
-    """Return what has a machine mount file systems by its kernel line (systemd-fstab-generator(8), from systemd 254 on).
+    """Return what has a machine mount file systems by its kernel line (systemd-fstab-generator(8)).
 
-    A colon ends a part of such a word, so an option that has one is left away, and said.
+    The script ``boot=terra`` makes units of it, since systemd reads it from 254 on only. A colon ends a part of such a word, so
+    an option that has one is left away, and said.
 
     :param mounts: in order.
     :raises TerraError: when something of a mount cannot stand in a kernel line.
@@ -87,6 +88,8 @@ def render_mount_words(mounts: Sequence[Mount], report: Report) -> tuple[str, ..
     words = []
     for mount in mounts:
         source, kind = (mount.bound, "none") if mount.bound else (mount.source, mount.filesystem)
+        for path in (path for path in (mount.path, source) if ":" in path):
+            raise TerraError(f"{path}: a colon ends a part of systemd.mount-extra", hint="mount it at a path without one")
         options = [*(["bind"] if mount.bound else []), *(one for one in mount.options if ":" not in one), "nofail"]
         for option in (one for one in mount.options if ":" in one):
             report(Event("mount", f"warning: {mount.path} is mounted without {option}, which no kernel line can say"))

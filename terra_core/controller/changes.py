@@ -128,7 +128,7 @@ def _groups(present: Wanted, wanted: Wanted) -> Iterator[Change]:
         former = formers.pop(group.label, None)
         path = f"groups[{group.label}]"
         if former is None:
-            note = f"its volumes are made now; {_NEXT_BOOT}, and is mounted then by systemd from 254 on"
+            note = f"its volumes are made now; {_NEXT_BOOT}, and is mounted then"
             yield Change(path=path, former="", wanted=_in_words(group, wanted.filesystem(group.label)), note=note)
             continue
         filesystems = present.filesystem(group.label), wanted.filesystem(group.label)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from terra_core.errors import PluginError
+from terra_core.errors import PluginError, TerraError
 from terra_core.hookspecs import Mount
-from terra_core.mounting import in_order, render_fstab
+from terra_core.mounting import in_order, render_fstab, render_mount_words
 
 
 def mount(path: str, *options: str, label: str = "os", bound: str = "") -> Mount:
@@ -69,3 +69,19 @@ def test_a_mount_comes_after_what_it_is_on(mounts: list[Mount], paths: list[str]
 def test_mounts_that_cannot_be_made(mounts: list[Mount], problem: str) -> None:
     with pytest.raises(PluginError, match=f"^{problem}"):
         in_order(mounts)
+
+
+def test_the_words_of_a_further_mount() -> None:
+    said: list[str] = []
+    words = render_mount_words(
+        [mount("/srv", "subvol=/srv", "compress=zstd:3", label="data"), mount("/x", bound="/srv/x")],
+        lambda event: said.append(event.text),
+    )
+    assert words == (
+        "systemd.mount-extra=LABEL=data:/srv:btrfs:subvol=/srv,nofail",
+        "systemd.mount-extra=/srv/x:/x:none:bind,nofail",
+    )
+    assert said == ["warning: /srv is mounted without compress=zstd:3, which no kernel line can say"]
+    for wrong in (mount("/a:b"), mount("/srv", bound="/a:b")):
+        with pytest.raises(TerraError, match="/a:b: a colon ends a part"):
+            render_mount_words([wrong], lambda event: None)

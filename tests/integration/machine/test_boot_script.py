@@ -118,3 +118,30 @@ def test_a_watchdog_that_cannot_be_opened_ends_no_start(tmp_path: Path) -> None:
     (tmp_path / "dev/watchdog").mkdir(parents=True)
     said = booted(tmp_path, TRIAL, line="terra.try=os.1")
     assert [line for line in said if "cannot be opened" not in line] == ["local_top", "wait_for_udev", "mount"]
+
+
+def test_what_the_kernel_line_mounts_has_units_that_every_systemd_reads(tmp_path: Path) -> None:
+    words = (
+        "systemd.mount-extra=UUID=12-ab:/srv/a-b:btrfs:subvol=/srv,x-systemd.growfs,nofail "
+        "systemd.mount-extra=/mnt/data/x:/.x@y+z:none:bind,nofail"
+    )
+    units = tmp_path / "run/systemd/system"
+    assert booted(tmp_path, {}, "terra_mount_further", line=words) == []
+    assert (units / r"srv-a\x2db.mount").read_text() == (
+        "[Unit]\nSourcePath=/proc/cmdline\n"
+        "[Mount]\nWhat=/dev/disk/by-uuid/12-ab\nWhere=/srv/a-b\nType=btrfs\nOptions=subvol=/srv,x-systemd.growfs,nofail\n"
+    )
+    bind = units / r"\x2ex\x40y\x2bz.mount"
+    assert "What=/mnt/data/x\nWhere=/.x@y+z\nType=none\nOptions=bind,nofail\n" in bind.read_text()
+    wanted = units / "local-fs.target.wants"
+    assert {path.resolve() for path in wanted.iterdir()} == {bind, units / r"srv-a\x2db.mount"}
+    (grown,) = units.glob("*.mount.wants/*")
+    assert grown.relative_to(units) == Path(r"srv-a\x2db.mount.wants/systemd-growfs@srv-a\x2db.service")
+    assert r"BindsTo=srv-a\x2db.mount" in grown.read_text()
+    assert "ExecStart=/usr/lib/systemd/systemd-growfs /srv/a-b\n" in grown.read_text()
+
+
+def test_units_are_named_as_systemd_names_them(tmp_path: Path) -> None:
+    paths = ["/srv", "/var/lib/a-b", "/.hidden", "/a.b/.c", "/a_b+c@d"]
+    said = booted(tmp_path, {}, "\n".join(f"terra_unit {path}" for path in paths))
+    assert said == ["srv", r"var-lib-a\x2db", r"\x2ehidden", "a.b-.c", r"a_b\x2bc\x40d"]
