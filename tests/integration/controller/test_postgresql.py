@@ -10,19 +10,22 @@ from sqlalchemy import select
 
 from lab.databases import differences, restore
 from lab.postgresql import Postgresql
+from terra_core.config.controller import Controller
 from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode
 from terra_core.controller.database import FLOOR, SCHEMA, about, metadata, nodes, open_database
 from terra_core.controller.happening import BootProgress, Kind, Stage
 from terra_core.controller.happenings import Happenings
+from terra_core.controller.machines import Machines
 from terra_core.controller.rate import Rate
 from terra_core.controller.store import Record, State, Store
+from terra_core.doctor.records import Known, read
 from terra_core.errors import ConfigError, ConflictError, TerraError
 from terra_core.service import database
 from terra_core.service.migration import Migrations
 from terra_core.service.schema import Schema
 from tests.unit.controller.dumped import DUMPS
-from tests.unit.controller.fakes import node_document, node_table
+from tests.unit.controller.fakes import ROLES, World, make_site, node_document, node_table
 
 DUMP = DUMPS / "schema-1-first.postgresql.sql"
 
@@ -91,6 +94,34 @@ def test_what_happened_to_machines_is_kept_in_order(postgresql: Postgresql) -> N
     happenings._rows.tidy()
     assert (happenings.read("cm-01", 1), happenings.boots()) == ([], {})
     store.close()
+
+
+def test_the_doctor_reads_what_the_controller_wrote(postgresql: Postgresql, tmp_path: Path) -> None:
+    url, world = postgresql.make("doctor"), World(clones=True)
+    former = make_site(tmp_path / "root", world)
+    config = Controller(plugins=ROLES, database=url)
+    store = Store(open_database(url))
+    services = evolve(former.services, config=config, store=store)
+    site = evolve(former, services=services, machines=Machines(services))
+    site.provision(storage=True)
+    site.begin(hostname="cm-02", mac="02:00:00:00:00:02")
+    record, known = store.get("cm-01"), read(url)
+    assert [kept.target for kept in known.machines["cm-01"].targets] == [kept.target for kept in record.targets]
+    assert known.machines["cm-01"].boot == record.boot
+    assert (known.machines["cm-01"].settled, known.machines["cm-02"].settled) == (True, False)
+    assert [one.image for one in known.laid.values()] == [str(record.node.image)]
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("update nodes set targets = '[1]' where hostname = 'cm-01'")
+    assert read(url).machines["cm-01"].unreadable
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("drop table golden_volumes")
+    assert read(url).laid == {}, "of an earlier Terra"
+    store.close()
+    with pytest.raises(TerraError, match='database "nowhere" does not exist') as caught:
+        read(url.replace("/doctor?", "/nowhere?").replace("terra@", "terra:a-password@"))
+    assert "a-password" not in str(caught.value)
+    assert read(postgresql.make("empty")) == Known()
+    former.operations.stop()
 
 
 def test_machines_of_an_earlier_controller_are_as_they_were(postgresql: Postgresql, tmp_path: Path) -> None:
