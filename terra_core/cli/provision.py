@@ -22,7 +22,7 @@ _EXAMPLE = {
         }
     ],
     "#trust": {"key": "/etc/terra/cosign.pub"},
-    "#upgrade": {"keep": ["/etc/app/keys"], "check": ["/usr/local/bin/check"], "timeout": "10m"},
+    "#upgrade": {"keep": ["/etc/app/keys"], "check": ["/usr/local/bin/check"], "timeout": "10m", "versions": 2},
 }
 
 

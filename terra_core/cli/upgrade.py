@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 @click.command("upgrade")
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be fetched, kept and lost, and write nothing.")
+@click.option("--no-try", "untried", is_flag=True, help="Only lay it down: the next start is of the version that is kept.")
+@click.option("--reboot", is_flag=True, help="Restart the machine at the end, if there is something to try.")
 @click.option("-o", "form", type=click.Choice(("table", "json")), default="table", help="How to print it.")
 @click.option("--http", "plain", is_flag=True, help="Fetch the image by plain HTTP, from a registry without TLS.")
 @click.option(
@@ -22,16 +24,19 @@ if TYPE_CHECKING:
 )
 @click.argument("image", metavar="[IMAGE]", required=False)
 @click.pass_context
-def command(ctx: click.Context, only_plan: bool, form: str, plain: bool, place: Path, image: str | None) -> None:
+def command(
+    ctx: click.Context, only_plan: bool, untried: bool, reboot: bool, form: str, plain: bool, place: Path, image: str | None
+) -> None:
     """Lay IMAGE down as the next version of this machine's system, beside the one that runs.
 
     Without IMAGE, it is the image of the node.toml that the machine was installed by, as its tag names it now. Only layers
-    are fetched that the disks do not hold. The version that runs, and which one starts by itself, stay as they are: the new
-    one has an entry in the boot menu.
+    are fetched that the disks do not hold. The version that runs stays as it is. The next start tries the new one, once: it
+    is kept when it is healthy, and each further start is of the former one when it is not.
     """
     import json
 
     from terra_core.cli.output import reporter
+    from terra_core.cli.restart import restart
     from terra_core.cli.values import option_value
     from terra_core.config.values import parse_image_reference
     from terra_core.system.signals import interruptible
@@ -41,7 +46,7 @@ def command(ctx: click.Context, only_plan: bool, form: str, plain: bool, place: 
     with (
         interruptible(),
         reporter(verbose=bool(ctx.obj and ctx.obj["debug"])) as report,
-        upgrade(reference, place, plain_http=plain, report=report) as planned,
+        upgrade(reference, place, trial=not untried, plain_http=plain, report=report) as planned,
     ):
         plan = planned.plan
         if not only_plan:
@@ -52,6 +57,8 @@ def command(ctx: click.Context, only_plan: bool, form: str, plain: bool, place: 
         _print(plan)
     else:
         _tell(plan)
+    if reboot and plan.tried and not only_plan:
+        restart(place)
 
 
 def _print(plan: Plan) -> None:
@@ -59,7 +66,8 @@ def _print(plan: Plan) -> None:
 
     echo(f"{plan.former.version}: {plan.former.image} ({plan.former.digest})")
     if plan.there:
-        echo(f"{plan.there}: is of {plan.image} ({plan.digest}) already: there is nothing to do")
+        echo(f"{plan.there}: is of {plan.image} ({plan.digest}) already: nothing is laid down")
+        echo(_next(plan))
         return
     echo(f"{plan.version}: {plan.image} ({plan.digest})")
     echo(f"layers: {plan.present} of {len(plan.layers)} are on the disks, {size_of(plan.fetched)} to fetch")
@@ -67,13 +75,27 @@ def _print(plan: Plan) -> None:
         echo(f"kept    {path}")
     for one in plan.lost:
         echo(f"lost    {one.path}  ({one.what.value})")
+    for name in plan.removed:
+        echo(f"removed {name}  (a version)")
+    echo(_next(plan))
 
 
 def _tell(plan: Plan) -> None:
     if plan.there:
         echo(f"{plan.there} is of {plan.image} ({plan.digest}) already", err=True)
-        return
-    name = plan.version
-    lost = f"; it does not have {len(plan.lost)} local changes of {plan.former.version}" if plan.lost else ""
-    echo(f"{name} is laid down beside {plan.former.version}, of {plan.image}{lost}", err=True)
-    echo(f"the boot menu has an entry for it; {plan.former.version} goes on being started by itself", err=True)
+    else:
+        lost = f"; it does not have {len(plan.lost)} local changes of {plan.former.version}" if plan.lost else ""
+        echo(f"{plan.version} is laid down beside {plan.former.version}, of {plan.image}{lost}", err=True)
+        for name in plan.removed:
+            echo(f"{name} is removed: [upgrade] versions of node.toml says how many there may be", err=True)
+    echo(_next(plan), err=True)
+
+
+def _next(plan: Plan) -> str:
+    if plan.tried:
+        return (
+            f"the next start tries {plan.tried}, once: it is kept when it is healthy; else the former one is started again"
+        )
+    if plan.obstacle:
+        return f"the next start does not try it: {plan.obstacle}; the boot menu has an entry for each version"
+    return "the next start is of the version that is kept; terra versions lists them"

@@ -10,6 +10,7 @@ import click
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
+    from terra_core.upgrade.trial import State
     from terra_core.versions.look import Version
 
 _SHORT = 19
@@ -22,23 +23,32 @@ _SHORT = 19
     "--root", "place", type=click.Path(path_type=Path), default=Path("/"), help="Where the system's root is mounted. Default: /"
 )
 def command(removed: str | None, form: str, place: Path) -> None:
-    """List the versions of its system that this machine's disks hold, and which one runs."""
+    """List the versions of its system that this machine's disks hold: which one runs, and what the next start does."""
     import json
 
     from terra_core.cli.output import reporter
     from terra_core.cli.tables import print_table
+    from terra_core.errors import TerraError
     from terra_core.system.signals import interruptible
+    from terra_core.upgrade import trial
     from terra_core.versions.look import remove, versions
 
+    with interruptible():
+        try:
+            now = trial.state(place)
+        except TerraError as error:
+            now, unknown = trial.State(running=""), error.message
+        else:
+            unknown = ""
     if removed is not None:
         with interruptible(), reporter() as report:
-            remove(removed, place, report=report)
+            remove(removed, place, needed=now.needed, report=report)
         echo(f"{removed} is removed", err=True)
         return
     with interruptible():
         found = versions(place)
     if form == "json":
-        echo(json.dumps([_as_json(version) for version in found], indent=1))
+        echo(json.dumps([_as_json(version, now) for version in found], indent=1))
         return
     print_table(
         ("VERSION", "IMAGE", "DIGEST", "LAID DOWN", "STATE"),
@@ -48,7 +58,7 @@ def command(removed: str | None, form: str, place: Path) -> None:
                 version.record.image if version.record else "",
                 version.record.digest[:_SHORT] if version.record else "",
                 version.record.laid[:16].replace("T", " ") if version.record else "",
-                _state(version),
+                ", ".join(_states(version, now)),
             )
             for version in found
         ],
@@ -56,19 +66,39 @@ def command(removed: str | None, form: str, place: Path) -> None:
     for version in found:
         if version.problem:
             echo(f"{version.name}: {version.problem}", err=True)
+        if version.name in now.failed:
+            failure = now.failed[version.name]
+            echo(f"{version.name}: given up{failure.time and ' at '}{failure.time}: {failure.reason}", err=True)
+    for text in (*now.problems, *([unknown] if unknown else [])):
+        echo(f"what is started by itself is not known of every disk: {text}", err=True)
 
 
-def _state(version: Version) -> str:
+def _states(version: Version, now: State) -> list[str]:
+    """Return in words what a version is to the machine."""
     if version.record is None:
-        return "unreadable"
-    return "running" if version.running else "kept"
+        return ["unreadable"]
+    name = version.name
+    found = {
+        "running on trial": version.running and now.trying,
+        "running": version.running and not now.trying,
+        "kept": name in now.kept,
+        "tried at the next start": name in now.once,
+        "given up": name in now.failed,
+    }
+    return [state for state, holds in found.items() if holds] or ["laid down"]
 
 
-def _as_json(version: Version) -> dict[str, object]:
-    record = version.record
+def _as_json(version: Version, now: State) -> dict[str, object]:
+    record, name = version.record, version.name
+    failure = now.failed.get(name)
     return {
-        "version": version.name,
-        "state": _state(version),
+        "version": name,
+        "state": _states(version, now)[0].partition(" on trial")[0],
+        "running": version.running,
+        "on_trial": version.running and now.trying,
+        "kept": name in now.kept,
+        "tried_next": name in now.once,
+        "given_up": {"reason": failure.reason, "time": failure.time} if failure else None,
         "problem": version.problem,
         "image": record.image if record else None,
         "digest": record.digest if record else None,

@@ -37,6 +37,8 @@ _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4,
 _MOST_KEPT, _MOST_WORDS, _LONGEST_WORD = 256, 64, 4096
 _TRIAL = range(30, 86401)
 """How long a version may be on trial, in seconds."""
+_MOST_KEPT = 256
+_VERSIONS = range(2, 65)
 _MOST_GROUPS, _MOST_DISKS, _MOST_SUBVOLUMES, _MOST_OPTIONS, _MOST_ARGUMENTS = 64, 64, 256, 32, 64
 """Limits above those of any machine, and low enough to keep every check fast."""
 
@@ -181,11 +183,13 @@ class Upgrades:
     :param check: a program of the machine with its arguments, which says of a version on trial whether it works: by its exit
         code, 0 for yes. No shell reads it.
     :param timeout: how long after its start a version on trial may take to be healthy, the check included.
+    :param versions: how many versions that upgrades made the disks hold, the one that was installed among them.
     """
 
     keep: tuple[MountPath, ...] = ()
     check: tuple[str, ...] = ()
     timeout: Duration = Duration(600)
+    versions: int = 2
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the values."""
@@ -200,6 +204,9 @@ class Upgrades:
                 yield Problem(f"check[{at}]", text)
         if has(self, "timeout") and self.timeout not in _TRIAL:
             yield Problem("timeout", f'expected "{_TRIAL[0]}s" to "1d", got {self.timeout} seconds')
+        if has(self, "versions") and self.versions not in _VERSIONS:
+            expected = f"a number from {_VERSIONS[0]} to {_VERSIONS[-1]}: the version that runs, and the next one"
+            yield Problem("versions", f"expected {expected}, got {shown(self.versions)}")
 
 
 @frozen(kw_only=True)

@@ -94,6 +94,7 @@ class Finish:
             laid=datetime.now(UTC).isoformat(timespec="seconds"),
             filesystem=filesystem_of(node.os_group, node, self.plugins, source=self.session.source).plugin,
             bootloader=self.plugins.fill(Bootloader, node.plugins, source=self.session.source).plugin,
+            kernel_arguments=system.kernel_arguments,
             node=with_key(self.raw, node.trust),
         )
 

@@ -15,6 +15,8 @@ LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 
 _BIOS_MB = 1
 _ESP_MB = 256
+_CHOICE_MB = 40
+"""For a BIOS alone: the least FAT32, where the boot loader keeps what it starts."""
 _ESP_MB_OF_LARGE_SECTORS = 260
 """FAT32 has at least 65525 clusters, and a cluster at least a sector: of 4096 bytes, that makes 256 MB before the tables."""
 _LARGE_SECTOR = 4096
@@ -41,7 +43,7 @@ class Partition:
 
 
 def divide(size: int, firmware: Firmware, label: str, sector_size: int = 512) -> tuple[Partition, ...]:
-    """Return the partitions of a disk: those its firmware needs, and the rest for the group, which may have no room at all.
+    """Return the partitions of a disk: those its boot loader needs, and the rest for the group, which may have no room at all.
 
     :param size: of the disk, in bytes.
     :param label: the group's label.
@@ -49,7 +51,7 @@ def divide(size: int, firmware: Firmware, label: str, sector_size: int = 512) ->
     """
     esp = _ESP_MB_OF_LARGE_SECTORS if sector_size >= _LARGE_SECTOR else _ESP_MB
     wanted = [(_BIOS_MB, BIOS_BOOT, "terra-bios")] if firmware.bios else []
-    wanted += [(esp, ESP, "terra-esp")] if firmware.uefi else []
+    wanted += [(esp if firmware.uefi else _CHOICE_MB, ESP, "terra-esp")]
     taken = _EDGE_MB + sum(part[0] for part in wanted)
     wanted += [(max(0, size // MB - _EDGE_MB - taken), LINUX, f"terra-{label}"[:36])]
     made, start = [], _EDGE_MB

@@ -14,7 +14,7 @@ from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
 from terra_core.errors import InterruptedWork, TerraError
-from terra_core.hookspecs import BootDisk, Bootloader, LocalBoot, RenderedFile
+from terra_core.hookspecs import BootDisk, Bootloader, LocalBoot, RenderedFile, StartChoice
 from terra_core.system.mounts import loop_device, loop_devices, mount_points, sweep
 from terra_core.system.process import run
 from terra_core.system.progress import Event
@@ -239,6 +239,29 @@ class BootloaderConformance(Conformance[Bootloader]):
         first = disks[0].device.read_bytes(), self.partition(disks[0], work) if firmware.uefi else {}
         assert role.install_bootloader(boot, work(), session) == files
         assert (disks[0].device.read_bytes(), self.partition(disks[0], work) if firmware.uefi else {}) == first
+
+    def test_a_choice_is_kept_in_place_on_each_disk(
+        self, role: Bootloader, session: Session, disks: list[_Disk], firmware: Firmware, work: Callable[[], Path]
+    ) -> None:
+        if not role.brings("write_choice"):
+            return
+        plain = self.boot(disks, firmware)
+        named = tuple(evolve(one, esp=disk.esp, esp_number=2) for one, disk in zip(plain.disks, disks, strict=True))
+        with pytest.raises(TerraError, match=str(disks[0].esp)):
+            role.read_choice(disks[0].esp, session)
+        role.install_bootloader(evolve(plain, root="os", disks=named), work(), session)
+        assert [role.read_choice(disk.esp, session).kept for disk in disks] == ["os", "os"]
+        before = self.contents(disks)
+        wanted = StartChoice(kept="os", once="os.12", tried="os.3")
+        assert role.write_choice(disks[0].esp, wanted, session) is True
+        assert role.read_choice(disks[0].esp, session) == wanted
+        assert role.read_choice(disks[1].esp, session) == StartChoice(kept="os")
+        after = self.contents(disks)
+        changed = {at // _SECTOR for at, (one, other) in enumerate(zip(before[1], after[1], strict=True)) if one != other}
+        assert len(changed) == 1, "a power cut leaves the former choice or this one"
+        assert after[:1] + after[2:] == before[:1] + before[2:]
+        with pytest.raises(TerraError):
+            role.write_choice(disks[0].esp, StartChoice(kept="os\nx"), session)
 
     def test_what_a_kill_left_half_way_is_made_whole(
         self, role: Bootloader, session: Session, disks: list[_Disk], firmware: Firmware, work: Callable[[], Path]

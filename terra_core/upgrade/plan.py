@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -29,6 +29,9 @@ class Plan:
     :param present: how many of them, from the lowest on, the disks hold.
     :param kept: changes that the next version will have too, and files that make the machine itself.
     :param lost: changes that it will not have. The version that runs keeps them.
+    :param tried: the version that the next start tries; empty when it is none.
+    :param obstacle: why it is none, in words; empty when there is nothing to try.
+    :param removed: versions that are removed when the next one is there, the oldest first.
     """
 
     former: Record
@@ -40,6 +43,9 @@ class Plan:
     present: int
     kept: tuple[str, ...]
     lost: tuple[Change, ...]
+    tried: str = ""
+    obstacle: str = ""
+    removed: tuple[str, ...] = ()
 
     @property
     def fetched(self) -> int:
@@ -55,6 +61,9 @@ class Plan:
             "layers": len(self.layers),
             "layers_present": self.present,
             "bytes": self.fetched,
+            "tried": self.tried,
+            "obstacle": self.obstacle,
+            "removed": list(self.removed),
             "kept": list(self.kept),
             "lost": [{"path": one.path, "change": one.what.value, "kind": one.kind} for one in self.lost],
         }
@@ -64,6 +73,20 @@ def next_name(names: Iterable[str]) -> str:
     """Return the name of the next version: ``os.N``, with a number that none of these has reached."""
     numbers = [int(found[1]) for name in names if (found := _FURTHER.fullmatch(name))]
     return f"{OS_LABEL}.{max(numbers, default=0) + 1}"
+
+
+def surplus(laid: Mapping[str, str], spared: Collection[str], most: int) -> tuple[str, ...]:
+    """Return the versions that are one too many when a further one is laid down, the oldest first.
+
+    Only what an installation or an upgrade has named counts: a snapshot that a person made is theirs.
+
+    :param laid: when each version was laid down, as RFC 3339 has it.
+    :param spared: those that are needed.
+    :param most: how many there may be then.
+    """
+    own = sorted((when, name) for name, when in laid.items() if name == OS_LABEL or _FURTHER.fullmatch(name))
+    free = [name for _, name in own if name not in spared]
+    return tuple(free[: max(0, len(own) + 1 - most)])
 
 
 def sorted_out(changes: Sequence[Change], own: Collection[str], keep: Collection[str]) -> tuple[list[str], list[Change]]:

@@ -32,6 +32,32 @@ class DiskStart:
     problem: str = ""
 
 
+@frozen
+class MountedFilesystem:
+    """The file system that is mounted at a place.
+
+    :param uuid: its UUID.
+    :param kind: its type, as mount(8) has it.
+    :param source: the block device that was mounted.
+    """
+
+    uuid: str
+    kind: str
+    source: Path
+
+
+def filesystem_at(root: Path) -> MountedFilesystem:
+    """Return the file system that is mounted at a place.
+
+    :raises TerraError: when none is, or findmnt(8) fails.
+    """
+    options = ["--noheadings", "--nofsroot", "--output", "UUID,FSTYPE,SOURCE"]
+    uuid, kind, source = [*run(["findmnt", *options, "--target", root]).text.split(), "", "", ""][:3]
+    if not source:
+        raise TerraError(f"{root}: is on no file system that has a UUID and a device")
+    return MountedFilesystem(uuid, kind, Path(source))
+
+
 def start_disks(root: Path, systems: Path = Path(_MEMBERS)) -> tuple[DiskStart, ...]:
     """Return the disks that the file system of a mounted root is on, each with its EFI system partition; nothing is read yet.
 
@@ -39,10 +65,9 @@ def start_disks(root: Path, systems: Path = Path(_MEMBERS)) -> tuple[DiskStart, 
     :param systems: where the kernel lists the members of file systems that are on several disks.
     :raises TerraError: when a program fails.
     """
-    options = ["--noheadings", "--nofsroot", "--output", "UUID,SOURCE"]
-    uuid, _, source = run(["findmnt", *options, "--target", root]).text.strip().partition(" ")
+    mounted = filesystem_at(root)
     found: dict[Path, DiskStart] = {}
-    for name in members_of(uuid, Path(source.strip()).resolve().name, systems):
+    for name in members_of(mounted.uuid, mounted.source.resolve().name, systems):
         disk = disk_of(name)
         if disk is not None and disk not in found:
             esps = parse_partitions(run(["sfdisk", "--json", disk], accept=(0, 1)).text, ESP)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from attrs import Factory, evolve, frozen
@@ -76,6 +77,15 @@ class State:
         return tuple(dict.fromkeys(choice.tried for choice in self.choices if choice.tried))
 
     @property
+    def needed(self) -> dict[str, str]:
+        """The versions that may not be removed, each with what the machine needs it for."""
+        needed = dict.fromkeys(self.once, "is to be tried at the next start")
+        needed |= dict.fromkeys(self.kept, "is the version that the machine starts by itself")
+        if not self.able or self.problems:
+            needed[OS_LABEL] = "holds the boot menu by which the machine starts"
+        return needed
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """What a person should know of disks that do not say what they start, or could not be written."""
         return tuple(disk.problem for disk in self.disks if disk.problem)
@@ -117,7 +127,7 @@ def try_once(
     with _opened(root, report, paths, plugins, kernel_line) as opened:
         opened.require(version)
         opened.forget(version)
-        return opened.write(f"try {version} at the next start", lambda choice: evolve(choice, once=version, tried=""))
+        return opened.write(f"try {version} at the next start", partial(trying, version))
 
 
 def keep(
@@ -200,6 +210,60 @@ def settle(
         return now
 
 
+@frozen(kw_only=True)
+class GoingBack:
+    """A version that is to be kept in the place of another one.
+
+    :param version: its name.
+    :param image: the image that it is of.
+    :param laid: when it was laid down, as RFC 3339 has it.
+    :param kept: what is kept until now.
+    :param running: the version that runs.
+    """
+
+    version: str
+    image: str
+    laid: str
+    kept: tuple[str, ...]
+    running: str
+
+
+def former(
+    version: str | None,
+    root: Path = Path("/"),
+    *,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
+    kernel_line: Path = KERNEL_LINE,
+) -> GoingBack:
+    """Return the version to go back to; nothing is written.
+
+    :param version: its name; the newest that was laid down before the one that is kept, and was not given up, when left out.
+    :param root: as for :func:`state`.
+    :raises NotFoundError: when there is no such version.
+    :raises TerraError: when no disk says what it starts.
+    """
+    with _opened(root, silent, paths, plugins, kernel_line) as opened:
+        now = opened.state
+        if not now.able:
+            told = "; ".join(now.problems) or "the machine's root is on no partition of a disk"
+            raise TerraError(f"nothing is started by itself but the first version: {told}", hint="choose one in the boot menu")
+        records = {name: record for name in opened.places if (record := _record_of(name, opened.places)) is not None}
+        if version is None:
+            kept = max((records[name].laid for name in now.kept if name in records), default="")
+            older = {name: one.laid for name, one in records.items() if one.laid < kept and name not in now.failed}
+            if not older:
+                names = ", ".join(sorted(records))
+                raise NotFoundError(
+                    f"no version was laid down before {', '.join(now.kept)} that was not given up",
+                    hint=f"name one: the disks hold {names}",
+                )
+            version = max(older, key=lambda name: (older[name], name))
+        opened.require(version)
+        found = records[version]
+        return GoingBack(version=version, image=found.image, laid=found.laid, kept=now.kept, running=now.running)
+
+
 def _plain(choice: StartChoice) -> StartChoice:
     return evolve(choice, kept=choice.kept or OS_LABEL)
 
@@ -254,6 +318,20 @@ def without(choice: StartChoice, version: str) -> StartChoice:
     return evolve(choice, once=once, tried=tried)
 
 
+def trying(version: str, choice: StartChoice) -> StartChoice:
+    """Return a choice that tries a version once, and keeps what it kept."""
+    return evolve(choice, once=version, tried="")
+
+
+def on_trial(root: Path, running: str, kernel_line: Path = KERNEL_LINE) -> bool:
+    """Return whether the version that runs was started on trial; never of a root that is mounted elsewhere.
+
+    :param root: where the version's root is mounted.
+    :param running: its name.
+    """
+    return root == Path("/") and tried_by(kernel_line.read_text(errors="replace")) == running
+
+
 def tried_by(line: str) -> str:
     """Return the version that a kernel line says is on trial; empty when it says none."""
     found = _TRY.search(line)
@@ -273,7 +351,7 @@ def _opened(root: Path, report: Report, paths: Paths, plugins: Plugins | None, k
             bootloader = plugins.fill(Bootloader, {"bootloader": record.bootloader}, source=f"{root}/{PLACE}")
             now = State(
                 running=roots.running,
-                trying=root == Path("/") and tried_by(kernel_line.read_text(errors="replace")) == roots.running,
+                trying=on_trial(root, roots.running, kernel_line),
                 disks=read_starts(start_disks(root), bootloader, session),
                 failed=failures(roots.top) if roots.top is not None else {},
             )

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from attrs import evolve, frozen
 
 from terra_core.config.controller import THIS_MACHINE, Paths
 from terra_core.config.loader import Document
-from terra_core.config.node import Node
+from terra_core.config.node import OS_LABEL, Firmware, Node
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, pinned
-from terra_core.deploy import root_steps, write_steps
+from terra_core.deploy import STEPS, root_steps, write_steps
 from terra_core.documents import make, settled
-from terra_core.errors import TerraError
+from terra_core.errors import ConflictError, TerraError
 from terra_core.fitness import fit_of_root
-from terra_core.hookspecs import Filesystem, Registry
+from terra_core.hookspecs import Bootloader, Filesystem, LocalBoot, Registry, RenderedFile
 from terra_core.image.apply import apply_layers
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.room import room_in
@@ -39,9 +40,12 @@ from terra_core.uniqueness import make_unique, own_files
 from terra_core.upgrade.carry import carry, fstab_for
 from terra_core.upgrade.health import EXPECTED, Network, expectation
 from terra_core.upgrade.observe import network
-from terra_core.upgrade.plan import Plan, next_name, sorted_out
+from terra_core.upgrade.plan import Plan, next_name, sorted_out, surplus
 from terra_core.upgrade.share import share
+from terra_core.upgrade.starts import DiskStart, filesystem_at, read_starts, start_disks, write_starts
+from terra_core.upgrade.trial import State, on_trial, trying
 from terra_core.versions.difference import changes
+from terra_core.versions.failures import failures, forget_failure
 from terra_core.versions.layers import OWN, held, keeper, prune
 from terra_core.versions.look import place_for_mounts, read_known
 from terra_core.versions.record import PLACE, Record, read_manifest, read_record, write_record
@@ -72,14 +76,31 @@ class Upgrade:
     _top: Path
     _work: Path
     _network: Network | None
+    _bootloader: Bootloader
+    _disks: Sequence[DiskStart]
 
     def carry_out(self) -> bool:
         """Do it; return whether there was something to do. The version that runs stays as it is.
 
-        :raises TerraError: naming the step; nothing of the new version is left then.
+        What makes the next start try the new version is written last, when all of that is on the disks.
+
+        :raises TerraError: naming the step; nothing of the new version is left then, unless only that last step failed.
         """
-        if self.plan.there:
-            return False
+        if not self.plan.there:
+            self._make()
+        if self.plan.tried:
+            self._try(self.plan.tried)
+        return bool(self.plan.tried or not self.plan.there)
+
+    def _try(self, version: str) -> None:
+        self._session.report(Event("choice", f"let the next start try {version}"))
+        forget_failure(self._top, version)
+        change = partial(trying, version)
+        for disk in write_starts(self._disks, change, self._bootloader, self._session):
+            if disk.problem:
+                self._session.report(Event("choice", f"warning: {disk.problem}"))
+
+    def _make(self) -> None:
         target = self._top / self.plan.version
         staged = self._top / OWN / "new"
         staged.parent.mkdir(exist_ok=True, mode=0o700)
@@ -96,8 +117,11 @@ class Upgrade:
             undo.pop_all()
         sync_directory(self._top)
         run(["sync", "--file-system", self._top], timeout=_SYNC_SECONDS)
+        for version in self.plan.removed:
+            self._session.report(Event("remove", f"remove {version}, the oldest version"))
+            self._filesystem.remove_root(self._top / version, self._session)
+            forget_failure(self._top, version)
         prune(self._filesystem, self._top, self._session)
-        return True
 
     def _remove(self, staged: Path) -> None:
         if staged.exists():
@@ -119,10 +143,12 @@ class Upgrade:
             inside.write(FSTAB, fstab_for(former, self.plan.former.version, self.plan.version), mode=0o644)
             self._make_places(inside)
             since = time.time_ns() - _CLOCK
-            self._write_steps(inside)
+            files = self._write_steps(inside)
             share(staged, self._alone, since=since, left_out=PLACE)  # a kernel that stays the same has the same steps
             report(Event("record", "write down what was laid down"))
-            write_record(self._record(), inside, staged, self._work, ())
+            write_record(self._record(), inside, staged, self._work, files)
+            for file in files:
+                inside.write(file.path, file.content, mode=file.mode)
             if self._network is not None:
                 inside.write(EXPECTED, expectation(self._network), mode=0o600)
 
@@ -151,11 +177,28 @@ class Upgrade:
                     hint="build the image with a directory there, or install the machine anew",
                 )
 
-    def _write_steps(self, inside: ContainedRoot) -> None:
+    def _write_steps(self, inside: ContainedRoot) -> Sequence[RenderedFile]:
+        """Write the boot steps; return the files that let the version start."""
         found = fit_of_root(inside, root_steps(self._document.value, self._plugins, self._session))
         if not found.kernel:
             raise TerraError(f"{self.plan.image} has no kernel, so the machine cannot start from it")
         write_steps(inside, found)
+        if not self.plan.former.kernel_arguments:  # laid down by an earlier Terra: the menu of the first version starts all
+            return ()
+        node, mounted = self._document.value, filesystem_at(self._alone)
+        boot = LocalBoot(
+            hostname=node.hostname,
+            disks=(),
+            firmware=Firmware.BOTH,
+            filesystem=mounted.uuid,
+            type=mounted.kind,
+            root=self.plan.version,
+            kernel=found.kernel,
+            initrd=found.initrd,
+            steps=STEPS,
+            kernel_arguments=(*self.plan.former.kernel_arguments, *node.kernel_arguments),
+        )
+        return self._bootloader.render_menu(boot, self._session)
 
     def _record(self) -> Record:
         return evolve(
@@ -174,6 +217,7 @@ def upgrade(
     image: ImageReference | None,
     root: Path,
     *,
+    trial: bool = True,
     plain_http: bool = False,
     report: Report = silent,
     paths: Paths = THIS_MACHINE,
@@ -185,6 +229,7 @@ def upgrade(
 
     :param image: the next image; the one of the machine's node.toml, as its tag names it now, when left out.
     :param root: where the root of the version to upgrade is mounted; ``/`` for the one that runs.
+    :param trial: whether the next start tries it.
     :param plain_http: whether the registry of the image may be talked to without TLS.
     :param report: takes progress events, and may raise to end the work.
     :param paths: where the lock is, and where mounts are made that nobody else sees.
@@ -192,8 +237,9 @@ def upgrade(
     :raises TerraError: with what stands against it.
     """
     plugins = plugins or Plugins.discover()
-    with place_for_mounts(root, paths) as alone, locked(
-        paths.run / "upgrade.lock", seconds=_OTHER_SECONDS, what="another upgrade of this machine to end"
+    with (
+        place_for_mounts(root, paths) as alone,
+        locked(paths.run / "upgrade.lock", seconds=_OTHER_SECONDS, what="another upgrade of this machine to end"),
     ):
         with ContainedRoot(root) as inside:
             record = read_known(inside, root)
@@ -207,6 +253,7 @@ def upgrade(
                 f"{root}: a system on {record.filesystem} has one version, and no other can be laid down beside it",
                 hint="install the machine anew with terra-install, or on a filesystem whose plugin can copy a root",
             )
+        bootloader = plugins.fill(Bootloader, {"bootloader": record.bootloader}, source=document.source)
         images = Images(
             plugin=plugins.fill(Registry, node.plugins, source=document.source),
             session=session,
@@ -218,6 +265,16 @@ def upgrade(
         with bound(root, alone), filesystem.open_roots(root, work, session) as roots:
             if roots.top is None:
                 raise TerraError(f"{root}: nothing can be laid down beside it")
+            now = State(
+                running=roots.running,
+                trying=on_trial(root, roots.running),
+                disks=read_starts(start_disks(alone), bootloader, session),
+                failed=failures(roots.top),
+            )
+            if now.trying and roots.running not in now.kept:
+                raise ConflictError(
+                    f"{roots.running} runs on trial, and nobody has judged it yet", hint="wait until it is kept or given up"
+                )
             report(Event("diff", f"compare {root} with {record.image}"))
             changed = changes(manifest, alone, left_out=PLACE)
             with ContainedRoot(alone) as inside:
@@ -226,13 +283,22 @@ def upgrade(
             if resolving is not None and stat.S_ISREG(resolving.st_mode):
                 own.append(_RESOLV_CONF)
             kept, lost = sorted_out(changed, [*own, FSTAB], node.upgrade.keep)
+            records = _records(roots.places)
+            there = next((name for name, one in records.items() if one.digest == str(found.digest)), "")
+            version = next_name(roots.places)
+            obstacle = _obstacle(there, now) if trial else ""
+            spared = {roots.running, *now.kept, *([] if now.able and not now.problems else [OS_LABEL])}
+            laid = {name: one.laid for name, one in records.items()}
             yield Upgrade(
                 plan=Plan(
                     former=evolve(record, version=roots.running),
                     image=str(node.image),
                     digest=str(found.digest),
-                    version=next_name(roots.places),
-                    there=_version_of(str(found.digest), roots.places),
+                    version=version,
+                    there=there,
+                    tried=(there or version) if trial and not obstacle and there not in (now.running, *now.kept) else "",
+                    obstacle=obstacle,
+                    removed=() if there else surplus(laid, spared, node.upgrade.versions),
                     layers=found.manifest.layers,
                     present=held(roots.top, list(map(str, found.config.diff_ids)))[0],
                     kept=tuple(kept),
@@ -249,6 +315,8 @@ def upgrade(
                 top=roots.top,
                 work=work,
                 network=network() if root == Path("/") else None,
+                bootloader=bootloader,
+                disks=now.disks,
             )
 
 
@@ -259,13 +327,24 @@ def _document(record: Record, image: ImageReference | None, root: Path, plugins:
     return settled(document, INSTALLED, plugins, document.value.plugins, beside=groups)
 
 
-def _version_of(digest: str, places: Mapping[str, Path]) -> str:
+def _records(places: Mapping[str, Path]) -> dict[str, Record]:
+    """Return how each version was laid down that says so."""
+    found = {}
     for name, place in sorted(places.items()):
         try:
             with ContainedRoot(place) as inside:
                 record = read_record(inside)
         except (TerraError, OSError):
             continue
-        if record is not None and record.digest == digest:
-            return name
+        if record is not None:
+            found[name] = record
+    return found
+
+
+def _obstacle(there: str, now: State) -> str:
+    """Return why the next start does not try a version; empty when nothing stands against it."""
+    if not now.able:
+        return "; ".join(now.problems) or "the machine's root is on no partition of a disk"
+    if there in now.failed:
+        return f"{there} was given up before: {now.failed[there].reason}"
     return ""

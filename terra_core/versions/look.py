@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from terra_core.system.mounts import bound
 from terra_core.system.namespaces import private_mounts
 from terra_core.system.progress import Event, Report, silent
 from terra_core.versions.difference import Change, changes
+from terra_core.versions.failures import forget_failure
 from terra_core.versions.layers import prune
 from terra_core.versions.record import PLACE, Record, read_manifest, read_record
 
@@ -90,11 +91,18 @@ def versions(root: Path, *, plugins: Plugins | None = None, paths: Paths = THIS_
 
 
 def remove(
-    name: str, root: Path, *, report: Report = silent, plugins: Plugins | None = None, paths: Paths = THIS_MACHINE
+    name: str,
+    root: Path,
+    *,
+    needed: Mapping[str, str],
+    report: Report = silent,
+    plugins: Plugins | None = None,
+    paths: Paths = THIS_MACHINE,
 ) -> None:
-    """Remove a version, with all that it holds, and the layers that no other one is of.
+    """Remove a version, with all that it holds, why it was given up, and the layers that no other one is of.
 
     :param root: where the root of another version is mounted; ``/`` for the one that runs.
+    :param needed: versions that the machine needs, each with what for.
     :raises TerraError: when there is no such version, or the machine needs it.
     """
     with place_for_mounts(root, paths) as work, ContainedRoot(root) as inside:
@@ -105,10 +113,11 @@ def remove(
                 raise NotFoundError(f"{name}: there is no version of that name", hint="terra versions lists them")
             if name == roots.running:
                 raise ConflictError(f"{name}: is the version that runs", hint="start another one, and remove it then")
-            if name == OS_LABEL:
-                raise ConflictError(f"{name}: holds the boot menu by which the machine starts")
+            if name in needed:
+                raise ConflictError(f"{name}: {needed[name]}")
             report(Event("remove", f"remove {name}"))
             filesystem.remove_root(place, session)
+            forget_failure(roots.top, name)
             prune(filesystem, roots.top, session)
 
 

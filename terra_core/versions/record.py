@@ -40,6 +40,8 @@ class Record:
     :param laid: when, as RFC 3339 has it.
     :param filesystem: the plugin that made its file system.
     :param bootloader: the plugin that starts it.
+    :param kernel_arguments: what the kernel line needs to find the root, beside the version's name; empty when an earlier Terra
+        laid it down.
     :param node: the node.toml that it was laid down by, as parsed, with a trusted key itself in place of the key's path.
     """
 
@@ -51,6 +53,7 @@ class Record:
     laid: str
     filesystem: str
     bootloader: str
+    kernel_arguments: tuple[str, ...] = ()
     node: Mapping[str, object] = Factory(dict)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
-from terra_core.hookspecs import CONTRACT, LocalBoot, RenderedFile, hookimpl
+from terra_core.hookspecs import CONTRACT, LocalBoot, RenderedFile, StartChoice, hookimpl
 
 if TYPE_CHECKING:
     from terra_grub.settings import Settings
@@ -42,6 +42,29 @@ class GrubPlugin:
         from terra_grub.settings import Settings
 
         return install(boot, work, session.settings("grub", Settings), session.report)
+
+    @hookimpl
+    def render_menu(self, boot: LocalBoot, session: Session) -> Sequence[RenderedFile]:
+        """Give the menu of a further version; see :class:`terra_core.hookspecs.Bootloader`."""
+        from terra_grub.install import render
+        from terra_grub.settings import Settings
+
+        return render(boot, session.settings("grub", Settings))
+
+    @hookimpl
+    def read_choice(self, partition: Path, session: Session) -> StartChoice:
+        """Return what a disk starts, by GRUB's environment block; see :class:`terra_core.hookspecs.Bootloader`."""
+        from terra_grub.environment import read
+
+        return read(partition)
+
+    @hookimpl
+    def write_choice(self, partition: Path, choice: StartChoice, session: Session) -> bool:
+        """Write what a disk starts, in place; see :class:`terra_core.hookspecs.Bootloader`."""
+        from terra_grub.environment import write
+
+        write(partition, choice)
+        return True
 
 
 plugin = GrubPlugin()

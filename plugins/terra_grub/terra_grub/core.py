@@ -23,8 +23,8 @@ SECTOR = 512
 
 _NEEDED = (
     "biosdisk", "part_gpt", "part_msdos", "memdisk", "tar", "search", "search_fs_uuid", "configfile",
-    "normal", "linux", "test", "echo", "sleep", "reboot", "halt", "serial", "terminal", "regexp", "true", "ls", "cat",
-    "minicmd",
+    "normal", "fat", "loadenv", "linux", "test", "echo", "sleep", "reboot", "halt", "serial", "terminal", "regexp", "true",
+    "ls", "cat", "minicmd",
 )  # fmt: skip
 _DRIVERS = {"btrfs": "btrfs", "ext2": "ext2", "ext3": "ext2", "ext4": "ext2", "xfs": "xfs"}
 """The modules that read a type of file system, of those that the signed GRUB for UEFI has built in too."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from terra_core.errors import TerraError
 from terra_core.system.process import run
+from terra_grub.environment import PLACE
 
 SHIM = Path("/usr/lib/shim/shimx64.efi.signed")
 MOK_MANAGER = Path("/usr/lib/shim/mmx64.efi.signed")
@@ -45,12 +46,17 @@ def configuration_directory(grub: bytes) -> str:
     return found[1].decode()
 
 
-def make_tree(menu: str, work: Path) -> Path:
+def make_tree(menu: str, block: bytes, work: Path, *, uefi: bool) -> Path:
     """Lay out the files of a machine's EFI system partitions; return their directory.
 
     :param menu: what GRUB runs first.
+    :param block: GRUB's environment block, which says what the disk starts.
     :param work: a directory for it.
+    :param uefi: whether UEFI firmware starts by it; a BIOS needs the environment block alone.
     """
+    _put(work / PLACE, block)
+    if not uefi:
+        return work / "EFI"
     for directory in (DIRECTORY, _FALLBACK):
         _put(work / directory / "grubx64.efi", GRUB.read_bytes())
         _put(work / directory / "mmx64.efi", MOK_MANAGER.read_bytes())

@@ -9,11 +9,11 @@ from pathlib import Path
 from attrs import evolve
 
 from terra_core.errors import TerraError
-from terra_core.hookspecs import LocalBoot, RenderedFile
+from terra_core.hookspecs import LocalBoot, RenderedFile, StartChoice
 from terra_core.system.packages import name_packages
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report
-from terra_grub import core, esp, firmware
+from terra_grub import core, environment, esp, firmware
 from terra_grub.menus import MENU, boot_menu, start_menu
 from terra_grub.settings import Settings
 
@@ -34,6 +34,7 @@ def check(boot: LocalBoot, settings: Settings) -> list[str]:
     if boot.firmware.uefi:
         esp.require_files()
         esp.configuration_directory(esp.GRUB.read_bytes())
+    if any(disk.esp_number for disk in boot.disks):
         for program in ("mkfs.fat", "mcopy"):
             run([program, "--help"], accept=range(256))
     said = []
@@ -63,10 +64,10 @@ def install(boot: LocalBoot, work: Path, settings: Settings, report: Report) -> 
         )
     menu, first = boot_menu(boot, settings), start_menu(boot)
     image = core.make_core(first, work, boot.type) if boot.firmware.bios else b""
-    tree = esp.make_tree(first, work) if boot.firmware.uefi else work  # once for all disks: this may be in memory
+    tree = esp.make_tree(first, _block(boot), work, uefi=boot.firmware.uefi)  # once for all disks: this may be in memory
     for at, disk in enumerate(boot.disks):
         report(Event("boot", f"write the boot loader to {disk.device}", at, len(boot.disks), "disks"))
-        if boot.firmware.uefi and disk.esp is not None:
+        if disk.esp is not None:
             esp.write(disk.esp, tree)
         if boot.firmware.bios and disk.core_sector is not None:
             core.embed(disk.device, image, disk.core_sector, disk.core_sectors)
@@ -74,3 +75,16 @@ def install(boot: LocalBoot, work: Path, settings: Settings, report: Report) -> 
         firmware.register([disk for disk in boot.disks if disk.esp is not None], report)
     report(Event("boot", "the boot loader is on every disk", len(boot.disks), len(boot.disks), "disks"))
     return [RenderedFile(path=MENU, content=menu.encode(), mode=0o600)]
+
+
+def render(boot: LocalBoot, settings: Settings) -> Sequence[RenderedFile]:
+    """Return the menu of a further version of a machine.
+
+    :raises TerraError: for what cannot stand in a menu.
+    """
+    return [RenderedFile(path=MENU, content=boot_menu(boot, settings).encode(), mode=0o600)]
+
+
+def _block(boot: LocalBoot) -> bytes:
+    """Return what a disk starts that is installed: the version that is."""
+    return environment.render(StartChoice(kept=boot.root if environment.VERSION.fullmatch(boot.root) else ""))

@@ -10,6 +10,8 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,15 @@ import pytest
 from lab.disks import MB, blank
 from lab.network import Network
 from lab.registry import Registry
+from terra_core.config.session import Session
+from terra_core.errors import ConflictError
+from terra_core.hookspecs import Bootloader, StartChoice
 from terra_core.install.disks import part_device
+from terra_core.plugins import Plugins
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
+from terra_core.upgrade.trial import give_up, keep, settle, state, try_once
 from terra_core.versions.record import PLACE
 from tests.integration.install.grounds import SYSTEM, Ground, group
 from tests.unit.oci.making import Item, LayoutMaker, file, folder, tar
@@ -98,6 +105,7 @@ def test_the_next_version_is_laid_down_beside_the_one_that_runs(
             before = used(top)
             plan = upgrade(ground, root, "--plan", images[1])
             assert (plan["layers"], plan["layers_present"]) == (3, 2)
+            assert (plan["tried"], plan["obstacle"], plan["removed"]) == ("os.1", "", [])
             assert CHANGED + BIG <= plan["bytes"] <= CHANGED + BIG + MB
             assert {"/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key", "/etc/app/keys", "/etc/fstab"} <= set(plan["kept"])
             assert {one["path"]: one["change"] for one in plan["lost"]} == {
@@ -105,22 +113,28 @@ def test_the_next_version_is_laid_down_beside_the_one_that_runs(
             }  # fmt: skip
             assert sorted(path.name for path in top.iterdir()) == [".terra", "home", "os"]
             killed_on_its_way(ground, root, top, images[1])
+            assert [disk.choice for disk in state(root).disks] == [StartChoice(kept="os")]
             upgrade(ground, root, images[1])
+            assert [disk.choice for disk in state(root).disks] == [StartChoice(kept="os", once="os.1")]
             assert used(top) - before < 1.2 * CHANGED + 16 * MB
             as_the_image_and_the_machine_say(root, top / "os.1")
-            assert upgrade(ground, root, images[1])["there"] == "os.1", "the second time there is nothing to do"
+            assert upgrade(ground, root, images[1])["there"] == "os.1", "the second time nothing is laid down"
             assert sorted(path.name for path in top.iterdir()) == [".terra", "home", "os", "os.1"]
             assert sorted(path.name for path in (top / ".terra").iterdir()) == ["layers"]
             assert len([*(top / ".terra/layers").iterdir()]) == 4, "two that both images have, and the last one of each"
             rows = json.loads(run([TERRA, "versions", "-o", "json", "--root", root]).stdout)
             assert [(row["version"], row["state"], row["image"]) for row in rows] == [
-                ("os", "running", images[0]), ("os.1", "kept", images[1]),
+                ("os", "running", images[0]), ("os.1", "tried at the next start", images[1]),
             ]  # fmt: skip
+            assert [(row["kept"], row["tried_next"]) for row in rows] == [(True, False), (False, True)]
+            menu = (top / "os.1/boot/grub/grub.cfg").read_text()
+            assert menu == (root / "boot/grub/grub.cfg").read_text().replace('"os"', '"os.1"').replace('"/os"', '"/os.1"')
         with mounted(part, place, filesystem="btrfs", options=("subvol=/os.1",)) as root:
             assert json.loads(run([TERRA, "diff", "-o", "json", "--root", root]).stdout)["changes"] == []
             assert upgrade(ground, root, "--plan")["there"] == "os.1", "node.toml has the image that it is of"
             assert upgrade(ground, root, "--plan", images[0])["there"] == "os"
-            for name, why in (("os.1", "is the version that runs"), ("os", "holds the boot menu"), ("home", "no version")):
+            needed = "is the version that the machine starts by itself"
+            for name, why in (("os.1", "is the version that runs"), ("os", needed), ("home", "no version")):
                 told = run([TERRA, "versions", "--remove", name, "--root", root], accept=(1,)).stderr.decode()
                 assert why in " ".join(told.split())
         with (
@@ -128,11 +142,118 @@ def test_the_next_version_is_laid_down_beside_the_one_that_runs(
             mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
         ):
             forged(top / "home", top / "os" / PLACE)
+            told = run([TERRA, "versions", "--remove", "os.1", "--root", root], accept=(1,)).stderr.decode()
+            assert "is to be tried at the next start" in " ".join(told.split())
+            give_up("os.1", "it does not please", root)
             run([TERRA, "versions", "--remove", "os.1", "--root", root])
             assert sorted(path.name for path in top.iterdir()) == [".terra", "home", "os"]
             assert len([*(top / ".terra/layers").iterdir()]) == 3, "those of the image that is left"
             rows = json.loads(run([TERRA, "versions", "-o", "json", "--root", root]).stdout)
             assert [row["version"] for row in rows] == ["os"]
+
+
+def rows_of(root: Path) -> dict[str, Any]:
+    rows = json.loads(run([TERRA, "versions", "-o", "json", "--root", root]).stdout)
+    return {row["version"]: row for row in rows}
+
+
+@pytest.mark.parametrize("firmware", ["bios", "both"])
+def test_a_version_is_tried_kept_and_given_up_on_every_disk(
+    ground: Ground, images: tuple[str, str], tmp_path: Path, firmware: str
+) -> None:
+    with blank(tmp_path, [1100, 1100]) as disks:
+        lines = [f'boot = "{firmware}"', 'filesystem = "btrfs"']
+        ground.install(ground.node(group("os", "raid1", disks, *lines), image=images[0]))
+        parts, esps = ([part_device(disk.device, at) for disk in disks] for at in (3, 2))
+        place = tmp_path / "root"
+        place.mkdir()
+        run(["btrfs", "device", "scan", "--forget", *parts], accept=(0, 1))
+        run(["btrfs", "device", "scan", *parts])
+        with mounted(parts[0], place, filesystem="btrfs", options=("subvol=/os",)) as root:
+            now = state(root)
+            assert {disk.partition for disk in now.disks} == set(esps)
+            assert (now.running, now.kept, now.once, now.problems) == ("os", ("os",), (), ())
+            upgrade(ground, root, "--no-try", images[1])
+            assert (state(root).once, rows_of(root)["os.1"]["state"]) == ((), "laid down")
+            assert upgrade(ground, root, images[1])["tried"] == "os.1", "what is there is tried"
+            assert state(root).choices == (StartChoice(kept="os", once="os.1"),) * 2
+            started(esps[0], "os.1")
+            now = settle(root)
+            assert now.choices == (StartChoice(kept="os"),) * 2, "the other disk does not try it again"
+            assert "did not come up" in rows_of(root)["os.1"]["given_up"]["reason"]
+            plan = upgrade(ground, root, "--plan", images[1])
+            assert (plan["tried"], plan["there"]) == ("", "os.1")
+            assert plan["obstacle"].startswith("os.1 was given up before: ")
+            assert "there is no version of that name" in run_of(root, "none")
+            assert "no version was laid down before os" in run_of(root)
+            with overwritten(esps[1]):
+                told = try_once("os.1", root)
+                assert [disk.choice is None for disk in sorted(told.disks, key=lambda disk: disk.disk)] == [False, True]
+                assert f"{esps[1]}: the boot loader keeps nothing there" in told.problems[0]
+                keep("os.1", root)
+                assert [problem for problem in state(root).problems if str(esps[1]) in problem]
+                assert "holds the boot menu" in state(root).needed["os"]
+            assert state(root).kept in (("os.1", "os"), ("os", "os.1"))
+        with mounted(parts[0], place, filesystem="btrfs", options=("subvol=/os.1",)) as root:
+            assert settle(root).choices == (StartChoice(kept="os.1"),) * 2, "the disk that was missing says what runs"
+            assert rows_of(root)["os.1"]["given_up"] is None
+            with pytest.raises(ConflictError, match="is the version that is kept"):
+                give_up("os.1", "no", root)
+            plan = upgrade(ground, root, "--plan", images[0])
+            assert (plan["there"], plan["removed"]) == ("os", [])
+            run([TERRA, "rollback", "--plan", "--root", root])
+            assert state(root).kept == ("os.1",)
+            told_of = run([TERRA, "rollback", "--root", root]).stderr.decode()
+            assert f"started from now on: os, of {images[0]}" in told_of
+            assert state(root).choices == (StartChoice(kept="os"),) * 2
+            run([TERRA, "rollback", "os.1", "--root", root])
+            run([TERRA, "versions", "--remove", "os", "--root", root])
+            assert list(rows_of(root)) == ["os.1"], "the menu is of each version"
+
+
+def run_of(root: Path, *words: str) -> str:
+    """Return what a rollback that fails says."""
+    return " ".join(run([TERRA, "rollback", "--root", root, *words], accept=(1,)).stderr.decode().split())
+
+
+def started(esp: Path, version: str) -> None:
+    """Do what GRUB does with a try on the disk that it starts from."""
+    grub = Plugins.discover().fill(Bootloader, {}, source="test")
+    choice = grub.read_choice(esp, Session())
+    assert choice.once == version
+    grub.write_choice(esp, StartChoice(kept=choice.kept, tried=version), Session())
+
+
+@contextmanager
+def overwritten(esp: Path) -> Iterator[None]:
+    """Let a partition be no file system for the time of a block."""
+    with esp.open("r+b", buffering=0) as file:
+        before = file.read(512)
+        file.seek(0)
+        file.write(bytes(512))
+        yield
+        file.seek(0)
+        file.write(before)
+
+
+def test_the_oldest_version_makes_room(
+    ground: Ground, images: tuple[str, str], network: Network, registry: Registry, tmp_path: Path
+) -> None:
+    lower = [tar(*SYSTEM), tar(folder(b"usr"), folder(b"usr/share"), file(b"usr/share/doomed", b"gone"))]
+    third = push(network, registry, tmp_path, "3", [*lower, programs(3)])
+    with blank(tmp_path, [1200]) as (disk,):
+        ground.install(ground.node(group("os", "single", [disk]), image=images[0]))
+        part, place = part_device(disk.device, 3), tmp_path / "root"
+        place.mkdir()
+        with mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root:
+            upgrade(ground, root, images[1])
+            keep("os.1", root)
+        with mounted(part, place, filesystem="btrfs", options=("subvol=/os.1",)) as root:
+            assert upgrade(ground, root, third)["removed"] == ["os"]
+            assert list(rows_of(root)) == ["os.1", "os.2"]
+            assert state(root).choices == (StartChoice(kept="os.1", once="os.2"),)
+            give_up("os.2", "the check failed", root)
+            assert upgrade(ground, root, "--plan", images[0])["removed"] == ["os.2"], "the one that runs stays"
 
 
 def forged(home: Path, record: Path) -> None:

@@ -63,7 +63,8 @@ def test_what_sfdisk_reads() -> None:
         "unit: sectors",
         "",
         '1 : start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649, name="terra-bios"',
-        '2 : start=4096, size=2091008, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name="terra-os"',
+        '2 : start=4096, size=81920, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name="terra-esp"',
+        '3 : start=86016, size=2009088, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name="terra-os"',
     ]
     assert "start=256, size=256" in render_script(divide(1024 * MB, Firmware.BIOS, "os"), 4096)
 

@@ -43,7 +43,7 @@ def test_a_whole_disk_gets_what_bios_and_uefi_need() -> None:
 @pytest.mark.parametrize(
     ("boot", "names"),
     [
-        ("bios", ["terra-bios", "terra-os"]),
+        ("bios", ["terra-bios", "terra-esp", "terra-os"]),
         ("uefi", ["terra-esp", "terra-os"]),
         ("both", ["terra-bios", "terra-esp", "terra-os"]),
     ],

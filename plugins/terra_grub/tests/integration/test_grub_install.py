@@ -10,10 +10,12 @@ from attrs import evolve
 from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.config.values import parse_hostname
-from terra_core.hookspecs import BootDisk, LocalBoot
+from terra_core.errors import TerraError
+from terra_core.hookspecs import BootDisk, LocalBoot, StartChoice
 from terra_core.system.process import run
 from terra_grub import plugin
 from terra_grub.core import SECTOR, make_core, sectors_of
+from terra_grub.environment import PLACE
 from terra_grub.esp import DIRECTORY, GRUB, SHIM
 from terra_grub.menus import MENU, boot_menu, start_menu
 from terra_grub.settings import Settings
@@ -87,6 +89,47 @@ def test_what_will_be_done_is_said(disk: Path, esp: Path) -> None:
     first, second = plugin.check_bootloader(boot(disk, esp, Firmware.BOTH), Session())
     assert first.startswith(f"{disk}: GRUB for a BIOS: sector 0 and ")
     assert second == f"{disk}: signed shim and GRUB for UEFI"
+
+
+@pytest.mark.parametrize("firmware", [Firmware.BIOS, Firmware.UEFI])
+def test_what_is_started_is_written_in_place(firmware: Firmware, disk: Path, esp: Path, tmp_path: Path) -> None:
+    """Check by GRUB's own program what Terra writes, and the other way round."""
+    plugin.install_bootloader(boot(disk, esp, firmware), _fresh(tmp_path), Session())
+    assert plugin.read_choice(esp, Session()) == StartChoice(kept="os")
+    before = esp.read_bytes()
+    assert plugin.write_choice(esp, StartChoice(kept="os", once="os.1", tried="x" * 64), Session()) is True
+    after = esp.read_bytes()
+    changed = [at for at in range(0, len(after), SECTOR) if after[at : at + SECTOR] != before[at : at + SECTOR]]
+    assert len(changed) == 1, "one sector, which is written as a whole or not"
+    block = tmp_path / "grubenv"
+    run(["mcopy", "-n", "-i", esp, f"::/{PLACE}", block])
+    assert run(["grub-editenv", block, "list"]).text.split() == ["kept=os", "try=os.1", "tried=" + "x" * 64]
+    run(["grub-editenv", block, "set", "try=", "tried=os.1", "mine=yes"])
+    run(["mcopy", "-o", "-i", esp, block, f"::/{PLACE}"])
+    assert plugin.read_choice(esp, Session()) == StartChoice(kept="os", tried="os.1")
+    run(["fsck.fat", "-n", esp])
+    names = run(["mdir", "-/", "-b", "-i", esp, "::/"]).text.split()
+    assert (f"::/{PLACE}" in names, len(names) > 6) == (True, firmware.uefi), "a BIOS reads nothing else there"
+
+
+def test_a_partition_without_the_block_is_named_and_left_as_it_is(disk: Path, esp: Path, tmp_path: Path) -> None:
+    for bits in ("", "32", "16"):
+        if bits:
+            run(["mkfs.fat", "-F", bits, esp])
+        before = esp.read_bytes()
+        for action in (lambda: plugin.read_choice(esp, Session()), lambda: plugin.write_choice(esp, StartChoice(), Session())):
+            with pytest.raises(TerraError, match=f"{esp}: the boot loader keeps nothing there: "):
+                action()
+        assert esp.read_bytes() == before
+    with pytest.raises(TerraError, match="No such file"):
+        plugin.read_choice(tmp_path / "gone", Session())
+    short = tmp_path / "short"
+    short.write_bytes(b"# GRUB Environment Block\n")
+    plugin.install_bootloader(boot(disk, esp, Firmware.UEFI), _fresh(tmp_path), Session())
+    run(["mcopy", "-o", "-i", esp, short, f"::/{PLACE}"])
+    for action in (lambda: plugin.read_choice(esp, Session()), lambda: plugin.write_choice(esp, StartChoice(), Session())):
+        with pytest.raises(TerraError, match="environment block"):
+            action()
 
 
 @pytest.mark.parametrize("kind", ["btrfs", "ext4", "xfs"])

@@ -38,7 +38,7 @@ def test_the_menu_starts_the_subvolume_by_version() -> None:
     line = f'linux "$1/boot/vmlinuz-6.1.0-42-amd64" terra.uuid={UUID} version=$2 $3 boot=terra net.ifnames=0 console=tty0'
     assert line in menu
     assert 'set steps="$1/boot/terra-steps.img"\n' in menu
-    assert 'initrd "$1/boot/initrd.img-6.1.0-42-amd64" $steps\n' in menu
+    assert 'initrd "$1/boot/initrd.img-6.1.0-42-amd64" $steps; then\n' in menu
     assert 'initrd "$links/initrd.img" $steps;' in menu
     assert "serial --unit=0" in menu
     assert "serial" not in boot_menu(BOOT, Settings(serial=-1))
@@ -61,6 +61,8 @@ def test_a_root_that_is_all_of_its_file_system() -> None:
     assert 'terra_linux "" ""\n' in menu
     assert f"root=UUID={UUID}" in menu
     assert "version" not in menu
+    assert "load_env" not in first
+    assert "panic" not in menu
 
 
 @pytest.mark.parametrize(("kind", "drivers"), [("btrfs", "btrfs"), ("ext4", "ext2"), ("xfs", "xfs"), ("", "btrfs ext2 xfs")])
@@ -88,14 +90,23 @@ def test_a_subvolume_is_not_taken_for_the_place_of_an_entry(name: str, default: 
 def test_subvolumes_as_others_name_them(name: str) -> None:
     menu = boot_menu(evolve(BOOT, root=name), Settings())
     assert f'terra_linux "/{name}" "{name}"\n' in menu
-    assert f'configfile "/{name}/boot/grub/grub.cfg"' in start_menu(evolve(BOOT, root=name))
+    first = start_menu(evolve(BOOT, root=name))
+    assert (f'"$kept" "{name}"; do' if "/" not in name else f'configfile "/{name}/boot/grub/grub.cfg"') in first
 
 
 def test_the_first_menu_finds_the_second_and_says_when_it_is_not_there() -> None:
     first = start_menu(BOOT)
     assert f"--fs-uuid --set=root {UUID}" in first
-    assert 'configfile "/os/boot/grub/grub.cfg"' in first
+    assert 'for terra_version in "$terra_try" "$kept" "os"; do' in first
+    assert 'configfile "/$terra_version/boot/grub/grub.cfg"' in first
     assert "is not finished" in first
+
+
+def test_a_version_on_trial_starts_again_by_itself() -> None:
+    menu = boot_menu(BOOT, Settings(kernel_arguments=("panic=0",)))
+    assert 'set words="panic=10 softlockup_panic=1 terra.try=$2"' in menu
+    assert menu.count(" boot=terra panic=0 $words") == 2, "the last word of a name counts"
+    assert 'set default="Terra: mt-01, version $terra_version"' in menu
 
 
 @pytest.mark.parametrize(
