@@ -163,11 +163,18 @@ def disk_of(name: str) -> Path | None:
     return Path("/dev") / (_BLOCKS / name).resolve().parent.name
 
 
-def parse_partitions(text: str, kind: str) -> tuple[Path, ...]:
-    """Return the partitions of a type in the output of ``sfdisk --json``, which is empty for a disk without a table.
+def partitions_of(disk: Path, kind: str) -> tuple[Path, ...]:
+    """Return the partitions of a type that the kernel knows on a disk, by their numbers.
 
     :param kind: the type's GUID.
+    :raises TerraError: when blkid(8) fails.
     """
-    table = json.loads(text)["partitiontable"] if text.strip() else {}
-    rows = table.get("partitions", [])
-    return tuple(Path(row["node"]) for row in rows if str(row.get("type", "")).upper() == kind)
+    names = [entry.parent.name for entry in (_BLOCKS / disk.name).glob("*/partition")]
+    names.sort(key=lambda name: int(read_attribute(name, "partition") or 0))
+    return tuple(Path("/dev") / name for name in names if _type_of(Path("/dev") / name) == kind)
+
+
+def _type_of(partition: Path) -> str:
+    """Return the GUID of a partition's type; blkid(8) ends with 2 or 8 when it knows nothing, or more than one thing, of it."""
+    options = ["--probe", "--match-tag", "PART_ENTRY_TYPE", "--output", "value"]
+    return run(["blkid", *options, str(partition)], accept=(0, 2, 8)).text.strip().upper()

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from terra_core.config.session import Session
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Bootloader, StartChoice
-from terra_core.system.disks import ESP, disk_of, parse_partitions
+from terra_core.system.disks import ESP, disk_of, partitions_of
 from terra_core.system.process import run
 
 _MEMBERS = "/sys/fs"
@@ -70,7 +70,7 @@ def start_disks(root: Path, systems: Path = Path(_MEMBERS)) -> tuple[DiskStart, 
     for name in members_of(mounted.uuid, mounted.source.resolve().name, systems):
         disk = disk_of(name)
         if disk is not None and disk not in found:
-            esps = parse_partitions(run(["sfdisk", "--json", disk], accept=(0, 1)).text, ESP)
+            esps = partitions_of(disk, ESP)
             found[disk] = DiskStart(disk=disk, partition=esps[0] if esps else None)
     return tuple(found.values())
 

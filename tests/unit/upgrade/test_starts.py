@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from attrs import evolve
 from terra_core.config.session import Session
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Bootloader, StartChoice
-from terra_core.system.disks import ESP, parse_partitions
 from terra_core.upgrade.starts import DiskStart, members_of, read_starts, write_starts
 from terra_core.upgrade.trial import State, tried_by, without
 
@@ -89,10 +87,3 @@ def test_all_disks_of_a_file_system(tmp_path: Path) -> None:
     assert members_of("uuid", "sda3", tmp_path) == ["sda3", "sdb3"]
     assert members_of("other", "vda3", tmp_path) == ["vda3"]
     assert members_of("", "vda3", tmp_path) == ["vda3"]
-
-
-def test_the_efi_system_partitions_of_a_table() -> None:
-    rows = [{"node": "/dev/sda1", "type": "21686148"}, {"node": "/dev/sda2", "type": ESP.lower()}]
-    assert parse_partitions(json.dumps({"partitiontable": {"partitions": rows}}), ESP) == (Path("/dev/sda2"),)
-    assert parse_partitions("", ESP) == ()
-    assert parse_partitions('{"partitiontable": {}}', ESP) == ()
