@@ -13,6 +13,8 @@ from terra_core.versions.record import PLACE
 
 EXPECTED = f"{PLACE}/expected.json"
 """What a version is expected to have when it runs on trial; a file of its root."""
+UNIT = "usr/lib/systemd/system/terra-trial.service"
+"""The unit that decides on a version on trial; a file of its root."""
 _SHOWN = 8
 _NO_WAY = frozenset({"blackhole", "prohibit", "throw", "unreachable"})
 UP = "running"

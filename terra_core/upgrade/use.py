@@ -38,7 +38,7 @@ from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
 from terra_core.uniqueness import make_unique, own_files
 from terra_core.upgrade.carry import carry, fstab_for
-from terra_core.upgrade.health import EXPECTED, Network, expectation
+from terra_core.upgrade.health import EXPECTED, UNIT, Network, expectation
 from terra_core.upgrade.observe import network
 from terra_core.upgrade.plan import Plan, next_name, sorted_out, surplus
 from terra_core.upgrade.share import share
@@ -142,6 +142,8 @@ class Upgrade:
             carry(kept, former, inside)
             inside.write(FSTAB, fstab_for(former, self.plan.former.version, self.plan.version), mode=0o644)
             self._make_places(inside)
+            if inside.look(UNIT) is None:
+                report(Event("trial", f"{self.plan.image} lacks the component machine, by which a version says how it is"))
             since = time.time_ns() - _CLOCK
             files = self._write_steps(inside)
             share(staged, self._alone, since=since, left_out=PLACE)  # a kernel that stays the same has the same steps

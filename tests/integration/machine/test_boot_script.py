@@ -103,10 +103,10 @@ def test_a_version_on_trial_has_the_watchdog_which_runs_from_then_on(tmp_path: P
 def test_where_there_is_no_watchdog_it_is_the_kernels_own(tmp_path: Path) -> None:
     said = booted(tmp_path, TRIAL, line="terra.try=os.1")
     lost = "warning: there is no watchdog: a version on trial that hangs stays as it is"
-    loads = ["modprobe softdog soft_margin=120", "insmod /modules/core.ko", "insmod /modules/softdog.ko", lost]
+    loads = ["modprobe softdog soft_margin=180", "insmod /modules/core.ko", "insmod /modules/softdog.ko", lost]
     assert said == [*loads, "local_top", "wait_for_udev", "mount", *loads]
     said = booted(tmp_path, TRIAL, line="terra.try=os.1", there="softdog")
-    assert said[:2] == ["modprobe softdog soft_margin=120", lost]
+    assert said[:2] == ["modprobe softdog soft_margin=180", lost]
 
 
 def test_a_version_that_is_kept_has_no_watchdog(tmp_path: Path) -> None:
