@@ -87,7 +87,9 @@ class CephPlugin:
     def remove_volume(self, volume: Volume, session: Session) -> bool:
         """Remove the image of a volume."""
         from terra_ceph.images import Images
+        from terra_ceph.opening import forget
 
+        forget(volume, session)
         return Images.of(session).remove(volume)
 
     @hookimpl

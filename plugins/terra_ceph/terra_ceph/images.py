@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 from terra_ceph.cluster import Cluster
 from terra_ceph.settings import NAME, Settings
 from terra_ceph.shown import (
+    FIRST_SNAPSHOT,
     Image,
     Name,
     Parent,
@@ -162,14 +163,12 @@ class Images:
         return parse_image(done.text) if done.code == 0 else None
 
     def _make(self, name: Name, volume: Volume, origin: Volume | None) -> None:
-        if self._find(name) is not None:  # what is removed after a failure is no image that was there before
-            raise _there(name)
         try:
             if origin is None:
                 words = ["create", str(name), "--size", f"{volume.size}M"]
             else:
                 source = Name.parse(origin.name)
-                snapshot = f"{source}@{self._snapshot(source).name}"
+                snapshot = f"{source}@{self._snapshot_name(source)}"
                 words = ["clone", snapshot, str(name), *_OBJECTS]
             there = self.cluster.rbd(*words, accept=(0, errno.EEXIST)).code == errno.EEXIST
             if not there and origin is not None and origin.size != volume.size:
@@ -187,13 +186,17 @@ class Images:
             return
         self.cluster.rbd("resize", str(name), "--size", f"{size}M", "--allow-shrink", _QUIET, seconds=_REMOVAL_SECONDS)
 
+    def _snapshot_name(self, name: Name) -> str:
+        """Return the name of what :meth:`_snapshot` returns; a golden volume that nobody wrote to is asked once only."""
+        return FIRST_SNAPSHOT if self._written(name, FIRST_SNAPSHOT) is False else self._snapshot(name).name
+
     def _snapshot(self, name: Name) -> Snapshot:
         """Return the snapshot with all that an image holds now; a new one, where somebody has written since the last.
 
         :raises NotFoundError: when there is no such image.
         """
         found = self._snapshots(name)
-        if found and not self._written(name, found[-1]):
+        if found and self._written(name, found[-1].name) is False:
             return found[-1]
         self.cluster.rbd("snap", "create", f"{name}@{next_snapshot(found)}", _QUIET)
         for former in found:
@@ -206,9 +209,11 @@ class Images:
             raise NotFoundError(f"{name}: the image is missing", hint=_MISSING)
         return parse_snapshots(done.text)
 
-    def _written(self, name: Name, snapshot: Snapshot) -> bool:
-        words = ("diff", str(name), "--from-snap", snapshot.name, "--whole-object", "--format", "json")
-        return differs(self.cluster.rbd(*words).text)
+    def _written(self, name: Name, snapshot: str) -> bool | None:
+        """Return whether somebody has written to an image since a snapshot; ``None`` when there is no such snapshot."""
+        words = ("diff", str(name), "--from-snap", snapshot, "--whole-object", "--format", "json")
+        done = self.cluster.rbd(*words, accept=(0, errno.ENOENT))
+        return differs(done.text) if done.code == 0 else None
 
     def _remove(self, name: Name) -> bool:
         image = self._find(name)

@@ -73,11 +73,21 @@ def _unmap(name: Name, cluster: Cluster) -> None:
                 cluster.rbd("device", "unmap", row["device"], seconds=_END_SECONDS)
 
 
+def forget(volume: Volume, session: Session) -> None:
+    """Remove the file that an image was shown as by a controller that was killed, so that the image can be removed."""
+    _clear(*_places(Name.parse(volume.name), session.paths.run.absolute()))
+
+
+def _places(name: Name, run_directory: Path) -> tuple[Path, Path]:
+    """Return the file that an image is shown as, and the log of what shows it."""
+    directory = run_directory / "ceph"
+    return directory / f"{name.pool}.{name.image}", directory / f"{name.pool}.{name.image}.log"
+
+
 @contextmanager
 def _shown(name: Name, cluster: Cluster, place: Path) -> Iterator[Path]:
-    directory = place / "ceph"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file, log = directory / f"{name.pool}.{name.image}", directory / f"{name.pool}.{name.image}.log"
+    file, log = _places(name, place)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Undo() as undo:
         undo.callback(_clear, file, log)
         _clear(file, log)
@@ -110,8 +120,10 @@ def _end(daemon: Daemon, name: Name) -> None:
 
 def _clear(file: Path, log: Path) -> None:
     """Remove what is left of a file that an image was shown as, also by a controller that was killed."""
+    if not file.parent.exists():
+        return
     with uninterrupted():
-        for device in loop_devices() if file.parent.exists() else ():
+        for device in loop_devices():
             if device.file == file:
                 run(["losetup", "--detach", device.path], accept=(0, 1))
         while _is_mounted(file):

@@ -13,6 +13,7 @@ from terra_core.errors import TerraError
 _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)/([A-Za-z0-9][A-Za-z0-9._-]*)")
 SNAPSHOT = re.compile(r"terra-[0-9]{1,9}")
 """The names of the snapshots that clones are made of."""
+FIRST_SNAPSHOT = "terra-1"
 
 
 @frozen
