@@ -264,7 +264,7 @@ def upgrade(
         found = images.inspect(node.image)
         work = alone.parent / "work"
         work.mkdir()
-        with bound(root, alone), filesystem.open_roots(root, work, session) as roots:
+        with bound(root, alone, for_reading=True), filesystem.open_roots(root, work, session) as roots:
             if roots.top is None:
                 raise TerraError(f"{root}: nothing can be laid down beside it")
             now = State(

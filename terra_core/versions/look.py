@@ -71,7 +71,7 @@ def difference(root: Path, *, report: Report = silent, paths: Paths = THIS_MACHI
         record = read_known(inside, root)
         report(Event("diff", f"compare {root} with {record.image}"))
         laid_down = read_manifest(inside)
-        with bound(root, work) as alone:
+        with bound(root, work, for_reading=True) as alone:
             return Difference(record=record, changes=tuple(changes(laid_down, alone, left_out=PLACE)))
 
 

@@ -73,7 +73,7 @@ def write_record(record: Record, inside: ContainedRoot, root: Path, work: Path, 
         inside.directory(path)
     place = work / "version"
     place.mkdir()
-    with bound(root, place) as alone:
+    with bound(root, place, for_reading=True) as alone:
         manifest = make_manifest(alone, left_out=PLACE)
     inside.write(_MANIFEST, packed({**manifest, **{file.path: _entry_of(file) for file in later}}), mode=0o600)
     inside.write(_RECORD, json.dumps(attrs.asdict(record), indent=1, default=str).encode(), mode=0o600)

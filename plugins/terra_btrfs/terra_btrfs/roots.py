@@ -31,8 +31,9 @@ def open_roots(root: Path, work: Path) -> Iterator[Roots]:
         raise TerraError(f"{root}: {_NONE}")
     top = work / "top"
     top.mkdir()
-    # "degraded" counts for a file system that is not mounted yet, and this one is.
-    with mounted(Path(device.strip()), top, filesystem="btrfs", options=("subvolid=5",)):
+    # "degraded" counts for a file system that is not mounted yet, and this one is. A time of access that is set in a copy takes
+    # room for the whole piece of metadata that it is in, which was shared until then.
+    with mounted(Path(device.strip()), top, filesystem="btrfs", options=("subvolid=5", "noatime")):
         places = {place.name: place for place in top.iterdir() if not place.is_symlink() and _is_subvolume(place)}
         running = next((name for name, place in places.items() if os.path.samestat(place.stat(), root.stat())), None)
         if running is None:

@@ -346,6 +346,23 @@ def test_threads_that_go_on_do_not_keep_one_in_a_namespace(target: Path) -> None
         assert points_below(target.parent) == []
 
 
+def test_reading_by_way_of_a_second_place_sets_no_time_of_access(image: Path, target: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    with loop_device(image) as device, mounted(device, target, filesystem="ext4", options=("strictatime",)):
+        (target / "directory").mkdir()
+        (target / "link").symlink_to("directory")
+        for path in (target / "directory", target / "link"):
+            os.utime(path, (1, 1), follow_symlinks=False)
+        with bound(target, second, for_reading=True):
+            assert list((second / "directory").iterdir()) == []
+            assert (second / "link").readlink() == Path("directory")
+            with pytest.raises(OSError, match="Read-only"):
+                (second / "word").write_text("not written")
+        assert [(target / name).lstat().st_atime for name in ("directory", "link")] == [1, 1]
+        (target / "word").write_text("the first place can be written as before")
+
+
 def test_a_directory_is_mounted_at_a_second_place(image: Path, target: Path, tmp_path: Path) -> None:
     second = tmp_path / "second"
     second.mkdir()
