@@ -13,10 +13,24 @@ from lab.site import Site
 from terra_core.client.answers import HappeningShown
 from terra_core.client.controller import ControllerClient
 from terra_core.client.waiting import wait_until_booted
+from terra_core.system.waiting import wait_until
 from tests.vm.nodes import example
 
 _BOOT_SECONDS = 600
 _REPORT_SECONDS = 300
+_OFF_SECONDS = 180
+_SIZE, _LARGER, _DATA_SIZE = 4096, 6144, 512
+_WORD = "terra.test=changed"
+_DATA = f"""
+[[groups]]
+  label = "data"
+  [[groups.disk]]
+    device = "/dev/sdb"
+    size = {_DATA_SIZE}
+  [[groups.subvolumes]]
+    name = "srv"
+    path = "/srv"
+"""
 _MACHINES = {"bios": "52:54:00:00:0b:01", "uefi": "52:54:00:00:0b:02"}
 
 
@@ -42,6 +56,55 @@ def test_a_machine_without_a_disk_boots_its_image_over_the_network(
         assert second.data["boot_id"] != first.data["boot_id"]
         assert machine.ssh("cat /run/terra/report", accept=(1,)).stdout == b"", "only root may read it"
     site.command(["delete", "--force", node["hostname"]])
+
+
+@pytest.mark.long
+def test_a_machine_that_was_changed_while_it_was_off_boots_so(site: Site, lab_key: Path, tmp_path: Path) -> None:
+    mac, node_toml = "52:54:00:00:0b:03", tmp_path / "node.toml"
+    image = f"{site.registry.address}/stellarproject/example:6"
+    node_toml.write_text(example("node.toml", hostname="changed-01", mac=mac, image=image))
+    site.command(["apply", node_toml])
+    with Machine(site.network, mac, site.directory / "serial/changed.log") as machine:
+        address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
+        machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
+        start_changed(site, machine, node_toml)
+        machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
+        expect_what_was_changed(machine)
+    site.command(["delete", "--force", "changed-01"])
+
+
+def start_changed(site: Site, machine: Machine, node_toml: Path) -> None:
+    """Shut the machine down, change what can be changed in place, and switch it on again, until it says that it has booted."""
+    former = machine.ssh("df --output=size --block-size=M / | tail -n 1; cat /proc/cmdline").text
+    assert int(former.split("M")[0]) <= _SIZE
+    assert _WORD not in former.split()
+    machine.ssh("sudo systemctl poweroff", accept=(0, 255))
+    wait_until(lambda: not machine.running, seconds=_OFF_SECONDS, what="the machine to be off", interval=1)
+    text = node_toml.read_text().replace(f"size = {_SIZE}", f"size = {_LARGER}")
+    node_toml.write_text(f'kernel_arguments = ["{_WORD}"]\n{text}{_DATA}')
+
+    def applied() -> bool:
+        said = site.command(["apply", node_toml], timeout=120, accept=(0, 1)).stderr.decode()
+        assert "1 changed" in said or "is logged in to its disks" in said, said
+        return "1 changed" in said
+
+    wait_until(applied, seconds=_OFF_SECONDS, what="the machine to be logged out of its disks", interval=5)
+    machine.reset()
+    said = site.command(["apply", "--wait=booted", "--timeout", f"{_BOOT_SECONDS}s", node_toml], timeout=_BOOT_SECONDS + 60)
+    assert "0 changed, 1 unchanged" in said.stderr.decode()
+    assert "changed-01 has booted: it reports that it is running" in said.stderr.decode()
+
+
+def expect_what_was_changed(machine: Machine) -> None:
+    """Ask the machine for the words, the larger disk and the further group."""
+    assert _WORD in machine.ssh("cat /proc/cmdline").text.split()
+    assert int(machine.ssh("df --output=size --block-size=M / | tail -n 1").text.strip().rstrip("M")) > _SIZE
+    data = _mount(machine, "/srv")
+    assert data["fsroot"] == "/srv"
+    assert str(data["source"]).partition("[")[0] != str(_mount(machine, "/")["source"]).partition("[")[0]
+    size = int(machine.ssh("df --output=size --block-size=M /srv | tail -n 1").text.strip().rstrip("M"))
+    assert 0 < size <= _DATA_SIZE
+    machine.ssh("sudo sh -c 'echo kept > /srv/file && sync /srv/file && btrfs scrub start -B /srv >/dev/null'")
 
 
 def expect_a_healthy_node(machine: Machine, node: dict[str, object]) -> None:
