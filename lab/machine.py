@@ -210,6 +210,17 @@ class Machine:
         self.ssh(command, accept=(0, _SSH_LOST))
         self._wait(lambda: self._boot_id() not in ("", before), seconds=seconds, what="another boot", interval=_LOGIN_INTERVAL)
 
+    def wait_for_answer(self, command: str, answer: str, *, seconds: float) -> None:
+        """Wait until a command in the machine prints a text, through whatever restarts.
+
+        :param command: a command line that ends with exit code 0 then.
+        :param answer: the text, without space around it.
+        :param seconds: how long to wait, in seconds.
+        :raises TerraError: when it has not; with the end of the console.
+        """
+        what = f"{command!r} to print {answer!r}"
+        self._wait(lambda: self._try(command) == answer, seconds=seconds, what=what, interval=_LOGIN_INTERVAL)
+
     def _boot_id(self) -> str:
         """Return the id of the machine's boot; an empty string while nobody can log in."""
         return self._try("cat /proc/sys/kernel/random/boot_id")
