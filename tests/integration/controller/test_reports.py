@@ -292,6 +292,21 @@ def test_an_apply_that_waits_ends_by_a_signal(ground: Ground, small: str, player
     assert [node["state"] for node in ground.nodes()] == ["ready", "ready"], "waiting less undoes nothing"
 
 
+def test_a_neighbour_that_takes_all_connections_keeps_no_machine_from_reporting(ground: Ground, player: Player) -> None:
+    network, neighbour = ground.site.network, "10.0.10.66"
+    network.ip("address", "add", f"{neighbour}/24", "dev", BRIDGE)
+    try:
+        with ExitStack() as stack, network.inside():
+            connect = partial(socket.create_connection, (CONTROLLER, PORT), timeout=30, source_address=(neighbour, 0))
+            held = [stack.enter_context(connect()) for _ in range(600)]
+            wait_until(lambda: open_of(held) <= 16, seconds=8, what="all but 16 to be ended")
+            assert open_of(held) > 0
+            assert "knows that this machine is running" in player.report().text
+    finally:
+        network.ip("address", "del", f"{neighbour}/24", "dev", BRIDGE)
+    assert len(player.happenings()) == 1
+
+
 def test_with_a_certificate_machines_report_by_tls_from_their_next_boot_on(ground: Ground, player: Player) -> None:
     former = player.place()
     ground.terra("--controller", CONTROLLER, "controller", "init", "--root", ground.site.root)
@@ -313,18 +328,3 @@ def other_authority(ground: Ground) -> str:
     root = ground.path("other")
     ground.terra("--controller", CONTROLLER, "controller", "init", "--root", root)
     return (root / "etc/terra/tls/ca.pem").read_text()
-
-
-def test_a_neighbour_that_takes_all_connections_keeps_no_machine_from_reporting(ground: Ground, player: Player) -> None:
-    network, neighbour = ground.site.network, "10.0.10.66"
-    network.ip("address", "add", f"{neighbour}/24", "dev", BRIDGE)
-    try:
-        with ExitStack() as stack, network.inside():
-            connect = partial(socket.create_connection, (CONTROLLER, PORT), timeout=30, source_address=(neighbour, 0))
-            held = [stack.enter_context(connect()) for _ in range(600)]
-            wait_until(lambda: open_of(held) <= 16, seconds=8, what="all but 16 to be ended")
-            assert open_of(held) > 0
-            assert "knows that this machine is running" in player.report().text
-    finally:
-        network.ip("address", "del", f"{neighbour}/24", "dev", BRIDGE)
-    assert len(player.happenings()) == 1
