@@ -14,6 +14,8 @@ from terra_core.system.progress import Event, Report
 
 FSTAB = "etc/fstab"
 """The path of fstab(5) in a machine's root."""
+FURTHER = "systemd.mount-extra="
+"""How a word of the kernel line begins that mounts a group which a machine got later."""
 
 
 def in_order(mounts: Sequence[Mount]) -> list[Mount]:
@@ -93,7 +95,7 @@ def render_mount_words(mounts: Sequence[Mount], report: Report) -> tuple[str, ..
         options = [*(["bind"] if mount.bound else []), *(one for one in mount.options if ":" not in one), "nofail"]
         for option in (one for one in mount.options if ":" in one):
             report(Event("mount", f"warning: {mount.path} is mounted without {option}, which no kernel line can say"))
-        words.append(f"systemd.mount-extra={source}:{mount.path}:{kind}:{','.join(options)}")
+        words.append(f"{FURTHER}{source}:{mount.path}:{kind}:{','.join(options)}")
     join_arguments(words)
     return tuple(words)
 

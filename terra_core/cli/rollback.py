@@ -1,4 +1,4 @@
-"""``terra rollback``: a former version of this machine's system, from the next start on."""
+"""``terra rollback``: the former version of this machine's system, or of machines of a controller."""
 
 from __future__ import annotations
 
@@ -6,22 +6,43 @@ from pathlib import Path
 
 import click
 
+from terra_core.cli.completion import hostnames
 from terra_core.cli.terminal import echo
+
+_JOBS = 8
+_HERE = Path("/")
 
 
 @click.command("rollback")
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be started from now on, and write nothing.")
 @click.option("--reboot", is_flag=True, help="Restart the machine at the end.")
 @click.option(
-    "--root", "place", type=click.Path(path_type=Path), default=Path("/"), help="Where the system's root is mounted. Default: /"
+    "--root", "place", type=click.Path(path_type=Path), default=_HERE, help="Where the system's root is mounted. Default: /"
 )
-@click.argument("version", metavar="[VERSION]", required=False)
-def command(only_plan: bool, reboot: bool, place: Path, version: str | None) -> None:
-    """Start VERSION of this machine's system from the next start on, and keep it.
+@click.option("--to", "version", metavar="VERSION", help="The version to start, as terra versions names it.")
+@click.argument("given", metavar="[HOSTNAME...]", nargs=-1, shell_complete=hostnames)
+@click.pass_context
+def command(
+    ctx: click.Context, only_plan: bool, reboot: bool, place: Path, version: str | None, given: tuple[str, ...]
+) -> int:
+    """Go back to the former version of a system, which is started from the next start on.
 
-    Without VERSION, it is the newest of those that were laid down before the one that is kept, and were not given up. No
-    version is changed or removed: each has its files as they were when it last ran, and the data subvolumes belong to none.
+    With HOSTNAME, it is machines of the controller. What was written to subvolumes of the system since the upgrade stays with
+    the version that goes; other groups are the same for both. An upgrade that a machine has not begun is ended.
+
+    Without HOSTNAME, it is this machine's own system: VERSION, or the newest of those that were laid down before the one that
+    is kept, and were not given up. No version is changed or removed: each has its files as they were when it last ran, and
+    the data subvolumes belong to none.
     """
+    if not given:
+        _local(only_plan, reboot, place, version)
+        return 0
+    if only_plan or reboot or version or place != _HERE:
+        raise click.UsageError("--plan, --reboot, --root and --to are for this machine's own system, without HOSTNAME")
+    return _fleet(ctx, given)
+
+
+def _local(only_plan: bool, reboot: bool, place: Path, version: str | None) -> None:
     from terra_core.cli.output import reporter
     from terra_core.cli.restart import restart
     from terra_core.system.signals import interruptible
@@ -40,3 +61,22 @@ def command(only_plan: bool, reboot: bool, place: Path, version: str | None) -> 
         echo(f"warning: {text}", err=True)
     if reboot:
         restart(place)
+
+
+def _fleet(ctx: click.Context, given: tuple[str, ...]) -> int:
+    from terra_core.cli.connection import connect, for_each
+    from terra_core.cli.values import option_value
+    from terra_core.config.values import parse_hostname
+    from terra_core.errors import TerraError
+
+    names = list(dict.fromkeys(str(option_value("HOSTNAME", name, parse_hostname)) for name in given))
+    client = connect(ctx)
+    results = for_each(names, _JOBS, client.rollback)
+    for name, found in results.items():
+        if isinstance(found, TerraError):
+            echo(f"Error: {name}: {found}", err=True)
+        elif found.upgrade is not None and found.upgrade.phase == "left":
+            echo(f"{name} keeps {found.image}", err=True)
+        else:
+            echo(f"{name} boots {found.image} at its next start", err=True)
+    return 1 if any(isinstance(found, TerraError) for found in results.values()) else 0

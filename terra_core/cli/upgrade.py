@@ -1,4 +1,4 @@
-"""``terra upgrade``: the next version of this machine's system, beside the one that runs."""
+"""``terra upgrade``: the next version of this machine's system, or of machines of a controller."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.completion import hostnames
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -22,17 +23,79 @@ if TYPE_CHECKING:
 @click.option(
     "--root", "place", type=click.Path(path_type=Path), default=Path("/"), help="Where the system's root is mounted. Default: /"
 )
-@click.argument("image", metavar="[IMAGE]", required=False)
+@click.option("--image", "image", metavar="IMAGE", help="The image that the machines of the controller get.")
+@click.option("--canary", type=click.IntRange(min=1), help="Upgrade so many machines first, and go on when they are well.")
+@click.option("--then", metavar="SHARE", help='How many follow at a time, such as "20%" of all, or 5. With --canary.')
+@click.option("--wait", is_flag=True, help="Wait until the machines have booted the image, and are well.")
+@click.option("--timeout", metavar="TIME", help="How long --wait, or each step of --canary, waits. Default: 60m")
+@click.argument("words", metavar="[IMAGE | HOSTNAME...]", nargs=-1, shell_complete=hostnames)
 @click.pass_context
 def command(
+    ctx: click.Context,
+    only_plan: bool,
+    untried: bool,
+    reboot: bool,
+    form: str,
+    plain: bool,
+    place: Path,
+    image: str | None,
+    canary: int | None,
+    then: str | None,
+    wait: bool,
+    timeout: str | None,
+    words: tuple[str, ...],
+) -> int:
+    """Lay the next version of a system down.
+
+    With HOSTNAME and --image, machines of the controller get another image. The next version of each is a clone; what is the
+    machine's own is taken over while it is off. It boots it once, and goes back to the version that it has, by itself, unless
+    it reports that it is well.
+
+    Without --image, it is this machine's own system: IMAGE, or the image of the node.toml that it was installed by, as its tag
+    names it now, is laid down beside the version that runs, which stays as it is. Only layers are fetched that the disks do not
+    hold. The next start tries the new one, once: it is kept when it is healthy, and else each further start is of the former.
+    """
+    if image is not None:
+        if plain or untried or reboot or place != Path("/"):
+            own = "--http, --root, --no-try and --reboot"
+            raise click.UsageError(f"{own} are for this machine's own system, --image for a controller's machines")
+        return _fleet(ctx, only_plan, form, image, canary, then, wait, timeout, words)
+    if canary or then or wait or timeout:
+        raise click.UsageError("--canary, --then, --wait and --timeout need --image IMAGE, and the names of machines")
+    if len(words) > 1:
+        raise click.UsageError(
+            f"machines of a controller are upgraded with --image IMAGE: terra upgrade {' '.join(words)} --image IMAGE"
+        )
+    _local(ctx, only_plan, untried, reboot, form, plain, place, words[0] if words else None)
+    return 0
+
+
+def _fleet(
+    ctx: click.Context, only_plan: bool, form: str, image: str, canary: int | None, then: str | None, wait: bool,
+    timeout: str | None, words: tuple[str, ...],
+) -> int:  # fmt: skip
+    from terra_core.cli.connection import connect
+    from terra_core.cli.fleet import Order, batches_of, carry_out
+    from terra_core.cli.values import option_value
+    from terra_core.cli.waiting import seconds_of
+    from terra_core.config.values import parse_hostname, parse_image_reference
+
+    if not words:
+        raise click.UsageError("--image is for machines of a controller: name them, or leave --image out for this machine")
+    if then and not canary:
+        raise click.UsageError("--then needs --canary: how many machines are upgraded first")
+    names = list(dict.fromkeys(str(option_value("HOSTNAME", name, parse_hostname)) for name in words))
+    reference = option_value("--image", image, parse_image_reference)
+    assert reference is not None  # noqa: S101  # for mypy: it was given
+    batches = option_value("--then", then or "100%", lambda raw: batches_of(names, canary or 0, str(raw)))
+    seconds = seconds_of(timeout or "60m") if wait or canary or timeout else None
+    order = Order(image=reference, only_plan=only_plan, form=form, wait=seconds, batches=batches or [])
+    return carry_out(connect(ctx), order)
+
+
+def _local(
     ctx: click.Context, only_plan: bool, untried: bool, reboot: bool, form: str, plain: bool, place: Path, image: str | None
 ) -> None:
-    """Lay IMAGE down as the next version of this machine's system, beside the one that runs.
-
-    Without IMAGE, it is the image of the node.toml that the machine was installed by, as its tag names it now. Only layers
-    are fetched that the disks do not hold. The version that runs stays as it is. The next start tries the new one, once: it
-    is kept when it is healthy, and each further start is of the former one when it is not.
-    """
     import json
 
     from terra_core.cli.output import reporter

@@ -90,6 +90,51 @@ class NodeProvisioned:
 
 
 @frozen(kw_only=True)
+class UpgradeShown:
+    """The upgrade of a machine that was asked for last.
+
+    :param phase: ``preparing``; ``waiting`` until the machine is off; ``trial`` until it reports that it is well; ``kept`` when
+        it was; ``returning`` until its next start; ``left`` when it has its former version.
+    :param image: the image that it is to.
+    :param digest: the manifest of that.
+    :param since: since when it is in its phase, in seconds since 1970.
+    :param reason: why the machine leaves that version, or has left it; empty otherwise.
+    :param other: the image of the version that the machine does not have and that is kept; empty where there is none.
+    """
+
+    phase: str
+    image: str
+    digest: str
+    since: float
+    reason: str
+    other: str
+
+
+@frozen(kw_only=True)
+class UpgradePlanShown:
+    """What an upgrade of a machine will do.
+
+    :param hostname: the machine.
+    :param action: ``upgrade``, or ``unchanged`` where it has the image already.
+    :param former: the image that it has.
+    :param former_digest: the manifest of that.
+    :param image: the next image.
+    :param digest: the manifest of that.
+    :param kept: what the next version takes over.
+    :param notes: what a person should know.
+    """
+
+    hostname: str
+    action: str
+    former: str
+    former_digest: str
+    image: str
+    digest: str
+    kept: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@frozen(kw_only=True)
 class NodeShown(NodeProvisioned):
     """A machine and its state.
 
@@ -98,6 +143,7 @@ class NodeShown(NodeProvisioned):
     :param since: since when it is in its state, in UTC as RFC 3339 has it; empty where that is not known.
     :param digest: the manifest of its image; empty until that was pulled.
     :param addresses: what it reported as its addresses when it booted last.
+    :param upgrade: the upgrade that was asked for last; none where none was.
     """
 
     state: str
@@ -105,6 +151,7 @@ class NodeShown(NodeProvisioned):
     since: str
     digest: str
     addresses: tuple[str, ...]
+    upgrade: UpgradeShown | None = None
 
 
 @frozen(kw_only=True)

@@ -20,6 +20,7 @@ from terra_core.client.answers import (
     StatusShown,
     TokenCreated,
     TokenShown,
+    UpgradePlanShown,
     read_answer,
 )
 from terra_core.client.connection import Client, own_url
@@ -111,6 +112,35 @@ class ControllerClient:
         """
         body = with_key(document.raw, document.value.trust)
         return self._read(self._client.carry_out(lambda: self._client.post("/v1/nodes", body), report), NodeProvisioned)
+
+    def plan_upgrade(self, hostname: str, image: ImageReference) -> UpgradePlanShown:
+        """Return what an upgrade of a machine to an image would do; change nothing.
+
+        :raises ConflictError: when it cannot be upgraded now.
+        :raises NotFoundError: when the controller has none of this name.
+        """
+        answer = self._client.post(f"{_path_of(hostname)}/upgrade/plan", {"image": str(image)})
+        return self._read(answer, UpgradePlanShown)
+
+    def upgrade(self, hostname: str, image: ImageReference, report: Report = silent) -> NodeShown:
+        """Let the controller make the next version of a machine, and wait until that is done; it has it from its next start on.
+
+        :param report: takes progress events, and may raise to end the work.
+        :raises ConflictError: when it cannot be upgraded now.
+        :raises NotFoundError: when the controller has none of this name.
+        """
+        path = f"{_path_of(hostname)}/upgrade"
+        self._client.carry_out(lambda: self._client.post(path, {"image": str(image)}), report)
+        return self.node(hostname)
+
+    def rollback(self, hostname: str, report: Report = silent) -> NodeShown:
+        """Bring a machine back to its former version from its next start on, or end an upgrade that it has not begun.
+
+        :raises ConflictError: when it has no version to go back to.
+        :raises NotFoundError: when the controller has none of this name.
+        """
+        self._client.carry_out(lambda: self._client.post(f"{_path_of(hostname)}/rollback", {}), report)
+        return self.node(hostname)
 
     def plan(self, document: Document[NetworkNode]) -> PlanShown:
         """Return what applying a file does to its machine; change nothing.

@@ -27,6 +27,18 @@ class Tls:
 
 
 @frozen(kw_only=True)
+class Upgrades:
+    """``[upgrade]`` of controller.toml.
+
+    :param timeout: how long a machine may take to report that it is well, from the moment on that it has its new disks.
+    :param keep_former: how long the former version of a machine that is well is kept, for ``terra rollback``.
+    """
+
+    timeout: Duration = Duration(900)
+    keep_former: Duration = Duration(7 * 86400)
+
+
+@frozen(kw_only=True)
 class Controller:
     """controller.toml; an option of ``terra controller`` wins over its key here.
 
@@ -38,6 +50,7 @@ class Controller:
     :param database: where the state is kept, as a URL; a SQLite file of the controller's own when left out.
     :param jobs: how many machines are provisioned at once.
     :param keep_images: how long an image that is laid down for clones is kept when no machine is of it, such as "12h" or "30d".
+    :param upgrade: how long upgrades of machines take.
     :param tls: certificate and key of the API.
     :param trust: whose images are provisioned, whatever a node says beside it; anybody's when left out.
     :param plugins: the plugin of each role, where it is not the default.
@@ -51,6 +64,7 @@ class Controller:
     database: str | None = None
     jobs: int = 2
     keep_images: Duration = Duration(30 * 86400)
+    upgrade: Upgrades = Upgrades()
     tls: Tls | None = None
     trust: Trust | None = None
     plugins: Mapping[str, PluginName] = Factory(dict)

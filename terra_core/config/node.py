@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import Enum
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from terra_core.config.kernel_line import KernelArgument
 from terra_core.config.structure import MISSING, Problem, has, known, too_many
@@ -219,7 +219,7 @@ class Node:
     :param groups: its file systems, one of them labelled ``os``: the system.
     :param kernel_arguments: further words of its kernel line, beside those of every machine.
     :param trust: whose images it runs; anybody's when left out.
-    :param upgrade: what ``terra upgrade`` does on a machine with disks of its own.
+    :param upgrade: what ``terra upgrade`` takes over.
     :param plugins: the plugin of each role, where it is not the default.
     """
 
@@ -285,8 +285,9 @@ class NetworkNode(Node):
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong between the fields."""
         yield from super().problems()
-        if has(self, "upgrade") and self.upgrade != Upgrades():
-            yield Problem("upgrade", "counts for terra-install alone, on a machine with disks of its own: leave it out")
+        if has(self, "upgrade") and evolve(self.upgrade, keep=()) != Upgrades():
+            text = "only keep counts for a machine that has its disks from a controller: leave check and timeout out"
+            yield Problem("upgrade", text)
 
 
 @frozen(kw_only=True)

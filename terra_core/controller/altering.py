@@ -98,6 +98,8 @@ class Altering:
         :raises ConflictError: when it is not what it was, or what is wanted cannot be done.
         """
         plan = self.plan(document)
+        if plan.action is Action.CHANGE:
+            self._require_settled(self._store.get(plan.hostname))
         if version not in ("", plan.version):
             text = f"{plan.hostname} was changed by somebody else since this was planned"
             raise ConflictError(text, hint="look at what will change now, and apply again")
@@ -150,10 +152,27 @@ class Altering:
                 raise
 
     @contextmanager
+    def unless_busy(self, hostname: str) -> Iterator[bool]:
+        """Keep everybody else from changing or deleting a machine meanwhile, if nobody does now; yield whether that is so."""
+        with Undo() as undo:
+            free = self._busy[hostname].acquire(blocking=False)
+            if free:
+                undo.callback(self._busy[hostname].release)
+            yield free
+
+    @contextmanager
     def busy(self, hostname: str) -> Iterator[None]:
         """Keep everybody else from changing or deleting a machine meanwhile."""
         with self._busy[hostname]:
             yield
+
+    def _require_settled(self, record: Record) -> None:
+        """Refuse to change a machine whose system is being changed."""
+        if record.under_way is not None:
+            raise ConflictError(
+                f"{record.hostname} is being upgraded to {record.under_way.image}: {record.under_way.phase.value}",
+                hint=f"wait for the end of it, or end it: terra rollback {record.hostname}",
+            )
 
     def _require_off(self, record: Record) -> None:
         """Refuse to take targets from a machine that is connected to them."""

@@ -28,6 +28,7 @@ from terra_core.controller.metrics import Metrics
 from terra_core.controller.services import Services
 from terra_core.controller.states import Listing, States, with_trouble
 from terra_core.controller.store import Record
+from terra_core.controller.upgrade_routes import UPGRADE_ROUTES
 from terra_core.documents import make
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
@@ -101,6 +102,7 @@ def make_api(context: Context, token: str) -> Litestar:
             *HAPPENING_ROUTES,
             *IMAGE_ROUTES,
             *OPERATION_ROUTES,
+            *UPGRADE_ROUTES,
         ],
         gate=access.tokens,
         metrics=Metrics(context.services, context.operations, context.machines.troubles).registry,

@@ -15,6 +15,7 @@ from terra_core.controller.wanted import Wanted
 from terra_core.system.reading import lines_of
 
 _ANEW = "cannot be changed in a machine that is there: terra delete and terra apply make it anew, and its data goes"
+_UPGRADE = "is changed by terra upgrade HOST --image IMAGE, which keeps the data; terra apply does not"
 _NEXT_BOOT = "counts from its next boot on"
 _NO_EFFECT = "is kept with the machine, and changes nothing of it"
 _FOR_PULLS = "counts for what is pulled from now on"
@@ -93,7 +94,7 @@ def differences(present: Wanted, wanted: Wanted) -> Iterator[Change]:
     """
     former, node = present.node, wanted.node
     if _named(former.image) != _named(node.image):
-        yield Change(path="image", former=str(former.image), wanted=str(node.image), possible=False, note=_ANEW)
+        yield Change(path="image", former=str(former.image), wanted=str(node.image), possible=False, note=_UPGRADE)
     if former.mac != node.mac:
         note = f"{_NEXT_BOOT}; the former address boots it no longer"
         yield Change(path="mac", former=former.mac, wanted=node.mac, note=note)

@@ -49,6 +49,7 @@ _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 5.0
 _DAY_SECONDS = 86400.0
 _RENEWING_SECONDS = 1.0
+_UPGRADING_SECONDS = 2.0
 
 
 def load_config(source: Path | None, paths: Paths, plugins: Plugins) -> Document[Controller]:
@@ -78,7 +79,7 @@ def make_services(document: Document[Controller], config: Controller, paths: Pat
     with Undo() as undo:
         undo.callback(store.close)
         # A plugin that is no longer selected is still asked about what it made, so its table is still read.
-        made_by = {name for record in store.every() for kept in record.targets for name in (kept.storage, kept.store)}
+        made_by = {name for record in store.every() for kept in record.every_target for name in (kept.storage, kept.store)}
         check_selection(CONTROLLER, config.plugins, document.tables, source=document.source, beside=made_by)
         undo.pop_all()
     return Services(config=config, session=session, plugins=plugins, store=store)
@@ -199,6 +200,7 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         if own is not None:
             stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))
         stack.enter_context(watching(machines.renew_reports, seconds=_RENEWING_SECONDS))
+        stack.enter_context(watching(machines.upgrading.look, seconds=_UPGRADING_SECONDS))
         stack.enter_context(receiving(machines.reports, report_listener, own))
         stack.callback(paths.url.unlink, missing_ok=True)
 

@@ -101,6 +101,7 @@ nodes = Table(
     Column("problem", String, nullable=False),
     Column("layout", String, nullable=False, server_default=""),
     Column("since", String, nullable=False, server_default=""),
+    Column("upgrade", KeptJson, nullable=False, server_default="{}"),
 )
 
 golden_volumes = Table(
@@ -270,6 +271,18 @@ def forget_unfinished(connection: sqlite3.Connection) -> Sequence[str]:
         found = connection.execute(f"select hostname {unfinished} order by hostname").fetchall()
         connection.execute(f"delete {unfinished}")
     return [str(hostname) for (hostname,) in found]
+
+
+def forget_upgrades(connection: sqlite3.Connection) -> None:
+    """Forget other versions of machines in a database that was restored: by now these can be what the machines run.
+
+    Their volumes are left where they are.
+
+    :param connection: to its file, of any schema.
+    """
+    if "upgrade" in {row[1] for row in connection.execute("pragma table_info(nodes)")}:
+        with connection:
+            connection.execute("update nodes set upgrade = '{}'")
 
 
 def forget_report_tokens(connection: sqlite3.Connection) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ from terra_core.config.node import OS_LABEL, Allocation, NetworkGroup
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, PluginName
 from terra_core.controller.golden import Golden
-from terra_core.controller.records import KeptTarget, Record, SetAside
+from terra_core.controller.records import KeptTarget, KeptVolume, Record, SetAside
 from terra_core.errors import ConflictError, InterruptedWork, PluginError, TerraError
 from terra_core.hookspecs import (
     CONTRACT,
@@ -36,7 +36,10 @@ from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
 R = TypeVar("R", bound=Role)
+Connections = Mapping[str, Mapping[int, Sequence[Connected]]]
+"""Who is connected to targets, by storage plugin and number."""
 MB = 1024 * 1024
+_MOST_VOLUMES = 256
 
 
 @frozen(kw_only=True)
@@ -63,7 +66,7 @@ class Disks:
         storage = self._selected(Storage)
         store = self._selected(Store)
         there = {one.target.label for one in record.targets}
-        disks = sum(len(one.target.volumes) for one in record.targets)
+        disks = 0 if not record.targets else self._first_free(store, record)
         kept: list[KeptTarget] = []
         for group in sorted(record.node.groups, key=lambda group: group.label != OS_LABEL):
             if group.label in there:
@@ -76,17 +79,98 @@ class Disks:
                 volumes=tuple(planned_volumes(store, record.node.hostname, group, disks, self.session)),
                 boot=group.label == OS_LABEL,
                 portal=self.config.portal,
-                planned=tuple(one.target for one in (*record.targets, *kept) if one.storage == storage.plugin),
+                planned=tuple(one.target for one in (*record.every_target, *kept) if one.storage == storage.plugin),
             )
-            target = storage.plan_target(request, self.session)
-            _require_as_asked(storage, request, target)
-            kept.append(
-                KeptTarget(
-                    storage=PluginName(storage.plugin), store=PluginName(store.plugin), contract=CONTRACT, target=target
-                )
-            )
+            kept.append(_planned(storage, store, request, self.session))
             disks += len(group.disk)
         return tuple(kept)
+
+    def plan_version(
+        self, record: Record, number: Callable[[Hostname, str], int]
+    ) -> tuple[tuple[KeptTarget, ...], tuple[KeptVolume, ...]]:  # fmt: skip
+        """Plan a further target for the system of a machine, by the plugins that its present one is of; change nothing.
+
+        :param number: as for :meth:`plan`.
+        :returns: the target, and volumes for a copy of the present system.
+        """
+        (present,) = record.system
+        storage, store = self._storage(present.storage), self._store(present)
+        group = next(group for group in record.node.groups if group.label == OS_LABEL)
+        known = [one.target for one in record.every_target]
+        taken = [volume.name for target in known for volume in target.volumes]
+        volumes = self._free_volumes(store, record.node.hostname, group, taken)
+        copies = self._free_volumes(store, record.node.hostname, group, [*taken, *(one.name for one in volumes)], thin=True)
+        request = TargetRequest(
+            hostname=record.node.hostname,
+            number=number(record.node.hostname, group.label),
+            generation=record.generation,
+            label=group.label,
+            volumes=volumes,
+            boot=True,
+            portal=present.target.portal,
+            planned=tuple(one.target for one in record.every_target if one.storage == storage.plugin),
+            again=True,
+        )
+        kept = evolve(_planned(storage, store, request, self.session), made=False)
+        if kept.target.name in {target.name for target in known}:
+            raise TerraError(
+                f"the storage plugin {storage.plugin!r} gives a machine no second target for its system",
+                hint="terra delete and terra apply make the machine anew, and its data goes",
+            )
+        return (kept,), tuple(KeptVolume(store=present.store, volume=volume) for volume in copies)
+
+    def _free_volumes(
+        self, store: Store, hostname: Hostname, group: NetworkGroup, taken: Sequence[str], *, thin: bool = False
+    ) -> tuple[Volume, ...]:  # fmt: skip
+        """Plan volumes under names that nothing has."""
+        for first in range(_MOST_VOLUMES):
+            try:
+                volumes = tuple(planned_volumes(store, hostname, group, first, self.session, thin=thin))
+            except ConflictError:  # one is there of which nobody knows
+                continue
+            if not {volume.name for volume in volumes} & set(taken):
+                return volumes
+        raise TerraError(f"{hostname} has no name left for a further volume")
+
+    def _first_free(self, store: Store, record: Record) -> int:
+        """Return a number from which on no volume of a machine has the names that the store would give to further ones."""
+        known = {volume.name for kept in record.every_target for volume in kept.target.volumes}
+        there = {kept.target.label for kept in record.targets}
+        wanted = sum(len(group.disk) for group in record.node.groups if group.label not in there)
+        for first in range(sum(len(kept.target.volumes) for kept in record.every_target), _MOST_VOLUMES):
+            requests = [VolumeRequest(hostname=record.node.hostname, number=first + at, size=1) for at in range(wanted)]
+            with suppress(ConflictError):
+                if known.isdisjoint(store.plan_volume(request, self.session).name for request in requests):
+                    return first
+        raise TerraError(f"{record.hostname} has no name left for a further volume")
+
+    def tells_connected(self, kept: KeptTarget) -> bool:
+        """Return whether it can be told that a machine has let go of a target."""
+        return self._storage(kept.storage).brings("find_connected")
+
+    @contextmanager
+    def copied(
+        self, kept: KeptTarget, copies: Sequence[KeptVolume], session: Session
+    ) -> Iterator[Mapping[str, Sequence[Path]]]:  # fmt: skip
+        """Offer copies of the volumes of a target as local disks, by the label of its group, and remove them at the end.
+
+        :param copies: what to make, in the order of the volumes; what a controller that was killed left of them goes.
+        """
+        store = self._store(kept)
+        self.drop(copies)
+        with Undo() as undo:
+            undo.callback(self.drop, copies)
+            with Undo() as stack:
+                opened = []
+                for origin, copy in zip(kept.target.volumes, copies, strict=True):
+                    stack.enter_context(store.clone_volume(origin, copy.volume, session))
+                    opened.append(stack.enter_context(store.open_volume(copy.volume, session)))
+                yield {kept.target.label: opened}
+
+    def drop(self, volumes: Sequence[KeptVolume]) -> None:
+        """Remove volumes that no machine reaches."""
+        for one in volumes:
+            self.plugins.named(Store, one.store, source=self.session.source).remove_volume(one.volume, self.session)
 
     def connect(self, targets: Sequence[KeptTarget], session: Session) -> BootStep:
         """Return what a machine needs in order to reach its targets; change nothing.
@@ -198,18 +282,28 @@ class Disks:
             reasons.update(zip((at for at, _ in found), said, strict=True))
         return list(reasons.values())
 
-    def connected(self, targets: Sequence[KeptTarget]) -> Sequence[Connected]:
-        """Return who is connected to any of these targets now.
+    def connections(self, storages: Iterable[str]) -> Connections:
+        """Return who is connected to the targets of some storage plugins now.
 
         :raises TerraError: when a storage service runs and does not say.
         """
-        seen = {name: self._storage(name).find_connected(self.session) for name in sorted({kept.storage for kept in targets})}
+        return {name: self._storage(name).find_connected(self.session) for name in sorted(set(storages))}
+
+    def connected(self, targets: Sequence[KeptTarget], connections: Connections | None = None) -> Sequence[Connected]:
+        """Return who is connected to any of these targets.
+
+        :param connections: as they were a moment ago; those of now when left out.
+        :raises TerraError: when a storage service runs and does not say.
+        """
+        seen = connections if connections is not None else self.connections(kept.storage for kept in targets)
         return [one for kept in targets for one in seen[kept.storage].get(kept.target.id, ())]
 
     def release(self, record: Record | SetAside) -> None:
         """Take the targets of a machine away, and then its volumes."""
-        for kept in reversed(record.targets):
+        for kept in reversed(record.every_target):
             self.clear(kept)
+        if isinstance(record, Record) and record.upgrade is not None:
+            self.drop(record.upgrade.scratch)
 
     def release_unknown(self, hostname: Hostname) -> None:
         """Take away any other target of a machine whose record does not name all of them, where the plugins can tell."""
@@ -285,6 +379,12 @@ def planned_volumes(
         if full is not None and volume.full is not full:
             raise PluginError(f"plugin {store.plugin!r} planned {volume.name} with another allocation than was asked for")
         yield volume
+
+
+def _planned(storage: Storage, store: Store, request: TargetRequest, session: Session) -> KeptTarget:
+    target = storage.plan_target(request, session)
+    _require_as_asked(storage, request, target)
+    return KeptTarget(storage=PluginName(storage.plugin), store=PluginName(store.plugin), contract=CONTRACT, target=target)
 
 
 def _require_as_asked(storage: Storage, request: TargetRequest, target: Target) -> None:

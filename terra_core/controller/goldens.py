@@ -140,7 +140,7 @@ class Goldens:
 
     def shown(self) -> list[dict[str, Any]]:
         """Return all golden volumes as the API gives them."""
-        machines = self._rows.machines()
+        machines = self._machines()
         return [golden.as_json(machines.get(golden.layout, 0)) for golden in self._rows.every()]
 
     def pin(self, digest: str, *, pinned: bool) -> list[dict[str, Any]]:
@@ -152,7 +152,7 @@ class Goldens:
         """
         chosen = {golden.token: golden for golden in self._of(digest)}
         self._rows.pin(list(chosen), pinned=pinned)
-        machines = self._rows.machines()
+        machines = self._machines()
         return [
             evolve(golden, pinned=pinned).as_json(machines.get(golden.layout, 0)) for golden in chosen.values()
         ]
@@ -169,7 +169,7 @@ class Goldens:
         if any(golden.pinned for golden in chosen):
             hint = f"first: terra images --unpin {chosen[0].digest}"
             raise ConflictError(f"{chosen[0].digest} is pinned", hint=hint)
-        machines = self._rows.machines()
+        machines = self._machines()
         removed = []
         for golden in chosen:
             if not self._discard_unless_used(golden):
@@ -181,7 +181,7 @@ class Goldens:
     def remove_unused(self) -> None:
         """Remove what no machine is of, and none was since ``keep_images``; what is pinned stays."""
         before = _now() - self._services.config.keep_images
-        machines = self._rows.machines()
+        machines = self._machines()
         failed: TerraError | None = None
         for golden in self._rows.every():
             unused = golden.state is GoldenState.READY and not machines.get(golden.layout) and golden.used <= before
@@ -207,6 +207,17 @@ class Goldens:
                 with _logged(place.name):
                     if self._services.role(Store).remove_volumes(Hostname(place.name), self._services.session):
                         _log.warning("removed golden volumes that the database does not know", golden=place.name)
+
+    def _machines(self) -> Mapping[str, int]:
+        """Return how many machines there are of each layout, those that have it in their other version among them."""
+        others = (one.upgrade.other for one in self._services.store.every() if isinstance(one, Record) and one.upgrade)
+        return Counter(self._rows.machines()) + Counter(other.layout for other in others if other is not None and other.layout)
+
+    def laid(self, layout: str) -> Golden | None:
+        """Return what is laid down for a layout, if it is as it was made."""
+        golden = self._rows.of_layout(layout)
+        whole = golden is not None and golden.state is GoldenState.READY and not golden.problem and not self._problem(golden)
+        return golden if whole else None
 
     def _of(self, digest: str) -> list[Golden]:
         wanted = digest.removeprefix("sha256:")

@@ -31,6 +31,7 @@ from terra_core.controller.services import MENDED, YOUNG_SECONDS, Services
 from terra_core.controller.store import Record, SetAside, State, Store
 from terra_core.controller.tags import Tags
 from terra_core.controller.troubles import Troubles
+from terra_core.controller.upgrading import Upgrading
 from terra_core.controller.wanted import wanted_of
 from terra_core.errors import ConflictError, InterruptedWork, TerraError, reason_of
 from terra_core.hookspecs import Boot, BootNetwork, Connected, NodeBoot, Role, Storage
@@ -75,6 +76,9 @@ class Machines:
         self._unmade: Sequence[str] = ()
         tags = Tags(lambda image: self._images.digest_of(image, self.session))
         self.altering = Altering(services, self._disks, tags, self._targets, self.start_boot)
+        self.upgrading = Upgrading(
+            services, self._disks, self._laying, self.goldens, self._images, self.reports, self.altering, self._targets
+        )
 
     @property
     def store(self) -> Store:
@@ -151,7 +155,7 @@ class Machines:
         record = self._store.find(hostname)
         if _state(record) != State.READY.value:
             return
-        connected = self._disks.connected(record.targets)
+        connected = self._disks.connected(record.every_target)
         if connected:
             who = dict.fromkeys(f"{one.name or 'somebody'} from {one.address or 'an unknown address'}" for one in connected)
             raise ConflictError(
@@ -165,7 +169,7 @@ class Machines:
 
         :raises TerraError: when a storage service runs and does not say.
         """
-        return self._disks.connected(record.targets)
+        return self._disks.connected(record.every_target)
 
     def logged(
         self, record: M, what: str, work: Callable[[M, Report], Mapping[str, Any]], *, next_boot: bool = False
@@ -226,6 +230,7 @@ class Machines:
             with suppress(TerraError):  # as above
                 self.altering.finish(hostname)
         self._unmade = []
+        self.upgrading.recover()
         self.goldens.recover()
 
     def restore(
@@ -273,7 +278,10 @@ class Machines:
         try:
             with self._targets:
                 ready = [one for one in self._store.named(due) if isinstance(one, Record) and one.state is State.READY]
-                boots = self.reports.issue(ready)
+                boots = [
+                    evolve(self.upgrading.making.boot_of(record), report=boot.report)
+                    for record, boot in zip(ready, self.reports.issue(ready), strict=True)
+                ]
                 reasons = {boot.hostname: reason_of(partial(publish, boot, self.session)) for boot in boots}
                 self.reports.published([hostname for hostname, reason in reasons.items() if not reason])
         except TerraError as error:
@@ -335,7 +343,7 @@ class Machines:
     def _other_storages(self, records: Sequence[Record | SetAside]) -> tuple[str, ...]:
         """Return the storage plugins that machines have their targets from, beside the selected one."""
         selected = self._services.role(Storage).plugin
-        return tuple(sorted({kept.storage for record in records for kept in record.targets} - {selected}))
+        return tuple(sorted({kept.storage for record in records for kept in record.every_target} - {selected}))
 
     def _hand_over(self, record: Record, boot: NodeBoot, stack: Undo, session: Session) -> Record:
         with self._targets:
@@ -362,10 +370,10 @@ class Machines:
     def _restore(self, records: Sequence[Record | SetAside], session: Session) -> None:
         """Export the targets of machines again; of machines that are set aside, those that can be read."""
         ready = [record for record in records if _state(record) == State.READY.value]
-        targets = [kept for record in ready for kept in record.targets if kept.made]
+        targets = [kept for record in ready for kept in record.exported]
         reasons = iter(self._disks.restore(targets, session))
         for record in ready:
-            own = [next(reasons) for kept in record.targets if kept.made]
+            own = [next(reasons) for kept in record.exported]
             problem = next(filter(None, own), "") or self._publish(record, session) or unfinished(record)
             self._note(record, problem, session)
 
@@ -387,7 +395,8 @@ class Machines:
         if record.boot is None:
             return ""
         try:
-            if self._services.role(Boot).publish_boot(record.boot, session):
+            boot = self.upgrading.making.boot_of(record) if isinstance(record, Record) else record.boot
+            if self._services.role(Boot).publish_boot(boot, session):
                 self.reports.lacks(record.hostname)  # what had to be mended may have been that file
                 session.report(Event(MENDED, f"the boot files of {record.hostname} are written again"))
         except InterruptedWork:
@@ -423,6 +432,7 @@ class Machines:
                 self._disks.release(record)
                 if isinstance(record, SetAside) and not record.whole:
                     self._release_unknown(record)
+                self.upgrading.making.forget_files(record)
                 self.goldens.leave(record.hostname)
                 self.reports.forget(record.hostname)
                 self._store.forget(record)

@@ -72,7 +72,7 @@ class Metrics(Collector):
 
     def _room(self, records: Sequence[Record | SetAside]) -> Iterator[Metric]:
         """Yield the room of the store, where it has a directory on this machine."""
-        promised = sum(volume.size for record in records for kept in record.targets for volume in kept.target.volumes)
+        promised = sum(volume.size for record in records for kept in record.every_target for volume in kept.target.volumes)
         yield _gauge("terra_store_promised_bytes", "The sizes of all machines' volumes.", [], {(): promised * _MB})
         try:
             room = self._services.role(StoreRole).measure_store(self._services.session)
@@ -89,9 +89,9 @@ class Metrics(Collector):
         labels = ["hostname", "group"]
         read = CounterMetricFamily("terra_target_read_bytes", "Bytes that a machine has read from a target.", labels=labels)
         written = CounterMetricFamily("terra_target_written_bytes", "Bytes that a machine has written to it.", labels=labels)
-        served = {name: self._served(name) for name in {kept.storage for one in records for kept in one.targets}}
+        served = {name: self._served(name) for name in {kept.storage for one in records for kept in one.every_target}}
         for record in records:
-            for kept in record.targets:
+            for kept in record.every_target:
                 found = served[kept.storage].get(kept.target.id)
                 if found is not None:
                     read.add_metric([record.hostname, kept.target.label], found.read)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from attrs import frozen
+from attrs import Factory, evolve, frozen
 
-from terra_core.config.node import DiskGroup, NetworkNode
+from terra_core.config.node import OS_LABEL, DiskGroup, NetworkNode
 from terra_core.config.structure import Problem, has
-from terra_core.config.values import Mac, PluginName
-from terra_core.hookspecs import CONTRACT, NodeBoot, Target
+from terra_core.config.values import Mac, PluginName, parse_image_reference
+from terra_core.hookspecs import CONTRACT, NodeBoot, Target, Volume
+from terra_core.mounting import FURTHER
 
 SET_ASIDE = "set-aside"
 """The state of a machine whose record cannot be read."""
@@ -49,6 +50,110 @@ class KeptTarget:
 
 
 @frozen(kw_only=True)
+class KeptVolume:
+    """A volume in the database that no machine reaches, and who has it.
+
+    :param store: the plugin that has it.
+    :param volume: the volume.
+    """
+
+    store: PluginName
+    volume: Volume
+
+
+class Phase(Enum):
+    """Where the upgrade of a machine stands; see docs/decisions/0092."""
+
+    PREPARING = "preparing"
+    """The next version is being made."""
+    WAITING = "waiting"
+    """It is made; what is the machine's own is taken over when it is off."""
+    TRIAL = "trial"
+    """The machine has the next version, and goes back unless it reports that it is well."""
+    KEPT = "kept"
+    """It was well; the former version is kept for a while."""
+    RETURNING = "returning"
+    """It has its former version again; the other one is removed when the machine has let go of it."""
+    LEFT = "left"
+    """The other version is gone; the reason is kept."""
+
+
+UNDER_WAY = frozenset({Phase.PREPARING, Phase.WAITING, Phase.TRIAL, Phase.RETURNING})
+"""The phases in which nothing else of a machine is changed."""
+_BOTH = frozenset({Phase.TRIAL, Phase.RETURNING})
+"""The phases in which a machine may come to either version, so that both are exported."""
+
+
+@frozen(kw_only=True)
+class Version:
+    """A version of a machine's system: what it would have in place of what it has.
+
+    :param image: its image.
+    :param digest: the manifest of that.
+    :param layout: the key of what its disks are clones of.
+    :param targets: the target of its system.
+    :param words: what its kernel line needs to find the root.
+    """
+
+    image: str
+    digest: str
+    layout: str
+    targets: tuple[KeptTarget, ...]
+    words: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class BootLine:
+    """What boot files say.
+
+    :param digest: the manifest that the kernel is of.
+    :param kernel_arguments: the kernel line.
+    """
+
+    digest: str
+    kernel_arguments: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Upgrade:
+    """The upgrade of a machine that was asked for last.
+
+    :param phase: where it stands.
+    :param image: the image that it is to.
+    :param digest: the manifest of that.
+    :param since: since when it is in its phase, in seconds since 1970.
+    :param reason: why the machine left that version, or will; empty otherwise.
+    :param other: the version that the machine does not have, if any: the next one before the trial, the former one after.
+    :param scratch: volumes that are copies of the former system while what is the machine's own is taken over.
+    :param places: where mounts of the next version go, by their paths in the file.
+    :param seen: the id of the boot that the machine had reported last when the trial began.
+    :param back: what the boot files say since the trial was begun by the machine: the former version.
+    """
+
+    phase: Phase
+    image: str
+    digest: str
+    since: float
+    reason: str = ""
+    other: Version | None = None
+    scratch: tuple[KeptVolume, ...] = ()
+    places: Mapping[str, str] = Factory(dict)
+    seen: str = ""
+    back: BootLine | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        return {
+            "phase": self.phase.value,
+            "image": self.image,
+            "digest": self.digest,
+            "since": self.since,
+            "reason": self.reason,
+            "other": self.other.image if self.other is not None else "",
+        }
+
+
+@frozen(kw_only=True)
 class Record:
     """A machine that the controller knows.
 
@@ -62,6 +167,7 @@ class Record:
     :param kernel_arguments: its kernel line.
     :param problem: why it cannot boot right now, or why it could not be taken away, if so.
     :param layout: the key of its image and layout of disks; empty where it is no clone.
+    :param upgrade: the upgrade that was asked for last, if any.
     """
 
     node: NetworkNode
@@ -74,6 +180,7 @@ class Record:
     kernel_arguments: tuple[str, ...] = ()
     problem: str = ""
     layout: str = ""
+    upgrade: Upgrade | None = None
 
     @property
     def hostname(self) -> str:
@@ -99,8 +206,68 @@ class Record:
 
     @property
     def boot(self) -> NodeBoot:
-        """What the machine boots, from what was published when it was provisioned."""
-        return NodeBoot(hostname=self.node.hostname, mac=self.mac, image=self.digest, kernel_arguments=self.kernel_arguments)
+        """What the machine boots next, from what was published when it was provisioned or upgraded."""
+        back = None if self.upgrade is None else self.upgrade.back
+        line = back or BootLine(digest=self.digest, kernel_arguments=self.kernel_arguments)
+        return NodeBoot(
+            hostname=self.node.hostname, mac=self.mac, image=line.digest, kernel_arguments=line.kernel_arguments
+        )
+
+    @property
+    def under_way(self) -> Upgrade | None:
+        """Its upgrade, while nothing else of the machine is changed."""
+        return self.upgrade if self.upgrade is not None and self.upgrade.phase in UNDER_WAY else None
+
+    @property
+    def every_target(self) -> tuple[KeptTarget, ...]:
+        """Its targets, those of its other version last."""
+        other = None if self.upgrade is None else self.upgrade.other
+        return (*self.targets, *(other.targets if other is not None else ()))
+
+    @property
+    def exported(self) -> tuple[KeptTarget, ...]:
+        """The targets that it may reach now."""
+        both = self.upgrade is not None and self.upgrade.phase in _BOTH
+        return tuple(kept for kept in (self.every_target if both else self.targets) if kept.made)
+
+    @property
+    def system(self) -> tuple[KeptTarget, ...]:
+        """The target of its system."""
+        return tuple(kept for kept in self.targets if kept.target.label == OS_LABEL)
+
+    def line_with(self, words: Sequence[str], system: Sequence[KeptTarget]) -> tuple[str, ...]:
+        """Return its kernel line with another system.
+
+        :param words: what finds the root of that.
+        :param system: the target of that.
+        """
+        further = [kept for kept in self.targets if kept.target.label != OS_LABEL]
+        own = [word for kept in (*system, *further) for word in kept.target.kernel_arguments]
+        mounts = [word for word in self.own_arguments if word.startswith(FURTHER)]
+        return (*words, *own, *mounts, *self.node.kernel_arguments)
+
+    def swapped(self) -> Record:
+        """Return the machine with its other version in place of the one that it has, which is the other one then."""
+        upgrade = self.upgrade
+        if upgrade is None or upgrade.other is None:
+            raise ValueError(f"{self.hostname} has no other version")
+        other = upgrade.other
+        known = {word for kept in self.targets for word in kept.target.kernel_arguments}
+        words = tuple(word for word in self.own_arguments if word not in known and not word.startswith(FURTHER))
+        this = Version(
+            image=str(self.node.image), digest=self.digest, layout=self.layout, targets=self.system, words=words
+        )
+        further = [kept for kept in self.targets if kept.target.label != OS_LABEL]
+        return evolve(
+            self,
+            node=evolve(self.node, image=parse_image_reference(other.image)),
+            document={**self.document, "image": other.image},
+            digest=other.digest,
+            layout=other.layout,
+            targets=(*other.targets, *further),
+            kernel_arguments=self.line_with(other.words, other.targets),
+            upgrade=evolve(upgrade, other=this, back=None),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the machine as the API and ``terra provision`` show it."""
@@ -115,7 +282,8 @@ class Record:
 
     def as_row(self) -> dict[str, Any]:
         """Return the machine as ``terra list`` shows it."""
-        return {**self.as_json(), "state": self.state.value, "problem": self.problem}
+        upgrade = {} if self.upgrade is None else {"upgrade": self.upgrade.as_json()}
+        return {**self.as_json(), "state": self.state.value, "problem": self.problem, **upgrade}
 
 
 @frozen(kw_only=True)
@@ -144,6 +312,16 @@ class SetAside:
     whole: bool
     reason: str
     problem: str
+
+    @property
+    def every_target(self) -> tuple[KeptTarget, ...]:
+        """Those of its targets that can be read."""
+        return self.targets
+
+    @property
+    def exported(self) -> tuple[KeptTarget, ...]:
+        """The targets that it may reach now."""
+        return tuple(kept for kept in self.targets if kept.made)
 
     @property
     def said(self) -> str:

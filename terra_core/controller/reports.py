@@ -174,12 +174,12 @@ class Reports:
 
         :raises TerraError: when the tokens cannot be written down.
         """
-        places = {(record.hostname, record.generation): self._named(record.digest) for record in records}
+        places = {(record.hostname, record.generation): self._named(record.boot.image) for record in records}
         secrets = self._tokens.issue(places) if places else {}
         return [
             evolve(
                 record.boot,
-                report=make_report_archive(evolve(self._place, image=record.digest), secrets[record.hostname]),
+                report=make_report_archive(evolve(self._place, image=record.boot.image), secrets[record.hostname]),
             )
             for record in records
         ]

@@ -16,7 +16,14 @@ from attrs import evolve
 
 from terra_core.config.controller import Paths
 from terra_core.controller.archive import PLACES, Entry, Manifest, read_archive
-from terra_core.controller.database import SCHEMA, forget_report_tokens, forget_unfinished, raise_generations, raise_happenings
+from terra_core.controller.database import (
+    SCHEMA,
+    forget_report_tokens,
+    forget_unfinished,
+    forget_upgrades,
+    raise_generations,
+    raise_happenings,
+)
 from terra_core.errors import TerraError
 from terra_core.service.migration import Migrations
 from terra_core.service.private import make_private
@@ -105,6 +112,7 @@ def _prepare_database(manifest: Manifest, stage: Path) -> Sequence[str]:
             raise_generations(database)
             raise_happenings(database)
             forget_report_tokens(database)
+            forget_upgrades(database)
             return forget_unfinished(database)
         except sqlite3.Error as error:
             raise TerraError(f"the database in the backup is damaged: {error}", hint="take another backup") from error

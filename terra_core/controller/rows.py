@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import asdict
+from attrs import asdict, evolve
 
 from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode
 from terra_core.config.structure import structure
 from terra_core.config.values import Hostname, Mac, shown
 from terra_core.controller.database import Unreadable
-from terra_core.controller.records import KeptTarget, Record, SetAside, State
+from terra_core.controller.records import KeptTarget, Record, SetAside, State, Upgrade
 from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import NodeBoot
 
@@ -39,6 +39,7 @@ def row_of(record: Record) -> dict[str, Any]:
         "kernel_arguments": list(record.kernel_arguments),
         "problem": record.problem,
         "layout": record.layout,
+        "upgrade": {} if record.upgrade is None else {**asdict(record.upgrade), "phase": record.upgrade.phase.value},
     }
     try:
         # First as it is, to find what JSON would change in silence, then as the database will return it.
@@ -61,7 +62,7 @@ def read_values(values: Mapping[str, Any]) -> Record | SetAside:
 
 
 def _record(values: Mapping[str, Any]) -> Record:
-    for name in ("document", "tables", "targets", "kernel_arguments"):
+    for name in ("document", "tables", "targets", "kernel_arguments", "upgrade"):
         if isinstance(values[name], Unreadable):
             raise ValueError(f"{name}: is no JSON: {values[name].reason}")
     document, tables = _table(values, "document"), _table(values, "tables")
@@ -77,6 +78,7 @@ def _record(values: Mapping[str, Any]) -> Record:
         kernel_arguments=structure(values["kernel_arguments"], tuple[str, ...]),
         problem=structure(values["problem"], str),
         layout=structure(values["layout"], str),
+        upgrade=structure(values["upgrade"], Upgrade) if _table(values, "upgrade") else None,
     )
     for name, found in (("hostname", node.hostname), ("mac", record.mac)):
         if found != values[name]:
@@ -93,6 +95,7 @@ def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _set_aside(values: Mapping[str, Any], reason: str) -> SetAside:
     targets, whole = _targets(values["targets"])
+    others, all_others = _targets(_others(values["upgrade"]))
     document = values["document"]
     image = document.get("image") if isinstance(document, Mapping) else None
     return SetAside(
@@ -101,12 +104,18 @@ def _set_aside(values: Mapping[str, Any], reason: str) -> SetAside:
         generation=values["generation"],
         state=str(values["state"]),
         image=image if isinstance(image, str) else "",
-        targets=targets,
+        targets=(*targets, *(evolve(kept, made=False) for kept in others)),
         boot=boot_of(values),
-        whole=whole,
+        whole=whole and all_others,
         reason=reason,
         problem=str(values["problem"]),
     )
+
+
+def _others(upgrade: object) -> object:
+    """Return the targets of a machine's other version, as its row has them; no list where that cannot be told."""
+    other = upgrade.get("other") if isinstance(upgrade, Mapping) else ""
+    return [] if other is None else other.get("targets") if isinstance(other, Mapping) else None
 
 
 def _targets(raw: object) -> tuple[tuple[KeptTarget, ...], bool]:

@@ -31,7 +31,7 @@ __all__ = ["Record", "SetAside", "State", "Store"]
 
 
 T = TypeVar("T")
-_VERSIONED = ("mac", "document", "tables", "targets", "kernel_arguments")
+_VERSIONED = ("mac", "document", "tables", "targets", "digest", "kernel_arguments", "layout", "upgrade")
 """The columns by which a machine is known to be what it was."""
 _NONE = Ballast(None)
 
@@ -245,7 +245,7 @@ class Store:
             with self._transaction() as connection:
                 hostnames = connection.scalars(query).all()
             for record in self.named(hostnames):
-                own = {kept.target.id: ((record.hostname, record.generation), kept) for kept in record.targets}
+                own = {kept.target.id: ((record.hostname, record.generation), kept) for kept in record.every_target}
                 found.update({number: own[number] for number in own.keys() & set(some)})
         return found
 

@@ -168,7 +168,7 @@ def _volumes(known: Known, chosen: str) -> Mapping[str, Mapping[str, Sequence[Vo
         store: {owner: [] for owner in (*known.machines, *known.laid)} for store in stores
     }
     for machine in known.machines.values():
-        for kept in machine.targets:
+        for kept in (*machine.targets, *machine.resting):
             found[kept.store][machine.hostname].extend(kept.target.volumes)
     for one in known.laid.values():
         found[one.store][one.owner].extend(one.volumes)

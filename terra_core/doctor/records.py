@@ -23,6 +23,8 @@ from terra_core.system.undo import Undo
 T = TypeVar("T")
 UNFINISHED = ("provisioning", "deleting")
 _WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_BOTH = ("trial", "returning")
+"""The phases of an upgrade in which a machine reaches both versions."""
 _BUSY_SECONDS = 10
 
 
@@ -47,6 +49,8 @@ class Machine:
     :param unreadable: why a part of its row cannot be read, if so.
     :param filesystems: the plugins of its groups that its file names.
     :param unmade: whether its file says more than is there: a change of it was begun.
+    :param resting: targets of another version of its system, whose volumes are there, and that it does not reach.
+    :param line: what its boot files say, where that is not what its row says.
     """
 
     hostname: str
@@ -60,6 +64,8 @@ class Machine:
     unreadable: str = ""
     filesystems: frozenset[str] = frozenset()
     unmade: bool = False
+    resting: tuple[Kept, ...] = ()
+    line: tuple[str, tuple[str, ...]] | None = None
 
     @property
     def settled(self) -> bool:
@@ -69,8 +75,9 @@ class Machine:
     @property
     def boot(self) -> NodeBoot:
         """What it boots."""
-        made: Any = (self.hostname, self.mac, self.digest)  # texts, whatever their types are called
-        return NodeBoot(hostname=made[0], mac=made[1], image=made[2], kernel_arguments=self.kernel_arguments)
+        digest, words = self.line or (self.digest, self.kernel_arguments)
+        made: Any = (self.hostname, self.mac, digest)  # texts, whatever their types are called
+        return NodeBoot(hostname=made[0], mac=made[1], image=made[2], kernel_arguments=words)
 
 
 @frozen(kw_only=True)
@@ -167,6 +174,9 @@ def _machine(row: Mapping[str, Any]) -> Machine:
         own = {key: document[key] for key in document if key not in tables}
         node = make_document(own, NetworkNode, source="database").value
         targets = tuple(_kept(one) for one in _json(row["targets"]))
+        upgrade = _json(row.get("upgrade", "{}"))
+        other = tuple(_kept(one) for one in (upgrade.get("other") or {}).get("targets", ()))
+        both = upgrade.get("phase") in _BOTH
         return Machine(
             hostname=hostname,
             mac=mac,
@@ -174,10 +184,12 @@ def _machine(row: Mapping[str, Any]) -> Machine:
             digest=str(row["digest"]),
             image=image,
             kernel_arguments=structure(_json(row["kernel_arguments"]), tuple[str, ...]),
-            targets=targets,
+            targets=(*targets, *(other if both else ())),
             problem=str(row["problem"]),
             filesystems=filesystems,
-            unmade=_unmade(node, targets),
+            unmade=_unmade(node, targets) or upgrade.get("phase") == "preparing",
+            resting=() if both else other,
+            line=_line(upgrade.get("back")),
         )
     except _WRONG as error:
         said = " ".join(str(error).split()) or type(error).__name__
@@ -193,6 +205,10 @@ def _kept(raw: Mapping[str, Any]) -> Kept:
 def _unmade(node: NetworkNode, targets: Sequence[Kept]) -> bool:
     there = {str(kept.target.label): [volume.size for volume in kept.target.volumes] for kept in targets if kept.made}
     return there != {str(group.label): [disk.size for disk in group.disk] for group in node.groups}
+
+
+def _line(back: Mapping[str, Any] | None) -> tuple[str, tuple[str, ...]] | None:
+    return None if not back else (str(back["digest"]), structure(back["kernel_arguments"], tuple[str, ...]))
 
 
 def _filesystems(document: Mapping[str, Any]) -> Iterator[str]:

@@ -82,6 +82,18 @@ class Boot(Role, role="boot", default="tftp"):
         Complete a file before another refers to it.
         """
 
+    @optional
+    def keep_boot(self, boot: NodeBoot, place: Path, session: Session) -> NodeBoot:
+        """Return what a machine boots with all of its files, so that it can be published again after something else was.
+
+        Without this hook no machine is upgraded, as it could not be given its former boot files back.
+
+        :param boot: what was published last.
+        :param place: an empty directory for the files, which core removes; they may be other names of those that are published.
+        :raises TerraError: when one of them is not there.
+        """
+        raise TerraError("the boot plugin cannot give boot files back")
+
     @hook
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
         """Stop a machine from booting, and remove its files; return whether there was anything."""

@@ -164,6 +164,7 @@ class TargetRequest:
     :param boot: whether the machine boots from it.
     :param portal: the address that the storage service answers on.
     :param planned: the machine's targets that the plugin has planned before, for secrets that are a machine's.
+    :param again: whether the machine has, or had, a target of this label, which keeps its name: this one needs another name.
     """
 
     hostname: Hostname
@@ -174,6 +175,7 @@ class TargetRequest:
     boot: bool
     portal: Address
     planned: tuple[Target, ...] = ()
+    again: bool = False
 
 
 @frozen(kw_only=True)

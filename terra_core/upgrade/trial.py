@@ -177,7 +177,7 @@ def give_up(
     with _opened(root, report, paths, plugins, kernel_line) as opened:
         opened.require(version)
         if opened.state.kept == (version,):
-            raise ConflictError(f"{version}: is the version that is kept", hint="keep another one, by terra rollback VERSION")
+            raise ConflictError(f"{version}: is the version that is kept", hint="first: terra rollback --to ANOTHER")
         return opened.give_up(version, reason)
 
 

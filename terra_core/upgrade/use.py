@@ -23,6 +23,7 @@ from terra_core.errors import ConflictError, TerraError
 from terra_core.fitness import fit_of_root
 from terra_core.hookspecs import Bootloader, Filesystem, LocalBoot, Registry, RenderedFile
 from terra_core.image.apply import apply_layers
+from terra_core.image.carry import carry
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.room import room_in
 from terra_core.images import Images
@@ -37,7 +38,7 @@ from terra_core.system.process import run
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
 from terra_core.uniqueness import make_unique, own_files
-from terra_core.upgrade.carry import carry, fstab_for
+from terra_core.upgrade.fstab import fstab_for
 from terra_core.upgrade.health import EXPECTED, UNIT, Network, expectation
 from terra_core.upgrade.observe import network
 from terra_core.upgrade.plan import Plan, next_name, sorted_out, surplus

@@ -45,6 +45,11 @@ class IpxePlugin:
             return self._service(session).publish(boot, settings, session.report)
 
     @hookimpl
+    def keep_boot(self, boot: NodeBoot, place: Path, session: Session) -> NodeBoot:
+        with self._lock:
+            return self._service(session).keep(boot, place)
+
+    @hookimpl
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
         with self._lock:
             return self._service(session).withdraw(hostname, mac)

@@ -39,6 +39,10 @@ class Service:
         changed = self._tree.publish(boot, settings.kernel_arguments, report, settings.http_user)
         return self._dnsmasq.reserve(boot.hostname, boot.mac, settings) or changed
 
+    def keep(self, boot: NodeBoot, place: Path) -> NodeBoot:
+        """Give the files that a machine boots further names; return what it boots with them."""
+        return self._tree.keep(boot, place)
+
     def withdraw(self, hostname: Hostname, mac: Mac) -> bool:
         """Let a machine boot no longer; return whether there was anything."""
         changed = self._tree.withdraw(hostname, mac)

@@ -14,9 +14,12 @@ BOOT_DISK = "fs"
 """The end of the name of the target that a machine boots from."""
 
 
-def target_name(settings: Settings, hostname: Hostname, label: Label, *, boot: bool, generation: int) -> str:
+def target_name(
+    settings: Settings, hostname: Hostname, label: Label, *, boot: bool, generation: int, version: int = 0
+) -> str:
     """Return the name of a disk group's target; each generation has another one.
 
+    :param version: the number of the target, where the group has, or had, another one; 0 for the first.
     :raises TerraError: when the label can't be part of such a name, or the name gets too long.
     """
     if not boot and label == BOOT_DISK:
@@ -24,7 +27,8 @@ def target_name(settings: Settings, hostname: Hostname, label: Label, *, boot: b
             f'group "{label}": its target would be named like the disk that {hostname} boots from', hint="choose another label"
         )
     disk = BOOT_DISK if boot else label
-    return _checked(f"{host_prefix(settings, hostname)}{disk}{_suffix(generation)}", f'group "{label}"')
+    further = f".{version}" if version else ""
+    return _checked(f"{host_prefix(settings, hostname)}{disk}{_suffix(generation)}{further}", f'group "{label}"')
 
 
 def initiator_name(settings: Settings, hostname: Hostname, *, generation: int) -> str:

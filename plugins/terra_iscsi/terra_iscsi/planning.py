@@ -20,7 +20,14 @@ def plan(request: TargetRequest, session: Session) -> Target:
     :raises TerraError: when host name or label can't be part of an iSCSI name.
     """
     settings = session.settings(NAME, Settings)
-    name = target_name(settings, request.hostname, request.label, boot=request.boot, generation=request.generation)
+    name = target_name(
+        settings,
+        request.hostname,
+        request.label,
+        boot=request.boot,
+        generation=request.generation,
+        version=request.number if request.again else 0,
+    )
     initiator = initiator_name(settings, request.hostname, generation=request.generation)
     return Target(
         label=request.label,

@@ -53,6 +53,11 @@ class TftpPlugin:
             return self._service(session).reserve(boot.hostname, boot.mac, settings) or changed
 
     @hookimpl
+    def keep_boot(self, boot: NodeBoot, place: Path, session: Session) -> NodeBoot:
+        with self._lock:
+            return self._tree(session).keep(boot, place)
+
+    @hookimpl
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
         with self._lock:
             changed = self._tree(session).withdraw(hostname, mac)

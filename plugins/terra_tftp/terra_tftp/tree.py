@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from terra_core.config.kernel_line import join_arguments, network_arguments
 from terra_core.config.values import Hostname, Mac, parse_hostname, parse_mac
@@ -133,6 +133,25 @@ class BootTree:
             lacking = f"{boot.hostname} cannot boot yet: the boot loaders {', '.join(missing)} are not installed"
             report(Event("boot", f"warning: {lacking}; install them with: terra pxe IMAGE"))
         return changed
+
+    def keep(self, boot: NodeBoot, place: Path) -> NodeBoot:
+        """Give the files that a machine boots further names, or copy them, for them to be published again.
+
+        :param place: a directory for them.
+        :raises NotFoundError: when one of them is not there.
+        """
+        node = self._node(boot.hostname)
+        own = _PAIR if self._image(boot.hostname) != _NO_KERNEL else ()
+        for name in (*own, _STEPS):
+            if not _is_there(node / name):
+                raise NotFoundError(
+                    f"{node / name}: is not there, so that {boot.hostname} could not be given it back",
+                    hint=f"delete and provision {boot.hostname} again",
+                )
+            if not link_file(node / name, place / name):
+                _copy(node / name, place / name)
+        kernel, initrd = (place / name if own else None for name in _PAIR)
+        return evolve(boot, kernel=kernel, initrd=initrd, steps=place / _STEPS)
 
     def withdraw(self, hostname: Hostname, mac: Mac) -> bool:
         """Let a machine boot no longer: its menus go first, then its kernel. Says whether there was anything."""

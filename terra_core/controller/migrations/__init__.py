@@ -6,4 +6,5 @@
 4. Images are laid down once for a layout of disks (decision 0073): the table ``golden_volumes``, and ``layout`` of machines.
 5. What happened to machines (decision 0080): the tables ``happenings`` and ``boots``, and ``since`` of machines.
 6. Tokens that machines report their boots with (decision 0079).
+7. Upgrades of machines (decision 0092): ``upgrade`` of machines.
 """

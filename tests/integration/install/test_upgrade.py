@@ -184,7 +184,7 @@ def test_a_version_is_tried_kept_and_given_up_on_every_disk(
             plan = upgrade(ground, root, "--plan", images[1])
             assert (plan["tried"], plan["there"]) == ("", "os.1")
             assert plan["obstacle"].startswith("os.1 was given up before: ")
-            assert "there is no version of that name" in run_of(root, "none")
+            assert "there is no version of that name" in run_of(root, "--to", "none")
             assert "no version was laid down before os" in run_of(root)
             with overwritten(esps[1]):
                 told = try_once("os.1", root)
@@ -206,7 +206,7 @@ def test_a_version_is_tried_kept_and_given_up_on_every_disk(
             told_of = run([TERRA, "rollback", "--root", root]).stderr.decode()
             assert f"started from now on: os, of {images[0]}" in told_of
             assert state(root).choices == (StartChoice(kept="os"),) * 2
-            run([TERRA, "rollback", "os.1", "--root", root])
+            run([TERRA, "rollback", "--to", "os.1", "--root", root])
             run([TERRA, "versions", "--remove", "os", "--root", root])
             assert list(rows_of(root)) == ["os.1"], "the menu is of each version"
 

@@ -128,7 +128,7 @@ def test_what_cannot_be_changed_in_place_is_said_and_nothing_is_changed(
     plan = site.machines.altering.plan(document(site, both))
     assert plan.action is Action.REFUSED
     assert {one.path: one.possible for one in plan.changes} == {path: False, "mac": True}
-    with pytest.raises(ConflictError, match=r"cm-01 is not changed: .*terra delete and terra apply make it anew"):
+    with pytest.raises(ConflictError, match=r"cm-01 is not changed: .*terra (delete and terra apply make it anew|upgrade)"):
         apply(site, document(site, both))
     assert site.services.store.get("cm-01") == before
     assert world.calls[calls:] == []

@@ -36,7 +36,8 @@ ROUTES = [
     ("DELETE", "/v1/operations/x"), ("GET", "/metrics"), ("GET", "/schema/openapi.json"), ("GET", "/schema"),
     ("GET", "/schema/x"), ("GET", "/v1/audit"), ("GET", "/v1/tokens"), ("POST", "/v1/tokens"), ("DELETE", "/v1/tokens/x"),
     ("GET", "/v1/images"), ("POST", "/v1/images/x/pin"), ("DELETE", "/v1/images/x"), ("POST", "/v1/mend"),
-    ("PUT", "/v1/nodes/cm-01"), ("POST", "/v1/nodes/cm-01/plan"),
+    ("PUT", "/v1/nodes/cm-01"), ("POST", "/v1/nodes/cm-01/plan"), ("POST", "/v1/nodes/cm-01/upgrade"),
+    ("POST", "/v1/nodes/cm-01/upgrade/plan"), ("POST", "/v1/nodes/cm-01/rollback"),
 ]  # fmt: skip
 STRAY = [
     ("GET", "/"), ("PUT", "/v1/nodes"), ("OPTIONS", "/v1/nodes"), ("GET", "/nothing/here"), ("GET", "/healthz/../v1/nodes"),
@@ -159,7 +160,7 @@ def test_a_file_is_planned_and_applied_and_the_second_time_does_nothing(client: 
         assert outcome(client, client.put(path, json=changed)) == ("result", shown)
     problem(client.put(f"{path}?version={plan.json()['version']}", json=table), 409)
     refused = problem(client.put(path, json={**table, "image": "example/other:1"}), 409)
-    assert "cm-01 is not changed: image: cannot be changed" in refused["detail"]
+    assert "cm-01 is not changed: image: is changed by terra upgrade" in refused["detail"]
     wrong = problem(client.put("/v1/nodes/cm-02", json=table), 422)
     assert "hostname: is cm-01, and the request is about cm-02" in wrong["detail"]
     log = client.get("/v1/audit").json()

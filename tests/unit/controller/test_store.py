@@ -11,9 +11,9 @@ from attrs import evolve
 
 from terra_core.config.loader import make_document
 from terra_core.config.node import OS_LABEL, NetworkNode
-from terra_core.config.values import Address, PluginName
+from terra_core.config.values import Address, Label, PluginName
 from terra_core.controller.database import open_database
-from terra_core.controller.records import KeptTarget
+from terra_core.controller.records import BootLine, KeptTarget, Phase, Upgrade, Version
 from terra_core.controller.store import Record, State, Store
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import CONTRACT, Target, Volume
@@ -237,3 +237,43 @@ def test_a_full_disk_is_said_as_such(store: Store) -> None:
 
     with pytest.raises(TerraError, match="the database cannot be used: database or disk is full"):
         fill()
+
+
+def test_a_machine_with_another_version_reads_back_and_has_either_in_the_place_of_the_other(store: Store) -> None:
+    node = make_document({**node_table(), "kernel_arguments": ["quiet"]}, NetworkNode, source="test").value
+    record = store.reserve(node, {**node_table(), "kernel_arguments": ["quiet"]}, {})
+    system = evolve(TARGET, target=evolve(TARGET.target, name="iqn.2024.san.x.cm-01:fs.7", id=7, kernel_arguments=("T=7",)))
+    data = evolve(TARGET, target=evolve(TARGET.target, label=Label("data"), id=3, kernel_arguments=("terra.target=data",)))
+    words = ("boot=terra", "terra.root=1", *TARGET.target.kernel_arguments, "terra.target=data", "systemd.mount-extra=a:b:c:d")
+    other = Version(image="x/next:7", digest="sha256:2", layout="l", targets=(system,), words=("boot=terra", "terra.root=2"))
+    waiting = Upgrade(phase=Phase.WAITING, image="x/next:7", digest="sha256:2", since=1.5, other=other, places={"/a": "/b"})
+    ready = evolve(
+        record,
+        state=State.READY,
+        digest="sha256:1",
+        targets=(TARGET, data),
+        kernel_arguments=(*words, "quiet"),
+        upgrade=waiting,
+    )
+    store.save(ready)
+    found = store.get("cm-01")
+    assert found == ready
+    assert [kept.target.id for kept in found.exported] == [2, 3]
+    assert [kept.target.id for kept in found.every_target] == [2, 3, 7]
+    turned = found.swapped()
+    assert str(turned.node.image) == turned.document["image"] == "x/next:7"
+    assert turned.kernel_arguments == (
+        "boot=terra", "terra.root=2", "T=7", "terra.target=data", "systemd.mount-extra=a:b:c:d", "quiet"
+    )  # fmt: skip
+    assert turned.swapped() == found, "there and back"
+    line = BootLine(digest=found.digest, kernel_arguments=found.kernel_arguments)
+    assert turned.upgrade is not None
+    trial = evolve(turned, upgrade=evolve(turned.upgrade, phase=Phase.TRIAL, back=line))
+    store.exchange(found, trial)
+    found = store.get("cm-01")
+    assert isinstance(found, Record)
+    assert [kept.target.id for kept in found.exported] == [7, 3, 2]
+    assert (found.boot.image, found.boot.kernel_arguments) == ("sha256:1", ready.kernel_arguments)
+    assert list(store.bootable()) == [found.boot]
+    with pytest.raises(ConflictError, match="changed by somebody else"):
+        store.exchange(ready, ready)

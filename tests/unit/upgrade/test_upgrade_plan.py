@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from terra_core.image.contained import ContainedRoot
-from terra_core.upgrade.carry import fstab_for
+from terra_core.upgrade.fstab import fstab_for
 from terra_core.upgrade.plan import next_name, sorted_out
 from terra_core.versions.difference import Change, What
 

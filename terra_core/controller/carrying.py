@@ -1,0 +1,132 @@
+"""Taking over what is a machine's own from the system that it had into the next version of it, while it is off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from terra_core.config.node import OS_LABEL, NetworkNode
+from terra_core.config.session import Session
+from terra_core.deploy import MountedSystem, filesystem_of
+from terra_core.hookspecs import Mount
+from terra_core.image.carry import carry
+from terra_core.image.contained import ContainedRoot
+from terra_core.image.removal import remove
+from terra_core.mounting import FSTAB, in_order
+from terra_core.plugins import Plugins
+from terra_core.system.mounts import mounted
+from terra_core.system.process import run
+from terra_core.system.progress import Event
+from terra_core.system.reading import lines_of
+from terra_core.system.undo import Undo
+from terra_core.uniqueness import own_files
+
+_COPY_SECONDS = 6 * 3600
+_LIMIT = 1 << 20
+_READ_ONLY = ("ro", "noexec")
+
+
+@frozen(kw_only=True)
+class FormerSystem:
+    """The system that a machine had, mounted for reading.
+
+    The machine may have written anything there: each part is mounted at a place of its own, and no link in it is followed.
+
+    :param root: its root.
+    :param parts: its subvolumes, by the path at which the machine mounts them.
+    """
+
+    root: ContainedRoot
+    parts: Mapping[str, ContainedRoot]
+
+
+@contextmanager
+def former_system(
+    node: NetworkNode, devices: Sequence[Path], *, plugins: Plugins, session: Session, work: Path
+) -> Iterator[FormerSystem]:
+    """Mount a copy of the system of a machine; to be called where nobody else sees mounts.
+
+    :param node: the machine.
+    :param devices: copies of the disks of its system, which get an identity of their own.
+    :param session: the session of its file.
+    :param work: an empty directory for mounts.
+    :raises TerraError: when they hold no such file system, or it cannot be mounted.
+    """
+    group = next(group for group in node.groups if group.label == OS_LABEL)
+    filesystem = filesystem_of(group, node, plugins, source=session.source)
+    own = work / "group"
+    own.mkdir()
+    with Undo() as stack:
+        prepared = stack.enter_context(filesystem.renew_identity(group, devices, own, session))
+        mounts = in_order(prepared.mounts)
+        root = _opened(next(mount for mount in mounts if mount.path == "/"), work / "root", stack)
+        parts = {}
+        for at, mount in enumerate(one for one in mounts if one.path != "/"):
+            if mount.bound:  # a directory of the root itself
+                directory = stack.enter_context(root.opened(mount.bound.strip("/")))
+                parts[mount.path] = stack.enter_context(ContainedRoot(Path(f"/proc/{os.getpid()}/fd/{directory}/.")))
+            else:
+                parts[mount.path] = _opened(mount, work / str(at), stack)
+        yield FormerSystem(root=root, parts=parts)
+
+
+def carry_over(
+    former: FormerSystem, new: MountedSystem, node: NetworkNode, places: Mapping[str, str], session: Session
+) -> None:
+    """Take over the files that make a machine itself, what its file names, and its subvolumes.
+
+    It can be repeated: what is there of an earlier time is replaced.
+
+    :param former: what the machine had.
+    :param new: the next version, with its own mounts.
+    :param node: the machine.
+    :param places: where mounts go by their paths in ``node``, where links of the image lead elsewhere.
+    :raises TerraError: naming what cannot be copied.
+    """
+    for path in sorted(former.parts):  # one that is within another comes after it
+        session.report(Event("carry", f"take over {path}"))
+        _replace(former.parts[path], new.inside, places.get(path, path).strip("/"))
+    session.report(Event("carry", f"take over what {node.hostname} has of its own"))
+    carry(sorted({*own_files(former.root, ()), *(path.strip("/") for path in node.upgrade.keep)}), former.root, new.inside)
+    fstab = merged_fstab(_text(new.inside), _text(former.root))
+    new.inside.write(FSTAB, fstab.encode(errors="surrogateescape"), mode=0o644)
+
+
+def merged_fstab(own: str, former: str) -> str:
+    """Return the fstab(5) of the next version: its own mounts, and every other one that the machine had.
+
+    :param own: what was written for the next version.
+    :param former: that of the machine.
+    """
+    known = {fields[1] for fields in map(str.split, lines_of(own)) if len(fields) > 1 and not fields[0].startswith("#")}
+    further = [line for line in lines_of(former) if _is_further(line.split(), known)]
+    return "".join(f"{line}\n" for line in (*lines_of(own), *further))
+
+
+def _is_further(fields: Sequence[str], known: set[str]) -> bool:
+    return len(fields) > 3 and not fields[0].startswith("#") and fields[1] not in known
+
+
+def _replace(source: ContainedRoot, target: ContainedRoot, path: str) -> None:
+    """Put all that a directory holds in the place of what another one holds; what is mounted below that stays mounted."""
+    target.directory(path)
+    with source.opened("") as former, target.opened(path) as new:
+        for name in os.listdir(new):  # noqa: PTH208  # pathlib lists no descriptor
+            remove(new, os.fsencode(name))
+        places = [f"/proc/{os.getpid()}/fd/{descriptor}/." for descriptor in (former, new)]
+        run(["cp", "--archive", "--reflink=auto", "--no-target-directory", *places], timeout=_COPY_SECONDS)
+
+
+def _text(root: ContainedRoot) -> str:
+    return root.read_small(FSTAB, limit=_LIMIT).decode(errors="surrogateescape")
+
+
+def _opened(mount: Mount, place: Path, stack: ExitStack) -> ContainedRoot:
+    place.mkdir()
+    options = [one for one in mount.options if not one.startswith("x-")]
+    stack.enter_context(mounted(mount.device, place, filesystem=mount.filesystem, options=(*options, *_READ_ONLY)))
+    return stack.enter_context(ContainedRoot(place))

@@ -1,0 +1,15 @@
+"""The upgrade of a machine."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "7"
+down_revision = "6"
+
+
+def upgrade() -> None:
+    """Add the column; no machine has an upgrade."""
+    with op.batch_alter_table("nodes") as nodes:
+        nodes.add_column(sa.Column("upgrade", sa.JSON, nullable=False, server_default="{}"))

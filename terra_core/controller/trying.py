@@ -1,0 +1,66 @@
+"""What a machine's trial of another version has come to: a pure function of what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Any
+
+from attrs import Factory, frozen
+
+from terra_core.controller.records import Upgrade
+
+
+class Outcome(Enum):
+    """What a trial has come to."""
+
+    OPEN = auto()
+    """Nothing that decides it was seen."""
+    BEGUN = auto()
+    """The machine has the next version: its following boot is to be the former one."""
+    AGAIN = auto()
+    """The machine was on its way to the former version when it was given the next one."""
+    WELL = auto()
+    UNWELL = auto()
+
+
+@frozen(kw_only=True)
+class Seen:
+    """What was seen of a machine on trial.
+
+    :param on_next: whether it is connected to the disks of the next version.
+    :param on_former: whether it is connected to those of the former one.
+    :param booting: for how many seconds it has been booting since the trial began; ``None`` when it was not seen to.
+    :param report: what it has reported of a boot of the next version; empty when it has not.
+    """
+
+    on_next: bool = False
+    on_former: bool = False
+    booting: float | None = None
+    report: Mapping[str, Any] = Factory(dict)
+
+
+def outcome_of(upgrade: Upgrade, seen: Seen, now: float, timeout: float) -> tuple[Outcome, str]:
+    """Return what a trial has come to, and the reason where the machine has to go back.
+
+    :param now: the time, in seconds since 1970.
+    :param timeout: how long it may take to report, in seconds.
+    """
+    if seen.report.get("state") == "running":
+        return Outcome.WELL, ""
+    if seen.report:
+        failed = seen.report.get("failed")
+        names = ", ".join(map(str, failed)) if isinstance(failed, list | tuple) else ""
+        return Outcome.UNWELL, f"it reported that it is {seen.report.get('state')}{f': {names} failed' if names else ''}"
+    if upgrade.back is None:
+        if seen.on_former:
+            return Outcome.AGAIN, ""
+        if seen.on_next:
+            return Outcome.BEGUN, ""
+        if seen.booting is not None and seen.booting > timeout:
+            return Outcome.UNWELL, f"it got its boot files and was not connected to its disks in {timeout:.0f} seconds"
+    elif seen.on_former:
+        return Outcome.UNWELL, "it was started again before it had reported that it is well"
+    elif now - upgrade.since > timeout:
+        return Outcome.UNWELL, f"it has not reported that it is well in {timeout:.0f} seconds"
+    return Outcome.OPEN, ""
