@@ -15,6 +15,8 @@ from terra_core.system.waiting import wait_until
 
 _BOOT_CODE = 440
 _LAST_USER_SECONDS = 5.0
+_NO_PLACE = ", part of "
+"""So begins what is known of a mount at a place that is not seen from here, such as of a program that was killed just now."""
 
 
 def examine(names: Iterable[str]) -> dict[str, Device | Missing]:
@@ -61,12 +63,13 @@ def _use(path: Path) -> str:
             with held(path):
                 return "free"
         except ConflictError:
-            return f"is in use{user_of(path)}" if user_of(path) else ""
+            user = user_of(path)
+            return "" if not user or user.startswith(_NO_PLACE) else f"is in use{user}"
 
     try:
         answer = wait_until(settled, seconds=_LAST_USER_SECONDS, what=f"{path} to be used by nobody")
     except TerraError:
-        return "is in use"
+        return f"is in use{user_of(path)}"
     return "" if answer == "free" else answer
 
 

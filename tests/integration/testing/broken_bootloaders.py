@@ -13,7 +13,7 @@ from attrs import evolve
 from terra_core.config.node import Firmware
 from terra_core.config.session import Session
 from terra_core.errors import TerraError
-from terra_core.hookspecs import LocalBoot, RenderedFile
+from terra_core.hookspecs import LocalBoot, RenderedFile, StartChoice
 from terra_core.system.progress import silent
 from terra_core.testing import BootloaderConformance
 from terra_grub import GrubPlugin
@@ -85,6 +85,15 @@ def _with_some_kernel(boot: LocalBoot) -> LocalBoot:
     return evolve(boot, kernel="boot/vmlinuz", initrd="boot/initrd.img")
 
 
+def _on_top_of_it(self: Any, partition: Path, choice: StartChoice, session: Session) -> bool:
+    done = _good.write_choice(partition, choice, session)
+    with partition.open("r+b", buffering=0) as file:  # a second sector, which a power cut may leave unwritten
+        file.seek(-512, os.SEEK_END)
+        file.write(b"mine")
+        os.fsync(file.fileno())
+    return done
+
+
 PROMISES: dict[str, Mapping[str, object]] = {
     "test_it_fills_the_role_and_is_made_for_this_contract": {"contract": 1},
     "test_a_key_that_its_table_does_not_know_is_refused_by_name": {"settings": None},
@@ -94,6 +103,7 @@ PROMISES: dict[str, Mapping[str, object]] = {
     "test_nothing_changes_but_what_is_its_own": {"install_bootloader": _into_the_table},
     "test_every_disk_can_start_the_machine_alone": _installing(lambda boot: evolve(boot, disks=boot.disks[:1])),
     "test_installing_is_idempotent": {"install_bootloader": _another_each_time},
+    "test_a_choice_is_kept_in_place_on_each_disk": {"write_choice": _on_top_of_it},
     "test_what_a_kill_left_half_way_is_made_whole": {"install_bootloader": _with_a_lock_file},
     "test_who_listens_can_end_it": {"install_bootloader": _unheard},
     "test_an_image_without_a_kernel_is_refused_before_anything_is_written": _installing(_with_some_kernel),
