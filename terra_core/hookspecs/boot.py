@@ -90,7 +90,6 @@ class Boot(Role, role="boot", default="tftp"):
 
         :param boot: what was published last.
         :param place: an empty directory for the files, which core removes; they may be other names of those that are published.
-        :raises TerraError: when one of them is not there.
         """
         raise TerraError("the boot plugin cannot give boot files back")
 

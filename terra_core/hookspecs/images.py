@@ -72,8 +72,7 @@ class Builder(Role, role="builder", default="docker"):
     def save_image(self, image: str, work: Path, session: Session) -> Offer[PortableImage]:
         """Offer an image that :meth:`build_image` made, to be read as the builder keeps it; run no program of it.
 
-        Core rewrites its times and its configuration before it leaves this machine. Leave ``work`` as it was; it has
-        room for all of the image.
+        Core rewrites its times and configuration before it leaves here. Leave ``work``, which has room for it, as it was.
         """
 
     @hook

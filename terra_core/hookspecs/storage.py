@@ -221,8 +221,7 @@ class Storage(Role, role="storage", default="iscsi"):
     def provision_target(self, export: Export, session: Session) -> Offer[None]:
         """Offer to export a planned target to its machine and to nobody else, for the first time.
 
-        Entered when the volumes are complete. Leaving with an exception takes the target away. Refuse a kind of backing
-        that the transport does not know.
+        Entered when the volumes are complete. Leaving with an exception takes the target away. Refuse unknown kinds of backing.
         """
 
     @hook

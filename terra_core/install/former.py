@@ -19,8 +19,8 @@ from terra_core.system.mounts import mounted
 from terra_core.system.process import run
 from terra_core.versions.record import PLACE, Record, read_record
 
-_UNTOUCHED = {"btrfs": ("rescue=nologreplay", "degraded"), "ext4": ("noload",), "xfs": ("norecovery", "nouuid")}
-"""By file system, the options with which a read-only mount writes nothing, not even what a power cut left undone."""
+_UNTOUCHED = ("ro", "norecovery")
+"""A mount with these options writes nothing, not even what a power cut left undone."""
 _SHOWN = 19
 
 
@@ -77,7 +77,7 @@ def former_machines(
     """
     found: dict[str, Former] = {}
     for device in devices:
-        for records in _of_running(running) if device.use else _of_disk(device, work):
+        for records in _of_running(running) if device.use else _of_disk(device, plugins, work):
             last = max(records, key=lambda record: record.laid)
             name = json.dumps([last.node.get("hostname"), last.laid, last.digest])
             upgrades = _has_versions(last, plugins)
@@ -90,13 +90,15 @@ def _of_running(root: Path) -> Iterator[list[Record]]:
         yield [record]
 
 
-def _of_disk(device: Device, work: Path) -> Iterator[list[Record]]:
+def _of_disk(device: Device, plugins: Plugins, work: Path) -> Iterator[list[Record]]:
     """Yield, for each file system on a disk, the records of the roots in it."""
     place = work / "former"
     place.mkdir(exist_ok=True)
     for path, kind in _file_systems(device.path):
+        if _plugin(kind, plugins) is None:
+            continue
         try:
-            with mounted(path, place, filesystem=kind, options=("ro", *_UNTOUCHED[kind])):
+            with mounted(path, place, filesystem=kind, options=_UNTOUCHED):
                 records = [record for root in (place, *_directories(place)) if (record := _record(root))]
         except (TerraError, OSError):  # it is broken, or a part of it is elsewhere: what it holds is not known
             continue
@@ -109,11 +111,11 @@ def _file_systems(device: Path) -> Iterator[tuple[Path, str]]:
     found = run(["lsblk", "--json", "--list", "--paths", "--output", "PATH", device], accept=(0, 1, 32)).text
     for row in json.loads(found)["blockdevices"] if found.strip() else ():
         path = Path(row["path"])
-        yield from ((path, one.kind) for one in signatures_of(path) if one.kind in _UNTOUCHED)
+        yield from ((path, one.kind) for one in signatures_of(path) if not one.table)
 
 
 def _directories(place: Path) -> Iterator[Path]:
-    """Yield the directories at the top, which on btrfs are the subvolumes."""
+    """Yield the directories at the top, which the roots of versions are."""
     yield from (path for path in sorted(place.iterdir()) if path.is_dir() and not path.is_symlink())
 
 
@@ -126,11 +128,16 @@ def _record(root: Path) -> Record | None:
 
 
 def _has_versions(record: Record, plugins: Plugins) -> bool:
+    chosen = _plugin(record.filesystem, plugins)
+    return chosen is not None and chosen.brings("copy_root")
+
+
+def _plugin(name: str, plugins: Plugins) -> Filesystem | None:
+    """Return the filesystem plugin of a name, which is that of the file system; ``None`` when it is not installed."""
     try:
-        chosen = plugins.fill(Filesystem, {"filesystem": record.filesystem}, source=PLACE)
-    except TerraError:  # the plugin is not installed here
-        return False
-    return chosen.brings("copy_root")
+        return plugins.fill(Filesystem, {"filesystem": name}, source=PLACE)
+    except TerraError:
+        return None
 
 
 def _kept(node: Mapping[str, Any]) -> list[str]:

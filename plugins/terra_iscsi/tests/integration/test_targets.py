@@ -409,11 +409,11 @@ def test_many_at_once_are_exported_with_two_looks(
 def test_what_is_wrong_with_one_of_many_keeps_no_other_down(session: Session, control: Control) -> None:
     targets = [made(session, request(f"cm-{at}", 100 + at)) for at in range(5)]
     control.ask("--mode", "target", "--op", "new", "--tid", "101", "--targetname", "iqn.2020.com.example:disk")
-    targets[3] = evolve(targets[3], backings=(Backing(kind="rbd", address="pool/cm-3"),))
+    targets[3] = evolve(targets[3], backings=(Backing(kind="drbd", address="cm-3"),))
     reasons = plugin.restore_targets(targets, session)
     assert [bool(reason) for reason in reasons] == [False, True, False, True, False]
     assert "tgtd has iqn.2020.com.example:disk as target 101" in reasons[1]
-    assert "tgtd is asked for volumes of the kind rbd" in reasons[3]
+    assert "tgtd is asked for volumes of the kind drbd" in reasons[3]
     assert {one.iqn for one in control.targets()} >= {targets[at].target.name for at in (0, 2, 4)}
 
 
