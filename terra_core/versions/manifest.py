@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,8 @@ from terra_core.errors import TerraError
 FORMAT = 1
 _PIECE = 1 << 20
 _MOST_BYTES = 1 << 30
+_LONGEST_LINE = 4 << 20
+"""A line has a path, a target and extended attributes at most, whose values the kernel limits to 64 KiB each (xattr(7))."""
 _SYMLINK = "link"
 _KINDS = {
     stat.S_IFREG: "file",
@@ -128,15 +130,23 @@ def unpacked(data: bytes) -> dict[str, Entry]:
     :raises ValueError: for anything else.
     """
     with gzip.GzipFile(fileobj=BytesIO(data)) as file:
-        text = file.read(_MOST_BYTES)
-    return dict(_rows(text.split(b"\n")))
+        return dict(_rows(_lines(file)))
 
 
-def _rows(lines: Iterable[bytes]) -> Iterator[tuple[str, Entry]]:
-    head, *rows = lines
-    if json.loads(head) != {"format": FORMAT}:
+def _lines(file: gzip.GzipFile) -> Iterator[bytes]:
+    """Yield the lines of a file, each as it is unpacked: room for all that there may be is more than a small machine has."""
+    left = _MOST_BYTES
+    while line := file.readline(_LONGEST_LINE + 1):
+        left -= len(line)
+        if len(line) > _LONGEST_LINE or left < 0:
+            raise ValueError("is too large")
+        yield line
+
+
+def _rows(lines: Iterator[bytes]) -> Iterator[tuple[str, Entry]]:
+    if json.loads(next(lines, b"null")) != {"format": FORMAT}:
         raise ValueError("is of another format")
-    for row in rows:
+    for row in lines:
         path, kind, mode, uid, gid, size, content, attributes, (inode, written, changed) = json.loads(row)
         yield (
             path,
