@@ -101,7 +101,7 @@ nodes = Table(
     Column("problem", String, nullable=False),
     Column("layout", String, nullable=False, server_default=""),
     Column("since", String, nullable=False, server_default=""),
-    Column("upgrade", KeptJson, nullable=False, server_default="{}"),
+    Column("upgrade", KeptJson, nullable=False),
 )
 
 golden_volumes = Table(

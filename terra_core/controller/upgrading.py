@@ -73,11 +73,13 @@ class Upgrading:
     def plan(self, hostname: str, image: ImageReference) -> UpgradePlan:
         """Return what an upgrade would do; change nothing.
 
-        :raises ConflictError: when the machine cannot be upgraded now.
-        :raises TerraError: when the registry does not say what the image is.
+        :raises ConflictError: when the machine cannot be upgraded now, or the registry does not say what the image is.
         """
         record = self.require_able(hostname)
-        digest = self._images.digest_of(image, self._services.session)
+        try:
+            digest = self._images.digest_of(image, self._services.session)
+        except TerraError as error:  # a registry that is away is no fault of this controller
+            raise ConflictError(f"what {image} is cannot be told: {error.message}", hint=error.hint) from error
         return planned(record, str(image), digest, off=self._is_off(record), keep=self._services.config.upgrade.keep_former)
 
     def upgrade(self, record: Record, image: ImageReference, report: Report) -> Mapping[str, Any]:
