@@ -157,7 +157,7 @@ def _disks(path: str, former: NetworkGroup, group: NetworkGroup) -> Iterator[Cha
         return
     note = "the file system takes it when the machine starts next"
     if len(group.disk) > 1:
-        note += "; of several disks only the first by itself, the others by: btrfs filesystem resize NUMBER:max PATH"
+        note += "; of several disks only the first by itself, each other one by the file system's own program"
     for at, (before, after) in enumerate(zip(former.disk, group.disk, strict=True)):
         if before.device != after.device:
             place = f"{path}.disk[{at}].device"

@@ -42,8 +42,9 @@ def ground(kills: Kills) -> Ground:
 
 
 def doctor(ground: Ground, *words: str, code: int) -> dict[str, Any]:
-    done = ground.terra("doctor", "--root", ground.site.root, "-o", "json", *words, accept=(code,))
+    done = ground.terra("doctor", "--root", ground.site.root, "-o", "json", *words, accept=(0, 1))
     said: dict[str, Any] = json.loads(done.text)
+    assert done.code == code, said
     return said
 
 
