@@ -165,7 +165,7 @@ class Observer:
             return {}
         found = dict[Machine, frozenset[int]]()
         for record in self._services.store.named([hostname for hostname, _ in machines]):
-            numbers = frozenset(kept.target.id for kept in record.targets if kept.storage not in self._connected)
+            numbers = frozenset(kept.target.id for kept in record.every_target if kept.storage not in self._connected)
             if numbers:
                 found[record.hostname, record.generation] = numbers
         return found

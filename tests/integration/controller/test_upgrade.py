@@ -94,7 +94,7 @@ def phase(ground: Ground, hostname: str = "cm-01") -> str:
     return str(node(ground, hostname).get("upgrade", {}).get("phase", ""))
 
 
-def wait_for(ground: Ground, wanted: str, hostname: str = "cm-01", seconds: float = 180) -> None:
+def wait_for(ground: Ground, wanted: str, hostname: str = "cm-01", seconds: float = 400) -> None:
     wait_until(lambda: phase(ground, hostname) == wanted, seconds=seconds, what=f"{hostname} to be {wanted}")
 
 
