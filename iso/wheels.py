@@ -87,7 +87,8 @@ def _compile(packages: Path, place: Path, version: str) -> None:
     :param version: the Python's.
     """
     python = shutil.which(f"python{version}")
-    if python is not None:
+    # A name may lead to no Python, such as one of pyenv's for a version that is not chosen.
+    if python is not None and run([python, "-I", "-c", ""], accept=range(256)).code == 0:
         words: list[Argument] = ["-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
         # One after the other: what a file comes to depends on what its process has compiled before, and two builds are equal.
         # Libraries bring modules for other versions of Python, or as templates, that cannot be compiled.
