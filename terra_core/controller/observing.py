@@ -27,6 +27,8 @@ SECONDS = 1.0
 _CONNECTIONS_SECONDS = 3.0
 _SHARE = 50
 """A look at connections takes a fiftieth of the time until the next one: of many targets, it takes long."""
+_LONGEST_SECONDS = 60.0
+"""After this time there is a next one in any case: a look that was slow by chance makes nobody blind for long."""
 _GONE_SECONDS = 15.0
 """How long a machine may be without its disks before it counts as off: after a fault of the storage service it comes back."""
 _TARGETS = "connected"
@@ -82,7 +84,8 @@ class Observer:
         if now >= self._next_connections:
             self._try("storage", self._follow_connections)
             taken = time.monotonic() - now
-            self._next_connections = time.monotonic() + max(_CONNECTIONS_SECONDS, _SHARE * taken)
+            pause = min(max(_CONNECTIONS_SECONDS, _SHARE * taken), _LONGEST_SECONDS)
+            self._next_connections = time.monotonic() + pause
 
     def _follow_boots(self) -> None:
         position = self._position if self._position is not None else _read(self._file)
