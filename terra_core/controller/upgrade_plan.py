@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from attrs import asdict, frozen
-
+from terra_core.client.answers import UpgradePlanShown
 from terra_core.config.node import OS_LABEL
 from terra_core.controller.records import Phase, Record
 
@@ -15,35 +13,7 @@ _HOUR = 3600
 _DAY = 24 * _HOUR
 
 
-@frozen(kw_only=True)
-class UpgradePlan:
-    """What an upgrade of a machine will do.
-
-    :param hostname: the machine.
-    :param action: ``upgrade``, or ``unchanged`` where it has the image already.
-    :param former: the image that it has.
-    :param former_digest: the manifest of that.
-    :param image: the next image.
-    :param digest: the manifest of that.
-    :param kept: what the next version takes over.
-    :param notes: what a person should know.
-    """
-
-    hostname: str
-    action: str
-    former: str
-    former_digest: str
-    image: str
-    digest: str
-    kept: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as the API gives it."""
-        return asdict(self)
-
-
-def planned(record: Record, image: str, digest: str, *, off: bool, keep: float) -> UpgradePlan:
+def planned(record: Record, image: str, digest: str, *, off: bool, keep: float) -> UpgradePlanShown:
     """Return what an upgrade will do.
 
     :param image: the next image.
@@ -52,7 +22,7 @@ def planned(record: Record, image: str, digest: str, *, off: bool, keep: float) 
     :param keep: how long the former version is kept after it, in seconds.
     """
     changed = record.digest != digest
-    return UpgradePlan(
+    return UpgradePlanShown(
         hostname=record.hostname,
         action=UPGRADE if changed else UNCHANGED,
         former=str(record.node.image),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyio import to_thread
-from attrs import frozen
+from attrs import asdict, frozen
 from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
@@ -51,7 +51,7 @@ async def plan_upgrade(
 ) -> dict[str, Any]:
     """Show what an upgrade of the machine to an image would do; change nothing."""
     image = make_document(await table_of(request), UpgradeRequest, source="request").value.image
-    return await to_thread.run_sync(lambda: machines.upgrading.plan(hostname, image).as_json())
+    return await to_thread.run_sync(lambda: asdict(machines.upgrading.plan(hostname, image)))
 
 
 @post(

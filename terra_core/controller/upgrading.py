@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from attrs import evolve
 
+from terra_core.client.answers import UpgradePlanShown
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference
 from terra_core.controller.altering import Altering
@@ -26,7 +27,7 @@ from terra_core.controller.records import BootLine, Phase, Record, State, Upgrad
 from terra_core.controller.reports import Reports
 from terra_core.controller.services import Services
 from terra_core.controller.trying import Outcome, Seen, outcome_of
-from terra_core.controller.upgrade_plan import UpgradePlan, planned
+from terra_core.controller.upgrade_plan import planned
 from terra_core.errors import ConflictError, InterruptedWork, TerraError
 from terra_core.hookspecs import Boot
 from terra_core.service.running import Unending
@@ -70,7 +71,7 @@ class Upgrading:
         self._not_before: dict[str, float] = {}
         self._looking = Unending("upgrades do not go on")
 
-    def plan(self, hostname: str, image: ImageReference) -> UpgradePlan:
+    def plan(self, hostname: str, image: ImageReference) -> UpgradePlanShown:
         """Return what an upgrade would do; change nothing.
 
         :raises ConflictError: when the machine cannot be upgraded now, or the registry does not say what the image is.
