@@ -21,6 +21,9 @@ _MOUNTS = frozenset({
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
 
+_NONE = "terra.none=1"
+"""An option that no file system has."""
+
 GROWING = "x-systemd.growfs"
 """The option by which systemd grows a file system to the size of its disk when it is mounted (systemd.mount(5))."""
 
@@ -43,6 +46,23 @@ def refused_options(filesystem: str, options: Sequence[str]) -> tuple[str, ...]:
         return ()
     try:
         return tuple(f'"{option}": {reason}' for option in own if (reason := _refused(context, option)))
+    finally:
+        os.close(context)
+
+
+def takes(filesystem: str, option: str) -> bool:
+    """Return whether this kernel takes a mount option of a type of file system; ``False`` where it does not say.
+
+    Of a type that has not come to the interface yet (btrfs before Linux 6.8), the kernel takes any text, and looks at it later.
+
+    :param filesystem: the type, such as ``ext4``.
+    :param option: such as ``commit=60``.
+    """
+    context, code = _called(_FSOPEN, filesystem.encode(), _FSOPEN_CLOEXEC)
+    if code:
+        return False
+    try:
+        return bool(_refused(context, _NONE)) and not _refused(context, option)
     finally:
         os.close(context)
 

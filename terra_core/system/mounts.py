@@ -14,12 +14,15 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.errors import ConflictError, NotFoundError, TerraError
+from terra_core.system.mount_options import takes
 from terra_core.system.process import Argument, run, uninterrupted
 from terra_core.system.reading import lines_of, unescaped
 from terra_core.system.undo import Undo
 from terra_core.system.waiting import WaitedInVain, wait_until
 
 _HARMLESS = ("nodev", "nosuid")
+_SURVIVING = "errors=remount-ro"
+"""What becomes of a file system that is found to be broken. Some say in their superblock that the kernel shall panic then."""
 _MOUNT_SECONDS = 120
 _BUSY_SECONDS = 10.0
 _DETACH_SECONDS = 10.0
@@ -109,7 +112,8 @@ def loop_devices() -> list[LoopDevice]:
 def mounted(device: Path, target: Path, *, filesystem: str, options: Sequence[str] = ()) -> Iterator[Path]:
     """Mount ``device`` at ``target`` (mount(8)), and unmount it at the end.
 
-    The file system is not trusted: its device nodes cannot be opened here, and its setuid programs give no rights.
+    The file system is not trusted: its device nodes cannot be opened here, its setuid programs give no rights, and whatever it
+    or the options say, the kernel does not panic when it is broken.
 
     :param device: a block device.
     :param target: a directory that nothing is mounted at.
@@ -119,7 +123,8 @@ def mounted(device: Path, target: Path, *, filesystem: str, options: Sequence[st
     :raises ConflictError: when something is mounted there already.
     :raises TerraError: when it can't be mounted, or is still used at the end.
     """
-    chosen = ["--options", ",".join((*options, *_HARMLESS))]
+    surviving = [_SURVIVING] if takes(filesystem, _SURVIVING) else []
+    chosen = ["--options", ",".join((*options, *_HARMLESS, *surviving))]
     with _undone(target, ["--types", filesystem, *chosen, device]):
         yield target
 

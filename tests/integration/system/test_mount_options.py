@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from terra_core.system.mount_options import refused_options
+from terra_core.system.mount_options import refused_options, takes
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,17 @@ def test_what_it_refuses_is_told_in_its_words() -> None:
 
 def test_a_file_system_that_the_kernel_does_not_know() -> None:
     assert refused_options("paperfs", ("fold=1",)) == ("the kernel of this machine knows no paperfs",)
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "option", "taken"),
+    [
+        ("ext4", "errors=remount-ro", True),
+        ("ext4", "errors=paper", False),
+        ("xfs", "errors=remount-ro", False),
+        ("tmpfs", "errors=remount-ro", False),
+        ("paperfs", "errors=remount-ro", False),
+    ],
+)
+def test_what_a_file_system_takes_is_known(filesystem: str, option: str, taken: bool) -> None:
+    assert takes(filesystem, option) is taken

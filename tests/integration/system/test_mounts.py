@@ -56,6 +56,13 @@ def points_below(directory: Path) -> list[Path]:
     return [point.path for point in mount_points() if directory in point.path.parents]
 
 
+def test_a_file_system_that_wants_the_kernel_to_panic_when_it_is_broken_does_not_get_that(image: Path, target: Path) -> None:
+    run(["tune2fs", "-e", "panic", image])
+    with loop_device(image) as device, mounted(device, target, filesystem="ext4", options=("errors=panic",)):
+        (line,) = (one for one in Path("/proc/self/mountinfo").read_text().splitlines() if f" {target} " in one)
+    assert "errors=remount-ro" in line
+
+
 def test_a_file_is_mounted_for_as_long_as_it_is_needed(image: Path, target: Path) -> None:
     with loop_device(image) as device:
         assert attached(image) == [device]
