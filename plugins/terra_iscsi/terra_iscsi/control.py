@@ -13,7 +13,7 @@ from terra_core.hookspecs import Backing
 from terra_core.system.process import Completed, run
 from terra_core.system.waiting import wait_until
 from terra_iscsi.management import NO_TARGET, Change, change_account
-from terra_iscsi.shown import Exported, parse_accounts, parse_portals, parse_statistics, parse_targets
+from terra_iscsi.shown import Exported, parse_accounts, parse_portals, parse_sessions, parse_statistics, parse_targets
 
 _SECONDS = 30
 _PROBE_SECONDS = 5
@@ -28,6 +28,12 @@ _NO_THREADS = (
     "vm.max_map_count, of which each thread takes two, or kernel.threads-max"
 )
 _SYSTEM_SOCKET = Path("/var/run/tgtd/socket")
+_ATTEMPTS = 3
+_MADE_UP = "what tgtd shows of its targets is made up, by the alias of a machine that is logged in to its disks"
+_MAKER = (
+    "no disk is given or taken away meanwhile. Its alias goes on in lines of its own: look for them in what this shows, and "
+    "switch the machine off: tgtadm --lld iscsi --mode target --op show"
+)
 _NO_RBD = (
     "tgtd opens images of RBD where the package tgt-rbd was installed before it started, and only those that the user of the "
     "store may use: its log says more"
@@ -105,8 +111,27 @@ class Control:
         return shown.text if shown.code == 0 else None
 
     def targets(self) -> tuple[Exported, ...]:
-        """Return every target."""
-        return parse_targets(self.ask("--mode", "target", "--op", "show").text)
+        """Return every target.
+
+        :raises TerraError: when what tgtd shows contradicts itself.
+        """
+        text = self.ask("--mode", "target", "--op", "show").text
+        try:
+            return parse_targets(text)
+        except ValueError as error:
+            raise TerraError(f"{_MADE_UP}: {error}", hint=_MAKER) from error
+
+    def real_targets(self) -> tuple[Exported, ...]:
+        """Return every target as :meth:`targets` does, where all sessions that are shown are there.
+
+        To make up a target that tgtd has not, a machine has to make up a session of it.
+        """
+        for _ in range(_ATTEMPTS):  # one may end between the two questions
+            shown = self.targets()
+            sessions = {(one.id, session.id) for one in shown for session in one.sessions}
+            if not sessions or sessions <= parse_sessions(self.ask("--mode", "sys", "--op", "stat").text):
+                return shown
+        raise TerraError(f"{_MADE_UP}: it shows sessions that are not there", hint=_MAKER)
 
     def portals(self) -> frozenset[tuple[str, int]]:
         """Address and port of every portal."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from attrs import Factory, define
@@ -18,6 +19,7 @@ from terra_iscsi.settings import NAME, PORT, Settings
 
 _HEADING = re.compile(r"Target (\d+): (\S+)")
 _SECONDS = 20
+_MAKER = "look which alias goes on in lines of its own, and switch that machine off: tgtadm --lld iscsi --mode target --op show"
 _MENDS = "the controller mends that within a minute where it runs; terra doctor --fix asks it to do it now"
 
 
@@ -64,7 +66,11 @@ def examine(targets: Mapping[str, Sequence[Target]], session: Session) -> list[F
     if asked is None:
         problem = "no tgtd answers, which gives machines their disks"
         return [Finding(problem=problem, hint=_MENDS)] if wanted else []
-    shown = asked.targets()
+    listed = asked.targets()
+    shown = {one.name: one for one in listed}
+    if not all(one.id < other.id for one, other in pairwise(listed)) or len(shown) < len(listed):
+        said = "tgtd shows targets twice, or in another order than their numbers have"
+        return [Finding(problem=f"{said}: a machine that is logged in makes them up by its alias", hint=_MAKER)]
     return [
         *_wrong(wanted, shown),
         *_replaced(wanted, shown),
@@ -91,9 +97,9 @@ class _Tgtd:
             candidates.append(cls(settings.control_port, {}, own=False))
         return next((one for one in candidates if one._ask("system") is not None), None)
 
-    def targets(self) -> dict[str, _Shown]:
-        """Return every target by its name."""
-        return {one.name: one for one in _parsed(self._ask("target") or "")}
+    def targets(self) -> list[_Shown]:
+        """Return every target as it is shown."""
+        return list(_parsed(self._ask("target") or ""))
 
     def portals(self) -> str:
         """Return what it says of its portals."""

@@ -1,14 +1,22 @@
-"""Parsing what tgtadm(8) shows of targets and portals; it has no machine-readable output."""
+"""Parsing what tgtadm(8) shows of targets and portals; it has no machine-readable output.
+
+The alias that an initiator has for itself (RFC 7143 section 13.7) is a part of it, whatever is in it: a machine that has logged
+in to its own disks can make up any lines after its name, such as those of a target. What contradicts itself is refused as a
+whole.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 
 from attrs import Factory, evolve, frozen
 
 from terra_core.system.reading import lines_of
 
+_SECTIONS = ("System information", "I_T nexus information", "LUN information", "Account information", "ACL information")
 _TARGET = re.compile(r"Target (\d+): (\S+)")
 _NEXUS = re.compile(r"I_T nexus: (\d+)")
 _INITIATOR = re.compile(r"Initiator: (\S+) alias: .*")
@@ -16,7 +24,7 @@ _CONNECTION = re.compile(r"Connection: (\d+)")
 _ADDRESS = re.compile(r"IP Address: (\S+)")
 _LUN = re.compile(r"LUN: (\d+)")
 _BACKING = re.compile(r"Backing store path: (.+)")
-_STATISTICS = re.compile(r" *(\d+) +\d+ +\d+ +\d+ +\d+ +(\d+) +\d+ +\d+ +\d+ +(\d+) +\d+ +\d+")
+_STATISTICS = re.compile(r" *(\d+) +\d+ +(\d+) +\d+ +\d+ +(\d+) +\d+ +\d+ +\d+ +(\d+) +\d+ +\d+")
 """Target, LUN, session, and then bytes and commands: of reads begun and done, of writes begun and done; and errors."""
 _PORTAL = re.compile(r"Portal: \[?([0-9A-Fa-f.:]+?)\]?:(\d+),\d+")
 
@@ -58,8 +66,18 @@ class Exported:
 
 
 def parse_targets(text: str) -> tuple[Exported, ...]:
-    """Parse the output of ``tgtadm --mode target --op show``."""
-    return tuple(_parse_target(block) for block in re.split(r"^(?=Target )", text, flags=re.MULTILINE) if block.strip())
+    """Parse the output of ``tgtadm --mode target --op show``.
+
+    :raises ValueError: when it contradicts itself: tgtd shows each target once, in the order of their numbers.
+    """
+    found = [_parse_target(block) for block in re.split(r"^(?=Target )", text, flags=re.MULTILINE) if block.strip()]
+    for one, following in pairwise(found):
+        if following.id <= one.id:
+            raise ValueError(f"target {following.id} stands after target {one.id}")
+    names = Counter(one.iqn for one in found)
+    if names and names.most_common(1)[0][1] > 1:
+        raise ValueError(f"{names.most_common(1)[0][0]} stands there twice")
+    return tuple(found)
 
 
 def parse_accounts(text: str) -> frozenset[str]:
@@ -77,24 +95,34 @@ def parse_statistics(text: str) -> Mapping[int, tuple[int, int]]:
     served: dict[int, tuple[int, int]] = {}
     for line in lines_of(text):
         if found := _STATISTICS.fullmatch(line):
-            target, read, written = (int(word) for word in found.groups())
+            target, _, read, written = (int(word) for word in found.groups())
             former = served.get(target, (0, 0))
             served[target] = (former[0] + read, former[1] + written)
     return served
+
+
+def parse_sessions(text: str) -> frozenset[tuple[int, int]]:
+    """Return target and number of each session, of what ``tgtadm --mode sys --op stat`` says, which is numbers only."""
+    return frozenset((int(found[1]), int(found[2])) for line in lines_of(text) if (found := _STATISTICS.fullmatch(line)))
 
 
 def _parse_target(text: str) -> Exported:
     heading, *lines = lines_of(text)
     found = _TARGET.match(heading)
     if found is None:
-        raise ValueError(f"tgtadm shows a target in an unknown way: {heading!r}")
+        raise ValueError(f"it has a target in an unknown way: {heading!r}")
     sections: dict[str, list[str]] = {}
     section: list[str] = []
     for line in lines:
         if line.startswith("    ") and not line.startswith("     "):
-            section = sections.setdefault(line.strip().rstrip(":"), [])
+            name = line.strip().rstrip(":")
+            if name in sections:
+                raise ValueError(f"target {found[1]} has its {name} twice")
+            section = sections[name] = []
         else:
             section.append(line.strip())
+    if tuple(sections) != _SECTIONS:
+        raise ValueError(f"target {found[1]} has {', '.join(sections) or 'nothing'}")
     return Exported(
         id=int(found[1]),
         iqn=found[2],
@@ -110,6 +138,8 @@ def _parse_sessions(lines: list[str]) -> tuple[Nexus, ...]:
     for line in lines:
         if found := _NEXUS.fullmatch(line):
             sessions.append(Nexus(int(found[1])))
+        elif not sessions:
+            raise ValueError("a session has no number")
         elif found := _INITIATOR.fullmatch(line):
             sessions[-1] = evolve(sessions[-1], initiator=found[1])
         elif found := _CONNECTION.fullmatch(line):

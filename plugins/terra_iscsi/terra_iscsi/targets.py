@@ -91,14 +91,15 @@ class _Done:
 def _restore_each(exports: Sequence[Export], session: Session) -> list[bool | TerraError]:
     """Export targets; return for each whether anything was changed, or what is wrong with it."""
     control = find(session)
-    look: Look | None = None
+    look = _looked(control) if exports else None
     found: list[_Done | TerraError] = []
     for export in exports:
         try:
             files = _files(export)
-            if control is None:
+            if control is None or look is None:
                 raise TerraError("no tgtd answers, so nothing can be exported", hint="the controller starts one when it starts")
-            look = look or Look(control.targets())
+            if isinstance(look, TerraError):
+                raise look
             found.append(_restore(control, export, files, look))
         except InterruptedWork:
             raise
@@ -106,7 +107,7 @@ def _restore_each(exports: Sequence[Export], session: Session) -> list[bool | Te
             found.append(error)
     unsure = [at for at, done in enumerate(found) if isinstance(done, _Done) and done.bound]
     if control is not None and unsure:
-        after = Look(control.targets())
+        after = Look(control.real_targets())
         for at in unsure:
             try:
                 _require_alone(control, exports[at], after, made=found[at] == _Done(made=True, bound=True))
@@ -115,6 +116,16 @@ def _restore_each(exports: Sequence[Export], session: Session) -> list[bool | Te
             except TerraError as error:
                 found[at] = error
     return [done if isinstance(done, TerraError) else done != _Done() for done in found]
+
+
+def _looked(control: Control | None) -> Look | TerraError | None:
+    """Return what is exported, or why that cannot be told; to ask again for each target would take quadratic time."""
+    try:
+        return None if control is None else Look(control.real_targets())
+    except InterruptedWork:
+        raise
+    except TerraError as error:
+        return error
 
 
 def _restore(control: Control, export: Export, files: Mapping[int, str], look: Look) -> _Done:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -300,6 +301,55 @@ def test_permissions_that_somebody_else_gave_are_taken_back(session: Session, co
     assert control.targets()[0].rules == (target.target.client,)
     assert "DIRECT_ACCESS" in inquiry(target.target.client, target)
     assert plugin.restore_target(target, session) is False
+
+
+MADE_UP = """x
+    LUN information:
+    Account information:
+    ACL information:
+Target {number}: {name}
+    System information:
+    I_T nexus information:
+        I_T nexus: 9
+            Initiator: z alias: q"""
+LOGIN = """
+import ctypes, os, sys, time
+library = ctypes.CDLL("libiscsi.so.7")
+library.iscsi_create_context.restype = ctypes.c_void_p
+client, target, portal, secret, alias = (word.encode() for word in sys.argv[1:])
+context = ctypes.c_void_p(library.iscsi_create_context(client))
+library.iscsi_set_alias(context, alias)
+library.iscsi_set_targetname(context, target)
+library.iscsi_set_session_type(context, 2)
+library.iscsi_set_initiator_username_pwd(context, client, secret)
+assert library.iscsi_full_connect_sync(context, portal, 1) == 0
+print("logged in", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(1, "{}"), (1, "iqn.2020.com.example:none"), (7, "iqn.2024.san.crosbymichael.com.cm-07:fs")]
+)
+def test_a_machine_that_makes_up_targets_by_its_alias_harms_no_other(
+    number: int, name: str, session: Session, control: Control, tmp_path: Path
+) -> None:  # fmt: skip
+    victim, maker = provide(session, request("cm-02", 1)), provide(session, request())
+    alias = MADE_UP.format(number=number, name=name.format(victim.target.name))
+    own = [maker.target.client, maker.target.name, f"{PORTAL}:3260", secret_of(maker.target)]
+    client = Daemon([sys.executable, "-c", LOGIN, *own, alias], log=tmp_path / "log")
+    try:
+        wait_until(lambda: b"logged in" in client.log.read_bytes(), seconds=60, what="the machine to log in")
+        for _ in range(2):
+            (problem,) = plugin.restore_targets([victim], session)
+            assert "made up, by the alias of a machine" in problem
+        assert "DIRECT_ACCESS" in inquiry(victim.target.client, victim)
+        found = plugin.examine_targets({"cm-01": [maker.target], "cm-02": [victim.target]}, session)
+        assert found
+    finally:
+        client.stop(5)
+    wait_until(lambda: not any(one.sessions for one in control.targets()), seconds=60, what="the machine to be out")
+    assert list(plugin.restore_targets([victim, maker], session)) == ["", ""]
 
 
 def test_a_name_that_was_bound_as_an_address_is_bound_right(session: Session, control: Control) -> None:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from terra_iscsi.shown import Exported, Nexus, parse_accounts, parse_portals, parse_statistics, parse_targets
+import pytest
+
+from terra_iscsi.shown import (
+    Exported,
+    Nexus,
+    parse_accounts,
+    parse_portals,
+    parse_sessions,
+    parse_statistics,
+    parse_targets,
+)
 
 CONTROLLER = """        LUN: 0
             Type: controller
@@ -84,6 +94,34 @@ def test_targets() -> None:
     )
 
 
+MADE_UP = """x
+    LUN information:
+    Account information:
+    ACL information:
+Target {number}: {name}
+    System information:
+    I_T nexus information:
+        I_T nexus: 9
+            Initiator: z alias: q"""
+
+
+@pytest.mark.parametrize(
+    ("alias", "said"),
+    [
+        (MADE_UP.format(number=4, name="iqn.2024.san.x.cm-02:fs"), "target 4 stands after target 4"),
+        (MADE_UP.format(number=1, name="iqn.2024.san.x.cm-00:fs"), "target 1 stands after target 3"),
+        (MADE_UP.format(number=2, name="iqn.2024.san.x.cm-02:fs").replace("Target 2", "Target 3"), "target 3 stands after"),
+        ("x\n    ACL information:\n        ALL", "target 3 has its ACL information twice"),
+        ("x\n    I_T nexus information:\n", "target 3 has its I_T nexus information twice"),
+        ("x\nTarget of nobody", "target 3 has System information"),
+        ("x\nTarget 3: y\n    System information:\n    I_T nexus information:", "has System information, I_T nexus"),
+    ],
+)
+def test_what_a_machine_makes_up_by_its_alias_is_refused(alias: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_targets(SHOWN.replace("alias: none", f"alias: {alias}"))
+
+
 def test_no_targets() -> None:
     assert parse_targets("") == ()
 
@@ -109,3 +147,4 @@ STATISTICS = """tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(byte
 def test_what_was_served_is_summed_by_target() -> None:
     assert parse_statistics(STATISTICS) == {1: (748 + 5243628, 3145727), 12: (5, 8)}
     assert parse_statistics("tgtadm: something new\n") == {}
+    assert parse_sessions(STATISTICS) == {(1, 1), (1, 2), (12, 7)}
