@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -87,13 +87,30 @@ def carry_over(
     :param places: where mounts go by their paths in ``node``, where links of the image lead elsewhere.
     :raises TerraError: naming what cannot be copied.
     """
+    own = _text(new.inside)  # now: what is taken over may hold that of the machine
     for path in sorted(former.parts):  # one that is within another comes after it
         session.report(Event("carry", f"take over {path}"))
         _replace(former.parts[path], new.inside, places.get(path, path).strip("/"))
     session.report(Event("carry", f"take over what {node.hostname} has of its own"))
-    carry(sorted({*own_files(former.root, ()), *(path.strip("/") for path in node.upgrade.keep)}), former.root, new.inside)
-    fstab = merged_fstab(_text(new.inside), _text(former.root))
+    mounts = [name.strip("/") for path in former.parts for name in (path, places.get(path, path))]
+    kept = [one for path in node.upgrade.keep for one in beside(mounts, path.strip("/"), former.root, new.inside)]
+    carry(sorted({*own_files(former.root, ()), *kept}), former.root, new.inside)
+    fstab = merged_fstab(own, _text(former.root))
     new.inside.write(FSTAB, fstab.encode(errors="surrogateescape"), mode=0o644)
+
+
+def beside(mounts: Collection[str], path: str, former: ContainedRoot, new: ContainedRoot) -> Iterator[str]:
+    """Yield a path that is to be taken over; where something is mounted below it, all that is in it besides.
+
+    :param mounts: where something is mounted, which is taken over by itself, without a leading slash as all paths here.
+    """
+    if any(path == mount or path.startswith(f"{mount}/") for mount in mounts):
+        return
+    if not any(mount.startswith(f"{path}/") for mount in mounts):
+        yield path
+        return
+    for name in sorted(former.names(path) | new.names(path)):
+        yield from beside(mounts, f"{path}/{name}", former, new)
 
 
 def merged_fstab(own: str, former: str) -> str:

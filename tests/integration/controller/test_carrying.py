@@ -1,0 +1,77 @@
+"""What is taken over of the system of a machine, whatever its node.toml names and its users have made there."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from terra_core.config.loader import make_document
+from terra_core.config.node import NetworkNode
+from terra_core.config.session import Session
+from terra_core.controller.carrying import FormerSystem, carry_over
+from terra_core.image.contained import ContainedRoot
+
+OWN = "UUID=new / btrfs subvol=/os 0 0\n"
+
+
+def node(*keep: str) -> NetworkNode:
+    raw = {
+        "hostname": "cm-01",
+        "mac": "52:54:00:00:00:01",
+        "image": "docker.io/example/os:1",
+        "groups": [{"label": "os", "disk": [{"device": "/dev/sda", "size": 512}]}],
+        "upgrade": {"keep": list(keep)},
+    }
+    return make_document(raw, NetworkNode, source="node.toml").value
+
+
+def carried(place: Path, *keep: str) -> Path:
+    """Take over what a machine has below ``former``, with its subvolume ``/home`` in ``home``; return the next root."""
+    with ExitStack() as stack:
+        former, home, new = (stack.enter_context(ContainedRoot(place / name)) for name in ("former", "home", "new"))
+        system: Any = SimpleNamespace(inside=new)  # all that is used of a mounted system
+        carry_over(FormerSystem(root=former, parts={"/home": home}), system, node(*keep), {}, Session())
+    return place / "new"
+
+
+def trees(place: Path) -> None:
+    for name in ("former/etc", "former/home", "home", "new/etc", "new/home"):
+        (place / name).mkdir(parents=True)
+    (place / "new/etc/fstab").write_text(OWN)
+    (place / "former/etc/fstab").write_text("UUID=old / btrfs subvol=/os 0 0\nnas:/x /x nfs ro 0 0\n")
+
+
+def test_a_machine_that_keeps_all_of_etc_finds_its_new_disks(tmp_path: Path) -> None:
+    trees(tmp_path)
+    (tmp_path / "former/etc/app").write_text("mine\n")
+    new = carried(tmp_path, "/etc")
+    assert (new / "etc/app").read_text() == "mine\n"
+    assert (new / "etc/fstab").read_text() == f"{OWN}nas:/x /x nfs ro 0 0\n"
+
+
+def test_what_a_machine_has_made_leads_nowhere_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    trees(tmp_path)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("of the host\n")
+    former = tmp_path / "former"
+    (former / "etc/ssh").symlink_to(outside)
+    (former / "etc/machine-id").symlink_to(outside / "secret")
+    os.mkfifo(former / "etc/hostname")
+    (tmp_path / "home/link").symlink_to(outside)
+    os.mkfifo(tmp_path / "home/pipe")
+    os.mknod(tmp_path / "home/disk", 0o600 | 0o060000, os.makedev(7, 0))
+    (tmp_path / "home/-rf").write_text("a name\n")
+    (tmp_path / "home/su").write_text("setuid\n")
+    (tmp_path / "home/su").chmod(0o4755)
+    (tmp_path / "new/home/image").mkdir()
+    new = carried(tmp_path, "/etc/ssh/ssh_host_key", "/home/x")
+    assert (new / "etc/machine-id").readlink() == outside / "secret"
+    assert (new / "etc/hostname").is_fifo()
+    assert sorted(path.name for path in (new / "home").iterdir()) == ["-rf", "disk", "link", "pipe", "su"]
+    assert (new / "home/link").readlink() == outside
+    assert (new / "home/su").stat().st_mode & 0o7777 == 0o4755
+    assert [path.name for path in outside.iterdir()] == ["secret"]
