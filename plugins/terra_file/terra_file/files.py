@@ -34,10 +34,15 @@ _FICLONE = 0x40049409
 _GETFLAGS, _SETFLAGS, _NOCOW = 0x80086601, 0x40086602, 0x00800000
 """ioctl_iflags(2)."""
 _CHUNK = 1 << 20
+_LOOK = 64 << 20
+"""After so many bytes of a copy, the room is looked at again."""
+_BLOCK = 512
+"""The unit of ``st_blocks`` (inode(7))."""
 # Characters that other programs keep: tgtadm splits at commas, and its output into lines.
 _PATH = re.compile(r"(?:/[A-Za-z0-9._@+:=~-]+)+")
 _NUMBERED = re.compile(r"[0-9]{1,9}\.lun")
 _MISSING = "it is never made anew: bring the file back, or delete the machine and provision it again"
+_MAKE_ROOM = "make room: terra delete takes a machine away, terra images shows what nobody uses; or enlarge the store"
 _STEP = "allocate"
 
 
@@ -265,12 +270,30 @@ class Files:
                     raise
                 message = f"{self.directory}: its file system shares no blocks between files, so {origin.name} is copied"
                 self.report(Event(_STEP, message))
-                self._copy_data(source, file, origin.size * _MB)
+                self._require_room(os.fstat(source).st_blocks * _BLOCK)
+                self._copy_data(source, file, origin.size * _MB, watched=True)
         finally:
             os.close(source)
 
-    def _copy_data(self, source: int, file: int, size: int) -> None:
-        at = 0
+    def _require_room(self, needed: int = 0) -> None:
+        """Check that a copy takes nothing of what is kept free for machines that there are.
+
+        :param needed: in bytes.
+        :raises TerraError: when it does.
+        """
+        room = self.room()
+        if room.free - needed < room.reserve:
+            kept = f"{room.free // _MB} MB are free, {room.reserve // _MB} MB of them are kept for machines that there are"
+            more = f", and the copy needs {needed // _MB} MB" if needed else ""
+            raise TerraError(f"{self.directory}: there is no room for a copy: {kept}{more}", hint=_MAKE_ROOM)
+
+    def _copy_data(self, source: int, file: int, size: int, *, watched: bool = False) -> None:
+        """Copy what a file has into another one.
+
+        :param size: in bytes.
+        :param watched: whether the copy takes room that is not its own yet, as others may do at the same time.
+        """
+        at = unseen = 0
         while at < size:
             try:
                 begin = os.lseek(source, at, os.SEEK_DATA)
@@ -285,7 +308,10 @@ class Files:
                 copied = os.sendfile(file, source, None, min(_CHUNK, at - begin))
                 if not copied:
                     return
-                begin += copied
+                begin, unseen = begin + copied, unseen + copied
+                if watched and unseen >= _LOOK:
+                    self._require_room()
+                    unseen = 0
                 self.report(Event(_STEP, "copying", begin // _MB, size // _MB, "MB"))
 
     def room(self) -> Room:

@@ -105,6 +105,28 @@ def test_a_full_disk_has_room_of_its_own_for_all_that_is_written(filesystem: str
         assert room.free < room.reserve == room.size * 5 // 100
 
 
+def test_a_copy_where_no_blocks_are_shared_leaves_what_is_kept_for_other_machines(session: Session) -> None:
+    place = session.paths.root / "iscsi"
+    place.mkdir(parents=True)
+    origin, copy = (evolve(one, name=one.name.replace("cm-01", name)) for one in plan(session, 200) for name in "ab")
+    keeping = evolve(session, tables={"file": {"reserve": "128MiB"}})
+    with mounted(Path("none"), place, filesystem="tmpfs", options=("size=400m",)):
+        enter([origin], session)
+        with Path(origin.name).open("r+b") as file:
+            file.write(bytes(150 * MB))
+        with pytest.raises(TerraError, match=r"250 MB are free, 128 MB of them are kept .* and the copy needs 150"):
+            plugin.clone_volume(origin, copy, keeping).__enter__()
+        assert not Path(copy.name).exists()
+
+        def taken_meanwhile(event: Event) -> None:
+            if event.done == 32 and not (place / "filler").exists():
+                (place / "filler").write_bytes(bytes(120 * MB))
+
+        with pytest.raises(TerraError, match=r"there is no room for a copy: \d+ MB are free"):
+            plugin.clone_volume(origin, copy, evolve(session, report=taken_meanwhile)).__enter__()
+        assert not Path(copy.name).exists()
+
+
 def test_an_interruption_while_reporting(session: Session) -> None:
     def enough(event: Event) -> None:
         raise InterruptedWork("enough")
