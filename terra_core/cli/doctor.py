@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,6 @@ def command(ctx: click.Context, fix: bool, form: str, source: Path | None, root:
     shares nothing with the controller's, whether that runs or not. Nothing is changed without --fix. The exit code is 1 when
     something is off.
     """
-    import os
-
     from terra_core.config.controller import Paths
     from terra_core.errors import TerraError
     from terra_core.plugins import Plugins
@@ -57,16 +56,21 @@ def command(ctx: click.Context, fix: bool, form: str, source: Path | None, root:
     if fix and found.controller is None:
         raise TerraError("nobody can mend anything: the controller does not run", hint="start it: systemctl start controller")
     if fix:
-        mended = _mend(ctx)
+        mended = _mend(ctx, paths.root)
         found = look(source, paths, plugins)
     _show(found, mended, form)
     return 1 if found.off else 0
 
 
-def _mend(ctx: click.Context) -> tuple[str, ...]:
+def _mend(ctx: click.Context, root: Path) -> tuple[str, ...]:
     from terra_core.cli.connection import connect, following
+    from terra_core.errors import TerraError
 
     client = connect(ctx)
+    other = client.info().root
+    if os.path.realpath(other) != os.path.realpath(root):
+        hint = f"name that of {root}: terra --controller ADDRESS doctor --fix --root {root}"
+        raise TerraError(f"the controller that answers has {other} for its root, and not {root}", hint=hint)
     with following() as report:
         return client.mend(report).mended
 
@@ -82,9 +86,14 @@ def _show(found: Looked, mended: tuple[str, ...], form: str) -> None:
     for note in found.notes:
         echo(f"note: {note}", err=True)
     for one in found.off:
-        echo(f"{one.part}: {one.hostname + ': ' if one.hostname else ''}{one.problem}")
+        echo(_indented(f"{one.part}: {one.hostname + ': ' if one.hostname else ''}{one.problem}"))
         if one.hint:
-            echo(f"    {one.hint}")
+            echo(f"    {_indented(one.hint)}")
     machines = "1 machine" if found.machines == 1 else f"{found.machines} machines"
     count = {0: "nothing is off", 1: "one thing is off"}.get(len(found.off), f"{len(found.off)} things are off")
     echo(f"{machines} in the database; {count}", err=bool(found.off))
+
+
+def _indented(text: str) -> str:
+    """Return a text whose further lines are none of their own: a file's name may have any."""
+    return text.replace("\n", "\n        ")

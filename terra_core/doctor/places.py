@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from attrs import frozen
 
@@ -15,10 +16,13 @@ from terra_core.config.controller import Paths
 from terra_core.doctor.finding import Off
 from terra_core.doctor.records import Known
 from terra_core.system.evidence import Seen, loop_devices_below, mounts_below, processes, unfinished_files
+from terra_core.system.reading import read_regular, salvaged
 
 _YOUNG_SECONDS = 600
 _ATTRIBUTE = "user.terra.database"
 _MARK = ".terra-database"
+_LONGEST = 4096
+"""What is read of a mark, in bytes."""
 _PURPOSE = "it says which database knows these volumes: see docs/operations.md before anything is changed"
 _AT_START = "a controller removes it when it starts; see its log where it does not"
 
@@ -92,11 +96,11 @@ def examine_mark(volumes: Path | None, identity: str) -> Iterator[Off]:
         marked = os.getxattr(volumes, _ATTRIBUTE).decode(errors="replace").strip()
     if not marked:
         with suppress(OSError):
-            marked = (volumes / _MARK).read_text(errors="replace").strip()
+            marked = salvaged(read_regular(volumes / _MARK, _LONGEST, follow=False)).strip()
     if marked and marked != identity:
         said = "belong to another database than the one that is here" if identity else "have a database, and it is not here"
         yield Off(part="volumes", problem=f"{volumes}: the volumes {said}", hint=_PURPOSE)
-    if not marked and identity and any(volumes.iterdir()):
+    if not marked and identity and _in(volumes):
         yield Off(
             part="volumes", problem=f"{volumes}: the volumes have no mark of their database", hint="start the controller again"
         )
@@ -158,7 +162,7 @@ def _private(paths: Paths) -> Iterator[Off]:
             status = path.stat()
             if status.st_mode & 0o077:
                 said = f"{path}: others than its owner may use it (mode {status.st_mode & 0o7777:o})"
-                yield Off(part="files", problem=said, hint=f"chmod go= {path}")
+                yield Off(part="files", problem=said, hint=f"chmod go= {quote(str(path))}")
 
 
 def _age(path: Path) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -106,6 +108,27 @@ def test_volumes_that_are_not_what_was_made(tmp_path: Path) -> None:
     assert not (directory / "cm-0/0.lun").exists()
 
 
+def test_what_a_strange_directory_is_called_is_no_word_of_a_command(tmp_path: Path) -> None:
+    place = tmp_path / "iscsi/cm-1; touch gone\nvolumes: fine"
+    place.mkdir(parents=True)
+    (found,) = examine({}, Session(paths=Paths(tmp_path)))
+    assert shlex.split(found.hint) == ["rmdir", str(place)]
+
+
+def test_a_machine_that_is_deleted_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cm-1", "cm-2"):
+        (tmp_path / "iscsi" / name).mkdir(parents=True)
+    listed = Path.iterdir
+
+    def gone(path: Path) -> Iterator[Path]:
+        if path.name == "cm-1":
+            path.rmdir()
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    assert [one.hostname for one in examine({}, Session(paths=Paths(tmp_path)))] == ["cm-2"]
+
+
 def test_packages_are_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("terra_core.doctor.programs.clean_environment", lambda: {"PATH": "/nowhere"})
     found = list(examine_programs(Plugins.discover(), {"iscsi", "tftp", "btrfs", "file", "vault"}))
@@ -116,6 +139,9 @@ def test_packages_are_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_mark_of_another_database(tmp_path: Path) -> None:
     assert list(examine_mark(tmp_path / "none", "a")) == []
+    os.mkfifo(tmp_path / ".terra-database")
+    assert ["no mark" in one.problem for one in examine_mark(tmp_path, "a")] == [True], "and nobody waits for its writer"
+    (tmp_path / ".terra-database").unlink()
     (tmp_path / ".terra-database").write_text("a\n")
     assert list(examine_mark(tmp_path, "a")) == []
     (other,) = examine_mark(tmp_path, "b")

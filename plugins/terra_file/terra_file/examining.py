@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from terra_core.config.session import Session
 from terra_core.hookspecs import Finding, Volume
@@ -54,7 +55,7 @@ def _wrong(volumes: Mapping[str, Sequence[Volume]]) -> Iterator[Finding]:
             yield Finding(
                 hostname=owner,
                 problem=f"{path}: others than root may open it (mode {status.st_mode & 0o7777:o}, user {status.st_uid})",
-                hint=f"chown root {path}; chmod 600 {path}",
+                hint=f"chown root {quote(str(path))}; chmod 600 {quote(str(path))}",
             )
         other = holders.setdefault((status.st_dev, status.st_ino), str(path))
         if other != str(path):
@@ -68,14 +69,22 @@ def _wrong(volumes: Mapping[str, Sequence[Volume]]) -> Iterator[Finding]:
 def _strange(directory: Path, volumes: Mapping[str, Sequence[Volume]]) -> Iterator[Finding]:
     known = {volume.name for own in volumes.values() for volume in own}
     for place in sorted(directory.iterdir()) if directory.is_dir() else ():
-        if not place.is_dir() or place.is_symlink():
+        try:
+            if not place.is_dir() or place.is_symlink():
+                continue
+            names = sorted(path.name for path in place.iterdir())
+        except FileNotFoundError:  # its machine was deleted just now
             continue
-        names = sorted(path.name for path in place.iterdir())
+        except OSError as error:
+            said = f"{place}: cannot be looked at: {error.strerror}"
+            yield Finding(hostname=place.name, problem=said, hint="see what its disk has (dmesg)")
+            continue
         for path in (place / name for name in names):
             if _VOLUME.fullmatch(path.name) and str(path) not in known:
                 yield Finding(hostname=place.name, problem=f"{path}: no machine of the database has this volume", hint=_STRANGE)
             elif _COPY.fullmatch(path.name):
                 said = "a copy of a volume was left half-way"
-                yield Finding(hostname=place.name, problem=f"{path}: {said}", hint=f"rm {path}")
+                yield Finding(hostname=place.name, problem=f"{path}: {said}", hint=f"rm {quote(str(path))}")
         if not names and place.name not in volumes:
-            yield Finding(hostname=place.name, problem=f"{place}: is empty, and of no machine", hint=f"rmdir {place}")
+            hint = f"rmdir {quote(str(place))}"
+            yield Finding(hostname=place.name, problem=f"{place}: is empty, and of no machine", hint=hint)
