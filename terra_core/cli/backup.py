@@ -52,8 +52,13 @@ def command(root: Path, source: Path | None, no_database: bool, file: str) -> No
         if file == "-":
             if sys.stdout.isatty():
                 raise TerraError("a backup is not for a terminal", hint="lead it on: terra backup - | ssh HOST 'cat > FILE'")
-            manifest = write_backup(config, paths, sys.stdout.buffer, report, database=not no_database)
-            sys.stdout.buffer.flush()
+            try:
+                manifest = write_backup(config, paths, sys.stdout.buffer, report, database=not no_database)
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise TerraError(f"the backup cannot be written: {error.strerror}") from error
         else:
             try:
                 with replacing(Path(file), mode=0o600) as output:
@@ -67,4 +72,10 @@ def command(root: Path, source: Path | None, no_database: bool, file: str) -> No
 
 
 def _is_below(file: Path, place: Path) -> bool:
-    return file.resolve().is_relative_to(place.resolve())
+    from terra_core.errors import TerraError
+    from terra_core.system.files import resolved
+
+    try:
+        return resolved(file).is_relative_to(resolved(place))
+    except OSError as error:
+        raise TerraError(f"{error.filename}: cannot be written: {error.strerror}") from error

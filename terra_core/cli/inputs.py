@@ -14,6 +14,7 @@ from terra_core.config.node import NetworkNode
 from terra_core.documents import make
 from terra_core.errors import ConfigError, InterruptedWork, TerraError
 from terra_core.plugins import Plugins
+from terra_core.system.files import resolved
 from terra_core.validation import FileKind, kind_of
 
 
@@ -74,9 +75,13 @@ def _each(sources: Sequence[str], wrong: dict[str, TerraError]) -> Iterator[tupl
         for path in [place] if listed is None else listed:
             if path.name.startswith(".") and listed is not None:
                 continue
-            resolved = path.resolve()
-            if resolved not in seen:
-                seen.add(resolved)
+            try:
+                file = resolved(path)
+            except OSError as error:
+                wrong[str(path)] = TerraError(f"{path}: cannot be read: {error.strerror}")
+                continue
+            if file not in seen:
+                seen.add(file)
                 yield str(path), listed is not None
 
 

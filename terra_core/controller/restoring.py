@@ -24,7 +24,7 @@ from terra_core.controller.database import (
     raise_generations,
     raise_happenings,
 )
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, error_of_machine
 from terra_core.service.migration import Migrations
 from terra_core.service.private import make_private
 from terra_core.service.running import only_one
@@ -49,11 +49,14 @@ def restore_backup(source: BinaryIO, paths: Paths, report: Report) -> Manifest:
     """
     with only_one(paths, "controller"), Undo() as undo:
         _require_nothing(paths)
-        make_private(paths.state)
-        paths.work.mkdir(mode=0o700, exist_ok=True)
-        stage = undo.enter_context(workspace(_PREFIX, place=paths.work))
-        report(Event(_STEP, "read and verify the backup"))
-        manifest = read_archive(source, stage)
+        try:
+            make_private(paths.state)
+            paths.work.mkdir(mode=0o700, exist_ok=True)
+            stage = undo.enter_context(workspace(_PREFIX, place=paths.work))
+            report(Event(_STEP, "read and verify the backup"))
+            manifest = read_archive(source, stage)
+        except OSError as error:  # such as a full disk, which has to hold all of it twice for a while
+            raise error_of_machine(error) from error
         if manifest.database:
             unknown = _prepare_database(manifest, stage)
             manifest = evolve(manifest, left_out=(*manifest.left_out, *map(_explained, unknown)))

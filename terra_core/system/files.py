@@ -80,13 +80,25 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
 
     :raises OSError: when it cannot be written.
     """
-    path = path.resolve()
+    path = resolved(path)
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
             yield file
         return
     with replacing(path) as file:
         yield file
+
+
+def resolved(path: Path) -> Path:
+    """Return the absolute path of a file at the end of all links; it need not be there.
+
+    :raises OSError: for links that lead to each other, of which :meth:`pathlib.Path.resolve` says something else before
+        Python 3.13.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
 
 
 def remove_unfinished(path: Path) -> None:

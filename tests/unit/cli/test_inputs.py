@@ -56,6 +56,15 @@ def test_all_that_is_wrong_with_any_file_is_found_and_the_others_are_read(tmp_pa
     assert "no such file" in str(found.wrong[str(tmp_path / "nowhere.toml")])
 
 
+def test_links_that_lead_to_each_other_are_said_of_their_file(tmp_path: Path) -> None:
+    good, loop = node(tmp_path, "cm-01"), tmp_path / "loop.toml"
+    loop.symlink_to(loop)
+    found = read_inputs([str(tmp_path), str(loop / "below.toml")], NONE)
+    assert [document.source for document in found.documents.values()] == [str(good)]
+    assert set(found.wrong) == {str(loop), str(loop / "below.toml")}
+    assert str(found.wrong[str(loop)]) == f"{loop}: cannot be read: Too many levels of symbolic links"
+
+
 @pytest.mark.parametrize(
     ("hostname", "number", "said"),
     [("CM-01", 2, "have the host name cm-01 both"), ("cm-02", 1, "have the MAC address 52:54:00:00:00:01 both")],

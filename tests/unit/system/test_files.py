@@ -175,3 +175,10 @@ def test_what_a_user_names_may_be_a_link_or_a_pipe(tmp_path: Path) -> None:
     with output_file(Path("/dev/null")) as file:
         file.write(b"one")
     assert Path("/dev/null").is_char_device()
+
+
+def test_links_that_lead_to_each_other_are_an_error_of_the_file(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"), output_file(loop):
+        pass
