@@ -17,6 +17,7 @@ from terra_core.config.values import ImageReference
 from terra_core.controller.machines import Machines
 from terra_core.controller.records import Record
 from terra_core.service.answers import Begun
+from terra_core.service.audit import note
 from terra_core.service.description import described
 from terra_core.service.operation_routes import begun, table_of
 from terra_core.service.operations import Operations
@@ -70,6 +71,7 @@ async def upgrade_node(
     The machine has it from its next start on, on trial, and goes back by itself unless it reports that it is well.
     """
     image = make_document(await table_of(request), UpgradeRequest, source="request").value.image
+    note("upgrade", hostname, f"to {image}")
     record = await to_thread.run_sync(machines.upgrading.require_able, hostname)
 
     def upgrade(record: Record, report: Report) -> Mapping[str, Any]:
@@ -91,6 +93,7 @@ async def roll_back_node(
 ) -> dict[str, str]:
     """Bring the machine back to its former version from its next start on; return the operation that does it."""
     make_document(await table_of(request), RollbackRequest, source="request")
+    note("rollback", hostname)
     record = await to_thread.run_sync(machines.upgrading.require_way_back, hostname)
     work = machines.logged(record, "rollback", machines.upgrading.rollback)
     return begun(operations.start("rollback", hostname, work))

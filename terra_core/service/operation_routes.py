@@ -14,6 +14,7 @@ from litestar.response import ServerSentEventMessage, Stream
 from terra_core.config.structure import Problem
 from terra_core.errors import ConfigError
 from terra_core.service.answers import OperationShown
+from terra_core.service.audit import note
 from terra_core.service.description import described
 from terra_core.service.operations import Operation, Operations
 from terra_core.system.progress import Event
@@ -56,6 +57,8 @@ async def follow_operation(operations: NamedDependency[Operations], identity: Fr
 @delete("/v1/operations/{identity:str}", status_code=202, sync_to_thread=False, opt=described(answer=OperationShown))
 def cancel_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> dict[str, Any]:
     """Ask an operation to end and to undo what it did."""
+    operation = operations.get(identity)
+    note("cancel", operation.subject, f"{operation.kind} {identity}")
     return operations.cancel(identity).as_json()
 
 

@@ -272,6 +272,28 @@ def test_changes_are_in_the_audit_log_with_their_end(ask: Ask, world: World) -> 
     assert entries(ask)[0]["detail"] == "role provision"
 
 
+def test_upgrades_rollbacks_and_cancellations_are_in_the_audit_log_with_their_machine(
+    ask: Ask, site: Site, world: World
+) -> None:
+    def cancel(hook: str) -> None:
+        if hook == "prepare_disks":
+            (operation,) = site.operations.all()
+            ask("DELETE", f"/v1/operations/{operation.id}")
+
+    ask("POST", "/v1/nodes/cm-01/upgrade", json={"image": "docker.io/crosbymichael/cm-01:v6"})
+    ask("POST", "/v1/nodes/cm-01/rollback", json={})
+    world.before = cancel
+    ended(ask, ask("POST", "/v1/nodes", json=node_table()))
+    found = entries(ask, "?host=cm-01")
+    assert [(one["action"], one["detail"].partition(" ")[0], one["result"]) for one in found] == [
+        ("upgrade", "to", "refused: 404 Not Found"),
+        ("rollback", "", "refused: 404 Not Found"),
+        ("provision", "", "failed: provision of cm-01 was interrupted; all of it has been undone"),
+        ("cancel", "provision", "done"),
+    ]
+    assert found[0]["detail"] == "to docker.io/crosbymichael/cm-01:v6"
+
+
 def test_a_change_is_written_down_before_anything_is_done(ask: Ask, site: Site, world: World) -> None:
     seen: list[tuple[str, str, str]] = []
 
