@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 from terra_core.errors import TerraError
 
 FORMAT = 1
+_LEFT_OUT = frozenset({errno.ENOENT, errno.ENAMETOOLONG})
 _PIECE = 1 << 20
 _MOST_BYTES = 1 << 30
 _LONGEST_LINE = 4 << 20
@@ -63,7 +64,8 @@ class Entry:
 def entries(root: Path, *, left_out: str) -> Iterator[tuple[str, Entry]]:
     """Yield all files below a root by their paths, those of directories before what is in them; the root itself is ``""``.
 
-    Files are not read: their content is empty. What disappears meanwhile is left out.
+    Files are not read: their content is empty. What disappears meanwhile is left out, and what is deeper than any path may be
+    long, which every user of a machine can make.
 
     :param root: a directory below which nothing is mounted.
     :param left_out: the path of a directory that is not looked into.
@@ -79,15 +81,18 @@ def entries(root: Path, *, left_out: str) -> Iterator[tuple[str, Entry]]:
             with os.scandir(f"{root}/{place}") as found:
                 for one in found:
                     path = f"{place}/{one.name}" if place else one.name
-                    with suppress(FileNotFoundError):
+                    try:
                         entry = _entry(one.path, one.stat(follow_symlinks=False))
-                        if entry.kind == "directory":
-                            pending.append(path)
-                        yield path, entry
-        except FileNotFoundError:
-            continue
+                    except OSError as error:
+                        if error.errno in _LEFT_OUT:
+                            continue
+                        raise
+                    if entry.kind == "directory":
+                        pending.append(path)
+                    yield path, entry
         except OSError as error:
-            raise TerraError(f"{root}/{place}: cannot be read: {error.strerror}") from error
+            if error.errno not in _LEFT_OUT:
+                raise TerraError(f"{root}/{place}: cannot be read: {error.strerror}") from error
 
 
 def digest_of(path: Path) -> str:

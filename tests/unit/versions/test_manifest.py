@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import os
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
 from terra_core.versions import manifest
-from terra_core.versions.manifest import Entry, packed, unpacked
+from terra_core.versions.manifest import Entry, entries, packed, unpacked
 
 _MB = 1 << 20
 
@@ -35,3 +37,17 @@ def test_one_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "_MOST_BYTES", 1000)
     with pytest.raises(ValueError, match="is too large"):
         unpacked(data)
+
+
+def test_directories_deeper_than_a_path_may_be_long_hide_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    name, place = "x" * 250, os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir(name, dir_fd=place)
+        below = os.open(name, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
+    found = dict(entries(tmp_path, left_out="none"))
+    assert {"", "etc", name, f"{name}/{name}"} <= found.keys()
+    assert len(found) < 20
