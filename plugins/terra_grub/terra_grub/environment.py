@@ -64,8 +64,10 @@ def read(partition: Path) -> StartChoice:
     :raises TerraError: when there is none.
     """
     with _opened(partition, os.O_RDONLY) as (descriptor, extents):
+        length = sum(extent.length for extent in extents)
         try:
-            return parse(b"".join(os.pread(descriptor, extent.length, extent.offset) for extent in extents))
+            # A directory may say of a file that it has all of the disk.
+            return parse(b"".join(os.pread(descriptor, one.length, one.offset) for one in extents) if length == SIZE else b"")
         except ValueError as error:
             raise TerraError(f"{partition}: /{PLACE} {error}", hint=_HINT) from error
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from terra_core.errors import TerraError
 from terra_core.hookspecs import StartChoice
+from terra_grub import environment
 from terra_grub.environment import SIZE, parse, render
 from terra_grub.fat import Extent, FatError, extents_of
 
@@ -94,6 +98,24 @@ def test_a_file_in_pieces() -> None:
 def test_what_is_broken_is_said(chain: dict[int, int], told: str) -> None:
     with pytest.raises(FatError, match=told):
         place(volume({**CHAIN, **chain}, CLUSTERS), "EFI", "grubenv")
+
+
+def test_a_file_that_is_said_to_have_all_of_the_disk_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clusters = {**CLUSTERS, 3: entry("TERRA", 0x10, 9), 9: entry("GRUBENV", 0x20, 10, 5 * 512)}
+    chain = {2: END, 3: END, 9: END, **{at: at + 1 for at in range(10, 14)}, 14: END}
+    partition = tmp_path / "esp"
+    partition.write_bytes(volume(chain, clusters))
+    largest = 0
+
+    def pread(descriptor: int, length: int, offset: int, read: Callable[[int, int, int], bytes] = os.pread) -> bytes:
+        nonlocal largest
+        largest = max(largest, length)
+        return read(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    with pytest.raises(TerraError, match="is no environment block"):
+        environment.read(partition)
+    assert largest <= SIZE
 
 
 @given(st.binary(max_size=2048), st.integers(0, 4096))
