@@ -59,6 +59,7 @@ def command(
     with following():
         planned = _plan(client, inputs.documents, jobs) if client else {}
     if not json_wanted:
+        _refuse_together(planned)
         for line in _lines(planned, inputs.documents):
             echo(line)
     results: dict[str, NodeProvisioned | TerraError] = {}
@@ -97,6 +98,15 @@ def _plan(client: ControllerClient, documents: Documents, jobs: int) -> dict[str
         return dict(zip(documents, pool.map(one, documents.values()), strict=True))
 
 
+def _refuse_together(planned: Mapping[str, PlanShown | TerraError]) -> None:
+    """Raise what was said of all of several machines alike, once: nobody answers, or the token is wrong."""
+    from terra_core.errors import TerraError
+
+    errors = [plan for plan in planned.values() if isinstance(plan, TerraError)]
+    if len(errors) == len(planned) > 1 and len(set(map(str, errors))) == 1:
+        raise errors[0]
+
+
 def _carry_out(
     client: ControllerClient, documents: Documents, planned: Mapping[str, PlanShown | TerraError], jobs: int
 ) -> dict[str, NodeProvisioned | TerraError]:
@@ -131,7 +141,7 @@ def _lines(planned: Mapping[str, PlanShown | TerraError], documents: Documents) 
 
     for name, plan in planned.items():
         if not isinstance(plan, PlanShown):
-            yield f"! {name}: {_SAID['refused']} ({documents[name].source})"
+            yield f"! {name}: is left as it is ({documents[name].source})"
             yield from (f"    {line}" for line in str(plan).split("\n"))
             continue
         yield f"{_MARKS[plan.action]} {name}: {_SAID[plan.action]} ({documents[name].source})"
