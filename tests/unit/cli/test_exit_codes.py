@@ -67,6 +67,13 @@ def test_an_error_of_the_work_is_no_error_of_the_output(capsys: pytest.CaptureFi
     assert "a defect of Terra's: OSError" in capsys.readouterr().err
 
 
+def test_links_that_lead_to_each_other_are_no_defect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert run(terra, ["backup", "--root", str(tmp_path / "root"), str(loop / "backup.tar")]) == 1
+    assert "Too many levels of symbolic links" in capsys.readouterr().err
+
+
 def test_debug_shows_the_traceback() -> None:
     with pytest.raises(TerraError):
         run(raising(TerraError("x")), ["--debug"])
