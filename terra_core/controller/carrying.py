@@ -13,13 +13,12 @@ from terra_core.config.node import OS_LABEL, NetworkNode
 from terra_core.config.session import Session
 from terra_core.deploy import MountedSystem, filesystem_of
 from terra_core.hookspecs import Mount
-from terra_core.image.carry import carry
+from terra_core.image.carry import carry, copy
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.removal import remove
 from terra_core.mounting import FSTAB, in_order
 from terra_core.plugins import Plugins
 from terra_core.system.mounts import mounted
-from terra_core.system.process import run
 from terra_core.system.progress import Event
 from terra_core.system.reading import lines_of
 from terra_core.system.undo import Undo
@@ -134,8 +133,7 @@ def _replace(source: ContainedRoot, target: ContainedRoot, path: str) -> None:
     with source.opened("") as former, target.opened(path) as new:
         for name in os.listdir(new):  # noqa: PTH208  # pathlib lists no descriptor
             remove(new, os.fsencode(name))
-        places = [f"/proc/{os.getpid()}/fd/{descriptor}/." for descriptor in (former, new)]
-        run(["cp", "--archive", "--reflink=auto", "--no-target-directory", *places], timeout=_COPY_SECONDS)
+        copy(former, new, ".", path, seconds=_COPY_SECONDS)
 
 
 def _text(root: ContainedRoot) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from terra_core.errors import TerraError
+from terra_core.errors import CommandError, CommandTimeout, TerraError
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.removal import remove
 from terra_core.system.process import run
+from terra_core.system.reading import lines_of
 
 _COPY_SECONDS = 3600
+_LONGEST = 400
+"""What is told of an error, in characters: every user of a machine can make names without end."""
 
 
 def carry(paths: Iterable[str], former: ContainedRoot, new: ContainedRoot) -> None:
@@ -31,6 +34,29 @@ def carry(paths: Iterable[str], former: ContainedRoot, new: ContainedRoot) -> No
                 raise TerraError(f"/{path} of the new version cannot be replaced: something is mounted there")
             if found:
                 with former.opened(directory) as source:
-                    # By the descriptors: no name above the last one is looked up again, and cp follows no link below.
-                    places = [f"/proc/{os.getpid()}/fd/{descriptor}/{name}" for descriptor in (source, to)]
-                    run(["cp", "--archive", "--reflink=auto", "--no-target-directory", *places], timeout=_COPY_SECONDS)
+                    copy(source, to, name, path, seconds=_COPY_SECONDS)
+
+
+def copy(source: int, target: int, name: str, path: str, *, seconds: float) -> None:
+    """Copy a file, or a directory with all that is in it (cp(1)), with all that they are.
+
+    :param source: the descriptor of the directory that it is in: no name above the last one is looked up again, and no link is
+        followed below.
+    :param target: that of the directory that gets it.
+    :param name: its name; ``.`` for all that the directory has.
+    :param path: what a machine calls it, without a leading slash, for errors.
+    :param seconds: how long it may take.
+    :raises TerraError: naming a file that cannot be copied.
+    """
+    places = [f"/proc/{os.getpid()}/fd/{descriptor}/{name}" for descriptor in (source, target)]
+    try:
+        run(["cp", "--archive", "--reflink=auto", "--no-target-directory", *places], timeout=seconds)
+    except CommandTimeout:
+        raise
+    except CommandError as error:
+        said = lines_of(error.message)[-1]
+        for place in places:
+            said = said.replace(place, f"/{path}")
+        if len(said) > _LONGEST:
+            said = f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
+        raise TerraError(f"/{path} cannot be taken over: {said}", hint=error.hint) from error

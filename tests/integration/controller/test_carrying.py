@@ -8,10 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode
 from terra_core.config.session import Session
 from terra_core.controller.carrying import FormerSystem, carry_over
+from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
 
 OWN = "UUID=new / btrfs subvol=/os 0 0\n"
@@ -75,3 +78,18 @@ def test_what_a_machine_has_made_leads_nowhere_and_nobody_waits_for_it(tmp_path:
     assert (new / "home/link").readlink() == outside
     assert (new / "home/su").stat().st_mode & 0o7777 == 0o4755
     assert [path.name for path in outside.iterdir()] == ["secret"]
+
+
+def test_what_cannot_be_taken_over_is_named_as_the_machine_has_it(tmp_path: Path) -> None:
+    trees(tmp_path)
+    name, place = "x" * 250, os.open(tmp_path / "home", os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir(name, dir_fd=place)
+        below = os.open(name, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
+    said = r"^/home cannot be taken over: cp: .*'/home/x+ \.\.\. x+': File name too long$"
+    with pytest.raises(TerraError, match=said) as caught:
+        carried(tmp_path)
+    assert len(caught.value.message) < 600
