@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from terra_btrfs.nested import delete_nested
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Roots
 from terra_core.system.mounts import mounted
@@ -51,7 +52,14 @@ def copy_root(source: Path | None, target: Path) -> bool:
 
 
 def remove_root(target: Path) -> bool:
-    """Remove a subvolume; its blocks are freed in the background."""
+    """Remove a subvolume, with those that were made within it; its blocks are freed in the background.
+
+    :raises TerraError: when one of them cannot be removed.
+    """
+    try:
+        delete_nested(target)
+    except OSError as error:
+        raise TerraError(f"{target}: a subvolume within it cannot be removed: {error.strerror}") from error
     run(["btrfs", "subvolume", "delete", target], timeout=_SECONDS)
     return True
 
