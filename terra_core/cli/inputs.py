@@ -80,6 +80,9 @@ def _each(sources: Sequence[str], wrong: dict[str, TerraError]) -> Iterator[tupl
             except OSError as error:
                 wrong[str(path)] = TerraError(f"{path}: cannot be read: {error.strerror}")
                 continue
+            if listed is not None and file.exists() and not file.is_file():  # one that is named may be the end of a pipe
+                wrong[str(path)] = ConfigError([f"{path}: is no regular file"])
+                continue
             if file not in seen:
                 seen.add(file)
                 yield str(path), listed is not None

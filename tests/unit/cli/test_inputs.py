@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def test_links_that_lead_to_each_other_are_said_of_their_file(tmp_path: Path) ->
     assert [document.source for document in found.documents.values()] == [str(good)]
     assert set(found.wrong) == {str(loop), str(loop / "below.toml")}
     assert str(found.wrong[str(loop)]) == f"{loop}: cannot be read: Too many levels of symbolic links"
+
+
+def test_nobody_waits_for_the_writer_of_a_pipe_that_lies_in_a_directory(tmp_path: Path) -> None:
+    good, pipe, directory = node(tmp_path, "cm-01"), tmp_path / "pipe.toml", tmp_path / "directory.toml"
+    os.mkfifo(pipe)
+    directory.mkdir()
+    found = read_inputs([str(tmp_path)], NONE)
+    assert [document.source for document in found.documents.values()] == [str(good)]
+    assert {name: str(error) for name, error in found.wrong.items()} == {
+        str(place): f"{place}: is no regular file" for place in (pipe, directory)
+    }
 
 
 @pytest.mark.parametrize(
