@@ -26,7 +26,10 @@ from terra_core.versions.failures import forget_failure
 from terra_core.versions.layers import prune
 from terra_core.versions.record import PLACE, Record, read_manifest, read_record
 
-_NEXT = "install it with this Terra's terra-install, and it is known what was laid down"
+_NEXT = (
+    "install it with this Terra's terra-install, and it is known what was laid down; machines of a controller are named: "
+    "terra upgrade HOSTNAME --image IMAGE, terra rollback HOSTNAME"
+)
 
 
 @frozen(kw_only=True)
