@@ -47,6 +47,10 @@ def command(root: Path, source: Path | None, no_database: bool, file: str) -> No
     if file != "-" and (own := next((paths.root / one for one in PLACES if _is_below(Path(file), paths.root / one)), None)):
         hint = f"choose a place outside of {own}"
         raise TerraError(f"{file}: every further backup would hold this one, as it holds all of {own}", hint=hint)
+    place = Path(file)
+    if file != "-" and place.exists() and not place.is_file() and not place.is_symlink():  # the backup would take its place
+        hint = "choose another name, or lead the backup there: terra backup - > FILE"
+        raise TerraError(f"{file}: is there, and is no regular file", hint=hint)
     config = load_config(source, paths, Plugins.discover()).value
     with interruptible(), reporter() as report:
         if file == "-":

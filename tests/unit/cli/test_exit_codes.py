@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def test_links_that_lead_to_each_other_are_no_defect(tmp_path: Path, capsys: pyt
     loop.symlink_to(loop)
     assert run(terra, ["backup", "--root", str(tmp_path / "root"), str(loop / "backup.tar")]) == 1
     assert "Too many levels of symbolic links" in capsys.readouterr().err
+
+
+def test_a_backup_takes_the_place_of_no_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert run(terra, ["backup", "--root", str(tmp_path / "root"), str(pipe)]) == 1
+    assert f"Error: {pipe}: is there, and is no regular file\n" in capsys.readouterr().err
+    assert pipe.is_fifo()
 
 
 def test_debug_shows_the_traceback() -> None:
