@@ -35,6 +35,7 @@ from terra_core.system.workspace import workspace
 
 _STEP = "restore"
 _PREFIX = "restore-"
+_EACH = 100
 _LINKED = 1024 * 1024
 """Files of so many bytes that have the same content are one file with several names, as the boot tree has kernels."""
 
@@ -63,7 +64,8 @@ def restore_backup(source: BinaryIO, paths: Paths, report: Report) -> Manifest:
         with Undo() as made:
             put = _Put(stage, paths, made)
             for at, entry in enumerate(manifest.entries, 1):
-                report(Event(_STEP, "put files back", at, len(manifest.entries), "files"))
+                if at % _EACH == 0 or at == len(manifest.entries):  # where there is no terminal, each is a line
+                    report(Event(_STEP, "put files back", at, len(manifest.entries), "files"))
                 put.entry(entry)
             os.sync()
             made.pop_all()
