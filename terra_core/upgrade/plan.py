@@ -31,7 +31,7 @@ class Plan:
     :param lost: changes that it will not have. The version that runs keeps them.
     :param tried: the version that the next start tries; empty when it is none.
     :param obstacle: why it is none, in words; empty when there is nothing to try.
-    :param removed: versions that are removed when the next one is there, the oldest first.
+    :param removed: versions that are removed when the next one is there: what was given up first, then the oldest.
     """
 
     former: Record
@@ -75,17 +75,18 @@ def next_name(names: Iterable[str]) -> str:
     return f"{OS_LABEL}.{max(numbers, default=0) + 1}"
 
 
-def surplus(laid: Mapping[str, str], spared: Collection[str], most: int) -> tuple[str, ...]:
-    """Return the versions that are one too many when a further one is laid down, the oldest first.
+def surplus(laid: Mapping[str, str], spared: Collection[str], failed: Collection[str], most: int) -> tuple[str, ...]:
+    """Return the versions that are one too many when a further one is laid down: what was given up first, then the oldest.
 
     Only what an installation or an upgrade has named counts: a snapshot that a person made is theirs.
 
     :param laid: when each version was laid down, as RFC 3339 has it.
     :param spared: those that are needed.
+    :param failed: those that were given up: nobody goes back to them.
     :param most: how many there may be then.
     """
     own = sorted((when, name) for name, when in laid.items() if name == OS_LABEL or _FURTHER.fullmatch(name))
-    free = [name for _, name in own if name not in spared]
+    free = sorted((name for _, name in own if name not in spared), key=lambda name: name not in failed)
     return tuple(free[: max(0, len(own) + 1 - most)])
 
 

@@ -119,7 +119,7 @@ class Upgrade:
         sync_directory(self._top)
         run(["sync", "--file-system", self._top], timeout=_SYNC_SECONDS)
         for version in self.plan.removed:
-            self._session.report(Event("remove", f"remove {version}, the oldest version"))
+            self._session.report(Event("remove", f"remove {version}: there is one version too many"))
             self._filesystem.remove_root(self._top / version, self._session)
             forget_failure(self._top, version)
         prune(self._filesystem, self._top, self._session)
@@ -301,7 +301,7 @@ def upgrade(
                     there=there,
                     tried=(there or version) if trial and not obstacle and there not in (now.running, *now.kept) else "",
                     obstacle=obstacle,
-                    removed=() if there else surplus(laid, spared, node.upgrade.versions),
+                    removed=() if there else surplus(laid, spared, now.failed, node.upgrade.versions),
                     layers=found.manifest.layers,
                     present=held(roots.top, list(map(str, found.config.diff_ids)))[0],
                     kept=tuple(kept),

@@ -8,7 +8,7 @@ import pytest
 
 from terra_core.image.contained import ContainedRoot
 from terra_core.upgrade.fstab import fstab_for
-from terra_core.upgrade.plan import next_name, sorted_out
+from terra_core.upgrade.plan import next_name, sorted_out, surplus
 from terra_core.versions.difference import Change, What
 
 
@@ -50,3 +50,11 @@ def test_the_next_versions_fstab_names_its_own_root_and_is_the_machines_otherwis
         made = fstab_for(inside, "os", "os.1").decode().split("\n")
     lines[1] = "UUID=1 / btrfs subvol=/os.1,compress=zstd:3,noatime 0 0"
     assert made == lines
+
+
+def test_what_nobody_goes_back_to_makes_room_before_what_somebody_may() -> None:
+    laid = {"os": "2026-01-01", "os.1": "2026-02-01", "os.2": "2026-03-01", "os.3": "2026-04-01", "before": "2025-01-01"}
+    assert surplus(laid, {"os.1"}, {"os.2", "os.3"}, 4) == ("os.2",)
+    assert surplus(laid, {"os.1"}, {"os.2", "os.3"}, 2) == ("os.2", "os.3", "os")
+    assert surplus(laid, {"os.1"}, (), 4) == ("os",)
+    assert surplus(laid, {"os", "os.1"}, {"os"}, 5) == ()
