@@ -24,7 +24,7 @@ from terra_core.plugins import Plugins
 from terra_core.system.locks import locked
 from terra_core.system.progress import Event, Report, silent
 from terra_core.upgrade.starts import DiskStart, read_starts, start_disks, write_starts
-from terra_core.versions.failures import Failure, failures, forget_failure, note_failure
+from terra_core.versions.failures import Failure, failures, forget_failure, make_room, note_failure
 from terra_core.versions.look import open_versions, place_for_mounts, read_known
 from terra_core.versions.record import PLACE, Record, read_record
 
@@ -127,6 +127,7 @@ def try_once(
     with _opened(root, report, paths, plugins, kernel_line) as opened:
         opened.require(version)
         opened.forget(version)
+        make_room(opened.top)
         return opened.write(f"try {version} at the next start", partial(trying, version))
 
 

@@ -46,7 +46,7 @@ from terra_core.upgrade.share import share
 from terra_core.upgrade.starts import DiskStart, filesystem_at, read_starts, start_disks, write_starts
 from terra_core.upgrade.trial import State, on_trial, trying
 from terra_core.versions.difference import changes
-from terra_core.versions.failures import failures, forget_failure
+from terra_core.versions.failures import failures, forget_failure, make_room
 from terra_core.versions.layers import OWN, held, keeper, prune
 from terra_core.versions.look import place_for_mounts, read_known
 from terra_core.versions.record import PLACE, Record, read_manifest, read_record, write_record
@@ -96,6 +96,7 @@ class Upgrade:
     def _try(self, version: str) -> None:
         self._session.report(Event("choice", f"let the next start try {version}"))
         forget_failure(self._top, version)
+        make_room(self._top)
         change = partial(trying, version)
         for disk in write_starts(self._disks, change, self._bootloader, self._session):
             if disk.problem:

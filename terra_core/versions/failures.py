@@ -1,8 +1,15 @@
-"""Why versions of a machine's system were given up, kept beside the versions."""
+"""Why versions of a machine's system were given up, kept beside the versions.
+
+A version may be given up because it has filled the disk, so the room for the reason is taken before it is tried: blocks that
+are allocated already can be written to on a full disk (fallocate(2)).
+"""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +24,9 @@ _PLACE = f"{OWN}/failed"
 _LIMIT = 64 * 1024
 _LONGEST = 2000
 """What is kept of a reason, in characters."""
+_ROOM = f"{_PLACE}/.room"
+_ROOM_BYTES = 16 << 10
+"""More than a reason takes, each character of which JSON may write as six."""
 
 
 @frozen(kw_only=True)
@@ -41,17 +51,38 @@ def failures(top: Path) -> dict[str, Failure]:
     return {name: _failure(directory / name) for name in names if not name.startswith(".")}
 
 
+def make_room(top: Path) -> None:
+    """Take the room that the next reason needs, on a disk that may be full by then; a disk that is full already is no error.
+
+    :param top: the directory of all roots.
+    """
+    place = top / _ROOM
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, _ROOM_BYTES)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def note_failure(top: Path, version: str, reason: str) -> None:
     """Write down why a version was given up; it is on the disk when this returns.
 
     :raises TerraError: when it cannot be written.
     """
     text = {"reason": reason.strip()[:_LONGEST], "time": datetime.now(UTC).isoformat(timespec="seconds")}
-    directory = top / _PLACE
+    directory, content = top / _PLACE, json.dumps(text).encode()
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_file(directory / version, json.dumps(text).encode(), mode=0o600)
-        for path in (top / OWN, top):
+        try:
+            write_file(directory / version, content, mode=0o600)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not (top / _ROOM).exists():
+                raise
+            _use_room(top, directory / version, content)
+        for path in (directory, top / OWN, top):
             sync_directory(path)
     except OSError as error:
         raise TerraError(f"{directory / version}: cannot be written: {error.strerror}") from error
@@ -63,6 +94,17 @@ def forget_failure(top: Path, version: str) -> None:
         (top / _PLACE / version).unlink(missing_ok=True)
     except OSError as error:
         raise TerraError(f"{top / _PLACE / version}: cannot be removed: {error.strerror}") from error
+
+
+def _use_room(top: Path, target: Path, content: bytes) -> None:
+    """Write a file where the disk has no room but what :func:`make_room` took; spaces fill the rest of it."""
+    descriptor = os.open(top / _ROOM, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, content.ljust(_ROOM_BYTES), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    (top / _ROOM).rename(target)
 
 
 def _failure(path: Path) -> Failure:

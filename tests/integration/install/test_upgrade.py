@@ -256,6 +256,58 @@ def test_the_oldest_version_makes_room(
             assert upgrade(ground, root, "--plan", images[0])["removed"] == ["os.2"], "the one that runs stays"
 
 
+def test_a_disk_that_fills_up_takes_no_version_away(ground: Ground, images: tuple[str, str], tmp_path: Path) -> None:
+    with blank(tmp_path, [1200]) as (disk,):
+        ground.install(ground.node(group("os", "single", [disk]), image=images[0]))
+        part, place, top = part_device(disk.device, 3), tmp_path / "root", tmp_path / "top"
+        place.mkdir()
+        top.mkdir()
+        with (
+            mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root,
+            mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
+        ):
+            with filled(root / "var/fill", BIG // 2):
+                told = upgrade(ground, root, images[1], accept=(1,))
+                assert "No space left on device" in " ".join(told.split())
+                assert list(rows_of(root)) == ["os"]
+                assert not (top / ".terra/new").exists()
+                assert state(root).choices == (StartChoice(kept="os"),)
+            upgrade(ground, root, images[1])
+            started(part_device(disk.device, 2), "os.1")
+            with filled(top / "os.1/var/fill", 0):
+                give_up("os.1", "its disk is full", root)
+                assert rows_of(root)["os.1"]["given_up"]["reason"] == "its disk is full"
+                assert settle(root).choices == (StartChoice(kept="os"),)
+
+
+@contextmanager
+def filled(directory: Path, spared: int) -> Iterator[None]:
+    """Fill the disk of a directory, but for some bytes, for the time of a block.
+
+    :param directory: one that is made.
+    """
+    directory.mkdir(parents=True)
+    number, size = 0, 256 * MB
+    while size >= 4096:
+        try:
+            with (directory / str(number)).open("xb") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError:
+            size //= 2
+        number += 1
+    freed = 0
+    for path in sorted(directory.iterdir(), key=lambda path: path.stat().st_blocks):
+        if freed < spared and path.stat().st_blocks:
+            freed += path.stat().st_size
+            path.unlink()
+    run(["btrfs", "filesystem", "sync", directory])
+    try:
+        yield
+    finally:
+        shutil.rmtree(directory)
+        run(["btrfs", "filesystem", "sync", directory.parent])
+
+
 def forged(home: Path, record: Path) -> None:
     """Write what a user could, where a subvolume is theirs: a version of their own."""
     shutil.copytree(record, home / PLACE)

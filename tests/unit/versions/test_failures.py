@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from terra_core.versions.failures import failures, forget_failure, note_failure
+from terra_core.versions.failures import failures, forget_failure, make_room, note_failure
 from terra_core.versions.layers import OWN
 
 
@@ -21,6 +21,12 @@ def test_a_reason_is_kept_until_it_is_forgotten(tmp_path: Path) -> None:
     assert failures(tmp_path)["os.1"].reason == "another"
     forget_failure(tmp_path, "os.1")
     assert list(failures(tmp_path)) == ["os.2"]
+
+
+def test_the_room_for_a_reason_is_none(tmp_path: Path) -> None:
+    make_room(tmp_path)
+    make_room(tmp_path)
+    assert failures(tmp_path) == {}
 
 
 def test_a_reason_that_cannot_be_read_is_still_one(tmp_path: Path) -> None:
