@@ -34,7 +34,7 @@ def _settle() -> int:
     from terra_core.upgrade.trial import settle
 
     try:
-        problems = settle().problems
+        problems = settle(report=lambda event: echo(event.text)).problems
     except TerraError as error:
         problems = (str(error),)
     for problem in problems:

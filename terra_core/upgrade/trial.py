@@ -303,7 +303,7 @@ class _Opened:
     def give_up(self, version: str, reason: str) -> State:
         """Write down why a version is given up, and take its try back."""
         note_failure(self.top, version, reason)
-        told = self.write(f"give up {version}", lambda choice: without(choice, version))
+        told = self.write(f"{version} is given up: {reason}", lambda choice: without(choice, version))
         self.state = evolve(told, failed=failures(self.top))
         return self.state
 

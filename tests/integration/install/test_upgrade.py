@@ -178,8 +178,10 @@ def test_a_version_is_tried_kept_and_given_up_on_every_disk(
             assert upgrade(ground, root, images[1])["tried"] == "os.1", "what is there is tried"
             assert state(root).choices == (StartChoice(kept="os", once="os.1"),) * 2
             started(esps[0], "os.1")
-            now = settle(root)
+            told: list[str] = []
+            now = settle(root, report=lambda event: told.append(event.text))
             assert now.choices == (StartChoice(kept="os"),) * 2, "the other disk does not try it again"
+            assert [text for text in told if text.startswith("os.1 is given up: it was to be started on trial")]
             assert "did not come up" in rows_of(root)["os.1"]["given_up"]["reason"]
             plan = upgrade(ground, root, "--plan", images[1])
             assert (plan["tried"], plan["there"]) == ("", "os.1")
@@ -187,9 +189,9 @@ def test_a_version_is_tried_kept_and_given_up_on_every_disk(
             assert "there is no version of that name" in run_of(root, "--to", "none")
             assert "no version was laid down before os" in run_of(root)
             with overwritten(esps[1]):
-                told = try_once("os.1", root)
-                assert [disk.choice is None for disk in sorted(told.disks, key=lambda disk: disk.disk)] == [False, True]
-                assert f"{esps[1]}: the boot loader keeps nothing there" in told.problems[0]
+                now = try_once("os.1", root)
+                assert [disk.choice is None for disk in sorted(now.disks, key=lambda disk: disk.disk)] == [False, True]
+                assert f"{esps[1]}: the boot loader keeps nothing there" in now.problems[0]
                 keep("os.1", root)
                 assert [problem for problem in state(root).problems if str(esps[1]) in problem]
                 assert "holds the boot menu" in state(root).needed["os"]

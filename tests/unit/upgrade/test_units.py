@@ -48,6 +48,11 @@ def test_other_starts_of_an_installed_machine_are_looked_at() -> None:
 
 
 @pytest.mark.parametrize("unit", [TRIAL, SETTLE], ids=lambda path: path.stem)
+def test_what_they_decide_is_on_the_console(unit: Path) -> None:
+    assert "StandardOutput=journal+console" in unit.read_text().splitlines()
+
+
+@pytest.mark.parametrize("unit", [TRIAL, SETTLE], ids=lambda path: path.stem)
 def test_what_they_run_is_there(unit: Path) -> None:
     found = re.search(r"^ExecStart=-?(/usr/lib/terra/\w+)/bin/python3 -IB -m (\S+) (\w+)$", unit.read_text(), re.MULTILINE)
     assert found
