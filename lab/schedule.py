@@ -37,6 +37,7 @@ SECONDS = {
     "test_install_layouts.py": 33,
     "test_netboot.py": 300,
     "test_install.py": 200,
+    "test_upgrade_decided.py": 200,
     "test_iso.py": 600,
     "test_iso_install.py": 900,
 }

@@ -20,7 +20,7 @@ from tests.vm.upgrades import BOOT_SECONDS, Builds, comes_up, make, restart, ter
 pytestmark = pytest.mark.long
 
 _CHECK = "/usr/local/bin/check"
-_UPGRADE = f'check = ["{_CHECK}"]\ntimeout = "10m"\nversions = 2\n'
+_UPGRADE = f'check = ["{_CHECK}"]\ntimeout = "10m"\nversions = 3\n'
 _HEALTHY = (
     f"printf '#!/bin/sh\\ntest ! -e /etc/broken || {{ echo the application is broken; exit 1; }}\\n' > {_CHECK}",
     f"chmod 755 {_CHECK}",
