@@ -24,7 +24,7 @@ from terra_iscsi.control import REFUSED, Control, Hangs
 from terra_iscsi.settings import NAME, PORT, Settings
 
 _STEP = "storage"
-_START_SECONDS = 15.0
+_START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _NOTICING = "nop_interval=10,nop_count=5"
 """The portal's options by which a machine that went away without a word is logged out after a minute, and not after an hour."""

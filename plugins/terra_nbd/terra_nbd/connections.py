@@ -20,7 +20,7 @@ _CONNECTION = re.compile(r"\d+ +\d+ +\S+:(\d+) +\[?(?:::ffff:)?([0-9a-f.:]+?)(?:
 _SENT = re.compile(r"\bbytes_sent:(\d+)")
 _LEAST = 16 * 1024
 """Bytes: who has no key of a target is sent a few hundred before the server hangs up, and a machine reads more at once."""
-_SECONDS = 10
+_SECONDS = 60
 
 
 @frozen

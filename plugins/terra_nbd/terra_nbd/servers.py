@@ -22,7 +22,7 @@ from terra_core.system.undo import Undo, undoing
 
 PROGRAM = "nbdkit"
 _MARK = "TERRA_NBD"
-_START_SECONDS = 15.0
+_START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _LOCK_SECONDS = 600.0
 _KEYS, _DISKS, _PID = "keys.psk", "disks", "pid"

@@ -15,7 +15,7 @@ GENERATORS = (
 """Where it is in netplan 1.2 and later, from 0.106 on (Debian 12 and 13), and before that (Ubuntu 22.04)."""
 NOT_RUN = 126
 """The exit code where this machine cannot keep it from starting programs; standard error says why."""
-_SECONDS = 45
+_SECONDS = 120
 _ALONE = Path(__file__).with_name("alone.py")
 
 

@@ -28,7 +28,7 @@ _PLACES = ("/usr/lib/systemd", "/lib/systemd")
 _NETWORKD_READS = (".netdev", ".network")
 _UDEV_READS = (".link",)
 _RUN = Path("/run")
-_SECONDS = 30
+_SECONDS = 120
 _DONE = "Enumeration completed"
 """What systemd-networkd logs once it has read every file; its later messages do not matter here."""
 _NOBODY = 65534

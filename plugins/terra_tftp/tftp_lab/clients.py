@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from attrs import frozen
 
@@ -18,6 +19,8 @@ _COOKIE = b"\x63\x82\x53\x63"
 _BROADCAST = "255.255.255.255"
 _IPXE = ((77, b"iPXE"), (175, b"\xb1\x05\x01\x1a\xf4\x10\x00"))
 """iPXE's user class, and an option of its own, with the card's identity in it."""
+_AGAIN_SECONDS = 5
+"""A machine asks again when nobody answers: a server may be busy, and a packet lost."""
 _NOWHERE = "0.0.0.0"  # noqa: S104  # what a machine without an address sends from
 
 
@@ -25,7 +28,7 @@ class TftpError(Exception):
     """The server refused, with its own words."""
 
 
-def fetch(server: str, path: str, *, seconds: float = 3, source: str = "") -> bytes:
+def fetch(server: str, path: str, *, seconds: float = 60, source: str = "") -> bytes:
     """Read a file.
 
     :param source: the own address that is asked from, where there are several.
@@ -46,7 +49,7 @@ def fetch(server: str, path: str, *, seconds: float = 3, source: str = "") -> by
     raise TftpError("the file has too many blocks")
 
 
-def store(server: str, path: str, *, seconds: float = 3) -> None:
+def store(server: str, path: str, *, seconds: float = 60) -> None:
     """Try to write a file."""
     with _asking(server, WRITE, path, seconds) as client:
         answer, sender = client.recvfrom(4 + _BLOCK)
@@ -83,7 +86,7 @@ class Offer:
     options: dict[int, bytes]
 
 
-def discover(interface: str, mac: str, *, architecture: int | None, ipxe: bool = False, seconds: float = 5) -> Offer:
+def discover(interface: str, mac: str, *, architecture: int | None, ipxe: bool = False, seconds: float = 60) -> Offer:
     """Ask for an address on an interface, as a machine that has none does.
 
     :param architecture: the client's architecture (RFC 4578), or nothing for a client that does not boot by PXE.
@@ -99,13 +102,13 @@ def ask_boot_server(interface: str, mac: str, server: str, own: str, *, architec
     :param server: the boot server.
     :param own: the machine's address.
     """
-    return _exchange(interface, mac, _Question(REQUEST, architecture, own, server, _BOOT_SERVER), 5)
+    return _exchange(interface, mac, _Question(REQUEST, architecture, own, server, _BOOT_SERVER), 60)
 
 
 def accept(interface: str, mac: str, offer: Offer) -> Offer:
     """Take what a server offered."""
     chosen = ((50, socket.inet_aton(offer.address)), (54, offer.options[54]))
-    return _exchange(interface, mac, _Question(REQUEST, None, chosen=chosen), 5)
+    return _exchange(interface, mac, _Question(REQUEST, None, chosen=chosen), 60)
 
 
 @frozen
@@ -122,14 +125,26 @@ def _exchange(interface: str, mac: str, question: _Question, seconds: float) -> 
     transaction = os.urandom(4)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003)) as wire:
         wire.bind((interface, 0))
-        wire.send(_frame(_address(mac), question, _packet(_address(mac), transaction, question)))
+        frame = _frame(_address(mac), question, _packet(_address(mac), transaction, question))
         deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            wire.send(frame)
+            found = _heard(wire, transaction, min(left, _AGAIN_SECONDS))
+            if found is not None:
+                return found
+    raise TimeoutError("no server answered")
+
+
+def _heard(wire: socket.socket, transaction: bytes, seconds: float) -> Offer | None:
+    """Return the answer that comes within a time; nothing when none does."""
+    deadline = time.monotonic() + seconds
+    with suppress(TimeoutError):
         while (left := deadline - time.monotonic()) > 0:
             wire.settimeout(left)
             found = _answer(wire.recv(2048), transaction)
             if found is not None:
                 return found
-    raise TimeoutError("no server answered")
+    return None
 
 
 def _address(mac: str) -> bytes:

@@ -70,7 +70,9 @@ def test_a_disk_that_the_kernel_does_not_take_is_connected_anew(network: Network
     program = f"sleep 60 & echo $! > /run/terra-nbd/nbd0.pid; echo $! >> {tmp_path}/processes"
     once = f"[ -e {tmp_path}/tried ] || {{ touch {tmp_path}/tried; exit 1; }}"
     first, second = (f"$(sed -n {at}p {tmp_path}/processes)" for at in (1, 2))
-    state = f"grep -a sleep /proc/{first}/cmdline || echo ended; kill {second}"
+    # The step does not wait for what it ends.
+    ended = f"while grep -aq sleep /proc/{first}/cmdline 2>/dev/null && [ $((at += 1)) -lt 600 ]; do command sleep 0.1; done"
+    state = f"at=0; {ended}; grep -a sleep /proc/{first}/cmdline || echo ended; kill {second}"
     done = boot(network, tmp_path, "10.0.10.4,20007,cm-01.7,0", program=program, attach=once, after=state)
     assert done.text.count("attach") == 2
     assert lines_of(done.text)[-1] == "ended"
