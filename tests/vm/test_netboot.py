@@ -20,7 +20,7 @@ _BOOT_SECONDS = 600
 _REPORT_SECONDS = 300
 _OFF_SECONDS = 180
 _SIZE, _LARGER, _DATA_SIZE = 4096, 6144, 512
-_WORD = "terra.test=changed"
+_WORD = "site.test=changed"
 _DATA = f"""
 [[groups]]
   label = "data"
