@@ -94,7 +94,8 @@ class UpgradeShown:
     """The upgrade of a machine that was asked for last.
 
     :param phase: ``preparing``; ``waiting`` until the machine is off; ``trial`` until it reports that it is well; ``kept`` when
-        it was; ``returning`` until its next start; ``left`` when it has its former version.
+        it was; ``returning`` until its next start; ``left`` when it has its former version; ``restored`` until it is seen which
+        version a machine has whose record is of a backup.
     :param image: the image that it is to.
     :param digest: the manifest of that.
     :param since: since when it is in its phase, in seconds since 1970.
@@ -115,7 +116,7 @@ class UpgradePlanShown:
     """What an upgrade of a machine will do.
 
     :param hostname: the machine.
-    :param action: ``upgrade``, or ``unchanged`` where it has the image already.
+    :param action: ``upgrade``; ``unchanged`` where it has the image already, ``under way`` where it is on its way to it.
     :param former: the image that it has.
     :param former_digest: the manifest of that.
     :param image: the next image.

@@ -200,7 +200,8 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         if own is not None:
             stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))
         stack.enter_context(watching(machines.renew_reports, seconds=_RENEWING_SECONDS))
-        stack.enter_context(watching(machines.upgrading.look, seconds=_UPGRADING_SECONDS))
+        stack.callback(machines.upgrading.following.end)
+        stack.enter_context(watching(machines.upgrading.following.look, seconds=_UPGRADING_SECONDS))
         stack.enter_context(receiving(machines.reports, report_listener, own))
         stack.callback(paths.url.unlink, missing_ok=True)
 

@@ -273,16 +273,20 @@ def forget_unfinished(connection: sqlite3.Connection) -> Sequence[str]:
     return [str(hostname) for (hostname,) in found]
 
 
-def forget_upgrades(connection: sqlite3.Connection) -> None:
-    """Forget other versions of machines in a database that was restored: by now these can be what the machines run.
+def mark_upgrades(connection: sqlite3.Connection) -> None:
+    """Note that what a database that was restored says of upgrades is of a backup: machines may have gone on since.
 
-    Their volumes are left where they are.
+    The controller finds out by what they run and what is there, and removes nothing before.
 
     :param connection: to its file, of any schema.
     """
     if "upgrade" in {row[1] for row in connection.execute("pragma table_info(nodes)")}:
         with connection:
-            connection.execute("update nodes set upgrade = '{}'")
+            for hostname, text in connection.execute("select hostname, upgrade from nodes").fetchall():
+                upgrade = read_json(text)
+                if isinstance(upgrade, dict) and upgrade.get("other"):
+                    values = (json.dumps({**upgrade, "restored": True}), hostname)
+                    connection.execute("update nodes set upgrade = ? where hostname = ?", values)
 
 
 def forget_report_tokens(connection: sqlite3.Connection) -> None:

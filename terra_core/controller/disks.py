@@ -148,6 +148,17 @@ class Disks:
         """Return whether it can be told that a machine has let go of a target."""
         return self._storage(kept.storage).brings("find_connected")
 
+    def are_there(self, targets: Sequence[KeptTarget]) -> bool:
+        """Return whether the volumes of targets are as they were made."""
+        try:
+            for kept in targets:
+                self._export(kept)
+        except InterruptedWork:
+            raise
+        except TerraError:
+            return False
+        return True
+
     @contextmanager
     def copied(
         self, kept: KeptTarget, copies: Sequence[KeptVolume], session: Session

@@ -95,6 +95,8 @@ class PulledImages:
         return self._services.session.paths.state / "images" / hashlib.sha256(reference.encode()).hexdigest()[:32]
 
     def _wanted(self) -> Iterator[str]:
-        """Yield the image of each machine, most of which have the same one."""
+        """Yield the image of each machine, most of which have the same one, and the one that it is on its way to."""
         for record in self._services.store.every():
             yield str(record.node.image) if isinstance(record, Record) else record.image
+            if isinstance(record, Record) and record.under_way is not None:
+                yield record.under_way.image

@@ -16,6 +16,8 @@ from terra_core.mounting import FURTHER
 
 SET_ASIDE = "set-aside"
 """The state of a machine whose record cannot be read."""
+RESTORED = "restored"
+"""What is shown in place of the phase of an upgrade that is of a backup."""
 
 
 class State(Enum):
@@ -82,6 +84,10 @@ UNDER_WAY = frozenset({Phase.PREPARING, Phase.WAITING, Phase.TRIAL, Phase.RETURN
 """The phases in which nothing else of a machine is changed."""
 _BOTH = frozenset({Phase.TRIAL, Phase.RETURNING})
 """The phases in which a machine may come to either version, so that both are exported."""
+TRIAL = "terra.trial"
+"""The word of the kernel line by which a boot is one on trial."""
+_TRIAL_WORDS = (TRIAL, "panic=10", "softlockup_panic=1")
+"""What the kernel line of a trial begins with: a kernel that panics is started again, which is the former version then."""
 
 
 @frozen(kw_only=True)
@@ -128,6 +134,7 @@ class Upgrade:
     :param places: where mounts of the next version go, by their paths in the file.
     :param seen: the id of the boot that the machine had reported last when the trial began.
     :param back: what the boot files say since the trial was begun by the machine: the former version.
+    :param restored: whether it is of a backup that was restored, so that nobody knows what the machine has done since.
     """
 
     phase: Phase
@@ -140,11 +147,12 @@ class Upgrade:
     places: Mapping[str, str] = Factory(dict)
     seen: str = ""
     back: BootLine | None = None
+    restored: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the API shows it."""
         return {
-            "phase": self.phase.value,
+            "phase": RESTORED if self.restored and self.other is not None else self.phase.value,
             "image": self.image,
             "digest": self.digest,
             "since": self.since,
@@ -208,7 +216,9 @@ class Record:
     def boot(self) -> NodeBoot:
         """What the machine boots next, from what was published when it was provisioned or upgraded."""
         back = None if self.upgrade is None else self.upgrade.back
-        line = back or BootLine(digest=self.digest, kernel_arguments=self.kernel_arguments)
+        tries = self.upgrade is not None and self.upgrade.phase is Phase.TRIAL
+        own = (*_TRIAL_WORDS, *self.kernel_arguments) if tries else self.kernel_arguments
+        line = back or BootLine(digest=self.digest, kernel_arguments=own)
         return NodeBoot(
             hostname=self.node.hostname, mac=self.mac, image=line.digest, kernel_arguments=line.kernel_arguments
         )
@@ -216,7 +226,8 @@ class Record:
     @property
     def under_way(self) -> Upgrade | None:
         """Its upgrade, while nothing else of the machine is changed."""
-        return self.upgrade if self.upgrade is not None and self.upgrade.phase in UNDER_WAY else None
+        upgrade = self.upgrade
+        return upgrade if upgrade is not None and (upgrade.restored or upgrade.phase in UNDER_WAY) else None
 
     @property
     def every_target(self) -> tuple[KeptTarget, ...]:
@@ -227,7 +238,7 @@ class Record:
     @property
     def exported(self) -> tuple[KeptTarget, ...]:
         """The targets that it may reach now."""
-        both = self.upgrade is not None and self.upgrade.phase in _BOTH
+        both = self.upgrade is not None and (self.upgrade.restored or self.upgrade.phase in _BOTH)
         return tuple(kept for kept in (self.every_target if both else self.targets) if kept.made)
 
     @property

@@ -20,7 +20,7 @@ from terra_core.controller.database import (
     SCHEMA,
     forget_report_tokens,
     forget_unfinished,
-    forget_upgrades,
+    mark_upgrades,
     raise_generations,
     raise_happenings,
 )
@@ -117,7 +117,7 @@ def _prepare_database(manifest: Manifest, stage: Path) -> Sequence[str]:
             raise_generations(database)
             raise_happenings(database)
             forget_report_tokens(database)
-            forget_upgrades(database)
+            mark_upgrades(database)
             return forget_unfinished(database)
         except sqlite3.Error as error:
             raise TerraError(f"the database in the backup is damaged: {error}", hint="take another backup") from error

@@ -8,23 +8,24 @@ from terra_core.client.answers import UpgradePlanShown
 from terra_core.config.node import OS_LABEL
 from terra_core.controller.records import Phase, Record
 
-UPGRADE, UNCHANGED = "upgrade", "unchanged"
+UPGRADE, UNCHANGED, UNDER_WAY = "upgrade", "unchanged", "under way"
 _HOUR = 3600
 _DAY = 24 * _HOUR
 
 
-def planned(record: Record, image: str, digest: str, *, off: bool, keep: float) -> UpgradePlanShown:
+def planned(record: Record, image: str, digest: str, *, off: bool, keep: float, going: bool = False) -> UpgradePlanShown:
     """Return what an upgrade will do.
 
     :param image: the next image.
     :param digest: the manifest of that.
     :param off: whether the machine is off.
     :param keep: how long the former version is kept after it, in seconds.
+    :param going: whether the machine is on its way to it.
     """
-    changed = record.digest != digest
+    changed = record.digest != digest and not going
     return UpgradePlanShown(
         hostname=record.hostname,
-        action=UPGRADE if changed else UNCHANGED,
+        action=UNDER_WAY if going else UPGRADE if changed else UNCHANGED,
         former=str(record.node.image),
         former_digest=record.digest,
         image=image,

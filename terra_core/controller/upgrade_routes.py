@@ -51,7 +51,7 @@ async def plan_upgrade(
     machines: NamedDependency[Machines], request: Request[Any, Any, Any], hostname: FromPath[str]
 ) -> dict[str, Any]:
     """Show what an upgrade of the machine to an image would do; change nothing."""
-    image = make_document(await table_of(request), UpgradeRequest, source="request").value.image
+    image = await _image_of(request)
     return await to_thread.run_sync(lambda: asdict(machines.upgrading.plan(hostname, image)))
 
 
@@ -70,9 +70,9 @@ async def upgrade_node(
 
     The machine has it from its next start on, on trial, and goes back by itself unless it reports that it is well.
     """
-    image = make_document(await table_of(request), UpgradeRequest, source="request").value.image
+    image = await _image_of(request)
     note("upgrade", hostname, f"to {image}")
-    record = await to_thread.run_sync(machines.upgrading.require_able, hostname)
+    record = await to_thread.run_sync(machines.upgrading.require_able, hostname, image)
 
     def upgrade(record: Record, report: Report) -> Mapping[str, Any]:
         return machines.upgrading.upgrade(record, image, report)
@@ -97,6 +97,10 @@ async def roll_back_node(
     record = await to_thread.run_sync(machines.upgrading.require_way_back, hostname)
     work = machines.logged(record, "rollback", machines.upgrading.rollback)
     return begun(operations.start("rollback", hostname, work))
+
+
+async def _image_of(request: Request[Any, Any, Any]) -> ImageReference:
+    return make_document(await table_of(request), UpgradeRequest, source="request").value.image
 
 
 UPGRADE_ROUTES = (plan_upgrade, upgrade_node, roll_back_node)

@@ -25,6 +25,8 @@ UNFINISHED = ("provisioning", "deleting")
 _WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _BOTH = ("trial", "returning")
 """The phases of an upgrade in which a machine reaches both versions."""
+_TRIAL_WORDS = ("terra.trial", "panic=10", "softlockup_panic=1")
+"""What the kernel line of a version on trial begins with."""
 _BUSY_SECONDS = 10
 
 
@@ -176,14 +178,15 @@ def _machine(row: Mapping[str, Any]) -> Machine:
         targets = tuple(_kept(one) for one in _json(row["targets"]))
         upgrade = _json(row.get("upgrade", "{}"))
         other = tuple(_kept(one) for one in (upgrade.get("other") or {}).get("targets", ()))
-        both = upgrade.get("phase") in _BOTH
+        both = upgrade.get("phase") in _BOTH or upgrade.get("restored") is True
+        words = structure(_json(row["kernel_arguments"]), tuple[str, ...])
         return Machine(
             hostname=hostname,
             mac=mac,
             state=state,
             digest=str(row["digest"]),
             image=image,
-            kernel_arguments=structure(_json(row["kernel_arguments"]), tuple[str, ...]),
+            kernel_arguments=(*_TRIAL_WORDS, *words) if upgrade.get("phase") == "trial" else words,
             targets=(*targets, *(other if both else ())),
             problem=str(row["problem"]),
             filesystems=filesystems,

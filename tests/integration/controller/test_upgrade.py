@@ -110,7 +110,7 @@ def target(shown: dict[str, Any]) -> str:
 def leads(ground: Ground, shown: dict[str, Any]) -> bool:
     """Return whether the boot files lead to the system of a machine as it was shown; while they change there is no menu."""
     with suppress(TftpError):
-        return f" ISCSI_TARGET_NAME={target(shown)} " in line(ground)
+        return f" ISCSI_TARGET_NAME={target(shown)} " in line(ground, str(shown["mac"]))
     return False
 
 
