@@ -19,6 +19,7 @@ from terra_core.controller.goldens import Goldens
 from terra_core.controller.laying import session_of
 from terra_core.controller.records import KeptTarget, Record, SetAside, Upgrade, Version
 from terra_core.controller.services import Services
+from terra_core.controller.trial_units import trial_units
 from terra_core.deploy import MountedSystem, mounted_system, root_steps
 from terra_core.errors import TerraError
 from terra_core.fitness import Fit
@@ -83,7 +84,7 @@ class Making:
         :param carry: whether to take over what is the machine's own, which is off.
         """
         following, of_node = next_of(record), session_of(record, session)
-        for kept in following.targets:
+        for kept in following.targets if fit is None else ():  # what was planned just now is not there yet
             with self._targets:
                 self._disks.clear(kept)
         with Undo() as made:
@@ -109,6 +110,8 @@ class Making:
                     self._write_steps(record, system, of_node)
                 if carry:
                     self._carry(record, system, places, of_node, work)
+                trial = self._services.config.upgrade.timeout
+                write_system(list(trial_units(record.node.upgrade.check, trial)), system.inside)
                 session.report(Event("sync", "write everything to the disks"))
                 system.sync()
                 return tuple(system.kernel_arguments)
