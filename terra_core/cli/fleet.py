@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from terra_core.cli.connection import following, for_each
 from terra_core.cli.terminal import echo
+from terra_core.cli.upgrades import upgrade_line
 from terra_core.client.answers import NodeShown, UpgradePlanShown, as_json
-from terra_core.errors import TerraError
-from terra_core.system.progress import Event
+from terra_core.client.connection import NobodyAnswersError
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError
+from terra_core.system.progress import Event, Report
 
 if TYPE_CHECKING:
     from terra_core.client.controller import ControllerClient
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 _JOBS = 8
 _PAUSE_SECONDS = 2.0
-_ENDED = frozenset({"kept", "left"})
+_GOING = frozenset({"waiting", "trial"})
 
 
 @frozen(kw_only=True)
@@ -67,15 +69,9 @@ def carry_out(client: ControllerClient, order: Order) -> int:
         return _plan(client, order, names)
     shown: dict[str, NodeShown | TerraError] = {}
     for at, batch in enumerate(order.batches):
-        found = for_each(batch, _JOBS, lambda name, report: client.upgrade(name, order.image, report))
-        for name, node in found.items():
-            _tell(name, node, order)
-        if order.wait is not None:
-            going = [name for name, node in found.items() if isinstance(node, NodeShown) and _is_going(node)]
-            found |= _wait(client, going, order.wait)
-        shown |= found
+        shown |= _upgrade(client, order, batch)
         left = names[sum(map(len, order.batches[: at + 1])) :]
-        if left and any(not _is_well(node, order) for node in found.values()):
+        if left and any(not _is_well(shown[name], order) for name in batch):
             echo(f"Error: {len(left)} machines are not upgraded, as one before them is not well: {', '.join(left)}", err=True)
             break
     if order.form == "json":
@@ -83,6 +79,30 @@ def carry_out(client: ControllerClient, order: Order) -> int:
         echo(json.dumps(rows, indent=1))
     done = len(shown) == len(names) and all(_is_well(node, order) for node in shown.values())
     return 0 if done else 1
+
+
+def _upgrade(client: ControllerClient, order: Order, batch: Sequence[str]) -> dict[str, NodeShown | TerraError]:
+    """Upgrade machines together; return what became of each."""
+    going: dict[str, NodeShown] = {}
+
+    def begun(name: str, report: Report) -> NodeShown:
+        node = client.upgrade(name, order.image, report)
+        if _is_going(node):
+            going[name] = node
+        return node
+
+    try:
+        found = for_each(batch, _JOBS, begun)
+        for name, node in found.items():
+            _tell(name, node, order)
+        if order.wait is not None:
+            found |= _wait(client, going, order)
+    except (KeyboardInterrupt, InterruptedWork):
+        if going:
+            names = " ".join(sorted(going))
+            echo(f"these machines go on with their upgrade by themselves; terra rollback {names} ends it", err=True)
+        raise
+    return found
 
 
 def _plan(client: ControllerClient, order: Order, names: Sequence[str]) -> int:
@@ -104,6 +124,9 @@ def _plan(client: ControllerClient, order: Order, names: Sequence[str]) -> int:
 
 
 def _print(plan: UpgradePlanShown) -> None:
+    if plan.action == "under way":
+        echo(f"{plan.hostname}: is on its way to {plan.image} ({plan.digest}): there is nothing more to do")
+        return
     if plan.action == "unchanged":
         echo(f"{plan.hostname}: has {plan.image} ({plan.digest}) already: there is nothing to do")
         return
@@ -126,42 +149,101 @@ def _tell(name: str, node: NodeShown | TerraError, order: Order) -> None:
         echo(f"{name} boots {order.image} when it is switched on", err=True)
 
 
-def _wait(client: ControllerClient, names: Sequence[str], seconds: int) -> dict[str, NodeShown | TerraError]:
+@define
+class _Waiting:
+    """Waits for machines that are on their way to an image.
+
+    :param going: the machines.
+    :param found: what became of those that are at the end of it.
+    """
+
+    client: ControllerClient
+    order: Order
+    going: Collection[str]
+    report: Report
+    found: dict[str, NodeShown | TerraError] = field(factory=dict)
+    _told: dict[str, str] = field(factory=dict)
+    _lost: str = ""
+
+    def look(self, *, late: bool) -> None:
+        """Look at all of them once.
+
+        :param late: whether the time is over.
+        """
+        nodes = self._nodes()
+        for name in self.going:
+            if name in self.found:
+                continue
+            node = nodes.get(name)
+            if node is not None:
+                self._see(node)
+            elif not self._lost:
+                self.found[name] = NotFoundError("it was deleted meanwhile")
+            if late and name not in self.found:
+                said = self._lost or self._told.get(name, "")
+                self.found[name] = TerraError(f"it is not upgraded yet, after {self.order.wait} seconds: {said}")
+
+    def _nodes(self) -> Mapping[str, NodeShown]:
+        """Return all machines; none when the controller does not answer, such as one that is restarted."""
+        try:
+            nodes = self.client.nodes()
+        except TerraError as error:
+            if type(error) is not TerraError and not isinstance(error, NobodyAnswersError):  # the controller has answered
+                raise
+            if str(error) != self._lost:
+                self.report(Event("upgrade", f"warning: {error.message}"))
+            self._lost = str(error)
+            return {}
+        self._lost = ""
+        return {node.hostname: node for node in nodes}
+
+    def _see(self, node: NodeShown) -> None:
+        said = _said_of(node)
+        if self._told.get(node.hostname) != said:
+            self.report(Event(node.hostname, said))
+        self._told[node.hostname] = said
+        if not _is_going(node) or str(self.order.image) != _wanted_of(node):
+            self.found[node.hostname] = node
+
+
+def _wait(client: ControllerClient, going: Collection[str], order: Order) -> dict[str, NodeShown | TerraError]:
     """Wait until machines are well or have gone back, and tell what becomes of each."""
-    deadline, found, phases = time.monotonic() + seconds, dict[str, NodeShown | TerraError](), dict[str, str]()
-    with following() as report:
-        while left := [name for name in names if name not in found]:
-            for name in left:
-                node = client.node(name)
-                upgrade = node.upgrade
-                phase = upgrade.phase if upgrade is not None else "left"
-                if phases.get(name) != phase:
-                    report(Event("upgrade", f"{name}: {phase}{f': {upgrade.reason}' if upgrade and upgrade.reason else ''}"))
-                phases[name] = phase
-                if phase in _ENDED or phase == "returning":
-                    found[name] = node
-                elif time.monotonic() >= deadline:
-                    found[name] = TerraError(f"it is not upgraded yet, after {seconds} seconds: {phase}")
-            if len(found) < len(names):
+    deadline = time.monotonic() + (order.wait or 0)
+    with following(side_by_side=True) as report:
+        waiting = _Waiting(client, order, going, report)
+        while len(waiting.found) < len(going):
+            waiting.look(late=time.monotonic() >= deadline)
+            if len(waiting.found) < len(going):
                 threading.Event().wait(_PAUSE_SECONDS)
-    for name, one in found.items():
+    for name, one in waiting.found.items():
         if isinstance(one, TerraError):
             echo(f"Error: {name}: {one}", err=True)
-        elif one.upgrade is not None and one.upgrade.phase == "kept":
+        elif _is_well(one, order):
             echo(f"{name} is upgraded, and is well", err=True)
+        elif str(order.image) == _wanted_of(one) and one.upgrade is not None and one.upgrade.phase in ("returning", "left"):
+            echo(f"Error: {name} goes back to {one.image}: {one.upgrade.reason}", err=True)
         else:
-            reason = one.upgrade.reason if one.upgrade is not None else ""
-            echo(f"Error: {name} goes back to {one.image}: {reason}", err=True)
-    return found
+            echo(f"Error: {name} is not upgraded: {_said_of(one)}", err=True)
+    return waiting.found
+
+
+def _said_of(node: NodeShown) -> str:
+    """Return where the upgrade of a machine stands."""
+    return f"has {node.image}" if node.upgrade is None else upgrade_line(node.upgrade)
+
+
+def _wanted_of(node: NodeShown) -> str:
+    return node.upgrade.image if node.upgrade is not None else node.image
 
 
 def _is_going(node: NodeShown) -> bool:
-    return node.upgrade is not None and node.upgrade.phase in ("waiting", "trial")
+    return node.upgrade is not None and node.upgrade.phase in _GOING
 
 
 def _is_well(node: NodeShown | TerraError, order: Order) -> bool:
+    """Return whether a machine has the image, or is on its way to it where nobody waits for the end of that."""
     if isinstance(node, TerraError):
         return False
-    if order.wait is None or node.upgrade is None:
-        return True
-    return node.upgrade.phase == "kept" or (str(order.image) == node.image and not _is_going(node))
+    if _is_going(node):
+        return order.wait is None
+    return str(order.image) == node.image and (node.upgrade is None or node.upgrade.phase != "restored")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _NAMED = 5
 """The most machines with the same problem that are listed in a line each."""
+_WIDE = ("STATE", "SINCE", "UPGRADE", "ADDRESSES", "DIGEST")
 
 
 @click.command("list")
@@ -20,7 +21,7 @@ _NAMED = 5
 @click.option("-o", "form", type=click.Choice(("table", "wide", "json")), default="table", help="How to print them.")
 @click.pass_context
 def command(ctx: click.Context, json_wanted: bool, form: str) -> None:
-    """List the machines of the controller; wide is with their states, addresses and the digests of their images."""
+    """List the machines of the controller; wide is with their states, upgrades, addresses and the digests of their images."""
     import json
 
     from terra_core.cli.connection import connect
@@ -33,7 +34,7 @@ def command(ctx: click.Context, json_wanted: bool, form: str) -> None:
         return
     wide = form == "wide"
     print_table(
-        ("HOSTNAME", "MAC", "IMAGE", "INITIATOR", "TARGET", *(("STATE", "SINCE", "ADDRESSES", "DIGEST") if wide else ())),
+        ("HOSTNAME", "MAC", "IMAGE", "INITIATOR", "TARGET", *(_WIDE if wide else ())),
         [
             (
                 node.hostname,
@@ -41,7 +42,7 @@ def command(ctx: click.Context, json_wanted: bool, form: str) -> None:
                 node.image,
                 node.initiator_iqn,
                 ",".join(group.target.iqn for group in node.disk_groups),
-                *((node.state, node.since or "-", ",".join(node.addresses) or "-", node.digest or "-") if wide else ()),
+                *(_wide(node) if wide else ()),
             )
             for node in nodes
         ],
@@ -54,6 +55,11 @@ def command(ctx: click.Context, json_wanted: bool, form: str) -> None:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         for name in names if len(names) <= _NAMED else [f"{', '.join(names[:_NAMED])}{more}"]:
             echo(f"{name} {text}", err=True)
+
+
+def _wide(node: NodeShown) -> tuple[str, ...]:
+    phase = node.upgrade.phase if node.upgrade is not None else "-"
+    return (node.state, node.since or "-", phase, ",".join(node.addresses) or "-", node.digest or "-")
 
 
 def _said_of(node: NodeShown) -> str:

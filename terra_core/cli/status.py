@@ -8,6 +8,7 @@ import click
 
 from terra_core.cli.completion import hostnames
 from terra_core.cli.terminal import echo
+from terra_core.cli.upgrades import since_of, upgrade_line
 
 if TYPE_CHECKING:
     from terra_core.client.answers import StatusShown
@@ -60,6 +61,7 @@ def facts_of(found: StatusShown) -> dict[str, str]:
         "reason": found.problem,
         "trouble": found.trouble,
         "image": f"{found.image} {found.digest}".strip(),
+        "upgrade": f"{upgrade_line(found.upgrade)}; since {since_of(found.upgrade)}" if found.upgrade else "",
         "mac": found.mac,
         "addresses": ", ".join(found.addresses),
         "kernel": str(report.get("kernel") or ""),
