@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 from unittest import mock
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from iso.build import Recipe, build
 from lab.engine import Engine
@@ -39,7 +39,7 @@ from terra_core.controller.machines import Machines
 from terra_core.plugins import Plugins
 from terra_core.system.mounts import loop_device, mounted
 from terra_core.system.process import Daemon, run
-from terra_core.system.progress import Event
+from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 
@@ -171,19 +171,33 @@ def bench(jobs: int) -> Iterator[Bench]:
         work.chmod(0o755)
         place = undo.enter_context(btrfs_in_a_file(work))
         undo.enter_context(network.inside())
-        paths, plugins = Paths(place), Plugins.discover()
+        machines = undo.enter_context(controller(place, jobs))
+        yield Bench(machines, image, place)
+
+
+@contextmanager
+def controller(root: Path, jobs: int, report: Report = silent) -> Iterator[Machines]:
+    """Offer a controller's parts, in a network of the lab's, with their storage and boot services.
+
+    :param root: where it keeps all that it owns.
+    :param jobs: how many machines it works on at once.
+    :param report: takes what is done for no operation.
+    """
+    with Undo() as undo:
+        paths, plugins = Paths(root), Plugins.discover()
         paths.etc.mkdir(parents=True)
         config = CONFIG.replace(LEASES[1], _LAST_LEASE)  # a site's range has no more than fifty addresses
         (paths.etc / "controller.toml").write_text(f'address = "{CONTROLLER}"\ngateway = "{GATEWAY}"\njobs = {jobs}\n{config}')
         document = load(paths.etc / "controller.toml", Controller, owners=plugins.names)
         services = make_services(document, document.value.overridden(storage_address=ISCSI), paths, plugins)
         undo.callback(services.store.close)
-        machines = Machines(services)
+        machines = Machines(evolve(services, session=services.session.reporting_to(report)))
+        undo.callback(machines.upgrading.following.end)
         keeper = Keeper(machines)
         keeper.begin()
         undo.callback(_take_down, machines)
         keeper.look()
-        yield Bench(machines, image, place)
+        yield machines
 
 
 @contextmanager
