@@ -285,8 +285,9 @@ class NetworkNode(Node):
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong between the fields."""
         yield from super().problems()
-        if has(self, "upgrade") and evolve(self.upgrade, keep=()) != Upgrades():
-            text = "only keep counts for a machine that has its disks from a controller: leave check and timeout out"
+        if has(self, "upgrade") and evolve(self.upgrade, keep=(), check=()) != Upgrades():
+            only = "only keep and check count for a machine that has its disks from a controller"
+            text = f"{only}: leave timeout and versions out; controller.toml has a timeout in its own [upgrade]"
             yield Problem("upgrade", text)
 
 

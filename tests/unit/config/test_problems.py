@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from terra_core.config.controller import Controller
 from terra_core.config.loader import load, make_document
-from terra_core.config.node import Node, Profile, is_needed_first
+from terra_core.config.node import NetworkNode, Node, Profile, is_needed_first
 from terra_core.config.server import Server
 from terra_core.config.session import Session
 from terra_core.config.structure import Problem, StructureError, has, known, structure
@@ -37,7 +37,7 @@ def subvolume(name: str, path: str) -> str:
     return f'[[groups.subvolumes]]\nname = "{name}"\npath = "{path}"\n'
 
 
-def problems(text: str, model: type[Node] | type[Server] | type[Controller]) -> list[str]:
+def problems(text: str, model: type[Node] | type[NetworkNode] | type[Server] | type[Controller]) -> list[str]:
     try:
         make_document(tomli.loads(text), model, source="x.toml", owners={"netplan"})
     except ConfigError as error:
@@ -423,3 +423,10 @@ def test_a_check_is_words_and_its_time_has_a_unit() -> None:
     text = f'{NODE}{group()}[upgrade]\ncheck = ["/usr/local/bin/check", "--all the rest"]\ntimeout = "3m"\n'
     upgrades = structure(tomli.loads(text), Node).upgrade
     assert (upgrades.check, upgrades.timeout) == (("/usr/local/bin/check", "--all the rest"), 180)
+
+
+def test_a_network_machine_has_a_check_and_the_time_of_its_controller() -> None:
+    network = f'{NODE}mac = "54:b2:03:07:f1:d1"\n{group()}size = 128\n[upgrade]\ncheck = ["/usr/local/bin/check"]\n'
+    assert structure(tomli.loads(network), NetworkNode).upgrade.check == ("/usr/local/bin/check",)
+    (found,) = problems(f'{network}timeout = "3m"\n', NetworkNode)
+    assert "leave timeout and versions out" in found
