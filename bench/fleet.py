@@ -218,6 +218,11 @@ def running() -> Iterator[None]:
         yield
 
 
+def processor_seconds() -> float:
+    """Return what this process and the programs that it has waited for have used."""
+    return sum(os.times()[:4])
+
+
 def _name(number: int) -> str:
     return f"node-{number}"
 
@@ -265,19 +270,20 @@ def in_turns(at: Fleet, rounds: int) -> None:
 
 def at_once(at: Fleet, numbers: Sequence[int], jobs: int) -> tuple[float, float]:
     """Bring many machines from one image to the next; return the seconds, and the bytes of new disk of each."""
-    before, begun = at.used(), time.perf_counter()
+    before, begun, worked = at.used(), time.perf_counter(), processor_seconds()
     with running(), ThreadPoolExecutor(jobs) as pool:
         list(pool.map(at.prepare, numbers))
     prepared = time.perf_counter()
     at.switch_off(numbers)
     carried = time.perf_counter()
     at.report(numbers)
-    ended = time.perf_counter()
+    ended, worked = time.perf_counter(), processor_seconds() - worked
     disk = (at.used() - before) / len(numbers)
     print(
         f"{len(numbers)} machines, {jobs} at once: {ended - begun:.1f} s; the next versions made {prepared - begun:.1f} s, "
         f"what is their own taken over {carried - prepared:.1f} s, kept {ended - carried:.1f} s"
     )
+    print(f"  {worked / len(numbers):.2f} processor seconds each, those of the kernel's own threads and of tgtd aside")
     print(f"  {disk / _MB:.1f} MB of new disk each, of which {_OWN / _MB:.0f} MB is what each has in /home")
     return ended - begun, disk
 

@@ -15,7 +15,6 @@ from attrs import evolve
 from terra_core.config.session import Session
 from terra_core.controller.altering import Altering
 from terra_core.controller.disks import Connections, Disks
-from terra_core.controller.goldens import Goldens
 from terra_core.controller.happening import BootProgress, Stage
 from terra_core.controller.making import Making, other_of, upgrade_of
 from terra_core.controller.records import Phase, Record, State, Upgrade
@@ -38,17 +37,16 @@ class Following:
 
     :param services: what the controller works with.
     :param disks: the volumes and targets of machines.
-    :param goldens: what is laid down once for all machines.
     :param making: makes next versions.
     :param turning: gives machines their other version.
     :param altering: keeps others from changing a machine meanwhile.
     """
 
     def __init__(
-        self, services: Services, disks: Disks, goldens: Goldens, making: Making, turning: Turning, altering: Altering
-    ) -> None:
+        self, services: Services, disks: Disks, making: Making, turning: Turning, altering: Altering
+    ) -> None:  # fmt: skip
         self._services, self._store = services, services.store
-        self._disks, self._goldens, self._making = disks, goldens, making
+        self._disks, self._making = disks, making
         self._turning, self._altering = turning, altering
         self._not_before: dict[str, float] = {}
         self._looking = Unending("upgrades do not go on")
@@ -84,8 +82,12 @@ class Following:
         if not due:
             return
         connections = self._disks.connections(kept.storage for record in due for kept in record.every_target)
+        switched_off: list[str] = []
         for record in due:
-            self._try(record.hostname, lambda found: self._go_on(found, connections))
+            self._try(record.hostname, lambda found: self._go_on(found, connections, switched_off))
+        for hostname in switched_off:  # not before: a thread of the pool leaves a machine alone that is being looked at
+            self._carrying.add(hostname)
+            self._pool.submit(self._carry, hostname)
 
     def _is_due(self, record: Record, now: float) -> bool:
         """Return whether anything may have to be done: most machines have a former version, which nobody asks for for days."""
@@ -117,7 +119,8 @@ class Following:
                     if isinstance(found, Record):
                         self._turning.tell(found, f"the upgrade does not go on, and is tried again in a minute: {error}")
 
-    def _go_on(self, record: Record, connections: Connections) -> None:
+    def _go_on(self, record: Record, connections: Connections, switched_off: list[str]) -> None:
+        """Go on with an upgrade; add the machine to those whose own is to be taken over, where it is one."""
         session, upgrade = self._services.session, record.upgrade
         if upgrade is None or upgrade.other is None:
             return
@@ -127,8 +130,7 @@ class Following:
             self._turning.abandon(record.hostname)
         elif upgrade.phase is Phase.WAITING:
             if record.hostname not in self._carrying and self._turning.is_off(record, connections):
-                self._carrying.add(record.hostname)
-                self._pool.submit(self._carry, record.hostname)
+                switched_off.append(record.hostname)
         elif upgrade.phase is Phase.TRIAL:
             self._follow(record, upgrade, connections, session)
         elif upgrade.phase is Phase.RETURNING:
@@ -152,14 +154,13 @@ class Following:
         if record.upgrade is None or record.upgrade.phase is not Phase.WAITING or not self._turning.is_off(record):
             return
         session, upgrade, other = self._services.session, record.upgrade, other_of(record)
-        golden = self._goldens.laid(other.layout)
-        if golden is None:
-            gone = "what the image is laid down on is not there any more"
+        if not self._disks.are_there(other.targets):
+            gone = "the volume of its next version is not what was made"
             self._turning.without_other(record, left_by(upgrade, f"{gone}: upgrade the machine again"))
             self._turning.tell(record, f"is not upgraded to {upgrade.image}: {gone}")
             return
         with self._services.workspace(record.hostname) as work:
-            words = self._making.fill(record, golden, upgrade.places, session, work, fit=None, carry=True)
+            words = self._making.carry(record, session, work)
         record = self._turning.exchange(record, evolve(record, upgrade=evolve(upgrade, other=evolve(other, words=words))))
         self._turning.to_next(record, session)
 

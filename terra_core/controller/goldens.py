@@ -213,12 +213,6 @@ class Goldens:
         others = (one.upgrade.other for one in self._services.store.every() if isinstance(one, Record) and one.upgrade)
         return Counter(self._rows.machines()) + Counter(other.layout for other in others if other is not None and other.layout)
 
-    def laid(self, layout: str) -> Golden | None:
-        """Return what is laid down for a layout, if it is as it was made."""
-        golden = self._rows.of_layout(layout)
-        whole = golden is not None and golden.state is GoldenState.READY and not golden.problem and not self._problem(golden)
-        return golden if whole else None
-
     def _of(self, digest: str) -> list[Golden]:
         wanted = digest.removeprefix("sha256:")
         found = [golden for golden in self._rows.every() if golden.digest.removeprefix("sha256:").startswith(wanted)]

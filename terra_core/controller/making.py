@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -39,13 +39,11 @@ class Making:
     :param services: what the controller works with.
     :param disks: the volumes and targets of machines.
     :param goldens: what is laid down once for all machines.
-    :param targets: the lock that is held while targets change.
     """
 
     _services: Services
     _disks: Disks
     _goldens: Goldens
-    _targets: threading.Lock
 
     def boot_of(self, record: Record) -> NodeBoot:
         """Return what a machine boots, with its files where they may differ from those that were published last."""
@@ -75,55 +73,69 @@ class Making:
         (self._place(record) / other_of(record).digest.partition(":")[2]).mkdir(mode=0o700)
 
     def fill(
-        self, record: Record, golden: Golden, places: Mapping[str, str], session: Session, work: Path, *, fit: Fit | None,
-        carry: bool,
+        self, record: Record, golden: Golden, fit: Fit, session: Session, work: Path, *, carry: bool
     ) -> tuple[str, ...]:  # fmt: skip
-        """Make the disks of the other version anew; return what its kernel line needs to find the root.
+        """Make the disks of the other version; return what its kernel line needs to find the root.
 
-        :param fit: how it starts; ``None`` where its boot files are there.
+        :param fit: how it starts.
         :param carry: whether to take over what is the machine's own, which is off.
         """
-        following, of_node = next_of(record), session_of(record, session)
-        for kept in following.targets if fit is None else ():  # what was planned just now is not there yet
-            with self._targets:
-                self._disks.clear(kept)
+        following = next_of(record)
         with Undo() as made:
             self._disks.make(following.targets, golden, made, session)
             self._goldens.require_unchanged(golden)
-            with (
-                self._disks.opened(following.targets, session) as disks,
-                mounted_system(
-                    following.node, disks, plugins=self._services.plugins, session=of_node, work=_made(work / "next"),
-                    places=places, cloned=True,
-                ) as system,
-            ):  # fmt: skip
+            with self._mounted(record, fit.places, session, work) as system:
                 golden.require_marks(system.take_marks(golden.mark_name), system.marked, golden.digest)
                 system.make_own()
-                if fit is not None:
-                    files = system.copy_boot_files(fit, work, kept=self._goldens.kernel(golden))
-                    place = self._place(record) / golden.digest.partition(":")[2]
-                    for source, name in zip((files.kernel, files.initrd, files.steps), _FILES, strict=True):
-                        if source is not None:
-                            _link(source, place / name)
-                    sync_directory(place)
-                else:
-                    self._write_steps(record, system, of_node)
+                files = system.copy_boot_files(fit, work, kept=self._goldens.kernel(golden))
+                place = self._place(record) / golden.digest.partition(":")[2]
+                for source, name in zip((files.kernel, files.initrd, files.steps), _FILES, strict=True):
+                    if source is not None:
+                        _link(source, place / name)
+                sync_directory(place)
                 if carry:
-                    self._carry(record, system, places, of_node, work)
+                    self._carry(record, system, fit.places, session, work)
                 trial = self._services.config.upgrade.timeout
                 write_system(list(trial_units(record.node.upgrade.check, trial)), system.inside)
-                session.report(Event("sync", "write everything to the disks"))
-                system.sync()
-                return tuple(system.kernel_arguments)
+                return _synced(system, session)
 
-    def _write_steps(self, record: Record, system: MountedSystem, of_node: Session) -> None:
+    def carry(self, record: Record, session: Session, work: Path) -> tuple[str, ...]:
+        """Take over what is the own of a machine, which is off, into its other version, which is there; it can be repeated.
+
+        :returns: what the kernel line needs to find the root, which has another identity than before.
+        """
+        places = upgrade_of(record).places
+        with self._mounted(record, places, session, work) as system:
+            system.make_own()
+            self._write_steps(record, system, session)
+            self._carry(record, system, places, session, work)
+            return _synced(system, session)
+
+    def _write_steps(self, record: Record, system: MountedSystem, session: Session) -> None:
+        of_node = session_of(record, session)
         connect = self._disks.connect(with_other(record), of_node)
         steps = root_steps(record.node, self._services.plugins, of_node, connect=connect)
         write_system([entry for step in steps.all for entry in step.system], system.inside)
 
+    @contextmanager
+    def _mounted(
+        self, record: Record, places: Mapping[str, str], session: Session, work: Path
+    ) -> Iterator[MountedSystem]:  # fmt: skip
+        """Mount the other version of a machine, with an identity of its own."""
+        following, of_node = next_of(record), session_of(record, session)
+        with (
+            self._disks.opened(following.targets, session) as disks,
+            mounted_system(
+                following.node, disks, plugins=self._services.plugins, session=of_node, work=_made(work / "next"),
+                places=places, cloned=True,
+            ) as system,
+        ):  # fmt: skip
+            yield system
+
     def _carry(
-        self, record: Record, system: MountedSystem, places: Mapping[str, str], of_node: Session, work: Path
+        self, record: Record, system: MountedSystem, places: Mapping[str, str], session: Session, work: Path
     ) -> None:  # fmt: skip
+        of_node = session_of(record, session)
         (present,) = record.system
         with (
             self._disks.copied(present, upgrade_of(record).scratch, of_node) as copies,
@@ -161,6 +173,12 @@ def other_of(record: Record) -> Version:
     if other is None:
         raise TerraError(f"{record.hostname} has no other version any more")
     return other
+
+
+def _synced(system: MountedSystem, session: Session) -> tuple[str, ...]:
+    session.report(Event("sync", "write everything to the disks"))
+    system.sync()
+    return tuple(system.kernel_arguments)
 
 
 def _link(source: Path, path: Path) -> None:

@@ -33,7 +33,7 @@ def found_out(upgrade: Upgrade, *, on_this: bool, on_other: bool, this_there: bo
     :param other_there: the same of the second ones.
     """
     if upgrade.phase in (Phase.PREPARING, Phase.WAITING):
-        # The next version is made again before it is given to the machine: how it starts is not in the backup.
+        # The next version gets another identity before it is given to the machine: how it starts is not in the backup.
         if on_this:
             return Found.UNNEEDED
         return Found.THIS_ALONE if on_other or (this_there and not other_there) else Found.OPEN

@@ -62,9 +62,9 @@ class Upgrading:
         self._services, self._store = services, services.store
         self._disks, self._laying, self._goldens, self._images = disks, laying, goldens, images
         self._altering, self._targets = altering, targets
-        self._making = Making(services, disks, goldens, targets)
+        self._making = Making(services, disks, goldens)
         self._turning = Turning(services, disks, images, reports, self._making, targets)
-        self.following = Following(services, disks, goldens, self._making, self._turning, altering)
+        self.following = Following(services, disks, self._making, self._turning, altering)
         """What goes on with upgrades by itself."""
 
     @property
@@ -128,7 +128,7 @@ class Upgrading:
                 raise TerraError(f"{hostname} cannot be upgraded: its filesystem plugin gives no copy an identity of its own")
             self._making.keep_files(record, session)
             off = self._turning.is_off(record)
-            words = self._making.fill(record, golden, fit.places, session, work, fit=fit, carry=off)
+            words = self._making.fill(record, golden, fit, session, work, carry=off)
             record = self._made(record, golden, words, fit.places)
             if off:
                 self._turning.to_next(record, session)
