@@ -20,6 +20,7 @@ from terra_iscsi.control import REFUSED
 from terra_iscsi.management import NO_TARGET, Change
 
 MANY = 100
+_BEFORE_LUNS = ("    System information:", "    I_T nexus information:", "    LUN information:")
 _ACCOUNTS = "    Account information:"
 _RULES = "    ACL information:"
 
@@ -38,9 +39,10 @@ class Tgtadm:
         code = 0
         if (mode, verb) == ("target", "new"):
             heading = f"Target {number}: {given['--targetname']}"
-            self.targets[number] = [heading, "    LUN information:", _ACCOUNTS, _RULES]
+            self.targets[number] = [heading, *_BEFORE_LUNS, _ACCOUNTS, _RULES]
         elif (mode, verb) == ("logicalunit", "new"):
-            self.targets[number][2:2] = [
+            first = 1 + len(_BEFORE_LUNS)
+            self.targets[number][first:first] = [
                 f"        LUN: {given['--lun']}",
                 f"            Backing store path: {given['--backing-store']}",
             ]
