@@ -43,15 +43,24 @@ class _Watch:
         self._thread: threading.Thread | None = None
         self._next = 0.0
 
+    def begin(self) -> None:
+        with self._changed:
+            self._require_thread()
+
     def add(self, deadline: Deadline) -> None:
         with self._changed:
             self._deadlines.add(deadline)
-            if self._thread is None or not self._thread.is_alive():  # in a process that was forked, it is not
-                self._thread = threading.Thread(target=self._work, daemon=True, name="deadlines")
-                self._next = 0.0
-                self._thread.start()
-            elif deadline.at < self._next:
+            if not self._require_thread() and deadline.at < self._next:
                 self._changed.notify()
+
+    def _require_thread(self) -> bool:
+        """Start the thread if there is none; return whether it was started."""
+        if self._thread is not None and self._thread.is_alive():  # in a process that was forked, it is not
+            return False
+        self._thread = threading.Thread(target=self._work, daemon=True, name="deadlines")
+        self._next = 0.0
+        self._thread.start()
+        return True
 
     def discard(self, deadline: Deadline) -> None:
         with self._changed:
@@ -72,3 +81,12 @@ class _Watch:
 
 
 _watch = _Watch()
+
+
+def watch_deadlines() -> None:
+    """Start the thread that watches deadlines, unless it runs.
+
+    It lasts as long as the process, in the namespaces of the thread that starts it, whose mounts it would hold for ever: to be
+    called before a namespace is made for a while.
+    """
+    _watch.begin()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from terra_core.errors import TerraError
+from terra_core.system.deadline import watch_deadlines
 from terra_core.system.mounts import mount_points
 from terra_core.system.undo import Undo
 
@@ -41,6 +42,7 @@ def private_mounts() -> Iterator[None]:
 
     :raises TerraError: when the kernel refuses.
     """
+    watch_deadlines()  # whose thread would stay in the new namespace, and hold what was mounted there
     with Undo() as undo:
         former = _opened(undo, f"/proc/self/task/{threading.get_native_id()}/ns/mnt")
         root, here = _opened(undo, "/", os.O_PATH), _opened(undo, ".", os.O_PATH)

@@ -383,3 +383,17 @@ def test_a_directory_is_mounted_at_a_second_place(image: Path, target: Path, tmp
         assert points_below(tmp_path) == [target]
         assert (target / "directory/word").read_text() == "kept"
         assert not list(second.iterdir())
+
+
+def test_nothing_that_lasts_as_long_as_the_process_stays_where_mounts_were_private() -> None:
+    """A thread that did would hold everything that was mounted there, and the disks below it."""
+    code = (
+        "import os\n"
+        "from terra_core.system.deadline import Deadline\n"
+        "from terra_core.system.namespaces import private_mounts\n"
+        "with private_mounts(), Deadline(60, print):\n"
+        "    pass\n"
+        "tasks = os.listdir('/proc/self/task')\n"
+        "print(len({os.readlink(f'/proc/self/task/{task}/ns/mnt') for task in tasks}))\n"
+    )
+    assert run([sys.executable, "-c", code]).text == "1\n"
