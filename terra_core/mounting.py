@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from terra_core.config.kernel_line import join_arguments
 from terra_core.errors import PluginError, TerraError
 from terra_core.hookspecs import Mount
-from terra_core.system.mounts import bound, mounted
+from terra_core.system.mounts import bound, directory_mounted, mounted
 from terra_core.system.progress import Event, Report
 
 FSTAB = "etc/fstab"
@@ -21,10 +21,12 @@ FURTHER = "systemd.mount-extra="
 def in_order(mounts: Sequence[Mount]) -> list[Mount]:
     """Return mounts so that each comes after those that its place and its directory are on, by path otherwise.
 
-    :raises PluginError: when two have the same place, or some need each other in a circle.
+    :raises PluginError: when two have the same place, some need each other in a circle, or fstab(5) cannot name one.
     """
     by_path: dict[str, Mount] = {}
     for mount in sorted(mounts, key=_parts):
+        if mount.directory and mount.path != "/":
+            raise PluginError(f"{mount.path}: only a root can be a directory of a file system")
         if by_path.setdefault(mount.path, mount) is not mount:
             raise PluginError(f"{mount.path}: two plugins want to mount something there")
     made: dict[str, Mount] = {}
@@ -55,13 +57,33 @@ def make_mounts(mounts: Sequence[Mount], root: Path, stack: ExitStack) -> None:
     """
     for mount in mounts:
         place = root / mount.path.lstrip("/")
-        place.mkdir(parents=True, exist_ok=True)
+        _make_directory(place)
         if mount.bound:
             directory = root / mount.bound.lstrip("/")
-            directory.mkdir(parents=True, exist_ok=True)
+            _make_directory(directory)
             stack.enter_context(bound(directory, place))
         else:
-            stack.enter_context(mounted(mount.device, place, filesystem=mount.filesystem, options=mount.options))
+            stack.enter_context(mount_device(mount, place))
+
+
+def _make_directory(place: Path) -> None:
+    """Make a directory and those that it is in, which every user of the machine can pass whatever the caller's umask is."""
+    if not place.exists():
+        _make_directory(place.parent)
+        place.mkdir()
+        place.chmod(0o755)
+
+
+def mount_device(mount: Mount, place: Path, options: Sequence[str] | None = None) -> AbstractContextManager[Path]:
+    """Offer to mount what is on a device, and not bound from elsewhere.
+
+    :param place: an empty directory.
+    :param options: in place of those that the mount has.
+    """
+    chosen = mount.options if options is None else options
+    if mount.directory:
+        return directory_mounted(mount.device, mount.directory, place, filesystem=mount.filesystem, options=chosen)
+    return mounted(mount.device, place, filesystem=mount.filesystem, options=chosen)
 
 
 def render_fstab(mounts: Sequence[Mount]) -> str:
@@ -71,9 +93,11 @@ def render_fstab(mounts: Sequence[Mount]) -> str:
     """
     lines = ["# Written by Terra when the image was laid down."]
     needed = [mount.source for mount in mounts if mount.path == "/"]
+    whole = [mount.path for mount in mounts if mount.source in needed and mount.path != "/"]
     for mount in mounts:
         source, kind = (mount.bound, "none") if mount.bound else (mount.source, mount.filesystem)
-        options = (*(["bind"] if mount.bound else []), *mount.options, *([] if mount.source in needed else ["nofail"]))
+        is_needed = mount.source in needed or any(path in whole for path in _above(mount.bound or "/"))
+        options = (*(["bind"] if mount.bound else []), *mount.options, *([] if is_needed else ["nofail"]))
         lines.append(f"{source} {mount.path} {kind} {','.join(options) or 'defaults'} 0 0")
     return "\n".join(lines) + "\n"
 

@@ -134,6 +134,8 @@ def _print(plan: Plan) -> None:
         return
     echo(f"{plan.version}: {plan.image} ({plan.digest})")
     echo(f"layers: {plan.present} of {len(plan.layers)} are on the disks, {size_of(plan.fetched)} to fetch")
+    if plan.needed:
+        echo(f"room: about {size_of(plan.needed)}, as versions share nothing on {plan.former.filesystem}")
     for path in plan.kept:
         echo(f"kept    {path}")
     for one in plan.lost:

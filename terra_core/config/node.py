@@ -27,6 +27,8 @@ from terra_core.config.values import (
 
 OS_LABEL = Label("os")
 """The label of the group that holds the operating system, and the name of the subvolume that is its root."""
+OWN = ".terra"
+"""The directory beside the roots of that group that is Terra's own; no boot menu lists what is in it."""
 
 _NEEDED_FIRST = frozenset({"bin", "boot", "etc", "lib", "lib32", "lib64", "libexec", "libx32", "sbin"})
 _KERNELS = frozenset({"dev", "proc", "run", "sys"})

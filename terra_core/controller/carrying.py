@@ -16,9 +16,8 @@ from terra_core.hookspecs import Mount
 from terra_core.image.carry import carry, copy
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.removal import remove
-from terra_core.mounting import FSTAB, in_order
+from terra_core.mounting import FSTAB, in_order, mount_device
 from terra_core.plugins import Plugins
-from terra_core.system.mounts import mounted
 from terra_core.system.progress import Event
 from terra_core.system.reading import lines_of
 from terra_core.system.undo import Undo
@@ -62,15 +61,14 @@ def former_system(
     with Undo() as stack:
         prepared = stack.enter_context(filesystem.renew_identity(group, devices, own, session))
         mounts = in_order(prepared.mounts)
-        root = _opened(next(mount for mount in mounts if mount.path == "/"), work / "root", stack)
-        parts = {}
-        for at, mount in enumerate(one for one in mounts if one.path != "/"):
-            if mount.bound:  # a directory of the root itself
-                directory = stack.enter_context(root.opened(mount.bound.strip("/")))
-                parts[mount.path] = stack.enter_context(ContainedRoot(Path(f"/proc/{os.getpid()}/fd/{directory}/.")))
-            else:
-                parts[mount.path] = _opened(mount, work / str(at), stack)
-        yield FormerSystem(root=root, parts=parts)
+        opened = {one.path: _opened(one, work / f"part-{at}", stack) for at, one in enumerate(mounts) if not one.bound}
+        parts = {path: one for path, one in opened.items() if path != "/"}
+        for mount in (one for one in mounts if one.bound):
+            whole = max((path for path in opened if f"{mount.bound}/".startswith(f"{path.rstrip('/')}/")), key=len)
+            parts[mount.path] = _within(opened[whole], mount.bound.removeprefix(whole), stack)
+            parts.pop(whole, None)  # it is where directories are mounted from
+        parts |= {path: _within(opened["/"], path, stack) for path in prepared.directories}
+        yield FormerSystem(root=opened["/"], parts=parts)
 
 
 def carry_over(
@@ -143,5 +141,11 @@ def _text(root: ContainedRoot) -> str:
 def _opened(mount: Mount, place: Path, stack: ExitStack) -> ContainedRoot:
     place.mkdir()
     options = [one for one in mount.options if not one.startswith("x-")]
-    stack.enter_context(mounted(mount.device, place, filesystem=mount.filesystem, options=(*options, *_READ_ONLY)))
+    stack.enter_context(mount_device(mount, place, (*options, *_READ_ONLY)))
     return stack.enter_context(ContainedRoot(place))
+
+
+def _within(root: ContainedRoot, path: str, stack: ExitStack) -> ContainedRoot:
+    """Return a directory of a root as a root of its own."""
+    directory = stack.enter_context(root.opened(path.strip("/")))
+    return stack.enter_context(ContainedRoot(Path(f"/proc/{os.getpid()}/fd/{directory}/.")))

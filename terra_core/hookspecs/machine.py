@@ -91,6 +91,8 @@ class Mount:
     :param source: its source in the machine's fstab(5).
     :param bound: the path in the machine of a directory that is mounted at ``path`` instead of a device (``mount --bind``), and
         made if missing; empty for a mount of the device.
+    :param directory: for ``/`` alone: the name of the directory at the top of the device's file system that is mounted there in
+        place of the top, by the boot step of the plugin; empty for the top.
     """
 
     path: str
@@ -99,6 +101,7 @@ class Mount:
     options: tuple[str, ...] = ()
     source: str
     bound: str = ""
+    directory: str = ""
 
 
 @frozen(kw_only=True)
@@ -124,11 +127,14 @@ class Roots:
     :param places: where each root is mounted, or is below a mount, by the version's name.
     :param running: the name of the one that was asked about.
     :param top: the directory that holds all of them, by their names; ``None`` where no other can be made.
+    :param shares: whether a copy of one shares its blocks with it. Where it does not, a version is laid down in full: no layers
+        of images are kept for the next one.
     """
 
     places: Mapping[str, Path]
     running: str
     top: Path | None = None
+    shares: bool = True
 
 
 class Filesystem(Role, role="filesystem", default="btrfs"):
@@ -181,17 +187,24 @@ class Filesystem(Role, role="filesystem", default="btrfs"):
         return nullcontext(Roots(places={OS_LABEL: root}, running=OS_LABEL))
 
     @optional
-    def copy_root(self, source: Path | None, target: Path, session: Session) -> bool:
-        """Make a root that shares all blocks with another one, or an empty one, and return ``True``; else leave nothing of it.
+    def copy_root(self, source: Path | None, target: Path, left_out: str, session: Session) -> bool:
+        """Make a copy of a root, or an empty one, and return ``True``; else leave nothing of it.
+
+        The copy is a root of its own, and shares all blocks with the other one where :attr:`Roots.shares` says so.
 
         :param source: a root that :meth:`open_roots` offers, or one that was copied; ``None`` for an empty one.
         :param target: what to make, below the ``top`` of :meth:`open_roots`. rename(2) may give it another place there.
+        :param left_out: a name in the other root that is no part of it, and that somebody writes to meanwhile, or an empty
+            text. Core removes it from the copy, so one made in an instant need not look.
         """
         raise TerraError("the filesystem plugin makes no root beside another")
 
     @optional
     def remove_root(self, target: Path, session: Session) -> bool:
-        """Remove a root below ``top`` with all that it holds; return ``True``. What shares blocks with it stays."""
+        """Remove a root below ``top`` with all that it holds; return ``True``. What shares blocks with it stays.
+
+        Killed in the middle, it leaves the whole root, or none that :meth:`open_roots` offers.
+        """
         raise TerraError("the filesystem plugin makes no root beside another")
 
     @hook

@@ -31,7 +31,7 @@ class Former:
     :param device: a disk that it is on, as node.toml names it.
     :param record: how the last one of its versions was laid down.
     :param versions: how many of them there are.
-    :param upgrades: whether it can have a further one.
+    :param upgrades: whether it can have a further one: the root is not all of its file system, and the plugin makes others.
     """
 
     device: str
@@ -77,21 +77,22 @@ def former_machines(
     """
     found: dict[str, Former] = {}
     for device in devices:
-        for records in _of_running(running) if device.use else _of_disk(device, plugins, work):
+        for records, alone in _of_running(running) if device.use else _of_disk(device, plugins, work):
             last = max(records, key=lambda record: record.laid)
             name = json.dumps([last.node.get("hostname"), last.laid, last.digest])
-            upgrades = _has_versions(last, plugins)
+            upgrades = not alone and _has_versions(last, plugins)
             found.setdefault(name, Former(device=device.name, record=last, versions=len(records), upgrades=upgrades))
     return tuple(found.values())
 
 
-def _of_running(root: Path) -> Iterator[list[Record]]:
+def _of_running(root: Path) -> Iterator[tuple[list[Record], bool]]:
     if record := _record(root):
-        yield [record]
+        found = run(["findmnt", "--noheadings", "--output", "FSROOT", "--target", root], accept=(0, 1))
+        yield [record], found.text.strip() == "/"
 
 
-def _of_disk(device: Device, plugins: Plugins, work: Path) -> Iterator[list[Record]]:
-    """Yield, for each file system on a disk, the records of the roots in it."""
+def _of_disk(device: Device, plugins: Plugins, work: Path) -> Iterator[tuple[list[Record], bool]]:
+    """Yield, for each file system on a disk, the records of the roots in it, and whether one of them is all of it."""
     place = work / "former"
     place.mkdir(exist_ok=True)
     for path, kind in _file_systems(device.path):
@@ -99,11 +100,12 @@ def _of_disk(device: Device, plugins: Plugins, work: Path) -> Iterator[list[Reco
             continue
         try:
             with mounted(path, place, filesystem=kind, options=_UNTOUCHED):
-                records = [record for root in (place, *_directories(place)) if (record := _record(root))]
+                whole = _record(place)
+                records = [record for root in _directories(place) if (record := _record(root))]
         except (TerraError, OSError):  # it is broken, or a part of it is elsewhere: what it holds is not known
             continue
-        if records:
-            yield records
+        if whole or records:
+            yield [*([whole] if whole else []), *records], whole is not None
 
 
 def _file_systems(device: Path) -> Iterator[tuple[Path, str]]:

@@ -130,6 +130,31 @@ def mounted(device: Path, target: Path, *, filesystem: str, options: Sequence[st
 
 
 @contextmanager
+def directory_mounted(
+    device: Path, name: str, target: Path, *, filesystem: str, options: Sequence[str] = ()
+) -> Iterator[Path]:
+    """Mount a directory at the top of a file system, and nothing else of it, and unmount it at the end.
+
+    :param name: of the directory; a link of that name is not followed.
+    :param target: as for :func:`mounted`, like the other parameters; all of the file system is mounted beside it for a moment.
+    :returns: ``target``.
+    :raises NotFoundError: when there is no such directory.
+    :raises TerraError: as :func:`mounted` does.
+    """
+    whole = target.with_name(f".{target.name}.whole")
+    with Undo() as undo:
+        with Undo() as briefly:
+            whole.mkdir()
+            briefly.callback(whole.rmdir)
+            briefly.enter_context(mounted(device, whole, filesystem=filesystem, options=options))
+            place = whole / name
+            if place.is_symlink() or not place.is_dir():
+                raise NotFoundError(f"{device}: has no directory {name} at the top of its file system")
+            undo.enter_context(_undone(target, ["--bind", place]))
+        yield target
+
+
+@contextmanager
 def bound(directory: Path, target: Path, *, for_reading: bool = False) -> Iterator[Path]:
     """Mount a directory at a second place (mount(8), ``--bind``), and unmount it there at the end.
 

@@ -263,8 +263,10 @@ class FilesystemConformance(Conformance[Filesystem]):
             with role.open_roots(disks / "root", disks / "roots", session) as roots:
                 assert roots.top is not None
                 origin, further = roots.places[roots.running], [roots.top / name for name in ("copied", "empty", "named")]
-                assert role.copy_root(origin, further[0], session) is True
-                assert role.copy_root(None, further[1], session) is True
+                (disks / "root/meanwhile").mkdir()
+                assert role.copy_root(origin, further[0], "meanwhile", session) is True
+                assert role.copy_root(None, further[1], "", session) is True
+                assert {path.name for path in further[0].iterdir()} - {"meanwhile"} == {"file"}
                 assert ((further[0] / "file").read_bytes(), (further[0] / "file").stat().st_mode & 0o7777) == (b"terra", 0o4755)
                 assert ([*further[1].iterdir()], further[1].stat().st_mode & 0o7777) == ([], 0o755)
                 (further[0] / "file").write_text("changed")

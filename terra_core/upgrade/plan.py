@@ -11,8 +11,10 @@ from attrs import frozen
 from terra_core.config.node import OS_LABEL
 from terra_core.oci.documents import Descriptor
 from terra_core.versions.difference import Change, What
+from terra_core.versions.manifest import Entry
 from terra_core.versions.record import Record
 
+_BLOCK = 4096
 _FURTHER = re.compile(rf"{re.escape(OS_LABEL)}\.(\d{{1,9}})")
 
 
@@ -32,6 +34,7 @@ class Plan:
     :param tried: the version that the next start tries; empty when it is none.
     :param obstacle: why it is none, in words; empty when there is nothing to try.
     :param removed: versions that are removed when the next one is there: what was given up first, then the oldest.
+    :param needed: the room that a version takes about which shares nothing with the others, in bytes; 0 where it shares.
     """
 
     former: Record
@@ -46,6 +49,7 @@ class Plan:
     tried: str = ""
     obstacle: str = ""
     removed: tuple[str, ...] = ()
+    needed: int = 0
 
     @property
     def fetched(self) -> int:
@@ -61,12 +65,21 @@ class Plan:
             "layers": len(self.layers),
             "layers_present": self.present,
             "bytes": self.fetched,
+            "needed": self.needed,
             "tried": self.tried,
             "obstacle": self.obstacle,
             "removed": list(self.removed),
             "kept": list(self.kept),
             "lost": [{"path": one.path, "change": one.what.value, "kind": one.kind} for one in self.lost],
         }
+
+
+def room_of(manifest: Mapping[str, Entry]) -> int:
+    """Return the room that a version takes on a file system that shares nothing, in bytes.
+
+    :param manifest: every file of it, by path; one with several names is counted for each.
+    """
+    return sum(-(-entry.size // _BLOCK) * _BLOCK if entry.kind == "file" else _BLOCK for entry in manifest.values())
 
 
 def next_name(names: Iterable[str]) -> str:

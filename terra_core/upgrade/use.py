@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +15,14 @@ from attrs import evolve, frozen
 
 from terra_core.config.controller import THIS_MACHINE, Paths
 from terra_core.config.loader import Document
-from terra_core.config.node import OS_LABEL, Firmware, Node
+from terra_core.config.node import OS_LABEL, OWN, Firmware, Node
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, pinned
 from terra_core.deploy import STEPS, root_steps, write_steps
 from terra_core.documents import make, settled
 from terra_core.errors import ConflictError, TerraError
 from terra_core.fitness import fit_of_root
-from terra_core.hookspecs import Bootloader, Filesystem, LocalBoot, Registry, RenderedFile
+from terra_core.hookspecs import Bootloader, Filesystem, LocalBoot, Registry, RenderedFile, Roots
 from terra_core.image.apply import apply_layers
 from terra_core.image.carry import carry
 from terra_core.image.contained import ContainedRoot
@@ -41,19 +42,20 @@ from terra_core.uniqueness import make_unique, own_files
 from terra_core.upgrade.fstab import fstab_for
 from terra_core.upgrade.health import EXPECTED, UNIT, Network, expectation
 from terra_core.upgrade.observe import network
-from terra_core.upgrade.plan import Plan, next_name, sorted_out, surplus
+from terra_core.upgrade.plan import Plan, next_name, room_of, sorted_out, surplus
 from terra_core.upgrade.share import share
 from terra_core.upgrade.starts import DiskStart, filesystem_at, read_starts, start_disks, write_starts
 from terra_core.upgrade.trial import State, on_trial, trying
 from terra_core.versions.difference import changes
 from terra_core.versions.failures import failures, forget_failure, make_room
-from terra_core.versions.layers import OWN, held, keeper, prune
+from terra_core.versions.layers import held, keeper, prune
 from terra_core.versions.look import place_for_mounts, read_known
 from terra_core.versions.record import PLACE, Record, read_manifest, read_record, write_record
 
 _RESOLV_CONF = "etc/resolv.conf"
 _OTHER_SECONDS = 1800
 _SYNC_SECONDS = 3600
+_MB = 1024 * 1024
 _CLOCK = 10**9
 """How far a time of a file may lie before the clock of the process, in nanoseconds: the kernel's own for files is coarse."""
 
@@ -74,6 +76,7 @@ class Upgrade:
     _plugins: Plugins
     _session: Session
     _alone: Path
+    _roots: Roots
     _top: Path
     _work: Path
     _network: Network | None
@@ -111,7 +114,7 @@ class Upgrade:
         with Undo() as undo:
             _, layers = held(self._top, list(map(str, self._found.config.diff_ids)))
             undo.callback(self._remove, staged)
-            self._filesystem.copy_root(layers, staged, self._session)
+            self._filesystem.copy_root(layers, staged, "", self._session)
             self._lay_down(staged)
             self._session.report(Event("sync", "write everything to the disks"))
             run(["sync", "--file-system", staged], timeout=_SYNC_SECONDS)
@@ -157,7 +160,7 @@ class Upgrade:
                 inside.write(EXPECTED, expectation(self._network), mode=0o600)
 
     def _apply(self, source: ImageSource, staged: Path, room: str) -> None:
-        keep = keeper(self._filesystem, staged, self._top, source, spared=room, session=self._session)
+        keep = keeper(self._filesystem, staged, self._roots, source, spared=room, session=self._session)
         report, since = self._session.report, time.time_ns() - _CLOCK
 
         def after(count: int) -> None:
@@ -268,7 +271,10 @@ def upgrade(
         work.mkdir()
         with bound(root, alone, for_reading=True), filesystem.open_roots(root, work, session) as roots:
             if roots.top is None:
-                raise TerraError(f"{root}: nothing can be laid down beside it")
+                raise TerraError(
+                    f"{root}: is all of its file system, so no other version can lie beside it",
+                    hint="an earlier Terra laid it down so, or somebody else; install the machine anew with terra-install",
+                )
             now = State(
                 running=roots.running,
                 trying=on_trial(root, roots.running),
@@ -293,21 +299,25 @@ def upgrade(
             obstacle = _obstacle(there, now) if trial else ""
             spared = {roots.running, *now.kept, *([] if now.able and not now.problems else [OS_LABEL])}
             laid = {name: one.laid for name, one in records.items()}
+            plan = Plan(
+                former=evolve(record, version=roots.running),
+                image=str(node.image),
+                digest=str(found.digest),
+                version=version,
+                there=there,
+                tried=(there or version) if trial and not obstacle and there not in (now.running, *now.kept) else "",
+                obstacle=obstacle,
+                removed=() if there else surplus(laid, spared, now.failed, node.upgrade.versions),
+                layers=found.manifest.layers,
+                present=held(roots.top, list(map(str, found.config.diff_ids)))[0],
+                kept=tuple(kept),
+                lost=tuple(lost),
+            )
+            if not (there or roots.shares):
+                plan = evolve(plan, needed=room_of(manifest) + plan.fetched)
+                _require_room(plan, roots.top)
             yield Upgrade(
-                plan=Plan(
-                    former=evolve(record, version=roots.running),
-                    image=str(node.image),
-                    digest=str(found.digest),
-                    version=version,
-                    there=there,
-                    tried=(there or version) if trial and not obstacle and there not in (now.running, *now.kept) else "",
-                    obstacle=obstacle,
-                    removed=() if there else surplus(laid, spared, now.failed, node.upgrade.versions),
-                    layers=found.manifest.layers,
-                    present=held(roots.top, list(map(str, found.config.diff_ids)))[0],
-                    kept=tuple(kept),
-                    lost=tuple(lost),
-                ),
+                plan=plan,
                 document=document,
                 reference=pinned(node.image, str(found.named)),
                 found=found,
@@ -316,6 +326,7 @@ def upgrade(
                 plugins=plugins,
                 session=session,
                 alone=alone,
+                roots=roots,
                 top=roots.top,
                 work=work,
                 network=network() if root == Path("/") else None,
@@ -343,6 +354,18 @@ def _records(places: Mapping[str, Path]) -> dict[str, Record]:
         if record is not None:
             found[name] = record
     return found
+
+
+def _require_room(plan: Plan, top: Path) -> None:
+    """Refuse what has no room, by what the version that runs takes: how much the next one does shows when it is unpacked."""
+    found = os.statvfs(top)
+    free = found.f_bavail * found.f_frsize
+    if free < plan.needed:
+        raise TerraError(
+            f"{plan.version} needs about {-(-plan.needed // _MB)} MB, as versions share nothing on {plan.former.filesystem}, "
+            f"and {free // _MB} MB are free: no version is removed before the next one is there",
+            hint="make room, such as by: terra versions --remove NAME",
+        )
 
 
 def _obstacle(there: str, now: State) -> str:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from attrs import frozen
 
+from terra_core.config.node import OWN
 from terra_core.errors import TerraError
 from terra_core.system.files import sync_directory, write_file
 from terra_core.system.reading import read_regular
-from terra_core.versions.layers import OWN
 
 _PLACE = f"{OWN}/failed"
 _LIMIT = 64 * 1024

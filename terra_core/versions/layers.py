@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from terra_core.config.node import OWN
 from terra_core.config.session import Session
 from terra_core.errors import TerraError
-from terra_core.hookspecs import Filesystem
+from terra_core.hookspecs import Filesystem, Roots
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.removal import remove
 from terra_core.oci.source import ImageSource
@@ -22,8 +23,6 @@ from terra_core.system.openat import DIRECTORY
 from terra_core.system.progress import Event
 from terra_core.versions.record import read_record
 
-OWN = ".terra"
-"""The directory beside the roots that is Terra's own; no boot menu lists what is in it."""
 _LAYERS = f"{OWN}/layers"
 _MODE = 0o700
 
@@ -41,7 +40,7 @@ def chains(diff_ids: Iterable[str]) -> tuple[str, ...]:
 def keeping(
     filesystem: Filesystem, root: Path, image: ImageSource, *, spared: str, work: Path, session: Session
 ) -> Iterator[Callable[[int], None]]:
-    """Yield what keeps the layers of an image while it is applied to a mounted root; nothing where no root can be copied.
+    """Yield what keeps the layers of an image while it is applied to a mounted root; nothing where no copy shares its blocks.
 
     :param spared: a name in the root that is no part of the image.
     :param work: a directory for mounts.
@@ -52,22 +51,21 @@ def keeping(
     place = work / "roots"
     place.mkdir()
     with filesystem.open_roots(root, place, session) as roots:
-        if roots.top is None:
-            yield lambda _: None
-        else:
-            yield keeper(filesystem, roots.places[roots.running], roots.top, image, spared=spared, session=session)
+        yield keeper(filesystem, roots.places[roots.running], roots, image, spared=spared, session=session)
 
 
 def keeper(
-    filesystem: Filesystem, root: Path, top: Path, image: ImageSource, *, spared: str, session: Session
+    filesystem: Filesystem, root: Path, roots: Roots, image: ImageSource, *, spared: str, session: Session
 ) -> Callable[[int], None]:
-    """Return what keeps a root as so many layers of an image.
+    """Return what keeps a root as so many layers of an image; it does nothing where no copy shares its blocks.
 
-    :param root: the root, below ``top``.
-    :param top: the directory of all roots.
+    :param root: the root, beside the others.
+    :param roots: from :meth:`terra_core.hookspecs.Filesystem.open_roots`.
     :param spared: as for :func:`keeping`.
     """
-    names = chains(map(str, image.config.diff_ids))
+    top, names = roots.top, chains(map(str, image.config.diff_ids))
+    if top is None or not roots.shares:
+        return lambda _: None
 
     def keep(count: int) -> None:
         target = _place(top, names[count - 1])
@@ -76,7 +74,7 @@ def keeper(
         half = target.with_name("half")
         if half.exists():
             filesystem.remove_root(half, session)
-        filesystem.copy_root(root, half, session)
+        filesystem.copy_root(root, half, spared, session)
         directory = os.open(half, DIRECTORY)
         try:
             remove(directory, os.fsencode(spared))

@@ -99,20 +99,30 @@ def test_each_file_is_on_the_disk_that_it_belongs_to(disks: dict[str, Path], tmp
         label: run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", disk]).text.strip()
         for label, disk in disks.items()
     }
-    assert system.kernel_arguments == ("boot=terra", f"terra.uuid={uuid['os']}", "rootflags=noatime")
-    with opened(disks["os"], "ext4", tmp_path / "os") as root:
-        assert (root / "home/terra/key").read_text() == "secret"
-        assert (root / "home/terra").stat().st_mode & 0o7777 == 0o700
+    assert system.kernel_arguments == ("boot=terra", f"terra.uuid={uuid['os']}", "terra.subvol=os", "rootflags=noatime")
+    with opened(disks["os"], "ext4", tmp_path / "os") as top:
+        root = top / "os"
+        assert (top / "home/terra/key").read_text() == "secret"
+        assert (top / "home/terra").stat().st_mode & 0o7777 == 0o700
+        assert not list((root / "home").iterdir()), "what a subvolume holds belongs to no version"
         for path in ("var/cache/apt", "var/cache", "lost+found/@x:y", "usr/local/data"):
             assert (root / path).stat().st_mode & 0o7777 == 0o755
+        assert {path.name for path in top.iterdir()} == {
+            ".terra", "os", "lost+found", "home", "cache", "found", "data",
+        }  # fmt: skip
         assert (root / "opt").readlink() == Path("usr/local")
         assert not list((root / "iscsi").iterdir())
         assert not list((root / "var/log").iterdir())
         assert (root / "etc/fstab").read_text().splitlines()[1:] == [
             f"UUID={uuid['os']} / ext4 noatime 0 0",
+            f"UUID={uuid['os']} /run/terra/groups/os ext4 noatime,X-mount.mkdir 0 0",
+            "/run/terra/groups/os/home /home none bind 0 0",
             f"UUID={uuid['data']} /run/terra/groups/data xfs X-mount.mkdir,nofail 0 0",
             "/run/terra/groups/data/luns /iscsi none bind,nofail 0 0",
+            "/run/terra/groups/os/found /lost+found/@x:y none bind 0 0",
             "/run/terra/groups/data/www /srv/www none bind,nofail 0 0",
+            "/run/terra/groups/os/data /usr/local/data none bind 0 0",
+            "/run/terra/groups/os/cache /var/cache/apt none bind 0 0",
             f"UUID={uuid['logs']} /var/log btrfs subvol=/log,nofail 0 0",
         ]
     with opened(disks["data"], "xfs", tmp_path / "data") as data:

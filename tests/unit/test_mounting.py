@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from terra_core.errors import PluginError, TerraError
 from terra_core.hookspecs import Mount
@@ -31,6 +32,20 @@ def test_fstab_names_every_mount_and_only_the_file_system_of_the_root_has_to_be_
         "LABEL=data /data btrfs nofail 0 0\n"
         "/data/srv /srv none bind,nofail 0 0\n"
     )
+
+
+def test_what_is_mounted_from_the_file_system_of_the_root_has_to_be_there() -> None:
+    mounts = [evolve(mount("/"), directory="os"), mount("/run/os", "X-mount.mkdir"), mount("/home", bound="/run/os/home")]
+    assert render_fstab(mounts).splitlines()[1:] == [
+        "LABEL=os / btrfs defaults 0 0",
+        "LABEL=os /run/os btrfs X-mount.mkdir 0 0",
+        "/run/os/home /home none bind 0 0",
+    ]
+
+
+def test_only_a_root_is_a_directory_of_a_file_system() -> None:
+    with pytest.raises(PluginError, match="/home: only a root can be a directory"):
+        in_order([mount("/"), evolve(mount("/home"), directory="home")])
 
 
 def test_fstab_without_options_has_the_defaults() -> None:

@@ -47,6 +47,8 @@ def test_a_machine_with_an_ext4_root_boots_by_ipxe(firmware: str, site: Site, la
         assert machine.ssh("hostname").text.strip() == node["hostname"]
         source, kind = machine.ssh("findmnt --noheadings --output SOURCE,FSTYPE /").text.split()
         assert kind == "ext4"
-        assert machine.ssh(f"lsblk --noheadings --output TRAN {source}").text.split()[0] == "iscsi"
+        device, _, place = source.partition("[")
+        assert place == "/os]"
+        assert machine.ssh(f"lsblk --noheadings --output TRAN {device}").text.split()[0] == "iscsi"
         assert machine.ssh("systemctl is-system-running --wait", accept=range(256), timeout=300).text.strip() == "running"
     site.command(["delete", "--force", node["hostname"]])

@@ -69,11 +69,12 @@ def test_a_machine_with_a_disk_of_its_own(
     data = group("data", "single", 1, luns="/iscsi").replace("[[groups.disk]]", 'filesystem = "xfs"\n[[groups.disk]]', 1)
     install(site, capsys, tmp_path, line.hostname, disks, system, data)
     with booted(site, lab_key, address_of(line), line.firmware, disks) as machine:
-        expect_whole(machine, line, {"/iscsi": ("xfs", "/luns"), "/run/terra/groups/data": ("xfs", "/")})
+        mounts = {"/iscsi": ("xfs", "/luns"), "/run/terra/groups/data": ("xfs", "/"), "/home": (line.filesystem, "/home")}
+        expect_whole(machine, line, mounts)
         assert "noatime" in expect_mounted(machine, "/", line.filesystem, "/")["options"].split(",")
         machine.ssh("sudo touch /iscsi/written && echo written > ~/note && sync")
         machine.reboot(seconds=_BOOT_SECONDS)
-        expect_whole(machine, line, {"/iscsi": ("xfs", "/luns")})
+        expect_whole(machine, line, mounts)
         assert machine.ssh("cat ~/note; ls /iscsi").text == "written\nwritten\n"
 
 
@@ -117,9 +118,9 @@ def boot_over_network(line: Line, image: str, site: Site, lab_key: Path, tmp_pat
 def expect_whole(machine: Machine, line: Line, mounts: Mapping[str, tuple[str, str]]) -> None:
     """Ask a machine whether all of it came up, from where its line says."""
     expect_running(machine, line.hostname)
-    root = expect_mounted(machine, "/", line.filesystem, "/")
+    root = expect_mounted(machine, "/", line.filesystem, "/os")
     for path, (kind, place) in mounts.items():
         expect_mounted(machine, path, kind, place)
-    disks = machine.ssh(f"lsblk --noheadings --inverse --output NAME,TRAN {root['source']}").text
+    disks = machine.ssh(f"lsblk --noheadings --inverse --output NAME,TRAN {root['source'].partition('[')[0]}").text
     assert line.disk in disks.replace("─", " ").split()
     assert machine.ssh("cat /home/terra/from-image/file").text == "kept\n"

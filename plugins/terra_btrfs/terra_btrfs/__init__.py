@@ -72,7 +72,7 @@ class BtrfsPlugin:
         return open_roots(root, work)
 
     @hookimpl
-    def copy_root(self, source: Path | None, target: Path, session: Session) -> bool:
+    def copy_root(self, source: Path | None, target: Path, left_out: str, session: Session) -> bool:
         """Make a subvolume, a snapshot or an empty one; see :class:`terra_core.hookspecs.Filesystem`."""
         from terra_btrfs.roots import copy_root
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
-from terra_core.hookspecs import CONTRACT, BootStep, CheckedGroup, PreparedGroup, hookimpl
+from terra_core.hookspecs import CONTRACT, BootStep, CheckedGroup, PreparedGroup, Roots, hookimpl
 
 if TYPE_CHECKING:
     from terra_ext4.settings import Settings
@@ -79,7 +79,29 @@ class DiskPlugin:
         from terra_ext4.groups import renew
         from terra_ext4.kinds import KINDS
 
-        return renew(KINDS[self.name], group, devices)
+        return renew(KINDS[self.name], group, devices, work)
+
+    @hookimpl
+    def open_roots(self, root: Path, work: Path, session: Session) -> AbstractContextManager[Roots]:
+        """Offer the directories beside a root; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_ext4.kinds import KINDS
+        from terra_ext4.roots import open_roots
+
+        return open_roots(KINDS[self.name], root, work)
+
+    @hookimpl
+    def copy_root(self, source: Path | None, target: Path, left_out: str, session: Session) -> bool:
+        """Make a directory, a copy or an empty one; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_ext4.roots import copy_root
+
+        return copy_root(source, target, left_out)
+
+    @hookimpl
+    def remove_root(self, target: Path, session: Session) -> bool:
+        """Remove a directory; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_ext4.roots import remove_root
+
+        return remove_root(target)
 
     @hookimpl
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:

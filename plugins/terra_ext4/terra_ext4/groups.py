@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from terra_core.config.node import OS_LABEL, DiskGroup, Profile
+from terra_core.config.node import OS_LABEL, OWN, DiskGroup, Profile
 from terra_core.config.problems import DocumentError
 from terra_core.config.session import Session
 from terra_core.config.structure import Problem
@@ -20,6 +20,7 @@ from terra_core.system.process import run
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
 from terra_ext4.kinds import Kind
+from terra_ext4.roots import is_divided
 
 GROUPS = "/run/terra/groups"
 """Where a machine mounts file systems whose directories it mounts elsewhere: not on a disk, so that no subvolume hides it."""
@@ -93,10 +94,11 @@ def prepare(kind: Kind, group: DiskGroup, devices: Sequence[Path], work: Path, r
 
 
 @contextmanager
-def renew(kind: Kind, group: DiskGroup, devices: Sequence[Path]) -> Iterator[PreparedGroup]:
+def renew(kind: Kind, group: DiskGroup, devices: Sequence[Path], work: Path) -> Iterator[PreparedGroup]:
     """Give a copy of the group's disk a UUID of its own, and keep it attached until the end.
 
     :param devices: the one disk.
+    :param work: an empty directory to mount in.
     :raises TerraError: when the disk is in use, or holds no such file system.
     """
     disks, uuid = examine(devices), uuid4()
@@ -106,38 +108,54 @@ def renew(kind: Kind, group: DiskGroup, devices: Sequence[Path]) -> Iterator[Pre
         except CommandError as error:
             text = f'group "{group.label}": {disks[0].name} gets no UUID of its own: {error.message}'
             raise TerraError(text, hint=error.hint) from error
-        yield _prepared(kind, group, device, uuid)
+        undivided = group.label == OS_LABEL and not _looks_divided(kind, device, work)
+        yield _prepared(kind, group, device, uuid, undivided=undivided)
 
 
-def _prepared(kind: Kind, group: DiskGroup, device: Path, uuid: UUID) -> PreparedGroup:
+def _looks_divided(kind: Kind, device: Path, work: Path) -> bool:
+    """Return whether the roots of a file system are directories, after a look that writes nothing to it."""
+    with _opened(kind, device, work, ("ro", "norecovery")) as top:
+        return is_divided(top)
+
+
+def _prepared(kind: Kind, group: DiskGroup, device: Path, uuid: UUID, *, undivided: bool = False) -> PreparedGroup:
     system = group.label == OS_LABEL
     return PreparedGroup(
-        mounts=mounts_of(kind, group, device, uuid),
-        kernel_arguments=kernel_arguments_of(group, uuid) if system else (),
-        directories=tuple(subvolume.path for subvolume in group.subvolumes) if system else (),
+        mounts=mounts_of(kind, group, device, uuid, undivided=undivided),
+        kernel_arguments=kernel_arguments_of(group, uuid, undivided=undivided) if system else (),
+        directories=tuple(subvolume.path for subvolume in group.subvolumes) if undivided else (),
+        root=OS_LABEL if system and not undivided else "",
     )
 
 
-def mounts_of(kind: Kind, group: DiskGroup, device: Path, uuid: UUID) -> tuple[Mount, ...]:
+def mounts_of(
+    kind: Kind, group: DiskGroup, device: Path, uuid: UUID, *, undivided: bool = False
+) -> tuple[Mount, ...]:
     """Return every mount of a group.
 
-    The group of the operating system is the machine's root, and its subvolumes are directories of it. Another one is mounted
-    at a place of its own, and its directories from there at their paths; without subvolumes it is mounted nowhere.
+    The root of the machine is a directory of the group of the operating system. A group that has subvolumes is mounted at a
+    place of its own, and its directories from there at their paths.
 
     :param uuid: of its file system.
+    :param undivided: whether the group of the operating system is the machine's root as a whole, with its subvolumes as
+        directories of the root, as an earlier Terra made it.
     """
     source = f"UUID={uuid}"
     own = (*group.options, *([GROWING] if group.may_grow else []))
+    root: tuple[Mount, ...] = ()
     if group.label == OS_LABEL:
-        return (Mount(path="/", device=device, filesystem=kind.name, options=own, source=source),)
-    if not group.subvolumes:
-        return ()
+        name = "" if undivided else OS_LABEL
+        root = (Mount(path="/", device=device, filesystem=kind.name, options=own, source=source, directory=name),)
+        own = group.options
+    if undivided or not group.subvolumes:
+        return root
     place = f"{GROUPS}/{group.label}"
     # /run is empty when a machine starts, and not every init makes the directories of its mounts.
     options = (*own, "X-mount.mkdir")
     whole = Mount(path=place, device=device, filesystem=kind.name, options=options, source=source)
     directories = [(subvolume.path, f"{place}/{subvolume.name}") for subvolume in group.subvolumes]
     return (
+        *root,
         whole,
         *(
             Mount(path=path, device=device, filesystem="none", source=directory, bound=directory)
@@ -146,10 +164,11 @@ def mounts_of(kind: Kind, group: DiskGroup, device: Path, uuid: UUID) -> tuple[M
     )
 
 
-def kernel_arguments_of(group: DiskGroup, uuid: UUID) -> tuple[str, ...]:
+def kernel_arguments_of(group: DiskGroup, uuid: UUID, *, undivided: bool = False) -> tuple[str, ...]:
     """Return what a machine finds its root by; some options, such as quotas of xfs, count from the first mount on only."""
     options = [option for option in group.options if option.partition("=")[0] not in _OF_MOUNT]
-    return (f"terra.uuid={uuid}", *([f"rootflags={','.join(options)}"] if options else []))
+    words = [f"terra.uuid={uuid}", *([] if undivided else [f"terra.subvol={OS_LABEL}"])]
+    return (*words, *([f"rootflags={','.join(options)}"] if options else []))
 
 
 def _make(kind: Kind, group: DiskGroup, uuid: UUID, device: Path, name: Path) -> None:
@@ -160,14 +179,23 @@ def _make(kind: Kind, group: DiskGroup, uuid: UUID, device: Path, name: Path) ->
 
 
 def _make_directories(kind: Kind, group: DiskGroup, device: Path, work: Path) -> None:
-    if group.label == OS_LABEL or not group.subvolumes:
+    system = group.label == OS_LABEL
+    names = [*([OS_LABEL] if system else []), *(subvolume.name for subvolume in group.subvolumes)]
+    if not names:
         return
+    with _opened(kind, device, work, group.options) as top:
+        for name in names:
+            (top / name).mkdir()
+            # Independent of the caller's umask: the machine's other users have to pass.
+            (top / name).chmod(_MODE)
+        if system:
+            (top / OWN).mkdir(mode=0o700)
+
+
+@contextmanager
+def _opened(kind: Kind, device: Path, work: Path, options: Sequence[str]) -> Iterator[Path]:
     top = work / "top"
     top.mkdir()
     with Undo() as undo:
         undo.callback(top.rmdir)
-        undo.enter_context(mounted(device, top, filesystem=kind.name, options=group.options))
-        for subvolume in group.subvolumes:
-            (top / subvolume.name).mkdir()
-            # Independent of the caller's umask: the machine's other users have to pass.
-            (top / subvolume.name).chmod(_MODE)
+        yield undo.enter_context(mounted(device, top, filesystem=kind.name, options=options))

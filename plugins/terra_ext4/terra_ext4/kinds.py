@@ -39,6 +39,7 @@ class Kind:
     :param programs: programs of this machine that repair it when a machine starts.
     :param command: gives the command that makes it, from label, UUID and device.
     :param renewal: gives the command that gives a copy another UUID, from UUID and device.
+    :param shares: whether copies of files share their blocks (ioctl_ficlone(2)).
     """
 
     name: str
@@ -48,6 +49,7 @@ class Kind:
     programs: tuple[str, ...] = ()
     command: Callable[[str, UUID, Path], Sequence[str]]
     renewal: Callable[[UUID, Path], Sequence[str]]
+    shares: bool = False
 
 
 def ext4_command(label: str, uuid: UUID, device: Path) -> list[str]:
@@ -96,7 +98,15 @@ KINDS = {
             command=ext4_command,
             renewal=ext4_renewal,
         ),
-        Kind(name="xfs", mkfs="mkfs.xfs", longest_label=12, least_bytes=300 * _MB, command=_xfs, renewal=xfs_renewal),
+        Kind(
+            name="xfs",
+            mkfs="mkfs.xfs",
+            longest_label=12,
+            least_bytes=300 * _MB,
+            command=_xfs,
+            renewal=xfs_renewal,
+            shares=True,
+        ),
     )
 }
 """Both, by name."""

@@ -21,13 +21,20 @@ def test_a_machine_on_one_file_system(kind: str, size: int, ground: Ground, smal
     uuid = run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", lun]).text.strip()
     with loop_device(Path(lun), read_only=True) as device:
         options = ("ro", *(["norecovery"] if kind == "xfs" else []))
-        with mounted(device, tmp_path, filesystem=kind, options=options) as root:
-            assert (root / "etc/fstab").read_text().splitlines()[1:] == [f"UUID={uuid} / {kind} x-systemd.growfs 0 0"]
-            assert (root / "home/terra/.profile").read_text() == "umask 022\n"
+        with mounted(device, tmp_path, filesystem=kind, options=options) as top:
+            root = top / "os"
+            assert (root / "etc/fstab").read_text().splitlines()[1:] == [
+                f"UUID={uuid} / {kind} x-systemd.growfs 0 0",
+                f"UUID={uuid} /run/terra/groups/os {kind} X-mount.mkdir 0 0",
+                "/run/terra/groups/os/home /home none bind 0 0",
+                "/run/terra/groups/os/containerd /var/lib/containerd none bind 0 0",
+                "/run/terra/groups/os/log /var/log none bind 0 0",
+            ]
+            assert (top / "home/terra/.profile").read_text() == "umask 022\n"
             assert (root / "var/lib/containerd").is_dir()
     with ground.site.network.inside():
         menu = fetch(CONTROLLER, f"grub/{MAC}.cfg").decode()
-    assert f" terra.uuid={uuid} " in menu
+    assert f" terra.uuid={uuid} terra.subvol=os " in menu
     assert json.loads(ground.terra("info").text)["nodes"] == {"ready": 1}
     ground.terra("delete", "cm-01")
     assert ground.left() == []

@@ -253,3 +253,41 @@ def test_what_is_killed_is_whole_after_the_next_start(
         assert (root / "etc/lost").read_text() == "lost\n"
     ground.clear()
     assert ground.left() == []
+
+
+@pytest.mark.parametrize("layout", ["directories", "earlier"])
+def test_subvolumes_that_are_directories_are_carried_over(
+    layout: str, ground: Ground, small: str, following: str, tmp_path: Path
+) -> None:
+    """Also where they are directories of the root, which is all of its file system, as an earlier Terra made it."""
+    ground.clear()
+    shown = ground.provision(small, more=f'[plugins]\nfilesystem = "ext4"\n{KEEP}')
+    with whole(shown, tmp_path) as top:
+        (top / "os/etc/app").mkdir()
+        (top / "os/etc/app/settings").write_text("mine\n")
+        (top / "home/data").write_text("precious\n")
+        if layout == "earlier":
+            for name in ("home", "log"):
+                (top / f"os/{'var/' * (name == 'log')}{name}").rmdir()
+            (top / "log").rename(top / "os/var/log")
+            (top / "containerd").rmdir()
+            (top / "home").rename(top / "os/home")
+            for path in [*(top / "os").iterdir()]:
+                path.rename(top / path.name)
+            (top / "os").rmdir()
+            (top / ".terra").rmdir()
+    ground.terra("upgrade", "cm-01", "--image", following)
+    wait_for(ground, "trial")
+    with whole(node(ground), tmp_path) as top:
+        assert (top / "os/usr/version").read_text() == "2\n"
+        assert (top / "os/etc/app/settings").read_text() == "mine\n"
+        assert (top / "home/data").read_text() == "precious\n"
+        assert not [*(top / "os/home").iterdir()]
+
+
+@contextmanager
+def whole(shown: dict[str, Any], place: Path) -> Iterator[Path]:
+    """Mount all of the file system that the root of a machine on ext4 is in."""
+    lun = Path(shown["disk_groups"][0]["disks"][0]["device"])
+    with loop_device(lun) as device, mounted(device, place, filesystem="ext4"):
+        yield place

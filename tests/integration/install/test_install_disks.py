@@ -14,10 +14,10 @@ import pytest
 from lab.disks import MB, Disk, attached, blank, sparse
 from lab.network import Network
 from lab.registry import Registry
+from terra_core.config.node import OWN
 from terra_core.install.disks import part_device
 from terra_core.system.mounts import mounted
 from terra_core.system.process import Completed, run
-from terra_core.versions.layers import OWN
 from tests.integration.install.grounds import Ground, Installed, group, kinds, profiles, push, starts
 from tests.unit.oci.making import file, folder
 

@@ -42,19 +42,25 @@ def test_a_machine_on_one_disk_and_another_group_beside_it(kind: str, sector_siz
         part, data = part_device(disks[0].device, number), disks[1].device
         place = tmp_path / "root"
         place.mkdir()
-        with mounted(part, place, filesystem=kind, options=("ro",)) as root:
+        with mounted(part, place, filesystem=kind, options=("ro",)) as top:
+            root = top / "os"
             assert (root / "etc/fstab").read_text().splitlines()[1:] == [
                 f"UUID={uuid_of(part)} / {kind} noatime 0 0",
+                f"UUID={uuid_of(part)} /run/terra/groups/os {kind} noatime,X-mount.mkdir 0 0",
+                "/run/terra/groups/os/home /home none bind 0 0",
                 f"UUID={uuid_of(data)} /run/terra/groups/data xfs X-mount.mkdir,nofail 0 0",
                 "/run/terra/groups/data/luns /iscsi none bind,nofail 0 0",
+                "/run/terra/groups/os/cache /var/cache/apt none bind 0 0",
             ]
-            assert (root / "home/terra/note").read_text() == "from the image\n"
+            assert (top / "home/terra/note").read_text() == "from the image\n"
+            assert (top / "cache").is_dir()
             assert (root / "var/cache/apt").is_dir()
+            assert len([*(top / ".terra").glob("layers/*")]) == (kind == "xfs"), "only what shares its blocks is kept"
             menu = (root / "boot/grub/grub.cfg").read_text()
         assert f" terra.uuid={uuid_of(part)} " in menu
         assert starts(disks[0]) == (sector_size == 512)
         if sector_size == 512:  # grub-fstest knows no others
-            assert read_by_grub(disks[0], number, "boot/grub/grub.cfg") == menu
+            assert read_by_grub(disks[0], number, "os/boot/grub/grub.cfg") == menu
         with mounted(data, place, filesystem="xfs", options=("ro",)) as there:
             assert (there / "luns").is_dir()
 
@@ -95,7 +101,7 @@ def test_killed_and_run_again_it_completes(kind: str, step: str, ground: Ground,
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait(10)
         ground.install(node)
-        assert "Terra: mt-01" in read_by_grub(disk, 3, "boot/grub/grub.cfg")
+        assert "Terra: mt-01" in read_by_grub(disk, 3, "os/boot/grub/grub.cfg")
 
 
 def test_the_plan_says_what_subvolumes_are(ground: Ground, tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from lab.disks import blank
 from terra_core.config.controller import Paths
 from terra_core.errors import TerraError
 from terra_core.install.disks import part_device
-from terra_core.system.mounts import mounted
+from terra_core.system.mounts import directory_mounted, mounted
 from terra_core.system.process import run
 from terra_core.versions.look import difference, versions
 from terra_core.versions.record import PLACE
@@ -85,6 +87,13 @@ def changed_by_hand(root: Path) -> None:
     Path(os.fsdecode(os.fsencode(root / "srv") + b"/\xff\n\x1b[2J")).write_text("odd")
 
 
+def mounted_root(part: Path, place: Path, kind: str) -> AbstractContextManager[Path]:
+    """Mount the root of a machine alone, as the machine does."""
+    if kind == "btrfs":
+        return mounted(part, place, filesystem=kind, options=("subvol=/os",))
+    return directory_mounted(part, "os", place, filesystem=kind)
+
+
 def test_what_was_changed_is_listed_exactly_and_versions_are_known(ground: Ground, tmp_path: Path) -> None:
     with blank(tmp_path, [700, 700]) as disks:
         for kind, disk in (("btrfs", disks[0]), ("ext4", disks[1])):
@@ -92,8 +101,7 @@ def test_what_was_changed_is_listed_exactly_and_versions_are_known(ground: Groun
             ground.install(node)
             part, place = part_device(disk.device, 3), tmp_path / kind
             place.mkdir()
-            options = ("subvol=/os",) if kind == "btrfs" else ()
-            with mounted(part, place, filesystem=kind, options=options) as root:
+            with mounted_root(part, place, kind) as root:
                 paths = Paths(root=tmp_path / f"own-{kind}")
                 assert difference(root, paths=paths).changes == (), "as it was laid down"
                 before = seen(root)
@@ -170,14 +178,31 @@ def test_what_is_lost_of_a_machine_that_is_there_is_said_before_it_is(kind: str,
         assert f"{disk.device}: is of the machine old-01: {ground.image} (sha256:" in said
         kept = "its machine-id and host keys, /etc/app, subvolume home"
         offer = f"terra upgrade on that machine brings it the next version, and keeps {kept}"
-        assert (offer in said) is (kind == "btrfs"), "a machine on ext4 has one version"
+        assert offer in said
         assert disk.content() == before
         plan = json.loads(ground.install("--plan", "-o", "json", "--wipe", other).text)
         (former,) = plan["former"]
         assert (former["device"], former["hostname"], former["versions"]) == (str(disk.device), "old-01", 1)
-        assert (former["upgrades"], former["keep"]) == (kind == "btrfs", ["/etc/app"])
+        assert (former["upgrades"], former["keep"]) == (True, ["/etc/app"])
         assert disk.content() == before
+        if kind == "ext4":
+            undivided(part_device(disk.device, 3), tmp_path)
+            said = " ".join(ground.install(other, accept=[1]).stderr.decode().split())
+            assert f"{disk.device}: is of the machine old-01: " in said
+            assert "terra upgrade" not in said, "what an earlier Terra made as all of its file system has one version"
         ground.install("--wipe", other)
+
+
+def undivided(part: Path, tmp_path: Path) -> None:
+    """Make a root all of its file system, as an earlier Terra did."""
+    place = tmp_path / "whole"
+    place.mkdir()
+    with mounted(part, place, filesystem="ext4") as top:
+        for path in [*(top / "os").iterdir()]:
+            if path.name != "home":
+                path.rename(top / path.name)
+        shutil.rmtree(top / "os")
+        shutil.rmtree(top / ".terra")
 
 
 @pytest.mark.parametrize("record", [b"{}", b"[" * 100_000, b'{"node": {"hostname": "\\u001b[2J"}, "image": 7}', b"\xff"])

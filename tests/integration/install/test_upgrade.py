@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -25,10 +26,11 @@ from terra_core.errors import ConflictError
 from terra_core.hookspecs import Bootloader, StartChoice
 from terra_core.install.disks import part_device
 from terra_core.plugins import Plugins
-from terra_core.system.mounts import mounted
+from terra_core.system.mounts import directory_mounted, mounted
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
 from terra_core.upgrade.trial import give_up, keep, settle, state, try_once
+from terra_core.versions.manifest import make_manifest
 from terra_core.versions.record import PLACE
 from tests.integration.install.grounds import SYSTEM, Ground, group
 from tests.unit.oci.making import Item, LayoutMaker, file, folder, tar
@@ -366,12 +368,107 @@ def as_the_image_and_the_machine_say(root: Path, new: Path) -> None:
     assert (new / "home").is_dir()
 
 
+@contextmanager
+def started_from(part: Path, place: Path, kind: str, version: str) -> Iterator[Path]:
+    """Mount the root of a version as a machine on ext4 or xfs has it: alone."""
+    with directory_mounted(part, version, place, filesystem=kind) as root:
+        yield root
+
+
+def taken(place: Path) -> int:
+    run(["sync", "--file-system", place], timeout=120)
+    found = os.statvfs(place)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_the_next_version_is_a_directory_where_there_are_no_subvolumes(
+    ground: Ground, images: tuple[str, str], kind: str, tmp_path: Path
+) -> None:
+    with blank(tmp_path, [900]) as (disk,):
+        keep_keys = '[upgrade]\nkeep = ["/etc/app/keys"]\n'
+        node = ground.node(group("os", "single", [disk], f'filesystem = "{kind}"', home="/home"), keep_keys, image=images[0])
+        ground.install(node)
+        part, place, top = part_device(disk.device, 3), tmp_path / "root", tmp_path / "top"
+        place.mkdir()
+        top.mkdir()
+        with started_from(part, place, kind, "os") as root, mounted(part, top, filesystem=kind):
+            lived_in(root)
+            (top / "home/note").write_text("mine")
+            before, was = taken(top), make_manifest(root, left_out=PLACE)
+            plan = upgrade(ground, root, "--plan", images[1])
+            assert (plan["layers_present"], plan["tried"], plan["needed"] > 0) == (2 * (kind == "xfs"), "os.1", kind == "ext4")
+            assert "/etc/app/keys" in plan["kept"]
+            assert {one["path"] for one in plan["lost"]} == {"/etc/app/other", "/etc/release", "/usr/share/mine"}
+            upgrade(ground, root, images[1])
+            assert [disk.choice for disk in state(root).disks] == [StartChoice(kept="os", once="os.1")]
+            used_by_it = taken(top) - before
+            assert used_by_it < 1.2 * CHANGED + 16 * MB if kind == "xfs" else BIG + CHANGED <= used_by_it < 2 * BIG
+            assert make_manifest(root, left_out=PLACE) == was, "the version that runs stays as it is"
+            new = top / "os.1"
+            assert (new / "usr/share/program").read_bytes() == content(102, CHANGED)
+            assert (new / "usr/share/same").read_bytes() == content(1, BIG)
+            assert not (new / "usr/share/doomed").exists()
+            for path in ("etc/machine-id", "etc/hostname", "etc/app/keys/one", "etc/fstab", "boot/terra-steps.img"):
+                assert (new / path).read_bytes() == (root / path).read_bytes(), path
+            menu = (new / "boot/grub/grub.cfg").read_text()
+            assert menu == (root / "boot/grub/grub.cfg").read_text().replace('"os"', '"os.1"').replace('"/os"', '"/os.1"')
+            assert ((new / "home").is_dir(), (top / "home/note").read_text()) == (True, "mine")
+            assert not (new / "home/note").exists()
+            assert list(rows_of(root)) == ["os", "os.1"]
+            keep("os.1", root)
+        read = run(["grub-fstest", disk.file, "cat", "(loop0,gpt3)/os.1/boot/grub/grub.cfg"]).text
+        assert read == menu, "by a boot loader that reads no journal"
+        with started_from(part, place, kind, "os.1") as root:
+            assert settle(root).choices == (StartChoice(kept="os.1"),)
+            assert json.loads(run([TERRA, "diff", "-o", "json", "--root", root]).stdout)["changes"] == []
+            assert upgrade(ground, root, "--plan", images[0])["there"] == "os"
+            run([TERRA, "rollback", "--root", root])
+            assert state(root).choices == (StartChoice(kept="os"),)
+            run([TERRA, "rollback", "--to", "os.1", "--root", root])
+            run([TERRA, "versions", "--remove", "os", "--root", root])
+            assert list(rows_of(root)) == ["os.1"], "the first one goes like any other"
+        with mounted(part, top, filesystem=kind):
+            assert sorted(path.name for path in top.iterdir() if path.name != "lost+found") == [".terra", "home", "os.1"]
+            assert len([*(top / ".terra").glob("layers/*")]) == 3 * (kind == "xfs"), "only where they share their blocks"
+
+
+def test_what_a_version_needs_on_ext4_is_said_before_anything_is_fetched(
+    ground: Ground, images: tuple[str, str], tmp_path: Path
+) -> None:
+    with blank(tmp_path, [400]) as (disk,):
+        ground.install(ground.node(group("os", "single", [disk], 'filesystem = "ext4"', 'boot = "bios"'), image=images[0]))
+        part, place, top = part_device(disk.device, 3), tmp_path / "root", tmp_path / "top"
+        place.mkdir()
+        top.mkdir()
+        with started_from(part, place, "ext4", "os") as root, mounted(part, top, filesystem="ext4"):
+            found = os.statvfs(root)
+            os.posix_fallocate(file := os.open(root / "large", os.O_CREAT | os.O_WRONLY), 0, found.f_bavail * 4096 - 24 * MB)
+            os.close(file)
+            for words in ([], ["--plan"]):
+                told = " ".join(upgrade(ground, root, *words, images[1], accept=(1,)).split())
+                assert re.search(r"os\.1 needs about \d+ MB, as versions share nothing on ext4, and 2[234] MB are free", told)
+                assert "terra versions --remove NAME" in told
+            assert sorted(path.name for path in top.iterdir() if path.name != "lost+found") == [".terra", "os"]
+            (root / "large").unlink()
+            assert upgrade(ground, root, images[1])["tried"] == "os.1"
+
+
 def test_where_nothing_can_lie_beside_it_that_is_said(ground: Ground, images: tuple[str, str], tmp_path: Path) -> None:
+    """An earlier Terra made the root all of the file system."""
     with blank(tmp_path, [700]) as (disk,):
         ground.install(ground.node(group("os", "single", [disk], 'filesystem = "ext4"'), image=images[0]))
         place = tmp_path / "root"
         place.mkdir()
-        with mounted(part_device(disk.device, 3), place, filesystem="ext4") as root:
+        part = part_device(disk.device, 3)
+        with mounted(part, place, filesystem="ext4") as top:
+            for path in [*(top / "os").iterdir()]:
+                path.rename(top / path.name)
+            shutil.rmtree(top / ".terra")
+            (top / "os").rmdir()
+        with mounted(part, place, filesystem="ext4") as root:
             told = upgrade(ground, root, accept=(1,))
-            assert "a system on ext4 has one version" in " ".join(told.split())
-
+            assert "is all of its file system, so no other version can lie beside it" in " ".join(told.split())
+            assert list(rows_of(root)) == ["os"]
+            told = json.loads(run([TERRA, "diff", "-o", "json", "--root", root]).stdout)["changes"]
+            assert [one["path"] for one in told] == ["/lost+found"]

@@ -140,7 +140,7 @@ PROMISES: dict[str, Mapping[str, object]] = {
         "open_roots": lambda self, root, work, session: nullcontext(Roots(places={"os": work}, running="os"))
     },
     "test_a_root_is_copied_beside_another_and_removed": {
-        "copy_root": lambda self, source, target, session: _good.copy_root(None, target, session)
+        "copy_root": lambda self, source, target, left_out, session: _good.copy_root(None, target, left_out, session)
     },
     "test_one_disk_twice_is_refused": _preparing(_each_once),
     "test_after_a_kill_blank_disks_can_be_used_again": _preparing(_with_a_lock_file),

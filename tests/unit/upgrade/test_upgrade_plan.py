@@ -8,8 +8,9 @@ import pytest
 
 from terra_core.image.contained import ContainedRoot
 from terra_core.upgrade.fstab import fstab_for
-from terra_core.upgrade.plan import next_name, sorted_out, surplus
+from terra_core.upgrade.plan import next_name, room_of, sorted_out, surplus
 from terra_core.versions.difference import Change, What
+from terra_core.versions.manifest import Entry
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,9 @@ def test_what_nobody_goes_back_to_makes_room_before_what_somebody_may() -> None:
     assert surplus(laid, {"os.1"}, {"os.2", "os.3"}, 2) == ("os.2", "os.3", "os")
     assert surplus(laid, {"os.1"}, (), 4) == ("os",)
     assert surplus(laid, {"os", "os.1"}, {"os"}, 5) == ()
+
+
+def test_the_room_of_a_version_is_counted_in_blocks() -> None:
+    sizes = {"": ("directory", 0), "etc": ("directory", 0), "etc/one": ("file", 1), "etc/two": ("file", 4097), "l": ("link", 0)}
+    manifest = {path: Entry(kind=kind, mode=0o755, uid=0, gid=0, size=size) for path, (kind, size) in sizes.items()}
+    assert room_of(manifest) == (1 + 1 + 1 + 2 + 1) * 4096

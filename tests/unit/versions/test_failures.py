@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from terra_core.config.node import OWN
 from terra_core.versions.failures import failures, forget_failure, make_room, note_failure
-from terra_core.versions.layers import OWN
 
 
 def test_a_reason_is_kept_until_it_is_forgotten(tmp_path: Path) -> None:

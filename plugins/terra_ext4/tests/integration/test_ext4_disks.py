@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from lab.disks import MB, digest_of, sparse
 from terra_core.config.node import DiskGroup
@@ -16,8 +18,10 @@ from terra_core.config.session import Session
 from terra_core.config.structure import structure
 from terra_core.errors import ConfigError, ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import PreparedGroup
-from terra_core.system.mounts import loop_device, loop_devices, mount_points, mounted, sweep
+from terra_core.mounting import mount_device
+from terra_core.system.mounts import directory_mounted, loop_device, loop_devices, mount_points, mounted, sweep
 from terra_core.system.process import run
+from terra_core.versions.manifest import NO_MARK, make_manifest
 from terra_ext4 import DiskPlugin, plugin, xfs
 
 SIZE = {"ext4": 64, "xfs": 320}
@@ -70,8 +74,7 @@ def tree(root: Path) -> dict[str, int]:
 
 
 def mounted_root(prepared: PreparedGroup, work: Path, stack: ExitStack) -> Path:
-    mount = prepared.mounts[0]
-    return stack.enter_context(mounted(mount.device, work, filesystem=mount.filesystem, options=mount.options))
+    return stack.enter_context(mount_device(prepared.mounts[0], work))
 
 
 def test_the_group_of_the_operating_system(filler: DiskPlugin, disk: Path, work: Path, tmp_path: Path) -> None:
@@ -81,18 +84,22 @@ def test_the_group_of_the_operating_system(filler: DiskPlugin, disk: Path, work:
             filler.prepare_disks(group(home="/home", log="/var/log"), [disk], work, Session()) as prepared,
             ExitStack() as stack,
         ):
-            (mount,) = prepared.mounts
+            mount = prepared.mounts[0]
             found = tags(mount.device)
             assert (found["TYPE"], found["LABEL"]) == (filler.name, "os")
             assert mount.source == f"UUID={found['UUID']}"
-            assert prepared.kernel_arguments == (f"terra.uuid={found['UUID']}",)
-            assert prepared.root == ""
+            assert prepared.kernel_arguments == (f"terra.uuid={found['UUID']}", "terra.subvol=os")
+            assert [one.path for one in prepared.mounts] == ["/", "/run/terra/groups/os", "/home", "/var/log"]
+            assert (prepared.root, prepared.directories) == ("os", ())
             assert not list(work.iterdir())
             place = mounted_root(prepared, work, stack)
             assert place.stat().st_mode & 0o7777 == 0o755
-            assert prepared.directories == ("/home", "/var/log")
             assert tree(place) == {}
             assert filler.verify_disks(group(), place, Session()) is True
+            whole = tmp_path / "whole"
+            whole.mkdir(mode=0o755)
+            with mounted(mount.device, whole, filesystem=mount.filesystem):
+                assert tree(whole) == {"os": 0o755, "home": 0o755, "log": 0o755, ".terra": 0o700}
     finally:
         os.umask(former)
     assert nothing_left(tmp_path)
@@ -114,7 +121,7 @@ def test_grub_and_the_check_read_what_was_written(filler: DiskPlugin, disk: Path
         place = mounted_root(prepared, work, stack) / "boot"
         place.mkdir()
         (place / "vmlinuz").write_bytes(content)
-    run(["grub-fstest", disk, "cmp", "(loop0)/boot/vmlinuz", tmp_path / "kernel"])
+    run(["grub-fstest", disk, "cmp", "(loop0)/os/boot/vmlinuz", tmp_path / "kernel"])
     check = ["e2fsck", "-f", "-n"] if filler is plugin else ["xfs_repair", "-n"]
     run([*check, disk])
 
@@ -159,7 +166,7 @@ def test_options_of_another_file_system(filler: DiskPlugin, disk: Path, work: Pa
 def test_options_count_from_the_first_mount_on(filler: DiskPlugin, disk: Path, work: Path) -> None:
     own = "data=journal" if filler is plugin else "logbsize=64k"
     with filler.prepare_disks(group(options=("noatime", own)), [disk], work, Session()) as prepared, ExitStack() as stack:
-        assert prepared.kernel_arguments[1:] == (f"rootflags=noatime,{own}",)
+        assert prepared.kernel_arguments[1:] == ("terra.subvol=os", f"rootflags=noatime,{own}")
         mounted_root(prepared, work, stack)
         (line,) = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {work} " in line]
         assert {"noatime", own} <= set(line.split()[3].split(","))
@@ -229,3 +236,124 @@ def test_a_full_disk_is_no_broken_one(filler: DiskPlugin, disk: Path, work: Path
                 pass
         assert os.statvfs(place).f_bavail * 4096 < MB
         assert filler.verify_disks(group(), place, Session()) is True
+
+
+def as_before(filler: DiskPlugin, disk: Path, work: Path) -> None:
+    """Make the group of the operating system as an earlier Terra did: the root is all of it."""
+    with filler.prepare_disks(group(home="/home"), [disk], work, Session()) as prepared, ExitStack() as stack:
+        mount = prepared.mounts[0]
+        top = stack.enter_context(mounted(mount.device, work, filesystem=mount.filesystem))
+        for name in ("os", ".terra", "home"):
+            (top / name).rmdir()
+        (top / "etc/deep").mkdir(parents=True)
+
+
+def test_a_copy_of_what_an_earlier_terra_made_is_mounted_as_that_was(filler: DiskPlugin, disk: Path, work: Path) -> None:
+    as_before(filler, disk, work)
+    with filler.renew_identity(group(home="/home"), [disk], work, Session()) as prepared:
+        assert ([one.path for one in prepared.mounts], prepared.root) == (["/"], "")
+        assert (prepared.mounts[0].directory, prepared.directories) == ("", ("/home",))
+        assert [word for word in prepared.kernel_arguments if not word.startswith("terra.uuid=")] == []
+
+
+def test_a_root_that_is_all_of_its_file_system_has_none_beside_it(
+    filler: DiskPlugin, disk: Path, work: Path, tmp_path: Path
+) -> None:
+    as_before(filler, disk, work)
+    place = tmp_path / "root"
+    place.mkdir()
+    deep = place / "etc/deep"
+    with loop_device(disk) as device, mounted(device, place, filesystem=filler.name):
+        with filler.open_roots(place, work, Session()) as roots:
+            assert (dict(roots.places), roots.running, roots.top) == ({"os": place}, "os", None)
+        with pytest.raises(TerraError, match="is no directory at the top"), filler.open_roots(deep, work, Session()):
+            raise AssertionError("it is no root")
+
+
+def test_roots_lie_beside_a_root_that_is_for_reading(filler: DiskPlugin, disk: Path, work: Path, tmp_path: Path) -> None:
+    with filler.prepare_disks(group(), [disk], work, Session()):
+        pass
+    place = tmp_path / "root"
+    place.mkdir()
+    with (
+        loop_device(disk) as device,
+        directory_mounted(device, "os", place, filesystem=filler.name, options=("ro",)),
+        filler.open_roots(place, work, Session()) as roots,
+    ):
+        assert (roots.running, roots.shares) == ("os", filler is xfs)
+        assert roots.top is not None
+        with pytest.raises(OSError, match="Read-only file system"):
+            (roots.top / "file").touch()
+
+
+@pytest.fixture
+def top(filler: DiskPlugin, work: Path, tmp_path: Path) -> Iterator[Path]:
+    """Return the top of a file system with a root in it that has a bit of everything."""
+    disk = sparse(tmp_path / "roots.lun", 320)
+    place = tmp_path / "root"
+    place.mkdir()
+    with filler.prepare_disks(group(), [disk], work, Session()) as prepared, ExitStack() as stack:
+        root = stack.enter_context(mount_device(prepared.mounts[0], place))
+        everything(root)
+        roots = stack.enter_context(filler.open_roots(root, work, Session()))
+        assert roots.top is not None
+        yield roots.top
+    assert nothing_left(tmp_path)
+
+
+def everything(root: Path) -> None:
+    (root / "large").write_bytes(os.urandom(8 * MB))
+    (root / "large").chmod(0o4755)
+    os.chown(root / "large", 7, 8)
+    os.setxattr(root / "large", "trusted.terra", b"kept")
+    (root / "usr").mkdir(mode=0o711)
+    (root / "usr/other").hardlink_to(root / "large")
+    (root / "usr/link").symlink_to("/nowhere")
+    os.mkfifo(root / "usr/pipe")
+    os.mknod(root / "usr/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    with (root / "sparse").open("wb") as file:
+        file.truncate(64 * MB)
+    os.utime(root / "usr", ns=(1, 10**18 + 7))
+    root.chmod(0o751)
+    os.setxattr(root, "user.terra", b"of the root")
+
+
+def test_a_copy_of_a_root_is_faithful_and_shares_what_it_can(filler: DiskPlugin, top: Path) -> None:
+    before = os.statvfs(top)
+    assert filler.copy_root(top / "os", top / "os.1", "", Session()) is True
+    run(["sync", "--file-system", top])
+    taken = (before.f_bfree - os.statvfs(top).f_bfree) * before.f_frsize
+    assert taken < MB if filler is xfs else 8 * MB <= taken < 9 * MB
+    former, new = make_manifest(top / "os", left_out=""), make_manifest(top / "os.1", left_out="")
+    assert {path: evolve(one, mark=NO_MARK) for path, one in new.items()} == {
+        path: evolve(one, mark=NO_MARK) for path, one in former.items()
+    }
+    for path in ("", "usr", "large"):
+        assert (top / "os.1" / path).stat().st_mtime_ns == (top / "os" / path).stat().st_mtime_ns
+    assert (top / "os.1/usr/other").samefile(top / "os.1/large")
+    assert not (top / "os.1/large").samefile(top / "os/large")
+
+
+def test_a_root_is_removed_whole_whatever_is_in_it(filler: DiskPlugin, top: Path, tmp_path: Path) -> None:
+    filler.copy_root(top / "os", top / "os.1", "usr", Session())
+    assert not (top / "os.1/usr").exists()
+    run(["chattr", "+i", top / "os.1/large"])
+    (top / ".terra/removed/half").mkdir(parents=True)
+    (top / ".terra/removed/half/etc").touch()
+    assert filler.remove_root(top / "os.1", Session()) is True
+    assert sorted(path.name for path in top.iterdir() if path.name != "lost+found") == [".terra", "os"]
+    assert [*(top / ".terra/removed").iterdir()] == [], "what a killed removal left is gone as well"
+    with pytest.raises(TerraError, match="is in no file system that has roots"):
+        filler.remove_root(tmp_path / "none", Session())
+
+
+def test_a_copy_that_has_no_room_leaves_nothing(top: Path, filler: DiskPlugin) -> None:
+    if filler is xfs:  # which shares the blocks
+        return
+    with suppress(OSError), (top / "os/all").open("wb", buffering=0) as file:
+        while file.write(bytes(MB)):
+            pass
+    with pytest.raises(TerraError, match="No space left on device"):
+        filler.copy_root(top / "os", top / "os.1", "", Session())
+    assert not (top / "os.1").exists()
+    assert [*(top / ".terra/removed").iterdir()] == []

@@ -11,16 +11,23 @@ from lab.disks import sparse
 from terra_core.config.node import DiskGroup
 from terra_core.config.session import Session
 from terra_core.config.structure import structure
-from terra_core.system.mounts import loop_device, sweep
+from terra_core.system.mounts import loop_device, mounted, sweep
 from terra_core.system.process import run
 from terra_ext4 import DiskPlugin, plugin, xfs
 
 _AROUND = """\
-terra_word() { case "$1" in terra.uuid) echo "$uuid" ;; fsck.repair) echo "$repair" ;; esac; }
+terra_word() {
+	case "$1" in
+	terra.uuid) echo "$uuid" ;;
+	fsck.repair) echo "$repair" ;;
+	version) echo "${version:-$2}" ;;
+	terra.subvol) echo "$subvol" ;;
+	esac
+}
 panic() { echo "panic: $*"; [ -n "$by_hand" ] || exit 0; $by_hand "$device"; }
 local_device_setup() { echo "device $1"; DEV="$device"; }
 local_premount() { echo premount; }
-fastboot=n forcefsck=n fsckfix=n repair= readonly=y ROOTFLAGS=
+fastboot=n forcefsck=n fsckfix=n repair= version= subvol=os readonly=y ROOTFLAGS=
 """
 _GROUP = structure({"label": "os", "disk": [{"device": "/dev/sda"}]}, DiskGroup)
 
@@ -42,8 +49,11 @@ def made(filler: DiskPlugin, directory: Path) -> Path:
     return disk
 
 
-def started(filler: DiskPlugin, disk: Path, root: Path, **variables: str) -> list[str]:
-    """Return the output of a machine that starts with a disk as its root, with the options of its mount as the last line."""
+def started(filler: DiskPlugin, disk: Path, root: Path, *, after: str = ":", **variables: str) -> list[str]:
+    """Return the output of a machine that starts with a disk as its root, with the options of its mount as the last line.
+
+    :param after: what it does when its root is mounted.
+    """
     step = filler.mount_root(_GROUP, Session())
     with loop_device(disk) as device:
         given = {
@@ -55,9 +65,9 @@ def started(filler: DiskPlugin, disk: Path, root: Path, **variables: str) -> lis
         }
         words = "".join(f"{name}='{value}'\n" for name, value in (given | variables).items())
         # What marks a check as done is the machine's, and this machine has a /run of its own.
-        script = step.script.replace("/run/initramfs", "$stamps")
-        after = f"mountpoint -q {root} || exit 0\ngrep ' {root} ' /proc/self/mounts\numount {root}\n"
-        return run(["sh", "-c", f"{_AROUND}{words}{script}{after}"]).text.splitlines()
+        script = step.script.replace("/run/initramfs", "$stamps").replace("/run/terra", "$stamps.terra")
+        end = f"mountpoint -q {root} || exit 0\n{after}\ngrep ' {root} ' /proc/self/mounts\numount {root}\n"
+        return run(["sh", "-c", f"{_AROUND}{words}{script}{end}"]).text.splitlines()
 
 
 def is_marked(root: Path) -> bool:
@@ -80,6 +90,49 @@ def test_the_root_is_mounted_as_the_kernel_line_says(
 def test_a_kernel_line_without_a_file_system(root: Path, tmp_path: Path) -> None:
     said = started(plugin, made(plugin, tmp_path), root, uuid="")
     assert said == ["panic: the kernel line has no terra.uuid=, which says what file system the root is"]
+
+
+def marked_by(root: Path, filler: DiskPlugin, disk: Path, **variables: str) -> str:
+    """Start a machine from a disk whose roots each say which they are; return what its root says, and look at the mounts."""
+    place = root.parent / "written"
+    place.mkdir(exist_ok=True)
+    with loop_device(disk) as device, mounted(device, place, filesystem=filler.name) as top:
+        for name in ("os", "os.1", "."):
+            (top / name).mkdir(exist_ok=True)
+            (top / name / "name").write_text(f"{name}\n")
+        (top / "link").unlink(missing_ok=True)
+        (top / "link").symlink_to("os")
+    after = f"cat {root}/name\ngrep -c {root.parent}/stamps.terra /proc/self/mounts"
+    return " ".join(started(filler, disk, root, after=after, **variables)[-3:-1])
+
+
+@pytest.mark.parametrize("filler", [plugin, xfs], ids=["ext4", "xfs"])
+def test_the_root_is_the_directory_of_the_version(filler: DiskPlugin, root: Path, tmp_path: Path) -> None:
+    disk = made(filler, tmp_path)
+    assert marked_by(root, filler, disk) == "os 0", "and nothing else of it stays mounted"
+    assert marked_by(root, filler, disk, version="os.1") == "os.1 0"
+    assert marked_by(root, filler, disk, subvol="") == ". 0", "as an earlier Terra made it"
+    for wrong in ("os.2", "link"):
+        said = started(filler, disk, root, version=wrong)
+        assert said[-1] == f"panic: no directory {wrong} on the file system 1234"
+
+
+@pytest.mark.parametrize("filler", [plugin, xfs], ids=["ext4", "xfs"])
+def test_a_root_that_starts_read_only_can_be_written_later_like_all_of_its_file_system(
+    filler: DiskPlugin, root: Path, tmp_path: Path
+) -> None:
+    disk = made(filler, tmp_path)
+    place, fstab = root.parent / "whole", root.parent / "fstab"
+    place.mkdir()
+    fstab.write_text(f"$device {root} {filler.name} noatime 0 0\n")
+    later = (
+        f"! touch {root}/file 2> /dev/null || echo too early\n"
+        f"sed s,.device,$device, {fstab} > {fstab}.own; mount --fstab {fstab}.own -o remount {root} && touch {root}/file\n"
+        f"mount -t {filler.name} $device {place} && touch {place}/os/other && umount {place}"
+    )
+    said = started(filler, disk, root, after=later)
+    assert "too early" not in said
+    assert {"rw", "noatime"} <= set(said[-1].split()[3].split(","))
 
 
 @pytest.mark.parametrize("filler", [plugin, xfs], ids=["ext4", "xfs"])
@@ -105,7 +158,8 @@ def test_large_ones_are_left_to_a_person(by_hand: str, mended: bool, root: Path,
     disk = made(plugin, tmp_path)
     run(["debugfs", "-w", "-R", "clri <2>", disk])
     run(["debugfs", "-w", "-R", "set_super_value state 2", disk])
-    said = started(plugin, disk, root, by_hand=by_hand)
+    # Nothing at the top has a name any more then; a root that is all of the file system is mounted all the same.
+    said = started(plugin, disk, root, by_hand=by_hand, subvol="")
     assert " ".join(said).count("panic: ") == 1
     assert any("panic: the file system on /dev/loop" in line and "mended by hand: e2fsck /dev/loop" in line for line in said)
     assert (said[-1].split()[1] == str(root)) is mended

@@ -57,14 +57,30 @@ def test_xfs_leaves_away_what_a_later_mkfs_would_add(usage: str, later: list[str
     assert command[-3 - len(later) :] == [*later, "-L", "os", "/dev/loop0"]
 
 
-def test_the_subvolumes_of_the_system_are_directories_of_its_root() -> None:
-    made = mounts_of(EXT4, group(subvolumes="home:/home log:/var/log", options=["noatime"]), DEVICE, ID)
+def test_the_system_and_its_subvolumes_are_directories_beside_each_other() -> None:
+    root, whole, *bound = mounts_of(EXT4, group(subvolumes="home:/home log:/var/log", options=["noatime"]), DEVICE, ID)
+    assert root == Mount(
+        path="/", device=DEVICE, filesystem="ext4", options=("noatime",), source=f"UUID={ID}", directory="os"
+    )
+    assert (whole.path, whole.options, whole.directory) == ("/run/terra/groups/os", ("noatime", "X-mount.mkdir"), "")
+    assert [(mount.path, mount.bound) for mount in bound] == [
+        ("/home", f"{whole.path}/home"),
+        ("/var/log", f"{whole.path}/log"),
+    ]
+    assert [mount.path for mount in mounts_of(EXT4, group(), DEVICE, ID)] == ["/"], "nothing has to be mounted for none"
+
+
+def test_a_system_that_an_earlier_terra_made_is_all_of_its_file_system() -> None:
+    wanted = group(subvolumes="home:/home", options=["noatime"])
+    made = mounts_of(EXT4, wanted, DEVICE, ID, undivided=True)
     assert made == (Mount(path="/", device=DEVICE, filesystem="ext4", options=("noatime",), source=f"UUID={ID}"),)
+    assert kernel_arguments_of(group(), ID, undivided=True) == (f"terra.uuid={ID}",)
 
 
 def test_a_file_system_on_a_disk_that_terra_makes_grows_with_it() -> None:
     disk = [{"device": "/dev/sda", "size": 256}]
-    assert mounts_of(EXT4, group(disk=disk), DEVICE, ID)[0].options == ("x-systemd.growfs",)
+    root, whole, _ = mounts_of(EXT4, group(subvolumes="home:/home", disk=disk), DEVICE, ID)
+    assert (root.options, whole.options) == (("x-systemd.growfs",), ("X-mount.mkdir",))
     whole, _ = mounts_of(XFS, group("data", subvolumes="luns:/iscsi", disk=disk), DEVICE, ID)
     assert whole.options == ("x-systemd.growfs", "X-mount.mkdir")
 
@@ -89,9 +105,9 @@ def test_a_group_without_subvolumes_is_mounted_nowhere() -> None:
 
 
 def test_the_root_is_found_by_its_uuid_and_mounted_with_its_options() -> None:
-    assert kernel_arguments_of(group(), ID) == (f"terra.uuid={ID}",)
+    assert kernel_arguments_of(group(), ID) == (f"terra.uuid={ID}", "terra.subvol=os")
     words = kernel_arguments_of(group(options=["noatime", "user", "logbsize=256k", "prjquota"]), ID)
-    assert words == (f"terra.uuid={ID}", "rootflags=noatime,logbsize=256k,prjquota")
+    assert words == (f"terra.uuid={ID}", "terra.subvol=os", "rootflags=noatime,logbsize=256k,prjquota")
     assert all(is_argument(word) for word in words)
 
 
