@@ -69,6 +69,10 @@ class ForbiddenError(TerraError):
     """What was asked for needs more rights than whoever asked has."""
 
 
+class UnavailableError(TerraError):
+    """What was asked for cannot be done here now, and may be elsewhere, or later."""
+
+
 class InterruptedWork(TerraError):  # noqa: N818  # a state asked for by the user, not a fault
     """The user, or a signal, asked for the work to end; everything begun has been undone."""
 

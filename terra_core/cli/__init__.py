@@ -25,6 +25,7 @@ _COMMANDS = {
     "list": "List the machines of the controller.",
     "status": "Show how a machine is, and why.",
     "logs": "Show what happened to a machine.",
+    "hosts": "List the hosts of the controller's database.",
     "info": "Show what the controller is and does.",
     "delete": "Take machines' boot files, targets and disks away.",
     "token": "Give and revoke tokens of the controller's API.",

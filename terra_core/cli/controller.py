@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def command(ctx: click.Context, gateway: str | None, iscsi: str | None, source: 
         stopped = daemon.stop_services(document, config, paths, plugins)
         echo(f"stopped: {', '.join(stopped) or 'nothing ran'}", err=True)
     else:
-        daemon.run_controller(document, config, paths, plugins)
+        daemon.run_controller(document, config, paths, plugins, _end_at_once)
 
 
 @command.command("init")
@@ -124,6 +125,11 @@ and on that machine:
 
 A further name or address of the controller: terra controller{elsewhere} init --name NAME"""
     )
+
+
+def _end_at_once() -> None:
+    """End this process as if it had been killed: nothing that it had begun goes on, and nothing of it is undone."""
+    os._exit(1)
 
 
 @contextmanager

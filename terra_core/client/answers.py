@@ -266,6 +266,32 @@ class InfoShown:
 
 
 @frozen(kw_only=True)
+class HostShown:
+    """A host whose controller has this database. Times are of UTC as RFC 3339 has them.
+
+    :param name: its name.
+    :param state: working, waiting, stopped, or silent when it says nothing any more.
+    :param leads: whether it has the lead.
+    :param url: where its API answers.
+    :param portal: where its storage service answers.
+    :param store: the plugin that has its volumes.
+    :param version: the version of Terra.
+    :param started: since when it runs.
+    :param seen: when it was heard of last.
+    """
+
+    name: str
+    state: str
+    leads: bool
+    url: str
+    portal: str
+    store: str
+    version: str
+    started: str
+    seen: str
+
+
+@frozen(kw_only=True)
 class BootImageInstalled:
     """The network boot loaders of an image, on the controller.
 

@@ -19,7 +19,15 @@ from attrs import frozen
 from terra_core.client.address import url_of
 from terra_core.config.controller import API_PORT, Paths
 from terra_core.config.structure import StructureError, structure
-from terra_core.errors import ConfigError, ConflictError, ForbiddenError, InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import (
+    ConfigError,
+    ConflictError,
+    ForbiddenError,
+    InterruptedWork,
+    NotFoundError,
+    TerraError,
+    UnavailableError,
+)
 from terra_core.service.answers import Begun
 from terra_core.service.events import parse_events
 from terra_core.service.tokens import read_token
@@ -42,7 +50,7 @@ _REFUSAL_LIMIT = 1024 * 1024
 _CHUNK = 65536
 _LONGEST_URL = 1024
 _KINDS: Mapping[str, type[TerraError]] = {
-    kind.__name__: kind for kind in (ConflictError, ForbiddenError, NotFoundError, InterruptedWork)
+    kind.__name__: kind for kind in (ConflictError, ForbiddenError, NotFoundError, InterruptedWork, UnavailableError)
 }
 
 

@@ -11,6 +11,7 @@ from terra_core.client.answers import (
     AuditShown,
     BootImageInstalled,
     HappeningShown,
+    HostShown,
     ImageShown,
     InfoShown,
     Mended,
@@ -67,6 +68,18 @@ class ControllerClient:
     def info(self) -> InfoShown:
         """Return what the controller is and does."""
         return self._read(self._client.get("/v1/info"), InfoShown)
+
+    def hosts(self) -> tuple[HostShown, ...]:
+        """Return the hosts whose controllers have the same database, by name."""
+        return self._read(self._client.get("/v1/hosts"), tuple[HostShown, ...])
+
+    def forget_host(self, name: str) -> HostShown:
+        """Let a host that is not there any more be forgotten; return what was known of it.
+
+        :raises ConflictError: when it is there.
+        :raises NotFoundError: when there is none of this name.
+        """
+        return self._read(self._client.delete(f"/v1/hosts/{quote(name, safe='')}"), HostShown)
 
     def nodes(self) -> tuple[NodeShown, ...]:
         """Return every machine, with where it stands."""

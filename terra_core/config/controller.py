@@ -9,7 +9,7 @@ from attrs import Factory, evolve, frozen
 
 from terra_core.config.structure import Problem, has
 from terra_core.config.trust import Trust
-from terra_core.config.values import Address, Duration, HostAddress, PluginName
+from terra_core.config.values import Address, Duration, HostAddress, Hostname, PluginName
 
 API_PORT = 9000
 
@@ -42,6 +42,7 @@ class Upgrades:
 class Controller:
     """controller.toml; an option of ``terra controller`` wins over its key here.
 
+    :param name: the name of this controller among those of its database; the host name of its machine when left out.
     :param address: the address that the API and the network boot service answer on.
     :param port: the port of the API.
     :param report_port: the port at which machines report their boots; the one after ``port`` when left out.
@@ -56,6 +57,7 @@ class Controller:
     :param plugins: the plugin of each role, where it is not the default.
     """
 
+    name: Hostname | None = None
     address: Address = Address("127.0.0.1")
     port: int = API_PORT
     report_port: int | None = None

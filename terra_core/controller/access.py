@@ -34,6 +34,8 @@ ROLES: Roles = {
     "GET /schema/openapi.json": Role.READ,
     "GET /schema/{path}": Role.READ,
     "GET /v1/audit": Role.ADMIN,
+    "GET /v1/hosts": Role.READ,
+    "DELETE /v1/hosts/{name}": Role.ADMIN,
     "GET /v1/images": Role.READ,
     "POST /v1/images/{digest}/pin": Role.ADMIN,
     "DELETE /v1/images/{digest}": Role.ADMIN,
@@ -116,7 +118,7 @@ def list_tokens(access: NamedDependency[Access]) -> list[dict[str, Any]]:
     return [_shown(token) for token in access.tokens.all()]
 
 
-@post("/v1/tokens", status_code=201, opt=described(body=TokenRequest, answer=TokenCreated, example=_EXAMPLE))
+@post("/v1/tokens", status_code=201, opt=described(body=TokenRequest, answer=TokenCreated, example=_EXAMPLE, anywhere=True))
 async def create_token(access: NamedDependency[Access], request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Make a token; its secret is in this answer, and nowhere after it."""
     wanted = make_document(await table_of(request), TokenRequest, source="request").value
@@ -125,7 +127,12 @@ async def create_token(access: NamedDependency[Access], request: Request[Any, An
     return {**_shown(token), "token": secret}
 
 
-@delete("/v1/tokens/{name:str}", status_code=200, sync_to_thread=True, opt=described(answer=TokenShown, names={"name": "ann"}))
+@delete(
+    "/v1/tokens/{name:str}",
+    status_code=200,
+    sync_to_thread=True,
+    opt=described(answer=TokenShown, names={"name": "ann"}, anywhere=True),
+)
 def revoke_token(access: NamedDependency[Access], name: FromPath[str]) -> dict[str, Any]:
     """Revoke a token: it opens nothing from the next request on."""
     note("revoke token", name)

@@ -21,6 +21,8 @@ from terra_core.config.values import ImageReference
 from terra_core.controller.access import ACCESS_ROUTES, ROLES, Access
 from terra_core.controller.changes import Action
 from terra_core.controller.happening_routes import HAPPENING_ROUTES
+from terra_core.controller.hosts import HostRows
+from terra_core.controller.hosts_routes import HOST_ROUTES
 from terra_core.controller.images_routes import IMAGE_ROUTES
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
@@ -100,6 +102,7 @@ def make_api(context: Context, token: str) -> Litestar:
             show_info,
             *ACCESS_ROUTES,
             *HAPPENING_ROUTES,
+            *HOST_ROUTES,
             *IMAGE_ROUTES,
             *OPERATION_ROUTES,
             *UPGRADE_ROUTES,
@@ -111,12 +114,14 @@ def make_api(context: Context, token: str) -> Litestar:
             "context": Provide(lambda: context, sync_to_thread=False),
             "machines": Provide(lambda: context.machines, sync_to_thread=False),
             "listing": Provide(lambda: listing, sync_to_thread=False),
+            "hosts": Provide(lambda: HostRows(context.services.store.engine), sync_to_thread=False),
             "goldens": Provide(lambda: context.machines.goldens, sync_to_thread=False),
             "operations": Provide(lambda: context.operations, sync_to_thread=False),
         },
         degraded=lambda: context.machines.troubles.services,
         roles=ROLES,
         journal=access.audit,
+        changing=context.keeper.require_work,
         lifespan=[access.lifespan()],
     )
 

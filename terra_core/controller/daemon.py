@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 import structlog
-from attrs import frozen
-from sqlalchemy import Connection
+from attrs import evolve, frozen
+from sqlalchemy import Connection, Engine, select
 
 from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.config.loader import Document
@@ -18,21 +18,27 @@ from terra_core.controller import observing
 from terra_core.controller.api import Context, make_api
 from terra_core.controller.authority import Name, certificate_of, certify, names_of_host
 from terra_core.controller.ballast import Ballast
-from terra_core.controller.database import default_url, file_of, identity_of, open_database
+from terra_core.controller.database import SCHEMA, about, default_url, file_of, identity_of, open_database
+from terra_core.controller.fence import fence
+from terra_core.controller.host_session import mark_sessions
+from terra_core.controller.hosts import Doing, Own, require_place
 from terra_core.controller.keeping import Keeper
+from terra_core.controller.leading import LOOK_SECONDS, Lead, Sole, Standing
 from terra_core.controller.machines import Machines
-from terra_core.controller.mark import check_mark, set_mark
+from terra_core.controller.mark import check_mark, is_marked, set_mark
 from terra_core.controller.observing import Observer
+from terra_core.controller.presence import alone_with, announced, name_of, own_of, session_of
 from terra_core.controller.report_service import receiving
 from terra_core.controller.services import Services
 from terra_core.controller.store import Store
 from terra_core.documents import load, make, settled
-from terra_core.errors import InterruptedWork, PluginError, TerraError, error_of_machine
+from terra_core.errors import InterruptedWork, PluginError, TerraError, error_of_machine, reason_of
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
 from terra_core.plugins import Plugins
 from terra_core.selection import CONTROLLER, check_selection
 from terra_core.service.database import explained, shown_url
+from terra_core.service.migration import Migrations
 from terra_core.service.notifying import Notifier
 from terra_core.service.operations import Operations
 from terra_core.service.private import make_private
@@ -106,9 +112,14 @@ def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
     ballast = Ballast(file.with_name(f"{file.name}.ballast") if file is not None else None)
 
     def check(connection: Connection) -> None:
+        owns = False
         if volumes is not None:
             identity, used = identity_of(connection)
             check_mark(volumes, str(file or shown_url(url)), identity, used=used)
+            owns = not is_marked(volumes, identity)
+        schema = connection.scalar(select(about.c.value).where(about.c.key == "schema"))
+        migrates = schema != Migrations(SCHEMA.migrations).head
+        require_place(connection, name_of(config), config.portal, owns=owns, migrates=migrates)
 
     try:
         engine = open_database(url, check)
@@ -164,9 +175,17 @@ def initialise(config: Controller, paths: Paths, names: Sequence[Name]) -> Initi
     return Initialised(lines, f"https://{f'[{host}]' if isinstance(host, IPv6Address) else host}:{config.port}")
 
 
-def run_controller(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> None:
+def run_controller(
+    document: Document[Controller],
+    config: Controller,
+    paths: Paths,
+    plugins: Plugins,
+    end_at_once: Callable[[], object] = lambda: None,
+) -> None:
     """Run until SIGINT or SIGTERM. The storage and boot services go on without it.
 
+    :param end_at_once: ends the process as if it had been killed. Called when another controller of the database has led since
+        this one did: what it had begun is that one's to undo. Where it returns, this one writes nothing any more.
     :raises TerraError: when it can't start: another one runs on this root, a port is taken, the database is not usable.
     """
     _require_root()
@@ -179,29 +198,37 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
         stack.enter_context(only_one(paths, "controller"))
         listener = stack.enter_context(bind(config.address, config.port))
         report_listener = stack.enter_context(bind(config.address, config.reports, key="report_port"))
+        make_private(paths.state)
+        stack.enter_context(alone_with(file_of(config.database or default_url(paths.state))))
         services = make_services(document, config, paths, plugins)
         stack.callback(services.store.close)
+        own_row = own_of(config, _url_for_others(config, tls), services.role(StoreRole).plugin)
+        services = evolve(services, standing=_standing(services.store.engine, own_row, stack, end_at_once))
         machines, operations = Machines(services), Operations(config.jobs)
+        keeper = Keeper(machines)
         token = read_or_make_token(paths.token)
         volumes = services.role(StoreRole).volume_directory(services.session)
         for directory in (paths.run, paths.work):
             sweep(directory, volumes or paths.work)
         for directory in (paths.etc, paths.run, paths.state):
             sweep_unfinished(directory)
-        stack.enter_context(services.store.happenings.writing())
-        keeper = Keeper(machines)
-        keeper.begin()
+        stack.enter_context(services.store.happenings.writing(lambda: keeper.works))
+        stack.enter_context(announced(services.store.engine, own_row, lambda: _doing(keeper)))
+        _begin(keeper, services)
         stack.callback(operations.stop)
         stack.enter_context(watching(keeper.look, at_once=True))
         stack.callback(keeper.end)
-        keeper.wait(_PATIENCE_SECONDS)
-        stack.enter_context(watching(Observer(services, machines).look, seconds=observing.SECONDS, at_once=True))
+        if keeper.works:
+            keeper.wait(_PATIENCE_SECONDS)
+        observe = _while_working(keeper, Observer(services, machines).look)
+        stack.enter_context(watching(observe, seconds=observing.SECONDS, at_once=True))
         application = make_api(Context(services=services, machines=machines, operations=operations, keeper=keeper), token)
         if own is not None:
             stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))
-        stack.enter_context(watching(machines.renew_reports, seconds=_RENEWING_SECONDS))
         stack.callback(machines.upgrading.following.end)
-        stack.enter_context(watching(machines.upgrading.following.look, seconds=_UPGRADING_SECONDS))
+        stack.enter_context(watching(_while_working(keeper, machines.renew_reports), seconds=_RENEWING_SECONDS))
+        following = machines.upgrading.following
+        stack.enter_context(watching(_while_working(keeper, following.look), seconds=_UPGRADING_SECONDS))
         stack.enter_context(receiving(machines.reports, report_listener, own))
         stack.callback(paths.url.unlink, missing_ok=True)
 
@@ -215,10 +242,46 @@ def run_controller(document: Document[Controller], config: Controller, paths: Pa
             operations.cancel_all()
 
         def beat() -> None:
-            notifier.beat(_status(machines), lively=keeper.lively)
+            notifier.beat(_status(machines, keeper), lively=keeper.lively)
 
         serve(application, listener, tls=tls, ready=ready, ending=ending, beat=(notifier.pause, beat))
     _log.info("ended; storage and boot services go on")
+
+
+def _standing(engine: Engine, own: Own, stack: Undo, end_at_once: Callable[[], object]) -> Standing:
+    """Be one of the controllers of a database for as long as a stack lasts; return whether this one leads, and will.
+
+    :raises TerraError: when another one has its name.
+    """
+    mark_sessions(engine, own.identity)
+    session = stack.enter_context(session_of(engine, own))
+    if session is None:
+        return Sole()
+    lead = Lead(session, own, end_at_once)
+    fence(engine, lead)
+    lead.look()
+    stack.enter_context(watching(lead.look, seconds=LOOK_SECONDS))
+    return lead
+
+
+def _begin(keeper: Keeper, services: Services) -> None:
+    """Begin to work, or to wait where another host has the lead: its boot service answers all machines, and this one's none."""
+    if services.standing.held:
+        keeper.begin()
+        return
+    keeper.wait_for_lead()
+    reason = reason_of(services.standing.require)
+    stopped = services.role(Boot).stop_boot(services.session)
+    _log.info("waits", reason=reason, **({"stopped": "boot service"} if stopped else {}))
+
+
+def _while_working(keeper: Keeper, look: Callable[[], None]) -> Callable[[], None]:
+    """Return work that is done only while this host works."""
+    return lambda: look() if keeper.works else None
+
+
+def _doing(keeper: Keeper) -> Doing:
+    return Doing.WORKING if keeper.works else Doing.WAITING
 
 
 def stop_services(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> tuple[str, ...]:
@@ -264,7 +327,9 @@ def _explaining_the_machine() -> Iterator[None]:
         raise error_of_machine(error) from error
 
 
-def _status(machines: Machines) -> str:
+def _status(machines: Machines, keeper: Keeper) -> str:
+    if not keeper.works:
+        return "waits for the lead: terra hosts shows who has it"
     troubles = machines.troubles.services
     return "; ".join(f"{service}: {reason}" for service, reason in sorted(troubles.items())) or "serves machines"
 
@@ -291,6 +356,13 @@ def _say_ready(config: Controller, paths: Paths, tls: Tls | None) -> None:
     with suppress(OSError):  # a full disk: commands on this machine have to be told where the controller is
         write_file(paths.url, f"{url}\n".encode(), mode=0o644)
     _log.info("ready", api=url, portal=config.portal, root=str(paths.root), token=str(paths.token))
+
+
+def _url_for_others(config: Controller, tls: Tls | None) -> str:
+    """Return the URL of the API on other machines, as far as this one knows."""
+    if not ip_address(config.address).is_unspecified:
+        return _url(config, tls)
+    return f"{'https' if tls else 'http'}://{os.uname().nodename}:{config.port}"
 
 
 def _url(config: Controller, tls: Tls | None) -> str:

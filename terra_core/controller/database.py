@@ -192,6 +192,31 @@ report_tokens = Table(
     comment="tokens of machines for reports of boots; published in seconds since 1970, 0 before it is in the boot files",
 )
 
+controllers = Table(
+    "controllers",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("identity", String, nullable=False),
+    Column("url", String, nullable=False),
+    Column("portal", String, nullable=False),
+    Column("store", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+    comment="the controllers of this database (decision 0096); identity is of a process, times are in seconds since 1970",
+)
+
+lead = Table(
+    "lead",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("name", String, nullable=False),
+    Column("identity", String, nullable=False),
+    Column("seen", Float, nullable=False),
+    comment="one row: who leads, since the epoch that every write of theirs asks for (decision 0097)",
+)
+
 SCHEMA = Schema(metadata, "terra_core.controller:migrations")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time as clock
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -121,8 +121,11 @@ class Happenings:
             bell.ring()
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Write what is recorded, in a thread, for as long as the block lasts."""
+    def writing(self, may_tidy: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Write what is recorded, in a thread, for as long as the block lasts.
+
+        :param may_tidy: whether what is too much may be removed now.
+        """
         ended = threading.Event()
 
         def write() -> None:
@@ -131,7 +134,7 @@ class Happenings:
                 self._recorded.wait(_IDLE_SECONDS)
                 self._recorded.clear()
                 tidy = clock.monotonic() - tidied > _TIDY_SECONDS
-                self._keep(tidy=tidy)
+                self._keep(tidy=tidy and may_tidy())
                 tidied = clock.monotonic() if tidy else tidied
                 ended.wait(_PAUSE_SECONDS)
 

@@ -13,7 +13,7 @@ import structlog
 from terra_core.controller.machines import Machines
 from terra_core.controller.records import Record, SetAside
 from terra_core.controller.services import MENDED
-from terra_core.errors import InterruptedWork, TerraError
+from terra_core.errors import InterruptedWork, TerraError, UnavailableError
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
 
@@ -43,6 +43,25 @@ class Keeper:
         self._seen = time.monotonic()
         self._due = 0.0
         self._looking = threading.Lock()
+        self._waits = False
+
+    @property
+    def works(self) -> bool:
+        """Whether this controller leads, and has begun to work."""
+        return self._machines.standing.held and not self._waits
+
+    def require_work(self) -> None:
+        """Check that this controller may change machines now.
+
+        :raises UnavailableError: when it may not; says who may, as far as that is known.
+        """
+        self._machines.standing.require()
+        if self._waits:
+            raise UnavailableError("this host has the lead, and has not begun to work yet", hint="try again in some seconds")
+
+    def wait_for_lead(self) -> None:
+        """Begin nothing before this controller leads; called in place of :meth:`begin`."""
+        self._waits = True
 
     def begin(self) -> None:
         """Start the services, both or none, and find what is left to do; called before any request is served.
@@ -81,6 +100,8 @@ class Keeper:
         All is compared every minute, after a fault, and so that it takes a twentieth of the time at most.
         """
         self._go_on()
+        if self._waits and not self._begins():
+            return
         self._machines.keep_room()
         with self._looking, suppress(InterruptedWork):
             if not self._converged.is_set():
@@ -88,6 +109,20 @@ class Keeper:
             else:
                 again = self._machines.troubles.is_to_look_again()
                 self._keep(silent, everything=again or time.monotonic() >= self._due)
+
+    def _begins(self) -> bool:
+        """Begin to work where this controller leads by now; return whether it has begun."""
+        standing = self._machines.standing
+        if not standing.held:
+            return False
+        with self._explained("lead"):
+            try:
+                self.begin()
+            except TerraError:
+                standing.give_back()
+                raise
+            self._waits = False
+        return self.works
 
     def mend(self, report: Report) -> Mapping[str, Any]:
         """Compare everything with the database now, and mend what can be mended.

@@ -24,6 +24,7 @@ from terra_core.controller.disks import MB, Disks
 from terra_core.controller.goldens import Goldens
 from terra_core.controller.happening import Kind
 from terra_core.controller.laying import Laying
+from terra_core.controller.leading import Standing
 from terra_core.controller.pulled import PulledImages
 from terra_core.controller.report_tokens import ReportTokens
 from terra_core.controller.reports import Reports, place_of
@@ -89,6 +90,11 @@ class Machines:
     def session(self) -> Session:
         """Return the controller's own session."""
         return self._services.session
+
+    @property
+    def standing(self) -> Standing:
+        """Return whether this controller leads among those of its database."""
+        return self._services.standing
 
     def reserve(self, document: Document[NetworkNode]) -> Record:
         """Take the name and address of a machine, after the checks that are cheap.
@@ -167,8 +173,9 @@ class Machines:
     def connected(self, record: Record | SetAside) -> Sequence[Connected]:
         """Return who is connected to the disks of a machine now.
 
-        :raises TerraError: when a storage service runs and does not say.
+        :raises TerraError: when a storage service runs and does not say, or is another host's.
         """
+        self.standing.require()
         return self._disks.connected(record.every_target)
 
     def logged(

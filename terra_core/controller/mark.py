@@ -46,6 +46,11 @@ def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> No
         raise TerraError(f"{database}: the database is empty, and {unknown}", hint=hint)
 
 
+def is_marked(volumes: Path, identity: str) -> bool:
+    """Return whether a database that was accepted knew the volumes in a directory before."""
+    return _read(volumes) == identity
+
+
 def set_mark(volumes: Path, identity: str) -> bool:
     """Write beside the volumes which database knows them; log an error when that cannot be written.
 

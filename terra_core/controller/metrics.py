@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from terra_core.controller.hosts import Doing, HostRows
 from terra_core.controller.services import Services
 from terra_core.controller.states import States
 from terra_core.controller.store import Record, SetAside
@@ -59,6 +60,7 @@ class Metrics(Collector):
         troubles = self._troubles.services
         up: dict[tuple[str, ...], float] = {(service,): service not in troubles for service in _SERVICES}
         yield _gauge("terra_service_up", "Whether a service that machines need works.", ["service"], up)
+        yield from self._hosts()
         yield from self._room(records)
         yield from self._traffic(records)
 
@@ -69,6 +71,13 @@ class Metrics(Collector):
         queue: dict[tuple[str, ...], float] = dict.fromkeys([("provision",), ("delete",)], 0.0)
         queue |= Counter((one.kind,) for one in self._operations.waiting())
         yield _gauge("terra_operations_waiting", "Operations whose turn has not come yet.", ["kind"], queue)
+
+    def _hosts(self) -> Iterator[Metric]:
+        there = [host for host in HostRows(self._services.store.engine).every() if host.state != Doing.STOPPED.value]
+        silence: dict[tuple[str, ...], float] = {(host.own.name,): host.silence for host in there}
+        yield _gauge("terra_host_silence_seconds", "How long ago a host was heard of that is not stopped.", ["host"], silence)
+        leads: dict[tuple[str, ...], float] = {(host.own.name,): host.leads for host in there}
+        yield _gauge("terra_host_leads", "Whether a host has the lead.", ["host"], leads)
 
     def _room(self, records: Sequence[Record | SetAside]) -> Iterator[Metric]:
         """Yield the room of the store, where it has a directory on this machine."""

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from terra_core.config.controller import Controller
 from terra_core.config.session import Session
+from terra_core.controller.leading import Sole, Standing
 from terra_core.controller.store import Store
 from terra_core.hookspecs import Role
 from terra_core.plugins import Plugins
@@ -30,12 +31,14 @@ class Services:
     :param session: its plugins' tables and its paths.
     :param plugins: what is installed.
     :param store: the records.
+    :param standing: whether this controller leads among those of its database.
     """
 
     config: Controller
     session: Session
     plugins: Plugins
     store: Store
+    standing: Standing = Sole()
 
     def role(self, role: type[R]) -> R:
         """Return the plugin that controller.toml selects for a role."""

@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import Document
 from terra_core.doctor.finding import Off, found_in
+from terra_core.doctor.hosts import examine_hosts
 from terra_core.doctor.places import Running, examine_mark, examine_places
 from terra_core.doctor.programs import examine_programs
 from terra_core.doctor.records import UNFINISHED, Known, file_of, read
@@ -121,6 +122,7 @@ class _Look:
     def _everything(self, known: Known, running: Running | None, volumes: Path | None) -> Iterator[Off]:
         chosen = self._config.plugins
         yield from self._programs(known)
+        yield from examine_hosts(known)
         yield from examine_mark(volumes, known.identity)
         for name, owned in _volumes(known, chosen.get(Store.role, Store.default)).items():
             look = partial(Store.examine_volumes, volumes=owned, session=self._session)

@@ -100,13 +100,30 @@ class Laid:
 
 
 @frozen(kw_only=True)
+class Host:
+    """A controller of the database.
+
+    :param state: what it said last that it does.
+    :param seen: when that was, in seconds since 1970 by the database's clock.
+    :param silence: how long ago that is, in seconds.
+    """
+
+    name: str
+    state: str
+    seen: float
+    silence: float
+
+
+@frozen(kw_only=True)
 class Known:
     """All that the database says.
 
     :param identity: which database it is.
+    :param hosts: the controllers of a database on a server; a file has one, which is looked for by its process.
     """
 
     identity: str = ""
+    hosts: tuple[Host, ...] = ()
     machines: Mapping[str, Machine] = Factory(dict)
     laid: Mapping[str, Laid] = Factory(dict)
 
@@ -129,8 +146,10 @@ def read(url: str) -> Known:
         identity = connection.execute(text("select value from about where key = 'identity'")).scalar()
         machines = [_machine(row) for row in _rows(connection, "nodes")]
         laid = [_laid(row) for row in _rows(connection, "golden_volumes")] if "golden_volumes" in names else []
+        hosts = tuple(_hosts(connection)) if "controllers" in names else ()
     return Known(
         identity=str(identity or ""),
+        hosts=hosts,
         machines={machine.hostname: machine for machine in machines},
         laid={one.owner: one for one in laid},
     )
@@ -163,7 +182,7 @@ def _file(path: Path) -> sqlite3.Connection:
 
 
 def _rows(connection: Connection, table: str) -> Sequence[Mapping[str, Any]]:
-    return [dict(row) for row in connection.execute(text(f"select * from {table}")).mappings()]  # noqa: S608  # one of two names
+    return [dict(row) for row in connection.execute(text(f"select * from {table}")).mappings()]  # noqa: S608  # one of three names
 
 
 def _machine(row: Mapping[str, Any]) -> Machine:
@@ -227,6 +246,15 @@ def _laid(row: Mapping[str, Any]) -> Laid:
     except _WRONG as error:
         return Laid(token=token, image=image, state=state, store=store, unreadable=str(error) or type(error).__name__)
     return Laid(token=token, image=image, state=state, store=store, volumes=volumes)
+
+
+def _hosts(connection: Connection) -> Iterator[Host]:
+    if connection.dialect.name != "postgresql":
+        return
+    now = float(connection.execute(text("select extract(epoch from clock_timestamp())")).scalar() or 0)
+    for row in _rows(connection, "controllers"):
+        seen = float(row["seen"])
+        yield Host(name=str(row["name"]), state=str(row["state"]), seen=seen, silence=now - seen)
 
 
 def _json(value: Any) -> Any:  # text in SQLite, and parsed by the driver of PostgreSQL

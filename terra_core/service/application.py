@@ -31,6 +31,10 @@ _CHANGE = "terra.change"
 _LONGEST_PATH = 200
 
 
+def _always() -> None:
+    """Take every change."""
+
+
 def make_application(
     *,
     title: str,
@@ -41,6 +45,7 @@ def make_application(
     degraded: Callable[[], Collection[str]] = tuple,
     roles: Roles = MappingProxyType({}),
     journal: Journal | None = None,
+    changing: Callable[[], None] = _always,
     body_limit: int = BODY_LIMIT,
     lifespan: Sequence[Callable[[Litestar], AbstractAsyncContextManager[Any]]] = (),
 ) -> Litestar:
@@ -54,6 +59,7 @@ def make_application(
     :param degraded: gives what the daemon needs and does not have now, in words that anybody may read.
     :param roles: the role that each route needs.
     :param journal: keeps changes and refusals; nobody does when left out.
+    :param changing: raises to refuse changes now, and may wait for a database; every change is taken when left out.
     :param body_limit: the largest request body that is read, in bytes.
     :param lifespan: what is there as long as requests are served.
     """
@@ -78,7 +84,7 @@ def make_application(
             exception_handlers=HANDLERS,
             openapi_config=config,
             request_max_body_size=body_limit,
-            guards=[_allowing(roles, journal)],
+            guards=[_allowing(roles, journal, changing)],
             lifespan=list(lifespan),
             opt={"roles": roles},
         )
@@ -124,7 +130,9 @@ def _bearer(scope: Scope) -> tuple[bytes, bool]:
     return (given.strip(b" ") if scheme.lower() == b"bearer" else b""), bool(given)  # RFC 9110, section 11.1
 
 
-def _allowing(roles: Roles, journal: Journal | None) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Any]:
+def _allowing(
+    roles: Roles, journal: Journal | None, changing: Callable[[], None]
+) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Any]:
     """Return the guard of every route: the token's role has to cover the route's, and a change is written down first."""
 
     async def allow(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -141,7 +149,11 @@ def _allowing(roles: Roles, journal: Journal | None) -> Callable[[ASGIConnection
                 f"the token {caller.name!r} has the role {caller.role.value}; this needs the role {wanted.value}",
                 hint=f"ask whoever runs the controller for another: terra token create NAME --role {wanted.value}",
             )
-        if journal is not None and method in UNSAFE and not handler.opt.get("asks"):
+        if method not in UNSAFE or handler.opt.get("asks"):
+            return
+        if not handler.opt.get("anywhere"):
+            await to_thread.run_sync(changing)
+        if journal is not None:
             change = Change(
                 who=caller.name,
                 role=caller.role.value,

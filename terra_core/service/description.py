@@ -38,6 +38,7 @@ def described(
     example: Mapping[str, Any] | None = None,
     names: Mapping[str, str] | None = None,
     asks: bool = False,
+    anywhere: bool = False,
 ) -> dict[str, Any]:
     """Return what a route's decorator takes as ``opt``.
 
@@ -47,8 +48,10 @@ def described(
     :param example: a body.
     :param names: an example of each parameter of the path.
     :param asks: whether it changes nothing, whatever its method: it has no place in an audit log.
+    :param anywhere: whether a daemon does it that may change nothing else now.
     """
-    return {"asks": asks, "body": body, "answer": answer, "tables": tables, "example": example, "names": names or {}}
+    words = {"body": body, "answer": answer, "tables": tables, "example": example, "names": names or {}}
+    return {**words, "asks": asks, "anywhere": anywhere}
 
 
 class Described(JsonRenderPlugin):

@@ -19,6 +19,7 @@ from terra_core.errors import (
     InterruptedWork,
     NotFoundError,
     TerraError,
+    UnavailableError,
     error_of_machine,
 )
 
@@ -30,6 +31,7 @@ _STATUSES: Mapping[type[TerraError], int] = {
     ForbiddenError: 403,
     NotFoundError: 404,
     InterruptedWork: 409,
+    UnavailableError: 503,
 }
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
+from terra_core.doctor.hosts import examine_hosts
 from terra_core.doctor.looking import look
 from terra_core.doctor.places import examine_mark, examine_places
 from terra_core.doctor.programs import examine_programs
-from terra_core.doctor.records import Known, read
+from terra_core.doctor.records import Host, Known, read
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Volume
 from terra_core.plugins import Plugins
@@ -185,3 +186,9 @@ def test_the_machine_is_read_without_a_program(tmp_path: Path) -> None:
     assert list(unfinished_files(tmp_path)) == [tmp_path / "a/.menu.new"]
 
 
+def test_a_host_that_says_nothing_any_more_is_off_and_one_that_is_stopped_is_not() -> None:
+    hosts = [("san-01", "working", 4), ("san-02", "stopped", 3600), ("san-03", "waiting", 21)]
+    known = Known(hosts=tuple(Host(name=name, state=state, seen=1.8e9, silence=silence) for name, state, silence in hosts))
+    (off,) = examine_hosts(known)
+    assert off.problem == "the host san-03 is silent: nothing was heard of its controller since 2027-01-15 08:00:00 (UTC)"
+    assert "terra hosts --forget san-03" in off.hint

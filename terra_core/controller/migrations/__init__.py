@@ -7,4 +7,5 @@
 5. What happened to machines (decision 0080): the tables ``happenings`` and ``boots``, and ``since`` of machines.
 6. Tokens that machines report their boots with (decision 0079).
 7. Upgrades of machines (decision 0092): ``upgrade`` of machines.
+8. The controllers of the database (decision 0096), and who leads (decision 0097): the tables ``controllers`` and ``lead``.
 """

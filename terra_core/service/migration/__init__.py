@@ -39,7 +39,8 @@ Rules for revisions:
   into a batch of its own, after the renaming: in the same one, Alembic leaves it out without a word.
 - All revisions run in one transaction that is not theirs: a revision does not begin, commit or roll back.
 - A row that cannot be read stays as it is. The daemon sets it aside afterwards.
-- ``about`` and the controller's ``hosts.hostname`` keep their names and types: they are read before the first revision runs.
+- ``about``, and the controller's ``hosts.hostname`` and name, portal, state and seen of ``controllers``, keep their names and
+  types: they are read before the first revision runs.
 - There is no way down: to return to an earlier version of Terra, put the copy back that was made before the migration.
 """
 

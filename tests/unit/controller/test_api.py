@@ -35,6 +35,7 @@ ROUTES = [
     ("GET", "/v1/info"), ("GET", "/v1/operations"), ("GET", "/v1/operations/x"), ("GET", "/v1/operations/x/events"),
     ("DELETE", "/v1/operations/x"), ("GET", "/metrics"), ("GET", "/schema/openapi.json"), ("GET", "/schema"),
     ("GET", "/schema/x"), ("GET", "/v1/audit"), ("GET", "/v1/tokens"), ("POST", "/v1/tokens"), ("DELETE", "/v1/tokens/x"),
+    ("GET", "/v1/hosts"), ("DELETE", "/v1/hosts/x"),
     ("GET", "/v1/images"), ("POST", "/v1/images/x/pin"), ("DELETE", "/v1/images/x"), ("POST", "/v1/mend"),
     ("PUT", "/v1/nodes/cm-01"), ("POST", "/v1/nodes/cm-01/plan"), ("POST", "/v1/nodes/cm-01/upgrade"),
     ("POST", "/v1/nodes/cm-01/upgrade/plan"), ("POST", "/v1/nodes/cm-01/rollback"),
@@ -405,7 +406,8 @@ def test_metrics_count_machines_and_operations(client: TestClient[Any], site: Si
 
 
 def _pattern(path: str) -> str:
-    name = next((name for part, name in {"tokens": "{name}", "images": "{digest}"}.items() if part in path), "{identity}")
+    names = {"tokens": "{name}", "hosts": "{name}", "images": "{digest}"}
+    name = next((name for part, name in names.items() if part in path), "{identity}")
     return path.replace("cm-01", "{hostname}").replace("/x", f"/{name}")
 
 

@@ -13,6 +13,7 @@ import pytest
 from litestar.testing import TestClient
 
 from terra_core.controller.api import make_api
+from terra_core.controller.hosts import Doing, HostRows, Own
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.hookspecs import Room
 from terra_core.service.durations import Durations
@@ -47,6 +48,8 @@ def samples(client: TestClient[Any]) -> dict[str, float]:
 
 def test_every_metric_of_the_dashboard_is_there(client: TestClient[Any], site: Site) -> None:
     provision(client, site)
+    own = Own(name="san-01", identity="1", url="", portal="", store="", version="")
+    HostRows(site.store.engine).announce(own, Doing.WORKING)
     (kept,) = site.store.get("cm-01").targets
     site.world.served[kept.target.id] = (1, 1)
     names = {name.partition("{")[0] for name in samples(client)}

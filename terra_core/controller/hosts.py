@@ -1,0 +1,207 @@
+"""The controllers of a database: what each says of itself, and when it was heard of last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from attrs import frozen
+from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select, update
+
+from terra_core.controller.database import controllers, lead
+from terra_core.controller.happening import utc
+from terra_core.errors import ConflictError, NotFoundError, TerraError
+from terra_core.service.database import explained
+
+SILENT_SECONDS = 20.0
+"""A host that was not heard of for so long is silent."""
+
+
+class Doing(Enum):
+    """What a controller says that it does."""
+
+    WORKING = "working"
+    WAITING = "waiting"
+    STOPPED = "stopped"
+
+
+SILENT = "silent"
+"""The state of a host that says nothing any more."""
+
+
+@frozen(kw_only=True)
+class Own:
+    """What a controller says of itself.
+
+    :param name: its name among those of its database.
+    :param identity: which process it is; made anew at each start.
+    :param url: where its API answers.
+    :param portal: where its storage service answers.
+    :param store: the plugin that has its volumes.
+    :param version: of Terra.
+    """
+
+    name: str
+    identity: str
+    url: str
+    portal: str
+    store: str
+    version: str
+
+
+@frozen(kw_only=True)
+class Host:
+    """A controller of the database.
+
+    :param own: what it says of itself.
+    :param state: what it does, in a word.
+    :param leads: whether it has the lead.
+    :param started: since when it runs, in seconds since 1970.
+    :param seen: when it was heard of last, in seconds since 1970.
+    :param silence: how long ago that is, in seconds.
+    """
+
+    own: Own
+    state: str
+    leads: bool
+    started: float
+    seen: float
+    silence: float
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is there, as far as anybody knows."""
+        return self.state not in (SILENT, Doing.STOPPED.value)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        return {
+            "name": self.own.name,
+            "state": self.state,
+            "leads": self.leads,
+            "url": self.own.url,
+            "portal": self.own.portal,
+            "store": self.own.store,
+            "version": self.own.version,
+            "started": utc(datetime.fromtimestamp(self.started, UTC)),
+            "seen": utc(datetime.fromtimestamp(self.seen, UTC)),
+        }
+
+
+@frozen
+class HostRows:
+    """The rows of controllers, in their database. A row is written by its controller alone, until somebody forgets it.
+
+    :param engine: from :func:`terra_core.controller.database.open_database`.
+    """
+
+    _engine: Engine
+
+    def announce(self, own: Own, doing: Doing) -> None:
+        """Write a controller's row anew. A SQLite file has one controller: a row of another name is of a former name of it."""
+        with self._transaction() as connection:
+            now = present(connection)
+            sole = connection.dialect.name == "sqlite"
+            connection.execute(delete(controllers) if sole else delete(controllers).where(controllers.c.name == own.name))
+            values = {field: getattr(own, field) for field in ("name", "identity", "url", "portal", "store", "version")}
+            connection.execute(insert(controllers).values(**values, state=doing.value, started=now, seen=now))
+
+    def beat(self, own: Own, doing: Doing) -> None:
+        """Note that a controller is there, and what it does; one whose row was forgotten meanwhile announces itself again."""
+        mine = (controllers.c.name == own.name) & (controllers.c.identity == own.identity)
+        with self._transaction() as connection:
+            change = update(controllers).where(mine).values(state=doing.value, seen=present(connection))
+            known = connection.execute(change).rowcount
+        if not known:
+            self.announce(own, doing)
+
+    def every(self) -> Sequence[Host]:
+        """Return all of them by name."""
+        with self._transaction() as connection:
+            return read_hosts(connection)
+
+    def forget(self, name: str) -> Host:
+        """Drop the row of a controller that is not there any more.
+
+        :raises NotFoundError: when there is none of this name.
+        :raises ConflictError: when it runs.
+        """
+        with self._transaction() as connection:
+            found = next((host for host in read_hosts(connection) if host.own.name == name), None)
+            if found is None:
+                raise NotFoundError(f"no host is named {name!r}", hint="terra hosts shows all of them")
+            if found.runs:
+                raise ConflictError(f"the host {name} is there: it is {found.state}", hint="stop its controller first")
+            connection.execute(delete(controllers).where(controllers.c.name == name))
+            return found
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with explained(self._engine), self._engine.begin() as connection:
+            yield connection
+
+
+def present(connection: Connection) -> float:
+    """Return the time of the database's clock, in seconds since 1970: hosts have clocks that differ."""
+    if connection.dialect.name != "postgresql":
+        return time.time()
+    return float(connection.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0)
+
+
+def read_hosts(connection: Connection) -> Sequence[Host]:
+    """Return the controllers of a database by name."""
+    now = present(connection)
+    leader = connection.execute(select(lead.c.identity)).scalar()
+    rows = connection.execute(select(controllers).order_by(controllers.c.name)).all()
+    return [_host(row, now, leader) for row in rows]
+
+
+def require_place(connection: Connection, name: str, portal: str, *, owns: bool, migrates: bool = False) -> None:
+    """Refuse a controller that could not take over from the other ones of its database; of any schema.
+
+    :param name: its name.
+    :param portal: where its storage service answers.
+    :param owns: whether it has volumes of its own, which the others do not reach.
+    :param migrates: whether the database is about to get the tables of another version.
+    :raises TerraError: naming one of the others.
+    """
+    if connection.dialect.name != "postgresql" or not inspect(connection).has_table(controllers.name):
+        return
+    columns = (controllers.c.name, controllers.c.portal, controllers.c.state, controllers.c.seen)
+    others = select(*columns).where(controllers.c.name != name).order_by(controllers.c.name)
+    gone = "where that one is gone for good: terra hosts --forget"
+    now = present(connection)
+    for other in connection.execute(others):
+        if migrates and _state(other, now) not in (SILENT, Doing.STOPPED.value):
+            raise TerraError(
+                f"{name}: the database is of another version of Terra, and {other.name} works with it",
+                hint="stop all controllers of the database before one of the next version is started",
+            )
+        if owns:
+            raise TerraError(
+                f"{name}: the volumes of this database are {other.name}'s, and the store here has none of them",
+                hint=f"let both have one store, or give this controller a database of its own; {gone} {other.name}",
+            )
+        if other.portal != portal:
+            raise TerraError(
+                f"{name}: machines reach their disks at {other.portal}, where {other.name} has them, and not at {portal}",
+                hint=f"give both the same storage_address in controller.toml, which moves from one to the other; "
+                f"{gone} {other.name}",
+            )
+
+
+def _state(row: Any, now: float) -> str:  # a row of SQLAlchemy's
+    return SILENT if row.state != Doing.STOPPED.value and now - row.seen > SILENT_SECONDS else str(row.state)
+
+
+def _host(row: Any, now: float, leader: str | None) -> Host:  # a row of SQLAlchemy's
+    silence, state = max(now - row.seen, 0.0), _state(row, now)
+    own = Own(
+        name=row.name, identity=row.identity, url=row.url, portal=row.portal, store=row.store, version=row.version
+    )  # fmt: skip
+    leads = state == Doing.WORKING.value if leader is None else state != Doing.STOPPED.value and row.identity == leader
+    return Host(own=own, state=state, leads=leads, started=row.started, seen=row.seen, silence=silence)

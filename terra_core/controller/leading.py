@@ -1,0 +1,210 @@
+"""The lead: of the controllers of a database, the one that works (decision 0097)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn, Protocol
+
+import structlog
+from sqlalchemy import insert, select, update
+
+from terra_core.controller.database import lead
+from terra_core.controller.host_session import LEAD, HostSession, name_lock
+from terra_core.controller.hosts import Own, present, read_hosts
+from terra_core.errors import TerraError, UnavailableError
+
+_log = structlog.get_logger(__name__)
+LOOK_SECONDS = 1.0
+"""How often who leads says that it is there, and who does not looks whether anybody does."""
+PATIENCE_SECONDS = 6.0
+"""Who leads and says nothing for so long has lost the lead."""
+_PAUSE_SECONDS = 10.0
+"""So long who gave the lead back does not ask for it again."""
+
+
+class Standing(Protocol):
+    """Whether this controller leads."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it does, as far as is known without asking anybody."""
+
+    def require(self) -> None:
+        """Check that it does.
+
+        :raises UnavailableError: when it does not; says who does.
+        """
+
+    def give_back(self) -> None:
+        """Let another controller lead, for this one cannot."""
+
+
+class Sole:
+    """The standing of a controller that has a database for itself."""
+
+    held = True
+
+    def require(self) -> None:
+        """Return: nobody else could lead."""
+
+    def give_back(self) -> None:
+        """Do nothing: nobody else could take it."""
+
+
+class Lead:
+    """The lead of a controller in PostgreSQL, had or waited for. May be used from several threads.
+
+    :param session: this controller's own session, which nothing else uses from now on.
+    :param own: this controller.
+    :param depose: called once, when another one has led since this one did: from then on it never leads again.
+    """
+
+    def __init__(self, session: HostSession, own: Own, depose: Callable[[], object]) -> None:
+        self._session, self._own, self._depose = session, own, depose
+        self._deposed = False
+        self._looking = threading.RLock()
+        self._epoch = 0
+        self._until = 0.0
+        self._not_before = 0.0
+        self._unsure = ""
+        self._given_back = threading.Event()
+
+    @property
+    def held(self) -> bool:
+        """Whether this controller leads: confirmed lately enough that nobody else can by now."""
+        return bool(self._epoch) and time.monotonic() < self._until and not self._given_back.is_set()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch since which this controller leads, or has led last; 0 when it never did."""
+        return self._epoch
+
+    def require(self) -> None:
+        """Check that this controller leads; the database is asked where that is not sure.
+
+        :raises UnavailableError: when it does not; says who does.
+        """
+        if self.held:
+            return
+        with self._looking:
+            if self._epoch:
+                self.look()
+            if not self.held:
+                self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        if self._epoch:
+            said = f"{self._own.name} is not sure of the lead: {self._unsure or 'its database did not answer in time'}"
+            raise UnavailableError(said, hint="try again in some seconds")
+        with self._session.asking() as connection:
+            leader = next((host for host in read_hosts(connection) if host.leads), None)
+        if leader is None or leader.own.identity == self._own.identity:
+            said = f"{self._own.name} waits for the lead, which nobody has now"
+            raise UnavailableError(said, hint="try again in some seconds")
+        raise UnavailableError(
+            f"{self._own.name} waits, and changes nothing: {leader.own.name} has the lead",
+            hint=f"ask that one: terra --controller {leader.own.url}",
+        )
+
+    def look(self) -> None:
+        """Confirm the lead, or take it when nobody has it; called every second."""
+        with self._looking:
+            try:
+                if self._deposed:
+                    return
+                if self._given_back.is_set():
+                    self._hand_over()
+                elif not (self._epoch and self._session.is_open and self._is_confirmed()):
+                    self._try_to_take()
+            except TerraError as error:
+                self._doubt(error)
+
+    def give_back(self) -> None:
+        """Let another controller lead, for this one cannot."""
+        self._given_back.set()
+
+    def _is_confirmed(self) -> bool:
+        """Say that this controller leads still; return False where the connection is lost by which it does."""
+        began = time.monotonic()
+        try:
+            with self._session.asking() as connection:
+                mine = lead.c.epoch == self._epoch
+                known = connection.execute(update(lead).where(mine).values(seen=present(connection))).rowcount
+        except TerraError as error:
+            self._doubt(error)
+            return False
+        if known:
+            self._go_on(began)
+        else:
+            self._end("another controller has the lead")
+        return True
+
+    def _try_to_take(self) -> None:
+        began = time.monotonic()
+        if began < self._not_before:
+            return
+        if not self._session.try_lock(name_lock(self._own.name)):  # the session is a new one
+            self._session.end_sessions(self._own.identity)
+            return
+        if not self._session.try_lock(LEAD):
+            self._hurry_silent()
+            return
+        with self._session.asking() as connection:
+            row = connection.execute(select(lead)).one_or_none()
+            if self._epoch:
+                if row is None or row.epoch != self._epoch:
+                    self._end("another controller has had the lead since")
+                    return
+                connection.execute(update(lead).values(seen=present(connection)))
+            else:
+                values = {"name": self._own.name, "identity": self._own.identity, "seen": present(connection)}
+                following = 1 if row is None else row.epoch + 1
+                change = insert(lead) if row is None else update(lead)
+                # A transaction of the former epoch ends before this: it has the row as its key (decision 0097).
+                connection.execute(change.values(epoch=following, **values))
+                self._epoch = following
+                former = "" if row is None else row.name
+                _log.info("this host has the lead", name=self._own.name, epoch=following, former=former)
+        self._go_on(began)
+
+    def _hurry_silent(self) -> None:
+        """End the sessions of who has the lead and says nothing."""
+        with self._session.asking() as connection:
+            row = connection.execute(select(lead)).one_or_none()
+            silence = 0.0 if row is None else present(connection) - row.seen
+        if row is None:
+            return
+        if self._epoch and row.epoch != self._epoch:
+            self._end("another controller has the lead")
+        elif row.identity == self._own.identity:
+            self._session.end_sessions(self._own.identity)  # a former one of this process, which was cut off from it
+        elif silence > PATIENCE_SECONDS:
+            ended = self._session.end_sessions(row.identity)
+            _log.warning("who has the lead is silent: its sessions are ended", name=row.name, silence=silence, sessions=ended)
+
+    def _hand_over(self) -> None:
+        self._session.unlock(LEAD)
+        self._epoch, self._until, self._unsure = 0, 0.0, ""
+        self._not_before = time.monotonic() + _PAUSE_SECONDS
+        self._given_back.clear()
+        _log.warning("this host gives the lead back", name=self._own.name)
+
+    def _doubt(self, error: TerraError) -> None:
+        if self._epoch and not self._unsure:
+            _log.error("the lead is not sure any more", reason=error.message)
+        self._unsure = error.message
+        self._until = 0.0
+
+    def _go_on(self, began: float) -> None:
+        if self._unsure:
+            _log.info("the lead is sure again", epoch=self._epoch)
+        self._unsure = ""
+        self._until = began + PATIENCE_SECONDS
+
+    def _end(self, why: str) -> None:
+        self._until, self._deposed = 0.0, True
+        self._unsure = why
+        _log.error("this controller has lost the lead for good, and ends at once", reason=why, epoch=self._epoch)
+        self._depose()

@@ -1,0 +1,21 @@
+"""What ``terra doctor`` finds of the other controllers of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from terra_core.doctor.finding import Off
+from terra_core.doctor.records import Known
+
+_SILENT_SECONDS = 20.0
+
+
+def examine_hosts(known: Known) -> Iterator[Off]:
+    """Yield the hosts that are silent: a controller that ended in order has said so."""
+    for host in known.hosts:
+        if host.state != "stopped" and host.silence > _SILENT_SECONDS:
+            seen = datetime.fromtimestamp(host.seen, UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+            said = f"the host {host.name} is silent: nothing was heard of its controller since {seen} (UTC)"
+            hint = f"look at that machine, and start its controller; terra hosts --forget {host.name} where it is gone for good"
+            yield Off(part="hosts", problem=said, hint=hint)

@@ -1,0 +1,254 @@
+"""Two hosts on one database and one store: one works, and the other one takes its place when it is killed or paused."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from iso.daemons import start, wait_ready
+from lab.network import CONTROLLER, Network
+from lab.postgresql import Postgresql
+from lab.site import CONFIG, START, Site, confined, terra_command
+from terra_core.config.controller import API_PORT, Paths
+from terra_core.service.tokens import read_token
+from terra_core.system.process import Daemon, run
+from terra_core.system.undo import Undo
+from terra_core.system.waiting import wait_until
+from tests.integration.controller.sites import MANY, MUCH, SYSTEM, Ground
+from tests.unit.oci.making import layer, tar
+
+TEN_SECONDS = 10.0
+
+
+class Second:
+    """A further host of a database: in a network of its own, with the same addresses, as if these had moved to it.
+
+    :param root: the controller's root.
+    :param first: that of the first host, whose volumes it reaches as well.
+    :param config: controller.toml.
+    """
+
+    def __init__(self, root: Path, first: Path, config: str) -> None:
+        self.network = Network("second")
+        self.root, self._first, self._config = root, first, config
+        self.controller: Daemon | None = None
+        self._resources = Undo()
+
+    def __enter__(self) -> Self:
+        with Undo() as resources:
+            resources.enter_context(self.network)
+            paths = Paths(self.root)
+            paths.etc.mkdir(parents=True)
+            (paths.etc / "controller.toml").write_text(self._config)
+            (self.root / "iscsi").symlink_to(self._first / "iscsi")
+            resources.callback(self._stop_services)
+            resources.callback(self.stop)
+            self.start()
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._resources.unwind(failure)
+
+    def start(self) -> None:
+        """Start its controller, and wait until it answers."""
+        command = self.network.command([*confined(), terra_command(), *START, "--root", self.root])
+        self.controller = start(command, log=self.root / "controller.log")
+        wait_ready(self.controller, self._answers, seconds=60, what="the second controller to answer")
+
+    def stop(self) -> None:
+        """End its controller."""
+        if self.controller is not None:
+            self.controller.stop(30)
+
+    def _stop_services(self) -> None:
+        run(self.network.command([terra_command(), "controller", "--stop", "--root", self.root]), timeout=60)
+
+    def _answers(self) -> bool:
+        return ask(self.network, self.root, "GET", "/healthz")[0] == 200
+
+
+def ask(network: Network, root: Path, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    """Return status and document of an answer of the controller of a root, whatever it is."""
+    connection = http.client.HTTPConnection(CONTROLLER, API_PORT, timeout=20)
+    connection.sock = network.connect(CONTROLLER, API_PORT, timeout=20)
+    try:
+        headers = {"Authorization": f"Bearer {read_token(Paths(root).token)}"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read() or b"null")
+    finally:
+        connection.close()
+
+
+class Both:
+    """Both hosts.
+
+    :param ground: the first one.
+    :param second: the other one.
+    :param url: of their database.
+    """
+
+    def __init__(self, ground: Ground, second: Second, url: str) -> None:
+        self.ground, self.second, self._url = ground, second, url
+
+    def first(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Ask the first host."""
+        return ask(self.ground.site.network, self.ground.site.root, method, path, body)
+
+    def other(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Ask the second host."""
+        return ask(self.second.network, self.second.root, method, path, body)
+
+    def rows(self) -> dict[str, list[tuple[object, ...]]]:
+        """Return all that the leader alone writes."""
+        engine = create_engine(self._url)
+        names = ("nodes", "golden_volumes", "hosts", "target_numbers", "happenings", "boots", "report_tokens", "lead")
+        try:
+            with engine.connect() as connection:
+                found = {name: connection.execute(text(f"select * from {name}")).all() for name in names}  # noqa: S608
+        finally:
+            engine.dispose()
+        found["lead"] = [(row.epoch, row.name) for row in found["lead"]]  # type: ignore[misc]  # without the time
+        return {name: [tuple(map(repr, row)) for row in rows] for name, rows in found.items()}
+
+    def files(self) -> Mapping[str, int]:
+        """Return the volumes with their sizes."""
+        return {str(path): path.stat().st_size for path in (self.ground.site.root / "iscsi").rglob("*") if path.is_file()}
+
+
+def states(answer: tuple[int, Any]) -> dict[str, tuple[str, bool]]:
+    """Return the hosts of an answer to ``GET /v1/hosts``: what each does, and whether it leads."""
+    status, hosts = answer
+    assert status == 200, hosts
+    return {host["name"]: (host["state"], host["leads"]) for host in hosts}
+
+
+def wait_for_work(both: Both, name: str, *, of_second: bool) -> float:
+    """Wait until a host works and says so; return how long that took, in seconds."""
+    began, asked = time.monotonic(), both.other if of_second else both.first
+
+    def works() -> bool:
+        with suppress(OSError, http.client.HTTPException):
+            return states(asked("GET", "/v1/hosts")).get(name) == ("working", True)
+        return False
+
+    wait_until(works, seconds=40, what=f"{name} to work", interval=0.2)
+    return time.monotonic() - began
+
+
+def lead_moves_to(both: Both, name: str, epoch: int) -> float:
+    """Wait until a host has the lead in an epoch; return how long that took, in seconds."""
+    began = time.monotonic()
+    wait_until(lambda: both.rows()["lead"] == [(str(epoch), repr(name))], seconds=20, what=f"{name} to lead", interval=0.05)
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def both(postgresql: Postgresql) -> Iterator[Both]:
+    """Start both hosts; the first one leads."""
+    url = postgresql.make("hosts")
+    config = f'database = "{url}"\n{CONFIG}'
+    with tempfile.TemporaryDirectory(prefix="terra-hosts-") as directory:
+        work = Path(directory)
+        work.chmod(0o755)
+        with Site(work / "build", work / "first", label="first", config=f'name = "san-01"\n{config}') as site:
+            (site.root / "iscsi").mkdir(exist_ok=True)
+            with Second(work / "second", site.root, f'name = "san-02"\n{config}') as second:
+                yield Both(Ground(site, work), second, url)
+
+
+def test_one_works_and_the_other_one_answers_what_only_reads(both: Both) -> None:
+    wait_until(lambda: "san-02" in states(both.first("GET", "/v1/hosts")), seconds=10, what="both hosts")
+    expected = {"san-01": ("working", True), "san-02": ("waiting", False)}
+    assert states(both.first("GET", "/v1/hosts")) == states(both.other("GET", "/v1/hosts")) == expected
+    image = both.ground.push("small", SYSTEM)
+    both.ground.provision(image)
+    status, nodes = both.other("GET", "/v1/nodes")
+    assert (status, [node["hostname"] for node in nodes]) == (200, ["cm-01"])
+    assert nodes[0]["problem"] == ""
+    status, said = both.other("DELETE", "/v1/nodes/cm-01")
+    assert (status, said["detail"]) == (503, "san-02 waits, and changes nothing: san-01 has the lead")
+    assert f"http://{CONTROLLER}:{API_PORT}" in said["hint"]
+    listed = both.ground.terra("hosts", "-o", "wide").text.splitlines()
+    assert [line.split()[:3] for line in listed] == [
+        ["NAME", "STATE", "LEADS"], ["san-01", "working", "yes"], ["san-02", "waiting", "no"]
+    ]  # fmt: skip
+    assert "is working" in both.ground.terra("hosts", "--forget", "san-01", accept=(1,)).stderr.decode()
+    names = {process.name for process in both.second.network.processes()}
+    assert names & {"tgtd", "dnsmasq"} == set(), "who waits serves no machine"
+    both.ground.terra("delete", "cm-01")
+
+
+def test_a_host_of_the_same_name_or_with_volumes_of_its_own_is_refused(both: Both) -> None:
+    for name, own, said in (("san-02", False, "has the name 'san-02'"), ("san-03", True, "the volumes of this database are")):
+        root = both.ground.path(name)
+        Paths(root).etc.mkdir(parents=True)
+        config = (both.second.root / "etc/terra/controller.toml").read_text().replace("san-02", name)
+        (root / "etc/terra/controller.toml").write_text(config)
+        if not own:
+            (root / "iscsi").symlink_to(both.ground.site.root / "iscsi")
+        words = ["--controller", "10.0.10.1", *START[3:], "--root", str(root)]
+        for _ in range(2):
+            assert said in both.ground.terra(*words, accept=(1,)).stderr.decode()
+
+
+def test_a_leader_that_is_paused_in_the_middle_of_its_work_is_followed_and_changes_nothing_when_it_wakes_up(
+    both: Both,
+) -> None:
+    ground, first = both.ground, both.ground.site.controller
+    assert first is not None
+    slow = ground.push("slow", SYSTEM, MANY, layer(tar(*MUCH), "plain"))
+    provisioning = ground.start("provision", ground.node(slow))
+    ground.wait_until_mounted()
+    first.signal(signal.SIGSTOP)
+    try:
+        moved = lead_moves_to(both, "san-02", 2)
+        wait_for_work(both, "san-02", of_second=True)
+        wait_until(lambda: not both.rows()["nodes"], seconds=30, what="what was half-made to be taken away")
+        wait_until(lambda: "'making'" not in str(both.rows()["golden_volumes"]), seconds=30, what="no golden volume to be made")
+        before, files = both.rows(), both.files()
+    finally:
+        first.signal(signal.SIGCONT)
+    assert first.wait(TEN_SECONDS) != 0
+    provisioning.stop()
+    assert (both.rows(), both.files()) == (before, files)
+    assert moved < TEN_SECONDS
+    assert b"and ends at once" in ground.site.log.read_bytes()
+    print(f"\nthe leader was paused: the lead moved in {moved:.1f} s")  # noqa: T201  # a figure of the issue's
+
+
+def test_the_woken_one_comes_back_as_one_that_waits_and_leads_again_when_the_other_one_is_killed(both: Both) -> None:
+    both.ground.site.start_controller()
+    wait_until(lambda: states(both.first("GET", "/v1/hosts"))["san-01"][0] == "waiting", seconds=10, what="san-01 to wait")
+    assert both.first("DELETE", "/v1/nodes/cm-09")[0] == 503
+    assert both.second.controller is not None
+    seconds = []
+    for epoch in (3, 5):
+        both.second.controller.signal(signal.SIGKILL)
+        seconds.append(lead_moves_to(both, "san-01", epoch))
+        wait_for_work(both, "san-01", of_second=False)
+        both.second.controller.wait(TEN_SECONDS)
+        both.second.start()
+        wait_until(lambda: states(both.other("GET", "/v1/hosts"))["san-02"][0] == "waiting", seconds=10, what="san-02 to wait")
+        if epoch == 3:
+            both.ground.site.stop_controller()
+            lead_moves_to(both, "san-02", 4)
+            wait_for_work(both, "san-02", of_second=True)
+            both.ground.site.start_controller()
+    assert max(seconds) < TEN_SECONDS
+    print(f"\nthe leader was killed: the lead moved in {', '.join(f'{one:.1f}' for one in seconds)} s")  # noqa: T201
+    image = both.ground.push("small", SYSTEM)
+    both.ground.provision(image)
+    assert [node["problem"] for node in both.other("GET", "/v1/nodes")[1]] == [""]
+    both.ground.clear()

@@ -1,0 +1,276 @@
+"""Who leads: taken, confirmed, lost, given back, and taken over from who says nothing. PostgreSQL's part is in memory here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from attrs import define, evolve
+from litestar.testing import TestClient
+from sqlalchemy import Connection, Engine, select, update
+
+from terra_core.controller import leading
+from terra_core.controller.api import Context, make_api
+from terra_core.controller.database import lead, nodes
+from terra_core.controller.fence import fence
+from terra_core.controller.hosts import Doing, HostRows, Own
+from terra_core.controller.keeping import Keeper
+from terra_core.controller.leading import PATIENCE_SECONDS, Lead
+from terra_core.controller.machines import Machines
+from terra_core.errors import TerraError, UnavailableError
+from tests.unit.controller.fakes import Site, World, node_table
+
+TOKEN = "the-token-of-this-test"
+
+
+@define
+class Clock:
+    """The monotonic clock of the module under test."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        """Return its time."""
+        return self.now
+
+
+class Session:
+    """A session whose locks are in a dictionary that several share."""
+
+    def __init__(self, engine: Engine, identity: str, locks: dict[object, str]) -> None:
+        self._engine, self._identity, self._locks = engine, identity, locks
+        self.away = False
+        self.is_open = False
+
+    @contextmanager
+    def asking(self) -> Iterator[Connection]:
+        """Offer a connection, unless the database is away."""
+        if self.away:
+            self.cut()
+            raise TerraError("the database does not answer")
+        self.is_open = True
+        with self._engine.begin() as connection:
+            yield connection
+
+    def try_lock(self, lock: object) -> bool:
+        """Take a lock that nobody else has."""
+        with self.asking():
+            return self._locks.setdefault(lock, self._identity) == self._identity
+
+    def unlock(self, lock: object) -> None:
+        """Give a lock back."""
+        del self._locks[lock]
+
+    def end_sessions(self, identity: str) -> int:
+        """Free the locks of another one."""
+        for lock in [lock for lock, holder in self._locks.items() if holder == identity]:
+            del self._locks[lock]
+        return 1
+
+    def cut(self) -> None:
+        """Lose the connection, as the server notices it."""
+        self.is_open = False
+        self.end_sessions(self._identity)
+
+
+@define
+class Member:
+    """A controller of the database."""
+
+    session: Session
+    lead: Lead
+    deposed: list[str]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let the time of leads stand still until a test changes it, that of the database too."""
+    clock = Clock()
+    monkeypatch.setattr(leading, "time", clock)
+    monkeypatch.setattr(leading, "present", lambda connection: clock.now)
+    return clock
+
+
+@pytest.fixture
+def members(site: Site, clock: Clock) -> tuple[Member, Member]:
+    """Return two controllers of a database."""
+    locks: dict[object, str] = {}
+    found = []
+    for name in ("a", "b"):
+        own = Own(name=name, identity=name * 8, url=f"http://{name}:9000", portal="", store="file", version="1")
+        session, deposed = Session(site.store.engine, own.identity, locks), list[str]()
+        made: Any = session  # it has what a lead needs of a session
+        found.append(Member(session, Lead(made, own, partial(deposed.append, "ended")), deposed))
+    return found[0], found[1]
+
+
+def row_of(site: Site) -> tuple[int, str]:
+    with site.store.engine.begin() as connection:
+        row = connection.execute(select(lead)).one()
+    return row.epoch, row.name
+
+
+def test_who_asks_first_leads_and_the_other_one_waits(members: tuple[Member, Member], site: Site) -> None:
+    one, other = members
+    for member in (one, other, one, other):
+        member.lead.look()
+    assert (one.lead.held, other.lead.held) == (True, False)
+    assert row_of(site) == (1, "a")
+    one.lead.require()
+    with pytest.raises(UnavailableError, match="b waits for the lead, which nobody has now"):
+        other.lead.require()
+
+
+def test_who_waits_names_who_leads(members: tuple[Member, Member], site: Site) -> None:
+    one, other = members
+    one.lead.look()
+    other.lead.look()
+    rows = HostRows(site.store.engine)
+    rows.announce(Own(name="a", identity="a" * 8, url="http://a:9000", portal="", store="", version=""), Doing.WORKING)
+    with pytest.raises(UnavailableError, match="b waits, and changes nothing: a has the lead") as caught:
+        other.lead.require()
+    assert "http://a:9000" in caught.value.hint
+
+
+def test_a_killed_leader_is_followed_at_once_in_the_next_epoch(members: tuple[Member, Member], site: Site) -> None:
+    one, other = members
+    one.lead.look()
+    one.session.cut()
+    other.lead.look()
+    assert other.lead.held
+    assert row_of(site) == (2, "b")
+
+
+def test_a_paused_leader_is_followed_and_ends_when_it_wakes_up(
+    members: tuple[Member, Member], site: Site, clock: Clock
+) -> None:
+    one, other = members
+    one.lead.look()
+    clock.now += PATIENCE_SECONDS - 0.5
+    other.lead.look()
+    other.lead.look()
+    assert one.lead.held, "it was slow, and nobody took the lead from it"
+    assert not other.lead.held
+    clock.now += 1
+    assert not one.lead.held, "it knows before anybody tells it"
+    other.lead.look()
+    other.lead.look()
+    assert other.lead.held
+    one.lead.look()
+    one.lead.look()
+    assert (one.deposed, one.lead.held) == (["ended"], False), "it is said once"
+    with pytest.raises(UnavailableError, match="another controller has the lead"):
+        one.lead.require()
+    assert row_of(site) == (2, "b")
+
+
+def test_a_connection_that_is_lost_is_the_lead_lost_until_it_is_had_again(members: tuple[Member, Member], site: Site) -> None:
+    one, _ = members
+    one.lead.look()
+    one.session.away = True
+    one.lead.look()
+    assert not one.lead.held
+    with pytest.raises(UnavailableError, match="a is not sure of the lead: the database does not answer"):
+        one.lead.require()
+    one.session.away = False
+    one.lead.look()
+    assert one.lead.held
+    assert (row_of(site), one.deposed) == ((1, "a"), []), "nobody has led meanwhile"
+
+
+def test_who_was_cut_off_while_another_one_led_ends(members: tuple[Member, Member], site: Site) -> None:
+    one, other = members
+    one.lead.look()
+    one.session.away = True
+    one.lead.look()
+    other.lead.look()
+    other.session.cut()
+    one.session.away = False
+    one.lead.look()
+    assert (one.deposed, one.lead.held) == (["ended"], False)
+
+
+def test_the_lead_is_given_back_and_not_asked_for_at_once(members: tuple[Member, Member], site: Site, clock: Clock) -> None:
+    one, other = members
+    one.lead.look()
+    one.lead.give_back()
+    assert not one.lead.held
+    for member in (one, one, other):
+        member.lead.look()
+    assert other.lead.held
+    other.session.cut()
+    other.session.away = True
+    one.lead.look()
+    assert not one.lead.held
+    clock.now += 11
+    one.lead.look()
+    assert (one.lead.held, one.deposed, row_of(site)) == (True, [], (3, "a"))
+
+
+def test_nothing_is_written_without_the_lead(members: tuple[Member, Member], site: Site) -> None:
+    one, _ = members
+    engine = site.store.engine
+    fence(engine, one.lead)
+    one.session.away = True  # this file has one connection, which the statement has that asks
+    with pytest.raises(TerraError, match="does not answer"):
+        site.begin()
+    one.session.away = False
+    assert not site.store.every()
+    one.lead.look()
+    record = site.begin()
+    with engine.begin() as connection:  # another host has taken the lead, and this one does not know
+        connection.execute(update(lead).values(epoch=2, name="b"))
+    with pytest.raises(UnavailableError, match="another host leads by now"):
+        site.store.set_problem(record, "a problem")
+    with pytest.raises(UnavailableError, match="another host leads by now"), engine.begin() as connection:
+        connection.exec_driver_sql("delete from nodes")
+    HostRows(engine).announce(Own(name="a", identity="a", url="", portal="", store="", version=""), Doing.WAITING)
+    with engine.begin() as connection:
+        assert connection.scalars(select(nodes.c.problem)).all() == [""]
+
+
+def test_who_waits_answers_what_only_reads_and_begins_when_it_leads(
+    members: tuple[Member, Member], site: Site, world: World
+) -> None:
+    site.provision()
+    one, other = members
+    one.lead.look()
+    services = evolve(site.services, standing=other.lead)
+    machines = Machines(services)
+    keeper = Keeper(machines)
+    keeper.wait_for_lead()
+    world.calls.clear()
+    keeper.look()
+    assert (world.calls, keeper.works) == ([], False)
+    context = Context(services=services, machines=machines, operations=site.operations, keeper=keeper)
+    with TestClient(make_api(context, TOKEN)) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        assert [node["hostname"] for node in client.get("/v1/nodes").json()] == ["cm-01"]
+        assert "lead" in client.get("/v1/nodes/cm-01/status").json()["trouble"], "who is connected is not known here"
+        refused = client.post("/v1/nodes", json=node_table("cm-02", "02:00:00:00:00:02"))
+        assert (refused.status_code, refused.json()["title"]) == (503, "UnavailableError")
+        assert client.delete("/v1/nodes/cm-01").status_code == client.post("/v1/mend", json={}).status_code == 503
+        assert client.post("/v1/tokens", json={"name": "ann", "role": "read"}).status_code == 201
+        one.session.cut()
+        other.lead.look()
+        assert client.delete("/v1/nodes/cm-01").status_code == 503, "it leads, and has not begun yet"
+        keeper.look()
+        assert (keeper.works, "start_storage" in world.calls) == (True, True)
+        assert client.delete("/v1/nodes/cm-01").status_code == 202
+
+
+def test_who_cannot_begin_gives_the_lead_back(members: tuple[Member, Member], site: Site, world: World) -> None:
+    one, other = members
+    services = evolve(site.services, standing=one.lead)
+    keeper = Keeper(Machines(services))
+    keeper.wait_for_lead()
+    one.lead.look()
+    world.fail |= {"start_storage"}
+    keeper.look()
+    assert (keeper.works, one.lead.held) == (False, False)
+    one.lead.look()
+    other.lead.look()
+    assert other.lead.held
