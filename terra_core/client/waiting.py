@@ -12,7 +12,8 @@ from typing import Protocol
 from attrs import evolve, frozen
 
 from terra_core.client.answers import HappeningShown, NodeShown
-from terra_core.errors import InterruptedWork, TerraError
+from terra_core.client.connection import NobodyAnswersError
+from terra_core.errors import InterruptedWork, TerraError, UnavailableError
 from terra_core.system.process import interruption
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.waiting import WaitedInVain
@@ -46,6 +47,8 @@ _NOT_AGAIN = (
     "what was changed counts from its next boot on: restart it, or switch it on",
 )
 _ENDED = ("running", "degraded")
+_FOR_NOW = (TerraError, UnavailableError, NobodyAnswersError)
+"""What a controller answers, or somebody in its place, that may be otherwise a moment later."""
 
 
 class DegradedError(TerraError):
@@ -105,7 +108,7 @@ class Asking:
         try:
             found = self._client.happenings(self._hostname, after=self._after, wait=min(most, math.ceil(left)))
         except TerraError as error:
-            if type(error) is not TerraError:  # the controller has answered
+            if type(error) not in _FOR_NOW:  # the controller has answered, and so it is
                 raise
             if str(error) != self._lost:
                 self._warn(error.message)

@@ -33,6 +33,7 @@ _STATUSES: Mapping[type[TerraError], int] = {
     InterruptedWork: 409,
     UnavailableError: 503,
 }
+_RETRY_SECONDS = 5
 
 
 def status_of(error: TerraError) -> int:
@@ -45,7 +46,7 @@ def status_of(error: TerraError) -> int:
 
 def describe(error: TerraError) -> dict[str, object]:
     """Return an error as a problem document; :func:`terra_core.client.connection.error_of` makes the error from it again."""
-    kind = ConfigError if isinstance(error, ConfigError) else type(error)
+    kind = next((kind for kind in (ConfigError, UnavailableError) if isinstance(error, kind)), type(error))
     document: dict[str, object] = {"status": status_of(error), "title": kind.__name__, "detail": error.message}
     if error.hint or error.notes:
         document["hint"] = "\n".join(filter(None, [error.hint, *error.notes]))
@@ -57,7 +58,10 @@ def describe(error: TerraError) -> dict[str, object]:
 def answer(document: dict[str, object]) -> Response[dict[str, object]]:
     """Return the response that carries a problem document."""
     status = document["status"]
-    return Response(document, status_code=status if isinstance(status, int) else 500, media_type=_MEDIA_TYPE)
+    found = Response(document, status_code=status if isinstance(status, int) else 500, media_type=_MEDIA_TYPE)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        found.headers["Retry-After"] = str(_RETRY_SECONDS)  # RFC 9110, section 10.2.3
+    return found
 
 
 def on_terra_error(_: Request[Any, Any, Any], error: TerraError) -> Response[dict[str, object]]:

@@ -10,8 +10,9 @@ from attrs import Factory, define
 
 from terra_core.cli.waiting import wait_for_boots
 from terra_core.client.answers import HappeningShown, NodeShown
+from terra_core.client.connection import NobodyAnswersError
 from terra_core.client.waiting import DegradedError, Past, last_happening, past_of, wait_until_booted, wait_until_current
-from terra_core.errors import InterruptedWork, NotFoundError, TerraError
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError, UnavailableError
 from terra_core.system.process import interruption
 from terra_core.system.waiting import WaitedInVain
 
@@ -89,9 +90,13 @@ def test_of_a_machine_that_does_not_come_is_said_how_far_it_came(kinds: list[str
     assert caught.value.hint
 
 
-def test_a_controller_that_is_restarted_meanwhile_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [TerraError, NobodyAnswersError, UnavailableError])
+def test_a_controller_that_is_restarted_meanwhile_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, kind: type[TerraError]
+) -> None:
+    """Nobody listens while it starts, and one without its database says so."""
     monkeypatch.setattr("terra_core.client.waiting._PAUSE_SECONDS", 0.01)
-    gone, events = TerraError("the controller cannot be reached"), list[str]()
+    gone, events = kind("the controller cannot be reached"), list[str]()
     told = Told([gone, gone, [happening(1, "report", state="running")]])
     assert wait_until_booted(told, "cm-01", seconds=30, report=lambda event: events.append(event.text)).number == 1
     assert events == ["warning: the controller cannot be reached", "cm-01 does report"]
