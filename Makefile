@@ -11,7 +11,7 @@ MACHINES ?= 2
 export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-cluster test-boot test-vm test-host test-layouts test-kills test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-fleet bench-orbit test-stacks install uninstall deb clean
+.PHONY: help setup demo test lint test-unit test-integration test-cluster test-postgresql test-boot test-vm test-host test-layouts test-kills test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-fleet bench-orbit test-stacks install uninstall deb clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +37,9 @@ test-integration: setup ## The tests against a real engine, registry, target, ne
 
 test-cluster: setup ## All tests on a Ceph cluster of three OSDs, with their figures; `make test-integration` takes some of them.
 	$(PYTEST) -rP plugins/terra_ceph/tests/integration
+
+test-postgresql: setup ## The tests of the controller with its state in PostgreSQL; `make test-integration` takes some of them. TESTS=... for some.
+	TERRA_STATE=postgresql $(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) $(or $(TESTS),tests/integration/controller tests/integration/test_library_page.py)
 
 test-boot: setup ## The tests that boot what was built, but for the longest; MACHINES=2 at a time.
 	$(PYTEST) -n $(MACHINES) $(SIDE_BY_SIDE) tests/vm -m "not long"

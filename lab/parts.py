@@ -5,6 +5,7 @@ A pytest plugin, named by the ``conftest.py`` at the top of the repository; ``cl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -69,6 +70,48 @@ def postgresql() -> Iterator[Postgresql]:
 
     with Postgresql() as server:
         yield server
+
+
+STATE = "TERRA_STATE"
+"""The variable that chooses where controllers of tests keep their state: ``sqlite``, or ``postgresql``."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module that says ``STATES = ("sqlite", "postgresql")`` with each, unless the variable chooses one."""
+    kinds = getattr(metafunc.module, "STATES", ())
+    if kinds and STATE not in os.environ and "kind_of_state" in metafunc.fixturenames:
+        metafunc.parametrize("kind_of_state", kinds, indirect=True, scope="module")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests about the file of SQLite out where the state is in PostgreSQL."""
+    left_out = [item for item in items if item.get_closest_marker("sqlite") and _kind_of(item) == "postgresql"]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _kind_of(item: pytest.Item) -> str:
+    called = getattr(item, "callspec", None)
+    return str((called.params if called else {}).get("kind_of_state") or os.environ.get(STATE, ""))
+
+
+@pytest.fixture(scope="module")
+def kind_of_state(request: pytest.FixtureRequest) -> str:
+    """Return what the module's controller keeps its state in."""
+    chosen = getattr(request, "param", None) or os.environ.get(STATE) or "sqlite"
+    if chosen not in ("sqlite", "postgresql"):
+        raise pytest.UsageError(f"{STATE}: expected sqlite or postgresql, got {chosen!r}")
+    return str(chosen)
+
+
+@pytest.fixture(scope="module")
+def state(kind_of_state: str, request: pytest.FixtureRequest) -> str | None:
+    """Return the URL of an empty database on a server for the module's controller; ``None`` for a SQLite file of its own."""
+    if kind_of_state == "sqlite":
+        return None
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return server.make("state")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pwd
 import signal
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Self
@@ -13,8 +14,9 @@ import psycopg
 from iso.daemons import start, wait_ready
 from lab.place import Place
 from terra_core.errors import TerraError
-from terra_core.system.process import run
+from terra_core.system.process import Daemon, run
 from terra_core.system.undo import Undo
+from terra_core.system.waiting import wait_until
 
 _START = 30.0
 _END = 20.0
@@ -27,30 +29,50 @@ class Postgresql:
     def __init__(self) -> None:
         self._place = Place("postgresql")
         self._resources = Undo()
+        self._daemon: Daemon | None = None
 
     def __enter__(self) -> Self:
         with Undo() as resources:
             resources.enter_context(self._place)
             data = self._place.path / "data"
-            run(_as_user(_program("initdb"), "-D", data, "-U", _USER, "-A", "trust", "--no-sync"), timeout=120)
-            options = ["-c", "listen_addresses=", "-c", "fsync=off"]
-            daemon = start(
-                _as_user(_program("postgres"), "-D", data, "-k", self._place.path, *options), log=self._place.path / "log"
-            )
-            resources.callback(daemon.stop)
-            resources.callback(daemon.wait, _END)
-            resources.callback(daemon.signal, signal.SIGINT)  # SIGTERM waits for clients
-            wait_ready(daemon, self._answers, seconds=_START, what="PostgreSQL to answer")
+            words: list[Path | str] = ["-D", data, "-U", _USER, "-A", "trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
+            run(_as_user(_program("initdb"), *words), timeout=120)
+            resources.callback(self.stop)
+            self.start()
             self._resources = resources.pop_all()
         return self
 
     def __exit__(self, *failure: object) -> None:
         self._resources.unwind(failure)
 
-    def make(self, name: str, dump: str = "") -> str:
-        """Make a database, from a dump where one is given; return its URL for SQLAlchemy."""
+    def start(self) -> None:
+        """Start the server, also after :meth:`kill`, and wait until it answers."""
+        options = ["-c", "listen_addresses=", "-c", "fsync=off"]
+        place = self._place.path
+        words = _as_user(_program("postgres"), "-D", place / "data", "-k", place, *options)
+        wait_until(lambda: self._began(words), seconds=_START, what="PostgreSQL to begin")
+
+    def kill(self) -> None:
+        """Kill the server's first process, as a machine that loses its power does; the others end by themselves."""
+        if self._daemon is not None:
+            self._daemon.signal(signal.SIGKILL)
+            self._daemon.wait(_END)
+
+    def stop(self) -> None:
+        """End the server; it does not wait for its clients."""
+        if self._daemon is not None:
+            with Undo() as undo:
+                undo.callback(self._daemon.stop)
+                self._daemon.signal(signal.SIGINT)  # SIGTERM waits for clients
+                self._daemon.wait(_END)
+
+    def make(self, name: str, dump: str = "", more: str = "") -> str:
+        """Make a database, from a dump where one is given; return its URL for SQLAlchemy.
+
+        :param more: further words of ``create database``.
+        """
         with closing(self._connect("postgres")) as connection:
-            connection.execute(f'create database "{name}"'.encode())
+            connection.execute(f'create database "{name}" {more}'.encode())
         if dump:
             with closing(self._connect(name)) as connection:
                 connection.execute(dump.encode())
@@ -58,6 +80,17 @@ class Postgresql:
 
     def _connect(self, name: str) -> psycopg.Connection:
         return psycopg.connect(host=str(self._place.path), user=_USER, dbname=name, autocommit=True)
+
+    def _began(self, words: Sequence[Path | str]) -> bool:
+        """Start the server; return whether it answers, which it does not while processes of a killed one are left."""
+        self._daemon = start(words, log=self._place.path / "log")
+        try:
+            wait_ready(self._daemon, self._answers, seconds=_START, what="PostgreSQL to answer")
+        except TerraError:
+            if self._daemon.alive or "pre-existing shared memory" not in self._daemon.tail():
+                raise
+            return False
+        return True
 
     def _answers(self) -> bool:
         try:

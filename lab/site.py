@@ -58,6 +58,7 @@ class Site:
     :param label: a word for the name of the network.
     :param config: controller.toml; one for the site's registry and DHCP when left out.
     :param plugins: a directory with further plugins, as ``pip install --target`` fills it.
+    :param database: the URL of an empty database for the controller's state; a SQLite file of its own when left out.
 
     The controller has the capabilities that its unit gives it, and no others.
     """
@@ -70,13 +71,15 @@ class Site:
         label: str = "site",
         config: str = CONFIG,
         plugins: Path | None = None,
+        database: str | None = None,
     ) -> None:
         self.network = Network(label)
         self._shelf = Shelf(build)
         self._given_root = root
         self.controller: Daemon | None = None
         self._root: Path | None = None
-        self._config = config
+        self._config = config if database is None else f'database = "{database}"\n{config}'
+        self._database = database
         self._plugins = {"PYTHONPATH": str(plugins)} if plugins else {}
         self._resources = Undo()
 
@@ -96,6 +99,11 @@ class Site:
     def paths(self) -> Paths:
         """Where the controller keeps what it owns."""
         return Paths(self.root)
+
+    @property
+    def database(self) -> str:
+        """The URL of the controller's database."""
+        return self._database or f"sqlite:///{self.paths.state / 'terra.db'}"
 
     @property
     def leases(self) -> Path:

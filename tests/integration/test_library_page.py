@@ -36,12 +36,12 @@ def examples() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
+def ground(state: str | None) -> Iterator[Ground]:
     """Start the site, outside pytest's own directory, which the boot service's user may not pass."""
     with tempfile.TemporaryDirectory(prefix="terra-library-") as directory:
         work = Path(directory)
         work.chmod(0o755)
-        with Site(work / "build", work / "root", label="library") as site:
+        with Site(work / "build", work / "root", label="library", database=state) as site:
             ground = Ground(site, work)
             ground.push("example", SYSTEM)
             write_tiny_root(work / "root.tar", "dpkg")

@@ -14,12 +14,12 @@ from tests.unit.oci.making import layer, tar
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
+def ground(state: str | None) -> Iterator[Ground]:
     """Start the module's site, outside pytest's own directory, which the boot service's user may not pass."""
     with tempfile.TemporaryDirectory(prefix="terra-controller-") as directory:
         work = Path(directory)
         work.chmod(0o755)
-        with Site(work / "build", work / "root", label="controller") as site:
+        with Site(work / "build", work / "root", label="controller", database=state) as site:
             yield Ground(site, work)
 
 

@@ -66,8 +66,11 @@ class Moment:
 
 
 @contextmanager
-def killing_ground() -> Iterator[Ground]:
-    """Yield a site whose controller does eight things at once, and can be held at any moment of each."""
+def killing_ground(database: str | None = None) -> Iterator[Ground]:
+    """Yield a site whose controller does eight things at once, and can be held at any moment of each.
+
+    :param database: the URL of an empty database for its state; a SQLite file when left out.
+    """
     with tempfile.TemporaryDirectory(prefix="terra-kills-") as directory:
         work = Path(directory)
         work.chmod(0o755)
@@ -76,7 +79,7 @@ def killing_ground() -> Iterator[Ground]:
             (place / name).mkdir(parents=True)
         shutil.copy(MOMENTS, place)
         config = f"jobs = 8\n{CONFIG}"
-        with Site(work / "build", work / "root", label="kills", config=config, plugins=place) as site:
+        with Site(work / "build", work / "root", label="kills", config=config, plugins=place, database=database) as site:
             yield Ground(site, work)
 
 
@@ -106,7 +109,7 @@ class Kills:
         (node,) = self.ground.nodes()
         disk = Path(node["disk_groups"][0]["disks"][0]["device"])
         shutil.copyfile(disk, self._model)
-        (kept,) = read(f"sqlite:///{self.ground.site.paths.state / 'terra.db'}").machines[_HEALTHY].targets
+        (kept,) = read(self.ground.site.database).machines[_HEALTHY].targets
         self._secret.write_text(kept.target.data["secret"])
         self._target = (
             f"driver=iscsi,transport=tcp,portal={ISCSI}:3260,target={node['disk_groups'][0]['target']['iqn']},lun=1,"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from sqlalchemy import Connection, NullPool, create_engine, inspect
 
 from lab.network import CONTROLLER, ISCSI
 from lab.site import Site, terra_command
@@ -140,11 +141,11 @@ class Ground:
         return {"LIBISCSI_CHAP_USERNAME": initiator, "LIBISCSI_CHAP_PASSWORD": known} if known else {}
 
     def secrets(self) -> dict[str, str]:
-        """Return the secret of each machine by its initiator, from the database; what is no JSON has none."""
-        database = self.site.paths.state / "terra.db"
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            rows = connection.execute("select targets from nodes where json_valid(targets)").fetchall()
-        targets = [kept["target"] for (text,) in rows for kept in json.loads(text)]
+        """Return the secret of each machine by its initiator, from the database; what is no list of targets has none."""
+        targets = []
+        for text in self.rows("select cast(targets as text) from nodes"):
+            with suppress(ValueError, TypeError):
+                targets += [kept["target"] for kept in json.loads(text)]
         return {target["client"]: target["data"]["secret"] for target in targets if "secret" in target.get("data", {})}
 
     def left(self) -> list[str]:
@@ -162,10 +163,38 @@ class Ground:
 
     def golden(self) -> set[str]:
         """Return the names of the images that are laid down whole, which are kept for the next machine."""
-        database = self.site.paths.state / "terra.db"
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            rows = connection.execute("select token from golden_volumes where state = 'ready'").fetchall()
-        return {f"golden_{token}" for (token,) in rows}
+        return {f"golden_{token}" for token in self.rows("select token from golden_volumes where state = 'ready'")}
+
+    def rows(self, query: str) -> list[str]:
+        """Return the first column of what a query of the database finds."""
+        with self.database() as connection:
+            return [str(row[0]) for row in connection.exec_driver_sql(query)]
+
+    @contextmanager
+    def database(self) -> Iterator[Connection]:
+        """Yield a transaction of the controller's database, beside the controller."""
+        engine = create_engine(self.site.database, poolclass=NullPool)
+        with engine.begin() as connection:
+            yield connection
+
+    def kept(self) -> bytes:
+        """Return all that the database holds, as it is on its disk or as its server gives it."""
+        if self.site.database.startswith("sqlite:"):
+            return b"".join(path.read_bytes() for path in self.site.paths.state.glob("terra.db*"))
+        with self.database() as connection:
+            tables = inspect(connection).get_table_names()
+            rows = [connection.exec_driver_sql(f'select "{name}"::text from "{name}"').scalars().all() for name in tables]  # noqa: S608  # of its own
+        return "\n".join(text for some in rows for text in some).encode()
+
+    def lose_database(self) -> None:
+        """Lose all that the database holds; one in a server is empty then."""
+        if self.site.database.startswith("sqlite:"):
+            for path in self.site.paths.state.glob("terra.db*"):
+                path.unlink()
+            return
+        with self.database() as connection:
+            connection.exec_driver_sql("drop schema public cascade")
+            connection.exec_driver_sql("create schema public")
 
     def wait_until_nothing_is_left(self) -> None:
         """Wait until nothing is left: work that was asked to end is undone within seconds."""

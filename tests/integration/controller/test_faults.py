@@ -306,6 +306,7 @@ def test_a_certificate_that_is_not_there_is_said(ground: Ground) -> None:
     assert ground.site.network.processes() == before
 
 
+@pytest.mark.sqlite
 def test_a_damaged_database_is_refused_and_not_replaced(ground: Ground, small: str) -> None:
     ground.provision(small)
     targets = ground.targets()

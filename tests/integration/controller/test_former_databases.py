@@ -21,6 +21,7 @@ def _clean(ground: Ground) -> Iterator[None]:
     ground.clear()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("former", FORMER)
 def test_machines_are_served_listed_and_deleted(ground: Ground, small: str, former: str) -> None:
     paths, volumes = ground.site.paths, ground.site.root / "iscsi"

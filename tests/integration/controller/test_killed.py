@@ -28,8 +28,8 @@ _AT_ONCE = 12
 
 
 @pytest.fixture(scope="module")
-def kills() -> Iterator[Kills]:
-    with killing_ground() as ground:
+def kills(state: str | None) -> Iterator[Kills]:
+    with killing_ground(state) as ground:
         made = Kills(ground, Random(20261126))  # noqa: S311  # no secret
         made.begin()
         yield made

@@ -43,11 +43,11 @@ def test_a_new_plugin_is_typed(role: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def vault(tmp_path_factory: pytest.TempPathFactory, state: str | None) -> Iterator[Ground]:
     """Make and install the page's plugin by its first commands, and start a site whose controller selects it."""
     work = tmp_path_factory.mktemp("page")
     plugins = make_plugin(work)
-    with Site(work / "build", label="vault", config=controller_toml(), plugins=plugins) as running:
+    with Site(work / "build", label="vault", config=controller_toml(), plugins=plugins, database=state) as running:
         yield Ground(running, work)
 
 
