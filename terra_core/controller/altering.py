@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -28,6 +28,7 @@ from terra_core.deploy import filesystem_of, mounted_system
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import Boot
 from terra_core.mounting import render_mount_words
+from terra_core.service.database_server import DatabaseAway
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
@@ -63,6 +64,7 @@ class Altering:
         self._targets = targets
         self._start_boot = start_boot
         self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._owed: dict[str, tuple[Record, Record]] = {}  # machines before and in a change that the database's absence cut
 
     def plan(self, document: Document[NetworkNode]) -> Plan:
         """Return what applying a file does; change nothing.
@@ -131,8 +133,10 @@ class Altering:
             if grown or further_groups(present, wanted.node):
                 self._disks.require_room()
             report(Event("plan", f"note what {former.hostname} shall be"))
-            record = self._store.exchange(former, self._intent(former, wanted))
-            undo.when_failing(self._put_back, former)
+            intent = self._intent(former, wanted)
+            with self._owing(former, intent):  # it may be written all the same
+                record = self._store.exchange(former, intent)
+            undo.when_failing(self._put_back, former, intent)
             record = self._bring_about(record, undo, session)
         if unfinished(former):
             self._store.set_problem(record, "")
@@ -158,13 +162,46 @@ class Altering:
             free = self._busy[hostname].acquire(blocking=False)
             if free:
                 undo.callback(self._busy[hostname].release)
+                self._settle(hostname)
             yield free
 
     @contextmanager
     def busy(self, hostname: str) -> Iterator[None]:
         """Keep everybody else from changing or deleting a machine meanwhile."""
         with self._busy[hostname]:
+            self._settle(hostname)
             yield
+
+    def settle(self) -> None:
+        """Have machines as they were before changes that failed while the database did not answer.
+
+        :raises TerraError: when it still does not.
+        """
+        for hostname in list(self._owed):
+            with self.unless_busy(hostname):
+                pass
+
+    def _settle(self, hostname: str) -> None:
+        """Put a machine back first of all, when its change failed; its targets and boot files follow with those of all."""
+        owed = self._owed.get(hostname)
+        if owed is None:
+            return
+        former, intent = owed
+        with suppress(NotFoundError):
+            record = self._store.find(hostname)
+            wanted = (former.generation, intent.document)  # others on the database may have changed it since
+            if isinstance(record, Record) and (record.generation, record.document) == wanted:
+                self._store.put_back(former)
+        self._owed.pop(hostname, None)
+
+    @contextmanager
+    def _owing(self, former: Record, intent: Record) -> Iterator[None]:
+        """Put a machine back later where a block fails as the database does not answer."""
+        try:
+            yield
+        except DatabaseAway:
+            self._owed[former.hostname] = former, intent
+            raise
 
     def _require_settled(self, record: Record) -> None:
         """Refuse to change a machine whose system is being changed."""
@@ -187,6 +224,9 @@ class Altering:
 
         :raises ConflictError: when it cannot be changed now.
         """
+        if hostname in self._owed:
+            with self.busy(hostname):
+                pass
         try:
             record = self._store.find(hostname)
         except NotFoundError:
@@ -319,10 +359,11 @@ class Altering:
         with uninterrupted(), self._targets:
             self._disks.withdraw(kept)
 
-    def _put_back(self, former: Record) -> None:
+    def _put_back(self, former: Record, intent: Record) -> None:
         """Have a machine as it was before a change that failed."""
         with uninterrupted(), self._targets:
-            self._store.put_back(former)
+            with self._owing(former, intent):
+                self._store.put_back(former)
             reasons = self._disks.restore([kept for kept in former.targets if kept.made], self._services.session)
             self._services.role(Boot).publish_boot(former.boot, self._services.session)
             if reason := next(filter(None, reasons), ""):

@@ -216,7 +216,7 @@ def delete_node(
     """
     if not force:
         context.machines.require_idle(hostname)
-    record = context.services.store.begin_delete(hostname)
+    record = context.machines.begin_delete(hostname)
     work = context.machines.logged(record, "delete", context.machines.delete)
     return begun(context.operations.start("delete", hostname, work, removal=True))
 

@@ -138,6 +138,12 @@ class Goldens:
                 self._discard_unless_used(golden)
         self._unfinished = ()
 
+    def take_up(self) -> None:
+        """Remove what was begun by work that ended while the database did not answer; nobody makes it any more."""
+        for golden in self._rows.every():
+            if golden.state is GoldenState.MAKING:
+                self._discard_unless_used(golden, making=True)
+
     def shown(self) -> list[dict[str, Any]]:
         """Return all golden volumes as the API gives them."""
         machines = self._machines()
@@ -326,13 +332,17 @@ class Goldens:
                 shutil.rmtree(self.kernel(golden), ignore_errors=True)
             self._rows.forget(golden)
 
-    def _discard_unless_used(self, golden: Golden) -> bool:
+    def _discard_unless_used(self, golden: Golden, *, making: bool = False) -> bool:
+        """Remove what no machine is being made from; ``making`` leaves alone what was finished since it was read."""
         lock = self._locks[golden.layout]
         if not lock.acquire(blocking=False):
             return False
         with Undo() as undo:
             undo.callback(lock.release)
             if self._using[golden.layout]:
+                return False
+            now = self._rows.of_layout(golden.layout) if making else golden
+            if now is None or now.token != golden.token or now.state is not golden.state:
                 return False
             self._discard(golden)
         return True

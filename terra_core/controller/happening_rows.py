@@ -30,6 +30,7 @@ from terra_core.controller.database import boots, happenings, nodes, read_json
 from terra_core.controller.happening import BootProgress, Happening, Kind, Stage
 from terra_core.errors import ConfigError
 from terra_core.service.database import explained
+from terra_core.service.database_server import exclude_others
 from terra_core.system.garbage import uncollected
 
 T = TypeVar("T")
@@ -70,8 +71,7 @@ class HappeningRows:
 
     def add(self, connection: Connection, batch: Sequence[Happening]) -> Collection[Machine]:
         """Do the same as :meth:`write` in a transaction that is begun already."""
-        if connection.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(_ORDER)))
+        exclude_others(connection, _ORDER)
         known = _existing(connection, {happening.hostname for happening in batch})
         taken = [happening for happening in batch if happening.machine in known]
         if taken:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from terra_core.controller.machines import Machines
 from terra_core.controller.records import Record, SetAside
 from terra_core.controller.services import MENDED
 from terra_core.errors import InterruptedWork, TerraError, UnavailableError
+from terra_core.service.database_server import DatabaseAway
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
 
@@ -24,6 +25,7 @@ _PATIENCE_SECONDS = 600.0
 _MINUTE = 60.0
 _SHARE = 20
 _TURN_SECONDS = 1.0
+_DATABASE = "database"
 MENDING = "compare"
 """The step of the events that say how far a look has come that somebody asked for."""
 
@@ -39,6 +41,7 @@ class Keeper:
         self._ended = threading.Event()
         self._unfinished: Sequence[Record | SetAside] = ()
         self._lost = False
+        self._away = ""
         self._converged = threading.Event()
         self._seen = time.monotonic()
         self._due = 0.0
@@ -103,12 +106,13 @@ class Keeper:
         if self._waits and not self._begins():
             return
         self._machines.keep_room()
-        with self._looking, suppress(InterruptedWork):
+        with self._looking, suppress(InterruptedWork), self._seeing_the_database():
             if not self._converged.is_set():
                 self._converge()
             else:
                 again = self._machines.troubles.is_to_look_again()
-                self._keep(silent, everything=again or time.monotonic() >= self._due)
+                cut = self._take_up()
+                self._keep(silent, everything=again or cut or time.monotonic() >= self._due)
 
     def _begins(self) -> bool:
         """Begin to work where this controller leads by now; return whether it has begun."""
@@ -141,24 +145,26 @@ class Keeper:
             report(Event(MENDING, "wait for a look that is under way", 0, 1))
         with Undo() as undo:
             undo.callback(self._looking.release)
+            undo.enter_context(self._seeing_the_database())
             report(Event(MENDING, "compare everything with the database"))
             if not self._converged.is_set():
                 self._converge()
+            self._take_up()
             self._keep(heard, everything=True)
         troubles = [f"{name}: {reason}" for name, reason in sorted(self._machines.troubles.services.items())]
         return {"mended": mended, "left": [*troubles, *self._machines.problems()]}
 
     def _keep(self, report: Report, *, everything: bool) -> None:
         """Bring back services that are gone; compare everything with the database, if asked for."""
-        lost = False
         began = time.monotonic()
         with self._explained("storage"):
-            lost = self._machines.start_storage()
-            if lost:
+            if self._machines.start_storage():
+                self._lost = True  # until all is exported again, which may fail
                 _log.warning("the storage service was gone and has been started again")
                 report(Event(MENDED, "the storage service is started again"))
-            if lost or everything:
-                self._machines.restore(lost=lost, ended=self._go_on, report=report)
+            if self._lost or everything:
+                self._machines.restore(lost=self._lost, ended=self._go_on, report=report)
+                self._lost = False
         with self._explained("boot"):
             if self._machines.start_boot(self._machines.session):
                 _log.warning("the boot service was gone or did not answer, and has been started again")
@@ -174,6 +180,14 @@ class Keeper:
                 self._machines.clean_up(report)
             self._plan(began)
 
+    def _take_up(self) -> bool:
+        """Finish what ended half-way if the database failed since the last look; return whether that was done."""
+        if self._machines.was_cut():
+            with self._explained("controller", undone=self._machines.is_cut):
+                self._machines.take_up()
+                return True
+        return False
+
     def _plan(self, began: float) -> None:
         """Plan the next time that everything is compared."""
         now = time.monotonic()
@@ -184,19 +198,38 @@ class Keeper:
         with self._explained("controller"):
             self._machines.recover(self._unfinished)
             self._machines.restore(lost=self._lost, ended=self._go_on)
+            self._lost = False
             self._machines.start_boot(self._machines.session)
             self._converged.set()
             _log.info("all machines are as the database says")
             self._plan(began)
 
     @contextmanager
-    def _explained(self, service: str) -> Iterator[None]:
-        """Log an error of a service once, and add it to the problems of machines until the service works again."""
+    def _seeing_the_database(self) -> Iterator[None]:
+        """Note whether the database answers: a service that cannot be kept up for that reason alone has no fault of its own."""
+        self._away = ""
+        yield
+        if self._machines.troubles.note(_DATABASE, self._away):
+            if self._away:
+                _log.error("the database does not answer; machines keep their disks", reason=self._away)
+            else:
+                _log.info("works again", service=_DATABASE)
+
+    @contextmanager
+    def _explained(self, service: str, *, undone: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Log an error of a service once, and add it to the problems of machines until the service works again.
+
+        :param undone: called when the block fails.
+        """
         troubles = self._machines.troubles
         try:
-            yield
+            with Undo() as undo:
+                undo.when_failing(undone)
+                yield
         except InterruptedWork:
             raise
+        except DatabaseAway as error:
+            self._away = str(error)
         except TerraError as error:
             if troubles.note(service, str(error)):
                 _log.error("a service cannot be kept up", service=service, reason=str(error))

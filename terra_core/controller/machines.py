@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -37,6 +38,7 @@ from terra_core.controller.wanted import wanted_of
 from terra_core.errors import ConflictError, InterruptedWork, TerraError, reason_of
 from terra_core.hookspecs import Boot, BootNetwork, Connected, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
+from terra_core.service.database_server import DatabaseAway
 from terra_core.service.operations import Work
 from terra_core.system.mounts import mount_points, sweep
 from terra_core.system.process import uninterrupted
@@ -73,6 +75,9 @@ class Machines:
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
         self._said: dict[str, str] = {}  # what was logged of machines whose record cannot be read
+        self._at_work: Counter[str] = Counter()  # by host name: what is being made, or deleted
+        self._counting = threading.Lock()
+        self._left: set[tuple[str, int]] = set()  # by name and generation: what was to be undone, and could not be
         self._targets = threading.Lock()  # held while a record and its targets have to agree: export, restore, release
         self._unmade: Sequence[str] = ()
         tags = Tags(lambda image: self._images.digest_of(image, self.session))
@@ -103,7 +108,8 @@ class Machines:
         """
         wanted = wanted_of(document, self._services)
         self.require_room()
-        return self._store.reserve(wanted.node, wanted.document, wanted.tables)
+        with self._begun(wanted.node.hostname):
+            return self._store.reserve(wanted.node, wanted.document, wanted.tables)
 
     def provision(self, record: Record, report: Report) -> Mapping[str, Any]:
         """Give a reserved machine its disks, and let it boot.
@@ -115,7 +121,8 @@ class Machines:
         session = self._services.session.reporting_to(report)
         hostname = record.node.hostname
         with Undo() as stack:
-            stack.when_failing(self._undo, hostname)
+            stack.callback(self._ended, hostname)
+            stack.when_failing(self._undo, hostname, record.generation)
             work = stack.enter_context(self._services.workspace(hostname))
             report(Event("pull", f"pull {record.node.image}"))
             with self._images.pull(record.node.image, record.node.trust, session) as image:
@@ -140,16 +147,23 @@ class Machines:
             self.start_boot(session)
         return record.as_json()
 
+    def begin_delete(self, hostname: str) -> Record | SetAside:
+        """Mark a machine for removal, for :meth:`delete`; see :meth:`terra_core.controller.store.Store.begin_delete`."""
+        with self._begun(hostname):
+            return self._store.begin_delete(hostname)
+
     def delete(self, record: Record | SetAside, report: Report) -> Mapping[str, Any]:
         """Delete a machine; a deletion that was begun is finished, if necessary at the next start of the controller."""
-        try:
-            report(Event("delete", f"take away the boot files, targets and disks of {record.hostname}"))
-        except InterruptedWork as error:
-            with undoing(error):
-                self._store.restate(record, _state(record), record.problem)
-            raise
-        with uninterrupted(), self.altering.busy(record.hostname), self._looking_again():
-            self._take_away(record)
+        with Undo() as stack:
+            stack.callback(self._ended, record.hostname)
+            try:
+                report(Event("delete", f"take away the boot files, targets and disks of {record.hostname}"))
+            except InterruptedWork as error:
+                with undoing(error):
+                    self._store.restate(record, _state(record), record.problem)
+                raise
+            with uninterrupted(), self.altering.busy(record.hostname), self._looking_again():
+                self._take_away(record)
         return {"hostname": record.hostname}
 
     def require_idle(self, hostname: str) -> None:
@@ -221,11 +235,7 @@ class Machines:
         self.goldens.begin()
         self.reports.begin(self._store.bootable())
         self._unmade = [record.hostname for record in records if isinstance(record, Record) and record.unmade]
-        return [
-            record
-            for record in records
-            if _state(record) == State.DELETING.value or (isinstance(record, Record) and record.state is State.PROVISIONING)
-        ]
+        return list(filter(_is_unfinished, records))
 
     def recover(self, unfinished: Sequence[Record | SetAside] | None = None) -> None:
         """Finish what a controller that was killed had begun: what is half-made or half-deleted goes, changes are made."""
@@ -239,6 +249,30 @@ class Machines:
         self._unmade = []
         self.upgrading.recover()
         self.goldens.recover()
+
+    def take_up(self) -> None:
+        """Finish what ended half-way while the database did not answer, as after a restart; who works meanwhile is left alone.
+
+        :raises DatabaseAway: when it does not answer.
+        """
+        self.altering.settle()
+        for hostname in [record.hostname for record in self._store.every() if self._is_left(record)]:
+            with self._counting:  # so that nobody begins to work on it while it is looked at again
+                record = None if hostname in self._at_work else next(iter(self._store.named([hostname])), None)
+            if record is None or not self._is_left(record):
+                continue
+            _log.warning("finishing what was begun", hostname=hostname, state=_state(record))
+            try:
+                self._take_away(record)
+            except DatabaseAway:
+                raise
+            except TerraError:  # it is in the log and in the record; the other machines go on
+                pass
+            self._left.discard((hostname, record.generation))
+        self.goldens.take_up()
+
+    def _is_left(self, record: Record | SetAside) -> bool:
+        return _is_unfinished(record) or (record.hostname, record.generation) in self._left
 
     def restore(
         self, *, lost: bool = False, ended: Callable[[], bool] = lambda: False, report: Report = silent
@@ -319,6 +353,14 @@ class Machines:
         :raises ConflictError: when it has not.
         """
         self._disks.require_room()
+
+    def was_cut(self) -> bool:
+        """Return whether the database failed since this was asked last, so that :meth:`take_up` has to be called."""
+        return self._store.was_cut()
+
+    def is_cut(self) -> None:
+        """Have :meth:`was_cut` say so again."""
+        self._store.cut()
 
     def keep_room(self) -> None:
         """Keep what a delete on a full disk needs."""
@@ -412,10 +454,29 @@ class Machines:
             return str(error)
         return ""
 
-    def _undo(self, hostname: str) -> None:
+    @contextmanager
+    def _begun(self, hostname: str) -> Iterator[None]:
+        """Count a machine as one that is worked on from before the database knows it on, unless that fails."""
+        with Undo() as undo:
+            with self._counting:
+                self._at_work[hostname] += 1
+            undo.when_failing(self._ended, hostname)
+            yield
+
+    def _ended(self, hostname: str) -> None:
+        with self._counting:
+            self._at_work[hostname] -= 1
+            if self._at_work[hostname] <= 0:
+                del self._at_work[hostname]
+
+    def _undo(self, hostname: str, generation: int) -> None:
         # What fails is in the log and in the record; the client is told why the work failed.
         with uninterrupted(), suppress(TerraError), self._looking_again():
-            self._take_away(self._store.get(hostname))
+            try:
+                self._take_away(self._store.get(hostname))
+            except DatabaseAway:  # whatever its record says by then
+                self._left.add((hostname, generation))
+                raise
 
     @contextmanager
     def _looking_again(self) -> Iterator[None]:
@@ -467,6 +528,12 @@ def _remove_place(place: Path) -> None:
 
 def _state(record: Record | SetAside) -> str:
     return record.state.value if isinstance(record, Record) else record.state
+
+
+def _is_unfinished(record: Record | SetAside) -> bool:
+    """Return whether a machine is half-made or half-deleted."""
+    making = isinstance(record, Record) and record.state is State.PROVISIONING
+    return making or _state(record) == State.DELETING.value
 
 
 def _is_name(record: SetAside) -> bool:

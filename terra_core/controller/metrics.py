@@ -19,11 +19,12 @@ from terra_core.controller.troubles import Troubles
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Boot, Served, Storage
 from terra_core.hookspecs import Store as StoreRole
+from terra_core.service.database_server import DatabaseAway
 from terra_core.service.operations import Operations
 
 _log = structlog.get_logger(__name__)
 _MB = 1024 * 1024
-_SERVICES = (StoreRole.role, Storage.role, Boot.role, "controller")
+_SERVICES = ("database", StoreRole.role, Storage.role, Boot.role, "controller")
 """The services that :class:`Troubles` may report."""
 
 
@@ -50,19 +51,31 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics with their present values."""
-        records = self._services.store.every()
+        records = self._records()
         info = GaugeMetricFamily("terra_build_info", "The version of Terra that runs.", labels=["version"])
         info.add_metric([version("terra-core")], 1)
         yield info
-        states: Counter[tuple[str, ...]] = Counter((word,) for word in States(self._services.store).words(records))
-        yield _gauge("terra_nodes", "Machines by state.", ["state"], states)
+        if records is not None:
+            states: Counter[tuple[str, ...]] = Counter((word,) for word in States(self._services.store).words(records))
+            yield _gauge("terra_nodes", "Machines by state.", ["state"], states)
         yield from self._work()
         troubles = self._troubles.services
-        up: dict[tuple[str, ...], float] = {(service,): service not in troubles for service in _SERVICES}
+        missing = {*troubles, *(["database"] if records is None else [])}
+        up: dict[tuple[str, ...], float] = {(service,): service not in missing for service in _SERVICES}
         yield _gauge("terra_service_up", "Whether a service that machines need works.", ["service"], up)
-        yield from self._hosts()
-        yield from self._room(records)
-        yield from self._traffic(records)
+        yield from self._room()
+        if records is not None:
+            promised = sum(volume.size for record in records for kept in record.every_target for volume in kept.target.volumes)
+            yield _gauge("terra_store_promised_bytes", "The sizes of all machines' volumes.", [], {(): promised * _MB})
+            yield from self._traffic(records)
+            yield from self._hosts()
+
+    def _records(self) -> Sequence[Record | SetAside] | None:
+        """Return all records; ``None`` where the database does not answer, when the other numbers are needed all the more."""
+        try:
+            return self._services.store.every()
+        except DatabaseAway:
+            return None
 
     def _work(self) -> Iterator[Metric]:
         shown = [operation.as_json() for operation in self._operations.all()]
@@ -79,10 +92,8 @@ class Metrics(Collector):
         leads: dict[tuple[str, ...], float] = {(host.own.name,): host.leads for host in there}
         yield _gauge("terra_host_leads", "Whether a host has the lead.", ["host"], leads)
 
-    def _room(self, records: Sequence[Record | SetAside]) -> Iterator[Metric]:
+    def _room(self) -> Iterator[Metric]:
         """Yield the room of the store, where it has a directory on this machine."""
-        promised = sum(volume.size for record in records for kept in record.every_target for volume in kept.target.volumes)
-        yield _gauge("terra_store_promised_bytes", "The sizes of all machines' volumes.", [], {(): promised * _MB})
         try:
             room = self._services.role(StoreRole).measure_store(self._services.session)
         except (OSError, TerraError):  # the other numbers are needed all the more then

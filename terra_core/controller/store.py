@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, case, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, ExceptionContext, case, delete, event, insert, select, update
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from terra_core.config.node import NetworkNode
 from terra_core.config.values import Hostname, Mac
@@ -25,6 +27,7 @@ from terra_core.controller.rows import read_values, row_of
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import NodeBoot
 from terra_core.service.database import explained
+from terra_core.service.database_server import exclude_others, is_away
 from terra_core.service.room import DatabaseFull
 
 __all__ = ["Record", "SetAside", "State", "Store"]
@@ -34,6 +37,8 @@ T = TypeVar("T")
 _VERSIONED = ("mac", "document", "tables", "targets", "digest", "kernel_arguments", "layout", "upgrade")
 """The columns by which a machine is known to be what it was."""
 _NONE = Ballast(None)
+_NAMES = int.from_bytes(b"names")
+"""The advisory lock of PostgreSQL under which names and addresses are taken: else two could find the same one free."""
 
 
 class Store:
@@ -47,6 +52,8 @@ class Store:
     def __init__(self, engine: Engine, ballast: Ballast = _NONE, known_volumes: Path | None = None) -> None:
         self._engine = engine
         self._ballast = ballast
+        self._cut = threading.Event()
+        event.listen(engine, "handle_error", self._note_error)
         self.known_volumes = known_volumes
         self.happenings = Happenings(engine)
         self._known = Known(engine)
@@ -61,6 +68,16 @@ class Store:
         """The golden volumes, in the same database."""
         return GoldenRows(self._engine)
 
+    def was_cut(self) -> bool:
+        """Return whether the database failed since this was asked last: work may have ended without all of its undoing."""
+        cut = self._cut.is_set()
+        self._cut.clear()
+        return cut
+
+    def cut(self) -> None:
+        """Have :meth:`was_cut` say so again."""
+        self._cut.set()
+
     def close(self) -> None:
         """Close the database; nothing is asked of it any more."""
         self._engine.dispose()
@@ -71,6 +88,7 @@ class Store:
         :raises ConflictError: when another record holds one of them; names it.
         """
         with self._transaction() as connection:
+            exclude_others(connection, _NAMES)
             refuse_holder(connection, node.hostname, node.mac)
             former = connection.scalar(select(hosts.c.generation).where(hosts.c.hostname == node.hostname))
             floor = connection.scalar(select(about.c.value).where(about.c.key == FLOOR))
@@ -105,6 +123,7 @@ class Store:
         """
         row = row_of(record)
         with self._transaction() as connection:
+            exclude_others(connection, _NAMES)
             self._require(connection, former)
             refuse_holder(connection, record.node.hostname, record.mac, itself=True)
             connection.execute(update(nodes).where(_is(record)).values({name: row[name] for name in _VERSIONED}))
@@ -160,7 +179,7 @@ class Store:
         """
 
         def mark(connection: Connection) -> Record | SetAside:
-            record = _find(connection, hostname)
+            record = _find(connection, hostname, alone=True)
             state = record.state.value if isinstance(record, Record) else record.state
             if record.state is State.PROVISIONING:
                 raise ConflictError(f"{hostname} is being provisioned", hint="wait for the end of it, or interrupt it")
@@ -268,6 +287,12 @@ class Store:
         with self._transaction() as connection:
             return work(connection)
 
+    def _note_error(self, context: ExceptionContext) -> None:
+        error = context.sqlalchemy_exception
+        failed = isinstance(error, DBAPIError) and (isinstance(error, OperationalError) or is_away(error))
+        if failed and not context.is_pre_ping:  # what was cut before its use is connected again
+            self._cut.set()
+
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         with explained(self._engine), self._engine.begin() as connection:
@@ -309,8 +334,10 @@ def refuse_holder(connection: Connection, hostname: Hostname, mac: Mac, *, itsel
         )
 
 
-def _find(connection: Connection, hostname: str) -> Record | SetAside:
-    row = connection.execute(select(nodes).where(nodes.c.hostname == hostname)).one_or_none()
+def _find(connection: Connection, hostname: str, *, alone: bool = False) -> Record | SetAside:
+    """Return a record; ``alone`` keeps others from changing it to the end of the transaction."""
+    query = select(nodes).where(nodes.c.hostname == hostname)
+    row = connection.execute(query.with_for_update() if alone else query).one_or_none()
     if row is None:
         raise NotFoundError(f"no machine is named {hostname!r}", hint="terra list shows all of them")
     return read_values(dict(row._mapping))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import Factory, frozen
-from sqlalchemy import Connection, create_engine, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from terra_core.config.loader import make_document
@@ -28,6 +28,8 @@ _BOTH = ("trial", "returning")
 _TRIAL_WORDS = ("terra.trial", "panic=10", "softlockup_panic=1")
 """What the kernel line of a version on trial begins with."""
 _BUSY_SECONDS = 10
+_CONNECT_SECONDS = 5
+_SERVER_HINT = "is its URL right, and does its server run? Machines keep their disks meanwhile"
 
 
 @frozen(kw_only=True)
@@ -129,8 +131,11 @@ class Known:
 
 
 def file_of(url: str) -> Path | None:
-    """Return the file of a SQLite database; ``None`` for a database on a server."""
-    parsed = make_url(url)
+    """Return the file of a SQLite database; ``None`` for a database on a server, and for what is no URL."""
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        return None
     return Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
 
 
@@ -158,21 +163,35 @@ def read(url: str) -> Known:
 @contextmanager
 def _opened(url: str) -> Iterator[Connection]:
     file = file_of(url)
+    where = str(file) if file is not None else "the database of controller.toml"
     with Undo() as undo:
-        engine = create_engine("sqlite://", creator=lambda: _file(file)) if file is not None else create_engine(url)
-        undo.callback(engine.dispose)
         try:
+            engine = create_engine("sqlite://", creator=lambda: _file(file)) if file is not None else _server(url)
+            undo.callback(engine.dispose)
             connection = undo.enter_context(engine.connect())
             if file is not None:
                 said = str(connection.exec_driver_sql("pragma quick_check").scalar())
                 if said != "ok":
                     raise TerraError(f"{file}: the database is damaged: {said}", hint="put a good copy in its place")
             yield connection
+        except ImportError as error:
+            hint = "install what speaks to it, such as for PostgreSQL: pip install 'terra-core[service,postgresql]'"
+            raise TerraError(f"{where}: cannot be read: {error}", hint=hint) from error
+        except ValueError:  # what SQLAlchemy took for a port may be a password
+            raise TerraError(f"{where}: cannot be read: its URL has no valid port", hint=_SERVER_HINT) from None
         except SQLAlchemyError as error:
-            where = str(file) if file is not None else "the database of controller.toml"
-            said = str(getattr(error, "orig", None) or type(error).__name__)
+            said = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
             hint = "put a good copy in its place; see docs/operations.md"
-            raise TerraError(f"{where}: cannot be read: {said}", hint=hint) from error
+            raise TerraError(f"{where}: cannot be read: {said}", hint=_SERVER_HINT if file is None else hint) from error
+
+
+def _server(url: str) -> Engine:
+    """Return an engine whose transactions see one state of the database, and change none."""
+    if make_url(url).get_backend_name() != "postgresql":
+        return create_engine(url)
+    own = {} if "connect_timeout" in make_url(url).query else {"connect_timeout": _CONNECT_SECONDS}
+    engine = create_engine(url, isolation_level="REPEATABLE READ", hide_parameters=True, connect_args=own)
+    return engine.execution_options(postgresql_readonly=True)
 
 
 def _file(path: Path) -> sqlite3.Connection:

@@ -14,7 +14,8 @@ from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from terra_core.errors import ConfigError, TerraError
+from terra_core.errors import ConfigError, TerraError, UnavailableError
+from terra_core.service.database_server import DatabaseAway, is_away, is_out_of_room, options_of, reason_of, require_fit
 from terra_core.service.private import keep_private
 from terra_core.service.room import DatabaseFull, is_full
 from terra_core.service.schema import Check, Schema, accept, migrate
@@ -23,6 +24,7 @@ from terra_core.system.undo import Undo
 _log = structlog.get_logger(__name__)
 _BUSY_MS = 10_000
 _TURN_SECONDS = 60
+_DRIVER = "install what speaks to it, such as for PostgreSQL: pip install 'terra-core[service,postgresql]'"
 
 
 def take_any(_: Connection) -> None:
@@ -40,19 +42,32 @@ def open_database(url: str, schema: Schema, check: Check = take_any) -> Engine:
     :raises TerraError: when it can't be opened, is corrupt or refused, or belongs to a later version of Terra; nothing is
         replaced.
     """
+    engine, name = open_engine(url), shown_url(url)
+    with Undo() as undo:
+        undo.callback(engine.dispose)
+        try:
+            _prepare(engine, name, schema, check)
+        except DatabaseAway as error:
+            raise DatabaseAway(error.message, hint="does its server run, and is its URL right?") from error
+        undo.pop_all()
+    return engine
+
+
+def open_engine(url: str) -> Engine:
+    """Return what connects to a database, before anything is asked of it.
+
+    :raises TerraError: when ``url`` is none, or what speaks to such a database is missing.
+    """
     name = shown_url(url)
     _check_url(url, name)
     try:
-        engine = create_engine(url, **_pool_of(url))
-    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        return create_engine(url, hide_parameters=True, **_pool_of(url))  # some are secrets of machines
+    except ImportError as error:  # of the driver, or of the library that the driver is for
+        raise TerraError(f"{name}: the driver of the database cannot be used: {error}", hint=_DRIVER) from error
+    except SQLAlchemyError as error:
         raise TerraError(f"{name}: is no database that Terra can open: {error}") from error
     except ValueError:  # its message shows what it took for a port, which may be a password
         raise TerraError(f"{name}: is no database that Terra can open: the URL has no valid port") from None
-    with Undo() as undo:
-        undo.callback(engine.dispose)
-        _prepare(engine, name, schema, check)
-        undo.pop_all()
-    return engine
 
 
 def _prepare(engine: Engine, name: str, schema: Schema, check: Check) -> None:
@@ -65,10 +80,11 @@ def _prepare(engine: Engine, name: str, schema: Schema, check: Check) -> None:
         with explained(engine), engine.begin() as connection:
             if engine.dialect.name == "sqlite":
                 _check_sqlite(str(connection.exec_driver_sql("pragma quick_check").scalar()), name)
+            require_fit(connection, name)
             accept(connection, name, schema, check)
         with explained(engine), engine.begin() as connection:
             migrated = migrate(connection, name, schema)
-    except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:
+    except (SQLAlchemyError, ImportError, ValueError) as error:
         raise TerraError(f"{name}: is no database that Terra can open: {error}") from error
     if migrated is not None:
         copy = {} if migrated.copy is None else {"copy": str(migrated.copy)}
@@ -109,7 +125,9 @@ def _pool_of(url: str) -> dict[str, Any]:
     SQLite itself gives no turns: who waits asks again now and then, and may never find it free while many others write.
     """
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not _is_file(parsed):
+    if parsed.get_backend_name() != "sqlite":
+        return options_of(parsed)
+    if not _is_file(parsed):
         return {}
     return {"pool_size": 1, "max_overflow": 0, "pool_timeout": _TURN_SECONDS}
 
@@ -119,20 +137,30 @@ def explained(engine: Engine) -> Iterator[None]:
     """Turn an error of the database in a block, such as a full disk, into an error that a user can act upon.
 
     :param engine: the database that is worked with.
+    :raises UnavailableError: when the same may work a moment later.
     """
     try:
         yield
     except DataError as error:  # a text with a NUL, in a path of a request: PostgreSQL has no such texts, and is well
-        raise ConfigError([f"the database holds no such value: {error.orig}"]) from error
+        raise ConfigError([f"the database holds no such value: {reason_of(error.orig)}"]) from error
     except PoolTimeout as error:
         said = f"{shown_url(engine.url.render_as_string())}: the database was in use for too long"
-        raise TerraError(said, hint="its disk may be slow, or busy: try again") from error
+        raise UnavailableError(said, hint="its disk may be slow, or busy: try again") from error
     except DBAPIError as error:
-        said = f"{shown_url(engine.url.render_as_string())}: the database cannot be used: {error.orig}"
-        if is_full(error.orig):
-            raise DatabaseFull(said, hint="make room on its disk, or let it be written there") from error
-        hint = "mend it, or put a good copy in its place; Terra does not replace it by an empty one"
-        raise TerraError(said, hint=hint) from error
+        raise _explanation(engine, error) from error
+
+
+def _explanation(engine: Engine, error: DBAPIError) -> TerraError:
+    name, reason = shown_url(engine.url.render_as_string()), reason_of(error.orig)
+    said = f"{name}: the database cannot be used: {reason}"
+    if is_full(error.orig) or is_out_of_room(error.orig):
+        return DatabaseFull(said, hint="make room on its disk, or let it be written there")
+    if engine.dialect.name == "sqlite":
+        return TerraError(said, hint="mend it, or put a good copy in its place; Terra does not replace it by an empty one")
+    if is_away(error):
+        hint = "look at its server; the controller goes on by itself when that answers again"
+        return DatabaseAway(f"{name}: the database does not answer now: {reason}", hint=hint)
+    return TerraError(said, hint="look at the database, and at what its user may do there")
 
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:  # the driver's own class

@@ -8,9 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 from attrs import frozen
-from sqlalchemy import Column, Connection, MetaData, String, Table, func, inspect, select, update
+from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select, update
 
 from terra_core.errors import TerraError
+from terra_core.service.database_server import exclude_others
 from terra_core.service.migration import Migrations
 from terra_core.service.room import DatabaseFull, is_full
 from terra_core.system.files import write_file
@@ -57,7 +58,7 @@ def accept(connection: Connection, name: str, schema: Schema, check: Check) -> N
 
     :param name: what the database is called, for errors.
     """
-    _wait_for_others(connection)
+    exclude_others(connection, _LOCK)
     about, migrations = schema.tables.tables["about"], Migrations(schema.migrations)
     if not inspect(connection).get_table_names():
         schema.tables.create_all(connection)
@@ -73,7 +74,7 @@ def migrate(connection: Connection, name: str, schema: Schema) -> Migrated | Non
 
     :returns: what was done; ``None`` where the schema was the present one.
     """
-    _wait_for_others(connection)
+    exclude_others(connection, _LOCK)
     about, migrations = schema.tables.tables["about"], Migrations(schema.migrations)
     found, head = _find(connection, name, about, migrations), migrations.head
     if found == head:
@@ -82,12 +83,6 @@ def migrate(connection: Connection, name: str, schema: Schema) -> Migrated | Non
     migrations.upgrade(connection)
     connection.execute(update(about).where(about.c.key == "schema").values(value=head))
     return Migrated(found, head, copy)
-
-
-def _wait_for_others(connection: Connection) -> None:
-    """Let one daemon at a time look; on SQLite, the transaction does that."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
 def _find(connection: Connection, name: str, about: Table, migrations: Migrations) -> str:

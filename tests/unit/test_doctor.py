@@ -40,6 +40,27 @@ def change(site: Site, statement: str, *values: str) -> None:
         connection.execute(statement, values)
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("postgresql+pg8000://terra:a-secret@db.example/terra", "No module named 'pg8000'"),
+        ("postgresql+psycopg://terra:a-secret@127.0.0.1:1/terra", "127.0.0.1"),
+        ("postgresql+psycopg://terra@host:a-secret/terra", "its URL has no valid port"),
+        ("nosuch://terra:a-secret@db.example/terra", "NoSuchModuleError"),
+        ("no url, a-secret", "ArgumentError"),
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_said_without_its_secrets(tmp_path: Path, where: str, said: str) -> None:
+    with pytest.raises(TerraError, match=r"the database of controller\.toml: cannot be read: ") as caught:
+        read(where)
+    assert said in caught.value.message
+    assert caught.value.hint
+    (tmp_path / "etc/terra").mkdir(parents=True)
+    (tmp_path / "etc/terra/controller.toml").write_text(f'database = "{where}"\n')
+    (off,) = [one for one in look(None, Paths(tmp_path), Plugins.discover()).off if one.part == "database"]
+    assert "a-secret" not in f"{caught.value}{off}"
+
+
 def test_the_database_is_read_as_the_controller_wrote_it(site: Site) -> None:
     site.provision(storage=True)
     site.begin(hostname="cm-02", mac="02:00:00:00:00:02")

@@ -5,14 +5,25 @@ from __future__ import annotations
 import pytest
 
 from terra_core.client.connection import error_of
-from terra_core.errors import CommandError, ConfigError, ConflictError, InterruptedWork, NotFoundError, PluginError, TerraError
-from terra_core.service.problems import describe, status_of
+from terra_core.errors import (
+    CommandError,
+    ConfigError,
+    ConflictError,
+    InterruptedWork,
+    NotFoundError,
+    PluginError,
+    TerraError,
+    UnavailableError,
+)
+from terra_core.service.database_server import DatabaseAway
+from terra_core.service.problems import answer, describe, status_of
 
 ERRORS = [
     ConfigError(["node.toml: mac: is wrong", "node.toml: image: is wrong"]),
     ConflictError("taken", hint="choose another"),
     NotFoundError("not there"),
     InterruptedWork("interrupted"),
+    UnavailableError("not now", hint="try again"),
     TerraError("failed", hint="try again"),
 ]
 
@@ -34,7 +45,13 @@ def test_what_only_the_daemon_knows_arrives_as_a_failure(error: TerraError) -> N
 
 
 def test_every_error_has_its_status() -> None:
-    assert [status_of(error) for error in ERRORS] == [422, 409, 404, 409, 500]
+    assert [status_of(error) for error in ERRORS] == [422, 409, 404, 409, 503, 500]
+
+
+def test_a_database_that_is_away_says_when_to_ask_again() -> None:
+    told = describe(DatabaseAway("not now"))
+    assert (told["status"], told["title"]) == (503, "UnavailableError")
+    assert answer(told).headers["Retry-After"] == "5"
 
 
 @pytest.mark.parametrize("document", [{}, {"title": 6}, {"problems": []}, {"detail": None, "hint": 1}, {"title": "TerraError"}])
