@@ -25,7 +25,7 @@ from terra_core.cli.terminal import echo
     metavar="FILE",
     help="The controller's configuration; /etc/terra/controller.toml when left out.",
 )
-@click.option("--no-database", is_flag=True, help="Leave the state out, which a database server of your own keeps.")
+@click.option("--no-database", is_flag=True, help="Leave the state out, such as where a database server of your own keeps it.")
 @click.argument("file", metavar="FILE")
 def command(root: Path, source: Path | None, no_database: bool, file: str) -> None:
     """Write a controller's state, configuration, secrets and boot files to FILE, or to standard output for "-".

@@ -20,6 +20,7 @@ from attrs import frozen
 
 from terra_core.config.controller import Controller, Paths
 from terra_core.controller.archive import PLACES, Entry, Manifest, Writer
+from terra_core.controller.copying import copy_of_server
 from terra_core.controller.database import default_url, file_of
 from terra_core.errors import TerraError
 from terra_core.service.database import shown_url
@@ -51,21 +52,21 @@ def write_backup(config: Controller, paths: Paths, output: BinaryIO, report: Rep
 
     :param config: its controller.toml.
     :param output: need not be seekable.
-    :param database: whether the state belongs to it; where it is in a server, it has to be kept by that server's tools.
+    :param database: whether the state belongs to it; one of a server is there as the same SQLite database.
     :raises TerraError: when something cannot be read, or the database is none that Terra can copy.
     """
     writer = Writer(output)
-    file = _database_of(config, paths) if database else None
     entries: list[Entry] = []
     left_out = list(_elsewhere(config, paths))
-    schema = ""
-    if file is None:
-        left_out.append(f"{shown_url(config.database or default_url(paths.state))}: the database, as you asked")
+    schema, url = "", config.database or default_url(paths.state)
+    if not database:
+        left_out.append(f"{shown_url(url)}: the database, as you asked")
     else:
-        report(Event(_STEP, f"copy {file}"))
-        content, schema = _copied(file)  # first: of what comes later, the files may be there already, and never too few
+        report(Event(_STEP, f"copy {file_of(url) or shown_url(url)}"))
+        # First: of what comes later, the files may be there already, and never too few.
+        path, content, schema = _state(url, paths)
         digest, size = writer.add(io.BytesIO(content))
-        entries.append(_entry(Found(_below(file, paths), file, False), digest, size))
+        entries.append(Entry(path=path, mode=0o600, digest=digest, size=size))
     for found in _files(paths, _databases(config, paths), left_out):
         try:
             entries.append(_kept(found, writer))
@@ -81,7 +82,7 @@ def write_backup(config: Controller, paths: Paths, output: BinaryIO, report: Rep
         terra=version("terra-core"),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         host=os.uname().nodename,
-        database=entries[0].path if file is not None else "",
+        database=entries[0].path if database else "",
         schema=schema,
         left_out=tuple(left_out),
         entries=tuple(entries),
@@ -90,19 +91,18 @@ def write_backup(config: Controller, paths: Paths, output: BinaryIO, report: Rep
     return manifest
 
 
-def _database_of(config: Controller, paths: Paths) -> Path:
-    url = config.database or default_url(paths.state)
-    file, instead = file_of(url), "and have the rest from terra backup --no-database"
+def _state(url: str, paths: Paths) -> tuple[str, bytes, str]:
+    """Return a path, the state as a SQLite database, and its schema."""
+    file = file_of(url)
     if file is None:
-        hint = f"keep it by its own tools (PostgreSQL: pg_dump --format=custom), {instead}"
-        raise TerraError(f"{shown_url(url)}: the state is in a database server, which Terra does not copy", hint=hint)
+        return _below(paths.state / "terra.db", paths), *copy_of_server(url)
     if not file.exists():
         hint = "name the controller's root by --root, and its file by --config"
         raise TerraError(f"{file}: there is no database, so no controller has run here", hint=hint)
     if not _below(file, paths).startswith(tuple(f"{place}/" for place in PLACES)):
-        hint = f"keep it by: sqlite3 {file} '.backup FILE'; {instead}"
+        hint = f"keep it by: sqlite3 {file} '.backup FILE'; and have the rest from terra backup --no-database"
         raise TerraError(f"{file}: the database is outside of {paths.state}", hint=hint)
-    return file
+    return _below(file, paths), *_copied(file)
 
 
 def _copied(file: Path) -> tuple[bytes, str]:

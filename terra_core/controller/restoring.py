@@ -7,7 +7,8 @@ import os
 import pwd
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -16,8 +17,10 @@ from attrs import evolve
 
 from terra_core.config.controller import Paths
 from terra_core.controller.archive import PLACES, Entry, Manifest, read_archive
+from terra_core.controller.copying import bring_to_server
 from terra_core.controller.database import (
     SCHEMA,
+    file_of,
     forget_report_tokens,
     forget_unfinished,
     mark_upgrades,
@@ -25,16 +28,19 @@ from terra_core.controller.database import (
     raise_happenings,
 )
 from terra_core.errors import TerraError, error_of_machine
+from terra_core.service.database import shown_url
 from terra_core.service.migration import Migrations
 from terra_core.service.private import make_private
 from terra_core.service.running import only_one
 from terra_core.system.openat import directory_below
 from terra_core.system.progress import Event, Report
+from terra_core.system.reading import read_regular
 from terra_core.system.undo import Undo
 from terra_core.system.workspace import workspace
 
 _STEP = "restore"
 _PREFIX = "restore-"
+_CONFIG = "etc/terra/controller.toml"
 _EACH = 100
 _LINKED = 1024 * 1024
 """Files of so many bytes that have the same content are one file with several names, as the boot tree has kernels."""
@@ -42,6 +48,8 @@ _LINKED = 1024 * 1024
 
 def restore_backup(source: BinaryIO, paths: Paths, report: Report) -> Manifest:
     """Put back what an archive of :func:`terra_core.controller.backup.write_backup` holds; all of it, or nothing.
+
+    Where the controller.toml in it names a database server, the state goes there.
 
     :param source: need not be seekable.
     :param paths: where to; there must be nothing of a controller's yet.
@@ -58,18 +66,61 @@ def restore_backup(source: BinaryIO, paths: Paths, report: Report) -> Manifest:
             manifest = read_archive(source, stage)
         except OSError as error:  # such as a full disk, which has to hold all of it twice for a while
             raise error_of_machine(error) from error
+        file, url = None, _server_of(manifest, stage)
         if manifest.database:
-            unknown = _prepare_database(manifest, stage)
-            manifest = evolve(manifest, left_out=(*manifest.left_out, *map(_explained, unknown)))
+            manifest, file = _prepared(manifest, stage)
         with Undo() as made:
             put = _Put(stage, paths, made)
-            for at, entry in enumerate(manifest.entries, 1):
-                if at % _EACH == 0 or at == len(manifest.entries):  # where there is no terminal, each is a line
-                    report(Event(_STEP, "put files back", at, len(manifest.entries), "files"))
+            entries = [entry for entry in manifest.entries if url is None or entry.path != manifest.database]
+            for at, entry in enumerate(entries, 1):
+                if at % _EACH == 0 or at == len(entries):  # where there is no terminal, each is a line
+                    report(Event(_STEP, "put files back", at, len(entries), "files"))
                 put.entry(entry)
             os.sync()
+            if file is not None and url is not None:
+                report(Event(_STEP, f"bring the state to {shown_url(url)}"))
+                bring_to_server(file, url)
             made.pop_all()
     return manifest
+
+
+def restore_state(source: BinaryIO, paths: Paths, url: str, report: Report) -> Manifest:
+    """Bring the state alone of an archive to an empty database in a server, such as one that comes after SQLite.
+
+    :param source: need not be seekable.
+    :param paths: of the controller, which does not run; nothing of its files is changed.
+    :param url: the database of its controller.toml.
+    :returns: what the archive says of itself; what it leaves out has the machines that are unknown from now on, too.
+    :raises TerraError: when a controller runs there, the database is not empty, or the archive is none, damaged, or of a later
+        Terra.
+    """
+    if file_of(url) is not None:
+        hint = "name one in controller.toml first: database = \"postgresql+psycopg://USER@HOST/NAME\""
+        raise TerraError(f"{shown_url(url)}: is no database in a server", hint=hint)
+    with only_one(paths, "controller"), Undo() as undo:
+        make_private(paths.state)
+        paths.work.mkdir(mode=0o700, exist_ok=True)
+        stage = undo.enter_context(workspace(_PREFIX, place=paths.work))
+        report(Event(_STEP, "read and verify the backup"))
+        manifest = read_archive(source, stage)
+        if not manifest.database:
+            raise TerraError("the backup was made without the database", hint="take one: terra backup FILE")
+        manifest, file = _prepared(manifest, stage)
+        report(Event(_STEP, f"bring the state to {shown_url(url)}"))
+        bring_to_server(file, url)
+    return manifest
+
+
+def _server_of(manifest: Manifest, stage: Path) -> str | None:
+    """Return the URL of the database server that the controller.toml of an archive names, if it names one."""
+    entry = next((one for one in manifest.entries if one.path == _CONFIG and one.digest), None)
+    if entry is None:
+        return None
+    try:
+        url = tomllib.loads(read_regular(stage / entry.digest, _LINKED).decode()).get("database")
+    except (OSError, ValueError) as error:
+        raise TerraError(f"the backup has a {_CONFIG} that cannot be read: {error}", hint="take another backup") from error
+    return url if isinstance(url, str) and file_of(url) is None else None
 
 
 def _require_nothing(paths: Paths) -> None:
@@ -94,10 +145,10 @@ def _explained(hostname: str) -> str:
     )
 
 
-def _prepare_database(manifest: Manifest, stage: Path) -> Sequence[str]:
+def _prepared(manifest: Manifest, stage: Path) -> tuple[Manifest, Path]:
     """Refuse a database that this Terra cannot take; keep names that were given since the backup from being given again.
 
-    :returns: the machines that it had half, which are not in it any more.
+    :returns: the manifest with the machines that it had half, which are not in it any more, and the database's file.
     """
     known = Migrations(SCHEMA.migrations)
     if manifest.schema not in known.schemas:
@@ -118,9 +169,10 @@ def _prepare_database(manifest: Manifest, stage: Path) -> Sequence[str]:
             raise_happenings(database)
             forget_report_tokens(database)
             mark_upgrades(database)
-            return forget_unfinished(database)
+            unknown = forget_unfinished(database)
         except sqlite3.Error as error:
             raise TerraError(f"the database in the backup is damaged: {error}", hint="take another backup") from error
+    return evolve(manifest, left_out=(*manifest.left_out, *map(_explained, unknown))), stage / entry.digest
 
 
 class _Put:

@@ -24,9 +24,9 @@ from terra_core.controller.archive import Manifest
 from terra_core.controller.backup import write_backup
 from terra_core.controller.database import default_url, open_database
 from terra_core.controller.happening import Kind
-from terra_core.controller.restoring import restore_backup
+from terra_core.controller.restoring import restore_backup, restore_state
 from terra_core.controller.store import Store
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, UnavailableError
 from terra_core.service.running import only_one
 from terra_core.system import reading
 from terra_core.system.progress import silent
@@ -363,17 +363,37 @@ def test_an_archive_that_was_cut_short_or_changed_is_refused(site: Site, tmp_pat
     assert nothing_in(tmp_path / "other")
 
 
-def test_state_in_a_server_is_refused_with_what_to_do(site: Site, tmp_path: Path) -> None:
+def test_state_in_a_server_that_is_away_is_not_left_out_in_silence(site: Site, tmp_path: Path) -> None:
     filled(site)
-    config = evolve(CONFIG, database="postgresql+psycopg://terra:secret@db.example/terra")
-    with pytest.raises(TerraError, match="pg_dump") as refused:
-        backup(site, config)
+    away = evolve(CONFIG, database="postgresql+psycopg://terra:secret@127.0.0.1:1/terra")
+    with pytest.raises(UnavailableError, match="the database does not answer now") as refused:
+        backup(site, away)
     assert "secret" not in str(refused.value)
+    config = evolve(CONFIG, database="postgresql+psycopg://terra:secret@db.example/terra")
     archive, manifest = backup(site, config, database=False)
     assert manifest.left_out == ("postgresql+psycopg://***@db.example/terra: the database, as you asked",)
     assert b"SQLite format" not in archive
     paths = restore(archive, tmp_path / "other")
     assert paths.token.exists()
+
+
+def test_the_state_alone_goes_to_a_server_only(site: Site, tmp_path: Path) -> None:
+    archive, _ = backup(filled(site))
+    with pytest.raises(TerraError, match="is no database in a server") as refused:
+        restore_state(io.BytesIO(archive), Paths(tmp_path), default_url(Paths(tmp_path).state), silent)
+    assert 'database = "postgresql+psycopg://' in refused.value.hint
+    without, _ = backup(site, database=False)
+    with pytest.raises(TerraError, match="was made without the database"):
+        restore_state(io.BytesIO(without), Paths(tmp_path), "postgresql+psycopg://terra@127.0.0.1:1/terra", silent)
+
+
+def test_nothing_is_restored_where_the_server_of_the_backup_is_away(site: Site, tmp_path: Path) -> None:
+    put(filled(site).paths.etc / "controller.toml", b'database = "postgresql+psycopg://terra:secret@127.0.0.1:1/terra"\n')
+    archive, _ = backup(site)
+    with pytest.raises(UnavailableError, match="the database does not answer now") as refused:
+        restore(archive, tmp_path / "other")
+    assert "secret" not in str(refused.value)
+    assert nothing_in(tmp_path / "other")
 
 
 def test_a_controller_that_never_ran_has_nothing_to_back_up(tmp_path: Path) -> None:
