@@ -74,10 +74,9 @@ class GoldenRows:
 
     def every(self) -> Sequence[Golden]:
         """Return all of them, by image."""
-        order = (golden_volumes.c.image, golden_volumes.c.digest, golden_volumes.c.described)
         with self._transaction() as connection:
-            rows = connection.execute(select(golden_volumes).order_by(*order)).all()
-        return [_read(row._mapping) for row in rows]
+            found = [_read(row._mapping) for row in connection.execute(select(golden_volumes))]
+        return sorted(found, key=lambda one: (one.image, one.digest, one.described))  # a server has an order of its own
 
     def machines(self) -> Mapping[str, int]:
         """Return how many machines there are of each layout."""
