@@ -27,6 +27,8 @@ SECONDS = {
     "test_real_images.py": 160,
     "test_orbit_moves_killed.py": 50,
     "test_provision.py": 60,
+    "test_postgresql_away.py": 90,
+    "test_records.py": 90,
     "test_orbit_supervision.py": 60,
     "test_unpack.py": 60,
     "test_orbit_faults.py": 95,

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.integration.controller.sites import Ground
 from tftp_lab.clients import fetch
 
 OTHER = "52:54:00:00:00:02"
+STATES = ("sqlite", "postgresql")
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +37,22 @@ def tgtd(ground: Ground) -> Process:
 
 @pytest.mark.parametrize(
     "change",
-    ["state = 'upgrading'", "document = '{'", "document = replace(document, 'image', 'picture')", "targets = 'x'"],
+    [
+        "state = 'upgrading'",
+        """document = '{"picture": "a"}'""",
+        """targets = '"x"'""",
+        pytest.param("document = '{'", marks=pytest.mark.sqlite),
+        pytest.param("document = replace(document, 'image', 'picture')", marks=pytest.mark.sqlite),
+        pytest.param("targets = 'x'", marks=pytest.mark.sqlite),
+    ],
 )
 def test_a_record_that_cannot_be_read_is_named_and_can_be_deleted(ground: Ground, small: str, change: str) -> None:
     former = ground.provision(small)
     shown = ground.provision(small, "cm-02", OTHER)
     ground.site.stop_controller()
     ground.terra("controller", "--stop", "--root", ground.site.root)
-    connection = sqlite3.connect(ground.site.paths.state / "terra.db")
-    connection.execute(f"update nodes set {change} where hostname = 'cm-01'")  # noqa: S608  # no text from outside
-    connection.commit()
-    connection.close()
+    with ground.database() as connection:
+        connection.exec_driver_sql(f"update nodes set {change} where hostname = 'cm-01'")  # noqa: S608  # no text from outside
     ground.site.start_controller()
     assert [(node["hostname"], node["state"]) for node in ground.nodes()] == [("cm-01", "failed"), ("cm-02", "ready")]
     assert ground.may_log_in(shown["initiator_iqn"], shown["disk_groups"][0]["target"]["iqn"])
@@ -63,6 +68,7 @@ def test_a_record_that_cannot_be_read_is_named_and_can_be_deleted(ground: Ground
     assert later["initiator_iqn"] != former["initiator_iqn"], "no name is used twice"
 
 
+@pytest.mark.sqlite
 def test_a_database_that_is_lost_is_not_replaced_by_an_empty_one(ground: Ground, small: str) -> None:
     ground.provision(small)
     targets = ground.targets()
@@ -114,6 +120,7 @@ def test_a_controller_that_is_lost_is_restored_from_its_backup(ground: Ground, s
     ground.terra("controller", "--stop", "--root", site.root)
     volume = ground.path("volume")
     Path(paths.root / "iscsi/cm-01/0.lun").rename(volume)
+    ground.lose_database()
     for part in ("etc", "var", "tftp", "iscsi", "run"):
         shutil.rmtree(paths.root / part)
     run([terra_command(), "restore", "--root", site.root, archive])
