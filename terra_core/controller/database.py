@@ -14,6 +14,7 @@ from typing import Any
 from attrs import frozen
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Connection,
     Dialect,
@@ -35,6 +36,8 @@ from terra_core.service import database
 from terra_core.service.schema import Check, Schema, about_table
 
 metadata = MetaData()
+_LARGE = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits: SQLite numbers rows itself by this type alone."""
 
 
 @frozen
@@ -137,7 +140,7 @@ tokens = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", _LARGE, primary_key=True, autoincrement=True),
     Column("time", String, nullable=False),
     Column("refused", Integer, nullable=False),
     Column("who", String, nullable=False),
@@ -156,7 +159,7 @@ audit = Table(
 happenings = Table(
     "happenings",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", _LARGE, primary_key=True, autoincrement=True),
     Column("hostname", String, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("kind", String, nullable=False),
@@ -312,6 +315,16 @@ def mark_upgrades(connection: sqlite3.Connection) -> None:
                 if isinstance(upgrade, dict) and upgrade.get("other"):
                     values = (json.dumps({**upgrade, "restored": True}), hostname)
                     connection.execute("update nodes set upgrade = ? where hostname = ?", values)
+
+
+def forget_controllers(connection: sqlite3.Connection) -> None:
+    """Forget which controllers shared a database that was restored: they announce themselves again.
+
+    :param connection: to its file, of any schema.
+    """
+    if connection.execute("select 1 from sqlite_master where name = 'controllers'").fetchone():
+        with connection:
+            connection.execute("delete from controllers")
 
 
 def forget_report_tokens(connection: sqlite3.Connection) -> None:

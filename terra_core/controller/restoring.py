@@ -21,6 +21,7 @@ from terra_core.controller.copying import bring_to_server
 from terra_core.controller.database import (
     SCHEMA,
     file_of,
+    forget_controllers,
     forget_report_tokens,
     forget_unfinished,
     mark_upgrades,
@@ -168,6 +169,7 @@ def _prepared(manifest: Manifest, stage: Path) -> tuple[Manifest, Path]:
             raise_generations(database)
             raise_happenings(database)
             forget_report_tokens(database)
+            forget_controllers(database)
             mark_upgrades(database)
             unknown = forget_unfinished(database)
         except sqlite3.Error as error:

@@ -8,4 +8,5 @@
 6. Tokens that machines report their boots with (decision 0079).
 7. Upgrades of machines (decision 0092): ``upgrade`` of machines.
 8. The controllers of the database (decision 0096), and who leads (decision 0097): the tables ``controllers`` and ``lead``.
+9. Numbers of happenings and of changes have 64 bits on a database server.
 """

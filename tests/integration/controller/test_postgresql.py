@@ -19,6 +19,7 @@ from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode
 from terra_core.config.values import Hostname
+from terra_core.controller.audit import AuditLog
 from terra_core.controller.backup import write_backup
 from terra_core.controller.database import SCHEMA, about, metadata, nodes, open_database
 from terra_core.controller.happening import BootProgress, Kind, Stage
@@ -135,6 +136,26 @@ def test_a_server_that_takes_no_writes_just_now_is_said(postgresql: Postgresql) 
     assert list(standby.every()) == list(store.every())
     for one in (store, standby):
         one.close()
+
+
+@pytest.mark.parametrize("dump", ["", DUMP.read_text()], ids=["new", "former"])
+def test_numbers_of_what_happens_do_not_end_with_32_bits(postgresql: Postgresql, dump: str) -> None:
+    """Each restore lets them go on by 1,000,000,000."""
+    store = Store(open_database(postgresql.make(f"numbers-{len(dump)}", dump)))
+    if not dump:
+        reserve(store)
+    with store.engine.begin() as connection:
+        for table in ("happenings", "audit"):
+            connection.exec_driver_sql(f"select setval('{table}_number_seq', {2**33})")
+    store.happenings.record("cm-01", store.get("cm-01").generation, Kind.DHCP, "asks")
+    store.happenings.flush()
+    (asked,) = store.happenings.newest("cm-01", store.get("cm-01").generation, 1)
+    assert asked.number == 2**33 + 1
+    log = AuditLog(store.engine)
+    log.refused(403, "ci", "", "POST /v1/nodes")
+    log.look()
+    assert [one["number"] for one in log.newest(1)] == [2**33 + 1]
+    store.close()
 
 
 def test_an_error_shows_no_row_and_no_value(postgresql: Postgresql) -> None:
