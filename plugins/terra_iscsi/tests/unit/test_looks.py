@@ -20,7 +20,6 @@ from terra_iscsi.control import REFUSED
 from terra_iscsi.management import NO_TARGET, Change
 
 MANY = 100
-_BEFORE_LUNS = ("    System information:", "    I_T nexus information:", "    LUN information:")
 _ACCOUNTS = "    Account information:"
 _RULES = "    ACL information:"
 
@@ -39,10 +38,10 @@ class Tgtadm:
         code = 0
         if (mode, verb) == ("target", "new"):
             heading = f"Target {number}: {given['--targetname']}"
-            self.targets[number] = [heading, *_BEFORE_LUNS, _ACCOUNTS, _RULES]
+            sections = ("    System information:", "    I_T nexus information:", "    LUN information:", _ACCOUNTS, _RULES)
+            self.targets[number] = [heading, *sections]
         elif (mode, verb) == ("logicalunit", "new"):
-            first = 1 + len(_BEFORE_LUNS)
-            self.targets[number][first:first] = [
+            self.targets[number][4:4] = [
                 f"        LUN: {given['--lun']}",
                 f"            Backing store path: {given['--backing-store']}",
             ]
