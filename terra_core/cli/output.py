@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _PAUSE_SECONDS = 5.0
+_MANY = ("bytes", "files")
+"""What there may be millions of: it has a line now and then, and not each."""
 _UNITS = ("kB", "MB", "GB", "TB")
 _STEP_WIDTH = 18
 _WIDTH_FOR_BARS = 110
@@ -37,8 +39,8 @@ def reporter(stream: TextIO | None = None, *, verbose: bool = False, side_by_sid
     """Yield a :data:`Report` that shows events for as long as the block lasts.
 
     On a terminal, every step has a bar with its last text, the time it has taken, and its rate where bytes are counted.
-    Elsewhere a step has a line when it begins and when it ends, one for each thing that is counted other than bytes, and one
-    every few seconds while it lasts.
+    Elsewhere a step has a line when it begins and when it ends, one for each thing that is counted other than bytes and files,
+    and one every few seconds while it lasts.
 
     :param stream: where to; standard error when left out.
     :param verbose: show the text of every event, such as all that the steps of a build print.
@@ -103,7 +105,7 @@ class _Step:
         """Return whether the event has a line of its own."""
         if _is_end(event):
             return not self.ended or event.text != self.text
-        if event.unit != "bytes" and event.done != self.done:
+        if event.unit not in _MANY and event.done != self.done:
             return True
         if event.done is None:
             return event.text != self.text

@@ -192,12 +192,15 @@ def _members(source: BinaryIO) -> Iterator[tuple[str, int]]:
 
 def _stage(source: BinaryIO, size: int, path: Path, digest: str) -> None:
     found = hashlib.sha256()
-    with path.open("xb") as file:
-        while size:
-            piece = _exactly(source, min(size, _PIECE))
-            found.update(piece)
-            file.write(piece)
-            size -= len(piece)
+    try:
+        with path.open("xb") as file:
+            while size:
+                piece = _exactly(source, min(size, _PIECE))
+                found.update(piece)
+                file.write(piece)
+                size -= len(piece)
+    except OSError as error:  # such as a full disk: all of it is there twice for a while
+        raise TerraError(f"{path.parent}: the backup cannot be unpacked there: {error.strerror}") from error
     if found.hexdigest() != digest:
         raise _refused(f"is damaged: a content is not {digest}")
 

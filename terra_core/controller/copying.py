@@ -16,6 +16,7 @@ from terra_core.errors import TerraError
 from terra_core.service.database import explained, open_engine, shown_url
 from terra_core.service.database_server import POSTGRESQL, require_fit
 from terra_core.service.migration import Migrations
+from terra_core.system.undo import Undo
 
 _AT_ONCE = 1000
 
@@ -26,7 +27,8 @@ def copy_of_server(url: str) -> tuple[bytes, str]:
     :raises TerraError: when it cannot be read, is none of Terra's, or of another version of Terra.
     """
     head, engine = Migrations(SCHEMA.migrations).head, open_engine(url)
-    try:
+    with Undo() as undo:
+        undo.callback(engine.dispose)
         with closing(sqlite3.connect(":memory:")) as copy:
             made = create_engine("sqlite://", creator=lambda: copy)
             of_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
@@ -40,8 +42,6 @@ def copy_of_server(url: str) -> tuple[bytes, str]:
                 metadata.create_all(destination)
                 _copy(source, destination)
             return copy.serialize(), head
-    finally:
-        engine.dispose()
 
 
 def bring_to_server(file: Path, url: str) -> None:
@@ -51,21 +51,21 @@ def bring_to_server(file: Path, url: str) -> None:
     :raises TerraError: when the database holds anything, or cannot be written.
     """
     engine = open_engine(url)
-    try:
+    with Undo() as undo:
+        undo.callback(engine.dispose)
         with explained(engine), engine.begin() as destination:
             if inspect(destination).get_table_names():
                 hint = "give it an empty one, named in controller.toml: createdb --encoding=UTF8 --template=template0 NAME"
                 raise TerraError(f"{shown_url(url)}: the database is not empty, and nothing is replaced", hint=hint)
             require_fit(destination, shown_url(url))
             _fill(destination, file)
-    finally:
-        engine.dispose()
 
 
 def _fill(destination: Connection, file: Path) -> None:
     migrations = Migrations(SCHEMA.migrations)
     present: Engine = open_database(f"sqlite:///{file.absolute()}")
-    try:
+    with Undo() as undo:
+        undo.callback(present.dispose)
         with explained(present), present.connect() as source:
             metadata.create_all(destination)
             _copy(source, destination)
@@ -73,8 +73,6 @@ def _fill(destination: Connection, file: Path) -> None:
             if destination.dialect.name == POSTGRESQL:
                 for column in filter(_is_numbered, (column for table in metadata.sorted_tables for column in table.c)):
                     _go_on_after(column, source, destination)
-    finally:
-        present.dispose()
 
 
 def _copy(source: Connection, destination: Connection) -> None:

@@ -28,7 +28,7 @@ from terra_core.controller.database import (
     raise_generations,
     raise_happenings,
 )
-from terra_core.errors import TerraError, error_of_machine
+from terra_core.errors import TerraError
 from terra_core.service.database import shown_url
 from terra_core.service.migration import Migrations
 from terra_core.service.private import make_private
@@ -42,7 +42,6 @@ from terra_core.system.workspace import workspace
 _STEP = "restore"
 _PREFIX = "restore-"
 _CONFIG = "etc/terra/controller.toml"
-_EACH = 100
 _LINKED = 1024 * 1024
 """Files of so many bytes that have the same content are one file with several names, as the boot tree has kernels."""
 
@@ -59,14 +58,11 @@ def restore_backup(source: BinaryIO, paths: Paths, report: Report) -> Manifest:
     """
     with only_one(paths, "controller"), Undo() as undo:
         _require_nothing(paths)
-        try:
-            make_private(paths.state)
-            paths.work.mkdir(mode=0o700, exist_ok=True)
-            stage = undo.enter_context(workspace(_PREFIX, place=paths.work))
-            report(Event(_STEP, "read and verify the backup"))
-            manifest = read_archive(source, stage)
-        except OSError as error:  # such as a full disk, which has to hold all of it twice for a while
-            raise error_of_machine(error) from error
+        make_private(paths.state)
+        paths.work.mkdir(mode=0o700, exist_ok=True)
+        stage = undo.enter_context(workspace(_PREFIX, place=paths.work))
+        report(Event(_STEP, "read and verify the backup"))
+        manifest = read_archive(source, stage)
         file, url = None, _server_of(manifest, stage)
         if manifest.database:
             manifest, file = _prepared(manifest, stage)
@@ -74,8 +70,7 @@ def restore_backup(source: BinaryIO, paths: Paths, report: Report) -> Manifest:
             put = _Put(stage, paths, made)
             entries = [entry for entry in manifest.entries if url is None or entry.path != manifest.database]
             for at, entry in enumerate(entries, 1):
-                if at % _EACH == 0 or at == len(entries):  # where there is no terminal, each is a line
-                    report(Event(_STEP, "put files back", at, len(entries), "files"))
+                report(Event(_STEP, "put files back", at, len(entries), "files"))
                 put.entry(entry)
             os.sync()
             if file is not None and url is not None:

@@ -48,6 +48,15 @@ def test_bytes_have_a_line_at_both_ends_and_one_every_few_seconds() -> None:
     ]
 
 
+def test_thousands_of_files_have_no_line_each() -> None:
+    put = [(at / 1000, Event("restore", "put files back", at, 8000, "files")) for at in range(1, 8001)]
+    assert lines(*put) == [
+        "restore: put files back: 1 of 8000",
+        "restore: put files back: 5001 of 8000",
+        "restore: put files back: 8000 of 8000",
+    ]
+
+
 def test_steps_have_a_line_each() -> None:
     events = [(0.0, Event("build", f"Step {at + 1}/3", at, 3, "steps")) for at in range(3)]
     events.insert(2, (0.0, Event("build", "output of step 2", 1, 3, "steps")))

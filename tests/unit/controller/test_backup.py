@@ -20,7 +20,7 @@ from attrs import evolve
 from terra_core.cli import run, terra
 from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.controller import backup as backing
-from terra_core.controller.archive import Manifest
+from terra_core.controller.archive import Manifest, read_archive
 from terra_core.controller.backup import write_backup
 from terra_core.controller.database import default_url, open_database
 from terra_core.controller.happening import Kind
@@ -361,6 +361,12 @@ def test_an_archive_that_was_cut_short_or_changed_is_refused(site: Site, tmp_pat
         with pytest.raises(TerraError):
             restore(nonsense, tmp_path / "other")
     assert nothing_in(tmp_path / "other")
+
+
+def test_a_place_that_takes_no_backup_is_named(site: Site, tmp_path: Path) -> None:
+    archive, _ = backup(site)
+    with pytest.raises(TerraError, match=r"/none: the backup cannot be unpacked there: No such file or directory"):
+        read_archive(io.BytesIO(archive), tmp_path / "none")
 
 
 def test_state_in_a_server_that_is_away_is_not_left_out_in_silence(site: Site, tmp_path: Path) -> None:
