@@ -71,7 +71,7 @@ def test_a_machine_with_a_disk_of_its_own(
     with booted(site, lab_key, address_of(line), line.firmware, disks) as machine:
         mounts = {"/iscsi": ("xfs", "/luns"), "/run/terra/groups/data": ("xfs", "/"), "/home": (line.filesystem, "/home")}
         expect_whole(machine, line, mounts)
-        assert "noatime" in expect_mounted(machine, "/", line.filesystem, "/")["options"].split(",")
+        assert "noatime" in expect_mounted(machine, "/", line.filesystem, "/os")["options"].split(",")
         machine.ssh("sudo touch /iscsi/written && echo written > ~/note && sync")
         machine.reboot(seconds=_BOOT_SECONDS)
         expect_whole(machine, line, mounts)
