@@ -229,7 +229,7 @@ def sweep(directory: Path, files: Path) -> tuple[str, ...]:
         points = _unmount_below(directory.resolve())
         devices = _devices_below(files.resolve())
         for device in devices:
-            run(["losetup", "--detach", device.path], accept=(0, 1))
+            _let_go(device)
         left = _wait_detached(devices)
     for device in left:
         _log.warning("%s: is still held by somebody; it is detached from %s when they end", device.path, device.file)
@@ -307,7 +307,7 @@ def _detach(file: Path, *, copied: bool) -> None:
     with uninterrupted():
         devices = _devices_of(file)
         for device in devices:
-            run(["losetup", "--detach", device.path], accept=(0, 1))
+            _let_go(device)
         left = _wait_detached(devices)
         if not left:
             return
@@ -315,6 +315,21 @@ def _detach(file: Path, *, copied: bool) -> None:
         _log.warning("%s: somebody holds %s; it is detached when they end, and fuser --mount may name them", file, names)
         if copied and any(_claimed(device.path) for device in left):
             _set_aside(file)
+
+
+def _let_go(device: LoopDevice) -> None:
+    """Detach a loop device, unless it is that of another file by now: a number that became free goes to whoever asks.
+
+    While the device is open it keeps its file, so that what is seen then is what is detached.
+    """
+    try:
+        descriptor = os.open(device.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # it is gone
+        return
+    with Undo() as undo:
+        undo.callback(os.close, descriptor)
+        if any((one.path, one.number, one.inode) == (device.path, device.number, device.inode) for one in loop_devices()):
+            run(["losetup", "--detach", device.path], accept=(0, 1))
 
 
 def _set_aside(file: Path) -> None:

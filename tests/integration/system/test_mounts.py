@@ -7,16 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from terra_core.errors import CommandError, ConflictError, InterruptedWork, NotFoundError, TerraError
 from terra_core.system import mounts
-from terra_core.system.mounts import bound, loop_device, loop_devices, mount_points, mounted, sweep
+from terra_core.system.mounts import LoopDevice, bound, loop_device, loop_devices, mount_points, mounted, sweep
 from terra_core.system.namespaces import private_mounts
 from terra_core.system.process import Completed, interruption, run
 from terra_core.system.waiting import wait_until
@@ -250,6 +251,36 @@ def test_nothing_of_what_is_mounted_opens_a_device_or_gives_rights(tmp_path: Pat
     with mounted(Path("none"), place, filesystem="tmpfs", options=("dev", "suid")):
         (line,) = [row for row in Path("/proc/self/mountinfo").read_text().splitlines() if row.split()[4] == str(place)]
         assert {"nodev", "nosuid"} <= set(line.split()[5].split(","))
+
+
+@contextmanager
+def sweeping(files: Path) -> Iterator[None]:
+    yield
+    sweep(files, files)
+
+
+@pytest.mark.parametrize("look", [loop_device, lambda file: sweeping(file.parent)], ids=["end", "sweep"])
+def test_a_device_that_became_another_files_stays_with_it(
+    look: Callable[[Path], AbstractContextManager[object]], image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place := tmp_path / "gone").mkdir()
+    (gone := place / "gone.img").write_bytes(image.read_bytes())
+    with ExitStack() as stack:
+        device = Path(run(["losetup", "--find", "--show", image]).text.strip())
+        stack.callback(run, ["losetup", "--detach", device])
+        (now,) = [one for one in loop_devices() if one.path == device]
+        status = gone.stat()
+        number = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+        former = evolve(now, file=gone, number=number, inode=status.st_ino)
+        # When it is looked for, it still is that of the file which lets go of it.
+        true, first = mounts.loop_devices, [[former]]
+
+        def seen() -> list[LoopDevice]:
+            return first.pop() if first else true()
+
+        with look(gone):
+            monkeypatch.setattr(mounts, "loop_devices", seen)
+        assert now in loop_devices()
 
 
 def test_a_loop_device_goes_with_a_killed_process(image: Path) -> None:
