@@ -25,12 +25,13 @@ environment, the umask or signal handlers: progress goes to ``session.report``, 
 from terra_core.config.local_boot import BootDisk, LocalBoot, StartChoice
 from terra_core.hookspecs.boot import Boot, Bootloader, BootNetwork, NodeBoot, Sighting, Sightings
 from terra_core.hookspecs.images import Builder, BuildRequest, BuiltImage, Registry
-from terra_core.hookspecs.machine import BootStep, CheckedGroup, Filesystem, Mount, Network, PreparedGroup, Roots
+from terra_core.hookspecs.machine import BootStep, CheckedGroup, Filesystem, Mount, Network, PreparedGroup
 from terra_core.hookspecs.markers import CONTRACT, Offer, Role, hookimpl
 from terra_core.oci.signature import FoundSignature
 from terra_core.system.finding import Finding
 from terra_core.system.rendered import RenderedFile, RenderedLink
 from terra_core.system.room import Room
+from terra_core.system.roots import Roots
 from terra_core.system.trial import Trial
 
 # isort: off

@@ -1,6 +1,6 @@
 """What plugins put into a machine: the roles ``network`` and ``filesystem``, and what reaches and mounts its root."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from terra_core.config.session import Session
 from terra_core.errors import TerraError
 from terra_core.hookspecs.markers import Offer, Role, hook, optional
 from terra_core.system.rendered import RenderedFile, RenderedLink
+from terra_core.system.roots import Roots
 
 
 @frozen(kw_only=True)
@@ -118,23 +119,6 @@ class PreparedGroup:
     kernel_arguments: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
     root: str = ""
-
-
-@frozen(kw_only=True)
-class Roots:
-    """The versions of a machine's system that lie in one file system, each a root of its own.
-
-    :param places: where each root is mounted, or is below a mount, by the version's name.
-    :param running: the name of the one that was asked about.
-    :param top: the directory that holds all of them, by their names; ``None`` where no other can be made.
-    :param shares: whether a copy of one shares its blocks with it. Where it does not, a version is laid down in full: no layers
-        of images are kept for the next one.
-    """
-
-    places: Mapping[str, Path]
-    running: str
-    top: Path | None = None
-    shares: bool = True
 
 
 class Filesystem(Role, role="filesystem", default="btrfs"):
