@@ -11,7 +11,7 @@ MACHINES ?= 2
 export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-cluster test-postgresql test-boot test-vm test-host test-layouts test-kills test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-fleet bench-orbit test-stacks install uninstall deb clean
+.PHONY: help setup demo test lint test-unit test-integration test-cluster test-postgresql test-boot test-vm test-host test-layouts test-kills test-upgrades test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-fleet bench-orbit test-stacks install uninstall deb clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -73,6 +73,9 @@ test-stacks: setup ## STACKS (200000) random images against umoci, from seed FIR
 
 test-kills: setup ## Kill the controller COUNT (200) times while it works, and look each time what is off; SEED=N repeats a run.
 	@$(BIN)/python -m tests.integration.controller.kills $(or $(COUNT),200) $(SEED)
+
+test-upgrades: setup ## Upgrade machines on loop devices COUNT (100) times, ended in every way, and count what happened; SEED=N repeats a run.
+	@$(BIN)/python -m tests.integration.install.upgrades $(or $(COUNT),100) $(SEED)
 
 test-layouts: setup ## 500 random layouts of disks for terra-install; the test run itself tries 12. 30 minutes.
 	TERRA_LAYOUTS=500 $(PYTEST) tests/integration/install/test_install_layouts.py
