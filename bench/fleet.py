@@ -19,7 +19,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -203,13 +203,6 @@ class Fleet:
         found = os.statvfs(self.place)
         return (found.f_blocks - found.f_bfree) * found.f_frsize
 
-    def measure(self, way: Callable[[int], object], number: int, taken: Taken) -> None:
-        """Go one way once."""
-        before, began = self.used(), time.perf_counter()
-        way(number)
-        taken.seconds.append(time.perf_counter() - began)
-        taken.disk.append(self.used() - before)
-
 
 @contextmanager
 def running() -> Iterator[None]:
@@ -256,8 +249,8 @@ def in_turns(at: Fleet, rounds: int) -> None:
     """Bring machines from one image to the next one after another, in turns with the least; print both."""
     own, least, steps = Taken(), Taken(), Steps()
     for number in range(1, rounds + 1):
-        at.measure(lambda number: at.one(number, steps), number, own)
-        at.measure(at.by_hand, number + rounds, least)
+        own.measure(at.used, lambda number: at.one(number, steps), number)
+        least.measure(at.used, at.by_hand, number + rounds)
     print(f"one after another, medians of {rounds} rounds")
     for name, taken in (("an upgrade", own), ("the least by hand", least)):
         seconds, disk = median(taken.seconds), median(taken.disk)

@@ -86,6 +86,16 @@ class Taken:
     seconds: list[float] = field(factory=list)
     disk: list[int] = field(factory=list)
 
+    def measure(self, used: Callable[[], int], way: Callable[[int], object], number: int) -> None:
+        """Go the way once, with a machine of a number.
+
+        :param used: returns how many bytes of the disk are taken.
+        """
+        before, began = used(), time.perf_counter()
+        way(number)
+        self.seconds.append(time.perf_counter() - began)
+        self.disk.append(used() - before)
+
 
 @frozen
 class Bench:
@@ -149,13 +159,6 @@ class Bench:
         run(["sync", "--file-system", self.place], timeout=600)
         found = os.statvfs(self.place)
         return (found.f_blocks - found.f_bfree) * found.f_frsize
-
-    def measure(self, way: Callable[[int], object], number: int, taken: Taken) -> None:
-        """Go one way once."""
-        before, began = self.used(), time.perf_counter()
-        way(number)
-        taken.seconds.append(time.perf_counter() - began)
-        taken.disk.append(self.used() - before)
 
 
 @contextmanager
@@ -237,15 +240,15 @@ def main() -> int:
     options = parser.parse_args()
     with bench(options.jobs) as at:
         steps, first = Steps(), Taken()
-        at.measure(lambda number: at.provision(number, steps), 1, first)
+        first.measure(at.used, lambda number: at.provision(number, steps), 1)
         print(f"the first machine: {first.seconds[0]:.2f} s, {first.disk[0] / _MB:.0f} MB of new disk; by step, in seconds")
         for name, seconds in steps.slowest_first():
             print(f"  {name:<12}{seconds:7.2f}")
         further, full, qemu, steps = Taken(), Taken(), Taken(), Steps()
         for turn in range(options.rounds):
-            at.measure(lambda number: at.provision(number, steps), 10 + turn, further)
-            at.measure(at.in_full, 1000 + turn, full)
-            at.measure(at.by_qemu, 2000 + turn, qemu)
+            further.measure(at.used, lambda number: at.provision(number, steps), 10 + turn)
+            full.measure(at.used, at.in_full, 1000 + turn)
+            qemu.measure(at.used, at.by_qemu, 2000 + turn)
         print(f"one after another, medians of {options.rounds} rounds")
         show("a further machine, a clone", further, further)
         show("laid down in full", full, further)
