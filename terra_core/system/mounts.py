@@ -62,6 +62,11 @@ class LoopDevice:
     number: str = ""
     inode: int = 0
 
+    @property
+    def binding(self) -> tuple[Path, str, int]:
+        """What it is, and of which file, by whatever name that goes."""
+        return self.path, self.number, self.inode
+
     def holds(self, file: Path) -> bool:
         """Return whether this very file is behind it."""
         if not self.number:
@@ -328,7 +333,7 @@ def _let_go(device: LoopDevice) -> None:
         return
     with Undo() as undo:
         undo.callback(os.close, descriptor)
-        if any((one.path, one.number, one.inode) == (device.path, device.number, device.inode) for one in loop_devices()):
+        if device.binding in {one.binding for one in loop_devices()}:
             run(["losetup", "--detach", device.path], accept=(0, 1))
 
 
@@ -360,8 +365,8 @@ def _wait_detached(devices: Sequence[LoopDevice]) -> list[LoopDevice]:
     left = list(devices)
 
     def gone() -> bool:
-        attached = {(device.path, device.number, device.inode) for device in loop_devices()} if left else set()
-        left[:] = [device for device in left if (device.path, device.number, device.inode) in attached]
+        attached = {device.binding for device in loop_devices()} if left else set()
+        left[:] = [device for device in left if device.binding in attached]
         return not left
 
     with suppress(WaitedInVain):
