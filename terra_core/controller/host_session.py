@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from terra_core.service.database import explained
+from terra_core.service.database_server import POSTGRESQL, for_libpq
 
 _NAMES = int.from_bytes(b"terr")
 """The class of the advisory locks of names; the other number of each is a checksum of the name."""
@@ -19,7 +20,6 @@ LEAD = (int.from_bytes(b"terl"), 0)
 _SECONDS = 5
 """How long one question may take: a host that is cut off has to find that out before others take its place."""
 _sessions = table("pg_stat_activity", *(column(name) for name in ("pid", "datname", "application_name")))
-_DRIVERS = ("psycopg", "psycopg2")
 _CONNECT = {
     "connect_timeout": _SECONDS,
     "keepalives_idle": 2,
@@ -42,7 +42,7 @@ def mark_sessions(engine: Engine, identity: str) -> None:
     def mark(connection: object, _: ConnectionPoolEntry) -> None:
         _name_session(connection, f"terra:{identity}")
 
-    if engine.dialect.name == "postgresql":
+    if engine.dialect.name == POSTGRESQL:
         event.listen(engine, "connect", mark)
         engine.dispose()
 
@@ -63,10 +63,7 @@ class HostSession:
 
     def __init__(self, url: URL, identity: str) -> None:
         self._identity = identity
-        self._engine = create_engine(url, poolclass=NullPool)
-        if self._engine.driver in _DRIVERS:
-            missing = {name: value for name, value in _CONNECT.items() if name not in url.query}
-            self._engine = create_engine(url, poolclass=NullPool, connect_args=missing)
+        self._engine = create_engine(url, poolclass=NullPool, connect_args=for_libpq(url, _CONNECT))
         self._connection: Connection | None = None
         self._locked: set[tuple[int, int]] = set()
 

@@ -16,6 +16,7 @@ from terra_core.controller.database import controllers, lead
 from terra_core.controller.happening import utc
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.service.database import explained
+from terra_core.service.database_server import POSTGRESQL
 
 SILENT_SECONDS = 20.0
 """A host that was not heard of for so long is silent."""
@@ -147,7 +148,7 @@ class HostRows:
 
 def present(connection: Connection) -> float:
     """Return the time of the database's clock, in seconds since 1970: hosts have clocks that differ."""
-    if connection.dialect.name != "postgresql":
+    if connection.dialect.name != POSTGRESQL:
         return time.time()
     return float(connection.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0)
 
@@ -169,7 +170,7 @@ def require_place(connection: Connection, name: str, portal: str, *, owns: bool,
     :param migrates: whether the database is about to get the tables of another version.
     :raises TerraError: naming one of the others.
     """
-    if connection.dialect.name != "postgresql" or not inspect(connection).has_table(controllers.name):
+    if connection.dialect.name != POSTGRESQL or not inspect(connection).has_table(controllers.name):
         return
     columns = (controllers.c.name, controllers.c.portal, controllers.c.state, controllers.c.seen)
     others = select(*columns).where(controllers.c.name != name).order_by(controllers.c.name)

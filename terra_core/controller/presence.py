@@ -17,6 +17,7 @@ from terra_core.config.values import parse_hostname
 from terra_core.controller.host_session import HostSession, name_lock
 from terra_core.controller.hosts import Doing, Host, HostRows, Own
 from terra_core.errors import TerraError
+from terra_core.service.database_server import POSTGRESQL
 from terra_core.service.running import Unending, watching
 from terra_core.system.locks import try_lock
 from terra_core.system.undo import Undo
@@ -147,7 +148,7 @@ def session_of(engine: Engine, own: Own) -> Iterator[HostSession | None]:
     :param engine: the database.
     :raises TerraError: when another controller has the name.
     """
-    if engine.dialect.name != "postgresql":
+    if engine.dialect.name != POSTGRESQL:
         yield None
         return
     with closing(HostSession(engine.url, own.identity)) as session:

@@ -42,9 +42,14 @@ def options_of(url: URL) -> dict[str, Any]:
     """
     if url.get_backend_name() != POSTGRESQL:
         return {"pool_pre_ping": True}
-    libpq = url.get_driver_name() in _OF_LIBPQ
-    given = {name: value for name, value in _CONNECTION.items() if libpq and name not in url.query}
+    given = for_libpq(url, _CONNECTION)
     return {"pool_pre_ping": True, "isolation_level": "READ COMMITTED", "connect_args": given}
+
+
+def for_libpq(url: URL, parameters: Mapping[str, object]) -> dict[str, object]:
+    """Return those of libpq's parameters that a URL leaves open; none where its driver does not use libpq."""
+    libpq = url.get_driver_name() in _OF_LIBPQ
+    return {name: value for name, value in parameters.items() if libpq and name not in url.query}
 
 
 def require_fit(connection: Connection, name: str) -> None:
