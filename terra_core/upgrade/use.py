@@ -109,8 +109,7 @@ class Upgrade:
         target = self._top / self.plan.version
         staged = self._top / OWN / "new"
         staged.parent.mkdir(exist_ok=True, mode=0o700)
-        if staged.exists():  # of an upgrade that was killed
-            self._filesystem.remove_root(staged, self._session)
+        self._remove(staged)  # of an upgrade that was killed
         with Undo() as undo:
             _, layers = held(self._top, list(map(str, self._found.config.diff_ids)))
             undo.callback(self._remove, staged)
