@@ -113,8 +113,10 @@ def test_a_connection_that_was_cut_while_nobody_used_it_is_made_again(postgresql
 @pytest.mark.parametrize("limit", ["lock", "statement"])
 def test_a_limit_of_time_is_said_and_hurts_nothing(postgresql: Postgresql, limit: str) -> None:
     url = postgresql.make(limit)
-    store = Store(open_database(f"{url}&options=-c%20{limit}_timeout%3D50ms"))
-    store.save(evolve(reserve(store), state=State.READY))
+    first = Store(open_database(url))
+    first.save(evolve(reserve(first), state=State.READY))
+    first.close()
+    store = Store(open_database(f"{url}&options=-c%20{limit}_timeout%3D2s"))  # on a machine with much to do, more than any needs
     with create_engine(url, poolclass=NullPool).connect() as holder:
         holder.execute(select(nodes).with_for_update())
         with pytest.raises(UnavailableError, match=f"canceling statement due to {limit} timeout"):
