@@ -94,7 +94,8 @@ class Hardware:
     ) -> list[str]:
         """Return the arguments that start it: no screen, no default devices; a monitor (QMP) at ``directory/qmp``.
 
-        QEMU ends when the machine starts again, and its console is appended to: the same arguments start it the next time.
+        It stands still until its monitor is told ``cont``, so that nothing it says there is lost. QEMU ends when the machine
+        starts again, and its console is appended to: the same arguments start it the next time.
 
         :param tap: the device that its interface is plugged into.
         :param serial: the file for its serial console.
@@ -121,7 +122,7 @@ class Hardware:
             *(word for at, disk in enumerate(disks) for word in _disk(at, disk, ports)),
             *(_medium(medium, len(disks) + 1, ports) if medium else ()),
             *("-chardev", f"file,id=console,path={option(serial)},append=on", "-serial", "chardev:console"),
-            *("-qmp", f"unix:{directory / 'qmp'},server=on,wait=off"),
+            *("-qmp", f"unix:{directory / 'qmp'},server=on,wait=off", "-S"),
             *(() if bios else _flash(directory, self.firmware)),
             *(_GUARDED if secure else ()),
         ]

@@ -130,6 +130,7 @@ class Machine:
 
     def _reached(self) -> bool:
         self._monitor = Monitor(self._place.path / "qmp")
+        self._monitor.execute("cont")  # it waits for that: what it asks for before anybody listens would be lost
         return True
 
     def _forget_monitor(self) -> None:

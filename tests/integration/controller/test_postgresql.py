@@ -116,7 +116,7 @@ def test_a_limit_of_time_is_said_and_hurts_nothing(postgresql: Postgresql, limit
     first = Store(open_database(url))
     first.save(evolve(reserve(first), state=State.READY))
     first.close()
-    store = Store(open_database(f"{url}&options=-c%20{limit}_timeout%3D2s"))  # on a machine with much to do, more than any needs
+    store = Store(open_database(f"{url}&options=-c%20{limit}_timeout%3D2s"))  # more than any needs
     with create_engine(url, poolclass=NullPool).connect() as holder:
         holder.execute(select(nodes).with_for_update())
         with pytest.raises(UnavailableError, match=f"canceling statement due to {limit} timeout"):

@@ -135,7 +135,9 @@ def place_of(export: Export, session: Session) -> Path:
 
 
 def pid_of(export: Export, session: Session) -> int:
-    return int((place_of(export, session) / "pid").read_text())
+    file = place_of(export, session) / "pid"  # nbdkit listens, and writes it then
+    wait_until(lambda: file.is_file() and file.read_text().endswith("\n"), seconds=60, what=f"{file} to be written")
+    return int(file.read_text())
 
 
 def kill(export: Export, session: Session, network: Network) -> None:
