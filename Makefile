@@ -11,7 +11,7 @@ MACHINES ?= 2
 export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-cluster test-postgresql test-boot test-vm test-host test-layouts test-kills test-upgrades test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-fleet bench-orbit test-stacks install uninstall deb clean
+.PHONY: help setup demo test lint test-unit test-integration test-long test-cluster test-postgresql test-boot test-vm test-host test-layouts test-kills test-upgrades test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-fleet bench-orbit test-stacks install uninstall deb clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,7 +33,10 @@ test-unit: setup ## The tests that start no program; under a minute.
 	$(PYTEST) -n auto --dist loadfile --durations=20 --durations-min=1 tests/unit plugins/*/tests/unit apps/*/tests/unit
 
 test-integration: setup ## The tests against a real engine, registry, target, network and disks, WORKERS=3 at a time; TESTS=tests/integration/lab for some.
-	$(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) -m "not cluster" $(or $(TESTS),tests/integration plugins/*/tests/integration apps/*/tests/integration)
+	$(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) -m "not cluster and not long" $(or $(TESTS),tests/integration plugins/*/tests/integration apps/*/tests/integration)
+
+test-long: setup ## The tests against real parts that take a minute and more, one by one; `make test` has the siblings of each.
+	$(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) -m "long and not cluster" tests/integration plugins/*/tests/integration apps/*/tests/integration
 
 test-cluster: setup ## All tests on a Ceph cluster of three OSDs, with their figures; `make test-integration` takes some of them.
 	$(PYTEST) -rP plugins/terra_ceph/tests/integration

@@ -25,14 +25,14 @@ def site_config() -> str:
     return '[plugins]\n  boot = "ipxe"\n\n' + CONFIG.replace("[tftp]", "[ipxe]")
 
 
-@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+@pytest.mark.parametrize("firmware", ["bios", pytest.param("uefi", marks=pytest.mark.long)])
 def test_a_machine_that_is_not_provisioned_starts_its_own_disk(firmware: str, half_disk: Disk) -> None:
     with stranger_network("ipxe") as network:
         mac = "52:54:00:00:0b:73"
         expect_own_disk_started(network, half_disk, firmware, mac=mac, name="ipxe-stranger", seconds=_FIRMWARE_SECONDS)
 
 
-@pytest.mark.parametrize("firmware", list(_MACHINES))
+@pytest.mark.parametrize("firmware", ["bios", pytest.param("uefi", marks=pytest.mark.long)])
 def test_a_machine_with_an_ext4_root_boots_by_ipxe(firmware: str, site: Site, lab_key: Path, tmp_path: Path) -> None:
     mac = _MACHINES[firmware]
     node_toml = tmp_path / "node.toml"

@@ -19,6 +19,8 @@ from lab.site import Site, terra_command
 from tests.vm.nodes import example, expect_mounted, expect_running, group
 from tests.vm.test_install import booted, install
 
+pytestmark = pytest.mark.long
+
 _BOOT_SECONDS = 600
 
 
@@ -55,9 +57,7 @@ def named(line: Line) -> str:
     return line.hostname
 
 
-@pytest.mark.parametrize(
-    "line", [INSTALLED[0], *(pytest.param(line, marks=pytest.mark.long) for line in INSTALLED[1:])], ids=named
-)
+@pytest.mark.parametrize("line", INSTALLED, ids=named)
 def test_a_machine_with_a_disk_of_its_own(
     line: Line, site: Site, lab_key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,7 +83,6 @@ def test_a_machine_with_a_disk_over_the_network(line: Line, site: Site, lab_key:
     boot_over_network(line, f"{site.registry.address}/stellarproject/example:6", site, lab_key, tmp_path)
 
 
-@pytest.mark.long
 def test_a_machine_whose_image_podman_built(site: Site, lab_key: Path, tmp_path: Path) -> None:
     """Build as on a machine that has no Docker Engine; everything else is as ever."""
     terraos = build_base_images()["terraos"]

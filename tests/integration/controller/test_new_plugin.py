@@ -16,7 +16,7 @@ from tests.integration.controller.sites import SYSTEM, Ground
 from tests.plugin_page import commands, controller_toml, install, make_plugin, node_toml, terra
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", [pytest.param(one, marks=pytest.mark.long) if one == "builder" else one for one in ROLES])
 def test_a_new_plugin_installs_is_listed_and_keeps_its_promises(
     role: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

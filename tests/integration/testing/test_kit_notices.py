@@ -34,6 +34,8 @@ KITS: dict[str, type[Conformance]] = {  # type: ignore[type-arg]  # of any role
     "broken_builders": BuilderConformance,
     "broken_registries": RegistryConformance,
 }
+_LONG = ("broken_bootloaders", "broken_builders")
+"""Kits whose promises take a minute or more to try."""
 
 
 @pytest.mark.parametrize("module", list(KITS))
@@ -43,7 +45,7 @@ def test_each_promise_has_a_plugin_that_breaks_it(module: str) -> None:
     assert promises == set(broken.PROMISES)
 
 
-@pytest.mark.parametrize("module", list(KITS))
+@pytest.mark.parametrize("module", [pytest.param(one, marks=pytest.mark.long) if one in _LONG else one for one in KITS])
 def test_each_is_noticed(module: str) -> None:
     broken = importlib.import_module(f"tests.integration.testing.{module}")
     nodes = [f"{HERE / module}.py::Test_{test.removeprefix('test_')}::{test}" for test in broken.PROMISES]

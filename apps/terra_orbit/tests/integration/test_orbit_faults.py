@@ -150,6 +150,7 @@ def test_a_mount_whose_source_goes_keeps_it_down_with_a_reason_until_it_is_back(
     wait_until(lambda: settled(agent), seconds=60, what="it to run again")
 
 
+@pytest.mark.long
 def test_a_lease_that_cannot_be_had_keeps_it_down_with_a_reason_until_the_server_is_back(
     agent: Agent, network: Network, tmp_path: Path
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from lab.leaks import difference, snapshot
 from orbit_lab.agent import Agent
 from terra_core.system.waiting import wait_until
@@ -11,6 +13,7 @@ from terra_core.system.waiting import wait_until
 CYCLES = 100
 
 
+@pytest.mark.long
 def test_nothing_is_left_of_a_hundred_containers(agent: Agent, vhost: Path) -> None:
     agent.ob("create", vhost)
     agent.ob("delete", "-t", "0", "one")

@@ -137,6 +137,7 @@ def test_a_dhcp_daemon_that_ends_is_started_again_with_its_leases(agent: Agent, 
     assert before["addresses"][0].partition("/")[0] not in dhcp.held()  # the new daemon gave it back
 
 
+@pytest.mark.long
 def test_without_a_dhcp_server_there_is_no_container_and_a_reason(agent: Agent, dhcp: DhcpServer, tmp_path: Path) -> None:
     dhcp.stop()
     try:
