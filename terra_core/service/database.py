@@ -24,6 +24,8 @@ from terra_core.system.undo import Undo
 _log = structlog.get_logger(__name__)
 _BUSY_MS = 10_000
 _TURN_SECONDS = 60
+_PASSWORD = re.compile(r"((?i:[a-z_]*pass[a-z_]*)\s*=\s*)('(?:\\.|[^'\\])*'?|(?:\\.|[^\s'\\])*)")
+"""A password among the words of a connection string of libpq's."""
 _DRIVER = "install what speaks to it, such as for PostgreSQL: pip install 'terra-core[service,postgresql]'"
 
 
@@ -92,12 +94,20 @@ def _prepare(engine: Engine, name: str, schema: Schema, check: Check) -> None:
 
 
 def shown_url(url: str) -> str:
-    """Return the URL of a database without user, password and options, which may hold a password as well."""
+    """Return the URL of a database without user, password and options, which may hold a password as well.
+
+    Where an ``@`` comes after what may begin the options, it may be of a password on either side, and no place is shown.
+    """
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
-    if rest.startswith("/"):  # a file of this machine, which may have any name
+    if scheme.partition("+")[0] == "sqlite" and rest.startswith("/"):  # a file of this machine, which may have any name
         return url
-    place = re.split("[?#]", rest.rpartition("@")[2])[0]
-    return f"{scheme}{separator}{'***@' if '@' in rest else ''}{place}"
+    if not separator and "=" in url:  # words of libpq's, which are no URL
+        return _PASSWORD.sub(r"\1***", url)
+    place, *options = re.split("[?#;]", rest, maxsplit=1)
+    if "@" in "".join(options):
+        return f"{scheme}{separator}***"
+    shown = re.split("%(?:23|3[BbFf])", place.rpartition("@")[2])[0]  # an engine's URL has those of a name escaped
+    return f"{scheme}{separator}{'***@' if '@' in place else ''}{shown}"
 
 
 def _check_url(url: str, name: str) -> None:

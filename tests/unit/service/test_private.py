@@ -70,7 +70,7 @@ def test_a_database_and_its_log_are_for_their_owner(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "password", ["secret", "sec/ret", "sec@ret", "a/sec@ret", "sec?ret", "sec#ret", "se:cret", "@secret", "secret/", "9/secret"]
 )
-@pytest.mark.parametrize("rest", ["127.0.0.1:1/terra", "127.0.0.1:port/terra", "", "127.0.0.1:1/terra?options=secret"])
+@pytest.mark.parametrize("rest", ["127.0.0.1:1/terra", "127.0.0.1:port/terra", "", "127.0.0.1:1/terra?options=secret@x"])
 @pytest.mark.parametrize("scheme", ["postgresql+psycopg", "mysql", "nosuch"])
 def test_no_password_of_a_database_is_shown(scheme: str, password: str, rest: str) -> None:
     url = f"{scheme}://terra:{password}@{rest}"
@@ -81,8 +81,31 @@ def test_no_password_of_a_database_is_shown(scheme: str, password: str, rest: st
         assert part not in said, said
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql:///terra?host=/nowhere&user=u&password=secret", "postgresql:///terra"),
+        ("postgresql:///terra?host=/nowhere&password=sec@ret", "postgresql://***"),
+        ("postgresql://127.0.0.1:1/terra?password=a/secret@b", "postgresql://***"),
+        ("postgresql://127.0.0.1:1/terra;password=secret", "postgresql://127.0.0.1:1/terra"),
+        ("postgresql+psycopg://127.0.0.1:1/terra#secret", "postgresql+psycopg://127.0.0.1:1/terra"),
+        ("host=127.0.0.1 user=u password=sec@ret dbname=terra", "host=127.0.0.1 user=u password=*** dbname=terra"),
+        ("password = 'sec ret' host=127.0.0.1", "password = *** host=127.0.0.1"),
+        (r"sslpassword=sec\ ret host=127.0.0.1", "sslpassword=*** host=127.0.0.1"),
+        (r"PASSWORD='sec\'ret secret", "PASSWORD=***"),
+    ],
+)
+def test_a_password_in_another_place_of_a_url_is_not_shown(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+    with pytest.raises(TerraError) as caught:
+        open_database(url, Schema(MetaData(), ""))
+    assert "sec" not in str(caught.value)
+    assert "ret" not in str(caught.value)
+
+
 def test_a_url_without_a_password_is_shown() -> None:
     assert shown_url("sqlite:////var/lib/terra/terra.db") == "sqlite:////var/lib/terra/terra.db"
+    assert shown_url("sqlite:////srv/a?b@c;d/terra.db") == "sqlite:////srv/a?b@c;d/terra.db"
     assert shown_url("postgresql://db.example/terra") == "postgresql://db.example/terra"
     assert shown_url("postgresql://terra:x@db.example:5432/terra?password=y") == "postgresql://***@db.example:5432/terra"
     assert shown_url("terra:x@db.example/terra") == "***@db.example/terra"
