@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ _CONNECTION: Mapping[str, object] = {
 }
 """Options of libpq (section "Parameter Key Words" of its manual): a server that is cut off is given up within 25 seconds."""
 _OF_LIBPQ = ("psycopg", "psycopg2")
+_ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _DISK_FULL = "53100"
 _AWAY = ("08", "53", "57P")
 """Connections, resources and operators that end them (PostgreSQL's manual, appendix "Error Codes")."""
@@ -77,7 +79,7 @@ def exclude_others(connection: Connection, lock: int) -> None:
 def reason_of(error: BaseException | None) -> str:
     """Return what the driver said, in one line and without rows and values, which hold secrets of machines."""
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
-    return " ".join(str(primary or error).split())
+    return " ".join(_ERRNO.sub("", str(primary or error)).split())
 
 
 def is_away(error: DBAPIError) -> bool:

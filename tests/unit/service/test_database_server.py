@@ -60,6 +60,11 @@ def test_what_does_not_pass_is_said_as_what_it_is() -> None:
         assert told.hint == "look at the database, and at what its user may do there"
 
 
+def test_numbers_of_errors_are_not_said() -> None:
+    told = explanation_of(psycopg.OperationalError("failed to resolve host 'x': [Errno -2] Name or service not known"))
+    assert told.message.endswith("failed to resolve host 'x': Name or service not known")
+
+
 def test_options_of_the_url_are_not_replaced() -> None:
     options = options_of(make_url(f"{URL}?connect_timeout=60&application_name=mine"))["connect_args"]
     assert "connect_timeout" not in options
