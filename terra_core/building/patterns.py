@@ -98,7 +98,8 @@ def _ends_with(path: str, suffix: str) -> bool:
 
 def _translated(pattern: str) -> tuple[str, str]:
     """Return what kind of match a pattern is, and its regular expression, as moby/patternmatcher makes it."""
-    kind, out, at = "exact", [], 0
+    kind, out = "exact", []
+    at = begin = int(pattern.startswith("\ufeff"))  # Go's text/scanner passes a byte order mark over: files were joined
     while at < len(pattern):
         start, letter, at = at, pattern[at], at + 1
         if letter == "*" and pattern[at : at + 1] == "*":
@@ -112,7 +113,7 @@ def _translated(pattern: str) -> tuple[str, str]:
             else:
                 out.append(".*")
                 kind = "expression"
-            if start == 0:
+            if start == begin:
                 kind = "suffix"
             continue
         if letter == "\\":  # check_syntax has seen that something follows

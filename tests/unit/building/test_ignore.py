@@ -63,6 +63,14 @@ def test_a_secret_stays_out_whatever_the_editor_made_of_the_file(tmp_path: Path,
     assert left_out(tmp_path, content) == ["secret.env"]
 
 
+@pytest.mark.parametrize("pattern", ["*.env", "secret?env", "[s]ecret.env", "*/../*.env"])
+def test_a_mark_where_files_were_joined_switches_no_stars_off(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "secret.env").write_text("k")
+    (tmp_path / "\ufeffa.env").write_text("a")
+    assert "secret.env" in left_out(tmp_path, f"x\n\ufeff{pattern}\n".encode())
+    assert left_out(tmp_path, b"x\n\xef\xbb\xbfsecret.env\n") == [], "docker compares a name without stars as it stands"
+
+
 def test_a_line_ends_where_docker_ends_it(tmp_path: Path) -> None:
     for name in ("a", "b", "a\u2028b", "a\x85b", "a\x0bb", "a\x0cb", "a\x1cb", "a\rb"):
         (tmp_path / name).write_text("")
