@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from attrs import field, frozen
 
@@ -131,7 +131,7 @@ def read_index(node: Node, media_type: str = media.OCI_INDEX) -> tuple[Descripto
     :param media_type: what the descriptor that led here said.
     :raises ImageError: when the document is no index.
     """
-    _check_kind(node, media_type, without=("layers", "config"))
+    _check_kind(node, media_type, media.INDEXES, without=("layers", "config"))
     return tuple(read_descriptor(item) for item in node["manifests"].items())
 
 
@@ -141,7 +141,7 @@ def read_manifest(node: Node, media_type: str = media.OCI_MANIFEST) -> Manifest:
     :param media_type: what the descriptor that led here said.
     :raises ImageError: when the document is no manifest of an image, or has parts that Terra cannot apply.
     """
-    _check_kind(node, media_type, without=("manifests",))
+    _check_kind(node, media_type, media.MANIFESTS, without=("manifests",))
     config = read_descriptor(node["config"])
     if config.media_type not in media.CONFIGS:
         raise ImageError(
@@ -180,7 +180,8 @@ def read_config(node: Node) -> ImageConfig:
     )
 
 
-def _check_kind(node: Node, media_type: str, without: tuple[str, ...]) -> None:
+def _check_kind(node: Node, media_type: str, same: Collection[str], without: tuple[str, ...]) -> None:
+    """Refuse a document of another kind; Docker's and OCI's documents of one kind are read alike, whatever each is called."""
     version = node["schemaVersion"].value
     if version != 2 or isinstance(version, bool):
         raise ImageError(
@@ -188,7 +189,7 @@ def _check_kind(node: Node, media_type: str, without: tuple[str, ...]) -> None:
             hint="push the image again with a current tool" if version == 1 else "",
         )
     said = node["mediaType"]
-    if said and said.text() != media_type:
+    if said and said.text() not in {media_type, *same}:
         raise ImageError(f"{node.where}: says {said.text()!r} of itself, but was listed as {media_type!r}")
     for key in without:
         # A document that is an index and a manifest at once reads differently to each reader (CVE-2021-41190).

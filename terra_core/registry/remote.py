@@ -179,7 +179,7 @@ def _media_type(document: Node, said: str) -> str:
     """Return what a document is: as it says itself, as the registry said, or else by what it holds."""
     own = document["mediaType"].text() if document["mediaType"] else ""
     known = media.INDEXES | media.MANIFESTS
-    if own in known and said in known and own != said:
+    if own in known and said in known and (own in media.INDEXES) != (said in media.INDEXES):
         raise ImageError(f"{document.where}: says {own!r} of itself, but was sent as {said!r}")
     for kind in (own, said):
         if kind in known:

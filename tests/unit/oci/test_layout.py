@@ -91,6 +91,16 @@ def test_an_index_gives_the_image_for_this_platform(maker: LayoutMaker, media_ty
     assert str(Layout(maker.path).resolve().digest) == right["digest"]
 
 
+@pytest.mark.parametrize("docker", [False, True])
+@pytest.mark.parametrize("listed", [media.OCI_INDEX, media.DOCKER_INDEX])
+@pytest.mark.parametrize("said", [media.OCI_INDEX, media.DOCKER_INDEX])
+def test_of_dockers_and_ocis_names_either_will_do(maker: LayoutMaker, docker: bool, listed: str, said: str) -> None:
+    inner = {**maker.image([LAYER], docker=docker), "platform": HERE}
+    other = {**inner, "mediaType": media.OCI_MANIFEST if docker else media.DOCKER_MANIFEST}
+    maker.index([maker.document({"schemaVersion": 2, "mediaType": said, "manifests": [other]}, listed)])
+    assert len(read(maker).layers) == 1
+
+
 def test_an_image_for_another_platform_is_refused(maker: LayoutMaker) -> None:
     maker.index([index(maker, {**maker.image([LAYER]), "platform": ELSEWHERE})])
     with pytest.raises(NotFoundError, match="not built for") as caught:
