@@ -400,7 +400,7 @@ def bearer_token(token: str | None = None) -> str:
     token = token or os.environ.get("TERRA_TOKEN")
     if not token:
         file = os.environ.get("TERRA_TOKEN_FILE")
-        token = read_token(Path(file) if file else Paths().token)
+        token = read_token(Path(file), variable="TERRA_TOKEN_FILE") if file else read_token(Paths().token)
     if not token.isascii() or not token.isprintable():
         raise TerraError("TERRA_TOKEN holds no token: a token has neither line breaks nor special characters")
     return token

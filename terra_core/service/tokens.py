@@ -45,23 +45,27 @@ def read_or_make_token(path: Path) -> str:
     return read_token(path)
 
 
-def read_token(path: Path) -> str:
+def read_token(path: Path, *, variable: str = "") -> str:
     """Return the token in ``path``.
 
+    :param variable: what named the file, where it is none of the controller's own.
     :raises TerraError: when there is none, or it may not be read.
     """
+    named = f"{variable} names it: `terra token create NAME --output FILE` writes such a file" if variable else ""
     try:
         token = salvaged(read_regular(path, _LONGEST)).strip()
     except FileNotFoundError:
-        raise TerraError(
-            f"{path}: no token here", hint="set TERRA_TOKEN or TERRA_TOKEN_FILE, or start a controller on this machine"
-        ) from None
+        hint = named or "set TERRA_TOKEN or TERRA_TOKEN_FILE, or start a controller on this machine"
+        raise TerraError(f"{path}: no token here", hint=hint) from None
     except PermissionError:
+        if variable:
+            raise TerraError(f"{path}: may not be read by you", hint=named) from None
         raise TerraError(
             f"{path}: may be read by root only", hint="run this as root, or set TERRA_TOKEN or TERRA_TOKEN_FILE"
         ) from None
     except OSError as error:
-        raise TerraError(f"{path}: cannot be read: {error.strerror}") from error
+        raise TerraError(f"{path}: cannot be read: {error.strerror}", hint=named) from error
     if len(token) < 16 or not token.isascii() or not token.isprintable():
-        raise TerraError(f"{path}: holds no token", hint="remove the file and start the controller, which makes a new one")
+        hint = named or "remove the file and start the controller, which makes a new one"
+        raise TerraError(f"{path}: holds no token", hint=hint)
     return token

@@ -9,6 +9,7 @@ from threading import Barrier, Thread
 
 import pytest
 
+from terra_core.client.connection import bearer_token
 from terra_core.errors import TerraError
 from terra_core.service.tokens import read_or_make_token, read_token
 
@@ -102,6 +103,19 @@ def test_a_token_that_others_may_read_is_taken_and_the_log_says_so(
 def test_a_token_of_an_editor(tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(b"\xef\xbb\xbfmy-own-long-token-0123456789\r\n")
     assert read_token(tmp_path / "token") == "my-own-long-token-0123456789"
+
+
+@pytest.mark.parametrize("content", [b"hostname = 'a'\n", b"short", None])
+def test_a_file_that_somebody_named_is_not_to_be_removed(
+    tmp_path: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if content is not None:
+        (tmp_path / "node.toml").write_bytes(content)
+    monkeypatch.delenv("TERRA_TOKEN", raising=False)
+    monkeypatch.setenv("TERRA_TOKEN_FILE", str(tmp_path / "node.toml"))
+    with pytest.raises(TerraError, match=r"node.toml: (holds no token|no token here)") as caught:
+        bearer_token()
+    assert caught.value.hint.startswith("TERRA_TOKEN_FILE names it: ")
 
 
 def test_a_fifo_in_its_place_is_no_token(tmp_path: Path) -> None:
