@@ -20,7 +20,7 @@ from terra_core.config.structure import Problem, StructureError, path_of_key, st
 from terra_core.config.values import PluginName
 from terra_core.errors import ConfigError
 from terra_core.system.progress import Report, silent
-from terra_core.system.reading import decoded
+from terra_core.system.reading import decoded, lines_of
 
 M = TypeVar("M", bound=attrs.AttrsInstance)
 M_co = TypeVar("M_co", bound=attrs.AttrsInstance, covariant=True)
@@ -163,6 +163,16 @@ def _parse(data: bytes, name: str) -> dict[str, object]:
     try:
         return tomli.loads(text)
     except ValueError as error:  # tomli's own errors, and Python's for a number of absurd length
-        raise ConfigError([f"{name}: is not TOML: {error}"]) from None
+        raise ConfigError([f"{name}: is not TOML: {error}{_unseen(text)}"]) from None
     except RecursionError:
         raise ConfigError([f"{name}: is nested too deeply"]) from None
+
+
+def _unseen(text: str) -> str:
+    """Return what no editor shows of a text that is not TOML; nothing when there is no such thing."""
+    for number, line in enumerate(lines_of(text), 1):
+        if line.startswith("\ufeff"):
+            return f"; line {number} begins with a byte order mark, as where two files were joined: remove it"
+        if "\r" in line:
+            return f"; line {number} has a carriage return alone, where TOML ends a line by a line feed"
+    return ""

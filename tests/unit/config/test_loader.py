@@ -43,6 +43,15 @@ def refusal(source: Path | str) -> str:
         (b"a = " + b"{a=" * 100_000, "is nested too deeply"),
         (b"a = " + b"9" * 10_000, "is not TOML: "),
         (b"a = '\0'", "is not TOML: "),
+        (
+            b'hostname = "a"\n\xef\xbb\xbfimage = "b"\n',
+            "is not TOML: Invalid statement (at line 2, column 1); line 2 begins with a byte order mark, as where two files",
+        ),
+        (
+            b'hostname = "a"\rimage = "b"\r',
+            "is not TOML: Expected newline or end of document after a statement (at line 1, column 15); "
+            "line 1 has a carriage return alone",
+        ),
     ],
 )
 def test_what_is_not_toml_is_refused_with_its_place(tmp_path: Path, content: bytes, expected: str) -> None:
