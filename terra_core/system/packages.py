@@ -26,7 +26,8 @@ def install_hint(program: str) -> str:
 
 
 name_packages({
-    "blkid": "util-linux", "ip": "iproute2", "losetup": "mount", "lsblk": "util-linux", "mount": "mount", "partx": "util-linux",
-    "qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86", "setpriv": "util-linux", "setsid": "util-linux",
-    "sfdisk": "fdisk", "udevadm": "udev", "umount": "mount", "wipefs": "util-linux",
+    "blkid": "util-linux", "blockdev": "util-linux", "findmnt": "util-linux", "ip": "iproute2", "losetup": "mount",
+    "lsblk": "util-linux", "mount": "mount", "partx": "util-linux", "prlimit": "util-linux", "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86", "setpriv": "util-linux", "setsid": "util-linux", "sfdisk": "fdisk",
+    "systemctl": "systemd", "udevadm": "udev", "umount": "mount", "wipefs": "util-linux",
 })  # fmt: skip
