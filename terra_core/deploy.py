@@ -20,7 +20,7 @@ from terra_core.identity import render_hosts
 from terra_core.image.apply import Applied, apply_layers
 from terra_core.image.contained import ContainedRoot
 from terra_core.machine.steps import BOOT, BootSteps, check_steps, make_steps_archive
-from terra_core.machine.system import render_hook, write_system
+from terra_core.machine.system import STEPS, render_hook, write_system
 from terra_core.mounting import FSTAB, in_order, make_mounts, render_fstab
 from terra_core.oci.faults import shown
 from terra_core.oci.source import ImageSource
@@ -39,10 +39,6 @@ _FILE_LIMIT = 16 * 1024 * 1024
 _SHOWN = 8
 _SYNC_SECONDS = 3600
 _INITRD_LIMIT = 2048 * 1024 * 1024
-
-
-STEPS = "boot/terra-steps.img"
-"""The path of the archive with the boot steps of a machine that starts from its own disks."""
 
 OpenImage = Callable[[Path], AbstractContextManager[ImageSource]]
 """Opens an image; called with a path that does not exist yet, on the machine's disks, for what has to be downloaded."""

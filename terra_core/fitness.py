@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from attrs import Factory, frozen
 
@@ -20,11 +20,14 @@ from terra_core.image.ramdisk import Contents, contents
 from terra_core.image.survey import Survey, survey
 from terra_core.machine.modules import INDEX
 from terra_core.machine.steps import BootSteps, problems_of
+from terra_core.machine.system import HOOK, STEPS
 from terra_core.oci.source import ImageSource
 
 _IMAGE = "image"
 _WRITTEN = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/fstab")
 _READ_BY_THE_BOOT_LOADER = ("boot", "boot/grub")
+_WRITTEN_FOR_A_DISK = ("boot/grub/grub.cfg", STEPS, HOOK)
+"""What is written besides into a system that starts from its own disks."""
 _KEPT_SURVEYS = 4
 
 
@@ -90,10 +93,12 @@ def fit(found: Survey, node: Node, steps: BootSteps, *, source: str, boot_loader
         not the image alone.
     """
     places: dict[str, str] = {}
+    own = [entry.path for step in steps.all for entry in step.system]
+    written = tuple(dict.fromkeys([*_WRITTEN, *own, *(_WRITTEN_FOR_A_DISK if boot_loader else ())]))
     problems = [
         *_kernel_problems(found, steps, own_kernel=own_kernel),
         *_place_problems(found.tree, node, places),
-        *_written_problems(found.tree),
+        *_written_problems(found.tree, written),
         *(_boot_problems(found) if boot_loader else ()),
     ]
     if problems and all(problem.path == _IMAGE for problem in problems):
@@ -101,7 +106,7 @@ def fit(found: Survey, node: Node, steps: BootSteps, *, source: str, boot_loader
     if problems:
         raise DocumentError(source, problems)
     return Fit(
-        steps=steps, chosen=found.kernels.chosen, held=found.ramdisk, places=places, notes=tuple(_notes(found, places))
+        steps=steps, chosen=found.kernels.chosen, held=found.ramdisk, places=places, notes=tuple(_notes(found, places, written))
     )
 
 
@@ -194,18 +199,29 @@ def _leads_wrong(where: str) -> str:
     return ""
 
 
-def _written_problems(tree: MergedTree) -> Iterator[Problem]:
-    for path in _WRITTEN:
-        directory, _, _ = path.rpartition("/")
-        above = tree.find(directory.encode())
-        if above.blocked or not (above.node is None or isinstance(above.node, dict)):
-            yield Problem(_IMAGE, f"its /{directory} is no directory, and /{path} is written there")
-            return
-        if above.missing and isinstance(tree.find(directory.encode(), follow=False).node, Link):
-            yield Problem(_IMAGE, f"its /{directory} is a link that leads nowhere, and /{path} is written there")
-            return
-        if isinstance(tree.find(path.encode(), follow=False).node, dict):
+def _written_problems(tree: MergedTree, written: Sequence[str]) -> Iterator[Problem]:
+    """Yield what keeps files from being written, each reason once."""
+    said: set[str] = set()
+    for path in written:
+        if reason := _no_directory(tree, path.rpartition("/")[0]):
+            if reason not in said:
+                yield Problem(_IMAGE, f"its {reason}, and /{path} is written there")
+            said.add(reason)
+        elif isinstance(tree.find(path.encode(), follow=False).node, dict):
             yield Problem(_IMAGE, f"its /{path} is a directory, and Terra writes a file of that name")
+
+
+def _no_directory(tree: MergedTree, path: str) -> str:
+    """Return what keeps a directory from being made with those that it is in; nothing when it is there, or can be made."""
+    parts = path.split("/")
+    for at in range(1, len(parts) + 1):
+        above = "/".join(parts[:at])
+        place = tree.find(above.encode())
+        if place.blocked or not (place.node is None or isinstance(place.node, dict)):
+            return f"/{above} is no directory"
+        if place.missing and isinstance(tree.find(above.encode(), follow=False).node, Link):
+            return f"/{above} is a link that leads nowhere"
+    return ""
 
 
 def _boot_problems(found: Survey) -> Iterator[Problem]:
@@ -220,7 +236,7 @@ def _boot_problems(found: Survey) -> Iterator[Problem]:
             yield Problem(_IMAGE, f"its kernel needs {'/' + path!r}, which is no place or no name that a boot menu takes")
 
 
-def _notes(found: Survey, places: Mapping[str, str]) -> Iterator[str]:
+def _notes(found: Survey, places: Mapping[str, str], written: Sequence[str]) -> Iterator[str]:
     yield from found.kernels.notes
     chosen = found.kernels.chosen
     if chosen is None:
@@ -231,7 +247,7 @@ def _notes(found: Survey, places: Mapping[str, str]) -> Iterator[str]:
     for path, where in places.items():
         if path != where:
             yield f"{path} is a link in the image: its subvolume is mounted at {where}"
-    for path in _WRITTEN:
+    for path in written:
         node = found.tree.find(path.encode(), follow=False).node
         if isinstance(node, Link):
             yield f"/{path} of the image is a link, and is replaced by a file"

@@ -13,13 +13,14 @@ from terra_core.config.node import OS_LABEL
 from terra_core.config.session import Session
 from terra_core.config.trust import with_key
 from terra_core.config.values import Address
-from terra_core.deploy import STEPS, MountedSystem, filesystem_of, write_steps
+from terra_core.deploy import MountedSystem, filesystem_of, write_steps
 from terra_core.errors import TerraError
 from terra_core.fitness import Fit
 from terra_core.hookspecs import BootDisk, Bootloader, LocalBoot, RenderedFile
 from terra_core.image.contained import ContainedRoot
 from terra_core.install.disks import Made, flush
 from terra_core.install.plan import Plan
+from terra_core.machine.system import STEPS
 from terra_core.oci.source import ImageSource
 from terra_core.plugins import Plugins
 from terra_core.system.process import run

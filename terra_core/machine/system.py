@@ -9,6 +9,10 @@ from terra_core.errors import TerraError
 from terra_core.hookspecs import RenderedFile, RenderedLink
 from terra_core.image.contained import ContainedRoot
 
+STEPS = "boot/terra-steps.img"
+"""The path of the archive with the boot steps of a machine that starts from its own disks."""
+HOOK = "etc/initramfs-tools/hooks/terra-steps"
+"""The path of what :func:`render_hook` returns."""
 _PATH = re.compile(r"(?:[^/\0]+/)*[^/\0]+")
 
 
@@ -52,4 +56,4 @@ def render_hook(modules: Sequence[str]) -> RenderedFile:
 . /usr/share/initramfs-tools/hook-functions
 manual_add_modules {" ".join(modules)}
 """
-    return RenderedFile(path="etc/initramfs-tools/hooks/terra-steps", content=text.encode(), mode=0o755)
+    return RenderedFile(path=HOOK, content=text.encode(), mode=0o755)

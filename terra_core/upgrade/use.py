@@ -18,7 +18,7 @@ from terra_core.config.loader import Document
 from terra_core.config.node import OS_LABEL, OWN, Firmware, Node
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, pinned
-from terra_core.deploy import STEPS, root_steps, write_steps
+from terra_core.deploy import root_steps, write_steps
 from terra_core.documents import make, settled
 from terra_core.errors import ConflictError, TerraError
 from terra_core.fitness import fit_of_root
@@ -28,6 +28,7 @@ from terra_core.image.carry import carry
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.room import room_in
 from terra_core.images import Images
+from terra_core.machine.system import STEPS
 from terra_core.mounting import FSTAB
 from terra_core.oci.source import ImageDocuments, ImageSource
 from terra_core.plugins import Plugins

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from terra_core.config.loader import make_document
 from terra_core.config.node import Node
 from terra_core.errors import ConfigError, TerraError
 from terra_core.fitness import Fit, Surveys, fit
-from terra_core.hookspecs import BootStep
+from terra_core.hookspecs import BootStep, RenderedFile, RenderedLink
 from terra_core.machine.steps import BootSteps
 from terra_core.oci.layout import Layout
 from tests.unit.controller.fakes import node_table
@@ -25,14 +26,15 @@ BOOT = (folder(b"boot"), file(b"boot/vmlinuz-6.1", b"k"), file(b"boot/initrd.img
 
 
 def looked_at(
-    tmp_path: Path, *layers: Sequence[Item], subvolumes: Sequence[str] = (), boot_loader: bool = True, own_kernel: bool = True
+    tmp_path: Path, *layers: Sequence[Item], subvolumes: Sequence[str] = (), boot_loader: bool = True, own_kernel: bool = True,
+    steps: BootSteps = STEPS,
 ) -> Fit:
     LayoutMaker(tmp_path / "layout").image([tar(*layer) for layer in layers])
     table = node_table()
     table["groups"][0]["subvolumes"] = [{"name": f"s{at}", "path": path} for at, path in enumerate(subvolumes)]
     node = make_document(table, Node, source="node.toml").value
     found = Surveys().of(Layout(tmp_path / "layout").image())
-    return fit(found, node, STEPS, source="node.toml", boot_loader=boot_loader, own_kernel=own_kernel)
+    return fit(found, node, steps, source="node.toml", boot_loader=boot_loader, own_kernel=own_kernel)
 
 
 def problems(tmp_path: Path, *layers: Sequence[Item], **more: object) -> str:
@@ -196,6 +198,32 @@ def test_a_directory_in_the_place_of_a_file_is_refused(tmp_path: Path, path: byt
 )
 def test_an_etc_that_nothing_can_be_written_into_is_refused(tmp_path: Path, items: list[Item], said: str) -> None:
     assert said in problems(tmp_path, [*BOOT, *items])
+
+
+SYSTEM = (RenderedFile(path="usr/lib/systemd/system-shutdown/end", content=b""), RenderedLink(path="etc/a/b", target="c"))
+
+
+@pytest.mark.parametrize(
+    ("items", "disk", "network"),
+    [
+        ([folder(b"boot/grub"), folder(b"boot/grub/grub.cfg")], "its /boot/grub/grub.cfg is a directory", ""),
+        ([file(b"boot/grub")], "its /boot/grub is no directory, and /boot/grub/grub.cfg is written there", ""),
+        ([folder(b"boot/terra-steps.img")], "its /boot/terra-steps.img is a directory", ""),
+        ([folder(b"etc"), file(b"etc/initramfs-tools")], "its /etc/initramfs-tools is no directory, and /etc/initramfs-", ""),
+        ([folder(b"etc"), symlink(b"etc/initramfs-tools", b"/x/y")], "its /etc/initramfs-tools is a link that leads now", ""),
+        ([folder(b"etc"), file(b"etc/a")], "", "its /etc/a is no directory, and /etc/a/b is written there"),
+        ([symlink(b"usr", b"/data")], "", "its /usr is a link that leads nowhere, and /usr/lib/systemd/system-shutdown/end is"),
+        ([folder(b"usr"), symlink(b"usr/lib", b"lib")], "", "its /usr/lib is no directory, and /usr/lib/systemd/"),
+        ([folder(b"etc"), folder(b"etc/a"), folder(b"etc/a/b")], "", "its /etc/a/b is a directory"),
+    ],
+)
+def test_every_place_that_is_written_is_looked_at(tmp_path: Path, items: list[Item], disk: str, network: str) -> None:
+    assert disk in (problems(tmp_path / "1", [*BOOT, *items]) if disk else "")
+    steps = evolve(STEPS, connect=BootStep(script="", system=SYSTEM))
+    if network:
+        assert network in problems(tmp_path / "2", [*BOOT, *items], boot_loader=False, own_kernel=False, steps=steps)
+    else:
+        looked_at(tmp_path / "2", [*BOOT, *items], boot_loader=False, own_kernel=False, steps=steps)
 
 
 def test_a_link_that_is_replaced_is_said(tmp_path: Path) -> None:
