@@ -49,7 +49,8 @@ def test_a_link_to_the_machine_id_stays(tmp_path: Path, target: str, kept: bool)
 @pytest.mark.parametrize("path", [
     "var/lib/systemd/random-seed", "var/lib/systemd/credential.secret", "boot/loader/random-seed", "etc/hostid",
     "var/lib/dhcp/dhclient.eth0.leases", "var/lib/NetworkManager/internal-1-eth0.lease", "var/lib/dhcpcd/duid",
-    "etc/udev/rules.d/70-persistent-net.rules", "var/lib/docker/engine-id",
+    "etc/udev/rules.d/70-persistent-net.rules", "var/lib/docker/engine-id", "var/lib/zerotier-one/identity.secret",
+    "etc/openvswitch/system-id.conf",
 ])  # fmt: skip
 def test_seeds_and_secrets_are_dropped(tmp_path: Path, path: str) -> None:
     said = made(tmp_path, **{path: "shared\n"})
