@@ -48,9 +48,9 @@ class Route:
 
     @property
     def family(self) -> int:
-        """4 or 6, that of its gateway, or else of where it leads; IPv4 where nothing tells."""
-        if self.via:
-            return ipaddress.ip_address(self.via).version
+        """4 or 6, that of its gateway or its source, or else of where it leads."""
+        if told := self.via or self.from_:
+            return ipaddress.ip_address(told).version
         return ipaddress.ip_network(self.to).version if self.to != "default" else 4
 
     @property
@@ -58,11 +58,14 @@ class Route:
         """Whether it leads everywhere."""
         return self.to in _DEFAULTS
 
+    @property
+    def _needs_gateway(self) -> bool:
+        return self.type in (None, "unicast") and self.scope in (None, "global")
+
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the values, and between them."""
         yield from out_of_range(self, _RANGES)
-        needs_gateway = has(self, "type", "scope") and self.type in (None, "unicast") and self.scope in (None, "global")
-        if has(self, "via") and self.via is None and needs_gateway:
+        if has(self, "via", "type", "scope") and self.via is None and self._needs_gateway:
             yield Problem("via", "is required and missing")
         for key in ("via", "from_"):
             if (address := getattr(self, key, None)) and (wrong := not_of_one(address)):
@@ -82,6 +85,9 @@ class Route:
             if family and own not in (None, family):
                 text = f"{shown(address)} is an IPv{own} address, and leads to no network of IPv{family}"
                 yield Problem(key.removesuffix("_"), text)
+            family = family or own
+        if family is None and has(self, "via", "from_", "type", "scope") and not self._needs_gateway:
+            yield Problem("to", 'nothing says of which family "default" is: say "0.0.0.0/0" or "::/0"')
 
 
 @frozen(kw_only=True)

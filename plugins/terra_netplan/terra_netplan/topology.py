@@ -21,6 +21,8 @@ _MAY_HOLD = {
 _ETHERNET_TUNNELS = frozenset({"gretap", "ip6gretap", "vxlan"})
 """The tunnels that carry Ethernet, which alone a bridge takes (``br_add_if`` in the kernel)."""
 _LOOPBACK = "lo"
+_RENDERER = "renderer"
+"""A key that netplan reads in every list of devices, in place of a device of that name."""
 _WHOLES = ("bonds", "bridges")
 """The devices that replace their parts; those of a VRF keep their addresses."""
 _OWN_WAYS = ("dhcp4", "dhcp6", "accept_ra", "addresses", "gateway", "routes", "routing_policy", "nameservers", "search")
@@ -59,6 +61,7 @@ def problems_between(kinds: Mapping[str, Sequence[Device]]) -> Iterator[Problem]
         _Placed(kind, at, device) for kind, devices in kinds.items() for at, device in enumerate(devices) if has(device, "name")
     ]
     named = {item.device.name: item for item in reversed(placed)}
+    yield from _words_of_netplan(placed)
     yield from _further_loopbacks(placed)
     yield from _ambiguous_names(placed)
     yield from _ambiguous_addresses(placed)
@@ -73,6 +76,12 @@ def _are_alternatives(one: _Placed, other: _Placed) -> bool:
     """Return whether two interfaces match different hardware: a machine has one of them, which others may refer to alike."""
     first, second = getattr(one.device, "match", None), getattr(other.device, "match", None)
     return first is not None and second is not None and first != second
+
+
+def _words_of_netplan(placed: Sequence[_Placed]) -> Iterator[Problem]:
+    for item in placed:
+        if item.device.name == _RENDERER:
+            yield Problem(f"{item.path}.name", f"{shown(_RENDERER)} is a word of netplan's among the names of devices")
 
 
 def _further_loopbacks(placed: Sequence[_Placed]) -> Iterator[Problem]:

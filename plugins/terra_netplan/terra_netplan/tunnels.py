@@ -32,6 +32,7 @@ _OF_VXLAN = (
     "short_circuit", "notifications", "checksums",
 )  # fmt: skip
 _OF_WIREGUARD = ("mark", "peers")
+_OF_IPV6 = {"ip6gre", "ipip6", "ip6ip6", "vti6", "ip6gretap"}
 _KEYED = {"gre", "ip6gre", "gretap", "ip6gretap", "vti", "vti6", "wireguard"}
 
 
@@ -179,6 +180,16 @@ class Tunnel(Device):
         if getattr(self, "port", None) is not None and self.mode not in _ENDS:
             yield Problem("port", f"means nothing in mode {self.mode}, only in {', '.join(sorted(_ENDS))}")
         yield from self._problems_of_needs()
+        yield from self._problems_of_families()
+
+    def _problems_of_families(self) -> Iterator[Problem]:
+        ends = {key: ipaddress.ip_address(raw).version for key in ("local", "remote") if (raw := getattr(self, key, None))}
+        if self.mode == "vxlan" and len(set(ends.values())) > 1:
+            yield Problem("remote", "both ends have to be of one family, IPv4 or IPv6")
+        elif self.mode not in _ENDS:
+            wanted = 6 if self.mode in _OF_IPV6 else 4
+            wrong = [key for key, family in ends.items() if family != wanted]
+            yield from (Problem(key, f"expected an IPv{wanted} address in mode {self.mode}") for key in wrong)
 
     def _problems_of_needs(self) -> Iterator[Problem]:
         if self.mode == "wireguard":
