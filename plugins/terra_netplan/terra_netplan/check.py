@@ -11,6 +11,7 @@ import yaml
 
 from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem
+from terra_core.errors import CommandError, CommandTimeout
 from terra_core.hookspecs import RenderedFile
 from terra_core.system.progress import Event, Report
 from terra_core.system.reading import lines_of, salvaged
@@ -48,7 +49,13 @@ def check(files: Sequence[RenderedFile], netplan: Netplan, *, source: str, repor
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(file.content)
             place.chmod(0o600)
-        done = generate(generator, Path(root))
+        try:
+            done = generate(generator, Path(root))
+        except CommandTimeout:
+            raise
+        except CommandError as error:  # a signal: it failed in an assertion of its own
+            text = f"netplan itself breaks over what this becomes: {lines_of(error.message)[-1]}"
+            raise DocumentError(source, [Problem("netplan", text)]) from error
     if done.code == NOT_RUN:
         report(Event("network", f"warning: not checked by netplan: {salvaged(done.stderr).strip()}"))
         return False

@@ -16,7 +16,7 @@ from terra_core.errors import ConfigError
 from terra_core.hookspecs import RenderedFile
 from terra_core.system.process import run
 from terra_core.system.progress import Event
-from terra_netplan import alone, plugin
+from terra_netplan import alone, check, plugin
 from terra_netplan.generator import find_generator
 from tests.unit.servers import SERVER
 
@@ -91,6 +91,17 @@ def test_terra_create_refuses_what_netplan_refuses_also_of_the_context(tmp_path:
     own.write_text("network:\n  version: 2\n  vlans:\n    v5: {id: 5, link: nowhere}\n")
     done = run(command, accept=(2,))
     assert b"server.toml: netplan: netplan refuses what this becomes: v5: interface 'nowhere' is not defined" in done.stderr
+
+
+def test_a_generator_that_breaks_is_said_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "generate"
+    broken.write_text("#!/bin/sh\necho 'ERROR: assertion failed: (family)' >&2\nkill -ABRT $$\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(check, "find_generator", lambda: broken)
+    with pytest.raises(ConfigError) as caught:
+        plugin.check_network(plugin.render_network(SERVER, session(TABLE)), session(TABLE))
+    said = "netplan itself breaks over what this becomes: ERROR: assertion failed: (family)"
+    assert caught.value.problems == (f"server.toml: netplan: {said}",)
 
 
 def test_no_program_is_run_beside_the_generator(tmp_path: Path) -> None:
