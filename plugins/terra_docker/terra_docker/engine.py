@@ -57,6 +57,8 @@ def connect(engine: str | None, *, setting: str) -> APIClient:
         raise _too_old(where) from error
     except DockerException as error:
         raise _unreachable(where, setting, error) from error
+    except ValueError as error:  # its port, or an IPv6 address
+        raise TerraError(f"the Docker Engine at {where} cannot be used: {error}", hint="is its address right?") from error
     if version_lt(client.api_version, _OLDEST_API):
         client.close()
         raise _too_old(where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from terra_core.errors import TerraError
-from terra_docker.engine import connected
+from terra_docker.engine import connect, connected
 from terra_docker.settings import Docker
 
 
@@ -31,3 +31,9 @@ def test_ssh_without_paramiko_says_what_is_missing(monkeypatch: pytest.MonkeyPat
         "the Docker Engine at ssh://build.example is reached by ssh, for which Python's package paramiko is missing"
     )
     assert "forward the socket" in error.hint
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:999999", "tcp://127.0.0.1:x", "tcp://[::1", "tcp://", "foo://x", "unix://"])
+def test_what_is_no_address_is_no_defect(address: str) -> None:
+    with pytest.raises(TerraError, match="Docker Engine"):
+        connect(address, setting="engine")
