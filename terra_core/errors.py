@@ -85,6 +85,11 @@ def error_of_machine(error: OSError) -> TerraError:
     return TerraError(f"{where}{error.strerror or error}")
 
 
+def words_of(error: Exception) -> str:
+    """Return what an error says to a person; one of the operating system's own has a number, which says nothing."""
+    return str(error_of_machine(error)) if isinstance(error, OSError) else str(error)
+
+
 def reason_of(work: Callable[[], object]) -> str:
     """Do some work; return why it failed, as a user can act upon it, or an empty text."""
     try:

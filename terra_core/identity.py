@@ -12,6 +12,7 @@ from terra_core.config.server import ResolvConf, Server, Ssh
 from terra_core.config.values import GithubUser, Hostname, SshKey, parse_ssh_key
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.hookspecs import RenderedFile
+from terra_core.system.http import BoundedSession, read_body
 from terra_core.system.reading import decoded, lines_of
 from terra_core.system.reasons import reason_of
 
@@ -56,16 +57,6 @@ def _address_of(line: str) -> str:
     return (line.partition("#")[0].split() or [""])[0]
 
 
-def _body(answer: requests.Response, deadline: float) -> bytes:
-    """At most one byte more than the limit; a server that sends a byte now and then holds up no build for ever."""
-    content = b""
-    while len(content) <= _GITHUB_LIMIT and (piece := answer.raw.read1(_GITHUB_LIMIT + 1 - len(content), decode_content=True)):
-        content += piece
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    return content
-
-
 def _resolv_conf(table: ResolvConf) -> str:
     lines = [f"nameserver {address}\n" for address in table.nameservers]
     if table.search:
@@ -78,15 +69,26 @@ def _keys(ssh: Ssh, github: str) -> Sequence[SshKey]:
     return tuple(dict.fromkeys((*ssh.keys, *fetched)))
 
 
+def _answer(url: str, deadline: float) -> tuple[int, str, bytes]:
+    """Return the status and what else a server answers: at most one byte more than the limit of what it was asked for.
+
+    A redirect is not followed: what it leads to is not the account that was named.
+    """
+    asked = {"Accept-Encoding": "identity"}
+    with BoundedSession() as session:
+        answer = session.get(url, headers=asked, timeout=deadline - time.monotonic(), stream=True, allow_redirects=False)
+        with answer:
+            left = max(deadline - time.monotonic(), 0)
+            content = read_body(answer, _GITHUB_LIMIT, left) if answer.status_code == 200 else b""
+            return answer.status_code, answer.reason, content
+
+
 def _fetch_keys(user: GithubUser, github: str) -> Sequence[SshKey]:
     url = f"{github}/{user}.keys"
     hint = "put the keys into server.toml instead: [ssh] keys = [...]"
     try:
-        # A redirect is not followed: what it leads to is not the account that was named.
-        with requests.get(url, timeout=_GITHUB_SECONDS, stream=True, allow_redirects=False) as answer:
-            status, reason = answer.status_code, answer.reason
-            content = _body(answer, time.monotonic() + _GITHUB_SECONDS) if status == 200 else b""
-    except TimeoutError:
+        status, reason, content = _answer(url, time.monotonic() + _GITHUB_SECONDS)
+    except (requests.Timeout, TimeoutError):
         raise TerraError(f"ssh.github: {url}: the server took longer than {_GITHUB_SECONDS} seconds", hint=hint) from None
     except (requests.RequestException, HTTPError) as error:
         raise TerraError(f"ssh.github: {url} cannot be fetched: {reason_of(error)}", hint=hint) from error

@@ -423,24 +423,29 @@ def test_github_that_does_not_answer() -> None:
     assert "keys = " in caught.value.hint
 
 
-def test_github_that_never_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("head", [True, False])
+def test_github_that_never_comes_to_an_end(head: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("terra_core.identity._GITHUB_SECONDS", 0.2)
-    with trickling() as url, pytest.raises(TerraError, match=r"took longer than 0\.2 seconds"):
+    with trickling(head=head) as url, pytest.raises(TerraError, match=r"took longer than 0\.2 seconds"):
         authorized(url)
 
 
 @contextmanager
-def trickling() -> Iterator[str]:
-    """Start a server on loopback that sends a byte again and again; yield its URL."""
+def trickling(*, head: bool) -> Iterator[str]:
+    """Start a server on loopback that sends a byte again and again, of its head or of its body; yield its URL."""
     ended = threading.Event()
 
     class Answer(Silent):
         def do_GET(self) -> None:  # http.server's name
             self.send_response(200)
-            self.end_headers()
+            if head:
+                self.flush_headers()
+                self.wfile.write(b"X: ")
+            else:
+                self.end_headers()
             with suppress(OSError):
                 while not ended.wait(0.05):
-                    self.wfile.write(b"\n")
+                    self.wfile.write(b"y" if head else b"\n")
 
     with served(Answer) as url:
         try:

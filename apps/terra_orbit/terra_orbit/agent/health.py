@@ -14,6 +14,8 @@ from typing import Any
 import structlog
 from attrs import frozen
 
+from terra_core.errors import words_of
+from terra_core.system.deadline import Deadline
 from terra_core.system.namespaces import in_network
 from terra_core.system.processes import Process
 from terra_orbit.agent.links import network_of
@@ -24,6 +26,7 @@ from terra_orbit.vhost import Check, Service
 _log = structlog.get_logger(__name__)
 _JOBS = 8
 _LOOPBACK = "127.0.0.1"
+_LONGEST_REASON = 200
 
 
 @frozen(kw_only=True)
@@ -106,7 +109,7 @@ class Health:
             if reason is not None:
                 finding = Finding(well=not reason, reason=reason, at=time.monotonic())
         except (OSError, http.client.HTTPException) as error:
-            finding = Finding(well=False, reason=str(error), at=time.monotonic())
+            finding = Finding(well=False, reason=words_of(error)[:_LONGEST_REASON], at=time.monotonic())
         except Exception as error:  # the boundary of the thread
             _log.error("defect", exc_info=error)
         with self._lock:
@@ -133,9 +136,21 @@ def _try(address: str, port: int, check: Check) -> str:
         socket.create_connection((address, port), timeout=check.timeout).close()
         return ""
     connection = http.client.HTTPConnection(address, port, timeout=check.timeout)
+
+    def cut() -> None:
+        if connection.sock is not None:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
     try:
-        connection.request("GET", check.path)
-        status = connection.getresponse().status
+        # The library's own limit is for each read: a service that sends a byte now and then would hold this thread for ever.
+        with Deadline(check.timeout, cut) as deadline:
+            connection.request("GET", check.path)
+            status = connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        if not deadline.passed:
+            raise
     finally:
         connection.close()
+    if deadline.passed:
+        return f"it has not answered to GET {check.path} within {check.timeout} s"
     return "" if status < 400 else f"it answers {status} to GET {check.path}"
