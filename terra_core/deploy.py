@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from terra_core.config.node import OS_LABEL, DiskGroup, Node
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
-from terra_core.errors import CommandError, ConfigError, InterruptedWork, TerraError
+from terra_core.errors import CommandError, ConfigError, InterruptedWork, TerraError, words_of
 from terra_core.fitness import Fit
 from terra_core.hookspecs import BootStep, Filesystem, Mount, PreparedGroup
 from terra_core.identity import render_hosts
@@ -352,7 +352,7 @@ def _naming_a_full_disk(disks: Mapping[str, Sequence[Path]]) -> Iterator[None]:
     except (TerraError, OSError) as error:
         for file in filter(None, (file_behind(device) for devices in disks.values() for device in devices)):
             if cannot_grow(file):
-                told = error.message if isinstance(error, TerraError) else str(error)
+                told = error.message if isinstance(error, TerraError) else words_of(error)
                 message = f"{file}: the disk that it is on is full"
                 raise TerraError(message, hint=f"make room there, and begin again; what failed was: {told}") from error
         raise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, words_of
 from terra_core.system.files import write_file
 from terra_core.system.reading import NotRegularError, read_regular, salvaged
 
@@ -67,7 +67,7 @@ def set_mark(volumes: Path, identity: str) -> bool:
                 raise
             write_file(volumes / _NAME, f"{identity}\n".encode(), mode=0o600)
     except (OSError, TerraError) as error:
-        _log.warning("the volumes cannot be marked as those of this database", path=str(volumes), reason=str(error))
+        _log.warning("the volumes cannot be marked as those of this database", path=str(volumes), reason=words_of(error))
     return False
 
 

@@ -21,7 +21,7 @@ from terra_core.controller.happening import Happening, Kind, Stage
 from terra_core.controller.happenings import Happenings
 from terra_core.controller.report_tokens import ReportTokens, Token, Verdict, judge
 from terra_core.controller.store import Record
-from terra_core.errors import ConflictError, NotFoundError, TerraError
+from terra_core.errors import ConflictError, NotFoundError, TerraError, words_of
 from terra_core.hookspecs import NodeBoot
 from terra_core.machine.report import ReportPlace, make_report_archive
 
@@ -60,7 +60,7 @@ def place_of(config: Controller, paths: Paths, tls: Tls | None) -> ReportPlace:
         authority = paths.authority.read_text() if tls else ""
     except (OSError, ValueError) as error:
         raise TerraError(
-            f"{paths.authority}: cannot be read, and machines know the controller by it: {error}",
+            f"{paths.authority}: cannot be read, and machines know the controller by it: {words_of(error)}",
             hint="run terra controller init",
         ) from error
     url = f"{'https' if tls else 'http'}://{shown}:{config.reports}{REPORTS}"

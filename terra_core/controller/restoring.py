@@ -28,7 +28,7 @@ from terra_core.controller.database import (
     raise_generations,
     raise_happenings,
 )
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, words_of
 from terra_core.service.database import shown_url
 from terra_core.service.migration import Migrations
 from terra_core.service.private import make_private
@@ -115,7 +115,8 @@ def _server_of(manifest: Manifest, stage: Path) -> str | None:
     try:
         url = tomllib.loads(read_regular(stage / entry.digest, _LINKED).decode()).get("database")
     except (OSError, ValueError) as error:
-        raise TerraError(f"the backup has a {_CONFIG} that cannot be read: {error}", hint="take another backup") from error
+        message = f"the backup has a {_CONFIG} that cannot be read: {words_of(error)}"
+        raise TerraError(message, hint="take another backup") from error
     return url if isinstance(url, str) and file_of(url) is None else None
 
 

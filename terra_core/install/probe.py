@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from terra_core.errors import ConflictError, TerraError
+from terra_core.errors import ConflictError, TerraError, words_of
 from terra_core.install.facts import Device, Missing, Parent, parse_device, parse_table
 from terra_core.system.disks import held, is_swap, read_attribute, signatures_of, user_of
 from terra_core.system.process import run
@@ -34,7 +34,7 @@ def _examine(name: str) -> Device | Missing:
     except FileNotFoundError:
         return Missing(name, "there is no such device")
     except (OSError, RuntimeError) as error:  # a chain of links that ends nowhere is a RuntimeError
-        return Missing(name, f"cannot be used: {error}")
+        return Missing(name, f"cannot be used: {words_of(error)}")
     if not stat.S_ISBLK(status.st_mode):
         return Missing(name, "is no block device")
     parent = _parent(path)

@@ -25,6 +25,8 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from terra_core.errors import words_of
+
 _log = structlog.get_logger(__name__)
 _FILES = 16384
 _MOST_CONNECTIONS = 4096
@@ -99,7 +101,7 @@ class Door:
                 try:
                     connection, address = await loop.sock_accept(self._listener)
                 except OSError as error:  # no descriptor is left for it, or the peer is gone
-                    self._say("a connection cannot be taken", reason=error.strerror or str(error))
+                    self._say("a connection cannot be taken", reason=words_of(error))
                     await asyncio.sleep(_PAUSE_SECONDS)
                 else:
                     self._admit(connection, source_of(str(address[0])))

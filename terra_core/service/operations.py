@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from attrs import asdict, frozen
 
-from terra_core.errors import InterruptedWork, NotFoundError, TerraError, error_of_machine
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError, error_of_machine, words_of
 from terra_core.service import audit
 from terra_core.service.bell import Bell
 from terra_core.service.durations import Durations
@@ -243,7 +243,7 @@ def _run(operation: Operation, work: Work) -> None:
         log.warning("failed", reason=str(error))
         outcome = Message("problem", describe(error))
     except OSError as error:  # the machine's own: a full disk, a directory that may not be written
-        log.warning("failed", reason=str(error))
+        log.warning("failed", reason=words_of(error))
         outcome = Message("problem", describe(error_of_machine(error)))
     except Exception as error:  # the boundary of the thread: a defect must reach the client as a problem, not as silence
         log.error("defect", exc_info=error)

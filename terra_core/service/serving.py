@@ -15,7 +15,7 @@ from anyio import to_thread
 from litestar import Litestar
 
 from terra_core.config.controller import Tls
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, words_of
 from terra_core.service.connections import Door, Limits, Peer, Place, limits_of_process
 from terra_core.system.reading import open_regular
 
@@ -195,8 +195,8 @@ async def _keep_fresh(tls: Tls, context: ssl.SSLContext) -> None:
             await to_thread.run_sync(check_tls, tls)  # a context that fails half-way would serve nobody
             context.load_cert_chain(tls.certificate, tls.key, password="")
         except (TerraError, OSError) as error:  # its files are written one after the other, maybe
-            if str(error) != said:
-                said = str(error)
+            if words_of(error) != said:
+                said = words_of(error)
                 _log.warning("a renewed certificate cannot be used, the former one still is", reason=said)
         else:
             known, said = now, ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from terra_core.config.node import Upgrades
 from terra_core.config.structure import StructureError, structure
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, words_of
 from terra_core.image.contained import ContainedRoot
 from terra_core.system.process import run
 from terra_core.upgrade.health import EXPECTED, Network, expected
@@ -48,7 +48,7 @@ def decide(say: Say, limit: Callable[[int], object]) -> bool:
     try:
         give_up(version, reason)
     except (TerraError, OSError) as error:
-        say(f"that could not be written down: {error}")
+        say(f"that could not be written down: {words_of(error)}")
     return False
 
 
@@ -58,7 +58,7 @@ def _keep(version: str, say: Say) -> str:
         for problem in keep(version).problems:
             say(problem)
     except (TerraError, OSError) as error:
-        return f"it is healthy, and could not be kept: {error}"
+        return f"it is healthy, and could not be kept: {words_of(error)}"
     return ""
 
 
@@ -72,7 +72,7 @@ def _reason(limit: Callable[[int], object]) -> str:
         )
         return judge(upgrades, wanted, questions)
     except (TerraError, OSError) as error:
-        return f"whether it is healthy could not be found out: {error}"
+        return f"whether it is healthy could not be found out: {words_of(error)}"
 
 
 def _asked() -> tuple[Upgrades, Network]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.config.node import OWN
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, words_of
 from terra_core.system.files import sync_directory, write_file
 from terra_core.system.reading import read_regular
 
@@ -112,4 +112,4 @@ def _failure(path: Path) -> Failure:
         raw = json.loads(read_regular(path, _LIMIT, follow=False))
         return Failure(reason=str(raw["reason"]), time=str(raw["time"]))
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-        return Failure(reason=f"the reason cannot be read: {error}")
+        return Failure(reason=f"the reason cannot be read: {words_of(error)}")

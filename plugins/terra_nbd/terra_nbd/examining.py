@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from terra_core.config.session import Session
+from terra_core.errors import words_of
 from terra_core.hookspecs import Finding, Target
 from terra_core.system.evidence import Seen, processes
 
@@ -49,7 +50,7 @@ def _differences(target: Target, place: Path, servers: Sequence[Seen]) -> Iterat
         same = (place / "keys.psk").read_text() == f"{target.client}:{target.data.get('key')}\n"
         links = {path.name: str(path.readlink()) for path in (place / "disks").iterdir()}
     except (OSError, ValueError) as error:
-        yield f"its directory cannot be read: {error}"
+        yield f"its directory cannot be read: {words_of(error)}"
         return
     if not same:
         yield "its server has another key than the machine"

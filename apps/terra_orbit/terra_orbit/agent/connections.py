@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 from attrs import evolve
 
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, words_of
 from terra_core.system.process import uninterrupted
 from terra_core.system.processes import Process, start_time
 from terra_core.system.undo import Undo, undoing
@@ -107,7 +107,7 @@ class Connections:
             try:
                 return ask_names(Path(call.namespace), attachment.interface, address, attachment.mac)
             except (OSError, TerraError) as error:
-                _log.warning("the name servers cannot be asked for", container=record.id, reason=str(error))
+                _log.warning("the name servers cannot be asked for", container=record.id, reason=words_of(error))
         return None
 
     @contextmanager

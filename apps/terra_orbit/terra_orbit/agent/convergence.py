@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from terra_core.errors import NotFoundError, TerraError
+from terra_core.errors import NotFoundError, TerraError, words_of
 from terra_core.system.processes import read_stat
 from terra_orbit.agent.checkpoints import Checkpoints
 from terra_orbit.agent.configs import check_sources, remove_configs, write_configs
@@ -166,7 +166,7 @@ class Convergence:
         try:
             path.write_text(names.as_file())  # in place: another file would not be seen through the mount
         except OSError as error:
-            _log.warning("the name servers cannot be written down", container=record.id, reason=str(error))
+            _log.warning("the name servers cannot be written down", container=record.id, reason=words_of(error))
 
     def _process(self, record: Record, engine_id: str) -> int:
         """Return the id of a container's first process.

@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from terra_core.client.connection import Client, error_of, tls_context
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, words_of
 from terra_core.system.undo import Undo
 from terra_orbit.frames import ERROR, Frames
 
@@ -85,7 +85,7 @@ class Session:
         except ConnectionRefusedError:
             raise TerraError(f"{self._client.url}: no agent answers", hint="start it: orbit-server") from None
         except (OSError, WebSocketException) as error:
-            raise TerraError(f"{self._client.url}: {error}") from error
+            raise TerraError(f"{self._client.url}: {words_of(error)}") from error
 
     async def _take_output(self, connection: ClientConnection) -> int:
         frames = Frames()
