@@ -8,6 +8,7 @@ authorization of its own in the URL, and refuses two.
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 import threading
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ import urllib3
 from attrs import frozen
 from requests.utils import get_environ_proxies
 
-from terra_core.errors import TerraError
+from terra_core.errors import TerraError, words_of
 from terra_core.registry.access import RegistryAccess
 from terra_core.system.certificates import explain
 from terra_core.system.http import BoundedAdapter, BoundedSession
@@ -236,7 +237,7 @@ class Transport:
                 try:
                     context.load_verify_locations(authority)
                 except OSError as error:
-                    raise TerraError(f"{authority}: is no certificate: {error}") from error
+                    raise TerraError(f"{authority}: is no certificate: {words_of(error)}") from error
         return context
 
 
@@ -275,6 +276,8 @@ def failure(place: Place, error: Exception, certificate_hint: str = "") -> Terra
         return PlainHttp(f"the registry {place.netloc} speaks plain HTTP, not HTTPS")
     if isinstance(cause, ssl.SSLError) and cause.reason:
         return Unreachable(f"{place.netloc}: TLS fails: {cause.reason.replace('_', ' ').lower()}")
+    if isinstance(cause, socket.gaierror):
+        return Unreachable(f"{place.netloc}: the name cannot be resolved: {(cause.strerror or str(cause)).lower()}")
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
         return Unreachable(f"{place.netloc} does not answer: nothing for {SILENCE_SECONDS:g} seconds")
     if isinstance(error, requests.exceptions.ProxyError):
