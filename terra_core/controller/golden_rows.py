@@ -15,7 +15,9 @@ from terra_core.controller.golden import Golden, GoldenState, GoldenVolume
 from terra_core.errors import ConfigError
 from terra_core.service.database import explained
 
-_WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_WRONG = (ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+_LAST_MOMENT = 253_402_300_799
+"""The end of the year 9999, in seconds since 1970."""
 
 
 @frozen
@@ -106,7 +108,8 @@ def _read(values: Mapping[Any, Any]) -> Golden:
     volumes: tuple[GoldenVolume, ...] = ()
     contract = used = pinned = 0
     try:
-        contract, used, pinned = int(values["contract"]), int(values["used"]), int(values["pinned"])
+        contract, pinned = int(values["contract"]), int(values["pinned"])
+        used = min(max(int(values["used"]), 0), _LAST_MOMENT)
         volumes = structure(values["volumes"], tuple[GoldenVolume, ...])
         state = structure(values["state"], GoldenState)
     except _WRONG as error:

@@ -18,6 +18,7 @@ from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.service.database import explained
 from terra_core.service.database_server import POSTGRESQL
 
+_LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 SILENT_SECONDS = 20.0
 """A host that was not heard of for so long is silent."""
 
@@ -196,13 +197,19 @@ def require_place(connection: Connection, name: str, portal: str, *, owns: bool,
 
 
 def _state(row: Any, now: float) -> str:  # a row of SQLAlchemy's
-    return SILENT if row.state != Doing.STOPPED.value and now - row.seen > SILENT_SECONDS else str(row.state)
+    return SILENT if row.state != Doing.STOPPED.value and now - _moment(row.seen) > SILENT_SECONDS else str(row.state)
+
+
+def _moment(raw: object) -> float:
+    """Return a time of a row in seconds since 1970; 0 for one that is none, as a damaged database may have it."""
+    return float(raw) if isinstance(raw, int | float) and 0 <= raw <= _LAST_MOMENT else 0.0
 
 
 def _host(row: Any, now: float, leader: str | None) -> Host:  # a row of SQLAlchemy's
-    silence, state = max(now - row.seen, 0.0), _state(row, now)
+    started, seen = _moment(row.started), _moment(row.seen)
+    silence, state = max(now - seen, 0.0), _state(row, now)
     own = Own(
         name=row.name, identity=row.identity, url=row.url, portal=row.portal, store=row.store, version=row.version
     )  # fmt: skip
     leads = state == Doing.WORKING.value if leader is None else state != Doing.STOPPED.value and row.identity == leader
-    return Host(own=own, state=state, leads=leads, started=row.started, seen=row.seen, silence=silence)
+    return Host(own=own, state=state, leads=leads, started=started, seen=seen, silence=silence)

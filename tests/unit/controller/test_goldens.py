@@ -190,11 +190,12 @@ def test_what_is_written_to_while_it_is_cloned_makes_no_machine(site: Site, worl
     assert world.calls.count("prepare_disks entered") == 2
 
 
+@pytest.mark.parametrize("value", ["'\"rubbish\"'", "1e400"])
 @pytest.mark.parametrize("column", ["volumes", "used", "contract", "pinned"])
-def test_a_row_that_cannot_be_read_is_told_and_made_anew(site: Site, world: World, column: str) -> None:
+def test_a_row_that_cannot_be_read_is_told_and_made_anew(site: Site, world: World, column: str, value: str) -> None:
     provision(site, 1)
     with site.store._engine.begin() as connection:
-        connection.exec_driver_sql(f"update golden_volumes set {column} = '\"rubbish\"'")  # noqa: S608  # no input
+        connection.exec_driver_sql(f"update golden_volumes set {column} = {value}")  # noqa: S608  # no input
     (shown,) = site.machines.goldens.shown()
     assert "its row cannot be read" in shown["problem"]
     provision(site, 2)
@@ -202,6 +203,16 @@ def test_a_row_that_cannot_be_read_is_told_and_made_anew(site: Site, world: Worl
     for hostname in ("cm-01", "cm-02"):
         site.delete(hostname)
     assert site.left() == []
+
+
+@pytest.mark.parametrize("used", [-1, 2**62])
+def test_a_time_that_no_clock_shows_is_none_at_all(site: Site, world: World, used: int) -> None:
+    provision(site, 1)
+    with site.store._engine.begin() as connection:
+        connection.execute(update(golden_volumes).values(used=used))
+    (shown,) = site.machines.goldens.shown()
+    assert shown["used"][:4] in ("1970", "9999")
+    assert shown["problem"] == ""
 
 
 def test_a_row_that_names_no_disks_is_made_anew(site: Site, world: World) -> None:

@@ -54,6 +54,19 @@ def test_a_host_is_there_until_nothing_is_heard_of_it(rows: HostRows, site: Site
     assert states(rows) == {"san-01": ("working", True)}
 
 
+@pytest.mark.parametrize("time", ["'x'", "''", "x'ff'", "1e400", "-1", "9223372036854775807", "cast(x'ff' as text)"])
+@pytest.mark.parametrize("column", ["seen", "started"])
+def test_a_time_that_is_none_hides_no_host(rows: HostRows, site: Site, column: str, time: str) -> None:
+    rows.announce(OWN, Doing.WORKING)
+    with site.store.engine.begin() as connection:
+        connection.exec_driver_sql(f"update controllers set {column} = {time}")  # noqa: S608  # no text from outside
+    (host,) = rows.every()
+    assert host.as_json()[column] == "1970-01-01T00:00:00.000Z"
+    assert host.state == ("silent" if column == "seen" else "working")
+    rows.beat(OWN, Doing.WORKING)
+    assert states(rows) == {"san-01": ("working", True)}
+
+
 def test_one_that_ended_in_order_is_not_silent(rows: HostRows, site: Site) -> None:
     with announced(site.store.engine, OWN, lambda: Doing.WORKING):
         assert states(rows) == {"san-01": ("working", True)}
