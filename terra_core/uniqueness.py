@@ -71,8 +71,11 @@ def make_unique(inside: ContainedRoot) -> Iterator[str]:
     :returns: what was done, a line each.
     :raises TerraError: when something can't be removed or written.
     """
-    yield from _named("not taken from the image, since each machine makes its own", _drop(inside))
-    yield from _named("made anew for this machine", _renew(inside))
+    made, left = _renew_host_keys(inside)
+    makes_keys = _makes_keys(inside)
+    yield from _named("not taken from the image, since each machine makes its own", _drop(inside) + (left if makes_keys else []))
+    yield from _named("warning: not taken from the image, and nothing makes them anew", [] if makes_keys else left)
+    yield from _named("made anew for this machine", made + _renew(inside))
     yield from _named("warning: every machine of this image has the same", _found(inside, _identities().shared))
 
 
@@ -108,7 +111,7 @@ def _drop(inside: ContainedRoot) -> list[str]:
 
 
 def _renew(inside: ContainedRoot) -> list[str]:
-    renewed = _renew_host_keys(inside)
+    renewed = []
     identity = str(uuid.uuid4())
     for renewal in _identities().renewed:
         content = _renewed_content(inside, renewal, identity)
@@ -132,8 +135,11 @@ def _renewed_content(inside: ContainedRoot, renewal: _Renewal, identity: str) ->
     return content if content != former else None
 
 
-def _renew_host_keys(inside: ContainedRoot) -> list[str]:
-    """Replace the keys of sshd(8) by new ones of the same kinds, unless the machine makes them at its first boot."""
+def _renew_host_keys(inside: ContainedRoot) -> tuple[list[str], list[str]]:
+    """Replace the keys of sshd(8) by new ones of the same kinds, unless the machine makes them at its first boot.
+
+    :returns: those that were made anew, and those that are only gone, such as of kinds that no sshd of today takes.
+    """
     names = _matching(inside, "etc/ssh", _HOST_KEY)
     for name in names:
         inside.remove(f"etc/ssh/{name}")
@@ -142,7 +148,9 @@ def _renew_host_keys(inside: ContainedRoot) -> list[str]:
         private, public = make_key_pair(kind)
         inside.write(f"etc/ssh/ssh_host_{kind}_key", private, mode=0o600)
         inside.write(f"etc/ssh/ssh_host_{kind}_key.pub", public, mode=0o644)
-    return [f"etc/ssh/{name}" for name in names if not name.endswith(".pub")]
+    made = [f"ssh_host_{kind}_key" for kind in kinds]
+    private = [name for name in names if not name.endswith(".pub")]
+    return [f"etc/ssh/{name}" for name in sorted(made)], [f"etc/ssh/{name}" for name in private if name not in made]
 
 
 def _makes_keys(inside: ContainedRoot) -> bool:
