@@ -73,7 +73,8 @@ def make_unique(inside: ContainedRoot) -> Iterator[str]:
     """
     made, left = _renew_host_keys(inside)
     makes_keys = _makes_keys(inside)
-    yield from _named("not taken from the image, since each machine makes its own", _drop(inside) + (left if makes_keys else []))
+    dropped = _drop(inside) + (left if makes_keys else [])
+    yield from _named("not taken from the image, since each machine makes its own", dropped)
     yield from _named("warning: not taken from the image, and nothing makes them anew", [] if makes_keys else left)
     yield from _named("made anew for this machine", made + _renew(inside))
     yield from _named("warning: every machine of this image has the same", _found(inside, _identities().shared))
@@ -149,8 +150,8 @@ def _renew_host_keys(inside: ContainedRoot) -> tuple[list[str], list[str]]:
         inside.write(f"etc/ssh/ssh_host_{kind}_key", private, mode=0o600)
         inside.write(f"etc/ssh/ssh_host_{kind}_key.pub", public, mode=0o644)
     made = [f"ssh_host_{kind}_key" for kind in kinds]
-    private = [name for name in names if not name.endswith(".pub")]
-    return [f"etc/ssh/{name}" for name in sorted(made)], [f"etc/ssh/{name}" for name in private if name not in made]
+    left = [name for name in names if not name.endswith(".pub") and name not in made]
+    return [f"etc/ssh/{name}" for name in sorted(made)], [f"etc/ssh/{name}" for name in left]
 
 
 def _makes_keys(inside: ContainedRoot) -> bool:
