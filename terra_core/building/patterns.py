@@ -10,12 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 Accepts = Callable[[str], bool]
 """Says whether a character is one of a set."""
 
-_ESCAPED_BY_DOCKER = frozenset(".+()|{}$")
+_ESCAPED_BY_DOCKER = frozenset(".+()$")
+"""Its table has "{", "|" and "}" too, but no room for what comes after "?", so that they keep their meaning."""
+_REPEAT = re.compile(r"\{(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)?)?\}")
+_MOST_REPEATS = 64
+"""How many characters the numbers in braces of one pattern may stand for; Docker takes a thousand for each."""
 _PERL = {"d": "09", "s": "\t\t\n\n\f\f\r\r  ", "w": "09AZ__az"}
 _CONTROLS = {"a": "\a", "f": "\f", "t": "\t", "n": "\n", "r": "\r", "v": "\v"}
 _POSIX = {
@@ -26,7 +30,7 @@ _POSIX = {
 """Of each class, the first and the last character of its ranges, one after another; so are those of :data:`_PERL`."""
 _POSIX_CLASS = re.compile(r"\[:(\^?)(.*?):\]", re.DOTALL)
 _GROUP = "(.*/)?"
-_MOST_MOVES = 10_000
+_MOST_REMEMBERED = 1_000_000
 
 
 class PatternError(ValueError):
@@ -148,27 +152,37 @@ class _Automaton:
     """The regular expressions that :func:`_translated` writes, matched by the set of places where the match may stand."""
 
     def __init__(self, expression: str) -> None:
-        self._places = list(_read(expression))
-        self._first = self._with_skipped({0}, at_begin=True)
+        self._places: list[_Place] = []
+        starts, ends = set(), set()
+        for alternative in _alternatives(expression):
+            starts.add(len(self._places))
+            self._places += (*alternative, _Place())
+            ends.add(len(self._places) - 1)
+        self._ends = frozenset(ends)
+        self._first = self._with_skipped(starts, at_begin=True)
         self._moves: dict[tuple[frozenset[int], str], frozenset[int]] = {}
+        self._remembered = 0
 
     def matches(self, text: str) -> bool:
-        """Return whether all of ``text`` is matched."""
+        """Return whether ``text`` is matched."""
         standing = self._first
         for letter in text:
             move = (standing, letter)
             if move not in self._moves:
-                if len(self._moves) >= _MOST_MOVES:
+                moved = self._moved(standing, letter)
+                self._remembered += len(moved) + 1
+                if self._remembered > _MOST_REMEMBERED:
                     self._moves.clear()
-                self._moves[move] = self._moved(standing, letter)
+                    self._remembered = len(moved) + 1
+                self._moves[move] = moved
             standing = self._moves[move]
             if not standing:
                 return False
-        return len(self._places) in standing
+        return not standing.isdisjoint(self._ends)
 
     def _moved(self, standing: frozenset[int], letter: str) -> frozenset[int]:
         moved = set()
-        for at in standing - {len(self._places)}:
+        for at in standing:
             place = self._places[at]
             if place.held is not None and place.held(letter):
                 moved.add(at)
@@ -180,30 +194,70 @@ class _Automaton:
         waiting = list(standing)
         while waiting:
             at = waiting.pop()
-            place = self._places[at] if at < len(self._places) else _Place()
+            place = self._places[at]
             reached = {at + number for number in (*place.skipped, *([1] if place.begins and at_begin else []))} - standing
             standing |= reached
             waiting += reached
         return frozenset(standing)
 
 
-def _read(expression: str) -> Iterator[_Place]:
-    at = 0
+def _alternatives(expression: str) -> Iterator[list[_Place]]:
+    """Yield the places of each alternative of an expression that has to match a whole path; as Docker writes it, that is only
+    said of the beginning of the first one, and of the end of the last.
+    """
+    anything = _Place(held=lambda _: True, skipped=(1,))
+    *others, last = _read(f"^{expression}")
+    for places in others:
+        yield [*_from_anywhere(places, anything), anything]
+    yield _from_anywhere(last, anything)
+
+
+def _from_anywhere(places: list[_Place], anything: _Place) -> list[_Place]:
+    return places if places and places[0].begins else [anything, *places]
+
+
+def _read(expression: str) -> list[list[_Place]]:
+    alternatives: list[list[_Place]] = [[]]
+    at, left = 0, _MOST_REPEATS
+    single = False  # whether a number in braces may follow, which repeats one place
     while at < len(expression):
-        if expression.startswith(_GROUP, at):
-            at += len(_GROUP)
-            yield _Place(skipped=(1, 2))
-            yield _Place(held=_no_line_feed, once=lambda letter: letter == "/")
+        places = alternatives[-1]
+        if repeat := _REPEAT.match(expression, at):
+            if not single:
+                raise PatternError(f"{repeat[0]} repeats nothing; as a name, it needs a \\ in front")
+            places[-1:] = _repeated(places[-1], repeat, left)
+            at, left, single = repeat.end(), left - _number(repeat[3] or repeat[1]), False
+        elif expression.startswith(_GROUP, at):
+            at, single = at + len(_GROUP), False
+            places += (_Place(skipped=(1, 2)), _Place(held=_no_line_feed, once=lambda letter: letter == "/"))
+        elif expression[at] == "|":
+            at, single = at + 1, False
+            alternatives.append([])
         elif expression[at] == "^":
-            at += 1
-            yield _Place(begins=True)
+            at, single = at + 1, True
+            places.append(_Place(begins=True))
         else:
             accepts, at = _read_set(expression, at)
-            if expression[at : at + 1] == "*":
-                at += 1
-                yield _Place(held=accepts, skipped=(1,))
-            else:
-                yield _Place(once=accepts)
+            single = expression[at : at + 1] != "*"
+            at += not single
+            places.append(_Place(once=accepts) if single else _Place(held=accepts, skipped=(1,)))
+    return alternatives
+
+
+def _repeated(place: _Place, repeat: re.Match[str], left: int) -> list[_Place]:
+    least, most = _number(repeat[1]), _number(repeat[3] or repeat[1])
+    if least > most:
+        raise PatternError(f"{repeat[0]} repeats what is before it, and takes the smaller number first")
+    if most > left:
+        raise PatternError(f"{repeat[0]} repeats what is before it; all such numbers together may be {_MOST_REPEATS} here")
+    if place.begins:
+        return [place] * least
+    more = [_Place(held=place.once, skipped=(1,))] if repeat[2] == "," else [evolve(place, skipped=(1,))] * (most - least)
+    return [place] * least + more
+
+
+def _number(digits: str) -> int:
+    return int(digits[:9])  # what is longer is too large all the same
 
 
 def _read_set(expression: str, at: int) -> tuple[Accepts, int]:

@@ -55,6 +55,7 @@ def left_out(root: Path, content: bytes) -> list[str]:
         b"x\r\nsecret.env\r\ny", b"\v\f secret.env\xc2\x85\n",
         b"x\xe2\x80\xa8\nsecret.env\xe2\x80\xa9", b"SECRET.ENV\nsecret.*\n",
         b"\xff\nsecret.env\n", b"/secret.env\n", b"./secret.env/\n", b"**/secret.env\n", b"secret?env\n",
+        b"*.pem|*.env\n", b"*.env|*.pem\n", b"id_*|secret.env|*.pem\n", b"secret.[e]n{1}v\n", b"[a-z]{6}.env\n",
     ],
 )  # fmt: skip
 def test_a_secret_stays_out_whatever_the_editor_made_of_the_file(tmp_path: Path, content: bytes) -> None:
@@ -91,6 +92,9 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         (b"ok\n[z-a]\n!\n", ['line 2: "[z-a]"', 'line 3: "!"']),
         (b"[a", ['line 1: "[a"']),
         (b"a\\\n", ['line 1: "a\\\\"']),
+        (b"*{2}\nx|{2}*\n", ["{2} repeats nothing", "{2} repeats nothing"]),
+        (b"[a]{65}\n?{60,}?{5}\n?{3,2}\n", ["{65} repeats what is before it", "{5} repeats", "{3,2} repeats"]),
+        (b"?{" + b"9" * 5000 + b"}\n", ["repeats what is before it"]),
         (b"s\x00e\x00c\x00r\x00e\x00t\x00\n".join([b"\xff\xfe", b""]), ["is UTF-16"]),
     ],
 )
@@ -101,7 +105,10 @@ def test_what_is_no_pattern_is_named(content: bytes, expected: list[str]) -> Non
     assert all(part in problem for part, problem in zip(expected, caught.value.problems, strict=True))
 
 
-@pytest.mark.parametrize("pattern", ["*a" * 40 + "b", "**/" * 300 + "x", "[^/]*" * 60, "*a" * 2000, "a*" * 300 + "[b-c]"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["*a" * 40 + "b", "**/" * 300 + "x", "[^/]*" * 60, "*a" * 2000, "a*" * 300 + "[b-c]", "*z|" * 300 + "b", "?{0,64}b"],
+)
 def test_many_stars_cost_no_more_than_their_number(pattern: str) -> None:
     begun = time.process_time()
     assert not matcher(pattern)("a" * 250 + "/" + "a" * 250)
