@@ -54,6 +54,8 @@ class Endpoint:
         self._schemes = ("https", "http") if self._access.trusts(name) else ("https",)
         self._authorization = ""
         self._hindrance: TerraError | None = None
+        self._interface_asked = False
+        self._asking = threading.Lock()
         self._lock = threading.Lock()
 
     def document(self, what: str, accept: tuple[str, ...], *, attempts: int = _ATTEMPTS) -> tuple[bytes, str]:
@@ -118,9 +120,12 @@ class Endpoint:
         used = self._authorization
         response = ask(used)
         if response.status_code == 401 and self._is_own(response):
-            challenges = ", ".join(response.raw.headers.getlist("WWW-Authenticate"))
+            challenges = _challenges(response)
             response.close()
             self._log_in(used, challenges)
+            response = ask(self._authorization)
+        elif response.status_code in (403, 404) and not used and self._asks_for_login():
+            response.close()
             response = ask(self._authorization)
         if response.status_code not in accept:
             with response:
@@ -163,6 +168,26 @@ class Endpoint:
     def _is_own(self, response: requests.Response) -> bool:
         """Return whether it is the registry that answered, not some other host that it sent us to."""
         return urlsplit(response.url).hostname == urlsplit(f"//{self._host}").hostname
+
+    def _asks_for_login(self) -> bool:
+        """Return whether the interface itself asks for a login, and log in then: a registry may hide what it has from others.
+
+        Docker and skopeo ask the interface before anything else. It is asked once.
+        """
+        with self._asking:
+            if self._interface_asked:
+                return bool(self._authorization)
+            self._interface_asked = True
+            try:
+                with self._ask("GET", f"{self._schemes[0]}://{self._host}/v2/", {}, "", None, None) as response:
+                    challenges = _challenges(response) if response.status_code == 401 and self._is_own(response) else ""
+                if challenges:
+                    self._log_in("", challenges)
+            except InterruptedWork:
+                raise
+            except TerraError:  # the answer to what was asked for says what is wrong
+                return False
+            return bool(self._authorization)
 
     def _log_in(self, used: str, header: str) -> None:
         with self._lock:
@@ -261,6 +286,10 @@ class Endpoint:
         if self._hindrance is not None:
             return TerraError(f"{error}; {self._hindrance.message}", hint=self._hindrance.hint)
         return TerraError(error, hint=self._access.login_hint(self.name))
+
+
+def _challenges(response: requests.Response) -> str:
+    return ", ".join(response.raw.headers.getlist("WWW-Authenticate"))
 
 
 def _content_type(response: requests.Response) -> str:

@@ -122,6 +122,52 @@ def test_another_path_of_the_interface_gets_the_token(registry: FaultyRegistry, 
     pull(registry, tmp_path / "layout")
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_registry_that_hides_what_it_has_from_strangers(registry: FaultyRegistry, tmp_path: Path, status: int) -> None:
+    registry.image(LAYERS, "1")
+    challenge = {"WWW-Authenticate": f'Bearer realm="http://{registry.address}/token",service="here"'}
+
+    def guard(asked: Asked) -> bool:
+        if asked.path.startswith("/token"):
+            asked.say(200, b'{"token": "good"}')
+        elif asked.headers.get("Authorization") == "Bearer good":
+            return False
+        elif asked.path == "/v2/":
+            asked.say(401, more=challenge)
+        else:
+            asked.say(status)
+        return True
+
+    registry.faults.append(guard)
+    pull(registry, tmp_path / "layout")
+    assert len(registry.asked_for("/token")) == 1
+
+
+@pytest.mark.parametrize("login", [200, 401, 404, 500])
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_is_not_there_is_said_whatever_the_interface_answers(
+    registry: FaultyRegistry, tmp_path: Path, status: int, login: int
+) -> None:
+    challenge = {"WWW-Authenticate": f'Basic realm="{registry.address}"'}
+
+    def answer(asked: Asked) -> bool:
+        asked.say(*((login, b"", "text/plain", challenge) if asked.path == "/v2/" else (status,)))
+        return True
+
+    registry.faults.append(answer)
+    with pytest.raises(TerraError, match="has no such image" if status == 404 else "refused it: 403"):
+        pull(registry, tmp_path / "layout")
+    assert [path for _, path, _ in registry.requests].count("/v2/") == 1
+
+
+@pytest.mark.parametrize("docker", [False, True])
+def test_a_manifest_by_the_name_of_the_other_format(registry: FaultyRegistry, tmp_path: Path, docker: bool) -> None:
+    registry.image(LAYERS, "1", docker=docker)
+    content, _ = registry.content["1"]
+    registry.content["1"] = content, media.OCI_MANIFEST if docker else media.DOCKER_MANIFEST
+    pull(registry, tmp_path / "layout")
+
+
 # questions that are refused
 
 
