@@ -10,6 +10,7 @@ from attrs import frozen
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # the grammar's name for a word
 _PARAMETER = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
 _SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=[\s,]|$)")
+_TOKEN68 = re.compile(r"[ \t]+[0-9A-Za-z._~+/-]+=*(?=\s*(?:,|$))")  # what Negotiate and NTLM have in place of parameters
 _LONGEST = 8192
 
 
@@ -33,7 +34,8 @@ def read_challenges(header: str) -> Sequence[Challenge]:
     found: list[Challenge] = []
     at, text = 0, header[:_LONGEST]
     while scheme := _SCHEME.match(text, at):
-        at = scheme.end()
+        token = _TOKEN68.match(text, scheme.end())
+        at = token.end() if token else scheme.end()
         parameters: dict[str, str] = {}
         while parameter := _PARAMETER.match(text, at):
             name, quoted, plain = parameter.groups()

@@ -29,6 +29,8 @@ def test_secrets_are_not_shown() -> None:
             [Challenge("bearer", {"realm": "r", "service": "plain"}), Challenge("basic", {"realm": 'a "b"'})],
         ),
         ('Negotiate, Basic realm="x"', [Challenge("negotiate", {}), Challenge("basic", {"realm": "x"})]),
+        ('Negotiate YII==, Basic realm="x"', [Challenge("negotiate", {}), Challenge("basic", {"realm": "x"})]),
+        ('NTLM a+/b , Bearer realm=x', [Challenge("ntlm", {}), Challenge("bearer", {"realm": "x"})]),
         ('Bearer realm="first", realm="second"', [Challenge("bearer", {"realm": "first"})]),
         ('Bearer realm="never ends', [Challenge("bearer", {})]),
         ("\0\1", []),
