@@ -161,6 +161,7 @@ def _server(
         f"dhcp-option=option:router{f',{gateway}' if gateway and is_of_one(gateway) else ''}",
         f"dhcp-option=option:dns-server{''.join(f',{address}' for address in settings.dns)}",
         "dhcp-option=option:domain-name",
+        f"dhcp-lease-max={given.size}",  # dnsmasq's own limit of 1,000 is less than there may be machines
         f"dhcp-leasefile={_plain(paths.leases)}",
         f"dhcp-hostsfile={_plain(paths.hosts)}",
         "dhcp-match=set:bios,option:client-arch,0",

@@ -44,6 +44,7 @@ def test_a_proxy_adds_boot_files_and_gives_out_no_address() -> None:
 def test_a_server_gives_out_addresses_and_boot_files() -> None:
     made = lines(Settings(dhcp=Dhcp.SERVER, range=RANGE, dns=(Address("9.9.9.9"), Address("8.8.8.8"))), Address("10.0.10.1"))
     assert "dhcp-range=10.0.10.75,10.0.10.99,255.255.255.0,12h" in made, "the lower half is for machines that are provisioned"
+    assert "dhcp-lease-max=50" in made, "every address of the range can be leased"
     assert "dhcp-option=option:router,10.0.10.1" in made
     assert "dhcp-option=option:dns-server,9.9.9.9,8.8.8.8" in made
     assert "dhcp-boot=tag:bios,pxelinux.0,,10.0.10.3" in made
