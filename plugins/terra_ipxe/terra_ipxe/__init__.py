@@ -51,8 +51,11 @@ class IpxePlugin:
 
     @hookimpl
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
+        from terra_ipxe.settings import Settings
+
+        settings = session.settings(NAME, Settings)
         with self._lock:
-            return self._service(session).withdraw(hostname, mac)
+            return self._service(session).withdraw(hostname, mac, settings)
 
     @hookimpl
     def install_boot_image(self, tree: Path, session: Session) -> Sequence[str]:

@@ -43,10 +43,10 @@ class Service:
         """Give the files that a machine boots further names; return what it boots with them."""
         return self._tree.keep(boot, place)
 
-    def withdraw(self, hostname: Hostname, mac: Mac) -> bool:
+    def withdraw(self, hostname: Hostname, mac: Mac, settings: Settings) -> bool:
         """Let a machine boot no longer; return whether there was anything."""
         changed = self._tree.withdraw(hostname, mac)
-        return self._dnsmasq.unreserve(hostname) or changed
+        return self._dnsmasq.unreserve(hostname, settings) or changed
 
     def install(self, tree: Path, settings: Settings, report: Report) -> list[str]:
         """Install iPXE and the kernel of an unpacked pxe image; return the names of the files."""

@@ -59,9 +59,12 @@ class TftpPlugin:
 
     @hookimpl
     def withdraw_boot(self, hostname: Hostname, mac: Mac, session: Session) -> bool:
+        from terra_tftp.settings import Settings
+
+        settings = session.settings(NAME, Settings)
         with self._lock:
             changed = self._tree(session).withdraw(hostname, mac)
-            return self._service(session).unreserve(hostname) or changed
+            return self._service(session).unreserve(hostname, settings) or changed
 
     @hookimpl
     def install_boot_image(self, tree: Path, session: Session) -> Sequence[str]:

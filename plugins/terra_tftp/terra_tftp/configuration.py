@@ -79,8 +79,13 @@ class ServicePaths:
         return self.directory / "dnsmasq.out"
 
     @property
-    def hosts(self) -> Path:
-        """A file for each machine, with its reservation (dhcp-host)."""
+    def reservations(self) -> Path:
+        """A line for each machine, with its reservation (dhcp-host)."""
+        return self.directory / "reservations"
+
+    @property
+    def former_reservations(self) -> Path:
+        """Where earlier versions had a file for each machine; nothing reads it any more."""
         return self.directory / "hosts"
 
     @property
@@ -163,7 +168,7 @@ def _server(
         "dhcp-option=option:domain-name",
         f"dhcp-lease-max={given.size}",  # dnsmasq's own limit of 1,000 is less than there may be machines
         f"dhcp-leasefile={_plain(paths.leases)}",
-        f"dhcp-hostsfile={_plain(paths.hosts)}",
+        f"dhcp-hostsfile={_plain(paths.reservations)}",
         "dhcp-match=set:bios,option:client-arch,0",
         "dhcp-match=set:uefi,option:client-arch,7",
         "dhcp-match=set:uefi,option:client-arch,9",

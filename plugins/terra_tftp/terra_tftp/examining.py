@@ -21,7 +21,8 @@ from terra_tftp.settings import Settings
 
 _PORT = 69
 _SECONDS = 3.0
-_LONGEST = 1 << 20
+_LONGEST, _LONGEST_OF_ALL = 1 << 20, 1 << 26
+_FEWEST_WORDS = 2
 _OTHERS, _OWNER = 0o004, 0o400
 _LOADERS = ("pxelinux.0", "ldlinux.c32", "shimx64.efi", "grubx64.efi")
 _FILES = re.compile(r"(?:nodes|kernel)/[^\s,]+")
@@ -118,14 +119,14 @@ def examine_dnsmasq(paths: Paths, root: Path, known: str, nodes: Sequence[NodeBo
     address = next((line.partition("=")[2] for line in lines if line.startswith("listen-address=")), "")
     if _fetched(address, known) != text_of(root / known).encode():
         yield Finding(problem=f"dnsmasq does not send {known} by TFTP from {address}", hint=MENDS)
-    reservations = {path.name: path for path in (place / "hosts").iterdir()} if (place / "hosts").is_dir() else {}
+    reserved = place / "reservations"
+    every = [line.split(",") for line in text_of(reserved, longest=_LONGEST_OF_ALL).split("\n")]
+    reservations = {words[-2].removesuffix(".terra"): words[0] for words in every if len(words) > _FEWEST_WORDS}
     for node in nodes:
-        if text_of(place / "hosts" / node.hostname).partition(",")[0] != node.mac:
-            yield Finding(
-                hostname=node.hostname, problem=f"{place / 'hosts' / node.hostname}: no reservation of its address", hint=MENDS
-            )
-    for name in sorted(set(reservations) - {node.hostname for node in nodes}):
-        yield Finding(hostname=name, problem=f"{reservations[name]}: a reservation for a machine that there is not", hint=MENDS)
+        if reservations.pop(node.hostname, "") != node.mac:
+            yield Finding(hostname=node.hostname, problem=f"{reserved}: no reservation of its address", hint=MENDS)
+    for name in sorted(reservations):
+        yield Finding(hostname=name, problem=f"{reserved}: a reservation for a machine that there is not", hint=MENDS)
 
 
 def _of_node(tree: Tree, node: NodeBoot, configured: Sequence[str]) -> Iterator[Finding]:
@@ -183,13 +184,16 @@ def _is_served(path: Path) -> bool:
     return stat.S_ISREG(status.st_mode) and bool(status.st_size and readable)
 
 
-def text_of(path: Path) -> str:
-    """Return what a small file holds; nothing when it cannot be read, or is no file."""
+def text_of(path: Path, *, longest: int = _LONGEST) -> str:
+    """Return what a small file holds; nothing when it cannot be read, or is no file.
+
+    :param longest: how much of it is read, in bytes.
+    """
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return ""
         with path.open("rb") as file:
-            return file.read(_LONGEST).decode(errors="replace")
+            return file.read(longest).decode(errors="replace")
     except OSError:
         return ""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Address
 from math import inf
 from pathlib import Path
 
 from terra_core.config.controller import Paths
-from terra_core.config.values import Address, Hostname, Mac
+from terra_core.config.values import Hostname, Mac
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot, Sightings
 from terra_core.system.daemons import open_files, start_daemon
@@ -22,18 +22,11 @@ from terra_core.system.progress import Event, Report
 from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_tftp.access import check_reachable, find_user
 from terra_tftp.configuration import TRANSFERS, Loaders, ServicePaths, configuration
-from terra_tftp.files import make_directory, make_private_directory, read_file, remove_file, write_file
+from terra_tftp.files import make_directory, make_private_directory, read_file, write_file
 from terra_tftp.listening import Listening, find_listening
 from terra_tftp.log import Log
 from terra_tftp.probe import is_taken, serves
-from terra_tftp.reservations import (
-    AddressRange,
-    addresses_text,
-    assigned,
-    leases_of,
-    parse_addresses,
-    reservation,
-)
+from terra_tftp.reservation_file import ReservationFile
 from terra_tftp.settings import Dhcp, Settings
 from terra_tftp.sightings import Owners, neighbours, sightings
 from terra_tftp.tree import BootTree
@@ -48,6 +41,8 @@ _PAUSE = 5
 _LOG_LIMIT = 8 * 1024 * 1024
 """The largest log, in bytes: it is in memory."""
 _FILES = TRANSFERS + 64
+_READING = 0.0002
+"""Seconds between two readings of the reservations, for each of them: 2 ms for ten machines, 2 s for ten thousand."""
 
 
 class Service:
@@ -64,7 +59,8 @@ class Service:
         self._own: frozenset[IPv4Address] = frozenset()
         self._nodes: dict[Hostname, Mac] = {}
         self._published: dict[Hostname, Mac] = {}
-        self._reserved: tuple[Settings, dict[Hostname, Mac], int] | None = None
+        self._reservations = ReservationFile(self._paths)
+        self._unread, self._read_at = True, -inf  # what a controller before this one has written may not have been read
         self._looked = -_LOOK_SECONDS
         self._answered = -inf
 
@@ -84,15 +80,15 @@ class Service:
         if self._answered == -inf:  # the first time that this controller asks
             self._tree.sweep()
         self._tree.prepare()
-        make_directory(self._paths.hosts)
-        read = [loaders.root, *([self._paths.hosts] if settings.dhcp is Dhcp.SERVER else [])]
+        make_directory(self._paths.directory)
+        read = [loaders.root, *([self._paths.directory] if settings.dhcp is Dhcp.SERVER else [])]
         check_reachable(read, user, "dnsmasq")
         self._own = frozenset(IPv4Address(one) for one in (listening.address, network.gateway) if one and ":" not in one)
         self._nodes = {node.hostname: node.mac for node in nodes}
-        changed = self._reserve_all(settings)
-        if self._process() is not None and read_file(self._paths.configuration) == text:
-            if changed:
-                self._reload()
+        running = self._process() is not None and read_file(self._paths.configuration) == text
+        self._unread |= self._reservations.bring(self._machines(), settings, self._own)
+        if running:
+            self._reload()
             self._log.bound()
             if self._answers(listening, loaders):
                 return False
@@ -100,8 +96,10 @@ class Service:
             report(Event("boot", f"warning: {hangs}"))
         # The configuration file always says what the running process was started with.
         self.stop()
+        shutil.rmtree(self._paths.former_reservations, ignore_errors=True)
         write_file(self._paths.configuration, text)
         self._start(listening, loaders)
+        self._unread = False
         return True
 
     def stop(self) -> bool:
@@ -124,8 +122,7 @@ class Service:
     def owners(self, settings: Settings) -> Owners:
         """Return how to tell whose an address is."""
         if settings.dhcp is Dhcp.SERVER:  # who takes the address of another machine is not that machine all the same
-            held = parse_addresses(read_file(self._paths.addresses))
-            return Owners({address: mac for mac, address in held.items()})
+            return Owners({address: mac for mac, address in self._reservations.addresses().items()})
         return Owners(neighbours(), {self._tree.layout.node(name): mac for name, mac in self._machines().items()})
 
     def reserve(self, hostname: Hostname, mac: Mac, settings: Settings) -> bool:
@@ -133,42 +130,51 @@ class Service:
 
         :raises TerraError: when there is no address left for it.
         """
-        make_directory(self._paths.hosts)
-        if self._is_reserved(hostname, mac, settings):
-            return False
-        addresses = self._addresses({**self._machines(), hostname: mac}, settings)
-        self._published[hostname] = mac
-        if settings.dhcp is Dhcp.SERVER and mac not in addresses:
+        changed = False
+        if not self._reservations.holds(hostname, mac, settings, self._own):
+            machines = {**self._machines(), hostname: mac}
+            self._nodes[hostname] = self._published[hostname] = mac
+            changed = self._bring(machines, settings)
+        if settings.dhcp is Dhcp.SERVER and mac not in self._reservations.addresses():
             raise TerraError(
                 f"there is no address left for {hostname}: the range {' to '.join(settings.range)} has no more of them than "
                 f"there are other machines",
                 hint=f"widen range in [{settings.table}] of controller.toml",
             )
-        text = reservation(hostname, mac, addresses.get(mac), settings.lease)
-        with self._noting({hostname: mac}):
-            changed = write_file(self._paths.hosts / hostname, text)
-        if changed:
-            self._reload()
         return changed
 
-    def unreserve(self, hostname: Hostname) -> bool:
+    def unreserve(self, hostname: Hostname, settings: Settings) -> bool:
         """Remove a reservation; return whether there was one."""
-        self._nodes.pop(hostname, None)
-        self._published.pop(hostname, None)
-        with self._noting({hostname: None}):
-            changed = remove_file(self._paths.hosts / hostname)
-        if changed:
-            self._reload()
+        had = self._reservations.names(hostname)
+        machines = self._machines()
+        for known in (machines, self._nodes, self._published):
+            known.pop(hostname, None)
+        if not machines and not self._paths.reservations.exists():
+            return False
+        return self._bring(machines, settings) and had
+
+    def _bring(self, machines: Mapping[Hostname, Mac], settings: Settings) -> bool:
+        """Reserve for these machines and no others; return whether that is new."""
+        changed = self._reservations.bring(machines, settings, self._own)
+        self._unread |= changed
+        self._reload()
         return changed
 
     def _process(self) -> Process | None:
         return find_daemon("dnsmasq", f"--conf-file={self._paths.configuration}", pid_file=self._paths.pid)
 
     def _reload(self) -> None:
-        """Let it read the reservations again, if it runs."""
-        process = self._process()
-        if process is not None:
-            process.signal(signal.SIGHUP)
+        """Let it read the reservations where they have changed, if it runs.
+
+        It answers nobody while it reads, and compares each line with all before it: of many changes at once, the first is read
+        now, and the others together, by the controller's next look.
+        """
+        if self._unread and time.monotonic() >= self._read_at + _READING * len(self._reservations):
+            process = self._process()
+            if process is not None:
+                process.signal(signal.SIGHUP)
+                self._read_at = time.monotonic()
+            self._unread = False
 
     def _answers(self, listening: Listening, loaders: Loaders) -> bool:
         """Return whether it sends files, or has done so just now; a busy one gets time to answer."""
@@ -187,61 +193,7 @@ class Service:
         if time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._published = self._tree.published()
             self._looked = time.monotonic()
-            self._reserved = None
         return {**self._nodes, **self._published, **self._nodes}
-
-    def _is_reserved(self, hostname: Hostname, mac: Mac, settings: Settings) -> bool:
-        """Return whether a machine had its reservation at the last look; a look at all machines for each would be quadratic."""
-        if self._reserved is None:
-            return False
-        former, reserved, _ = self._reserved
-        return former == settings and reserved.get(hostname) == mac and (self._paths.hosts / hostname).is_file()
-
-    def _reserve_all(self, settings: Settings) -> bool:
-        """Write the files of all machines; of files that are as they were left here, those of machines that changed."""
-        wanted, former = self._machines(), self._reserved
-        left = self._paths.hosts.stat().st_mtime_ns
-        if former == (settings, wanted, left):
-            return False  # asked every few seconds
-        if former is not None and (former[0], former[2]) == (settings, left):
-            strangers = [self._paths.hosts / name for name in former[1].keys() - wanted.keys()]
-            new = {name: mac for name, mac in wanted.items() if former[1].get(name) != mac}
-        else:
-            strangers = [path for path in self._paths.hosts.iterdir() if path.name not in wanted]
-            new = wanted
-        changes = [remove_file(path) for path in strangers]
-        addresses = self._addresses(wanted, settings) if new else {}  # that of a machine that went is free when one comes
-        for name, mac in new.items():
-            text = reservation(name, mac, addresses.get(mac), settings.lease)
-            changes.append(write_file(self._paths.hosts / name, text))
-        self._reserved = (settings, wanted, self._paths.hosts.stat().st_mtime_ns)
-        return any(changes)
-
-    @contextmanager
-    def _noting(self, changed: Mapping[Hostname, Mac | None]) -> Iterator[None]:
-        """Take note of files that are written or removed in a block, so that not all of them are looked at for one machine.
-
-        :param changed: the machines, with the address of each that has a reservation from then on.
-        """
-        former, self._reserved = self._reserved, None  # what fails half-way is looked at with all others
-        before = self._paths.hosts.stat().st_mtime_ns if self._paths.hosts.exists() else None
-        yield
-        if former is not None and former[2] == before:
-            settings, known, _ = former
-            reserved = {name: mac for name, mac in {**known, **changed}.items() if mac is not None}
-            self._reserved = (settings, reserved, self._paths.hosts.stat().st_mtime_ns)
-
-    def _addresses(self, machines: Mapping[Hostname, Mac], settings: Settings) -> Mapping[Mac, Address]:
-        """Return the addresses that are kept for machines; each keeps its own for as long as it is provisioned."""
-        if settings.dhcp is not Dhcp.SERVER:
-            return {}
-        held = parse_addresses(read_file(self._paths.addresses))
-        leases = leases_of(read_file(self._paths.leases) or "")
-        found = assigned(machines.values(), AddressRange.parse(settings.range), held, leases, self._own)
-        if found != held:
-            make_private_directory(self._paths.addresses.parent)
-            write_file(self._paths.addresses, addresses_text(found))
-        return found
 
     def _start(self, listening: Listening, loaders: Loaders) -> None:
         if is_taken(listening.address):

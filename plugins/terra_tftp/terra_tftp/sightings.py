@@ -23,8 +23,7 @@ from terra_core.config.values import Mac
 from terra_core.hookspecs import Sighting
 from terra_core.system.reading import lines_of
 
-_LINE = re.compile(r"([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) dnsmasq-(?:dhcp|tftp)\[\d+\]: (?!read /)(.*)")
-"""It names each file that it reads again, ten thousand for one change: those are left before their times are looked at."""
+_LINE = re.compile(r"([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) dnsmasq-(?:dhcp|tftp)\[\d+\]: (.*)")
 _ADDRESS = r"(\d+\.\d+\.\d+\.\d+)"
 _DHCP = re.compile(rf"(DHCP[A-Z]+|PXE)\([^)]*\) (?:{_ADDRESS} )?((?:[0-9a-f]{{2}}:){{5}}[0-9a-f]{{2}})(?: (.*))?")
 _SENT = re.compile(rf"(sent|failed sending) (/.*) to {_ADDRESS}")

@@ -15,3 +15,15 @@ BOOT_NETWORK = BootNetwork(address=Address(CONTROLLER), gateway=Address(GATEWAY)
 
 MakeSession = Callable[..., Session]
 """Makes a session with the table ``[tftp]`` that it is given."""
+
+
+def provide_kernel(session: Session) -> None:
+    """Write the files that machines boot whose image has no kernel."""
+    for name in ("pxelinux.0", "kernel/vmlinuz", "kernel/initrd.img"):
+        (session.paths.tftp / name).parent.mkdir(parents=True, exist_ok=True)
+        (session.paths.tftp / name).write_text(name)
+
+
+def pid_of(session: Session) -> int:
+    """Return the process id of the service."""
+    return int((session.paths.run / "tftp/dnsmasq.pid").read_text())

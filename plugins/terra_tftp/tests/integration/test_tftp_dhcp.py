@@ -10,14 +10,13 @@ from attrs import evolve
 
 from lab.leases import leased_address
 from lab.network import BRIDGE, CONTROLLER, GATEWAY
-from terra_core.config.session import Session
 from terra_core.config.values import Hostname, Mac
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
 from terra_tftp import TftpPlugin, plugin
-from tftp_lab import BOOT_NETWORK, CLIENT, MakeSession
+from tftp_lab import BOOT_NETWORK, CLIENT, MakeSession, pid_of, provide_kernel
 from tftp_lab.clients import accept, ask_boot_server, discover, fetch
 
 pytest_plugins = ["tftp_lab.fixtures"]
@@ -71,14 +70,14 @@ def test_what_is_not_set_is_not_named(tftp_session: MakeSession) -> None:
 def test_a_machine_is_told_its_name_as_soon_as_it_is_published_and_not_after(tftp_session: MakeSession) -> None:
     session = tftp_session(**SERVER)
     plugin.start_boot(BOOT_NETWORK, [], session)
-    before = pid(session)
+    before = pid_of(session)
     provide_kernel(session)
     assert 12 not in discover(CLIENT, MAC, architecture=BIOS).options
     plugin.publish_boot(NODE, session)
     wait_until(lambda: named() == b"cm-01", seconds=60, what="the machine to be told its name")
     plugin.withdraw_boot(HOST, MAC, session)
     wait_until(lambda: named() is None, seconds=60, what="the machine to be told no name")
-    assert pid(session) == before
+    assert pid_of(session) == before
 
 
 NAMES = ["web", "10", "7d", "42.rack1.example.com", "infinite", "ignore", "10.0.0", "web.rack1", "web.rack2"]
@@ -163,16 +162,5 @@ def test_off_is_no_dhcp_at_all(tftp_session: MakeSession) -> None:
         discover(CLIENT, MAC, architecture=BIOS, seconds=1)
 
 
-def provide_kernel(session: Session) -> None:
-    """Write the files that machines boot whose image has no kernel."""
-    for name in ("pxelinux.0", "kernel/vmlinuz", "kernel/initrd.img"):
-        (session.paths.tftp / name).parent.mkdir(exist_ok=True)
-        (session.paths.tftp / name).write_text(name)
-
-
 def named(mac: str = MAC) -> bytes | None:
     return discover(CLIENT, mac, architecture=BIOS).options.get(12)
-
-
-def pid(session: Session) -> int:
-    return int((session.paths.run / "tftp/dnsmasq.pid").read_text())

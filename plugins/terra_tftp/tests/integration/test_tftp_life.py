@@ -20,7 +20,7 @@ from terra_core.system.processes import start_time
 from terra_core.system.progress import Event
 from terra_core.system.waiting import wait_until
 from terra_tftp import TftpPlugin, plugin
-from tftp_lab import BOOT_NETWORK, MakeSession
+from tftp_lab import BOOT_NETWORK, MakeSession, pid_of
 from tftp_lab.clients import fetch
 
 pytest_plugins = ["tftp_lab.fixtures"]
@@ -28,17 +28,13 @@ pytest_plugins = ["tftp_lab.fixtures"]
 SERVER = {"dhcp": "server", "range": ["10.0.10.50", "10.0.10.99"]}
 
 
-def pid(session: Session) -> int:
-    return int((session.paths.run / "tftp/dnsmasq.pid").read_text())
-
-
 def test_a_controller_that_starts_again_finds_it(tftp_session: MakeSession) -> None:
     session = tftp_session(**SERVER)
     assert plugin.start_boot(BOOT_NETWORK, [], session)
-    first = pid(session)
+    first = pid_of(session)
     again = TftpPlugin()
     assert not again.start_boot(BOOT_NETWORK, [], session)
-    assert pid(session) == first
+    assert pid_of(session) == first
     assert again.stop_boot(session)
     assert not (session.paths.run / "tftp/dnsmasq.pid").exists()
     with pytest.raises(TimeoutError):
@@ -47,9 +43,9 @@ def test_a_controller_that_starts_again_finds_it(tftp_session: MakeSession) -> N
 
 def test_other_settings_start_it_again(tftp_session: MakeSession) -> None:
     plugin.start_boot(BOOT_NETWORK, [], tftp_session())
-    first = pid(tftp_session())
+    first = pid_of(tftp_session())
     assert plugin.start_boot(BOOT_NETWORK, [], tftp_session(dhcp="proxy"))
-    assert pid(tftp_session()) != first
+    assert pid_of(tftp_session()) != first
     assert plugin.start_boot(BootNetwork(address=Address(GATEWAY)), [], tftp_session(dhcp="proxy"))
     assert fetch(GATEWAY, "pxelinux.cfg/default")
 
@@ -57,11 +53,11 @@ def test_other_settings_start_it_again(tftp_session: MakeSession) -> None:
 def test_killed_it_comes_back_with_what_it_served(tftp_session: MakeSession) -> None:
     session = tftp_session(**SERVER)
     plugin.start_boot(BOOT_NETWORK, [], session)
-    first = pid(session)
+    first = pid_of(session)
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: start_time(first) == "", seconds=60, what="dnsmasq to be gone")
     assert plugin.start_boot(BOOT_NETWORK, [], session)
-    assert pid(session) != first
+    assert pid_of(session) != first
     assert fetch(CONTROLLER, "pxelinux.cfg/default")
 
 
@@ -71,10 +67,10 @@ def test_one_that_hangs_is_started_again_and_that_is_said(tftp_session: MakeSess
     told: list[Event] = []
     session = tftp_session(**SERVER).reporting_to(told.append)
     plugin.start_boot(BOOT_NETWORK, [], session)
-    first = pid(session)
+    first = pid_of(session)
     os.kill(first, signal.SIGSTOP)
     assert plugin.start_boot(BOOT_NETWORK, [], session)
-    assert pid(session) != first
+    assert pid_of(session) != first
     assert fetch(CONTROLLER, "pxelinux.cfg/default")
     assert [event.text for event in told] == ["warning: dnsmasq did not answer on 10.0.10.3 for 1 s, and is started again"]
     assert not plugin.start_boot(BOOT_NETWORK, [], session)
@@ -148,7 +144,7 @@ def test_a_tree_that_dnsmasq_cannot_reach_is_named(tftp_session: MakeSession, tf
 def test_it_does_not_run_as_root_and_leaves_nothing_in_the_network(tftp_session: MakeSession, tftp_network: Network) -> None:
     session = tftp_session(**SERVER)
     plugin.start_boot(BOOT_NETWORK, [], session)
-    status = Path(f"/proc/{pid(session)}/status").read_text()
+    status = Path(f"/proc/{pid_of(session)}/status").read_text()
     assert "Uid:\t0\t" not in status
     assert [process.name for process in tftp_network.processes()] == ["dnsmasq"]
     plugin.stop_boot(session)

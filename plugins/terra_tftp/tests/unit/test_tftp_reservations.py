@@ -16,6 +16,7 @@ from terra_tftp.reservations import (
     Lease,
     addresses_text,
     assigned,
+    free_address,
     leases_of,
     parse_addresses,
     reservation,
@@ -89,6 +90,35 @@ def test_no_two_machines_get_one_address(size: int, held: dict[Mac, Address], da
     assert len(set(found.values())) == len(found) == min(len(macs), size)
     assert all(IPv4Address(each) in given_ for each in found.values())
     assert assigned(macs, given_, found, [], set()) == found
+
+
+def lease_file(leases: list[Lease]) -> str:
+    return "".join(f"{lease.expiry:.0f} {lease.mac} {lease.address} * 01:{lease.mac}\n" for lease in leases)
+
+
+@given(
+    st.integers(1, 8),
+    st.lists(st.sampled_from(MACS[:12]), unique=True),
+    st.lists(st.tuples(st.sampled_from(MACS), st.integers(48, 60)), unique_by=lambda one: one[1]),
+    st.sets(st.integers(48, 60), max_size=3),
+)
+def test_one_machine_more_gets_what_it_gets_in_a_look_at_all_of_them(
+    size: int, macs: list[Mac], leased: list[tuple[Mac, int]], own: set[int]
+) -> None:
+    given_ = AddressRange(RANGE.first, RANGE.first + size - 1)
+    leases = [Lease(mac, IPv4Address(address(last)), 1000.0 + at) for at, (mac, last) in enumerate(leased)]
+    taken = {IPv4Address(address(last)) for last in own}
+    others = assigned(macs, given_, {}, leases, taken)
+    found = free_address(MACS[12], given_, {*others.values(), *map(str, taken)}, lease_file(leases))
+    if found is not None:
+        assert assigned([*others, MACS[12]], given_, others, leases, taken) == {**others, MACS[12]: found}
+
+
+def test_a_free_address_is_found_unless_it_takes_a_look_at_all_leases() -> None:
+    stranger, lease = Mac("02:00:00:00:00:01"), Lease(MAC, IPv4Address("10.0.10.51"), 1000.0)
+    assert free_address(stranger, RANGE, {"10.0.10.50"}, lease_file([lease])) == "10.0.10.52"
+    assert free_address(MAC, RANGE, {"10.0.10.50"}, lease_file([lease]).upper()) is None
+    assert free_address(stranger, AddressRange(RANGE.first, RANGE.first + 1), {"10.0.10.50"}, lease_file([lease])) is None
 
 
 def test_others_get_the_upper_half() -> None:

@@ -65,13 +65,12 @@ def test_a_user_that_does_not_exist_is_named() -> None:
     assert caught.value.hint == "make it"
 
 
-def test_the_files_of_all_machines_are_not_read_for_each_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_has_its_reservation_costs_no_look_at_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service, settings = Service(Paths(tmp_path), BootTree(tmp_path / "tftp", MenuLayout())), Settings()
     names = [Hostname(f"node-{at}") for at in range(50)]
     macs = [Mac(f"02:00:00:00:00:{at:02x}") for at in range(50)]
     for name, mac in zip(names, macs, strict=True):
         assert service.reserve(name, mac, settings) is True
-    assert service._reserve_all(settings) is False
     read: list[Path] = []
     before = files.read_file
 
@@ -79,20 +78,16 @@ def test_the_files_of_all_machines_are_not_read_for_each_one(tmp_path: Path, mon
         read.append(path)
         return before(path)
 
-    monkeypatch.setattr(files, "read_file", counting)
-    monkeypatch.setattr("terra_tftp.tree.read_file", counting)
-    assert service._reserve_all(settings) is False
+    for module in ("files", "tree", "reservation_file"):
+        monkeypatch.setattr(f"terra_tftp.{module}.read_file", counting)
     assert not any(service.reserve(name, mac, settings) for name, mac in zip(names, macs, strict=True))
     assert read == []
-    reserved = tmp_path / "run/terra/dnsmasq/hosts"
-    (lost,) = [path for path in tmp_path.rglob(names[7]) if path.is_file()]
-    assert lost.parent.name == reserved.name
-    lost.unlink()
-    assert service._reserve_all(settings) is True, "what is lost is back"
-    assert lost.is_file()
-    (lost.parent / "stranger").touch()
-    assert service._reserve_all(settings) is True
-    assert not (lost.parent / "stranger").exists()
-    assert service.unreserve(names[0]) is True
-    assert service._reserve_all(settings) is False
+    assert service.unreserve(names[0], settings) is True
+    assert service.unreserve(names[0], settings) is False
     assert service.reserve(names[0], macs[1], settings) is True, "another interface is another reservation"
+    assert service.reserve(names[2], macs[2], settings) is False, "and no other machine's is another for that"
+    assert service.reserve(names[0], macs[1], settings) is False
+    (path,) = [path for path in tmp_path.rglob("reservations") if path.is_file()]
+    path.unlink()
+    assert service.reserve(names[7], macs[7], settings) is True, "what is lost is back"
+    assert len(path.read_text().splitlines()) == len(names)

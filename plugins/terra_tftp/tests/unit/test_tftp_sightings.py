@@ -141,13 +141,6 @@ def test_a_line_has_its_time_although_it_has_no_year(date: str, now: float, then
     assert found == Sighting(mac=OWN, time=then, text="has the address 10.9.0.50", address="10.9.0.50")
 
 
-def test_the_files_that_it_reads_again_for_each_change_are_passed_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten thousand machines are so many lines, twice for a machine that comes and goes."""
-    monkeypatch.setattr("terra_tftp.sightings._time_of", lambda text, now: pytest.fail("its time was looked at"))
-    lines = [f"Nov 26 11:32:14 dnsmasq-dhcp[1]: read /run/terra/tftp/hosts/node-{number:05}" for number in range(3)]
-    assert list(sightings(lines, Path("/srv/tftp"), SERVER, time.time())) == []
-
-
 def test_neighbours_are_those_that_have_answered(tmp_path: Path) -> None:
     table = tmp_path / "arp"
     table.write_text(
