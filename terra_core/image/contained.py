@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import IO
 from terra_core.errors import TerraError
 from terra_core.system.files import replacing_in
 from terra_core.system.openat import DIRECTORY, Resolve, open_below, open_directory, open_regular
-from terra_core.system.reading import NotRegularError
+from terra_core.system.reading import NotRegularError, open_found
 
 _WITHIN = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
 
@@ -50,6 +50,36 @@ class ContainedRoot:
                 return file.read()
         except FileNotFoundError:
             return None
+
+    def read_of(self, path: str, *, owners: Collection[int], limit: int) -> bytes | None:
+        """Return the content of a file that belongs to one of some users; ``None`` when there is none, or it is another's.
+
+        Whose it is and what is in it is asked of one and the same file, whatever is renamed meanwhile.
+
+        :param path: relative to the root.
+        :param owners: the numbers of the users.
+        :param limit: as for :meth:`read`.
+        :raises TerraError: when it is theirs, and no regular file or larger than the limit.
+        """
+        seen = self._seen(path, follow=True)
+        if seen is None:
+            return None
+        try:
+            if os.fstat(seen).st_uid not in owners:
+                return None
+            try:
+                descriptor = open_found(seen, path)
+            except NotRegularError as error:
+                raise TerraError(f"/{path} of the image's tree is no regular file") from error
+            except OSError as error:
+                raise TerraError(f"/{path} of the image's tree cannot be read: {error.strerror}") from error
+        finally:
+            os.close(seen)
+        with os.fdopen(descriptor, "rb") as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise TerraError(f"/{path} of the image's tree has more than {limit} bytes, which is the limit")
+        return content
 
     def write(self, path: str, content: bytes, *, mode: int) -> None:
         """Put a new file in place of whatever stands at ``path``; its directory is made when it is missing.

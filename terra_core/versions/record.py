@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import attrs
 from attrs import Factory, evolve, frozen
 
+from terra_core.config.node import OS_LABEL
 from terra_core.config.structure import StructureError, structure
 from terra_core.errors import TerraError
 from terra_core.hookspecs import RenderedFile
@@ -26,6 +28,7 @@ _FORMAT = 1
 _RECORD, _MANIFEST = f"{PLACE}/record.json", f"{PLACE}/manifest.gz"
 _RECORD_LIMIT = 4 << 20
 _MANIFEST_LIMIT = 256 << 20
+_FURTHER = re.compile(rf"{re.escape(OS_LABEL)}\.(\d{{1,9}})")
 
 
 @frozen(kw_only=True)
@@ -57,6 +60,22 @@ class Record:
     node: Mapping[str, object] = Factory(dict)
 
 
+def number_of(version: str) -> int | None:
+    """Return the place of a version in the order in which versions were laid down: 0 of ``os``, N of ``os.N``.
+
+    A clock says nothing of that order: it may have been set since, and many machines have none that goes on without power.
+
+    :param version: its name; of another one, such as that of a snapshot that a person made, there is none.
+    """
+    found = _FURTHER.fullmatch(version)
+    return int(found[1]) if found else 0 if version == OS_LABEL else None
+
+
+def place_of(record: Record) -> int:
+    """Return the place of a root in that order: a snapshot that a person made has that of the version that it is a copy of."""
+    return number_of(record.version) or 0
+
+
 def write_record(record: Record, inside: ContainedRoot, root: Path, work: Path, later: Sequence[RenderedFile]) -> None:
     """Write down how a version was laid down, with every file of it. Nothing of it may change after that but ``later``.
 
@@ -86,10 +105,7 @@ def read_record(inside: ContainedRoot) -> Record | None:
 
     :raises TerraError: when it cannot be read.
     """
-    found = inside.look(_RECORD)
-    if found is None or found.st_uid not in (0, os.geteuid()):
-        return None
-    content = inside.read(_RECORD, limit=_RECORD_LIMIT)
+    content = inside.read_of(_RECORD, owners={0, os.geteuid()}, limit=_RECORD_LIMIT)
     if content is None:
         return None
     try:

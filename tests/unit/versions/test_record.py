@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
 from terra_core.versions.manifest import Entry, packed, unpacked
-from terra_core.versions.record import PLACE, Record, read_manifest, read_record
+from terra_core.versions.record import PLACE, Record, number_of, place_of, read_manifest, read_record
 
 RECORD = Record(
     version="os",
@@ -45,6 +46,47 @@ def test_a_record_is_read_as_it_was_written(inside: ContainedRoot) -> None:
 
 def test_a_system_without_a_record_has_none(inside: ContainedRoot) -> None:
     assert read_record(inside) is None
+
+
+class Swapping(ContainedRoot):
+    """A root in which somebody puts a file of theirs in the place of the record as soon as that was looked at."""
+
+    def look(self, path: str, *, follow: bool = True) -> os.stat_result | None:
+        found = super().look(path, follow=follow)
+        forge(self, path)
+        return found
+
+
+def forge(inside: ContainedRoot, path: str) -> None:
+    forged = attrs.evolve(RECORD, image="of/somebody:else")
+    inside.write(path, json.dumps(attrs.asdict(forged)).encode(), mode=0o644)
+    with inside.opened(path.rpartition("/")[0]) as directory:
+        os.chown(path.rpartition("/")[2], 1000, 1000, dir_fd=directory)
+
+
+def test_what_a_user_has_written_is_no_record(tmp_path: Path) -> None:
+    path = f"{PLACE}/record.json"
+    with Swapping(tmp_path) as inside:
+        inside.write(path, json.dumps(attrs.asdict(RECORD)).encode(), mode=0o600)
+        found = read_record(inside)
+        assert found is None or found.image == RECORD.image, "whose it is and what it says is asked of one file"
+        forge(inside, path)
+        assert read_record(inside) is None
+        inside.link(f"{PLACE}/own.json", "/outside")
+        inside.link(path, "own.json")
+        assert read_record(inside) is None
+        inside.write(f"{PLACE}/own.json", b"{}", mode=0o600)
+        with inside.opened(PLACE) as directory:
+            os.chown("own.json", 1000, 1000, dir_fd=directory)
+        assert read_record(inside) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("os", 0), ("os.1", 1), ("os.12", 12), ("before", None), ("os.x", None), ("os.1.2", None), ("", None)]
+)
+def test_the_name_of_a_version_says_its_place_in_their_order(name: str, number: int | None) -> None:
+    assert number_of(name) == number
+    assert place_of(attrs.evolve(RECORD, version=name)) == (number or 0)
 
 
 @pytest.mark.parametrize(
