@@ -110,7 +110,7 @@ def _refuse_together(planned: Mapping[str, PlanShown | TerraError]) -> None:
 def _carry_out(
     client: ControllerClient, documents: Documents, planned: Mapping[str, PlanShown | TerraError], jobs: int
 ) -> dict[str, NodeProvisioned | TerraError]:
-    from terra_core.cli.connection import for_each
+    from terra_core.cli.connection import for_each, said_of
     from terra_core.client.answers import PlanShown
     from terra_core.errors import TerraError
     from terra_core.system.progress import Event, Report
@@ -131,7 +131,7 @@ def _carry_out(
     results = for_each(list(versions), jobs, apply)
     for name, result in results.items():
         if isinstance(result, TerraError):
-            echo(f"Error: {name}: {result}", err=True)
+            echo(f"Error: {said_of(name, result)}", err=True)
     return results
 
 

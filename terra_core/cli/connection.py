@@ -81,6 +81,12 @@ def for_each(names: Sequence[str], jobs: int, work: Callable[[str, Report], T]) 
             raise
 
 
+def said_of(name: str, error: TerraError) -> str:
+    """Return why something failed for a machine, with its name once: the controller's own words may begin with it."""
+    said = str(error)
+    return said if said.startswith((f"{name} ", f"{name}:")) else f"{name}: {said}"
+
+
 def carry_out(client: Client, begin: Callable[[], dict[str, Any]]) -> Any:  # JSON
     """Begin an operation, follow it with its progress on standard error, and give its result.
 

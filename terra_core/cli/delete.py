@@ -19,7 +19,7 @@ _FORMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 @click.pass_context
 def command(ctx: click.Context, given: tuple[str, ...], force: bool) -> int:
     """Take machines' boot files, targets and disks away, their data included."""
-    from terra_core.cli.connection import connect, following, for_each
+    from terra_core.cli.connection import connect, following, for_each, said_of
     from terra_core.cli.values import option_value
     from terra_core.errors import TerraError
 
@@ -32,7 +32,7 @@ def command(ctx: click.Context, given: tuple[str, ...], force: bool) -> int:
         return 0
     results = for_each(names, _JOBS, lambda name, report: client.delete(name, report, force=force))
     for name, error in results.items():
-        echo(f"Error: {name}: {error}" if isinstance(error, TerraError) else f"{name} is deleted", err=True)
+        echo(f"Error: {said_of(name, error)}" if isinstance(error, TerraError) else f"{name} is deleted", err=True)
     return 1 if any(isinstance(error, TerraError) for error in results.values()) else 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
-from terra_core.cli.connection import following, for_each
+from terra_core.cli.connection import following, for_each, said_of
 from terra_core.cli.terminal import echo
 from terra_core.cli.upgrades import upgrade_line
 from terra_core.client.answers import NodeShown, UpgradePlanShown, as_json
@@ -117,7 +117,7 @@ def _plan(client: ControllerClient, order: Order, names: Sequence[str]) -> int:
         echo(json.dumps(rows, indent=1))
     for name, plan in plans.items():
         if isinstance(plan, TerraError):
-            echo(f"Error: {name}: {plan}", err=True)
+            echo(f"Error: {said_of(name, plan)}", err=True)
         elif order.form != "json":
             _print(plan)
     return 1 if any(isinstance(plan, TerraError) for plan in plans.values()) else 0
@@ -140,7 +140,7 @@ def _print(plan: UpgradePlanShown) -> None:
 
 def _tell(name: str, node: NodeShown | TerraError, order: Order) -> None:
     if isinstance(node, TerraError):
-        echo(f"Error: {name}: {node}", err=True)
+        echo(f"Error: {said_of(name, node)}", err=True)
     elif not _is_going(node):
         echo(f"{name} has {order.image} already", err=True)
     elif node.upgrade is not None and node.upgrade.phase == "waiting":
@@ -217,7 +217,7 @@ def _wait(client: ControllerClient, going: Collection[str], order: Order) -> dic
                 threading.Event().wait(_PAUSE_SECONDS)
     for name, one in waiting.found.items():
         if isinstance(one, TerraError):
-            echo(f"Error: {name}: {one}", err=True)
+            echo(f"Error: {said_of(name, one)}", err=True)
         elif _is_well(one, order):
             echo(f"{name} is upgraded, and is well", err=True)
         elif str(order.image) == _wanted_of(one) and one.upgrade is not None and one.upgrade.phase in ("returning", "left"):

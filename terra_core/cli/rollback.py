@@ -31,8 +31,8 @@ def command(
     the version that goes; other groups are the same for both. An upgrade that a machine has not begun is ended.
 
     Without HOSTNAME, it is this machine's own system: VERSION, or the newest of those that were laid down before the one that
-    is kept, and were not given up. No version is changed or removed: each has its files as they were when it last ran, and
-    the data subvolumes belong to none.
+    is kept, and were not given up; while a version runs on trial, the one that is kept. What is left counts as given up. No
+    version is changed or removed: each has its files as they were when it last ran, and the data subvolumes belong to none.
     """
     if not given:
         _local(only_plan, reboot, place, version)
@@ -46,17 +46,19 @@ def _local(only_plan: bool, reboot: bool, place: Path, version: str | None) -> N
     from terra_core.cli.output import reporter
     from terra_core.cli.restart import restart
     from terra_core.system.signals import interruptible
-    from terra_core.upgrade.trial import former, keep
+    from terra_core.upgrade.trial import former, go_back
 
     with interruptible():
         going_back = former(version, place)
     echo(f"started until now: {', '.join(going_back.kept)}", err=True)
     echo(f"started from now on: {going_back.version}, of {going_back.image}, laid down at {going_back.laid}", err=True)
     echo(f"it has its files as they were when it last ran; {going_back.running} runs until the machine is restarted", err=True)
+    for name in going_back.left:
+        echo(f"{name} counts as given up: terra upgrade does not try it again, terra rollback --to {name} starts it", err=True)
     if only_plan:
         return
     with interruptible(), reporter() as report:
-        told = keep(going_back.version, place, report=report)
+        told = go_back(going_back, place, report=report)
     for text in told.problems:
         echo(f"warning: {text}", err=True)
     if reboot:
@@ -64,7 +66,7 @@ def _local(only_plan: bool, reboot: bool, place: Path, version: str | None) -> N
 
 
 def _fleet(ctx: click.Context, given: tuple[str, ...]) -> int:
-    from terra_core.cli.connection import connect, for_each
+    from terra_core.cli.connection import connect, for_each, said_of
     from terra_core.cli.values import option_value
     from terra_core.config.values import parse_hostname
     from terra_core.errors import TerraError
@@ -74,7 +76,7 @@ def _fleet(ctx: click.Context, given: tuple[str, ...]) -> int:
     results = for_each(names, _JOBS, client.rollback)
     for name, found in results.items():
         if isinstance(found, TerraError):
-            echo(f"Error: {name}: {found}", err=True)
+            echo(f"Error: {said_of(name, found)}", err=True)
         elif found.upgrade is not None and found.upgrade.phase == "left":
             echo(f"{name} keeps {found.image}", err=True)
         else:

@@ -31,8 +31,13 @@ def command(removed: str | None, form: str, place: Path) -> None:
     from terra_core.errors import TerraError
     from terra_core.system.signals import interruptible
     from terra_core.upgrade import trial
-    from terra_core.versions.look import remove, versions
+    from terra_core.versions.look import versions
 
+    if removed is not None:
+        with interruptible(), reporter() as report:
+            trial.remove(removed, place, report=report)
+        echo(f"{removed} is removed", err=True)
+        return
     with interruptible():
         try:
             now = trial.state(place)
@@ -40,11 +45,6 @@ def command(removed: str | None, form: str, place: Path) -> None:
             now, unknown = trial.State(running=""), error.message
         else:
             unknown = ""
-    if removed is not None:
-        with interruptible(), reporter() as report:
-            remove(removed, place, needed=now.needed, report=report)
-        echo(f"{removed} is removed", err=True)
-        return
     with interruptible():
         found = versions(place)
     if form == "json":

@@ -17,7 +17,7 @@ from terra_core.plugins import Plugins
 from terra_core.system.disks import signatures_of
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run
-from terra_core.versions.record import PLACE, Record, read_record
+from terra_core.versions.record import PLACE, Record, place_of, read_record
 
 _UNTOUCHED = ("ro", "norecovery")
 """A mount with these options writes nothing, not even what a power cut left undone."""
@@ -78,7 +78,7 @@ def former_machines(
     found: dict[str, Former] = {}
     for device in devices:
         for records, alone in _of_running(running) if device.use else _of_disk(device, plugins, work):
-            last = max(records, key=lambda record: record.laid)
+            last = max(records, key=place_of)
             name = json.dumps([last.node.get("hostname"), last.laid, last.digest])
             upgrades = not alone and _has_versions(last, plugins)
             found.setdefault(name, Former(device=device.name, record=last, versions=len(records), upgrades=upgrades))

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from terra_core.config.node import Upgrades
 from terra_core.config.structure import StructureError, structure
-from terra_core.errors import TerraError, words_of
+from terra_core.errors import ConflictError, TerraError, words_of
 from terra_core.image.contained import ContainedRoot
 from terra_core.system.process import run
 from terra_core.upgrade.health import EXPECTED, Network, expected
 from terra_core.upgrade.judge import Questions, judge
 from terra_core.upgrade.observe import check_problem, look, room_problem
-from terra_core.upgrade.trial import KERNEL_LINE, give_up, keep, tried_by
+from terra_core.upgrade.trial import KERNEL_LINE, OverruledError, give_up, keep_tried, tried_by
 from terra_core.versions.look import read_known
 from terra_core.versions.record import PLACE
 
@@ -31,6 +31,8 @@ Say = Callable[[str], object]
 def decide(say: Say, limit: Callable[[int], object]) -> bool:
     """Wait until the version that runs is healthy or cannot be; keep it, or write down why it is given up.
 
+    What a person has chosen meanwhile counts for more than this.
+
     :param say: takes what is to be said.
     :param limit: called with the seconds within which all this has to have ended.
     :returns: whether the machine may go on with it; it has to be restarted otherwise.
@@ -39,7 +41,15 @@ def decide(say: Say, limit: Callable[[int], object]) -> bool:
     if not version:
         say("no version is on trial")
         return True
-    reason = _reason(limit) or _keep(version, say)
+    reason = _reason(limit)
+    if not reason:
+        try:
+            reason = _keep(version, say)
+        except OverruledError as error:
+            say(f"{version} is healthy, and is not kept: {error.message}")
+            if error.by_person:
+                _let_watchdog_go()
+            return error.by_person
     if not reason:
         say(f"{version} is healthy, and is started from now on")
         _let_watchdog_go()
@@ -47,16 +57,25 @@ def decide(say: Say, limit: Callable[[int], object]) -> bool:
     say(f"{version} is given up: {reason}")
     try:
         give_up(version, reason)
+    except ConflictError as error:  # somebody has kept it by hand
+        say(f"it goes on all the same: {error.message}")
+        _let_watchdog_go()
+        return True
     except (TerraError, OSError) as error:
         say(f"that could not be written down: {words_of(error)}")
     return False
 
 
 def _keep(version: str, say: Say) -> str:
-    """Keep a version; return why it cannot be kept, or nothing."""
+    """Keep a version; return why it cannot be kept, or nothing.
+
+    :raises OverruledError: when it is not the one that the machine was told to try.
+    """
     try:
-        for problem in keep(version).problems:
+        for problem in keep_tried(version).problems:
             say(problem)
+    except OverruledError:
+        raise
     except (TerraError, OSError) as error:
         return f"it is healthy, and could not be kept: {words_of(error)}"
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +11,9 @@ from terra_core.config.node import OS_LABEL
 from terra_core.oci.documents import Descriptor
 from terra_core.versions.difference import Change, What
 from terra_core.versions.manifest import Entry
-from terra_core.versions.record import Record
+from terra_core.versions.record import Record, number_of
 
 _BLOCK = 4096
-_FURTHER = re.compile(rf"{re.escape(OS_LABEL)}\.(\d{{1,9}})")
 
 
 @frozen(kw_only=True)
@@ -34,6 +32,7 @@ class Plan:
     :param tried: the version that the next start tries; empty when it is none.
     :param obstacle: why it is none, in words; empty when there is nothing to try.
     :param removed: versions that are removed when the next one is there: what was given up first, then the oldest.
+    :param given_way: the versions that the next start was to try until now, if it tries another one instead.
     :param needed: the room that a version takes about which shares nothing with the others, in bytes; 0 where it shares.
     """
 
@@ -49,6 +48,7 @@ class Plan:
     tried: str = ""
     obstacle: str = ""
     removed: tuple[str, ...] = ()
+    given_way: tuple[str, ...] = ()
     needed: int = 0
 
     @property
@@ -82,23 +82,26 @@ def room_of(manifest: Mapping[str, Entry]) -> int:
     return sum(-(-entry.size // _BLOCK) * _BLOCK if entry.kind == "file" else _BLOCK for entry in manifest.values())
 
 
-def next_name(names: Iterable[str]) -> str:
-    """Return the name of the next version: ``os.N``, with a number that none of these has reached."""
-    numbers = [int(found[1]) for name in names if (found := _FURTHER.fullmatch(name))]
-    return f"{OS_LABEL}.{max(numbers, default=0) + 1}"
+def next_name(names: Iterable[str], last: int = 0) -> str:
+    """Return the name of the next version: ``os.N``, with a number that none of these has reached.
+
+    :param last: the highest number that a version had which is gone.
+    """
+    return f"{OS_LABEL}.{max([last, *(number_of(name) or 0 for name in names)]) + 1}"
 
 
-def surplus(laid: Mapping[str, str], spared: Collection[str], failed: Collection[str], most: int) -> tuple[str, ...]:
+def surplus(names: Iterable[str], spared: Collection[str], failed: Collection[str], most: int) -> tuple[str, ...]:
     """Return the versions that are one too many when a further one is laid down: what was given up first, then the oldest.
 
-    Only what an installation or an upgrade has named counts: a snapshot that a person made is theirs.
+    Only what an installation or an upgrade has named counts: a snapshot that a person made is theirs. Numbers say which is the
+    oldest, whatever the clock said when each was laid down.
 
-    :param laid: when each version was laid down, as RFC 3339 has it.
+    :param names: the versions that there are.
     :param spared: those that are needed.
     :param failed: those that were given up: nobody goes back to them.
     :param most: how many there may be then.
     """
-    own = sorted((when, name) for name, when in laid.items() if name == OS_LABEL or _FURTHER.fullmatch(name))
+    own = sorted((number, name) for name in names if (number := number_of(name)) is not None)
     free = sorted((name for _, name in own if name not in spared), key=lambda name: name not in failed)
     return tuple(free[: max(0, len(own) + 1 - most)])
 

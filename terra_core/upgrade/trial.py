@@ -7,8 +7,8 @@ says that its firmware starts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,15 +25,30 @@ from terra_core.system.locks import locked
 from terra_core.system.progress import Event, Report, silent
 from terra_core.upgrade.starts import DiskStart, read_starts, start_disks, write_starts
 from terra_core.versions.failures import Failure, failures, forget_failure, make_room, note_failure
+from terra_core.versions.ledger import read_ledger, write_ledger
 from terra_core.versions.look import open_versions, place_for_mounts, read_known
-from terra_core.versions.record import PLACE, Record, read_record
+from terra_core.versions.look import remove as remove_version
+from terra_core.versions.record import PLACE, Record, place_of, read_record
 
 KERNEL_LINE = Path("/proc/cmdline")
 _TRY = re.compile(r"(?:^|\s)terra\.try=(\S+)")
 _OTHER_SECONDS = 600
+_UPGRADE_SECONDS = 1800
 _UNKNOWN = "it was to be started on trial, and another version runs now: it did not come up, or a person chose another one"
+_AWAY = "was started by a disk that had been away, and {} is the version that is kept"
 
 Change = Callable[[StartChoice], StartChoice]
+
+
+class OverruledError(ConflictError):
+    """A version on trial is not the one that the machine was told to try.
+
+    :param by_person: whether somebody has chosen another one since; a disk that had been away has started it otherwise.
+    """
+
+    def __init__(self, message: str, *, by_person: bool) -> None:
+        super().__init__(message)
+        self.by_person = by_person
 
 
 @frozen(kw_only=True)
@@ -79,7 +94,14 @@ class State:
     @property
     def needed(self) -> dict[str, str]:
         """The versions that may not be removed, each with what the machine needs it for."""
-        needed = dict.fromkeys(self.once, "is to be tried at the next start")
+        return self.needed_without(())
+
+    def needed_without(self, given_way: Collection[str]) -> dict[str, str]:
+        """Return the versions that may not be removed when some are not to be tried any more, each with what it is needed for.
+
+        :param given_way: those that another one is tried instead of.
+        """
+        needed = dict.fromkeys((name for name in self.once if name not in given_way), "is to be tried at the next start")
         needed |= dict.fromkeys(self.kept, "is the version that the machine starts by itself")
         if not self.able or self.problems:
             needed[OS_LABEL] = "holds the boot menu by which the machine starts"
@@ -149,9 +171,27 @@ def keep(
     """
     with _opened(root, report, paths, plugins, kernel_line) as opened:
         opened.require(version)
-        told = opened.write(f"start {version} from now on", lambda _: StartChoice(kept=version))
-        opened.forget(version)
-        return evolve(told, failed=failures(opened.top))
+        return opened.keep(version)
+
+
+def keep_tried(
+    version: str,
+    *,
+    report: Report = silent,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
+    kernel_line: Path = KERNEL_LINE,
+    root: Path = Path("/"),
+) -> State:
+    """Keep the version that runs on trial, as :func:`keep` does, if it is the one that the machine was told to try.
+
+    :raises OverruledError: when it is not; the disks say then what the machine was told last.
+    :raises TerraError: as for :func:`keep`.
+    """
+    with _opened(root, report, paths, plugins, kernel_line) as opened:
+        opened.require(version)
+        opened.require_wanted(version)
+        return opened.keep(version)
 
 
 def give_up(
@@ -194,6 +234,8 @@ def settle(
 
     On trial, nothing is changed. Otherwise a version whose try has come to nothing is given up, with that as the reason; and
     when a disk says that the version that runs is kept, all disks are made to say so, such as one that was missing before.
+    When the machine was started by a disk that had been away and has an old word, all disks get the word that counts, which
+    the next start is by.
 
     :returns: the state then; a disk that could not be written has a problem.
     :raises TerraError: as the others.
@@ -203,11 +245,14 @@ def settle(
         if now.trying or not now.able:
             return now
         for version in now.tried:
-            if version != now.running and version in opened.places:
+            if version not in (now.running, opened.told) and version in opened.places:
                 now = opened.give_up(version, _UNKNOWN)
-        wanted = StartChoice(kept=now.running)
+        counts = opened.told if opened.told in now.kept and opened.told in opened.places else now.running
+        wanted = StartChoice(kept=counts)
         if now.running in now.kept and any(_plain(choice) != wanted for choice in now.choices):
-            now = opened.write(f"start {now.running} from now on, by every disk", lambda _: wanted)
+            if counts != now.running:
+                opened.say(f"{now.running} {_AWAY.format(counts)}")
+            now = opened.write(f"start {counts} from now on, by every disk", lambda _: wanted)
         return now
 
 
@@ -220,6 +265,7 @@ class GoingBack:
     :param laid: when it was laid down, as RFC 3339 has it.
     :param kept: what is kept until now.
     :param running: the version that runs.
+    :param left: the versions that count as given up then: later ones that are kept now, and the one that runs on trial.
     """
 
     version: str
@@ -227,6 +273,7 @@ class GoingBack:
     laid: str
     kept: tuple[str, ...]
     running: str
+    left: tuple[str, ...] = ()
 
 
 def former(
@@ -239,7 +286,8 @@ def former(
 ) -> GoingBack:
     """Return the version to go back to; nothing is written.
 
-    :param version: its name; the newest that was laid down before the one that is kept, and was not given up, when left out.
+    :param version: its name. When left out, it is the one that is kept, while another one runs on trial; otherwise the newest
+        that was laid down before the one that is kept, and was not given up.
     :param root: as for :func:`state`.
     :raises NotFoundError: when there is no such version.
     :raises TerraError: when no disk says what it starts.
@@ -251,26 +299,114 @@ def former(
             raise TerraError(f"nothing is started by itself but the first version: {told}", hint="choose one in the boot menu")
         records = {name: record for name in opened.places if (record := _record_of(name, opened.places)) is not None}
         if version is None:
-            kept = max((records[name].laid for name in now.kept if name in records), default="")
-            older = {name: one.laid for name, one in records.items() if one.laid < kept and name not in now.failed}
-            if not older:
-                names = ", ".join(sorted(records))
-                raise NotFoundError(
-                    f"no version was laid down before {', '.join(now.kept)} that was not given up",
-                    hint=f"name one: the disks hold {names}",
-                )
-            version = max(older, key=lambda name: (older[name], name))
+            version = _before(now, records)
         opened.require(version)
         found = records[version]
-        return GoingBack(version=version, image=found.image, laid=found.laid, kept=now.kept, running=now.running)
+        later = {name for name in now.kept if name in records and place_of(records[name]) > place_of(found)}
+        left = {*later, *([now.running] if now.trying else [])} - {version}
+        return GoingBack(
+            version=version,
+            image=found.image,
+            laid=found.laid,
+            kept=now.kept,
+            running=now.running,
+            left=tuple(sorted(left)),
+        )
+
+
+def go_back(
+    going: GoingBack,
+    root: Path = Path("/"),
+    *,
+    report: Report = silent,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
+    kernel_line: Path = KERNEL_LINE,
+) -> State:
+    """Keep a version in the place of others, which count as given up from then on: no upgrade tries them again by itself.
+
+    :param going: from :func:`former`.
+    :returns: the state then; a disk that could not be written has a problem.
+    :raises NotFoundError: when there is no such version any more.
+    :raises TerraError: when no disk could be written.
+    """
+    with _opened(root, report, paths, plugins, kernel_line) as opened:
+        opened.require(going.version)
+        opened.keep(going.version)
+        for name in going.left:
+            try:
+                note_failure(opened.top, name, f"somebody went back from it to {going.version}")
+            except TerraError as error:  # what starts is written already
+                opened.say(f"warning: {error.message}")
+        return evolve(opened.state, failed=failures(opened.top))
+
+
+def remove(
+    version: str,
+    root: Path = Path("/"),
+    *,
+    report: Report = silent,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
+    kernel_line: Path = KERNEL_LINE,
+) -> None:
+    """Remove a version that the machine does not need, while nobody upgrades it or changes what it starts.
+
+    :raises TerraError: when there is no such version, or the machine needs it.
+    """
+    with place_for_mounts(root, paths), upgrades_locked(paths, _OTHER_SECONDS), starts_locked(paths):
+        try:
+            with _opened(root, silent, paths, plugins, kernel_line, locking=False) as opened:
+                needed = opened.state.needed
+        except TerraError:  # what its disks start is not known
+            needed = State(running="").needed
+        remove_version(version, root, needed=needed, report=report, plugins=plugins, paths=paths)
+
+
+@contextmanager
+def upgrades_locked(paths: Paths, seconds: float = _UPGRADE_SECONDS) -> Iterator[None]:
+    """Keep others from upgrading this machine for the time of a block; who needs both locks takes this one first.
+
+    :param seconds: how long to wait for another upgrade to end.
+    """
+    with locked(paths.run / "upgrade.lock", seconds=seconds, what="another upgrade of this machine to end"):
+        yield
+
+
+@contextmanager
+def starts_locked(paths: Paths) -> Iterator[None]:
+    """Keep others from changing what this machine starts for the time of a block."""
+    with locked(paths.run / "starts.lock", seconds=_OTHER_SECONDS, what="others to write what the machine starts"):
+        yield
+
+
+def _before(now: State, records: Mapping[str, Record]) -> str:
+    """Return the version to go back to from the one that is kept, or from the one that runs on trial."""
+    if now.trying and now.running not in now.kept:
+        return now.kept[0]
+    kept = max((place_of(records[name]) for name in now.kept if name in records), default=0)
+    older = {name: one for name, one in records.items() if place_of(one) < kept and name not in now.failed}
+    if not older:
+        raise NotFoundError(
+            f"no version was laid down before {', '.join(now.kept)} that was not given up",
+            hint=f"name one: the disks hold {', '.join(sorted(records))}",
+        )
+    # Rather a version than a snapshot of it.
+    return max(older, key=lambda name: (place_of(older[name]), older[name].version == name, name))
 
 
 def _plain(choice: StartChoice) -> StartChoice:
     return evolve(choice, kept=choice.kept or OS_LABEL)
 
 
-class _Opened:
-    """A machine's versions and disks, while nobody else changes what they start."""
+class Opened:
+    """A machine's versions and disks, while nobody else changes what they start.
+
+    :param state: what runs, and what the disks start.
+    :param roots: the roots beside each other.
+    :param bootloader: reads and writes what disks start.
+    :param session: who listens.
+    """
 
     def __init__(self, state: State, roots: Roots, bootloader: Bootloader, session: Session) -> None:
         self.state = state
@@ -286,6 +422,29 @@ class _Opened:
             raise TerraError("a system on this file system has one version")
         return self._top
 
+    @property
+    def told(self) -> str:
+        """The version that every start was told to start last; empty when nobody has written that down."""
+        return read_ledger(self._top).kept if self._top is not None else ""
+
+    def say(self, text: str) -> None:
+        """Tell who listens."""
+        self._session.report(Event("choice", text))
+
+    def require_wanted(self, version: str) -> None:
+        """Refuse a version on trial that the machine was not told to try, and let every disk say what it was told last.
+
+        :raises OverruledError: when it is such a version.
+        """
+        ledger = read_ledger(self.top)
+        if not ledger.kept or version in (ledger.kept, ledger.once):
+            return
+        if version not in self.state.tried:
+            raise OverruledError(f"somebody has chosen {ledger.kept} meanwhile", by_person=True)
+        if ledger.kept in self.places:
+            self.write(f"start {ledger.kept} from now on, by every disk", lambda _: StartChoice(kept=ledger.kept))
+        raise OverruledError(f"it {_AWAY.format(ledger.kept)}", by_person=False)
+
     def require(self, version: str) -> None:
         """Refuse what is no version.
 
@@ -295,9 +454,16 @@ class _Opened:
             raise NotFoundError(f"{version}: there is no version of that name", hint="terra versions lists them")
 
     def write(self, what: str, change: Change) -> State:
-        """Change what every disk starts."""
-        self._session.report(Event("choice", what))
+        """Change what every disk starts, and before that the word beside the versions, which counts when disks differ."""
+        self.say(what)
+        self._note(change)
         self.state = evolve(self.state, disks=write_starts(self.state.disks, change, self._bootloader, self._session))
+        return self.state
+
+    def keep(self, version: str) -> State:
+        """Let every start from now on start a version."""
+        self.write(f"start {version} from now on", lambda _: StartChoice(kept=version))
+        self.forget(version)
         return self.state
 
     def give_up(self, version: str, reason: str) -> State:
@@ -311,6 +477,15 @@ class _Opened:
         """Forget why a version was given up."""
         forget_failure(self.top, version)
         self.state = evolve(self.state, failed=failures(self.top))
+
+    def _note(self, change: Change) -> None:
+        if self._top is None:
+            return
+        ledger = read_ledger(self._top)
+        former = StartChoice(kept=ledger.kept or next(iter(self.state.kept), OS_LABEL), once=ledger.once)
+        told = _plain(change(former))
+        with suppress(TerraError):  # on a full disk, the words of the disks are all that there is
+            write_ledger(self._top, evolve(ledger, kept=told.kept, once=told.once))
 
 
 def without(choice: StartChoice, version: str) -> StartChoice:
@@ -340,11 +515,13 @@ def tried_by(line: str) -> str:
 
 
 @contextmanager
-def _opened(root: Path, report: Report, paths: Paths, plugins: Plugins | None, kernel_line: Path) -> Iterator[_Opened]:
+def _opened(
+    root: Path, report: Report, paths: Paths, plugins: Plugins | None, kernel_line: Path, *, locking: bool = True
+) -> Iterator[Opened]:
     plugins = plugins or Plugins.discover()
     with (
         place_for_mounts(root, paths) as work,
-        locked(paths.run / "starts.lock", seconds=_OTHER_SECONDS, what="others to write what the machine starts"),
+        starts_locked(paths) if locking else nullcontext(),
         ContainedRoot(root) as inside,
     ):
         record = read_known(inside, root)
@@ -356,7 +533,7 @@ def _opened(root: Path, report: Report, paths: Paths, plugins: Plugins | None, k
                 disks=read_starts(start_disks(root), bootloader, session),
                 failed=failures(roots.top) if roots.top is not None else {},
             )
-            yield _Opened(now, roots, bootloader, session)
+            yield Opened(now, roots, bootloader, session)
 
 
 def _record_of(version: str, places: Mapping[str, Path]) -> Record | None:

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from terra_core.config.controller import THIS_MACHINE, Paths
 from terra_core.config.loader import Document
-from terra_core.config.node import OS_LABEL, OWN, Firmware, Node
+from terra_core.config.node import OWN, Firmware, Node
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, pinned
 from terra_core.deploy import root_steps, write_steps
@@ -34,7 +34,6 @@ from terra_core.oci.source import ImageDocuments, ImageSource
 from terra_core.plugins import Plugins
 from terra_core.selection import INSTALLED
 from terra_core.system.files import sync_directory
-from terra_core.system.locks import locked
 from terra_core.system.mounts import bound
 from terra_core.system.process import run
 from terra_core.system.progress import Event, Report, silent
@@ -45,16 +44,16 @@ from terra_core.upgrade.health import EXPECTED, UNIT, Network, expectation
 from terra_core.upgrade.observe import network
 from terra_core.upgrade.plan import Plan, next_name, room_of, sorted_out, surplus
 from terra_core.upgrade.share import share
-from terra_core.upgrade.starts import DiskStart, filesystem_at, read_starts, start_disks, write_starts
-from terra_core.upgrade.trial import State, on_trial, trying
+from terra_core.upgrade.starts import DiskStart, filesystem_at, read_starts, start_disks
+from terra_core.upgrade.trial import Opened, State, on_trial, starts_locked, trying, upgrades_locked
 from terra_core.versions.difference import changes
 from terra_core.versions.failures import failures, forget_failure, make_room
 from terra_core.versions.layers import held, keeper, prune
+from terra_core.versions.ledger import note_removed, read_ledger
 from terra_core.versions.look import place_for_mounts, read_known
-from terra_core.versions.record import PLACE, Record, read_manifest, read_record, write_record
+from terra_core.versions.record import PLACE, Record, number_of, read_manifest, read_record, write_record
 
 _RESOLV_CONF = "etc/resolv.conf"
-_OTHER_SECONDS = 1800
 _SYNC_SECONDS = 3600
 _MB = 1024 * 1024
 _CLOCK = 10**9
@@ -83,6 +82,7 @@ class Upgrade:
     _network: Network | None
     _bootloader: Bootloader
     _disks: Sequence[DiskStart]
+    _paths: Paths
 
     def carry_out(self) -> bool:
         """Do it; return whether there was something to do. The version that runs stays as it is.
@@ -98,13 +98,23 @@ class Upgrade:
         return bool(self.plan.tried or not self.plan.there)
 
     def _try(self, version: str) -> None:
-        self._session.report(Event("choice", f"let the next start try {version}"))
-        forget_failure(self._top, version)
-        make_room(self._top)
-        change = partial(trying, version)
-        for disk in write_starts(self._disks, change, self._bootloader, self._session):
-            if disk.problem:
-                self._session.report(Event("choice", f"warning: {disk.problem}"))
+        with self._choosing() as opened:
+            opened.forget(version)
+            make_room(self._top)
+            told = opened.write(f"let the next start try {version}", partial(trying, version))
+            for problem in told.problems:
+                opened.say(f"warning: {problem}")
+
+    @contextmanager
+    def _choosing(self) -> Iterator[Opened]:
+        """Let nobody else change what the machine starts for the time of a block; it may have changed since the plan."""
+        with starts_locked(self._paths):
+            now = State(
+                running=self._roots.running,
+                disks=read_starts(self._disks, self._bootloader, self._session),
+                failed=failures(self._top),
+            )
+            yield Opened(now, self._roots, self._bootloader, self._session)
 
     def _make(self) -> None:
         target = self._top / self.plan.version
@@ -112,7 +122,9 @@ class Upgrade:
         staged.parent.mkdir(exist_ok=True, mode=0o700)
         self._remove(staged)  # of an upgrade that was killed
         with Undo() as undo:
-            _, layers = held(self._top, list(map(str, self._found.config.diff_ids)))
+            count, layers = held(self._top, list(map(str, self._found.config.diff_ids)))
+            if count != self.plan.present:
+                raise ConflictError("layers of the image came or went since the upgrade was planned", hint="try it again")
             undo.callback(self._remove, staged)
             self._filesystem.copy_root(layers, staged, "", self._session)
             self._lay_down(staged)
@@ -122,11 +134,22 @@ class Upgrade:
             undo.pop_all()
         sync_directory(self._top)
         run(["sync", "--file-system", self._top], timeout=_SYNC_SECONDS)
-        for version in self.plan.removed:
-            self._session.report(Event("remove", f"remove {version}: there is one version too many"))
-            self._filesystem.remove_root(self._top / version, self._session)
-            forget_failure(self._top, version)
+        with self._choosing() as opened:
+            for version in self.plan.removed:
+                self._remove_version(version, opened.state)
         prune(self._filesystem, self._top, self._session)
+
+    def _remove_version(self, version: str, now: State) -> None:
+        """Remove a version that was one too many when the upgrade was planned, unless somebody has chosen it since."""
+        needed = now.needed_without(self.plan.given_way)
+        if version in needed:
+            self._session.report(Event("remove", f"{version} stays: it {needed[version]}"))
+            return
+        self._session.report(Event("remove", f"remove {version}: there is one version too many"))
+        with suppress(TerraError):  # the disk may be full, and this is what makes room
+            note_removed(self._top, version)
+        self._filesystem.remove_root(self._top / version, self._session)
+        forget_failure(self._top, version)
 
     def _remove(self, staged: Path) -> None:
         if staged.exists():
@@ -176,9 +199,9 @@ class Upgrade:
         """Make the directories that the machine mounts its subvolumes at; a link there would lead its data elsewhere."""
         for path in (one.path.strip("/") for group in self._document.value.groups for one in group.subvolumes):
             inside.directory(path)
-            with inside.opened(path) as descriptor:
-                led = Path(f"/proc/self/fd/{descriptor}").readlink()
-            if not str(led).endswith(f"/{path}"):
+            with inside.opened("") as top, inside.opened(path) as descriptor:
+                root, led = (Path(f"/proc/self/fd/{one}").readlink() for one in (top, descriptor))
+            if led != root / path:
                 raise TerraError(
                     f"/{path} of the new image is a link to another place, and the machine mounts a subvolume there",
                     hint="build the image with a directory there, or install the machine anew",
@@ -246,7 +269,7 @@ def upgrade(
     plugins = plugins or Plugins.discover()
     with (
         place_for_mounts(root, paths) as alone,
-        locked(paths.run / "upgrade.lock", seconds=_OTHER_SECONDS, what="another upgrade of this machine to end"),
+        upgrades_locked(paths),
     ):
         with ContainedRoot(root) as inside:
             record = read_known(inside, root)
@@ -294,20 +317,22 @@ def upgrade(
                 own.append(_RESOLV_CONF)
             kept, lost = sorted_out(changed, [*own, FSTAB], node.upgrade.keep)
             records = _records(roots.places)
-            there = next((name for name, one in records.items() if one.digest == str(found.digest)), "")
-            version = next_name(roots.places)
+            there = _of_digest(str(found.digest), records)
+            version = next_name([*roots.places, *now.failed, *now.once, *now.tried], read_ledger(roots.top).number)
             obstacle = _obstacle(there, now) if trial else ""
-            spared = {roots.running, *now.kept, *([] if now.able and not now.problems else [OS_LABEL])}
-            laid = {name: one.laid for name, one in records.items()}
+            tried = (there or version) if trial and not obstacle and there not in (now.running, *now.kept) else ""
+            given_way = now.once if tried else ()  # what was to be tried makes way for what is tried instead
+            spared = {roots.running, *now.needed_without(given_way)}
             plan = Plan(
                 former=evolve(record, version=roots.running),
                 image=str(node.image),
                 digest=str(found.digest),
                 version=version,
                 there=there,
-                tried=(there or version) if trial and not obstacle and there not in (now.running, *now.kept) else "",
+                tried=tried,
                 obstacle=obstacle,
-                removed=() if there else surplus(laid, spared, now.failed, node.upgrade.versions),
+                removed=() if there else surplus(records, spared, now.failed, node.upgrade.versions),
+                given_way=given_way,
                 layers=found.manifest.layers,
                 present=held(roots.top, list(map(str, found.config.diff_ids)))[0],
                 kept=tuple(kept),
@@ -332,6 +357,7 @@ def upgrade(
                 network=network() if root == Path("/") else None,
                 bootloader=bootloader,
                 disks=now.disks,
+                paths=paths,
             )
 
 
@@ -356,6 +382,15 @@ def _records(places: Mapping[str, Path]) -> dict[str, Record]:
     return found
 
 
+def _of_digest(digest: str, records: Mapping[str, Record]) -> str:
+    """Return the newest version that is of an image; empty when there is none.
+
+    A snapshot that a person made is none, nor is data of a user that looks like one: what is there is started by itself.
+    """
+    found = {name: number for name in records if (number := number_of(name)) is not None and records[name].digest == digest}
+    return max(found, key=lambda name: found[name], default="")
+
+
 def _require_room(plan: Plan, top: Path) -> None:
     """Refuse what has no room, by what the version that runs takes: how much the next one does shows when it is unpacked."""
     found = os.statvfs(top)
@@ -373,5 +408,5 @@ def _obstacle(there: str, now: State) -> str:
     if not now.able:
         return "; ".join(now.problems) or "the machine's root is on no partition of a disk"
     if there in now.failed:
-        return f"{there} was given up before: {now.failed[there].reason}"
+        return f"{there} was given up before: {now.failed[there].reason} (terra rollback --to {there} starts it all the same)"
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -24,6 +24,7 @@ from terra_core.system.progress import Event, Report, silent
 from terra_core.versions.difference import Change, changes
 from terra_core.versions.failures import forget_failure
 from terra_core.versions.layers import prune
+from terra_core.versions.ledger import note_removed
 from terra_core.versions.record import PLACE, Record, read_manifest, read_record
 
 _NEXT = (
@@ -104,6 +105,8 @@ def remove(
 ) -> None:
     """Remove a version, with all that it holds, why it was given up, and the layers that no other one is of.
 
+    To be called by who keeps others from upgrading the machine and from changing what it starts.
+
     :param root: where the root of another version is mounted; ``/`` for the one that runs.
     :param needed: versions that the machine needs, each with what for.
     :raises TerraError: when there is no such version, or the machine needs it.
@@ -119,6 +122,8 @@ def remove(
             if name in needed:
                 raise ConflictError(f"{name}: {needed[name]}")
             report(Event("remove", f"remove {name}"))
+            with suppress(TerraError):  # a version may be removed because the disk is full
+                note_removed(roots.top, name)
             filesystem.remove_root(place, session)
             forget_failure(roots.top, name)
             prune(filesystem, roots.top, session)

@@ -186,6 +186,7 @@ _STOPPED = """\
 # Upgrade, and stop for good at a moment.
 import pathlib, signal, sys
 
+import terra_core.upgrade.trial as trial
 import terra_core.upgrade.use as use
 
 moment, image = sys.argv[1:]
@@ -201,7 +202,7 @@ def stopping(name, action):
     return stopped
 
 use.share = stopping("laying", use.share)
-use.write_starts = stopping("written", use.write_starts)
+trial.write_starts = stopping("written", trial.write_starts)
 own = pathlib.Path.rename
 pathlib.Path.rename = lambda path, to: stopping("renaming" if path.name == "new" else "", own)(path, to)
 

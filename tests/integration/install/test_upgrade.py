@@ -122,7 +122,8 @@ def test_the_next_version_is_laid_down_beside_the_one_that_runs(
             as_the_image_and_the_machine_say(root, top / "os.1")
             assert upgrade(ground, root, images[1])["there"] == "os.1", "the second time nothing is laid down"
             assert sorted(path.name for path in top.iterdir()) == [".terra", "home", "os", "os.1"]
-            assert sorted(path.name for path in (top / ".terra").iterdir()) == ["failed", "layers"], "a reason has room"
+            own = sorted(path.name for path in (top / ".terra").iterdir())
+            assert own == ["failed", "layers", "ledger.json"], "a reason has room"
             assert len([*(top / ".terra/layers").iterdir()]) == 4, "two that both images have, and the last one of each"
             rows = json.loads(run([TERRA, "versions", "-o", "json", "--root", root]).stdout)
             assert [(row["version"], row["state"], row["image"]) for row in rows] == [

@@ -453,11 +453,15 @@ class Campaign:
         with self.opened(machine) as disks, disks.top(self._place("top")) as top:
             run(["btrfs", "scrub", "start", "-B", top], timeout=300, accept=(0, 3))
             run(["btrfs", "balance", "start", "-dconvert=raid1,soft", "-mconvert=raid1,soft", top], timeout=300)
+        former = machine.running
         self._first = self.random.randrange(len(machine.files))
         version, on_trial = self._start(machine, None)
         assert not on_trial
-        machine.running = version
-        self._settled(machine, None)
+        with self.opened(machine) as disks, disks.root(version, self._place("root")) as root:
+            now = settle(root, paths=self._paths, plugins=self._plugins)
+            assert now.choices == (StartChoice(kept=former),) * len(disks.esps), (version, former, now)
+        machine.running, again = self._start(machine, None)
+        assert (machine.running, again) == (former, False), "a disk that was away says nothing of what is kept"
 
     def _other(self, machine: Machine) -> str:
         """Return an image that the running version is not of."""

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from terra_core.cli import fleet
+from terra_core.cli.connection import said_of
 from terra_core.cli.fleet import batches_of
 from terra_core.cli.upgrade import command
 from terra_core.client.answers import NodeShown, UpgradeShown
@@ -129,3 +130,16 @@ def test_a_signal_while_it_is_waited_says_what_goes_on(capsys: pytest.CaptureFix
     with pytest.raises(InterruptedWork):
         carried_out(Answering(InterruptedWork("interrupted")), 60, ["b", "a"])
     assert "these machines go on with their upgrade by themselves; terra rollback a b ends it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("cm-01 has no version to go back to", "cm-01 has no version to go back to"),
+        ("cm-01: is unknown", "cm-01: is unknown"),
+        ("the disk is full", "cm-01: the disk is full"),
+        ("cm-011 is away", "cm-01: cm-011 is away"),
+    ],
+)
+def test_a_machine_is_named_once(said: str, shown: str) -> None:
+    assert said_of("cm-01", TerraError(said)) == shown

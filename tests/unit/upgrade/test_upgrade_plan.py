@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from terra_core.image.contained import ContainedRoot
 from terra_core.upgrade.fstab import fstab_for
 from terra_core.upgrade.plan import next_name, room_of, sorted_out, surplus
+from terra_core.upgrade.use import _of_digest
 from terra_core.versions.difference import Change, What
 from terra_core.versions.manifest import Entry
+from terra_core.versions.record import Record
+from tests.unit.versions.test_record import RECORD
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,21 @@ from terra_core.versions.manifest import Entry
 )
 def test_a_version_gets_a_name_that_none_had(names: list[str], expected: str) -> None:
     assert next_name(names) == expected
+
+
+def test_the_number_of_a_version_that_is_gone_is_given_to_no_other() -> None:
+    assert next_name(["os", "os.1"], 4) == "os.5", "a disk that is away may still name os.2"
+    assert next_name(["os", "os.7"], 4) == "os.8"
+    assert next_name([], 0) == "os.1"
+
+
+def test_what_is_there_already_is_the_newest_version_and_nobodys_snapshot() -> None:
+    def of(version: str, digest: str) -> Record:
+        return evolve(RECORD, version=version, digest=digest)
+
+    records = {"before": of("os", "a"), "home": of("os.9", "c"), "os": of("os", "a")}
+    records |= {name: of(name, "b") for name in ("os.2", "os.10")}
+    assert [_of_digest(digest, records) for digest in "abc"] == ["os", "os.10", ""]
 
 
 def test_what_is_kept_is_not_lost_and_all_else_is() -> None:
@@ -54,11 +73,12 @@ def test_the_next_versions_fstab_names_its_own_root_and_is_the_machines_otherwis
 
 
 def test_what_nobody_goes_back_to_makes_room_before_what_somebody_may() -> None:
-    laid = {"os": "2026-01-01", "os.1": "2026-02-01", "os.2": "2026-03-01", "os.3": "2026-04-01", "before": "2025-01-01"}
-    assert surplus(laid, {"os.1"}, {"os.2", "os.3"}, 4) == ("os.2",)
-    assert surplus(laid, {"os.1"}, {"os.2", "os.3"}, 2) == ("os.2", "os.3", "os")
-    assert surplus(laid, {"os.1"}, (), 4) == ("os",)
-    assert surplus(laid, {"os", "os.1"}, {"os"}, 5) == ()
+    there = ["os.1", "os.3", "os", "before", "os.2"]
+    assert surplus(there, {"os.1"}, {"os.2", "os.3"}, 4) == ("os.2",)
+    assert surplus(there, {"os.1"}, {"os.2", "os.3"}, 2) == ("os.2", "os.3", "os")
+    assert surplus(there, {"os.1"}, (), 4) == ("os",)
+    assert surplus(there, {"os", "os.1"}, {"os"}, 5) == ()
+    assert surplus(["os.10", "os.9", "os.11"], {"os.11"}, (), 3) == ("os.9",), "they are counted, not spelt"
 
 
 def test_the_room_of_a_version_is_counted_in_blocks() -> None:
