@@ -18,6 +18,8 @@ STATES = frozenset({"initializing", "starting", "running", "degraded", "maintena
 ENDED = frozenset({"running", "degraded"})
 """Those in which a boot has come to its end."""
 _MOST = 32
+MOST_FAILED = _MOST
+"""How many units a machine names that have failed, at most."""
 _LONGEST_UPTIME = 10**9
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _IMAGE = re.compile(r"(?:sha256:[0-9a-f]{64})?")

@@ -13,6 +13,7 @@ import structlog
 from attrs import evolve
 
 from terra_core.config.session import Session
+from terra_core.controller.ages import Ages
 from terra_core.controller.altering import Altering
 from terra_core.controller.disks import Connections, Disks
 from terra_core.controller.happening import BootProgress, Stage
@@ -49,6 +50,7 @@ class Following:
         self._disks, self._making = disks, making
         self._turning, self._altering = turning, altering
         self._not_before: dict[str, float] = {}
+        self._ages = Ages()
         self._looking = Unending("upgrades do not go on")
         self._carrying: set[str] = set()
         self._pool = ThreadPoolExecutor(services.config.jobs, thread_name_prefix="carry")
@@ -73,11 +75,10 @@ class Following:
         return bool(self._carrying)
 
     def _look(self) -> None:
-        now, today = time.monotonic(), time.time()
+        now, records = time.monotonic(), [record for record in self._store.every() if isinstance(record, Record)]
+        self._ages.look({record.hostname for record in records})
         due = [
-            record
-            for record in self._store.every()
-            if isinstance(record, Record) and self._is_due(record, today) and self._not_before.get(record.hostname, 0.0) <= now
+            record for record in records if self._is_due(record) and self._not_before.get(record.hostname, 0.0) <= now
         ]
         if not due:
             return
@@ -89,15 +90,17 @@ class Following:
             self._carrying.add(hostname)
             self._pool.submit(self._carry, hostname)
 
-    def _is_due(self, record: Record, now: float) -> bool:
+    def _is_due(self, record: Record) -> bool:
         """Return whether anything may have to be done: most machines have a former version, which nobody asks for for days."""
         upgrade = record.upgrade
         if upgrade is None or upgrade.other is None:
             return False
-        return upgrade.restored or upgrade.phase is not Phase.KEPT or self._is_over(upgrade, now)
+        over = self._age(record, upgrade) >= self._services.config.upgrade.keep_former
+        return upgrade.restored or upgrade.phase is not Phase.KEPT or over
 
-    def _is_over(self, upgrade: Upgrade, now: float) -> bool:
-        return now - upgrade.since >= self._services.config.upgrade.keep_former
+    def _age(self, record: Record, upgrade: Upgrade) -> float:
+        """Return for how many seconds an upgrade has been in its phase."""
+        return self._ages.of(record.hostname, "phase", upgrade.since)
 
     def _try(self, hostname: str, work: Callable[[Record], None]) -> None:
         """Go on with an upgrade, unless somebody else changes the machine; what fails is tried again in a while."""
@@ -137,7 +140,7 @@ class Following:
             if not self._disks.connected(upgrade.other.targets, connections) and self._turning.has_left(record, upgrade.other):
                 self._turning.without_other(record, left_by(upgrade, upgrade.reason))
                 self._turning.tell(record, f"has its former version again: {upgrade.reason}")
-        elif self._is_over(upgrade, time.time()):
+        elif self._is_due(record):
             self._turning.without_other(record, None)
 
     def _carry(self, hostname: str) -> None:
@@ -166,16 +169,16 @@ class Following:
 
     def _follow(self, record: Record, upgrade: Upgrade, connections: Connections, session: Session) -> None:
         """See what has become of a trial."""
-        other, now = other_of(record), time.time()
+        other = other_of(record)
         boot = self._store.happenings.boot(record.hostname, record.generation)
         report = boot.report if boot.report.get("boot_id", "") != upgrade.seen else {}
         seen = Seen(
             on_next=bool(self._disks.connected(record.system, connections)),
             on_former=bool(self._disks.connected(other.targets, connections)),
-            booting=_since_booting(boot, upgrade, now),
+            booting=self._booting(record, boot),
             report=report if report.get("image") == record.digest else {},
         )
-        outcome, reason = outcome_of(upgrade, seen, now, self._services.config.upgrade.timeout)
+        outcome, reason = outcome_of(upgrade, seen, self._age(record, upgrade), self._services.config.upgrade.timeout)
         if outcome is Outcome.AGAIN:
             self._turning.to_wait(record, session)
         elif outcome is Outcome.BEGUN:
@@ -208,11 +211,9 @@ class Following:
                 said = f"has {has.node.image}, and no other version that is known: {_RESTORED}"
             self._turning.turn(record, evolve(has, upgrade=kept), said, session)
 
-
-def _since_booting(boot: BootProgress, upgrade: Upgrade, now: float) -> float | None:
-    """Return for how many seconds a machine has been booting, if it began since an upgrade came to its phase."""
-    if boot.stage is Stage.BOOTING:
-        with suppress(ValueError):
-            began = datetime.fromisoformat(boot.since).timestamp()
-            return now - began if began >= upgrade.since else None
-    return None
+    def _booting(self, record: Record, boot: BootProgress) -> float | None:
+        """Return for how many seconds a machine has been booting, if it does. It was off when its trial began."""
+        if boot.stage is Stage.BOOTING:
+            with suppress(ValueError):
+                return self._ages.of(record.hostname, "boot", datetime.fromisoformat(boot.since).timestamp())
+        return None

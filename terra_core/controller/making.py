@@ -95,8 +95,7 @@ class Making:
                 sync_directory(place)
                 if carry:
                     self._carry(record, system, fit.places, session, work)
-                trial = self._services.config.upgrade.timeout
-                write_system(list(trial_units(record.node.upgrade.check, trial)), system.inside)
+                self._write_trial(record, system)
                 return _synced(system, session)
 
     def carry(self, record: Record, session: Session, work: Path) -> tuple[str, ...]:
@@ -109,7 +108,13 @@ class Making:
             system.make_own()
             self._write_steps(record, system, session)
             self._carry(record, system, places, session, work)
+            self._write_trial(record, system)
             return _synced(system, session)
+
+    def _write_trial(self, record: Record, system: MountedSystem) -> None:
+        """Write what decides the trial, after what is taken over, which may hold the directory of units."""
+        seconds = self._services.config.upgrade.timeout
+        write_system(list(trial_units(record.node.upgrade.check, seconds)), system.inside)
 
     def _write_steps(self, record: Record, system: MountedSystem, session: Session) -> None:
         of_node = session_of(record, session)

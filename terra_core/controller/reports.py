@@ -115,6 +115,9 @@ class Reports:
         :raises TerraError: when it cannot be written down; the machine tries again.
         """
         report = read_report(raw)
+        if not _is_of(token, report.image):
+            _log.warning("a report says an image that its token did not come with", hostname=token.hostname)
+            report = evolve(report, image="")  # a trial of that image is not decided by it
         began = time.time() - report.uptime
         with self._taking:
             tokens = self._tokens.of(token.hostname)
@@ -219,8 +222,8 @@ class Reports:
             self._rooms.pop(hostname, None)
 
     def _named(self, image: str) -> str:
-        said = json.dumps(asdict(evolve(self._place, image=image)), sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
+        said = json.dumps(asdict(evolve(self._place, image="")), sort_keys=True)
+        return f"{_short(said)}.{_short(image)}"
 
     def _say_refused(self) -> None:
         """Say at most once a minute that somebody reports with wrong tokens."""
@@ -228,3 +231,13 @@ class Reports:
         if self._refused and now - self._said_at >= _QUIET_SECONDS:
             _log.warning("reports with wrong tokens were refused", number=self._refused)
             self._refused, self._said_at = 0, now
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_of(token: Token, image: str) -> bool:
+    """Return whether a token came with the boot files of an image; of one that an earlier Terra made, that is not known."""
+    _, _, known = token.place.partition(".")
+    return not known or known == _short(image)

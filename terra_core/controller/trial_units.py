@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from terra_core.controller.records import TRIAL
 from terra_core.system.rendered import RenderedFile, RenderedLink
+from terra_core.system.unit_names import OF_USERS
 
 _PLACE = "etc/systemd/system"
 _WANTS = f"{_PLACE}/multi-user.target.wants"
@@ -51,18 +52,22 @@ TimeoutStartSec={seconds:.0f}
 
 
 def _return(seconds: float) -> str:
+    state = '\\"$state\\"'
     end = f"timeout {seconds:.0f} systemctl is-system-running --wait"
+    units = "systemctl list-units --state=failed --plain --no-legend --no-pager --full"
+    # Those of users who log in do not count: any user could keep a machine from being upgraded.
+    well = f"{{ test {state} = degraded && ! {units} | grep -Evq '^({OF_USERS}) '; }}"
     reported = f"timeout {_REPORT_SECONDS} sh -c 'while systemctl --quiet is-active terra-report.service; do sleep 1; done'"
     return f"""\
 # Written by Terra: the boot files lead to the former version already, so that a restart is the way back.
 [Unit]
 Description=Start the former version of the system where this one, which is on trial, is not well
 ConditionKernelCommandLine={TRIAL}
-After=multi-user.target
+FailureAction=reboot
 
 [Service]
 Type=exec
-ExecStart=:/bin/sh -c "test \\"$({end})\\" = running || {{ {reported}; systemctl reboot; }}"
+ExecStart=:/bin/sh -c "state=$({end}); test {state} = running || {well} || {{ {reported}; exit 1; }}"
 """
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from attrs import Factory, frozen
 
+from terra_core.controller.boot_report import MOST_FAILED
 from terra_core.controller.records import Upgrade
+from terra_core.system.unit_names import is_of_users_alone
 
 
 class Outcome(Enum):
@@ -40,17 +42,18 @@ class Seen:
     report: Mapping[str, Any] = Factory(dict)
 
 
-def outcome_of(upgrade: Upgrade, seen: Seen, now: float, timeout: float) -> tuple[Outcome, str]:
+def outcome_of(upgrade: Upgrade, seen: Seen, age: float, timeout: float) -> tuple[Outcome, str]:
     """Return what a trial has come to, and the reason where the machine has to go back.
 
-    :param now: the time, in seconds since 1970.
+    :param age: since when the machine is on trial, or was seen to have begun it, in seconds.
     :param timeout: how long it may take to report, in seconds.
     """
-    if seen.report.get("state") == "running":
+    state, failed = seen.report.get("state"), _failed(seen.report)
+    # A list that is as long as it may be is not all that has failed.
+    if state == "running" or (state == "degraded" and len(failed) < MOST_FAILED and is_of_users_alone(failed)):
         return Outcome.WELL, ""
     if seen.report:
-        failed = seen.report.get("failed")
-        names = ", ".join(map(str, failed)) if isinstance(failed, list | tuple) else ""
+        names = ", ".join(failed)
         return Outcome.UNWELL, f"it reported that it is {seen.report.get('state')}{f': {names} failed' if names else ''}"
     if upgrade.back is None:
         if seen.on_former:
@@ -61,6 +64,11 @@ def outcome_of(upgrade: Upgrade, seen: Seen, now: float, timeout: float) -> tupl
             return Outcome.UNWELL, f"it got its boot files and was not connected to its disks in {timeout:.0f} seconds"
     elif seen.on_former:
         return Outcome.UNWELL, "it was started again before it had reported that it is well"
-    elif now - upgrade.since > timeout:
+    elif age > timeout:
         return Outcome.UNWELL, f"it has not reported that it is well in {timeout:.0f} seconds"
     return Outcome.OPEN, ""
+
+
+def _failed(report: Mapping[str, Any]) -> list[str]:
+    failed = report.get("failed")
+    return [str(name) for name in failed] if isinstance(failed, list | tuple) else []

@@ -28,6 +28,9 @@ _PASSED_ON = (
 )  # fmt: skip
 _STDERR_LINES = 20
 _LAST_SECONDS = 10
+_QUIET_SECONDS, _LINGERING_SECONDS = 2.0, 5.0
+"""How long what a program has left running may hold its output, and how long it may go on writing to it."""
+_LONGEST_LINE = 1 << 20
 _OWNED = ("setpriv", "--pdeathsig", "TERM", "--")
 
 interruption: ContextVar[Callable[[], bool] | None] = ContextVar("interruption", default=None)
@@ -177,7 +180,8 @@ def converse(
     """Run a program as :func:`run` does, and give each line of its output, both streams together, as it comes.
 
     Close the generator (:func:`contextlib.closing`) to end the program early: it gets SIGINT, and is killed if that does not
-    help. It also gets a signal when this thread ends, even by kill -9.
+    help. It also gets a signal when this thread ends, even by kill -9. What it has started and left running is not waited for.
+    A line that is longer than 1 MiB comes in pieces.
 
     :param stdin: what the program reads, a piece at a time.
     :param timeout: seconds after which the program is ended.
@@ -215,7 +219,7 @@ def _exchange(
     """Write what there is to write and read what comes, whichever is possible, until the output ends."""
     assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018  # both are pipes of our own
     output, feed = process.stdout, _Feed(process.stdin, pieces)
-    unfinished = b""
+    unfinished, left = b"", _Left(process)
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
         selector.register(process.stdin, selectors.EVENT_WRITE)
@@ -235,11 +239,35 @@ def _exchange(
                 yield from (line.decode(errors="replace") for line in lines)
                 if not piece:
                     break
+                if len(unfinished) > _LONGEST_LINE:
+                    yield unfinished.decode(errors="replace")
+                    unfinished = b""
+            if left.is_over(quiet=output not in ready):
+                break
     if unfinished:
         yield unfinished.decode(errors="replace")
     with suppress(OSError):
         process.stdin.close()
     output.close()
+
+
+class _Left:
+    """What a program has left running when it ended, which may hold its output for ever."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._ended = 0.0
+
+    def is_over(self, *, quiet: bool) -> bool:
+        """Return whether the program has ended a while ago.
+
+        :param quiet: whether nothing comes just now; what the program itself has written is given in full.
+        """
+        if self._process.poll() is None:
+            return False
+        now = time.monotonic()
+        self._ended = self._ended or now
+        return now - self._ended > (_QUIET_SECONDS if quiet else _LINGERING_SECONDS)
 
 
 class _Feed:

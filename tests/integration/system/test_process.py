@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,24 @@ def test_a_conversation_is_interrupted() -> None:
 def test_a_conversation_that_takes_too_long() -> None:
     with pytest.raises(CommandError, match="its time was up"):
         list(converse(["sleep", "600"], timeout=0.5))
+
+
+@pytest.mark.parametrize("left", ["sleep 600 &", "yes &"])
+def test_what_a_program_has_left_running_is_not_waited_for(left: str) -> None:
+    began = time.monotonic()
+    lines = converse(["sh", "-c", f"{left} echo $!; exit 3"])
+    child = int(next(line for line in lines if line != "y"))
+    try:
+        with pytest.raises(CommandError, match="exit code 3"):
+            for _ in lines:
+                pass
+        assert time.monotonic() - began < 60
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_line_without_end_comes_in_pieces() -> None:
+    lines = list(converse(["head", "-c", "5000000", "/dev/zero"]))
+    assert sum(map(len, lines)) == 5_000_000
+    assert max(map(len, lines)) < 2_000_000

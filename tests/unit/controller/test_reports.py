@@ -195,6 +195,19 @@ def test_a_report_of_a_machine_that_has_no_record_any_more_is_not_said_to_be_kep
         report(machine, secret, BOOTS[0])
 
 
+def test_a_token_that_came_with_one_image_says_nothing_of_another(machine: Site, world: World) -> None:
+    """Who fetches the boot files of a machine that is on trial has a token of the version that it goes back to."""
+    said = place_in(world)
+    report(machine, said["token"], BOOTS[0], image=f"sha256:{64 * 'b'}")
+    machine.store.happenings.flush()
+    assert machine.store.happenings.boot(HOST, 1).report["image"] == ""
+    machine.machines.renew_reports()
+    said = place_in(world)
+    report(machine, said["token"], BOOTS[1], image=said["image"])
+    machine.store.happenings.flush()
+    assert machine.store.happenings.boot(HOST, 1).report["image"] == machine.store.get(HOST).digest
+
+
 def test_what_no_machine_says_changes_nothing(machine: Site, world: World) -> None:
     secret = place_in(world)["token"]
     with pytest.raises(ConfigError):

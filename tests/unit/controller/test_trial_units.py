@@ -23,6 +23,12 @@ def test_they_do_nothing_in_another_boot() -> None:
         assert "\nConditionKernelCommandLine=terra.trial\n" in content
 
 
+def test_nothing_that_hangs_in_a_start_holds_the_way_back_up() -> None:
+    assert "\nAfter=" not in units()["terra-return.service"]
+    assert "\nFailureAction=reboot\n" in units()["terra-return.service"], "which no user of the machine can inhibit"
+    assert "timeout 900 systemctl is-system-running --wait" in units()["terra-return.service"]
+
+
 def test_without_a_check_there_is_none() -> None:
     assert list(units()) == ["terra-return.service"]
 

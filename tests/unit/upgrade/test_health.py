@@ -8,6 +8,7 @@ import pytest
 
 from terra_core.config.node import Upgrades
 from terra_core.config.values import Duration
+from terra_core.system.unit_names import is_of_users_alone
 from terra_core.upgrade import judge as judging
 from terra_core.upgrade.health import (
     Network,
@@ -77,6 +78,21 @@ def test_a_start_that_failed_is_not_waited_for(state: str, says: str) -> None:
     assert fault.final
     assert says in fault.reason
     assert fault.reason.endswith(": these units failed: broken.service, srv.mount")
+
+
+@pytest.mark.parametrize(
+    ("failed", "theirs"),
+    [
+        (["user@1000.service"], True),
+        (["user-runtime-dir@1000.service", "session-12.scope", "session-c3.scope"], True),
+        (["user@1000.service", "app.service"], False),
+        (["user@root.service"], False),
+        (["xuser@1.service"], False),
+        ([], False),
+    ],
+)
+def test_what_a_user_can_let_fail_says_nothing_of_the_system(failed: list[str], theirs: bool) -> None:
+    assert is_of_users_alone(failed) is theirs
 
 
 def test_a_list_of_units_is_cut() -> None:
