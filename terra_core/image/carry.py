@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 
-from terra_core.errors import CommandError, CommandTimeout, TerraError
+from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.removal import remove
 from terra_core.system.process import run
-from terra_core.system.reading import lines_of
+from terra_core.system.reading import lines_of, salvaged
 
 _COPY_SECONDS = 3600
+_TOO_DEEP = f": {os.strerror(errno.ENAMETOOLONG)}"
 _LONGEST = 400
 """What is told of an error, in characters: every user of a machine can make names without end."""
 
@@ -40,6 +42,8 @@ def carry(paths: Iterable[str], former: ContainedRoot, new: ContainedRoot) -> No
 def copy(source: int, target: int, name: str, path: str, *, seconds: float) -> None:
     """Copy a file, or a directory with all that is in it (cp(1)), with all that they are.
 
+    What is deeper than any path may be long is left out: every user of a machine can make that, and may hold up no upgrade.
+
     :param source: the descriptor of the directory that it is in: no name above the last one is looked up again, and no link is
         followed below.
     :param target: that of the directory that gets it.
@@ -49,14 +53,13 @@ def copy(source: int, target: int, name: str, path: str, *, seconds: float) -> N
     :raises TerraError: naming a file that cannot be copied.
     """
     places = [f"/proc/{os.getpid()}/fd/{descriptor}/{name}" for descriptor in (source, target)]
-    try:
-        run(["cp", "--archive", "--reflink=auto", "--no-target-directory", *places], timeout=seconds)
-    except CommandTimeout:
-        raise
-    except CommandError as error:
-        said = lines_of(error.message)[-1]
-        for place in places:
-            said = said.replace(place, f"/{path}")
-        if len(said) > _LONGEST:
-            said = f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
-        raise TerraError(f"/{path} cannot be taken over: {said}", hint=error.hint) from error
+    done = run(["cp", "--archive", "--reflink=auto", "--no-target-directory", *places], timeout=seconds, accept=range(256))
+    wrong = [line for line in lines_of(salvaged(done.stderr)) if not line.endswith(_TOO_DEEP)]
+    if done.code == 0 or (done.stderr and not wrong):
+        return
+    said = wrong[-1] if wrong else f"cp: exit code {done.code}"
+    for place in places:
+        said = said.replace(place, f"/{path}")
+    if len(said) > _LONGEST:
+        said = f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
+    raise TerraError(f"/{path} cannot be taken over: {said}")

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import IntFlag
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from terra_core.errors import TerraError
 from terra_core.system.reading import open_found
@@ -134,7 +134,7 @@ def directory_below(root: Path, path: str, *, make: int | None = None) -> Iterat
 
 
 @contextmanager
-def file_below(root: Path, path: str) -> Iterator[BinaryIO]:
+def file_below(root: Path, path: str) -> Iterator[BufferedReader]:
     """Open a regular file below ``root`` for reading, for the time of a block; no link is followed below ``root``.
 
     :param root: a directory; the caller vouches for the path to it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from terra_core.errors import TerraError
+from terra_core.system.reading import NotRegularError
 from terra_core.versions.manifest import Entry, digest_of, entries
 
 
@@ -53,17 +55,17 @@ def changes(laid_down: Mapping[str, Entry], root: Path, *, left_out: str) -> lis
         seen.add(path)
         if former is None:
             found.append(Change(path=f"/{path}", what=What.ADDED, kind=entry.kind))
-        elif details := tuple(_details(former, entry, root / path)):
+        elif details := tuple(_details(former, entry, root, path)):
             found.append(Change(path=f"/{path}", what=What.CHANGED, kind=entry.kind, details=details))
     gone = (path for path in laid_down if path not in seen)
     found += [Change(path=f"/{path}", what=What.REMOVED, kind=laid_down[path].kind) for path in gone]
     return sorted(found, key=lambda change: change.path)
 
 
-def _details(former: Entry, now: Entry, path: Path) -> Iterator[str]:
+def _details(former: Entry, now: Entry, root: Path, path: str) -> Iterator[str]:
     if former.kind != now.kind:
         yield "kind"
-    elif _has_other_content(former, now, path):
+    elif _has_other_content(former, now, root, path):
         yield "content"
     if former.mode != now.mode:
         yield "mode"
@@ -73,7 +75,7 @@ def _details(former: Entry, now: Entry, path: Path) -> Iterator[str]:
         yield "attributes"
 
 
-def _has_other_content(former: Entry, now: Entry, path: Path) -> bool:
+def _has_other_content(former: Entry, now: Entry, root: Path, path: str) -> bool:
     if now.kind != "file":
         return former.content != now.content
     if former.size != now.size:
@@ -81,8 +83,10 @@ def _has_other_content(former: Entry, now: Entry, path: Path) -> bool:
     if former.mark == now.mark:
         return False
     try:
-        return digest_of(path) != former.content
-    except FileNotFoundError:
+        return digest_of(root, path) != former.content
+    except (FileNotFoundError, NotADirectoryError, NotRegularError):  # somebody has put something else there just now
         return True
     except OSError as error:
-        raise TerraError(f"{path}: cannot be read: {error.strerror}") from error
+        if error.errno == errno.ELOOP:
+            return True
+        raise TerraError(f"{root / path}: cannot be read: {error.strerror}") from error

@@ -15,9 +15,10 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from terra_core.errors import TerraError
+from terra_core.system.openat import DIRECTORY, WITHOUT_LINKS, file_below, open_below
 
 FORMAT = 1
-_LEFT_OUT = frozenset({errno.ENOENT, errno.ENAMETOOLONG})
+_LEFT_OUT = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR})
 _PIECE = 1 << 20
 _MOST_BYTES = 1 << 30
 _LONGEST_LINE = 4 << 20
@@ -65,43 +66,59 @@ def entries(root: Path, *, left_out: str) -> Iterator[tuple[str, Entry]]:
     """Yield all files below a root by their paths, those of directories before what is in them; the root itself is ``""``.
 
     Files are not read: their content is empty. What disappears meanwhile is left out, and what is deeper than any path may be
-    long, which every user of a machine can make.
+    long, which every user of a machine can make. No link is followed, also none that somebody puts in the place of a directory
+    meanwhile.
 
     :param root: a directory below which nothing is mounted.
     :param left_out: the path of a directory that is not looked into.
     :raises TerraError: naming the directory that cannot be read.
     """
     yield "", _entry(str(root), os.lstat(root))
+    top = os.open(root, DIRECTORY)
     pending = [""]
-    while pending:
-        place = pending.pop()
-        if place == left_out:
-            continue
-        try:
-            with os.scandir(f"{root}/{place}") as found:
-                for one in found:
-                    path = f"{place}/{one.name}" if place else one.name
-                    try:
-                        entry = _entry(one.path, one.stat(follow_symlinks=False))
-                    except OSError as error:
-                        if error.errno in _LEFT_OUT:
-                            continue
-                        raise
+    try:
+        while pending:
+            place = pending.pop()
+            if place == left_out:
+                continue
+            try:
+                for path, entry in _within(top, place):
                     if entry.kind == "directory":
                         pending.append(path)
                     yield path, entry
-        except OSError as error:
-            if error.errno not in _LEFT_OUT:
-                raise TerraError(f"{root}/{place}: cannot be read: {error.strerror}") from error
+            except OSError as error:
+                if error.errno not in _LEFT_OUT:
+                    raise TerraError(f"{root}/{place}: cannot be read: {error.strerror}") from error
+    finally:
+        os.close(top)
 
 
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a regular file, without changing its times.
+def _within(top: int, place: str) -> Iterator[tuple[str, Entry]]:
+    """Yield what is in a directory.
 
-    :raises OSError: when it cannot be read.
+    :param top: the descriptor of the root.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    descriptor = open_below(top, os.fsencode(place), DIRECTORY, WITHOUT_LINKS)
+    try:
+        with os.scandir(descriptor) as found:
+            for one in found:
+                try:
+                    entry = _entry(f"/proc/self/fd/{descriptor}/{one.name}", one.stat(follow_symlinks=False))
+                except OSError as error:
+                    if error.errno in _LEFT_OUT:
+                        continue
+                    raise
+                yield f"{place}/{one.name}" if place else one.name, entry
+    finally:
+        os.close(descriptor)
+
+
+def digest_of(root: Path, path: str) -> str:
+    """Return the SHA-256 of a regular file below a root, to which no link leads.
+
+    :raises OSError: when there is none, or it cannot be read.
+    """
+    with file_below(root, path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -113,7 +130,7 @@ def make_manifest(root: Path, *, left_out: str) -> dict[str, Entry]:
     made = {}
     for path, entry in entries(root, left_out=left_out):
         try:
-            made[path] = evolve(entry, content=digest_of(root / path)) if entry.kind == "file" else entry
+            made[path] = evolve(entry, content=digest_of(root, path)) if entry.kind == "file" else entry
         except OSError as error:
             raise TerraError(f"{root / path}: cannot be read: {error.strerror}") from error
     return made

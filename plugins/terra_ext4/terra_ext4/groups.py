@@ -188,6 +188,8 @@ def _make_directories(kind: Kind, group: DiskGroup, device: Path, work: Path) ->
             (top / name).mkdir()
             # Independent of the caller's umask: the machine's other users have to pass.
             (top / name).chmod(_MODE)
+        # The machine mounts all of it at a place of its own; nobody but root shall reach other versions by that way.
+        top.chmod(0o700)
         if system:
             (top / OWN).mkdir(mode=0o700)
 

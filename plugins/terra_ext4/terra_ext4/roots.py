@@ -66,7 +66,9 @@ def copy_root(source: Path | None, target: Path, left_out: str) -> bool:
 
     :raises TerraError: when it cannot be copied, such as for want of room; nothing of it is left then.
     """
-    _empty(_removed_beside(target))  # what a removal that was killed has left takes room
+    removed = _removed_beside(target)
+    removed.parent.parent.chmod(0o700)  # an earlier Terra let all users of the machine reach every version by that way
+    _empty(removed)  # what a removal that was killed has left takes room
     with Undo() as undo:
         undo.when_failing(remove_root, target)
         target.mkdir()
