@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.removal import remove
+from terra_core.system.openat import directory_below
 from terra_core.system.process import run
 from terra_core.system.reading import lines_of, salvaged
 
 _COPY_SECONDS = 3600
-_TOO_DEEP = f": {os.strerror(errno.ENAMETOOLONG)}"
+_LEFT_OUT = tuple(f": {os.strerror(code)}" for code in (errno.ENAMETOOLONG, errno.ELOOP))
 _LONGEST = 400
 """What is told of an error, in characters: every user of a machine can make names without end."""
 
 
-def carry(paths: Iterable[str], former: ContainedRoot, new: ContainedRoot) -> None:
+def carry(paths: Iterable[str], former: ContainedRoot, new: ContainedRoot, *, bare: Path | None = None) -> None:
     """Put files and directories of a root in the place of those of another, with all that they are.
 
     What the former root does not have, the new one has not either then.
 
     :param paths: without a leading slash.
+    :param bare: where the former root is mounted so that no symbolic link leads anywhere. It is needed where others write to that
+        root meanwhile: cp(1) looks at a directory before it reads it, and a user may put a link in its place in between.
     :raises TerraError: naming what cannot be copied.
     """
     for path in paths:
@@ -35,14 +40,15 @@ def carry(paths: Iterable[str], former: ContainedRoot, new: ContainedRoot) -> No
             if not remove(to, os.fsencode(name)):
                 raise TerraError(f"/{path} of the new version cannot be replaced: something is mounted there")
             if found:
-                with former.opened(directory) as source:
+                with former.opened(directory) as known, _in_bare(former, known, bare) as source:
                     copy(source, to, name, path, seconds=_COPY_SECONDS)
 
 
 def copy(source: int, target: int, name: str, path: str, *, seconds: float) -> None:
     """Copy a file, or a directory with all that is in it (cp(1)), with all that they are.
 
-    What is deeper than any path may be long is left out: every user of a machine can make that, and may hold up no upgrade.
+    What is deeper than any path may be long, or becomes a link meanwhile, is left out: every user of a machine can make that,
+    and may hold up no upgrade.
 
     :param source: the descriptor of the directory that it is in: no name above the last one is looked up again, and no link is
         followed below.
@@ -54,7 +60,7 @@ def copy(source: int, target: int, name: str, path: str, *, seconds: float) -> N
     """
     places = [f"/proc/{os.getpid()}/fd/{descriptor}/{name}" for descriptor in (source, target)]
     done = run(["cp", "--archive", "--reflink=auto", "--no-target-directory", *places], timeout=seconds, accept=range(256))
-    wrong = [line for line in lines_of(salvaged(done.stderr)) if not line.endswith(_TOO_DEEP)]
+    wrong = [line for line in lines_of(salvaged(done.stderr)) if not line.endswith(_LEFT_OUT)]
     if done.code == 0 or (done.stderr and not wrong):
         return
     said = wrong[-1] if wrong else f"cp: exit code {done.code}"
@@ -63,3 +69,17 @@ def copy(source: int, target: int, name: str, path: str, *, seconds: float) -> N
     if len(said) > _LONGEST:
         said = f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
     raise TerraError(f"/{path} cannot be taken over: {said}")
+
+
+@contextmanager
+def _in_bare(former: ContainedRoot, known: int, bare: Path | None) -> Iterator[int]:
+    """Yield the descriptor of the same directory where no link leads anywhere."""
+    if bare is None:
+        yield known
+        return
+    path = former.path_of(known)
+    try:
+        with directory_below(bare, path) as directory:
+            yield directory
+    except OSError as error:
+        raise TerraError(f"/{path} cannot be taken over: {error.strerror}") from error

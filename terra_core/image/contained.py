@@ -209,10 +209,14 @@ class ContainedRoot:
         try:
             if not stat.S_ISREG(os.fstat(seen).st_mode):
                 return ""
-            place, root = (Path(f"/proc/self/fd/{descriptor}").readlink() for descriptor in (seen, self._root))
-            return str(place.relative_to(root))
+            return self.path_of(seen)
         finally:
             os.close(seen)
+
+    def path_of(self, descriptor: int) -> str:
+        """Return the path of something below the root that is open, without any link in it; of the root itself, ``.``."""
+        place, root = (Path(f"/proc/self/fd/{one}").readlink() for one in (descriptor, self._root))
+        return str(place.relative_to(root))
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """Yield the content of a regular file, piece by piece.

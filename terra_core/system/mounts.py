@@ -160,16 +160,18 @@ def directory_mounted(
 
 
 @contextmanager
-def bound(directory: Path, target: Path, *, for_reading: bool = False) -> Iterator[Path]:
+def bound(directory: Path, target: Path, *, for_reading: bool = False, links: bool = True) -> Iterator[Path]:
     """Mount a directory at a second place (mount(8), ``--bind``), and unmount it there at the end.
 
     :param target: a directory that nothing is mounted at.
     :param for_reading: let nothing be written by way of it, not even the times of access that reading sets.
+    :param links: whether symbolic links lead anywhere by way of it, which a mount ``for_reading`` may refuse.
     :returns: ``target``.
     :raises ConflictError: when something is mounted there already.
     :raises TerraError: when it can't be mounted, or is still used at the end.
     """
-    options = ["--options", ",".join(("ro", "noatime", *_HARMLESS))] if for_reading else []
+    chosen = ("ro", "noatime", *_HARMLESS, *(() if links else ("nosymfollow",)))
+    options = ["--options", ",".join(chosen)] if for_reading else []
     with _undone(target, ["--bind", *options, directory.resolve()]):
         yield target
 

@@ -160,14 +160,20 @@ class Upgrade:
         wanted = [layer.digest for layer in self.plan.layers[self.plan.present :]]
         with room_in(staged) as room, self._images.pull(self._reference, room, layers=wanted) as source:
             self._apply(source, staged, room.name)
-        with ContainedRoot(self._alone) as former, ContainedRoot(staged) as inside:
+        bare = self._work / "bare"
+        bare.mkdir()
+        with (
+            bound(self._alone, bare, for_reading=True, links=False),
+            ContainedRoot(self._alone) as former,
+            ContainedRoot(staged) as inside,
+        ):
             report(Event("identity", f"take over what {self._document.value.hostname} has of its own"))
             for text in make_unique(inside):
                 report(Event("identity", text))
             kept = [path.lstrip("/") for path in self.plan.kept]
             if inside.target(_RESOLV_CONF):  # the new image has a program that writes it
                 kept = [path for path in kept if path != _RESOLV_CONF]
-            carry(kept, former, inside)
+            carry(kept, former, inside, bare=bare)
             inside.write(FSTAB, fstab_for(former, self.plan.former.version, self.plan.version), mode=0o644)
             self._make_places(inside)
             if inside.look(UNIT) is None:
@@ -199,9 +205,9 @@ class Upgrade:
         """Make the directories that the machine mounts its subvolumes at; a link there would lead its data elsewhere."""
         for path in (one.path.strip("/") for group in self._document.value.groups for one in group.subvolumes):
             inside.directory(path)
-            with inside.opened("") as top, inside.opened(path) as descriptor:
-                root, led = (Path(f"/proc/self/fd/{one}").readlink() for one in (top, descriptor))
-            if led != root / path:
+            with inside.opened(path) as descriptor:
+                led = inside.path_of(descriptor)
+            if led != path:
                 raise TerraError(
                     f"/{path} of the new image is a link to another place, and the machine mounts a subvolume there",
                     hint="build the image with a directory there, or install the machine anew",

@@ -14,6 +14,8 @@ import pytest
 from terra_core.errors import TerraError
 from terra_core.image.carry import carry
 from terra_core.image.contained import ContainedRoot
+from terra_core.system.mounts import bound
+from terra_core.system.namespaces import private_mounts
 
 
 @pytest.fixture
@@ -100,6 +102,26 @@ def test_links_of_either_root_lead_nowhere_else(roots: tuple[Path, Path], tmp_pa
     carried(roots, "srv/app")
     assert (roots[1] / "srv/app").readlink() == tmp_path / "outside"
     assert (tmp_path / "outside/keys").read_text() == "a secret of this host"
+
+
+def test_no_link_leads_anywhere_while_others_write_to_the_former_root(roots: tuple[Path, Path], tmp_path: Path) -> None:
+    """What cp(1) took for a directory is a link by then: a mount that lets no link lead anywhere says so to it."""
+    app, bare, secret = roots[0] / "srv/app", tmp_path / "bare", tmp_path / "secret"
+    for place in (app / "own", bare, secret, roots[0] / "usr/lib/more"):
+        place.mkdir(parents=True)
+    (secret / "key").write_text("root's")
+    (app / "own/link").symlink_to("/nowhere")
+    (app / "mine").symlink_to(secret)
+    (roots[0] / "lib").symlink_to("usr/lib")
+    (roots[0] / "usr/lib/more/file").write_text("more")
+    with private_mounts(), bound(roots[0], bare, for_reading=True, links=False):
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            os.listdir(bare / "srv/app/mine")  # noqa: PTH208  # as cp(1) does
+        with ContainedRoot(roots[0]) as former, ContainedRoot(roots[1]) as new:
+            carry(["lib/more", "srv/app"], former, new, bare=bare)
+    assert (roots[1] / "srv/app/own/link").readlink() == Path("/nowhere")
+    assert (roots[1] / "srv/app/mine").readlink() == secret
+    assert (roots[1] / "lib/more/file").read_text() == "more", "links above what is named are those of the machine"
 
 
 def test_a_file_in_the_way_is_named(roots: tuple[Path, Path]) -> None:
