@@ -34,9 +34,13 @@ def command(
     is kept, and were not given up; while a version runs on trial, the one that is kept. What is left counts as given up. No
     version is changed or removed: each has its files as they were when it last ran, and the data subvolumes belong to none.
     """
+    from terra_core.versions.record import number_of
+
     if not given:
         _local(only_plan, reboot, place, version)
         return 0
+    if len(given) == 1 and (number_of(given[0]) or 0) > 0:
+        raise click.UsageError(f"{given[0]} is a version: terra rollback --to {given[0]}")
     if only_plan or reboot or version or place != _HERE:
         raise click.UsageError("--plan, --reboot, --root and --to are for this machine's own system, without HOSTNAME")
     return _fleet(ctx, given)

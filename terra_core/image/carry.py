@@ -27,8 +27,8 @@ def carry(paths: Iterable[str], former: ContainedRoot, new: ContainedRoot, *, ba
     What the former root does not have, the new one has not either then.
 
     :param paths: without a leading slash.
-    :param bare: where the former root is mounted so that no symbolic link leads anywhere. It is needed where others write to that
-        root meanwhile: cp(1) looks at a directory before it reads it, and a user may put a link in its place in between.
+    :param bare: where the former root is mounted so that no symbolic link leads anywhere. It is needed where others write to it
+        meanwhile: cp(1) looks at a directory before it reads it, and a user may put a link in its place in between.
     :raises TerraError: naming what cannot be copied.
     """
     for path in paths:

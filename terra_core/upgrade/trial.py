@@ -354,7 +354,7 @@ def remove(
 
     :raises TerraError: when there is no such version, or the machine needs it.
     """
-    with place_for_mounts(root, paths), upgrades_locked(paths, _OTHER_SECONDS), starts_locked(paths):
+    with place_for_mounts(root, paths), upgrades_locked(paths, report, _OTHER_SECONDS), starts_locked(paths):
         try:
             with _opened(root, silent, paths, plugins, kernel_line, locking=False) as opened:
                 needed = opened.state.needed
@@ -364,12 +364,21 @@ def remove(
 
 
 @contextmanager
-def upgrades_locked(paths: Paths, seconds: float = _UPGRADE_SECONDS) -> Iterator[None]:
+def upgrades_locked(paths: Paths, report: Report, seconds: float = _UPGRADE_SECONDS) -> Iterator[None]:
     """Keep others from upgrading this machine for the time of a block; who needs both locks takes this one first.
 
+    :param report: is told when that has to be waited for.
     :param seconds: how long to wait for another upgrade to end.
     """
-    with locked(paths.run / "upgrade.lock", seconds=seconds, what="another upgrade of this machine to end"):
+    said: list[Event] = []
+
+    def waiting() -> None:
+        if not said:
+            said.append(Event("lock", "wait for another upgrade of this machine to end"))
+            report(said[0])
+
+    place, what = paths.run / "upgrade.lock", "another upgrade of this machine to end"
+    with locked(place, seconds=seconds, what=what, waiting=waiting):
         yield
 
 
@@ -439,8 +448,11 @@ class Opened:
         ledger = read_ledger(self.top)
         if not ledger.kept or version in (ledger.kept, ledger.once):
             return
-        if version not in self.state.tried:
+        asked = [version in (choice.once, choice.tried) for choice in self.state.choices]
+        if not any(asked):
             raise OverruledError(f"somebody has chosen {ledger.kept} meanwhile", by_person=True)
+        if all(asked):  # by an earlier Terra, which writes to the disks alone
+            return
         if ledger.kept in self.places:
             self.write(f"start {ledger.kept} from now on, by every disk", lambda _: StartChoice(kept=ledger.kept))
         raise OverruledError(f"it {_AWAY.format(ledger.kept)}", by_person=False)

@@ -275,7 +275,7 @@ def upgrade(
     plugins = plugins or Plugins.discover()
     with (
         place_for_mounts(root, paths) as alone,
-        upgrades_locked(paths),
+        upgrades_locked(paths, report),
     ):
         with ContainedRoot(root) as inside:
             record = read_known(inside, root)
@@ -337,7 +337,7 @@ def upgrade(
                 there=there,
                 tried=tried,
                 obstacle=obstacle,
-                removed=() if there else surplus(records, spared, now.failed, node.upgrade.versions),
+                removed=() if there else surplus(_made_by_terra(records), spared, now.failed, node.upgrade.versions),
                 given_way=given_way,
                 layers=found.manifest.layers,
                 present=held(roots.top, list(map(str, found.config.diff_ids)))[0],
@@ -393,8 +393,13 @@ def _of_digest(digest: str, records: Mapping[str, Record]) -> str:
 
     A snapshot that a person made is none, nor is data of a user that looks like one: what is there is started by itself.
     """
-    found = {name: number for name in records if (number := number_of(name)) is not None and records[name].digest == digest}
-    return max(found, key=lambda name: found[name], default="")
+    found = [name for name in _made_by_terra(records) if records[name].digest == digest]
+    return max(found, key=lambda name: number_of(name) or 0, default="")
+
+
+def _made_by_terra(records: Mapping[str, Record]) -> list[str]:
+    """Return the versions that an installation or an upgrade has made: the record of a copy has the name of what it is of."""
+    return [name for name, one in records.items() if one.version == name and number_of(name) is not None]
 
 
 def _require_room(plan: Plan, top: Path) -> None:

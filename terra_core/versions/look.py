@@ -25,7 +25,7 @@ from terra_core.versions.difference import Change, changes
 from terra_core.versions.failures import forget_failure
 from terra_core.versions.layers import prune
 from terra_core.versions.ledger import note_removed
-from terra_core.versions.record import PLACE, Record, read_manifest, read_record
+from terra_core.versions.record import PLACE, Record, number_of, read_manifest, read_record
 
 _NEXT = (
     "install it with this Terra's terra-install, and it is known what was laid down; machines of a controller are named: "
@@ -80,7 +80,7 @@ def difference(root: Path, *, report: Report = silent, paths: Paths = THIS_MACHI
 
 
 def versions(root: Path, *, plugins: Plugins | None = None, paths: Paths = THIS_MACHINE) -> tuple[Version, ...]:
-    """Return the versions of a machine's system that are in the file system of one of them, by name.
+    """Return the versions of a machine's system that are in the file system of one of them, in the order of their numbers.
 
     :param root: where that one is mounted; ``/`` for the one that runs.
     :param plugins: the installed plugins; found when left out.
@@ -90,7 +90,7 @@ def versions(root: Path, *, plugins: Plugins | None = None, paths: Paths = THIS_
     with place_for_mounts(root, paths) as work, ContainedRoot(root) as inside:
         record = read_known(inside, root)
         with open_versions(record, root, work, plugins or Plugins.discover()) as (_, roots, _):
-            found = (_version(name, place, roots) for name, place in sorted(roots.places.items()))
+            found = (_version(name, roots.places[name], roots) for name in sorted(roots.places, key=_order))
             return tuple(version for version in found if version is not None)
 
 
@@ -144,6 +144,11 @@ def open_versions(
     filesystem = plugins.fill(Filesystem, {"filesystem": record.filesystem}, source=source)
     with filesystem.open_roots(root, work, session) as roots:
         yield filesystem, roots, session
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    number = number_of(name)
+    return number is None, number or 0, name
 
 
 def _version(name: str, place: Path, roots: Roots) -> Version | None:

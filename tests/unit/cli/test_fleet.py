@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from terra_core.cli import fleet
 from terra_core.cli.connection import said_of
 from terra_core.cli.fleet import batches_of
+from terra_core.cli.rollback import command as rollback
 from terra_core.cli.upgrade import command
 from terra_core.client.answers import NodeShown, UpgradeShown
 from terra_core.client.controller import ControllerClient
@@ -143,3 +144,9 @@ def test_a_signal_while_it_is_waited_says_what_goes_on(capsys: pytest.CaptureFix
 )
 def test_a_machine_is_named_once(said: str, shown: str) -> None:
     assert said_of("cm-01", TerraError(said)) == shown
+
+
+def test_who_names_a_version_in_place_of_a_machine_is_told_how() -> None:
+    found = CliRunner().invoke(rollback, ["os.1"])
+    assert found.exit_code == 2
+    assert "os.1 is a version: terra rollback --to os.1" in found.output

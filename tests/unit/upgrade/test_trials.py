@@ -234,3 +234,14 @@ def test_a_person_who_chooses_in_the_menu_changes_nothing(machine: Machine) -> N
     settle()
     assert kept(machine) == ("os.1", "os.1")
     assert not [text for text in machine.told if "away" in text]
+
+
+def test_a_version_that_an_earlier_terra_has_asked_for_is_kept(machine: Machine) -> None:
+    """It writes to the disks, and not beside the versions."""
+    keep_tried("os.1")
+    machine.start(A)
+    go_back(former(None))
+    machine.lay_down("os.2")
+    machine.says = dict.fromkeys((A, B), StartChoice(kept="os", once="os.2"))
+    machine.start(B)
+    assert keep_tried("os.2").kept == ("os.2",)

@@ -41,7 +41,7 @@ def test_what_is_there_already_is_the_newest_version_and_nobodys_snapshot() -> N
         return evolve(RECORD, version=version, digest=digest)
 
     records = {"before": of("os", "a"), "home": of("os.9", "c"), "os": of("os", "a")}
-    records |= {name: of(name, "b") for name in ("os.2", "os.10")}
+    records |= {"os.2": of("os.2", "b"), "os.10": of("os.10", "b"), "os.11": of("os.2", "b")}
     assert [_of_digest(digest, records) for digest in "abc"] == ["os", "os.10", ""]
 
 
