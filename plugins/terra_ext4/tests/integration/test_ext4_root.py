@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,3 +183,17 @@ def test_the_check_is_what_the_kernel_line_says(
     assert checked in " ".join(said)
     assert bool(checked) == any("files" in line for line in said)
     assert is_marked(root) is marked
+
+
+@pytest.mark.parametrize("filler", [plugin, xfs], ids=["ext4", "xfs"])
+def test_nobody_but_root_reaches_other_versions_by_their_top(filler: DiskPlugin, tmp_path: Path) -> None:
+    """All of the file system is mounted at a place of the machine, with the programs of every version."""
+    disk, place = made(filler, tmp_path), tmp_path / "top"
+    place.mkdir()
+    with loop_device(disk) as device, mounted(device, place, filesystem=filler.name) as top:
+        assert stat.S_IMODE(top.stat().st_mode) == 0o700
+        top.chmod(0o755)  # as an earlier Terra made it
+        (top / "os/file").touch()
+        filler.copy_root(top / "os", top / "os.1", "", Session())
+        assert stat.S_IMODE(top.stat().st_mode) == 0o700
+        assert stat.S_IMODE((top / "os.1").stat().st_mode) == 0o755

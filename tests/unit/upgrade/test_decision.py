@@ -1,0 +1,72 @@
+"""What a version on trial does with what it has found out, where somebody else has decided meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from terra_core.errors import ConflictError, TerraError
+from terra_core.upgrade import decision
+from terra_core.upgrade.trial import OverruledError, State
+
+
+@define
+class Trial:
+    """A trial that comes to something.
+
+    :param reason: why the version is not healthy; empty when it is.
+    :param keeping: what stands against keeping it.
+    :param giving_up: what stands against giving it up.
+    """
+
+    reason: str = ""
+    keeping: TerraError | None = None
+    giving_up: TerraError | None = None
+    done: list[str] = field(factory=list)
+
+    def keep(self, version: str) -> State:
+        if self.keeping is not None:
+            raise self.keeping
+        self.done.append(f"kept {version}")
+        return State(running=version)
+
+    def give_up(self, version: str, reason: str) -> State:
+        if self.giving_up is not None:
+            raise self.giving_up
+        self.done.append(f"given up {version}: {reason}")
+        return State(running=version)
+
+
+OTHER = OverruledError("somebody has chosen os meanwhile", by_person=True)
+STALE = OverruledError("it was started by a disk that had been away", by_person=False)
+FREE = "watchdog"
+
+
+@pytest.mark.parametrize(
+    ("trial", "goes_on", "done"),
+    [
+        (Trial(), True, ["kept os.1", FREE]),
+        (Trial(reason="no route"), False, ["given up os.1: no route"]),
+        (Trial(keeping=OTHER), True, [FREE]),
+        (Trial(keeping=STALE), False, []),
+        (Trial(keeping=TerraError("the disk is broken")), False,
+         ["given up os.1: it is healthy, and could not be kept: the disk is broken"]),
+        (Trial(reason="no route", giving_up=ConflictError("os.1: is the version that is kept")), True, [FREE]),
+        (Trial(reason="no route", giving_up=TerraError("the disk is full")), False, []),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_a_trial(
+    trial: Trial, goes_on: bool, done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "line").write_text("quiet terra.try=os.1\n")
+    monkeypatch.setattr(decision, "KERNEL_LINE", tmp_path / "line")
+    monkeypatch.setattr(decision, "_reason", lambda limit: trial.reason)
+    monkeypatch.setattr(decision, "keep_tried", trial.keep)
+    monkeypatch.setattr(decision, "give_up", trial.give_up)
+    monkeypatch.setattr(decision, "_let_watchdog_go", lambda: trial.done.append(FREE))
+    said: list[str] = []
+    assert decision.decide(said.append, lambda seconds: None) is goes_on
+    assert trial.done == done
+    assert said
