@@ -248,9 +248,9 @@ def settle(
             if version not in (now.running, opened.told) and version in opened.places:
                 now = opened.give_up(version, _UNKNOWN)
         counts = opened.told if opened.told in now.kept and opened.told in opened.places else now.running
-        wanted = StartChoice(kept=counts)
-        if now.running in now.kept and any(_plain(choice) != wanted for choice in now.choices):
-            if counts != now.running:
+        wanted = StartChoice(kept=counts, once=opened.asked)
+        if counts in now.kept and any(_plain(choice) != wanted for choice in now.choices):
+            if counts != now.running and len(now.kept) > 1:
                 opened.say(f"{now.running} {_AWAY.format(counts)}")
             now = opened.write(f"start {counts} from now on, by every disk", lambda _: wanted)
         return now
@@ -435,6 +435,12 @@ class Opened:
     def told(self) -> str:
         """The version that every start was told to start last; empty when nobody has written that down."""
         return read_ledger(self._top).kept if self._top is not None else ""
+
+    @property
+    def asked(self) -> str:
+        """The version that every disk is asked to try, since the machine was started; empty when it is none."""
+        once = read_ledger(self._top).once if self._top is not None else ""
+        return once if not self.state.tried and all(choice.once == once for choice in self.state.choices) else ""
 
     def say(self, text: str) -> None:
         """Tell who listens."""

@@ -245,3 +245,27 @@ def test_a_version_that_an_earlier_terra_has_asked_for_is_kept(machine: Machine)
     machine.says = dict.fromkeys((A, B), StartChoice(kept="os", once="os.2"))
     machine.start(B)
     assert keep_tried("os.2").kept == ("os.2",)
+
+
+def test_a_disk_that_comes_back_with_the_word_of_a_version_that_is_gone_is_set_right(machine: Machine) -> None:
+    """Its boot loader starts any other one then."""
+    machine.lay_down("os.2")
+    keep_tried("os.1")
+    machine.says[B] = StartChoice(kept="os.9")
+    machine.running, machine.trying = "os.2", False
+    settle()
+    assert kept(machine) == ("os.1", "os.1")
+
+
+def test_what_is_asked_for_right_after_a_start_is_not_forgotten_by_it(machine: Machine) -> None:
+    keep_tried("os.1")
+    machine.start(A)
+    machine.lay_down("os.2")
+    tried_once("os.2")
+    settle()
+    assert machine.says == {A: StartChoice(kept="os.1", once="os.2"), B: StartChoice(kept="os.1", once="os.2")}
+    machine.start(A)
+    machine.running, machine.trying = "os.1", False  # it panicked, and the next start was of the former one
+    settle()
+    assert machine.says == {A: StartChoice(kept="os.1"), B: StartChoice(kept="os.1")}
+    assert list(failures(machine.top)) == ["os.2"]
