@@ -144,7 +144,7 @@ def _tell(name: str, node: NodeShown | TerraError, order: Order) -> None:
     elif not _is_going(node):
         echo(f"{name} has {order.image} already", err=True)
     elif node.upgrade is not None and node.upgrade.phase == "waiting":
-        echo(f"{name}: the next version is made; restart it, with ten seconds or more between off and on", err=True)
+        echo(f"{name}: the next version is made; restart it, with half a minute or more between off and on", err=True)
     else:
         echo(f"{name} boots {order.image} when it is switched on", err=True)
 

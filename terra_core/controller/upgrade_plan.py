@@ -51,7 +51,7 @@ def _notes(record: Record, off: bool, keep: float) -> Iterator[str]:
     if off:
         yield "it is off: it boots the next version when it is switched on"
     else:
-        yield "it runs: restart it when the next version is made, with ten seconds or more between off and on"
+        yield "it runs: restart it when the next version is made, with half a minute or more between off and on"
     yield "it goes back to what it has, by itself, unless it reports that it is well"
     if keep:
         yield f"what it has is kept for {_in_words(keep)} after that: terra rollback {record.hostname}"
