@@ -22,6 +22,7 @@ from lab.disks import MB, blank
 from lab.network import Network
 from lab.registry import Registry
 from terra_core.config.session import Session
+from terra_core.config.values import parse_image_reference
 from terra_core.errors import ConflictError
 from terra_core.hookspecs import Bootloader, StartChoice
 from terra_core.install.disks import part_device
@@ -29,7 +30,8 @@ from terra_core.plugins import Plugins
 from terra_core.system.mounts import directory_mounted, mounted
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
-from terra_core.upgrade.trial import give_up, keep, settle, state, try_once
+from terra_core.upgrade.trial import former, give_up, go_back, keep, settle, state, try_once
+from terra_core.upgrade.use import upgrade as upgrading
 from terra_core.versions.manifest import make_manifest
 from terra_core.versions.record import PLACE
 from tests.integration.install.grounds import SYSTEM, Ground, group
@@ -259,6 +261,30 @@ def test_the_oldest_version_makes_room(
             assert state(root).choices == (StartChoice(kept="os.1", once="os.2"),)
             give_up("os.2", "the check failed", root)
             assert upgrade(ground, root, "--plan", images[0])["removed"] == ["os.2"], "the one that runs stays"
+
+
+def test_who_goes_back_while_an_upgrade_is_under_way_is_not_overruled_by_it(
+    ground: Ground, images: tuple[str, str], network: Network, registry: Registry, tmp_path: Path
+) -> None:
+    third = parse_image_reference(push(network, registry, tmp_path, "4", [tar(*SYSTEM), programs(4)]))
+    with blank(tmp_path, [1200]) as (disk,):
+        ground.install(ground.node(group("os", "single", [disk]), image=images[0]))
+        part, place = part_device(disk.device, 3), tmp_path / "root"
+        place.mkdir()
+        with mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root:
+            upgrade(ground, root, images[1])
+            keep("os.1", root)
+        with (
+            mounted(part, place, filesystem="btrfs", options=("subvol=/os.1",)) as root,
+            network.inside(),
+            upgrading(third, root, plain_http=True) as planned,
+        ):
+            assert planned.plan.removed == ("os",)
+            go_back(former(None, root), root)
+            planned.carry_out()
+            assert list(rows_of(root)) == ["os", "os.1", "os.2"], "what is kept by now is not removed"
+            assert state(root).choices == (StartChoice(kept="os", once="os.2"),)
+            assert state(root).failed["os.1"].reason == "somebody went back from it to os"
 
 
 def test_a_disk_that_fills_up_takes_no_version_away(ground: Ground, images: tuple[str, str], tmp_path: Path) -> None:
