@@ -31,8 +31,9 @@ def command(
     the version that goes; other groups are the same for both. An upgrade that a machine has not begun is ended.
 
     Without HOSTNAME, it is this machine's own system: VERSION, or the newest of those that were laid down before the one that
-    is kept, and were not given up; while a version runs on trial, the one that is kept. What is left counts as given up. No
-    version is changed or removed: each has its files as they were when it last ran, and the data subvolumes belong to none.
+    is kept, and were not given up; while a version runs on trial or is to be tried, the one that is kept. What is left counts
+    as given up. No version is changed or removed: each has its files as they were when it last ran, and the data subvolumes
+    belong to none.
     """
     from terra_core.versions.record import number_of
 

@@ -265,7 +265,8 @@ class GoingBack:
     :param laid: when it was laid down, as RFC 3339 has it.
     :param kept: what is kept until now.
     :param running: the version that runs.
-    :param left: the versions that count as given up then: later ones that are kept now, and the one that runs on trial.
+    :param left: the versions that count as given up then: later ones that are kept now, one that runs on trial, and those that
+        are to be tried.
     """
 
     version: str
@@ -286,8 +287,8 @@ def former(
 ) -> GoingBack:
     """Return the version to go back to; nothing is written.
 
-    :param version: its name. When left out, it is the one that is kept, while another one runs on trial; otherwise the newest
-        that was laid down before the one that is kept, and was not given up.
+    :param version: its name. When left out, it is the one that is kept, while another one runs on trial or is to be tried;
+        otherwise the newest that was laid down before the one that is kept, and was not given up.
     :param root: as for :func:`state`.
     :raises NotFoundError: when there is no such version.
     :raises TerraError: when no disk says what it starts.
@@ -303,7 +304,7 @@ def former(
         opened.require(version)
         found = records[version]
         later = {name for name in now.kept if name in records and place_of(records[name]) > place_of(found)}
-        left = {*later, *([now.running] if now.trying else [])} - {version}
+        left = {*later, *now.once, *([now.running] if now.trying else [])} - {version}
         return GoingBack(
             version=version,
             image=found.image,
@@ -390,8 +391,8 @@ def starts_locked(paths: Paths) -> Iterator[None]:
 
 
 def _before(now: State, records: Mapping[str, Record]) -> str:
-    """Return the version to go back to from the one that is kept, or from the one that runs on trial."""
-    if now.trying and now.running not in now.kept:
+    """Return the version to go back to, from the one that is kept or from one that runs on trial or is to be tried."""
+    if now.once or (now.trying and now.running not in now.kept):
         return now.kept[0]
     kept = max((place_of(records[name]) for name in now.kept if name in records), default=0)
     older = {name: one for name, one in records.items() if place_of(one) < kept and name not in now.failed}

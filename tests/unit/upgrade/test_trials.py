@@ -269,3 +269,15 @@ def test_what_is_asked_for_right_after_a_start_is_not_forgotten_by_it(machine: M
     settle()
     assert machine.says == {A: StartChoice(kept="os.1"), B: StartChoice(kept="os.1")}
     assert list(failures(machine.top)) == ["os.2"]
+
+
+def test_who_goes_back_before_the_try_keeps_what_runs(machine: Machine) -> None:
+    keep_tried("os.1")
+    machine.start(A)
+    machine.lay_down("os.2")
+    tried_once("os.2")
+    going = former(None)
+    assert (going.version, going.left) == ("os.1", ("os.2",))
+    go_back(going)
+    assert machine.says == {A: StartChoice(kept="os.1"), B: StartChoice(kept="os.1")}
+    assert former(None).version == "os"
