@@ -493,6 +493,7 @@ def test_where_nothing_can_lie_beside_it_that_is_said(ground: Ground, images: tu
                 path.rename(top / path.name)
             shutil.rmtree(top / ".terra")
             (top / "os").rmdir()
+            top.chmod(0o755)
         with mounted(part, place, filesystem="ext4") as root:
             told = upgrade(ground, root, accept=(1,))
             assert "is all of its file system, so no other version can lie beside it" in " ".join(told.split())

@@ -68,5 +68,5 @@ def test_one_that_cannot_be_run_or_is_killed(check: Path) -> None:
 
 
 def test_what_it_says_is_text(check: Path) -> None:
-    said = check_problem(program(check, r"printf '\\033[2J\\377\\n'", "exit 1"), 60)
+    said = check_problem(program(check, r"printf '\033[2J\377\n'", "exit 1"), 60)
     assert said.split("\n")[1:] == ["\x1b[2J\ufffd"], "what prints it leaves no control characters"
