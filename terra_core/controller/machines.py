@@ -509,7 +509,8 @@ class Machines:
             with undoing(error):
                 self._store.restate(record, State.DELETING.value, f"cannot be taken away: {error}")
             raise
-        self._images.drop(str(record.node.image) if isinstance(record, Record) else record.image)
+        for image in record.images if isinstance(record, Record) else (record.image,):
+            self._images.drop(image)
         self.start_boot(session)
 
     def _release_unknown(self, record: SetAside) -> None:

@@ -207,6 +207,12 @@ class Record:
         return self.kernel_arguments[: len(self.kernel_arguments) - further]
 
     @property
+    def images(self) -> frozenset[str]:
+        """The image that it has, and the other one of its upgrade."""
+        other = {self.upgrade.image, *([self.upgrade.other.image] if self.upgrade.other else [])} if self.upgrade else set()
+        return frozenset({str(self.node.image), *other})
+
+    @property
     def unmade(self) -> bool:
         """Whether its file says more than is there: a further group, or a larger disk."""
         sizes = {kept.target.label: [volume.size for volume in kept.target.volumes] for kept in self.targets if kept.made}
