@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,10 +13,11 @@ from terra_core.config.structure import StructureError, structure
 from terra_core.errors import ConflictError, TerraError, words_of
 from terra_core.image.contained import ContainedRoot
 from terra_core.system.process import run
+from terra_core.system.processes import read_stat
 from terra_core.upgrade.health import EXPECTED, Network, expected
 from terra_core.upgrade.judge import Questions, judge
 from terra_core.upgrade.observe import check_problem, look, room_problem
-from terra_core.upgrade.trial import KERNEL_LINE, OverruledError, give_up, keep_tried, tried_by
+from terra_core.upgrade.trial import OverruledError, give_up, keep_tried, started_with, tried_by
 from terra_core.versions.look import read_known
 from terra_core.versions.record import PLACE
 
@@ -37,7 +39,7 @@ def decide(say: Say, limit: Callable[[int], object]) -> bool:
     :param limit: called with the seconds within which all this has to have ended.
     :returns: whether the machine may go on with it; it has to be restarted otherwise.
     """
-    version = tried_by(KERNEL_LINE.read_text(errors="replace"))
+    version = tried_by(started_with())
     if not version:
         say("no version is on trial")
         return True
@@ -113,4 +115,7 @@ def _let_watchdog_go() -> None:
 
 
 def _uptime() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Return the seconds since init started: with the kernel, or with the container that this is."""
+    init = read_stat(1)
+    ticks = int(init.started) if init is not None else 0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

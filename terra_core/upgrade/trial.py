@@ -31,6 +31,7 @@ from terra_core.versions.look import remove as remove_version
 from terra_core.versions.record import PLACE, Record, place_of, read_record
 
 KERNEL_LINE = Path("/proc/cmdline")
+_CONTAINER, _INIT_LINE = Path("/run/systemd/container"), Path("/proc/1/cmdline")
 _TRY = re.compile(r"(?:^|\s)terra\.try=(\S+)")
 _OTHER_SECONDS = 600
 _UPGRADE_SECONDS = 1800
@@ -524,7 +525,21 @@ def on_trial(root: Path, running: str, kernel_line: Path = KERNEL_LINE) -> bool:
     :param root: where the version's root is mounted.
     :param running: its name.
     """
-    return root == Path("/") and tried_by(kernel_line.read_text(errors="replace")) == running
+    return root == Path("/") and tried_by(started_with(kernel_line)) == running
+
+
+def started_with(kernel_line: Path = KERNEL_LINE, container: Path = _CONTAINER, init_line: Path = _INIT_LINE) -> str:
+    """Return the words that the running system was started with.
+
+    The kernel line that a container sees is its host's. There, the words are those that its init was given, as systemd has it
+    for itself and for ``ConditionKernelCommandLine=`` of units (systemd(1), "Kernel Command Line").
+
+    :param kernel_line: the kernel line; another one than the machine's own counts whatever else there is.
+    :param container: the file that systemd makes in a container.
+    :param init_line: the words of its init, as proc_pid_cmdline(5) has them.
+    """
+    own = kernel_line == KERNEL_LINE and container.exists()
+    return (init_line if own else kernel_line).read_text(errors="replace").replace("\0", " ")
 
 
 def tried_by(line: str) -> str:

@@ -1,13 +1,15 @@
-"""What a version on trial does with what it has found out, where somebody else has decided meanwhile."""
+"""What a version on trial does with what it has found out, where somebody else has decided meanwhile, and how long it has run."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import time
 
 import pytest
 from attrs import define, field
 
 from terra_core.errors import ConflictError, TerraError
+from terra_core.system.processes import Stat
 from terra_core.upgrade import decision
 from terra_core.upgrade.trial import OverruledError, State
 
@@ -57,11 +59,8 @@ FREE = "watchdog"
         (Trial(reason="no route", giving_up=TerraError("the disk is full")), False, []),
     ],
 )  # fmt: skip
-def test_what_becomes_of_a_trial(
-    trial: Trial, goes_on: bool, done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "line").write_text("quiet terra.try=os.1\n")
-    monkeypatch.setattr(decision, "KERNEL_LINE", tmp_path / "line")
+def test_what_becomes_of_a_trial(trial: Trial, goes_on: bool, done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decision, "started_with", lambda: "quiet terra.try=os.1")
     monkeypatch.setattr(decision, "_reason", lambda limit: trial.reason)
     monkeypatch.setattr(decision, "keep_tried", trial.keep)
     monkeypatch.setattr(decision, "give_up", trial.give_up)
@@ -70,3 +69,13 @@ def test_what_becomes_of_a_trial(
     assert decision.decide(said.append, lambda seconds: None) is goes_on
     assert trial.done == done
     assert said
+
+
+def test_the_time_counts_from_the_start_of_init(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container runs on a machine that may have been up for weeks."""
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    began = str(int((now - 30) * os.sysconf("SC_CLK_TCK")))
+    monkeypatch.setattr(decision, "read_stat", lambda pid: Stat("systemd", "S", 0, began) if pid == 1 else None)
+    assert 30 <= decision._uptime() < 40
+    monkeypatch.setattr(decision, "read_stat", lambda pid: None)
+    assert decision._uptime() >= now

@@ -11,7 +11,7 @@ from terra_core.config.session import Session
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Bootloader, StartChoice
 from terra_core.upgrade.starts import DiskStart, members_of, read_starts, write_starts
-from terra_core.upgrade.trial import State, tried_by, without
+from terra_core.upgrade.trial import KERNEL_LINE, State, started_with, tried_by, without
 
 SESSION = Session()
 
@@ -79,6 +79,16 @@ def test_disks_that_say_different_things() -> None:
 )
 def test_the_word_of_a_try(line: str, version: str) -> None:
     assert tried_by(line) == version
+
+
+def test_a_container_is_started_with_the_words_of_its_init(tmp_path: Path) -> None:
+    container, init_line, other = tmp_path / "container", tmp_path / "cmdline", tmp_path / "line"
+    init_line.write_bytes(b"/sbin/init\0version=os.1\0terra.try=os.1\0")
+    other.write_text("boot=terra terra.try=os.2\n")
+    assert started_with(KERNEL_LINE, container, init_line) == KERNEL_LINE.read_text(), "this is no container of systemd's"
+    container.write_text("docker\n")
+    assert tried_by(started_with(KERNEL_LINE, container, init_line)) == "os.1"
+    assert tried_by(started_with(other, container, init_line)) == "os.2", "a line that is named counts"
 
 
 def test_all_disks_of_a_file_system(tmp_path: Path) -> None:
