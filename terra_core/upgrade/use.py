@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -56,6 +57,8 @@ from terra_core.versions.record import PLACE, Record, number_of, read_manifest, 
 _RESOLV_CONF = "etc/resolv.conf"
 _SYNC_SECONDS = 3600
 _MB = 1024 * 1024
+_NO_ROOM = os.strerror(errno.ENOSPC)
+"""How errors say that a disk is full, also those of programs: they run in the locale C."""
 _CLOCK = 10**9
 """How far a time of a file may lie before the clock of the process, in nanoseconds: the kernel's own for files is coarse."""
 
@@ -125,6 +128,7 @@ class Upgrade:
             count, layers = held(self._top, list(map(str, self._found.config.diff_ids)))
             if count != self.plan.present:
                 raise ConflictError("layers of the image came or went since the upgrade was planned", hint="try it again")
+            undo.push(self._give_back)
             undo.callback(self._remove, staged)
             self._filesystem.copy_root(layers, staged, "", self._session)
             self._lay_down(staged)
@@ -150,6 +154,11 @@ class Upgrade:
             note_removed(self._top, version)
         self._filesystem.remove_root(self._top / version, self._session)
         forget_failure(self._top, version)
+
+    def _give_back(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Remove the layers that a further attempt would begin with where the disks have no room for them."""
+        if error is not None and _NO_ROOM in str(error):
+            prune(self._filesystem, self._top, self._session)
 
     def _remove(self, staged: Path) -> None:
         if staged.exists():

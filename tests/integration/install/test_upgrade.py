@@ -287,7 +287,11 @@ def test_who_goes_back_while_an_upgrade_is_under_way_is_not_overruled_by_it(
             assert state(root).failed["os.1"].reason == "somebody went back from it to os"
 
 
-def test_a_disk_that_fills_up_takes_no_version_away(ground: Ground, images: tuple[str, str], tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_takes_no_version_away(
+    ground: Ground, images: tuple[str, str], network: Network, registry: Registry, tmp_path: Path
+) -> None:
+    lower = [tar(*SYSTEM), tar(folder(b"usr"), folder(b"usr/share"), file(b"usr/share/first", content(9, MB)))]
+    layered = push(network, registry, tmp_path, "layered", [*lower, programs(4)])
     with blank(tmp_path, [1200]) as (disk,):
         ground.install(ground.node(group("os", "single", [disk]), image=images[0]))
         part, place, top = part_device(disk.device, 3), tmp_path / "root", tmp_path / "top"
@@ -297,12 +301,15 @@ def test_a_disk_that_fills_up_takes_no_version_away(ground: Ground, images: tupl
             mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root,
             mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
         ):
+            layers = sorted((top / ".terra/layers").iterdir())
             with filled(root / "var/fill", BIG // 2):
-                told = upgrade(ground, root, images[1], accept=(1,))
-                assert "No space left on device" in " ".join(told.split())
-                assert list(rows_of(root)) == ["os"]
-                assert not (top / ".terra/new").exists()
-                assert state(root).choices == (StartChoice(kept="os"),)
+                for image in (images[1], layered):
+                    told = upgrade(ground, root, image, accept=(1,))
+                    assert "No space left on device" in " ".join(told.split())
+                    assert list(rows_of(root)) == ["os"]
+                    assert not (top / ".terra/new").exists()
+                    assert sorted((top / ".terra/layers").iterdir()) == layers, "they would take the room that is left"
+                    assert state(root).choices == (StartChoice(kept="os"),)
             upgrade(ground, root, images[1])
             started(part_device(disk.device, 2), "os.1")
             with filled(top / "os.1/var/fill", 0):

@@ -1,4 +1,4 @@
-"""What a version on trial does with what it has found out, where somebody else has decided meanwhile, and how long it has run."""
+"""What a version on trial does with what it has found out, and how long it has run."""
 
 from __future__ import annotations
 
