@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -21,6 +22,7 @@ _FOUND = "lost+found"
 _REMOVED = "removed"
 """The directory of :data:`OWN` for roots that are being removed: what is there has no name any more."""
 _SECONDS = 3600
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_divided(top: Path) -> bool:
@@ -85,13 +87,30 @@ def copy_root(source: Path | None, target: Path, left_out: str) -> bool:
 
 
 def remove_root(target: Path) -> bool:
-    """Remove a root, which loses its name first: half of one is none."""
+    """Remove a root, which loses its name first: half of one is none.
+
+    :raises TerraError: when it cannot be removed.
+    """
     removed = _removed_beside(target)
     if target.exists():
-        removed.mkdir(exist_ok=True, mode=0o700)
-        target.rename(removed / f"{target.name}.{secrets.token_hex(8)}")
+        try:
+            _lose_name(target, removed)
+        except OSError as error:
+            raise TerraError(f"{target}: cannot be removed: {error.strerror}") from error
     _empty(removed)
     return True
+
+
+def _lose_name(target: Path, removed: Path) -> None:
+    """Move a root to those that are being removed; on a full disk that takes no further directory, and it becomes theirs."""
+    try:
+        removed.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        target.rename(removed)
+    else:
+        target.rename(removed / f"{target.name}.{secrets.token_hex(8)}")
 
 
 def _is_root(place: Path) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -357,3 +358,39 @@ def test_a_copy_that_has_no_room_leaves_nothing(top: Path, filler: DiskPlugin) -
         filler.copy_root(top / "os", top / "os.1", "", Session())
     assert not (top / "os.1").exists()
     assert [*(top / ".terra/removed").iterdir()] == []
+
+
+def test_a_root_is_removed_where_the_disk_has_no_room_for_a_directory(filler: DiskPlugin, top: Path) -> None:
+    """What makes room again must not need any."""
+    filler.copy_root(top / "os", top / "os.1", "", Session())
+    (top / ".terra/removed").rmdir()
+    with filled(top / "os"):
+        with pytest.raises(OSError, match="No space left on device"):
+            (top / ".terra/other").mkdir()
+        assert filler.remove_root(top / "os.1", Session()) is True
+        assert not (top / "os.1").exists()
+        assert [*(top / ".terra").rglob("*")] == [top / ".terra/removed"]
+    filler.copy_root(top / "os", top / "os.1", "", Session())
+    assert filler.remove_root(top / "os.1", Session()) is True
+
+
+@contextmanager
+def filled(directory: Path) -> Iterator[None]:
+    """Fill a file system for the time of a block: its blocks, and what inodes there are for further files."""
+    place, number = directory / "full", 0
+    place.mkdir()
+    with suppress(OSError), (place / "all").open("wb", buffering=0) as file:
+        while file.write(bytes(MB)):
+            pass
+    with suppress(OSError):
+        while True:
+            (place / f"{number}{'x' * 200}").write_bytes(b"x")
+            number += 1
+    with suppress(OSError):
+        while True:
+            (place / f"directory-{number}").mkdir()
+            number += 1
+    try:
+        yield
+    finally:
+        shutil.rmtree(place)
