@@ -37,6 +37,8 @@ SECONDS = {
     "test_install_refusals.py": 40,
     "test_install_disks.py": 150,
     "test_install_layouts.py": 33,
+    "test_upgrades_counted.py": 45,
+    "test_upgrade_contained.py": 200,
     "test_netboot.py": 300,
     "test_install.py": 200,
     "test_upgrade_decided.py": 200,

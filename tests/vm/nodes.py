@@ -20,12 +20,15 @@ def example(name: str, **values: str) -> str:
     return text
 
 
-def group(label: str, kind: str, disks: int, *, boot: str = "", compression: str = "", **subvolumes: str) -> str:
+def group(
+    label: str, kind: str, disks: int, *, boot: str = "", compression: str = "", filesystem: str = "", **subvolumes: str
+) -> str:
     """Return a group of node.toml, with a mark for each device."""
     lines = ["[[groups]]", f'label = "{label}"', f'type = "{kind}"', 'stage = "stage1"']
     lines += ["mbr = true"] if label == "os" and boot != "uefi" else []
     lines += [f'boot = "{boot}"'] if boot else []
     lines += [f'compression = "{compression}"'] if compression else []
+    lines += [f'filesystem = "{filesystem}"'] if filesystem else []
     lines += ["[[groups.disk]]\ndevice = DISK"] * disks
     lines += [f'[[groups.subvolumes]]\nname = "{name}"\npath = "{path}"' for name, path in subvolumes.items()]
     return "\n".join(lines) + "\n"

@@ -57,6 +57,7 @@ class Case:
     :param firmware: what the machine starts with.
     :param pair: whether its system is on a mirror.
     :param away: whether the first disk of that is away.
+    :param filesystem: the type of the file system of its root.
     :param image: what its image has.
     :param cut: the machine loses its power, once, when its console has this text.
     :param reason: what ``terra versions`` says of it then, as a regular expression; empty when it is kept.
@@ -67,6 +68,7 @@ class Case:
     firmware: str = "bios"
     pair: bool = False
     away: bool = False
+    filesystem: str = "btrfs"
     image: tuple[Item, ...] = ()
     cut: str = ""
     reason: str = ""
@@ -96,6 +98,13 @@ CASES = (
     Case(name="its disk fills up", firmware="secure", image=FULL, reason="its disk takes no 16 MB more|degraded"),
     Case(name="its init hangs", image=HANG, reason=_UNKNOWN),
     Case(name="its network is broken", image=ALONE, reason="no default route", hasty=True),
+    Case(name="good, on ext4", filesystem="ext4"),
+    Case(name="its check fails, on ext4", filesystem="ext4", image=BROKEN, reason="the application is broken"),
+    Case(name="good, on xfs, by UEFI", firmware="uefi", filesystem="xfs"),
+    Case(
+        name="its check fails, on xfs, by UEFI", firmware="uefi", filesystem="xfs", image=BROKEN,
+        reason="the application is broken",
+    ),
 )  # fmt: skip
 
 
@@ -111,16 +120,18 @@ class Bench:
     _made: dict[str, Disks] = field(factory=dict)
     _first: str = ""
 
-    def disks(self, name: str, *, pair: bool = False, time: str = "patient") -> Disks:
+    def disks(self, name: str, *, pair: bool = False, time: str = "patient", filesystem: str = "btrfs") -> Disks:
         """Return the disks of a further machine.
 
         :param name: of the directory.
         """
-        kind = f"{'pair' if pair else 'one'}-{time}"
+        kind = f"{'pair' if pair else 'one'}-{time}-{filesystem}"
         if kind not in self._made:
             self._first = self._first or self.images.push("1")
             table = f'check = ["/{CHECK}"]\ntimeout = "{_TIMES[time]}"'
-            self._made[kind] = installed(self.network, self.directory / kind, self._first, 2 if pair else 1, table)
+            self._made[kind] = installed(
+                self.network, self.directory / kind, self._first, 2 if pair else 1, table, filesystem=filesystem
+            )
         return self._made[kind].copied(self.directory / name)
 
     def machine(self, disks: Disks, firmware: str, name: str) -> Machine:
@@ -156,7 +167,8 @@ def test_each_version_is_decided(bench: Bench, case: Case) -> None:
 def is_decided(bench: Bench, case: Case) -> None:
     """Upgrade a machine, start it, and see which version it starts from then on, and what is said of the other one."""
     name = re.sub(r"\W+", "-", case.name)
-    whole = bench.disks(name, pair=case.pair, time="hasty" if case.hasty else "patient")
+    time = "hasty" if case.hasty else "patient"
+    whole = bench.disks(name, pair=case.pair, time=time, filesystem=case.filesystem)
     upgraded(bench.network, whole, bench.images.push(name, *case.image))
     disks = whole.without_first() if case.away else whole
     with bench.machine(disks, case.firmware, name) as machine:

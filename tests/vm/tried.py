@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lab.disks import Disk, attached, sparse
 from lab.hardware import HardDisk
@@ -22,7 +22,7 @@ from terra_core.config.values import parse_image_reference
 from terra_core.hookspecs import Registry as RegistryRole
 from terra_core.install.disks import part_device
 from terra_core.plugins import Plugins
-from terra_core.system.mounts import mounted
+from terra_core.system.mounts import directory_mounted, mounted
 from terra_core.system.process import run
 from terra_core.testing.images import MadeImage
 from terra_core.upgrade.trial import State, state
@@ -108,12 +108,20 @@ class Images:
 
         :param items: what its last layer has, beside the image's own name.
         """
+        return self._push(name, items)[0]
+
+    def push_as(self, name: str, *items: Item) -> str:
+        """Push an image; return its reference by digest."""
+        reference, digest = self._push(name, items)
+        return f"{reference.rpartition(':')[0]}@{digest}"
+
+    def _push(self, name: str, items: Sequence[Item]) -> tuple[str, str]:
         reference = parse_image_reference(f"{self._registry.address}/stellarproject/tried:{name}")
         image = MadeImage([*self._layers, tar(file(b"etc/build", f"{name}\n".encode()), *items)])
         role = Plugins.discover().fill(RegistryRole, {}, source="test")
         with self._network.inside():
-            role.push_image(reference, image, (), Session(plain_http=True))
-        return str(reference)
+            digest = role.push_image(reference, image, (), Session(plain_http=True))
+        return str(reference), digest
 
 
 @frozen
@@ -121,9 +129,11 @@ class Disks:
     """The disks of a machine, which is installed.
 
     :param files: their content.
+    :param filesystem: the type of the file system of its root.
     """
 
     files: tuple[Path, ...]
+    filesystem: str = "btrfs"
 
     def copied(self, directory: Path) -> Disks:
         """Return a copy of them, below a directory that is made."""
@@ -131,7 +141,7 @@ class Disks:
         copies = tuple(directory / path.name for path in self.files)
         for path, copy in zip(self.files, copies, strict=True):
             run(["cp", "--reflink=auto", "--sparse=always", path, copy], timeout=600)
-        return Disks(copies)
+        return evolve(self, files=copies)
 
     def remove(self) -> None:
         """Remove them."""
@@ -140,7 +150,7 @@ class Disks:
 
     def without_first(self) -> Disks:
         """Return those that are there when the first one is away."""
-        return Disks(self.files[1:])
+        return evolve(self, files=self.files[1:])
 
     def plugged(self) -> list[HardDisk]:
         """Return them as those of a virtual machine."""
@@ -149,11 +159,15 @@ class Disks:
     @contextmanager
     def opened(self, version: str = "os") -> Iterator[Path]:
         """Offer the mounted root of a version; disks that are away are no obstacle."""
+        place = self.files[0].parent / "root"
+        place.mkdir(exist_ok=True)
         with attached(self.files) as disks:
             parts = [part_device(disk.device, 3) for disk in disks]
+            if self.filesystem != "btrfs":
+                with directory_mounted(parts[0], version, place, filesystem=self.filesystem) as root:
+                    yield root
+                return
             run(["btrfs", "device", "scan", *parts])
-            place = self.files[0].parent / "root"
-            place.mkdir(exist_ok=True)
             try:
                 with mounted(parts[0], place, filesystem="btrfs", options=(f"subvol=/{version}", "degraded")) as root:
                     yield root
@@ -166,22 +180,26 @@ class Disks:
             return state(root)
 
 
-def installed(network: Network, directory: Path, image: str, count: int, upgrade: str) -> Disks:
+def installed(
+    network: Network, directory: Path, image: str, count: int, upgrade: str, *, filesystem: str = "btrfs"
+) -> Disks:
     """Install a machine that has its system on so many disks, which any firmware starts.
 
     :param directory: one that is made, for its disks.
     :param upgrade: the table ``[upgrade]`` of its node.toml.
+    :param filesystem: of its root.
     """
     directory.mkdir()
     files = [sparse(directory / f"disk-{at}.img", _DISK_MB) for at in range(count)]
     with attached(files) as disks:
         text = f'hostname = "{HOSTNAME}"\nimage = "{image}"\n[upgrade]\n{upgrade}\n'
-        text += _with_devices(group("os", "raid1" if count > 1 else "single", count, home="/home"), disks)
+        own = group("os", "raid1" if count > 1 else "single", count, filesystem=filesystem, home="/home")
+        text += _with_devices(own, disks)
         node = directory / "node.toml"
         node.write_text(text)
         installer = Path(sys.executable).parent / "terra-install"
         run(network.command([installer, "--http", "--gateway", GATEWAY, node]), timeout=_INSTALL_SECONDS)
-    return Disks(tuple(files))
+    return Disks(tuple(files), filesystem)
 
 
 def upgraded(network: Network, disks: Disks, image: str) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.disks import Disk, blank
+from lab.disks import MB, Disk, blank
 from lab.network import Network
 from lab.registry import Registry
 from terra_core.install.disks import part_device
+from terra_core.system.mounts import mounted
 from terra_core.system.process import run
 from tests.integration.install.grounds import SYSTEM, VERSION, Ground, Installed, group
 from tests.unit.image.test_ramdisk import cpio
@@ -106,3 +107,21 @@ def test_two_machines_of_one_image_have_two_identities(ground: Ground, pushed: P
                 keys.add((top / "os" / key.decode()).read_bytes())
     assert len(keys) == 2
     assert b"PRIVATE" not in keys
+
+
+@pytest.mark.parametrize(("kind", "size"), [("btrfs", 256), ("ext4", 128), ("xfs", 420)])
+def test_an_image_that_fills_the_disk_is_told_as_that_and_the_disk_takes_another_one(
+    kind: str, size: int, ground: Ground, pushed: Push, tmp_path: Path
+) -> None:
+    big = pushed([*SYSTEM, folder(b"usr"), file(b"usr/big", b"much of the same\n" * (size * MB // 17))])
+    with blank(tmp_path, [size]) as (disk,):
+        system = group("os", "single", [disk], f'filesystem = "{kind}"')
+        said = ground.install(ground.node(system, image=big), accept=(1,)).stderr.decode()
+        assert "No space left on device" in said
+        assert "not wholly undone" not in said
+        ground.install(ground.node(system))  # it need not be wiped: what was begun is of this machine
+        part, place = part_device(disk.device, 3), tmp_path / "whole"
+        place.mkdir()
+        with mounted(part, place, filesystem=kind, options=("subvolid=5",) if kind == "btrfs" else ()) as top:
+            assert sorted(path.name for path in top.iterdir() if path.name != "lost+found") == [".terra", "os"]
+            assert (top / "os/home/terra/note").read_text() == "from the image\n"

@@ -1,10 +1,11 @@
-"""Upgrading small machines on loop devices, ended in every way that an upgrade ends in, and counted by what happened.
+"""Upgrading machines on loop devices, ended in every way that an upgrade ends in, and counted by what happened.
 
     python -m tests.integration.install.upgrades COUNT [SEED]
 
-upgrades machines on btrfs, on a mirror of it with and without one of its disks, on ext4 and on xfs COUNT times, and prints
-the counts. What a machine's boot loader does is done here as GRUB's menu does it. A power cut is a copy of the disks at that
-instant: a clone of their files, which has all blocks that were written by then, and none that came later.
+upgrades small machines on btrfs, on a mirror of it with and without one of its disks, on ext4 and on xfs, and a whole system
+that decides in a container, COUNT times together, and prints the counts. What a machine's boot loader does is done here as
+GRUB's menu does it. A power cut is a copy of the disks at that instant: a clone of their files, which has all blocks that were
+written by then, and none that came later.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from random import Random
 from attrs import Factory, define, frozen
 
 from lab.disks import MB, Disk, attached, sparse
+from lab.engine import Engine
 from lab.network import Network
 from lab.registry import Registry
 from terra_core.config.controller import Paths
@@ -53,21 +55,32 @@ from terra_core.upgrade.trial import give_up, keep, settle, state
 from terra_core.upgrade.use import Upgrade, upgrade
 from terra_core.versions.look import difference, versions
 from terra_core.versions.record import PLACE
+from tests.integration.install.contained import Contained, contained
 from tests.integration.install.grounds import SYSTEM, Ground, group
 from tests.unit.oci.making import LayoutMaker, file, folder, hardlink, symlink, tar
+from tests.vm.tried import CHECK
 
 TERRA = Path(sys.executable).parent / "terra"
 KINDS = ("btrfs", "mirror", "ext4", "xfs")
+CONTAINED = "container"
+"""A machine whose version on trial runs in a container, and decides by itself; on btrfs."""
 ENDS = ("kept", "check fails", "disk full on trial", "no word", "disk full", "killed", "power cut")
 """How an upgrade ends."""
+TRIALS = ENDS[:4]
+"""Those that come when the version is laid down whole, and runs on trial."""
 _IMAGES = 9
-_SIZE = {"btrfs": 512, "mirror": 512, "ext4": 320, "xfs": 420}
+_SIZE = {"btrfs": 512, "mirror": 512, "ext4": 320, "xfs": 420, CONTAINED: 4096}
+_BROKEN = "etc/broken"
+"""The file of a version whose check fails then."""
 _STORE_MB = 24 << 10
 _FICLONE = 0x40049409
 _MENU = "boot/grub/grub.cfg"
 _STATE = "etc/app/keys/state"
 _CUTS = 3
 """How many power cuts come at random moments, beside those at the beginning of each step."""
+_INSTALL_SECONDS = 900
+_TURN = 8
+"""Every such upgrade of :func:`main` is decided in a container."""
 
 
 @frozen
@@ -86,7 +99,7 @@ class Known:
 class Machine:
     """A machine.
 
-    :param kind: one of :data:`KINDS`.
+    :param kind: one of :data:`KINDS`, or :data:`CONTAINED`.
     :param files: its disks.
     :param running: the version that runs.
     :param known: the versions that there are.
@@ -102,7 +115,7 @@ class Machine:
     @property
     def filesystem(self) -> str:
         """The type of its file system."""
-        return "btrfs" if self.kind == "mirror" else self.kind
+        return self.kind if self.kind in ("ext4", "xfs") else "btrfs"
 
 
 @define
@@ -111,11 +124,13 @@ class Opened:
 
     :param parts: the devices of its file system.
     :param esps: the EFI system partition of each disk.
+    :param devices: the disks and all of their partitions.
     """
 
     machine: Machine
     parts: list[Path]
     esps: list[Path]
+    devices: list[Path]
 
     @contextmanager
     def root(self, version: str, place: Path) -> Iterator[Path]:
@@ -148,15 +163,19 @@ class Campaign:
 
     :param ground: where the registry is.
     :param store: a directory on a file system that clones files.
+    :param contained: where versions decide in containers; ``None`` for nowhere.
     :param happened: how often what happened, by the kind of machine, the end, and what came of it.
+    :param seconds: how long each upgrade took with all that was looked at, by the kind of machine.
     """
 
     ground: Ground
     store: Path
     images: list[str]
     random: Random
+    contained: Contained | None = None
     happened: Counter[tuple[str, str, str]] = Factory(Counter)
     machines: list[Machine] = Factory(list)
+    seconds: dict[str, list[float]] = Factory(dict)
     upgrades: int = 0
     cuts: int = 0
     _first: int = 0
@@ -173,7 +192,9 @@ class Campaign:
                 lines = ['boot = "bios"', f'filesystem = "{machine.filesystem}"']
                 own = group("os", "raid1" if count > 1 else "single", disks, *lines, data="/data")
                 named = '[upgrade]\nkeep = ["/etc/app/keys"]\n'
-                self.ground.install(self.ground.node(own, named, hostname=f"on-{kind}", image=self.images[0]))
+                named += f'check = ["/{CHECK}"]\n' if kind == CONTAINED else ""
+                node = self.ground.node(own, named, hostname=f"on-{kind}", image=self._images_of(machine)[0])
+                run(self.ground.command(node), timeout=_INSTALL_SECONDS)
                 self._forget(machine, disks)
             with self.opened(machine) as there, there.root("os", self._place("root")) as root:
                 machine.known["os"] = self._known("os", root)
@@ -184,7 +205,7 @@ class Campaign:
         away = machine.kind == "mirror" and self.random.random() < 0.5
         chosen = [self.random.randrange(2)] if away else None
         self._first = self.random.randrange(len(chosen or machine.files))
-        former = machine.running
+        former, began = machine.running, time.monotonic()
         with (
             self.opened(machine, chosen) as disks,
             disks.root(former, self._place("root")) as root,
@@ -199,11 +220,12 @@ class Campaign:
         if away:
             self._come_back(machine)
         self.require_well(machine, f"{machine.kind}: {end}")
-        if end in ENDS[:4] and plan is not None and not plan.there:
+        if end in TRIALS and plan is not None and not plan.there:
             assert len(machine.known) == 2, "the oldest go, also those that are left of an upgrade that was cut off"
         self.upgrades += 1
         name = f"{machine.kind}, a disk away" if away else machine.kind
         self.happened[(name, end, came_of)] += 1
+        self.seconds.setdefault(machine.kind, []).append(time.monotonic() - began)
         return came_of
 
     # What is done to an upgrade
@@ -215,7 +237,7 @@ class Campaign:
             return planned.plan, []
 
     def _disk_full(self, machine: Machine, root: Path, top: Path) -> tuple[Plan | None, list[list[Path]]]:
-        before = sorted(path.name for path in top.iterdir())
+        before, layers = sorted(path.name for path in top.iterdir()), _layers(top)
         with _filled(top / "data", spare=MB // 2):
             try:
                 with self._planned(root, self._other(machine)) as planned:
@@ -226,9 +248,10 @@ class Campaign:
                     raise AssertionError(f"{planned.plan.version} was laid down on a full disk")
             except (TerraError, OSError) as error:
                 told = str(error)
-        assert "No space left" in told or "are free" in told, told
+        assert "No space left" in told.partition("not wholly undone")[0] or "are free" in told, told
         assert sorted(path.name for path in top.iterdir()) == before
-        assert not (top / ".terra/new").exists()
+        assert not (top / ".terra/new").exists(), told
+        assert _layers(top) <= layers, told
         return None, []
 
     def _killed(self, machine: Machine, root: Path, top: Path) -> tuple[Plan, list[list[Path]]]:
@@ -294,19 +317,21 @@ class Campaign:
             assert plan.obstacle.startswith(f"{plan.there} was given up before"), plan.obstacle
             self._settled(machine, chosen)
             return "not tried again"
-        if end in ENDS[:4]:
+        if end in TRIALS:
             assert on_trial, (end, version)
         if not on_trial:
             self._settled(machine, chosen)
             return "the former one starts"
         if end in ("killed", "power cut"):
-            end = self.random.choice(ENDS[:4])
+            end = self.random.choice(TRIALS)
         machine.running = version
         if self._judged(machine, end, chosen, carried=not plan.there):
             self._settled(machine, chosen)
             return "kept"
         machine.running, again = self._start(machine, chosen)
         assert (machine.running, again) == (former, False), (machine.running, again)
+        if machine.kind == CONTAINED and end == "no word":
+            self._settled_in_container(machine, version)
         reasons = self._settled(machine, chosen)
         assert version in reasons, (version, reasons)
         return f"back: {' '.join(reasons[version].split())[:40]}"
@@ -316,6 +341,8 @@ class Campaign:
 
         :param carried: whether it was laid down just now, with what the machine had of its own then.
         """
+        if machine.kind == CONTAINED:
+            return self._judged_in_container(machine, end, carried=carried)
         if end == "no word":
             return False
         check = ("sh", "-c", "echo the shop does not answer; exit 3") if end == "check fails" else ("true",)
@@ -340,6 +367,29 @@ class Campaign:
                 return False
             keep(machine.running, root, paths=self._paths, plugins=self._plugins)
             return True
+
+    def _judged_in_container(self, machine: Machine, end: str, *, carried: bool) -> bool:
+        """Let a version on trial run in a container, where it decides by itself; return whether it is kept."""
+        assert self.contained is not None
+        with self.opened(machine) as disks, Undo() as stack:
+            root = stack.enter_context(disks.root(machine.running, self._place("root")))
+            assert not carried or (root / _STATE).read_text() == machine.data
+            if end == "check fails":
+                (root / _BROKEN).touch()
+            with Undo() as meanwhile:
+                if end == "disk full on trial":
+                    top = stack.enter_context(disks.top(self._place("top")))
+                    meanwhile.enter_context(_filled(top / "data"))
+                kept = self.contained.decided(root, disks.devices, machine.running, cut=end == "no word")
+            machine.known[machine.running] = self._known(machine.running, root)  # it has written logs, and what is its own
+        assert kept == (end == "kept"), end
+        return kept
+
+    def _settled_in_container(self, machine: Machine, tried: str) -> None:
+        assert self.contained is not None
+        with self.opened(machine) as disks, disks.root(machine.running, self._place("root")) as root:
+            self.contained.settled(root, disks.devices, machine.running, tried)
+            machine.known[machine.running] = self._known(machine.running, root)
 
     def _settled(self, machine: Machine, chosen: list[int] | None) -> Mapping[str, str]:
         """Do what each start does at its end; return why versions were given up."""
@@ -405,7 +455,9 @@ class Campaign:
                 if machine.filesystem == "btrfs":
                     run(["btrfs", "device", "scan", "--forget", *parts], accept=(0, 1))
                     run(["btrfs", "device", "scan", *parts])
-                yield Opened(machine, parts, esps)
+                devices = [disk.device for disk in disks]
+                numbered = [path for device in devices for path in sorted(device.parent.glob(f"{device.name}p*"))]
+                yield Opened(machine, parts, esps, [*devices, *numbered])
             finally:
                 self._forget(machine, disks)
 
@@ -464,9 +516,13 @@ class Campaign:
         assert (machine.running, again) == (former, False), "a disk that was away says nothing of what is kept"
 
     def _other(self, machine: Machine) -> str:
-        """Return an image that the running version is not of."""
-        own = machine.known[machine.running].digest
-        return self.random.choice([image for image in self.images if not image.endswith(own)])
+        """Return an image that the running version is not of; of whole systems, one that no version is of."""
+        there = machine.known.values() if machine.kind == CONTAINED else [machine.known[machine.running]]
+        own = tuple(one.digest for one in there)
+        return self.random.choice([image for image in self._images_of(machine) if not image.endswith(own)])
+
+    def _images_of(self, machine: Machine) -> list[str]:
+        return self.contained.images if machine.kind == CONTAINED and self.contained else self.images
 
     def _laid(self, machine: Machine, plan: Plan, *, if_there: Path | None = None, kept: bool = False) -> None:
         """Note what an upgrade has laid down, and removed."""
@@ -517,6 +573,12 @@ def _filled(directory: Path, spare: int = 0) -> Iterator[None]:
         run(["sync", "--file-system", directory])
 
 
+def _layers(top: Path) -> set[str]:
+    """Return the names of the layers of images that are kept."""
+    directory = top / ".terra/layers"
+    return {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+
+
 def _is_forgotten(command: Sequence[Argument]) -> bool:
     return b"busy" not in run(command, accept=(0, 1)).stderr
 
@@ -564,8 +626,13 @@ def _push(network: Network, registry: Registry, work: Path, random: Random) -> l
 
 
 @contextmanager
-def campaign(network: Network, registry: Registry, work: Path, seed: int) -> Iterator[Campaign]:
-    """Yield a campaign whose disks are on a file system that clones files; nothing of it is left at the end."""
+def campaign(
+    network: Network, registry: Registry, work: Path, seed: int, whole: Contained | None = None
+) -> Iterator[Campaign]:
+    """Yield a campaign whose disks are on a file system that clones files; nothing of it is left at the end.
+
+    :param whole: where versions decide in containers.
+    """
     random = Random(seed)  # noqa: S311  # no secret
     place = work / "store"
     place.mkdir()
@@ -578,13 +645,19 @@ def campaign(network: Network, registry: Registry, work: Path, seed: int) -> Ite
         undo.enter_context(mounted(device, place, filesystem="xfs"))
         images = _push(network, registry, work, random)
         ground = Ground(network, images[0], work)
-        yield Campaign(ground=ground, store=place, images=images, random=random)
+        yield Campaign(ground=ground, store=place, images=images, random=random, contained=whole)
 
 
 def shown(happened: Mapping[tuple[str, str, str], int]) -> str:
     """Return what happened as a table."""
     rows = sorted(happened.items())
     return "\n".join(f"  {kind:<20}{end:<20}{came_of:<48}{count:>5}" for (kind, end, came_of), count in rows)
+
+
+def taken(seconds: Mapping[str, Sequence[float]]) -> str:
+    """Return how long upgrades took, by the kind of machine, as a table."""
+    rows = ((kind, len(each), sum(each) / len(each), max(each)) for kind, each in sorted(seconds.items()))
+    return "\n".join(f"  {kind:<20}{count:>5} in {mean:.1f} s each, {most:.1f} s at most" for kind, count, mean, most in rows)
 
 
 def _say(text: str) -> None:
@@ -598,16 +671,25 @@ def main(words: Sequence[str]) -> int:
     keep_mounts_private()  # a namespace that somebody else makes meanwhile would copy the mounts, and hold the disks
     with tempfile.TemporaryDirectory(prefix="terra-upgrades-") as directory, Network("upgrades") as network:
         work = Path(directory)
-        with Registry(network, work / "registry") as registry, campaign(network, registry, work, seed) as made:
-            made.begin()
+        with (
+            Registry(network, work / "registry") as registry,
+            Engine(work / "engine", network) as engine,
+            campaign(network, registry, work, seed, contained(network, registry, engine, work)) as made,
+        ):
+            made.begin((*KINDS, CONTAINED))
+            *small, whole = made.machines
             try:
                 while made.upgrades < count:
-                    machine, end = made.machines[made.upgrades % len(KINDS)], made.random.choice(ENDS)
+                    turn, last = divmod(made.upgrades, _TURN)
+                    inside = last == _TURN - 1
+                    machine = whole if inside else small[(made.upgrades - turn) % len(small)]
+                    end = made.random.choice(TRIALS if inside else ENDS)
                     came_of = made.upgrade(machine, end)
-                    _say(f"{made.upgrades}: {machine.kind}: {end}: {came_of}")
+                    _say(f"{made.upgrades}: {machine.kind}: {end}: {came_of} ({made.seconds[machine.kind][-1]:.1f} s)")
                 _say(f"{made.upgrades} upgrades, after none of which anything was off; {made.cuts} power cuts were looked at")
             finally:
                 _say(shown(made.happened))
+                _say(taken(made.seconds))
     return 0
 
 
