@@ -109,7 +109,7 @@ def test_two_machines_of_one_image_have_two_identities(ground: Ground, pushed: P
     assert b"PRIVATE" not in keys
 
 
-@pytest.mark.parametrize(("kind", "size"), [("btrfs", 256), ("ext4", 128), ("xfs", 420)])
+@pytest.mark.parametrize(("kind", "size"), [("btrfs", 512), ("ext4", 320), ("xfs", 420)])
 def test_an_image_that_fills_the_disk_is_told_as_that_and_the_disk_takes_another_one(
     kind: str, size: int, ground: Ground, pushed: Push, tmp_path: Path
 ) -> None:

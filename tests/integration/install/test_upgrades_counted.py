@@ -26,7 +26,7 @@ def test_upgrades_that_end_in_every_way_leave_a_machine_well(
         for kind, end in _ENDED:
             made.upgrade(machines[kind], end)
     with capsys.disabled():
-        print(f"\n{shown(made.happened)}\n{taken(made.seconds)}")  # noqa: T201  # what happened
+        print(f"\n{shown(made.happened)}\n{taken(made.took)}")  # noqa: T201  # what happened
     assert made.upgrades == len(_ENDED)
     assert {kind for kind, _ in _ENDED} == set(KINDS)
     assert {end for _, end in _ENDED} == set(ENDS)
