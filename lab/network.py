@@ -24,16 +24,18 @@ class Network(Namespace):
     """A network namespace with the bridge ``br0``, which has the gateway's, the controller's and the iSCSI address.
 
     :param name: a word; the namespace's name adds the process id to it.
+    :param controller: the controller's address.
     """
 
-    def __init__(self, name: str = "network") -> None:
+    def __init__(self, name: str = "network", *, controller: str = CONTROLLER) -> None:
         super().__init__(name)
+        self._controller = controller
 
     def furnish(self, resources: ExitStack) -> None:
         """Make the bridge."""
         # A port of the bridge would wait 15 seconds before it passes packets: longer than boot firmware asks for.
         self.ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
-        for address in (GATEWAY, CONTROLLER, ISCSI):
+        for address in (GATEWAY, self._controller, ISCSI):
             self.ip("address", "add", f"{address}/{PREFIX}", "dev", BRIDGE)
         self.ip("address", "add", f"{_LINK_LOCAL}/64", "dev", BRIDGE, "nodad")
         self.ip("link", "set", BRIDGE, "up")

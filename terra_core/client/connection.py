@@ -85,6 +85,7 @@ class Client:
     :param port: the port where ``address`` names none.
     :param service: what the daemon is.
     :param warn: is told, once, when the token goes to another machine by plain HTTP.
+    :param authority: the file of the controller's authority, where there is one; that of this machine when left out.
     :raises TerraError: when there is no token, or ``address`` is none.
     """
 
@@ -96,11 +97,13 @@ class Client:
         port: int = API_PORT,
         service: Service = CONTROLLER,
         warn: Callable[[str], object] | None = None,
+        authority: Path | None = None,
     ) -> None:
-        self.url = url_of(address, port, scheme="https" if service.certified and _own_authority() else "http")
+        self.url = url_of(address, port, scheme="https" if service.certified and _own_authority(authority) else "http")
         self.token = bearer_token(token)
         self._service = service
         self._warn = warn
+        self._authority = authority
 
     def get(self, path: str) -> Any:  # JSON
         """Return the document at ``path``."""
@@ -174,6 +177,29 @@ class Client:
             raise error_of(data)
         return data
 
+    @contextmanager
+    def exchange(
+        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str]
+    ) -> Iterator[Answer]:
+        """Yield the answer to a request, whatever it is, before its content is read; no proxy sees the token.
+
+        :param headers: those of the request beside its token.
+        :raises TerraError: when there is none.
+        """
+        bearer = {"Authorization": f"Bearer {self.token}"}
+        with Undo() as stack:
+            with self._explained():
+                connection, prefix = self._connection()
+                stack.enter_context(closing(connection))
+                connection.connect()
+                if connection.sock is not None:
+                    connection.sock.settimeout(_SILENCE_SECONDS)
+                    self._see_who_listens(connection.sock)
+                connection.request(method, f"{prefix}{path}", body=body, headers={**headers, **bearer})
+                answer = cast("Answer", stack.enter_context(connection.getresponse()))
+                answer.time.set(_BODY_SECONDS)
+            yield answer
+
     def _outcome(self, operation: str, report: Report) -> tuple[str, Any]:  # JSON
         try:
             with self._asked("GET", f"/v1/operations/{operation}/events") as stream:
@@ -186,7 +212,7 @@ class Client:
             raise self._cut_off() from error
         raise self._cut_off()
 
-    def _messages(self, stream: _Answer) -> Iterator[tuple[str, Any]]:
+    def _messages(self, stream: Answer) -> Iterator[tuple[str, Any]]:
         def allow() -> None:
             stream.time.set(_LINE_SECONDS)  # the work may take any time, but has to report now and then
             asked = interruption.get()
@@ -230,20 +256,10 @@ class Client:
             raise TerraError(f"{self.url}: this cannot be sent as JSON: {error}") from None
 
     @contextmanager
-    def _asked(self, method: str, path: str, body: bytes | None = None) -> Iterator[_Answer]:
-        """Yield the answer to a request before its content is read; a redirect is an error, and no proxy sees the token."""
-        headers = {"Authorization": f"Bearer {self.token}", **({} if body is None else {"Content-Type": "application/json"})}
-        with Undo() as stack:
-            with self._explained():
-                connection, prefix = self._connection()
-                stack.enter_context(closing(connection))
-                connection.connect()
-                if connection.sock is not None:
-                    connection.sock.settimeout(_SILENCE_SECONDS)
-                    self._see_who_listens(connection.sock)
-                connection.request(method, f"{prefix}{path}", body=body, headers=headers)
-                answer = cast("_Answer", stack.enter_context(connection.getresponse()))
-                answer.time.set(_BODY_SECONDS)
+    def _asked(self, method: str, path: str, body: bytes | None = None) -> Iterator[Answer]:
+        """Yield the answer to a request before its content is read; a redirect is an error, as every other status above it."""
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        with self.exchange(method, path, body=body, headers=headers) as answer:
             if answer.status >= 300:
                 raise error_of(_document(f"{self.url}{path}", answer))
             yield answer
@@ -292,17 +308,24 @@ class Client:
             raise ValueError("is no http:// or https:// URL")
         if parts.scheme == "http":
             return _Plain(parts.hostname, parts.port, timeout=_CONNECT_SECONDS), parts.path
-        return _Secure(parts.hostname, parts.port, timeout=_CONNECT_SECONDS, context=tls_context()), parts.path
+        context = tls_context(self._authority)
+        return _Secure(parts.hostname, parts.port, timeout=_CONNECT_SECONDS, context=context), parts.path
 
 
-class _Answer(http.client.HTTPResponse):
+class Answer(http.client.HTTPResponse):
     """An answer with a time limit for its head, and then the limit that :attr:`time` is set to."""
 
     def __init__(self, connection: socket.socket, *args: Any, **kwargs: Any) -> None:  # http.client's own
+        self._socket = connection
         self.time = TimeLeft()
         self.time.set(_HEAD_SECONDS)
         timed: Any = TimedSocket(connection, _SILENCE_SECONDS, self.time)  # the part of a socket that http.client uses
         super().__init__(timed, *args, **kwargs)
+
+    def cut(self) -> None:
+        """End the connection; a thread that reads from it goes on at once."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # that of TLS would say farewell first
 
     def whole(self, limit: int) -> bytes:
         """Return all of its content.
@@ -319,11 +342,11 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Plain(http.client.HTTPConnection):
-    response_class = _Answer
+    response_class = Answer
 
 
 class _Secure(http.client.HTTPSConnection):
-    response_class = _Answer
+    response_class = Answer
 
     def __init__(self, *args: Any, context: ssl.SSLContext, **kwargs: Any) -> None:  # http.client's own
         super().__init__(*args, context=context, **kwargs)
@@ -346,19 +369,20 @@ def _is_of_this_machine(connection: socket.socket) -> bool:
     return True
 
 
-def tls_context() -> ssl.SSLContext:
+def tls_context(authority: Path | None = None) -> ssl.SSLContext:
     """Return the TLS context of ``https://`` connections.
 
     It trusts what TERRA_CA names and nothing else, or else what REQUESTS_CA_BUNDLE names or the system's authorities, with the
     authority of this machine's own controller.
 
+    :param authority: the file of that, which need not be there; the usual one when left out.
     :raises TerraError: when what a variable names cannot be used.
     """
     if named := os.environ.get("TERRA_CA"):
         return _trusting("TERRA_CA", named)
     bundle = os.environ.get("REQUESTS_CA_BUNDLE")
     context = _trusting("REQUESTS_CA_BUNDLE", bundle) if bundle else ssl.create_default_context()
-    if own := _own_authority():
+    if own := _own_authority(authority):
         try:
             open_regular(Path(own)).close()  # OpenSSL waits for the writer of a FIFO
             context.load_verify_locations(cafile=own)
@@ -383,9 +407,9 @@ def _reason(error: OSError) -> str:  # ssl.SSLError is one
     return text or str(error)
 
 
-def _own_authority() -> str:
+def _own_authority(authority: Path | None = None) -> str:
     """Return the file of the authority by which a controller is known here; empty where there is none."""
-    named, own = os.environ.get("TERRA_CA"), Paths().authority
+    named, own = os.environ.get("TERRA_CA"), authority or Paths().authority
     try:
         return named or (str(own) if own.exists() else "")
     except PermissionError:  # /etc/terra is closed to all but root, as by its umask
@@ -425,7 +449,7 @@ def error_of(document: object) -> TerraError:
     return kind(str(found.get("detail", "the daemon gave no reason")), hint=str(found.get("hint", "")))
 
 
-def _document(url: str, answer: _Answer) -> Mapping[str, Any]:
+def _document(url: str, answer: Answer) -> Mapping[str, Any]:
     with suppress(ValueError, RecursionError, OSError, http.client.HTTPException):
         document = json.loads(answer.whole(_REFUSAL_LIMIT))
         if isinstance(document, dict):

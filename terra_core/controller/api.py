@@ -27,6 +27,7 @@ from terra_core.controller.images_routes import IMAGE_ROUTES
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
+from terra_core.controller.passing import Membership, PassingOn
 from terra_core.controller.services import Services
 from terra_core.controller.states import Listing, States, with_trouble
 from terra_core.controller.store import Record
@@ -35,10 +36,11 @@ from terra_core.documents import make
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
 from terra_core.service.answers import Begun
-from terra_core.service.application import make_application
+from terra_core.service.application import BODY_LIMIT, make_application
 from terra_core.service.description import described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operation, Operations
+from terra_core.service.passing import Leader
 from terra_core.system.progress import Report
 
 _EXAMPLE = {
@@ -81,12 +83,26 @@ class Context:
     keeper: Keeper
 
 
-def make_api(context: Context, token: str) -> Litestar:
+def make_api(context: Context, token: str, membership: Membership | None = None) -> Litestar:
     """Return the controller's application.
 
     :param token: the token of the controller's host, which may do everything.
+    :param membership: the controller among others of its database; the only one when left out.
     """
-    access, listing = Access(context.services.store.engine, token), Listing(context.services.store)
+    engine = context.services.store.engine
+    access, listing, rows = Access(engine, token), Listing(context.services.store), HostRows(engine)
+    passing = None
+    if membership is not None:
+        authority = context.services.session.paths.authority
+        passing = PassingOn(
+            membership,
+            rows,
+            access.tokens,
+            context.keeper,
+            context.operations,
+            body_limit=BODY_LIMIT,
+            authority=authority,
+        )
     return make_application(
         title="Terra controller",
         routes=[
@@ -114,7 +130,7 @@ def make_api(context: Context, token: str) -> Litestar:
             "context": Provide(lambda: context, sync_to_thread=False),
             "machines": Provide(lambda: context.machines, sync_to_thread=False),
             "listing": Provide(lambda: listing, sync_to_thread=False),
-            "hosts": Provide(lambda: HostRows(context.services.store.engine), sync_to_thread=False),
+            "hosts": Provide(lambda: rows, sync_to_thread=False),
             "goldens": Provide(lambda: context.machines.goldens, sync_to_thread=False),
             "operations": Provide(lambda: context.operations, sync_to_thread=False),
         },
@@ -122,17 +138,18 @@ def make_api(context: Context, token: str) -> Litestar:
         roles=ROLES,
         journal=access.audit,
         changing=context.keeper.require_work,
+        passing=passing,
         lifespan=[access.lifespan()],
     )
 
 
-@get("/v1/nodes", sync_to_thread=True, opt=described(answer=Sequence[NodeShown]))
+@get("/v1/nodes", sync_to_thread=True, opt=described(answer=Sequence[NodeShown], leader=Leader.BETTER))
 def list_nodes(context: NamedDependency[Context], listing: NamedDependency[Listing]) -> list[msgspec.Raw]:
     """List every machine with its state."""
     return list(listing.rows(context.machines.troubles.now()))
 
 
-@get("/v1/nodes/{hostname:str}", sync_to_thread=True, opt=described(answer=NodeShown, names=_NAMES))
+@get("/v1/nodes/{hostname:str}", sync_to_thread=True, opt=described(answer=NodeShown, names=_NAMES, leader=Leader.BETTER))
 def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, Any]:
     """Show one machine with its state."""
     record = context.services.store.find(hostname)

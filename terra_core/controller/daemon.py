@@ -21,14 +21,16 @@ from terra_core.controller.ballast import Ballast
 from terra_core.controller.database import SCHEMA, about, default_url, file_of, identity_of, open_database
 from terra_core.controller.fence import fence
 from terra_core.controller.host_session import mark_sessions
-from terra_core.controller.hosts import Doing, Own, require_place
+from terra_core.controller.hosts import Doing, HostRows, Own, require_place
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.leading import LOOK_SECONDS, Lead, Sole, Standing
 from terra_core.controller.machines import Machines
 from terra_core.controller.mark import check_mark, is_marked, set_mark
 from terra_core.controller.observing import Observer
+from terra_core.controller.passing import Membership
+from terra_core.controller.peers import Passes
 from terra_core.controller.presence import alone_with, announced, name_of, own_of, session_of
-from terra_core.controller.report_service import receiving
+from terra_core.controller.report_service import Beside, receiving
 from terra_core.controller.services import Services
 from terra_core.controller.store import Store
 from terra_core.documents import load, make, settled
@@ -202,7 +204,9 @@ def run_controller(
         stack.enter_context(alone_with(file_of(config.database or default_url(paths.state))))
         services = make_services(document, config, paths, plugins)
         stack.callback(services.store.close)
-        own_row = own_of(config, _url_for_others(config, tls), services.role(StoreRole).plugin)
+        passes = Passes()
+        urls = (_url_for_others(config, tls, config.port), _url_for_others(config, own, config.reports))
+        own_row = own_of(config, urls[0], services.role(StoreRole).plugin, reports=urls[1], passes=passes)
         services = evolve(services, standing=_standing(services.store.engine, own_row, stack, end_at_once))
         machines, operations = Machines(services), Operations(config.jobs)
         keeper = Keeper(machines)
@@ -222,14 +226,18 @@ def run_controller(
             keeper.wait(_PATIENCE_SECONDS)
         observe = _while_working(keeper, Observer(services, machines).look)
         stack.enter_context(watching(observe, seconds=observing.SECONDS, at_once=True))
-        application = make_api(Context(services=services, machines=machines, operations=operations, keeper=keeper), token)
+        context = Context(services=services, machines=machines, operations=operations, keeper=keeper)
+        shared = not isinstance(services.standing, Sole)
+        application = make_api(context, token, Membership(own=own_row, passes=passes) if shared else None)
         if own is not None:
             stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))
         stack.callback(machines.upgrading.following.end)
         stack.enter_context(watching(_while_working(keeper, machines.renew_reports), seconds=_RENEWING_SECONDS))
         following = machines.upgrading.following
         stack.enter_context(watching(_while_working(keeper, following.look), seconds=_UPGRADING_SECONDS))
-        stack.enter_context(receiving(machines.reports, report_listener, own))
+        rows = HostRows(services.store.engine)
+        beside = Beside(own=own_row, rows=rows, works=lambda: keeper.works, authority=paths.authority) if shared else None
+        stack.enter_context(receiving(machines.reports, report_listener, own, beside))
         stack.callback(paths.url.unlink, missing_ok=True)
 
         def ready() -> None:
@@ -352,22 +360,22 @@ def _renew(config: Controller, paths: Paths) -> None:
 
 
 def _say_ready(config: Controller, paths: Paths, tls: Tls | None) -> None:
-    url = _url(config, tls)
+    url = _url(config, tls, config.port)
     with suppress(OSError):  # a full disk: commands on this machine have to be told where the controller is
         write_file(paths.url, f"{url}\n".encode(), mode=0o644)
     _log.info("ready", api=url, portal=config.portal, root=str(paths.root), token=str(paths.token))
 
 
-def _url_for_others(config: Controller, tls: Tls | None) -> str:
-    """Return the URL of the API on other machines, as far as this one knows."""
+def _url_for_others(config: Controller, tls: Tls | None, port: int) -> str:
+    """Return the URL of a port of this controller on other machines, as far as this one knows."""
     if not ip_address(config.address).is_unspecified:
-        return _url(config, tls)
-    return f"{'https' if tls else 'http'}://{os.uname().nodename}:{config.port}"
+        return _url(config, tls, port)
+    return f"{'https' if tls else 'http'}://{os.uname().nodename}:{port}"
 
 
-def _url(config: Controller, tls: Tls | None) -> str:
+def _url(config: Controller, tls: Tls | None, port: int) -> str:
     address = ip_address(config.address)
     if address.is_unspecified:
         address = ip_address("::1" if address.version == 6 else "127.0.0.1")
     shown = f"[{address}]" if address.version == 6 else str(address)
-    return f"{'https' if tls else 'http'}://{shown}:{config.port}"
+    return f"{'https' if tls else 'http'}://{shown}:{port}"

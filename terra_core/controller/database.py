@@ -207,6 +207,9 @@ controllers = Table(
     Column("state", String, nullable=False),
     Column("started", Float, nullable=False),
     Column("seen", Float, nullable=False),
+    Column("reports", String, nullable=False, server_default=""),
+    Column("pass_digest", String, nullable=False, server_default=""),
+    Column("local_digest", String, nullable=False, server_default=""),
     comment="the controllers of this database (decision 0096); identity is of a process, times are in seconds since 1970",
 )
 

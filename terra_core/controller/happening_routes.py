@@ -21,6 +21,7 @@ from terra_core.controller.states import States
 from terra_core.errors import TerraError
 from terra_core.service.description import described
 from terra_core.service.operations import Operations
+from terra_core.service.passing import Leader
 
 _NAMES = {"hostname": "terra-01"}
 _MOST = 1000
@@ -29,7 +30,7 @@ _LONGEST_WAIT = 10
 """Seconds that a request waits for something to happen: less than a proxy or a client waits for an answer."""
 
 
-@get("/v1/nodes/{hostname:str}/happenings", opt=described(answer=Sequence[HappeningShown], names=_NAMES))
+@get("/v1/nodes/{hostname:str}/happenings", opt=described(answer=Sequence[HappeningShown], names=_NAMES, leader=Leader.BETTER))
 async def show_happenings(
     machines: NamedDependency[Machines],
     hostname: FromPath[str],
@@ -62,7 +63,11 @@ async def show_happenings(
                     await heard.wait()
 
 
-@get("/v1/nodes/{hostname:str}/status", sync_to_thread=True, opt=described(answer=StatusShown, names=_NAMES))
+@get(
+    "/v1/nodes/{hostname:str}/status",
+    sync_to_thread=True,
+    opt=described(answer=StatusShown, names=_NAMES, leader=Leader.BETTER),
+)
 def show_status(
     machines: NamedDependency[Machines], operations: NamedDependency[Operations], hostname: FromPath[str]
 ) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from attrs import frozen
+from attrs import asdict, fields, frozen
 from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select, update
 
 from terra_core.controller.database import controllers, lead
@@ -45,6 +45,9 @@ class Own:
     :param portal: where its storage service answers.
     :param store: the plugin that has its volumes.
     :param version: of Terra.
+    :param reports: where machines that have booted report to it.
+    :param pass_digest: the digest of what it shows when it passes a request on to another host; empty where it passes none on.
+    :param local_digest: the digest of what stands for its own token then.
     """
 
     name: str
@@ -53,6 +56,9 @@ class Own:
     portal: str
     store: str
     version: str
+    reports: str = ""
+    pass_digest: str = ""
+    local_digest: str = ""
 
 
 @frozen(kw_only=True)
@@ -109,8 +115,7 @@ class HostRows:
             now = present(connection)
             sole = connection.dialect.name == "sqlite"
             connection.execute(delete(controllers) if sole else delete(controllers).where(controllers.c.name == own.name))
-            values = {field: getattr(own, field) for field in ("name", "identity", "url", "portal", "store", "version")}
-            connection.execute(insert(controllers).values(**values, state=doing.value, started=now, seen=now))
+            connection.execute(insert(controllers).values(**asdict(own), state=doing.value, started=now, seen=now))
 
     def beat(self, own: Own, doing: Doing) -> None:
         """Note that a controller is there, and what it does; one whose row was forgotten meanwhile announces itself again."""
@@ -208,8 +213,6 @@ def _moment(raw: object) -> float:
 def _host(row: Any, now: float, leader: str | None) -> Host:  # a row of SQLAlchemy's
     started, seen = _moment(row.started), _moment(row.seen)
     silence, state = max(now - seen, 0.0), _state(row, now)
-    own = Own(
-        name=row.name, identity=row.identity, url=row.url, portal=row.portal, store=row.store, version=row.version
-    )  # fmt: skip
+    own = Own(**{one.name: getattr(row, one.name) for one in fields(Own)})
     leads = state == Doing.WORKING.value if leader is None else state != Doing.STOPPED.value and row.identity == leader
     return Host(own=own, state=state, leads=leads, started=started, seen=seen, silence=silence)

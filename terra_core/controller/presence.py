@@ -16,7 +16,9 @@ from terra_core.config.controller import Controller
 from terra_core.config.values import parse_hostname
 from terra_core.controller.host_session import HostSession, name_lock
 from terra_core.controller.hosts import Doing, Host, HostRows, Own
+from terra_core.controller.peers import Passes
 from terra_core.errors import TerraError
+from terra_core.service.access import digest_of
 from terra_core.service.database_server import POSTGRESQL
 from terra_core.service.running import Unending, watching
 from terra_core.system.locks import try_lock
@@ -29,12 +31,15 @@ _PATIENCE_SECONDS = 3.0
 """How long the sessions of a controller that was killed may take to end."""
 
 
-def own_of(config: Controller, url: str, store: str) -> Own:
+def own_of(config: Controller, url: str, store: str, *, reports: str = "", passes: Passes | None = None) -> Own:
     """Return what a controller says of itself, with an identity that it has never had.
 
     :param url: where its API answers.
     :param store: the plugin that has its volumes.
+    :param reports: where machines report to it.
+    :param passes: what it shows to other hosts; nothing when left out.
     """
+    digests = {"pass_digest": passes.mark, "local_digest": passes.local} if passes else {}
     return Own(
         name=name_of(config),
         identity=secrets.token_hex(12),
@@ -42,6 +47,8 @@ def own_of(config: Controller, url: str, store: str) -> Own:
         portal=config.portal,
         store=store,
         version=version("terra-core"),
+        reports=reports,
+        **{name: digest_of(secret.encode()) for name, secret in digests.items()},
     )
 
 

@@ -93,7 +93,15 @@ def role_for(roles: Roles, method: str, path: str) -> Role:
 
 
 def address_of(scope: Mapping[str, Any]) -> str:
-    """Return the address that a request came from; that of a proxy where one stands in between."""
+    """Return the address that a request came from; that of a proxy where one stands in between.
+
+    Of one that another host has passed on, it is the address that this host says, and its name.
+    """
+    address, via = _address_of(scope), scope.get("terra.via")
+    return f"{address} via {via}" if via else address
+
+
+def _address_of(scope: Mapping[str, Any]) -> str:
     client = scope.get("client")
     if not client:
         return ""

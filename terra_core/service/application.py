@@ -18,11 +18,12 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from terra_core.errors import ForbiddenError
+from terra_core.errors import ForbiddenError, TerraError
 from terra_core.service.access import Caller, Gate, Role, Roles, TokenRefused, address_of, role_for
 from terra_core.service.audit import UNSAFE, Change, Journal, enter
 from terra_core.service.description import Described, described
-from terra_core.service.problems import HANDLERS, answer, methods_at
+from terra_core.service.passing import VIA, Leader, Passing, is_marked, leader_of
+from terra_core.service.problems import HANDLERS, answer, describe, methods_at
 from terra_core.system.text import one_line
 
 BODY_LIMIT = 1024 * 1024
@@ -46,6 +47,7 @@ def make_application(
     roles: Roles = MappingProxyType({}),
     journal: Journal | None = None,
     changing: Callable[[], None] = _always,
+    passing: Passing | None = None,
     body_limit: int = BODY_LIMIT,
     lifespan: Sequence[Callable[[Litestar], AbstractAsyncContextManager[Any]]] = (),
 ) -> Litestar:
@@ -60,6 +62,8 @@ def make_application(
     :param roles: the role that each route needs.
     :param journal: keeps changes and refusals; nobody does when left out.
     :param changing: raises to refuse changes now, and may wait for a database; every change is taken when left out.
+    :param passing: passes requests on to the host that leads, and takes those that another one has passed on; neither is done
+        when left out.
     :param body_limit: the largest request body that is read, in bytes.
     :param lifespan: what is there as long as requests are served.
     """
@@ -85,12 +89,13 @@ def make_application(
             openapi_config=config,
             request_max_body_size=body_limit,
             guards=[_allowing(roles, journal, changing)],
+            middleware=[] if passing is None else [_passing_on(passing, roles, journal)],
             lifespan=list(lifespan),
             opt={"roles": roles},
         )
     )
     # Around the router: middleware does not see requests for unknown paths, so that anybody could find out which exist.
-    application.asgi_handler = _guarded(application.asgi_handler, gate, journal)
+    application.asgi_handler = _guarded(application.asgi_handler, gate, journal, passing)
     return application
 
 
@@ -101,24 +106,31 @@ _WRONG = (
 )
 
 
-def _guarded(app: ASGIApp, gate: Gate, journal: Journal | None) -> ASGIApp:
+def _guarded(app: ASGIApp, gate: Gate, journal: Journal | None, passing: Passing | None) -> ASGIApp:
     """Return an application that answers 401 to requests without a token, before a byte of their body is read."""
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         found, given = _bearer(scope)
         caller, (detail, hint) = None, _WRONG if given else _MISSING
+        document: dict[str, object] | None = None
         try:
-            caller = gate.recognise(found) if given else None
+            if passing is not None and scope["path"] != "/healthz" and is_marked(scope):
+                caller = await passing.admit(scope, found)
+            elif given:
+                caller = gate.recognise(found)
         except TokenRefused as error:
             detail, hint = error.message, error.hint
+        except TerraError as error:
+            document = describe(error)
         if scope["path"] == "/healthz" or caller is not None:
             scope["user"] = caller
             await app(scope, receive, _naming_methods(scope, send if journal is None else _recording(scope, send)))
             return
         if journal is not None:
             journal.refused(401, "", address_of(scope), _asked(scope))
-        refusal = answer({"status": 401, "title": "Unauthorized", "detail": detail, "hint": hint})
-        refusal.headers["WWW-Authenticate"] = "Bearer"
+        refusal = answer(document or {"status": 401, "title": "Unauthorized", "detail": detail, "hint": hint})
+        if document is None:
+            refusal.headers["WWW-Authenticate"] = "Bearer"
         await refusal.to_asgi_response(app=None, request=_request_of(scope))(scope, receive, _denying(scope, send))
 
     return guard
@@ -141,14 +153,7 @@ def _allowing(
         if caller is None or scope["path"] == "/healthz":  # which anybody may ask, with a token too
             return
         method = str(scope.get("method", "GET"))
-        wanted = Role.READ if method == "OPTIONS" else role_for(roles, method, scope["path_template"])
-        if not caller.role.covers(wanted):
-            if journal is not None:
-                journal.refused(403, caller.name, address_of(scope), _asked(scope))
-            raise ForbiddenError(
-                f"the token {caller.name!r} has the role {caller.role.value}; this needs the role {wanted.value}",
-                hint=f"ask whoever runs the controller for another: terra token create NAME --role {wanted.value}",
-            )
+        _require_role(scope, caller, roles, journal)
         if method not in UNSAFE or handler.opt.get("asks"):
             return
         if not handler.opt.get("anywhere"):
@@ -168,6 +173,40 @@ def _allowing(
             cast("dict[str, Any]", scope)[_CHANGE] = change
 
     return allow
+
+
+def _require_role(scope: Scope, caller: Caller, roles: Roles, journal: Journal | None) -> None:
+    """Check that who sent a request may do what its route does.
+
+    :raises ForbiddenError: when that takes another role.
+    """
+    method = str(scope.get("method", "GET"))
+    wanted = Role.READ if method == "OPTIONS" else role_for(roles, method, scope["path_template"])
+    if not caller.role.covers(wanted):
+        if journal is not None:
+            journal.refused(403, caller.name, address_of(scope), _asked(scope))
+        raise ForbiddenError(
+            f"the token {caller.name!r} has the role {caller.role.value}; this needs the role {wanted.value}",
+            hint=f"ask whoever runs the controller for another: terra token create NAME --role {wanted.value}",
+        )
+
+
+def _passing_on(passing: Passing, roles: Roles, journal: Journal | None) -> Callable[[ASGIApp], ASGIApp]:
+    """Return the middleware that lets the host that leads answer what it alone, or it better, can answer."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def middle(scope: Scope, receive: Receive, send: Send) -> None:
+            caller: Caller | None = scope["user"]
+            wanted = leader_of(str(scope.get("method", "")), scope["route_handler"].opt, UNSAFE)
+            if scope["type"] == ScopeType.HTTP and caller is not None and wanted is not Leader.NOTHING and VIA not in scope:
+                _require_role(scope, caller, roles, journal)  # here already: nobody else is to be asked in vain
+                if await passing.pass_on(scope, receive, send, needed=wanted is Leader.NEEDED):
+                    return
+            await app(scope, receive, send)
+
+        return middle
+
+    return wrap
 
 
 def _recording(scope: Scope, send: Send) -> Send:

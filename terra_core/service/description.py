@@ -19,6 +19,7 @@ from litestar.routes import HTTPRoute
 from terra_core.config.schema import Schema, schema_of, summary_of
 from terra_core.service.access import Roles, role_for
 from terra_core.service.answers import ProblemDocument
+from terra_core.service.passing import Leader
 from terra_core.system.progress import Event
 
 _JSON = "application/json"
@@ -39,6 +40,7 @@ def described(
     names: Mapping[str, str] | None = None,
     asks: bool = False,
     anywhere: bool = False,
+    leader: Leader = Leader.NOTHING,
 ) -> dict[str, Any]:
     """Return what a route's decorator takes as ``opt``.
 
@@ -49,9 +51,10 @@ def described(
     :param names: an example of each parameter of the path.
     :param asks: whether it changes nothing, whatever its method: it has no place in an audit log.
     :param anywhere: whether a daemon does it that may change nothing else now.
+    :param leader: what the host that leads has to do with it, where several have one database; every other change is its.
     """
     words = {"body": body, "answer": answer, "tables": tables, "example": example, "names": names or {}}
-    return {**words, "asks": asks, "anywhere": anywhere}
+    return {**words, "asks": asks, "anywhere": anywhere, "leader": leader}
 
 
 class Described(JsonRenderPlugin):

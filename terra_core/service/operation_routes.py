@@ -17,6 +17,7 @@ from terra_core.service.answers import OperationShown
 from terra_core.service.audit import note
 from terra_core.service.description import described
 from terra_core.service.operations import Operation, Operations
+from terra_core.service.passing import Leader
 from terra_core.system.progress import Event
 
 _PATIENCE_SECONDS = 10.0
@@ -35,19 +36,19 @@ async def table_of(request: Request[Any, Any, Any]) -> Mapping[str, Any]:
     return raw
 
 
-@get("/v1/operations", sync_to_thread=False, opt=described(answer=Sequence[OperationShown]))
+@get("/v1/operations", sync_to_thread=False, opt=described(answer=Sequence[OperationShown], leader=Leader.BETTER))
 def list_operations(operations: NamedDependency[Operations]) -> list[dict[str, Any]]:
     """List the operations that are remembered, oldest first."""
     return [operation.as_json() for operation in operations.all()]
 
 
-@get("/v1/operations/{identity:str}", sync_to_thread=False, opt=described(answer=OperationShown))
+@get("/v1/operations/{identity:str}", sync_to_thread=False, opt=described(answer=OperationShown, leader=Leader.NEEDED))
 def show_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> dict[str, Any]:
     """Show one operation."""
     return operations.get(identity).as_json()
 
 
-@get("/v1/operations/{identity:str}/events", media_type="text/event-stream", opt=described(answer=Event))
+@get("/v1/operations/{identity:str}/events", media_type="text/event-stream", opt=described(answer=Event, leader=Leader.NEEDED))
 async def follow_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> Stream:
     """Follow an operation as server-sent events, from its beginning to its ``result`` or ``problem``."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # the second for a proxy (nginx) in between

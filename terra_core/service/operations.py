@@ -188,6 +188,11 @@ class Operations:
             raise NotFoundError(f"no operation {identity!r}")
         return operation
 
+    def knows(self, identity: str) -> bool:
+        """Return whether there is an operation of this id."""
+        with self._lock:
+            return identity in self._known
+
     def all(self) -> list[Operation]:
         """Return every operation that is remembered, oldest first."""
         with self._lock:

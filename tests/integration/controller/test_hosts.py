@@ -7,7 +7,7 @@ import json
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -16,30 +16,32 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from iso.daemons import start, wait_ready
-from lab.network import CONTROLLER, Network
+from lab.network import BRIDGE, CONTROLLER, Network
 from lab.postgresql import Postgresql
 from lab.site import CONFIG, START, Site, confined, terra_command
 from terra_core.config.controller import API_PORT, Paths
 from terra_core.service.tokens import read_token
-from terra_core.system.process import Daemon, run
+from terra_core.system.process import Completed, Daemon, run
 from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.sites import MANY, MUCH, SYSTEM, Ground
 from tests.unit.oci.making import layer, tar
 
 TEN_SECONDS = 10.0
+SECOND = "10.0.10.5"
+"""The address of the second host."""
 
 
 class Second:
-    """A further host of a database: in a network of its own, with the same addresses, as if these had moved to it.
+    """A further host of a database: its network has the same portal, as if that had moved to it, and an address of its own.
 
     :param root: the controller's root.
-    :param first: that of the first host, whose volumes it reaches as well.
+    :param first: the first host, whose volumes and registry it reaches as well.
     :param config: controller.toml.
     """
 
-    def __init__(self, root: Path, first: Path, config: str) -> None:
-        self.network = Network("second")
+    def __init__(self, root: Path, first: Site, config: str) -> None:
+        self.network = Network("second", controller=SECOND)
         self.root, self._first, self._config = root, first, config
         self.controller: Daemon | None = None
         self._resources = Undo()
@@ -47,10 +49,12 @@ class Second:
     def __enter__(self) -> Self:
         with Undo() as resources:
             resources.enter_context(self.network)
+            resources.enter_context(self._first.network.wire("second", self.network.name))
+            self.network.ip("link", "set", "eth0", "master", BRIDGE, "up")
             paths = Paths(self.root)
             paths.etc.mkdir(parents=True)
             (paths.etc / "controller.toml").write_text(self._config)
-            (self.root / "iscsi").symlink_to(self._first / "iscsi")
+            (self.root / "iscsi").symlink_to(self._first.root / "iscsi")
             resources.callback(self._stop_services)
             resources.callback(self.stop)
             self.start()
@@ -62,7 +66,8 @@ class Second:
 
     def start(self) -> None:
         """Start its controller, and wait until it answers."""
-        command = self.network.command([*confined(), terra_command(), *START, "--root", self.root])
+        words = [SECOND if word == CONTROLLER else word for word in START]
+        command = self.network.command([*confined(), terra_command(), *words, "--root", self.root])
         self.controller = start(command, log=self.root / "controller.log")
         wait_ready(self.controller, self._answers, seconds=60, what="the second controller to answer")
 
@@ -75,13 +80,18 @@ class Second:
         run(self.network.command([terra_command(), "controller", "--stop", "--root", self.root]), timeout=60)
 
     def _answers(self) -> bool:
-        return ask(self.network, self.root, "GET", "/healthz")[0] == 200
+        return ask(self.network, SECOND, self.root, "GET", "/healthz")[0] == 200
+
+    def terra(self, *words: str | Path, accept: Sequence[int] = (0,)) -> Completed:
+        """Run terra on it, with the token of its own."""
+        env = {"TERRA_CONTROLLER": SECOND, "TERRA_TOKEN": read_token(Paths(self.root).token)}
+        return run(self.network.command([terra_command(), *words]), timeout=120, accept=accept, env=env)
 
 
-def ask(network: Network, root: Path, method: str, path: str, body: object = None) -> tuple[int, Any]:
+def ask(network: Network, address: str, root: Path, method: str, path: str, body: object = None) -> tuple[int, Any]:
     """Return status and document of an answer of the controller of a root, whatever it is."""
-    connection = http.client.HTTPConnection(CONTROLLER, API_PORT, timeout=20)
-    connection.sock = network.connect(CONTROLLER, API_PORT, timeout=20)
+    connection = http.client.HTTPConnection(address, API_PORT, timeout=20)
+    connection.sock = network.connect(address, API_PORT, timeout=20)
     try:
         headers = {"Authorization": f"Bearer {read_token(Paths(root).token)}"}
         connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -104,11 +114,11 @@ class Both:
 
     def first(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Ask the first host."""
-        return ask(self.ground.site.network, self.ground.site.root, method, path, body)
+        return ask(self.ground.site.network, CONTROLLER, self.ground.site.root, method, path, body)
 
     def other(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Ask the second host."""
-        return ask(self.second.network, self.second.root, method, path, body)
+        return ask(self.second.network, SECOND, self.second.root, method, path, body)
 
     def rows(self) -> dict[str, list[tuple[object, ...]]]:
         """Return all that the leader alone writes."""
@@ -164,11 +174,11 @@ def both(postgresql: Postgresql) -> Iterator[Both]:
         work.chmod(0o755)
         with Site(work / "build", work / "first", label="first", config=f'name = "san-01"\n{config}') as site:
             (site.root / "iscsi").mkdir(exist_ok=True)
-            with Second(work / "second", site.root, f'name = "san-02"\n{config}') as second:
+            with Second(work / "second", site, f'name = "san-02"\n{config}') as second:
                 yield Both(Ground(site, work), second, url)
 
 
-def test_one_works_and_the_other_one_answers_what_only_reads(both: Both) -> None:
+def test_one_works_and_the_other_one_answers_as_well(both: Both) -> None:
     wait_until(lambda: "san-02" in states(both.first("GET", "/v1/hosts")), seconds=10, what="both hosts")
     expected = {"san-01": ("working", True), "san-02": ("waiting", False)}
     assert states(both.first("GET", "/v1/hosts")) == states(both.other("GET", "/v1/hosts")) == expected
@@ -177,9 +187,6 @@ def test_one_works_and_the_other_one_answers_what_only_reads(both: Both) -> None
     status, nodes = both.other("GET", "/v1/nodes")
     assert (status, [node["hostname"] for node in nodes]) == (200, ["cm-01"])
     assert nodes[0]["problem"] == ""
-    status, said = both.other("DELETE", "/v1/nodes/cm-01")
-    assert (status, said["detail"]) == (503, "san-02 waits, and changes nothing: san-01 has the lead")
-    assert f"http://{CONTROLLER}:{API_PORT}" in said["hint"]
     listed = both.ground.terra("hosts", "-o", "wide").text.splitlines()
     assert [line.split()[:3] for line in listed] == [
         ["NAME", "STATE", "LEADS"], ["san-01", "working", "yes"], ["san-02", "waiting", "no"]
@@ -187,7 +194,39 @@ def test_one_works_and_the_other_one_answers_what_only_reads(both: Both) -> None
     assert "is working" in both.ground.terra("hosts", "--forget", "san-01", accept=(1,)).stderr.decode()
     names = {process.name for process in both.second.network.processes()}
     assert names & {"tgtd", "dnsmasq"} == set(), "who waits serves no machine"
-    both.ground.terra("delete", "cm-01")
+    both.second.terra("delete", "cm-01")
+    assert both.first("GET", "/v1/nodes") == both.other("GET", "/v1/nodes") == (200, [])
+
+
+def test_terra_works_with_the_host_that_waits_as_with_the_other_one(both: Both) -> None:
+    ground, second = both.ground, both.second
+    secret = second.terra("token", "create", "ann", "--role", "provision").text.strip()
+    node = ground.node(ground.push("small", SYSTEM))
+    env = {"TERRA_CONTROLLER": SECOND, "TERRA_TOKEN": secret}
+    made = run(ground.site.network.command([terra_command(), "provision", node]), timeout=120, env=env)
+    assert json.loads(made.text)["hostname"] == "cm-01"
+    assert "pull" in made.stderr.decode(), "its progress comes as it happens"
+    second.terra("apply", "--yes", node)
+    assert "cm-01" in second.terra("list").text
+    assert "lead" not in second.terra("status", "cm-01").text, "who leads is asked who is connected"
+    assert "provision is done" in second.terra("logs", "cm-01").text
+    (image,) = json.loads(second.terra("images", "-o", "json").text)
+    second.terra("images", "--pin", image["digest"])
+    second.terra("images", "--unpin", image["digest"])
+    second.terra("delete", "cm-01")
+    assert "no machine" in second.terra("delete", "cm-01", accept=(1,)).stderr.decode().lower()
+    log = [(one["who"], one["address"], one["action"], one["result"]) for one in both.first("GET", "/v1/audit?limit=9")[1]]
+    by = f"{SECOND} via san-02"
+    assert ("local/san-02", by, "delete", "done") in log
+    (provisioned,) = [one for one in log if one[2] == "provision"]
+    assert (provisioned[0], provisioned[1].split()[1:]) == ("ann", ["via", "san-02"])
+    assert ("local", SECOND, "create token", "done") in log
+    forged = {"Authorization": f"Bearer {secret}", "Terra-Passed-On": f"san-02 {'x' * 43} 192.0.2.7"}
+    with ground.site.network.inside():
+        connection = http.client.HTTPConnection(CONTROLLER, API_PORT, timeout=20)
+        connection.request("DELETE", "/v1/nodes/cm-01", headers=forged)
+        assert connection.getresponse().status == 503
+        connection.close()
 
 
 def test_a_host_of_the_same_name_or_with_volumes_of_its_own_is_refused(both: Both) -> None:
@@ -231,7 +270,7 @@ def test_a_leader_that_is_paused_in_the_middle_of_its_work_is_followed_and_chang
 def test_the_woken_one_comes_back_as_one_that_waits_and_leads_again_when_the_other_one_is_killed(both: Both) -> None:
     both.ground.site.start_controller()
     wait_until(lambda: states(both.first("GET", "/v1/hosts"))["san-01"][0] == "waiting", seconds=10, what="san-01 to wait")
-    assert both.first("DELETE", "/v1/nodes/cm-09")[0] == 503
+    assert both.first("DELETE", "/v1/nodes/cm-09")[0] == 404, "who leads says so"
     assert both.second.controller is not None
     seconds = []
     for epoch in (3, 5):

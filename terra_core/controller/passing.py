@@ -1,0 +1,325 @@
+"""Any host answers any request: who waits passes on what the leader alone can answer, and gives its answer back (0099)."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import structlog
+from anyio import CapacityLimiter, to_thread
+from anyio.abc import TaskGroup
+from attrs import frozen
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.types import Receive, Scope, Send
+
+from terra_core.client.connection import Answer, Client
+from terra_core.controller.hosts import HostRows, Own
+from terra_core.controller.keeping import Keeper
+from terra_core.controller.peers import Mark, Passes, Peers, parse_mark
+from terra_core.controller.tokens import Tokens
+from terra_core.errors import TerraError, UnavailableError
+from terra_core.service.access import LOCAL, Caller, Role, address_of, digest_of, is_same
+from terra_core.service.operations import Operations
+from terra_core.service.passing import MARK, VIA
+from terra_core.system.reasons import reason_of
+
+_log = structlog.get_logger(__name__)
+_MOST = 32
+"""So many requests are passed on at once; each takes a thread."""
+_ANSWER_SECONDS = 60.0
+_ANSWER_LIMIT = 32 * 1024 * 1024
+_STREAM_SECONDS = 12 * 3600.0
+_STREAM_LIMIT = 256 * 1024 * 1024
+"""Limits of one that follows an operation; one that says nothing for a minute ends before, as for every client."""
+_CHUNK = 65536
+_GIVEN_BACK = ("Content-Type", "Cache-Control", "X-Accel-Buffering", "Retry-After", "Allow", "WWW-Authenticate")
+_EVENTS = "text/event-stream"
+_HINT = "try again in some seconds; terra hosts shows who leads"
+
+
+@frozen(kw_only=True)
+class Membership:
+    """This controller as one of those of its database.
+
+    :param own: what it says of itself.
+    :param passes: what it shows to the others.
+    """
+
+    own: Own
+    passes: Passes
+
+
+@frozen(kw_only=True)
+class Outgoing:
+    """A request to another host.
+
+    :param host: that one.
+    :param url: where it is asked.
+    :param method: the method.
+    :param target: path and query.
+    :param token: the token of who asks.
+    :param headers: further headers.
+    :param body: the body; ``None`` for none.
+    """
+
+    host: str
+    url: str
+    method: str
+    target: str
+    token: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+class PassingOn:
+    """Passes requests on to the host that leads, and takes those that other hosts have passed on.
+
+    :param membership: this controller among the others.
+    :param rows: the hosts of the database.
+    :param gate: recognises tokens.
+    :param keeper: knows whether this controller works.
+    :param operations: those of this controller, which it answers for itself.
+    :param body_limit: the largest body of a request, in bytes.
+    :param authority: the file of the authority that the hosts have in common, which need not be there.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        rows: HostRows,
+        gate: Tokens,
+        keeper: Keeper,
+        operations: Operations,
+        *,
+        body_limit: int,
+        authority: Path,
+    ) -> None:
+        self._own, self._passes = membership.own, membership.passes
+        self._rows, self._peers = rows, Peers(rows)
+        self._gate, self._keeper, self._operations = gate, keeper, operations
+        self._body_limit = body_limit
+        self._exchanges = Exchanges(authority, _MOST)
+
+    async def admit(self, scope: Scope, token: bytes) -> Caller | None:
+        """Return who sent a request that a host has passed on; see :class:`terra_core.service.passing.Passing`."""
+        mark = parse_mark(dict(scope["headers"])[MARK])
+        host = None if mark is None else await to_thread.run_sync(self._peers.find, mark)
+        if mark is None or host is None:
+            raise UnavailableError("the request was passed on by no host that is known here", hint=_HINT)
+        if host.identity == self._own.identity:
+            raise UnavailableError(
+                f"{host.name} has passed the request on to itself: the host that leads says that it answers at {self._own.url}",
+                hint="give each host an address of its own in controller.toml (address)",
+            )
+        scope["client"] = (mark.address, 0)
+        cast("dict[str, Any]", scope)[VIA] = host.name
+        if is_same(digest_of(token), host.local_digest):
+            return Caller(name=f"{LOCAL}/{host.name}", role=Role.ADMIN)  # the name of no token, as it has a "/"
+        if (found := self._gate.recognise(token)) is None:
+            await to_thread.run_sync(self._gate.look)  # it may have been made a moment ago, at that host
+            found = self._gate.recognise(token)
+        return found
+
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send, *, needed: bool) -> bool:
+        """Let the host that leads answer; see :class:`terra_core.service.passing.Passing`."""
+        if self._keeper.works or self._operations.knows(str(scope["path_params"].get("identity", ""))):
+            return False
+        try:
+            leader = await to_thread.run_sync(self._leader)
+        except TerraError:
+            if needed:
+                raise
+            return False
+        if leader is None:
+            if needed:
+                await to_thread.run_sync(self._keeper.require_work)
+            return False
+        body = await body_of(scope, receive, self._body_limit)
+        if body is None:
+            return True
+        return await self._exchanges.carry_out(self._outgoing(scope, leader, body), receive, send, needed=needed)
+
+    def _leader(self) -> Own | None:
+        return leader_beside(self._rows, self._own)
+
+    def _outgoing(self, scope: Scope, leader: Own, body: bytes) -> Outgoing:
+        headers = dict(scope["headers"])
+        caller = cast("Caller", scope["user"])
+        _, _, given = headers.get(b"authorization", b"").partition(b" ")
+        token = self._passes.local if caller.name == LOCAL else given.strip(b" ").decode("latin-1")
+        mark = Mark(name=self._own.name, secret=self._passes.mark, address=address_of(scope))
+        kind = headers.get(b"content-type", b"")
+        return Outgoing(
+            host=leader.name,
+            url=leader.url,
+            method=str(scope.get("method", "GET")),
+            target=target_of(scope),
+            token=token,
+            headers={MARK.decode(): str(mark), **({"Content-Type": kind.decode("latin-1")} if kind else {})},
+            body=body if body or kind else None,
+        )
+
+
+def leader_beside(rows: HostRows, own: Own) -> Own | None:
+    """Return the host that leads, as far as it is known; ``None`` where none does, or it is this one."""
+    found = next((host.own for host in rows.every() if host.leads and host.runs), None)
+    return None if found is None or found.identity == own.identity else found
+
+
+def target_of(scope: Scope) -> str:
+    """Return path and query of a request as they came."""
+    path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+async def body_of(scope: Scope, receive: Receive, limit: int) -> bytes | None:
+    """Return the body of a request; ``None`` where its sender is gone.
+
+    :param limit: in bytes.
+    :raises RequestEntityTooLarge: when it has more.
+    """
+    if scope.get("method") == "GET":
+        return b""
+    found = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        found += message["body"]
+        if len(found) > limit:
+            raise RequestEntityTooLarge
+        if not message["more_body"]:
+            return bytes(found)
+
+
+class Exchanges:
+    """Asks other hosts, and gives back what they answer; all of it in one event loop.
+
+    :param authority: the file of the authority that the hosts have in common.
+    :param most: how many at once.
+    """
+
+    def __init__(self, authority: Path, most: int) -> None:
+        self._authority, self._most = authority, most
+        self._under_way = 0
+        self._limiter: CapacityLimiter | None = None
+        self._warned = ""
+
+    async def carry_out(self, asked: Outgoing, receive: Receive, send: Send, *, needed: bool) -> bool:
+        """Ask, and give back the answer; return whether there was one.
+
+        :param needed: whether no answer is an error.
+        :raises UnavailableError: when it is.
+        """
+        if self._under_way >= self._most:
+            if needed:
+                raise UnavailableError(f"{self._most} requests are being passed on to {asked.host} already", hint=_HINT)
+            return False
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(self._most)
+        self._under_way += 1
+        exchange = _Exchange(asked, self._authority, self._warn)
+        try:
+            try:
+                await to_thread.run_sync(exchange.begin, limiter=self._limiter)
+            except TerraError as error:
+                if not needed:
+                    return False
+                said = f"{asked.host} has the lead, and does not answer: {error.message}"
+                raise UnavailableError(said, hint=_HINT) from error
+            await send({"type": "http.response.start", "status": exchange.status, "headers": exchange.headers})
+            if exchange.content is None:
+                await self._follow(exchange, self._limiter, receive, send)
+            await send({"type": "http.response.body", "body": exchange.content or b"", "more_body": False})
+        finally:
+            self._under_way -= 1
+            exchange.cut()
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(exchange.close)
+        return True
+
+    async def _follow(self, exchange: _Exchange, limiter: CapacityLimiter, receive: Receive, send: Send) -> None:
+        """Give back a stream as it comes, until it ends, or nobody listens any more."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_see_out, receive, tasks)
+            while chunk := await to_thread.run_sync(exchange.read, limiter=limiter, abandon_on_cancel=True):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            tasks.cancel_scope.cancel()
+
+    def _warn(self, said: str) -> None:
+        if said != self._warned:
+            self._warned = said
+            _log.warning("requests are passed on by plain HTTP", reason=said)
+
+
+async def _see_out(receive: Receive, tasks: TaskGroup) -> None:
+    """Wait until who asked is gone, and end the work for them."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    tasks.cancel_scope.cancel()
+
+
+class _Exchange:
+    """One request to another host; its methods wait, and are called in threads.
+
+    :param asked: the request.
+    :param authority: the file of the authority that the hosts have in common.
+    :param warn: is told when the token can be read on its way.
+    """
+
+    def __init__(self, asked: Outgoing, authority: Path, warn: Callable[[str], object]) -> None:
+        self._asked, self._authority, self._warn = asked, authority, warn
+        self._opened = ExitStack()
+        self._answer: Answer | None = None
+        self._left = _STREAM_LIMIT
+        self.status, self.headers = 0, list[tuple[bytes, bytes]]()
+        self.content: bytes | None = None
+
+    def begin(self) -> None:
+        """Ask, and read the head of the answer, with its content unless that is a stream of events.
+
+        :raises TerraError: when there is none, or it is none of a controller's.
+        """
+        asked = self._asked
+        client = Client(asked.url, token=asked.token, warn=self._warn, authority=self._authority)
+        asking = client.exchange(asked.method, asked.target, body=asked.body, headers=asked.headers)
+        answer = self._answer = self._opened.enter_context(asking)
+        self.status = answer.status
+        if 300 <= answer.status < 400:
+            raise TerraError(f"{asked.url}: what answers there is no controller")
+        given = ((name, answer.getheader(name)) for name in _GIVEN_BACK)
+        self.headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in given if value is not None]
+        if answer.status == 200 and (answer.getheader("Content-Type") or "").startswith(_EVENTS):
+            answer.time.set(_STREAM_SECONDS)
+            return
+        answer.time.set(_ANSWER_SECONDS)
+        try:
+            self.content = answer.whole(_ANSWER_LIMIT)
+        except (OSError, http.client.HTTPException) as error:
+            said = "the connection ended before the answer did, and what was asked for may have been done"
+            raise TerraError(f"{said}: {reason_of(error)}") from error
+        self.headers.append((b"content-length", str(len(self.content)).encode()))
+
+    def read(self) -> bytes:
+        """Return the next part of a stream; nothing at its end, however that came: who follows it knows whether it is whole."""
+        if self._answer is None or self._left <= 0:
+            return b""
+        try:
+            found = self._answer.read1(_CHUNK)
+        except (OSError, http.client.HTTPException, ValueError):  # the last of one that was closed meanwhile
+            return b""
+        self._left -= len(found)
+        return found
+
+    def cut(self) -> None:
+        """End the connection, and with it what a thread waits for."""
+        if self._answer is not None:
+            self._answer.cut()
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._opened.close()
