@@ -26,6 +26,7 @@ _COMMANDS = {
     "status": "Show how a machine is, and why.",
     "logs": "Show what happened to a machine.",
     "hosts": "List the hosts of the controller's database.",
+    "host": "Drain a host for maintenance, and let it lead again.",
     "info": "Show what the controller is and does.",
     "delete": "Take machines' boot files, targets and disks away.",
     "token": "Give and revoke tokens of the controller's API.",

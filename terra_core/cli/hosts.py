@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, forget: str | None, json_wanted: bool, form: str) -> None:
     """List the hosts of the controller's database; wide is with their storage addresses, stores and versions.
 
-    A host is working, waiting until it has the lead, stopped, or silent when nothing was heard of it for twenty seconds.
+    A host is working, waiting until it has the lead, stopped, or silent when nothing was heard of it for twenty seconds. After
+    terra host drain it is draining until it has given the lead away, and drained then.
     """
     import json
 
@@ -57,6 +58,8 @@ def _print(hosts: tuple[HostShown, ...], *, wide: bool) -> None:
     for host in hosts:
         if host.state == "silent":
             echo(f"{host.name} is silent: nothing was heard of it since {_time(host.seen)}", err=True)
+        if host.drained:
+            echo(f"{host.name} takes no lead: it is drained, until terra host resume {host.name}", err=True)
 
 
 def _time(text: str) -> str:

@@ -270,7 +270,8 @@ class HostShown:
     """A host whose controller has this database. Times are of UTC as RFC 3339 has them.
 
     :param name: its name.
-    :param state: working, waiting, stopped, or silent when it says nothing any more.
+    :param state: working, waiting, stopped, or silent when it says nothing any more; of one that is drained, draining while it
+        finishes what it has begun, and drained when it waits and takes no lead.
     :param leads: whether it has the lead.
     :param url: where its API answers.
     :param portal: where its storage service answers.
@@ -278,6 +279,7 @@ class HostShown:
     :param version: the version of Terra.
     :param started: since when it runs.
     :param seen: when it was heard of last.
+    :param drained: whether it takes no lead.
     """
 
     name: str
@@ -289,6 +291,7 @@ class HostShown:
     version: str
     started: str
     seen: str
+    drained: bool = False
 
 
 @frozen(kw_only=True)

@@ -81,6 +81,21 @@ class ControllerClient:
         """
         return self._read(self._client.delete(f"/v1/hosts/{quote(name, safe='')}"), HostShown)
 
+    def drain_host(self, name: str) -> HostShown:
+        """Let a host take no lead, and give it to another one when it has finished what it has begun; return how it is now.
+
+        :raises ConflictError: when it has the lead, and no other host is there that could take it.
+        :raises NotFoundError: when there is none of this name.
+        """
+        return self._read(self._client.post(f"/v1/hosts/{quote(name, safe='')}/drain", {}), HostShown)
+
+    def resume_host(self, name: str) -> HostShown:
+        """Let a host that was drained take the lead again when nobody has it; return how it is now.
+
+        :raises NotFoundError: when there is none of this name.
+        """
+        return self._read(self._client.post(f"/v1/hosts/{quote(name, safe='')}/resume", {}), HostShown)
+
     def nodes(self) -> tuple[NodeShown, ...]:
         """Return every machine, with where it stands."""
         with uncollected():

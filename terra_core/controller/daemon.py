@@ -209,7 +209,8 @@ def run_controller(
         own_row = own_of(config, urls[0], services.role(StoreRole).plugin, reports=urls[1], passes=passes)
         services = evolve(services, standing=_standing(services.store.engine, own_row, stack, end_at_once))
         machines, operations = Machines(services), Operations(config.jobs)
-        keeper = Keeper(machines)
+        observer = Observer(services, machines)
+        keeper = Keeper(machines, operations, observer.forget)
         token = read_or_make_token(paths.token)
         volumes = services.role(StoreRole).volume_directory(services.session)
         for directory in (paths.run, paths.work):
@@ -224,7 +225,7 @@ def run_controller(
         stack.callback(keeper.end)
         if keeper.works:
             keeper.wait(_PATIENCE_SECONDS)
-        observe = _while_working(keeper, Observer(services, machines).look)
+        observe = _while_working(keeper, observer.look)
         stack.enter_context(watching(observe, seconds=observing.SECONDS, at_once=True))
         context = Context(services=services, machines=machines, operations=operations, keeper=keeper)
         shared = not isinstance(services.standing, Sole)
@@ -285,7 +286,7 @@ def _begin(keeper: Keeper, services: Services) -> None:
 
 def _while_working(keeper: Keeper, look: Callable[[], None]) -> Callable[[], None]:
     """Return work that is done only while this host works."""
-    return lambda: look() if keeper.works else None
+    return lambda: keeper.while_working(look)
 
 
 def _doing(keeper: Keeper) -> Doing:

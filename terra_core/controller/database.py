@@ -223,6 +223,14 @@ lead = Table(
     comment="one row: who leads, since the epoch that every write of theirs asks for (decision 0097)",
 )
 
+drained = Table(
+    "drained",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("since", Float, nullable=False),
+    comment="the hosts that take no lead until somebody lets them (decision 0100); since in seconds since 1970",
+)
+
 SCHEMA = Schema(metadata, "terra_core.controller:migrations")
 
 
@@ -325,9 +333,10 @@ def forget_controllers(connection: sqlite3.Connection) -> None:
 
     :param connection: to its file, of any schema.
     """
-    if connection.execute("select 1 from sqlite_master where name = 'controllers'").fetchone():
-        with connection:
-            connection.execute("delete from controllers")
+    for name in ("controllers", "drained"):
+        if connection.execute("select 1 from sqlite_master where name = ?", (name,)).fetchone():
+            with connection:
+                connection.execute(f"delete from {name}")  # noqa: S608  # one of the names above
 
 
 def forget_report_tokens(connection: sqlite3.Connection) -> None:

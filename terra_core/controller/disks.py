@@ -344,6 +344,14 @@ class Disks:
             with suppress(TerraError):
                 self._storage(name).stop_storage(self.session)
 
+    def leave(self, storages: Sequence[str]) -> None:
+        """Stop the storage services here, all of them.
+
+        :raises TerraError: when one does not stop.
+        """
+        for name in storages:
+            self._storage(name).stop_storage(self.session)
+
     def _restored(self, name: str, exports: Sequence[Export], session: Session) -> Sequence[str]:
         try:
             reasons = self._storage(name).restore_targets(exports, session)

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import asdict, fields, frozen
 from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select, update
 
-from terra_core.controller.database import controllers, lead
+from terra_core.controller.database import controllers, drained, lead
 from terra_core.controller.happening import utc
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.service.database import explained
@@ -33,6 +33,8 @@ class Doing(Enum):
 
 SILENT = "silent"
 """The state of a host that says nothing any more."""
+DRAINING, DRAINED = "draining", "drained"
+"""The states of a host that is drained: it has the lead still, and finishes what it has begun; it waits, and takes no lead."""
 
 
 @frozen(kw_only=True)
@@ -71,6 +73,7 @@ class Host:
     :param started: since when it runs, in seconds since 1970.
     :param seen: when it was heard of last, in seconds since 1970.
     :param silence: how long ago that is, in seconds.
+    :param drained: whether it takes no lead.
     """
 
     own: Own
@@ -79,11 +82,17 @@ class Host:
     started: float
     seen: float
     silence: float
+    drained: bool
 
     @property
     def runs(self) -> bool:
         """Whether it is there, as far as anybody knows."""
         return self.state not in (SILENT, Doing.STOPPED.value)
+
+    @property
+    def may_lead(self) -> bool:
+        """Whether it has the lead, or takes it when nobody has."""
+        return self.runs and not self.drained
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the API shows it."""
@@ -97,6 +106,7 @@ class Host:
             "version": self.own.version,
             "started": utc(datetime.fromtimestamp(self.started, UTC)),
             "seen": utc(datetime.fromtimestamp(self.seen, UTC)),
+            "drained": self.drained,
         }
 
 
@@ -138,13 +148,38 @@ class HostRows:
         :raises ConflictError: when it runs.
         """
         with self._transaction() as connection:
-            found = next((host for host in read_hosts(connection) if host.own.name == name), None)
-            if found is None:
-                raise NotFoundError(f"no host is named {name!r}", hint="terra hosts shows all of them")
+            found = _named(read_hosts(connection), name)
             if found.runs:
                 raise ConflictError(f"the host {name} is there: it is {found.state}", hint="stop its controller first")
             connection.execute(delete(controllers).where(controllers.c.name == name))
+            connection.execute(delete(drained).where(drained.c.name == name))
             return found
+
+    def drain(self, name: str) -> Host:
+        """Let a host take no lead, and give it to another one if it has it; return the host. One that is drained stays so.
+
+        :raises NotFoundError: when there is none of this name.
+        :raises ConflictError: when it has the lead, and nobody is there who could take it.
+        """
+        with self._transaction() as connection:
+            hosts = read_hosts(connection)
+            found = _named(hosts, name)
+            if not found.drained:
+                if found.leads and not any(host.may_lead for host in hosts if host.own.name != name):
+                    hint = "start the controller of another host first, or let one lead again: terra host resume NAME"
+                    raise ConflictError(f"{name} has the lead, and no other host is there that could take it", hint=hint)
+                connection.execute(insert(drained).values(name=name, since=present(connection)))
+            return _named(read_hosts(connection), name)
+
+    def resume(self, name: str) -> Host:
+        """Let a host that was drained take the lead again when nobody has it; return the host.
+
+        :raises NotFoundError: when there is none of this name.
+        """
+        with self._transaction() as connection:
+            _named(read_hosts(connection), name)
+            connection.execute(delete(drained).where(drained.c.name == name))
+            return _named(read_hosts(connection), name)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -164,7 +199,25 @@ def read_hosts(connection: Connection) -> Sequence[Host]:
     now = present(connection)
     leader = connection.execute(select(lead.c.identity)).scalar()
     rows = connection.execute(select(controllers).order_by(controllers.c.name)).all()
-    return [_host(row, now, leader) for row in rows]
+    names = set(connection.scalars(select(drained.c.name)))
+    return [_host(row, now, leader, is_drained=row.name in names) for row in rows]
+
+
+def is_drained(connection: Connection, name: str) -> bool:
+    """Return whether a host takes no lead."""
+    return connection.scalar(select(drained.c.name).where(drained.c.name == name)) is not None
+
+
+def may_another_lead(connection: Connection, name: str) -> bool:
+    """Return whether a host other than this one is there that would take the lead."""
+    return any(host.may_lead for host in read_hosts(connection) if host.own.name != name)
+
+
+def _named(hosts: Sequence[Host], name: str) -> Host:
+    found = next((host for host in hosts if host.own.name == name), None)
+    if found is None:
+        raise NotFoundError(f"no host is named {name!r}", hint="terra hosts shows all of them")
+    return found
 
 
 def require_place(connection: Connection, name: str, portal: str, *, owns: bool, migrates: bool = False) -> None:
@@ -210,9 +263,11 @@ def _moment(raw: object) -> float:
     return float(raw) if isinstance(raw, int | float) and 0 <= raw <= _LAST_MOMENT else 0.0
 
 
-def _host(row: Any, now: float, leader: str | None) -> Host:  # a row of SQLAlchemy's
+def _host(row: Any, now: float, leader: str | None, *, is_drained: bool) -> Host:  # a row of SQLAlchemy's
     started, seen = _moment(row.started), _moment(row.seen)
     silence, state = max(now - seen, 0.0), _state(row, now)
     own = Own(**{one.name: getattr(row, one.name) for one in fields(Own)})
     leads = state == Doing.WORKING.value if leader is None else state != Doing.STOPPED.value and row.identity == leader
-    return Host(own=own, state=state, leads=leads, started=started, seen=seen, silence=silence)
+    if is_drained and state in (Doing.WORKING.value, Doing.WAITING.value):
+        state = DRAINING if leads else DRAINED
+    return Host(own=own, state=state, leads=leads, started=started, seen=seen, silence=silence, drained=is_drained)

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from litestar import delete, get
+from anyio import to_thread
+from attrs import frozen
+from litestar import Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from terra_core.client.answers import HostShown
+from terra_core.config.loader import make_document
 from terra_core.controller.hosts import HostRows
 from terra_core.service.audit import note
 from terra_core.service.description import described
+from terra_core.service.operation_routes import table_of
+
+_NAMES = {"name": "san-02"}
+
+
+@frozen(kw_only=True)
+class DrainRequest:
+    """The body of ``POST /v1/hosts/{name}/drain`` and ``resume``, which has no keys."""
 
 
 @get("/v1/hosts", sync_to_thread=True, opt=described(answer=Sequence[HostShown]))
@@ -25,7 +36,7 @@ def list_hosts(hosts: NamedDependency[HostRows]) -> list[dict[str, Any]]:
     "/v1/hosts/{name:str}",
     status_code=200,
     sync_to_thread=True,
-    opt=described(answer=HostShown, names={"name": "san-02"}, anywhere=True),
+    opt=described(answer=HostShown, names=_NAMES, anywhere=True),
 )
 def forget_host(hosts: NamedDependency[HostRows], name: FromPath[str]) -> dict[str, Any]:
     """Forget a host that is not there any more; one that is, is a conflict."""
@@ -33,4 +44,30 @@ def forget_host(hosts: NamedDependency[HostRows], name: FromPath[str]) -> dict[s
     return hosts.forget(name).as_json()
 
 
-HOST_ROUTES = (list_hosts, forget_host)
+@post(
+    "/v1/hosts/{name:str}/drain",
+    status_code=200,
+    opt=described(body=DrainRequest, answer=HostShown, names=_NAMES, anywhere=True),
+)
+async def drain_host(hosts: NamedDependency[HostRows], request: Request[Any, Any, Any], name: FromPath[str]) -> dict[str, Any]:
+    """Let a host take no lead. One that has it finishes what it has begun, and gives it to another one."""
+    make_document(await table_of(request), DrainRequest, source="request")
+    note("drain host", name)
+    return (await to_thread.run_sync(hosts.drain, name)).as_json()
+
+
+@post(
+    "/v1/hosts/{name:str}/resume",
+    status_code=200,
+    opt=described(body=DrainRequest, answer=HostShown, names=_NAMES, anywhere=True),
+)
+async def resume_host(
+    hosts: NamedDependency[HostRows], request: Request[Any, Any, Any], name: FromPath[str]
+) -> dict[str, Any]:
+    """Let a host that was drained take the lead again when nobody has it."""
+    make_document(await table_of(request), DrainRequest, source="request")
+    note("resume host", name)
+    return (await to_thread.run_sync(hosts.resume, name)).as_json()
+
+
+HOST_ROUTES = (list_hosts, forget_host, drain_host, resume_host)

@@ -15,6 +15,7 @@ from terra_core.controller.records import Record, SetAside
 from terra_core.controller.services import MENDED
 from terra_core.errors import InterruptedWork, TerraError, UnavailableError
 from terra_core.service.database_server import DatabaseAway
+from terra_core.service.operations import Operations
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo
 
@@ -25,6 +26,7 @@ _PATIENCE_SECONDS = 600.0
 _MINUTE = 60.0
 _SHARE = 20
 _TURN_SECONDS = 1.0
+_LEAVING = "this host is drained: it finishes what it has begun, and another one takes the lead"
 _DATABASE = "database"
 MENDING = "compare"
 """The step of the events that say how far a look has come that somebody asked for."""
@@ -34,10 +36,14 @@ class Keeper:
     """Keeps services and machines as the database says, in a thread of its own while requests are served.
 
     :param machines: the controller's use cases.
+    :param operations: its long work, which ends before the lead is handed over.
+    :param left: called when the lead is handed over: what was seen counts no longer when this controller leads again.
     """
 
-    def __init__(self, machines: Machines) -> None:
-        self._machines = machines
+    def __init__(
+        self, machines: Machines, operations: Operations | None = None, left: Callable[[], object] = lambda: None
+    ) -> None:
+        self._machines, self._operations, self._left = machines, operations, left
         self._ended = threading.Event()
         self._unfinished: Sequence[Record | SetAside] = ()
         self._lost = False
@@ -47,6 +53,8 @@ class Keeper:
         self._due = 0.0
         self._looking = threading.Lock()
         self._waits = False
+        self._leaving = False
+        self._turns, self._turning = 0, threading.Condition()
 
     @property
     def works(self) -> bool:
@@ -59,8 +67,23 @@ class Keeper:
         :raises UnavailableError: when it may not; says who may, as far as that is known.
         """
         self._machines.standing.require()
+        if self._leaving:
+            raise UnavailableError(_LEAVING, hint="try again in some seconds")
         if self._waits:
             raise UnavailableError("this host has the lead, and has not begun to work yet", hint="try again in some seconds")
+
+    def while_working(self, look: Callable[[], None]) -> None:
+        """Do something once that only a host does that works; the lead is not handed over before it has ended."""
+        with self._turning:
+            if not self.works:
+                return
+            self._turns += 1
+        try:
+            look()
+        finally:
+            with self._turning:
+                self._turns -= 1
+                self._turning.notify_all()
 
     def wait_for_lead(self) -> None:
         """Begin nothing before this controller leads; called in place of :meth:`begin`."""
@@ -103,7 +126,7 @@ class Keeper:
         All is compared every minute, after a fault, and so that it takes a twentieth of the time at most.
         """
         self._go_on()
-        if self._waits and not self._begins():
+        if (self._waits and not self._begins()) or self._hands_over():
             return
         self._machines.keep_room()
         with self._looking, suppress(InterruptedWork), self._seeing_the_database():
@@ -126,7 +149,51 @@ class Keeper:
                 standing.give_back()
                 raise
             self._waits = False
+            self._take_work("")
         return self.works
+
+    def _hands_over(self) -> bool:
+        """Give the lead to another host, where this one is drained and has done all that was begun; return whether it did.
+
+        Until then services are kept up, and nothing new is begun. The services here end first: no disk has two hosts.
+        """
+        standing = self._machines.standing
+        if standing.leaving != self._leaving:
+            self._leaving = not self._leaving
+            self._take_work(_LEAVING if self._leaving else "")
+            said = "this host is drained, and finishes what it has begun" if self._leaving else "this host goes on to lead"
+            _log.warning(said)
+        if not self._leaving or self._is_busy:
+            return False
+        with self._looking, self._explained("lead"):
+            with self._turning:
+                self._waits = True  # no further turn begins
+                ended = self._turning.wait_for(lambda: not self._turns, _TURN_SECONDS)
+            try:
+                if not ended or self._is_busy:  # such as with an upgrade that goes on, which a turn has begun
+                    self._waits = False
+                    return False
+                self._machines.leave()
+            except TerraError:
+                self._waits = False  # they are started again, and it is tried again
+                raise
+            self._converged.clear()
+            self._unfinished, self._lost = (), False
+            self._left()
+            standing.give_back()
+            self._leaving = False
+            _log.warning("this host has stopped its services, and gives the lead to another one")
+        return self._waits
+
+    @property
+    def _is_busy(self) -> bool:
+        operations = self._operations
+        return (operations is not None and operations.busy) or self._machines.upgrading.following.carrying
+
+    def _take_work(self, reason: str) -> None:
+        """Take no more work, for a reason; with an empty one, take it again."""
+        if self._operations is not None:
+            self._operations.close(reason)
 
     def mend(self, report: Report) -> Mapping[str, Any]:
         """Compare everything with the database now, and mend what can be mended.

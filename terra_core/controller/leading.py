@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 import structlog
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from terra_core.controller.database import lead
 from terra_core.controller.host_session import LEAD, HostSession, name_lock
-from terra_core.controller.hosts import Own, present, read_hosts
+from terra_core.controller.hosts import Own, is_drained, may_another_lead, present, read_hosts
 from terra_core.errors import TerraError, UnavailableError
 
 _log = structlog.get_logger(__name__)
@@ -37,14 +37,19 @@ class Standing(Protocol):
         :raises UnavailableError: when it does not; says who does.
         """
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it leads, is drained, and another one is there that takes the lead; as of the last look."""
+
     def give_back(self) -> None:
-        """Let another controller lead, for this one cannot."""
+        """Let another controller lead, for this one cannot, or has to."""
 
 
 class Sole:
     """The standing of a controller that has a database for itself."""
 
     held = True
+    leaving = False
 
     def require(self) -> None:
         """Return: nobody else could lead."""
@@ -70,6 +75,12 @@ class Lead:
         self._not_before = 0.0
         self._unsure = ""
         self._given_back = threading.Event()
+        self._drained = self._leaving = False
+
+    @property
+    def leaving(self) -> bool:
+        """Whether this controller leads, is drained, and another one is there that takes the lead; as of the last look."""
+        return self._leaving and self.held
 
     @property
     def held(self) -> bool:
@@ -101,6 +112,9 @@ class Lead:
         with self._session.asking() as connection:
             leader = next((host for host in read_hosts(connection) if host.leads), None)
         if leader is None or leader.own.identity == self._own.identity:
+            if self._drained:
+                said = f"nobody has the lead, and {self._own.name} does not take it, as it is drained"
+                raise UnavailableError(said, hint=f"terra hosts shows the others; terra host resume {self._own.name}")
             said = f"{self._own.name} waits for the lead, which nobody has now"
             raise UnavailableError(said, hint="try again in some seconds")
         raise UnavailableError(
@@ -122,7 +136,7 @@ class Lead:
                 self._doubt(error)
 
     def give_back(self) -> None:
-        """Let another controller lead, for this one cannot."""
+        """Let another controller lead, for this one cannot, or has to."""
         self._given_back.set()
 
     def _is_confirmed(self) -> bool:
@@ -132,6 +146,7 @@ class Lead:
             with self._session.asking() as connection:
                 mine = lead.c.epoch == self._epoch
                 known = connection.execute(update(lead).where(mine).values(seen=present(connection))).rowcount
+                self._note_drain(connection)
         except TerraError as error:
             self._doubt(error)
             return False
@@ -147,6 +162,10 @@ class Lead:
             return
         if not self._session.try_lock(name_lock(self._own.name)):  # the session is a new one
             self._session.end_sessions(self._own.identity)
+            return
+        with self._session.asking() as connection:
+            self._note_drain(connection)
+        if self._drained and not self._epoch:
             return
         if not self._session.try_lock(LEAD):
             self._hurry_silent()
@@ -168,6 +187,10 @@ class Lead:
                 former = "" if row is None else row.name
                 _log.info("this host has the lead", name=self._own.name, epoch=following, former=former)
         self._go_on(began)
+
+    def _note_drain(self, connection: Connection) -> None:
+        self._drained = is_drained(connection, self._own.name)
+        self._leaving = self._drained and may_another_lead(connection, self._own.name)
 
     def _hurry_silent(self) -> None:
         """End the sessions of who has the lead and says nothing."""

@@ -376,6 +376,19 @@ class Machines:
         if not self._store.every():
             self._disks.stop(self._others)
 
+    def leave(self) -> None:
+        """Stop what serves machines here, for another host to serve them: no disk is open at two.
+
+        :raises TerraError: when a service does not stop.
+        """
+        with suppress(TerraError):  # it is written when this host leads again
+            self._store.happenings.flush()
+        with self._targets, self._boot_service:
+            self._services.role(Boot).stop_boot(self.session)
+            self._disks.leave(self.storages)
+        self._left.clear()
+        self.troubles.clear()
+
     def install_boot_image(self, reference: ImageReference, report: Report) -> Mapping[str, Any]:
         """Install the network boot loaders of a pxe image."""
         session = self._services.session.reporting_to(report)

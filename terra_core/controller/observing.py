@@ -87,6 +87,10 @@ class Observer:
             pause = min(max(_CONNECTIONS_SECONDS, _SHARE * taken), _LONGEST_SECONDS)
             self._next_connections = time.monotonic() + pause
 
+    def forget(self) -> None:
+        """Forget what was seen: another host sees machines from now on."""
+        self._seen, self._position, self._owners, self._connected = None, None, {}, {}
+
     def _follow_boots(self) -> None:
         position = self._position if self._position is not None else _read(self._file)
         found = self._services.role(Boot).follow_boots(position, self._services.session)

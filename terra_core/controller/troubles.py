@@ -36,6 +36,12 @@ class Troubles:
                 self._services[service] = reason
             return former != reason
 
+    def clear(self) -> None:
+        """Forget all of them: another host serves machines."""
+        with self._lock:
+            self._services, self._waiting = {}, frozenset()
+        self._again.clear()
+
     def waits(self, hostnames: Iterable[str]) -> None:
         """Note the machines whose disks are not exported yet, since the storage service has been started."""
         with self._lock:

@@ -55,7 +55,12 @@ async def follow_operation(operations: NamedDependency[Operations], identity: Fr
     return Stream(_stream(operations.get(identity)), media_type="text/event-stream", headers=headers)
 
 
-@delete("/v1/operations/{identity:str}", status_code=202, sync_to_thread=False, opt=described(answer=OperationShown))
+@delete(
+    "/v1/operations/{identity:str}",
+    status_code=202,
+    sync_to_thread=False,
+    opt=described(answer=OperationShown, anywhere=True, leader=Leader.NEEDED),
+)
 def cancel_operation(operations: NamedDependency[Operations], identity: FromPath[str]) -> dict[str, Any]:
     """Ask an operation to end and to undo what it did."""
     operation = operations.get(identity)

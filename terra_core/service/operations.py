@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from attrs import asdict, frozen
 
-from terra_core.errors import InterruptedWork, NotFoundError, TerraError, error_of_machine, words_of
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError, UnavailableError, error_of_machine, words_of
 from terra_core.service import audit
 from terra_core.service.bell import Bell
 from terra_core.service.durations import Durations
@@ -144,6 +144,7 @@ class Operations:
         self._waiting: dict[str, tuple[Future[None], Work]] = {}
         self._known: OrderedDict[str, Operation] = OrderedDict()
         self._lock = threading.Lock()
+        self._closed = ""
         self.durations = Durations()
 
     def start(self, kind: str, subject: str, work: Work, *, removal: bool = False) -> Operation:
@@ -152,10 +153,13 @@ class Operations:
         :param work: does the work and returns its result; called with the report for its progress.
         :param removal: whether it only removes something: it waits for other removals, and never for work that waits for
             others.
+        :raises UnavailableError: when nothing is begun now.
         """
         operation = Operation(kind, subject, audit.carry_on(kind, subject))
         pool = self._removals if removal else self._pool
         with self._lock:
+            if self._closed:
+                raise UnavailableError(self._closed, hint="try again in some seconds")
             self._known[operation.id] = operation
             self._drop_old()
             begin = copy_context().run
@@ -197,6 +201,17 @@ class Operations:
         """Return every operation that is remembered, oldest first."""
         with self._lock:
             return list(self._known.values())
+
+    def close(self, reason: str) -> None:
+        """Begin nothing from now on, for a reason; with an empty one, begin again what is asked for."""
+        with self._lock:
+            self._closed = reason
+
+    @property
+    def busy(self) -> bool:
+        """Whether any of them goes on, or waits for its turn."""
+        with self._lock:
+            return any(operation.outcome is None for operation in self._known.values())
 
     def waiting(self) -> list[Operation]:
         """Return those whose turn has not come yet, oldest first."""

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from iso.daemons import start, wait_ready
-from lab.network import BRIDGE, CONTROLLER, Network
+from lab.network import BRIDGE, CONTROLLER, ISCSI, Network
 from lab.postgresql import Postgresql
 from lab.site import CONFIG, START, Site, confined, terra_command
 from terra_core.config.controller import API_PORT, Paths
@@ -291,3 +291,52 @@ def test_the_woken_one_comes_back_as_one_that_waits_and_leads_again_when_the_oth
     both.ground.provision(image)
     assert [node["problem"] for node in both.other("GET", "/v1/nodes")[1]] == [""]
     both.ground.clear()
+
+
+def test_a_drained_leader_finishes_what_it_does_and_the_other_one_serves_its_machines(both: Both) -> None:
+    ground, second = both.ground, both.second
+    small, slow = ground.push("small", SYSTEM), ground.push("slow", SYSTEM, MANY, layer(tar(*MUCH), "plain"))
+    shown = ground.provision(small, "cm-02", "52:54:00:00:00:02")
+    epoch = int(str(both.rows()["lead"][0][0]))
+    provisioning = ground.start("provision", ground.node(slow))
+    ground.wait_until_mounted()
+    draining = Daemon(
+        second.network.command([terra_command(), "host", "drain", "san-01"]),
+        log=ground.path("drain.log"),
+        env={"TERRA_CONTROLLER": SECOND, "TERRA_TOKEN": read_token(Paths(second.root).token)},
+    )
+    try:
+        wait_until(lambda: states(both.other("GET", "/v1/hosts"))["san-01"] == ("draining", True), seconds=10, what="the drain")
+        wait_until(lambda: both.other("DELETE", "/v1/nodes/cm-09")[0] == 503, seconds=10, what="no more work to be taken")
+        assert provisioning.wait(120) == 0, "it was finished"
+        began = time.monotonic()
+        assert draining.wait(60) == 0
+        moved = time.monotonic() - began
+    finally:
+        draining.stop()
+        provisioning.stop()
+    assert both.rows()["lead"] == [(str(epoch + 1), "'san-02'")]
+    assert states(both.first("GET", "/v1/hosts")) == {"san-01": ("drained", False), "san-02": ("working", True)}
+    said = draining.log.read_text()
+    assert "san-01 finishes provision of cm-01" in said
+    assert said.rstrip().splitlines()[-2:] == [
+        "san-01 is drained: san-02 has the lead, and works", "san-02 alone may lead now"
+    ]  # fmt: skip
+    assert {process.name for process in ground.site.network.processes()} & {"tgtd", "dnsmasq"} == set()
+    with second.network.inside():
+        found = run(["iscsi-ls", "-i", shown["initiator_iqn"], f"iscsi://{ISCSI}"], timeout=20).text
+    assert shown["disk_groups"][0]["target"]["iqn"] in found, "the same target, at the other host"
+    assert ground.site.controller is not None
+    ground.terra("delete", "cm-02")
+    second.terra("delete", "cm-01")
+    assert "no other host is there" in second.terra("host", "drain", "san-02", accept=(1,)).stderr.decode()
+    ground.site.stop_controller()
+    ground.site.start_controller()
+    assert second.controller is not None
+    assert states(both.first("GET", "/v1/hosts"))["san-01"] == ("drained", False), "a restart does not change it"
+    ground.terra("host", "resume", "san-01")
+    ground.terra("host", "drain", "san-02")
+    assert states(both.first("GET", "/v1/hosts")) == {"san-01": ("working", True), "san-02": ("drained", False)}
+    ground.terra("host", "resume", "san-02")
+    ground.clear()
+    print(f"\na leader was drained: {moved:.1f} s from the end of its work until the other one worked")  # noqa: T201  # a figure

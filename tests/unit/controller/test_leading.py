@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,17 +12,18 @@ from typing import Any
 import pytest
 from attrs import define, evolve
 from litestar.testing import TestClient
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from terra_core.controller import leading
 from terra_core.controller.api import Context, make_api
-from terra_core.controller.database import lead, nodes
+from terra_core.controller.database import controllers, lead, nodes
 from terra_core.controller.fence import fence
 from terra_core.controller.hosts import Doing, HostRows, Own
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.leading import PATIENCE_SECONDS, Lead
 from terra_core.controller.machines import Machines
-from terra_core.errors import TerraError, UnavailableError
+from terra_core.errors import ConflictError, TerraError, UnavailableError
+from terra_core.system.waiting import wait_until
 from tests.unit.controller.fakes import Site, World, node_table
 
 TOKEN = "the-token-of-this-test"
@@ -274,3 +277,141 @@ def test_who_cannot_begin_gives_the_lead_back(members: tuple[Member, Member], si
     one.lead.look()
     other.lead.look()
     assert other.lead.held
+
+
+@pytest.fixture
+def listed(members: tuple[Member, Member], site: Site) -> HostRows:
+    """List both controllers, for longer than a test takes; an announcement would drop the other one of a file."""
+    with site.store.engine.begin() as connection:
+        for name in ("a", "b"):
+            own = {"name": name, "identity": name * 8, "url": "", "portal": "", "store": "file", "version": "1"}
+            connection.execute(insert(controllers).values(**own, state="waiting", started=0.0, seen=time.time() + 3600))
+    return HostRows(site.store.engine)
+
+
+def states(rows: HostRows) -> dict[str, tuple[str, bool]]:
+    return {host.own.name: (host.state, host.leads) for host in rows.every()}
+
+
+def test_who_is_drained_takes_no_lead_until_it_may_again(members: tuple[Member, Member], listed: HostRows) -> None:
+    one, other = members
+    assert listed.drain("a").drained
+    one.lead.look()
+    with pytest.raises(UnavailableError, match="nobody has the lead, and a does not take it, as it is drained") as caught:
+        one.lead.require()
+    assert "terra host resume a" in caught.value.hint
+    other.lead.look()
+    assert states(listed) == {"a": ("drained", False), "b": ("waiting", True)}
+    with pytest.raises(ConflictError, match="b has the lead, and no other host is there that could take it"):
+        listed.drain("b")
+    other.session.cut()
+    other.session.away = True
+    one.lead.look()
+    assert not one.lead.held
+    assert listed.resume("a").state == "waiting"
+    one.lead.look()
+    assert one.lead.held
+
+
+def test_a_drained_leader_is_to_leave_while_another_one_is_there(
+    members: tuple[Member, Member], listed: HostRows, site: Site
+) -> None:
+    one, other = members
+    one.lead.look()
+    one.lead.look()
+    assert (listed.drain("a").state, one.lead.leaving) == ("draining", False)
+    one.lead.look()
+    assert (one.lead.leaving, one.lead.held) == (True, True), "it says so to whoever finishes its work"
+    with site.store.engine.begin() as connection:
+        connection.execute(update(controllers).where(controllers.c.name == "b").values(seen=time.time() - 60))
+    one.lead.look()
+    assert (one.lead.leaving, one.lead.held) == (False, True), "nobody else is there, and it goes on"
+    with site.store.engine.begin() as connection:
+        connection.execute(update(controllers).where(controllers.c.name == "b").values(seen=time.time() + 60))
+    one.lead.look()
+    one.lead.give_back()
+    for member in (one, other, one):
+        member.lead.look()
+    assert (one.lead.held, one.lead.leaving, other.lead.held) == (False, False, True)
+    assert (one.deposed, row_of(site)) == ([], (2, "b"))
+
+
+def test_a_drained_leader_finishes_its_work_stops_its_services_and_hands_over(
+    members: tuple[Member, Member], listed: HostRows, site: Site, world: World, clock: Clock
+) -> None:
+    one, other = members
+    one.lead.look()
+    services = evolve(site.services, standing=one.lead)
+    machines, left = Machines(services), list[str]()
+    keeper = Keeper(machines, site.operations, partial(left.append, "left"))
+    keeper.begin()
+    keeper.look()
+    record = site.begin()
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(report: Any) -> Any:
+        begun.set()
+        ended.wait(30)
+        return machines.provision(record, report)
+
+    operation = site.operations.start("provision", "cm-01", work)
+    assert begun.wait(30)
+    listed.drain("a")
+    one.lead.look()
+    keeper.look()
+    with pytest.raises(UnavailableError, match="this host is drained: it finishes what it has begun"):
+        keeper.require_work()
+    with pytest.raises(UnavailableError, match="this host is drained"):
+        site.operations.start("provision", "cm-02", work)
+    assert (keeper.works, one.lead.held, world.storage_runs) == (True, True, True), "services are kept up meanwhile"
+    ended.set()
+    wait_until(lambda: operation.outcome is not None, seconds=30, what="the operation")
+    assert operation.outcome is not None
+    assert operation.outcome.kind == "result", operation.outcome
+    turned, turning = threading.Event(), threading.Event()
+
+    def turn() -> None:
+        turning.set()
+        turned.wait(30)
+
+    watcher = threading.Thread(target=keeper.while_working, args=(turn,))
+    watcher.start()
+    assert turning.wait(30)
+    keeper.look()
+    assert (keeper.works, one.lead.held) == (True, True), "somebody is at work still"
+    turned.set()
+    watcher.join()
+    world.fail.add("stop_storage")
+    keeper.look()
+    assert (keeper.works, one.lead.held) == (True, True), "the disks are here still"
+    world.fail.clear()
+    keeper.look()
+    assert (keeper.works, one.lead.held, world.storage_runs, left) == (False, False, False, ["left"])
+    world.calls.clear()
+    keeper.while_working(partial(left.append, "worked"))
+    for member in (one, other):
+        member.lead.look()
+    keeper.look()
+    assert (other.lead.held, world.calls, left) == (True, [], ["left"])
+    listed.resume("a")
+    other.session.cut()
+    other.session.away = True
+    clock.now += 11
+    one.lead.look()
+    keeper.look()
+    assert (keeper.works, world.storage_runs, [*world.exported]) == (True, True, ["iqn.2024.san.example.cm-01:fs"])
+    site.operations.start("mend", "controller", lambda report: {})
+
+
+def test_a_host_is_drained_by_the_api(members: tuple[Member, Member], listed: HostRows, site: Site) -> None:
+    with TestClient(make_api(site.context, TOKEN)) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        assert client.post("/v1/hosts/c/drain", json={}).status_code == 404
+        assert client.post("/v1/hosts/a/drain", json={"x": 1}).status_code == 422
+        for _ in range(2):
+            shown = client.post("/v1/hosts/a/drain", json={})
+            assert (shown.status_code, shown.json()["state"], shown.json()["drained"]) == (200, "drained", True)
+        assert client.post("/v1/hosts/a/resume", json={}).json()["drained"] is False
+        assert client.post("/v1/hosts/c/resume", json={}).status_code == 404
+        asked = [(one["action"], one["subject"]) for one in client.get("/v1/audit").json() if not one["refused"]]
+        assert asked == [("drain host", "a"), ("drain host", "a"), ("resume host", "a")]
