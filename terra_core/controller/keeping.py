@@ -160,10 +160,14 @@ class Keeper:
         standing = self._machines.standing
         if standing.leaving != self._leaving:
             self._leaving = not self._leaving
-            self._take_work(_LEAVING if self._leaving else "")
+            self._take_work("")
             said = "this host is drained, and finishes what it has begun" if self._leaving else "this host goes on to lead"
             _log.warning(said)
-        if not self._leaving or self._is_busy:
+            return False  # a request that was taken a moment ago has until the next look to begin its work
+        if not self._leaving:
+            return False
+        self._take_work(_LEAVING)
+        if self._is_busy:
             return False
         with self._looking, self._explained("lead"):
             with self._turning:

@@ -28,10 +28,12 @@ from terra_core.service.passing import MARK, VIA
 from terra_core.system.reasons import reason_of
 
 _log = structlog.get_logger(__name__)
-_MOST = 32
-"""So many requests are passed on at once; each takes a thread."""
+_MOST = 256
+"""So many requests are passed on at once. Each that waits for an answer, or for more of a stream, takes a thread."""
+_MOST_ASKING = 64
+"""So many of them wait for an answer at once; the others wait for their turn."""
 _ANSWER_SECONDS = 60.0
-_ANSWER_LIMIT = 32 * 1024 * 1024
+_ANSWER_LIMIT = 16 * 1024 * 1024
 _STREAM_SECONDS = 12 * 3600.0
 _STREAM_LIMIT = 256 * 1024 * 1024
 """Limits of one that follows an operation; one that says nothing for a minute ends before, as for every client."""
@@ -206,7 +208,7 @@ class Exchanges:
     def __init__(self, authority: Path, most: int) -> None:
         self._authority, self._most = authority, most
         self._under_way = 0
-        self._limiter: CapacityLimiter | None = None
+        self._limiters: tuple[CapacityLimiter, CapacityLimiter] | None = None
         self._warned = ""
 
     async def carry_out(self, asked: Outgoing, receive: Receive, send: Send, *, needed: bool) -> bool:
@@ -219,13 +221,14 @@ class Exchanges:
             if needed:
                 raise UnavailableError(f"{self._most} requests are being passed on to {asked.host} already", hint=_HINT)
             return False
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(self._most)
+        if self._limiters is None:  # they belong to the event loop
+            self._limiters = CapacityLimiter(min(self._most, _MOST_ASKING)), CapacityLimiter(self._most)
+        asking, following = self._limiters
         self._under_way += 1
         exchange = _Exchange(asked, self._authority, self._warn)
         try:
             try:
-                await to_thread.run_sync(exchange.begin, limiter=self._limiter)
+                await to_thread.run_sync(exchange.begin, limiter=asking)
             except TerraError as error:
                 if not needed:
                     return False
@@ -233,7 +236,7 @@ class Exchanges:
                 raise UnavailableError(said, hint=_HINT) from error
             await send({"type": "http.response.start", "status": exchange.status, "headers": exchange.headers})
             if exchange.content is None:
-                await self._follow(exchange, self._limiter, receive, send)
+                await self._follow(exchange, following, receive, send)
             await send({"type": "http.response.body", "body": exchange.content or b"", "more_body": False})
         finally:
             self._under_way -= 1

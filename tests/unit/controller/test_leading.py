@@ -361,6 +361,8 @@ def test_a_drained_leader_finishes_its_work_stops_its_services_and_hands_over(
     keeper.look()
     with pytest.raises(UnavailableError, match="this host is drained: it finishes what it has begun"):
         keeper.require_work()
+    site.operations.start("pxe", "begun a moment ago", lambda report: {})
+    keeper.look()
     with pytest.raises(UnavailableError, match="this host is drained"):
         site.operations.start("provision", "cm-02", work)
     assert (keeper.works, one.lead.held, world.storage_runs) == (True, True, True), "services are kept up meanwhile"
