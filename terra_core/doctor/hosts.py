@@ -12,7 +12,12 @@ _SILENT_SECONDS = 20.0
 
 
 def examine_hosts(known: Known) -> Iterator[Off]:
-    """Yield the hosts that are silent: a controller that ended in order has said so."""
+    """Yield the hosts that are silent, as a controller that ended in order has said so; and that all others are drained."""
+    there = [host for host in known.hosts if host.state != "stopped" and host.silence <= _SILENT_SECONDS]
+    if there and all(host.drained for host in there):
+        names = ", ".join(host.name for host in there)
+        said = f"no host may take the lead when nobody has it: all that are there are drained ({names})"
+        yield Off(part="hosts", problem=said, hint=f"let one lead again: terra host resume {there[0].name}")
     for host in known.hosts:
         if host.state != "stopped" and host.silence > _SILENT_SECONDS:
             seen = datetime.fromtimestamp(host.seen, UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,12 +108,14 @@ class Host:
     :param state: what it said last that it does.
     :param seen: when that was, in seconds since 1970 by the database's clock.
     :param silence: how long ago that is, in seconds.
+    :param drained: whether it takes no lead.
     """
 
     name: str
     state: str
     seen: float
     silence: float
+    drained: bool = False
 
 
 @frozen(kw_only=True)
@@ -151,7 +153,8 @@ def read(url: str) -> Known:
         identity = connection.execute(text("select value from about where key = 'identity'")).scalar()
         machines = [_machine(row) for row in _rows(connection, "nodes")]
         laid = [_laid(row) for row in _rows(connection, "golden_volumes")] if "golden_volumes" in names else []
-        hosts = tuple(_hosts(connection)) if "controllers" in names else ()
+        drained = {str(row["name"]) for row in _rows(connection, "drained")} if "drained" in names else set[str]()
+        hosts = tuple(_hosts(connection, drained)) if "controllers" in names else ()
     return Known(
         identity=str(identity or ""),
         hosts=hosts,
@@ -267,13 +270,14 @@ def _laid(row: Mapping[str, Any]) -> Laid:
     return Laid(token=token, image=image, state=state, store=store, volumes=volumes)
 
 
-def _hosts(connection: Connection) -> Iterator[Host]:
+def _hosts(connection: Connection, drained: Collection[str]) -> Iterator[Host]:
     if connection.dialect.name != "postgresql":
         return
     now = float(connection.execute(text("select extract(epoch from clock_timestamp())")).scalar() or 0)
     for row in _rows(connection, "controllers"):
         seen = float(row["seen"])
-        yield Host(name=str(row["name"]), state=str(row["state"]), seen=seen, silence=now - seen)
+        name = str(row["name"])
+        yield Host(name=name, state=str(row["state"]), seen=seen, silence=now - seen, drained=name in drained)
 
 
 def _json(value: Any) -> Any:  # text in SQLite, and parsed by the driver of PostgreSQL

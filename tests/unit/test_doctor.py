@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
@@ -213,3 +214,12 @@ def test_a_host_that_says_nothing_any_more_is_off_and_one_that_is_stopped_is_not
     (off,) = examine_hosts(known)
     assert off.problem == "the host san-03 is silent: nothing was heard of its controller since 2027-01-15 08:00:00 (UTC)"
     assert "terra hosts --forget san-03" in off.hint
+
+
+def test_that_nobody_may_lead_is_off_and_that_one_host_is_drained_is_not() -> None:
+    one = Host(name="san-01", state="waiting", seen=1.8e9, silence=1, drained=True)
+    other = evolve(one, name="san-02", drained=False)
+    assert list(examine_hosts(Known(hosts=(one, other)))) == []
+    (off,) = examine_hosts(Known(hosts=(one, evolve(other, drained=True), evolve(other, name="san-03", state="stopped"))))
+    assert off.problem.endswith("all that are there are drained (san-01, san-02)")
+    assert off.hint == "let one lead again: terra host resume san-01"

@@ -74,7 +74,7 @@ def later(engine: Engine, seconds: float) -> None:
         connection.execute(update(controllers).values(seen=controllers.c.seen - seconds))
 
 
-def take(member: Member) -> float:
+def take(member: Member, seconds: float = 10) -> float:
     """Let a controller look until it leads; return how long that took, in seconds."""
     began = time.monotonic()
 
@@ -82,7 +82,7 @@ def take(member: Member) -> float:
         member.lead.look()
         return member.lead.held
 
-    wait_until(leads, seconds=10, what="the lead")
+    wait_until(leads, seconds=seconds, what="the lead")
     return time.monotonic() - began
 
 
@@ -164,6 +164,35 @@ def test_a_leader_whose_connection_is_cut_goes_on_when_nobody_led_meanwhile(post
         one.lead.look()
         reserve(one.store)
         assert (one.lead.epoch, one.lead.held, one.deposed.is_set()) == (1, True, False)
+
+
+def test_a_drained_leader_gives_the_lead_to_another_one_and_takes_it_no_more(postgresql: Postgresql) -> None:
+    url = postgresql.make("drained")
+    with members(url, "a", "b") as (one, other):
+        for member in (one, other):
+            member.rows.announce(member.own, Doing.WAITING)
+        take(one)
+        other.rows.drain("a")
+        one.lead.look()
+        assert (one.lead.leaving, one.lead.held) == (True, True)
+        reserve(one.store)
+        one.lead.give_back()
+        with pytest.raises(UnavailableError):
+            one.store.set_problem(one.store.get("cm-01"), "written by who has given the lead away")
+        one.lead.look()
+        assert take(other) < 2
+        other.store.set_problem(other.store.get("cm-01"), "written by who leads")
+        assert list(examine_hosts(read(url))) == []
+        other.close()
+        one.rows.beat(one.own, Doing.WAITING)
+        one.lead.look()
+        assert not one.lead.held, "nobody else is there, and it takes no lead all the same"
+        one.rows.beat(other.own, Doing.STOPPED)
+        (off,) = examine_hosts(read(url))
+        assert off.hint == "let one lead again: terra host resume a"
+        one.rows.resume("a")
+        assert one.deposed.is_set() is False
+        take(one, seconds=15)  # it was given back, and is not asked for at once
 
 
 def test_a_host_that_could_not_take_over_is_refused(postgresql: Postgresql) -> None:
