@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from attrs import asdict, define, evolve, field
 from sqlalchemy import Engine, delete, insert, select, update
 
+from terra_core.client.connection import Client
 from terra_core.config.controller import Tls
 from terra_core.controller import passing
 from terra_core.controller.api import Context, make_api
@@ -29,10 +31,11 @@ from terra_core.controller.passing import Membership
 from terra_core.controller.peers import Mark, Passes, Peers, parse_mark
 from terra_core.controller.report_service import Beside, make_report_api
 from terra_core.controller.reports import REPORTS
-from terra_core.errors import UnavailableError
+from terra_core.errors import TerraError, UnavailableError
 from terra_core.service.access import digest_of
 from terra_core.service.application import BODY_LIMIT
 from terra_core.service.operations import Operations
+from terra_core.system.progress import silent
 from terra_core.system.waiting import wait_until
 from tests.unit.controller.fakes import Site, World, node_table
 from tests.unit.controller.test_boot_report import REPORT
@@ -376,6 +379,83 @@ def test_hosts_know_each_other_by_the_authority_that_they_share(site: Site, monk
         site.paths.authority.rename(site.paths.authority.with_suffix(".away"))
         refused = both.b("DELETE", "/v1/nodes/none")
         assert (refused.status, "its certificate" in refused.json["detail"]) == (503, True)
+
+
+def _request(connection: socket.socket) -> bytes:
+    """Read a request."""
+    found, length = b"", 0
+    while b"\r\n\r\n" not in found or len(found.partition(b"\r\n\r\n")[2]) < length:
+        found += connection.recv(65536)
+        length = int(found.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
+    return found
+
+
+@contextmanager
+def pretender(both: Both, answer: bytes) -> Iterator[list[bytes]]:
+    """Let something else answer where the leader says that it does, always the same; yield what it was asked."""
+    asked = list[bytes]()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        both.row("a", url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        asked.append(_request(connection))
+                        connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield asked
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(30)
+
+
+def test_nothing_of_a_client_is_passed_on_but_what_is_asked_for(both: Both) -> None:
+    ann = both.give("ann", "provision")
+    with pretender(both, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\nServer: x\r\n\r\n{}") as asked:
+        more = {"Content_Type": "application/json", "X_Forwarded_For": "192.0.2.9", "Cookie": "a=b", "Accept": "text/html"}
+        got = both.b("PUT", "/v1/nodes/a%20b?version=1%20x&y", ann, {"x": 1}, **more)
+    assert (got.status, got.json) == (200, {})
+    assert {"set-cookie"} & set(got.headers) == set()
+    head, _, body = asked[0].decode().partition("\r\n\r\n")
+    first, *lines = head.split("\r\n")
+    assert (first, body) == ("PUT /v1/nodes/a%20b?version=1%20x&y HTTP/1.1", '{"x": 1}')
+    names = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines}
+    assert set(names) == {"host", "accept-encoding", "content-length", "content-type", "authorization", "terra-passed-on"}
+    assert names["authorization"] == f"Bearer {ann}"
+    assert names["terra-passed-on"] == f"b {both.passes['b'].mark} 127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"no HTTP at all\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 202 Accepted\r\nContent-Length: 99999999\r\n\r\n" + b"x" * (17 * 1024 * 1024),
+    ],
+)
+def test_what_does_not_answer_as_a_host_is_said_and_not_asked_again(both: Both, answer: bytes) -> None:
+    with pretender(both, answer) as asked:
+        refused = both.b("POST", "/v1/mend", body={})
+        assert (refused.status, refused.json["detail"].startswith("a has the lead, and does not answer: ")) == (503, True)
+        assert len(asked) == 1
+        assert both.b("GET", "/v1/nodes").json == []
+
+
+def test_a_stream_that_ends_before_the_work_does_ends_here_too(both: Both) -> None:
+    began = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 99\r\n\r\nevent: progress\r\n"
+    with pretender(both, began):
+        got = both.b("GET", "/v1/operations/x/events")
+        assert (got.status, got.content) == (200, b"event: progress\r\n")
+        client = Client(f"http://127.0.0.1:{both.ports['b']}", token=TOKENS["b"])
+        with pytest.raises(TerraError, match="the connection ended before the work did"):
+            client.follow("x", silent)
 
 
 @pytest.fixture
