@@ -110,6 +110,7 @@ def server(
         application,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # uvicorn would let whoever is on this machine say where a request comes from
         lifespan="on",
         http=Peer,
         ws=_socket_peer() if websockets else "none",

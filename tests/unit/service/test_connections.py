@@ -18,6 +18,7 @@ from attrs import evolve
 from litestar import Request, WebSocket, get, post, websocket
 from litestar.response import Stream
 
+from terra_core.service.access import address_of
 from terra_core.service.connections import Limits, limits_of_process, source_of
 from terra_core.system.waiting import wait_until
 from tests.unit.service.serving_lab import PATIENCE, TOKEN, Served, is_ended, make_tls, served
@@ -30,6 +31,12 @@ LONG = Limits(connections=8, head=PATIENCE * 2, body=PATIENCE * 2, reading=PATIE
 def short() -> dict[str, str]:
     """Answer at once."""
     return {}
+
+
+@get("/v1/from", sync_to_thread=False)
+def told(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Say where a request comes from, as the audit log has it."""
+    return {"address": address_of(request.scope), "scheme": request.scope["scheme"]}
 
 
 @post("/v1/body")
@@ -300,3 +307,10 @@ def test_half_of_the_files_are_for_work() -> None:
         assert limits.connections == min(4096, min(16384, hard) // 2)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_nobody_says_of_a_request_that_it_comes_from_elsewhere() -> None:
+    with served([told]) as daemon:
+        more = "X-Forwarded-For: 192.0.2.9\r\nX-Forwarded-Proto: https\r\nForwarded: for=192.0.2.9\r\nConnection: close\r\n\r\n"
+        with daemon.asked("GET /v1/from", more.encode()) as connection, connection.makefile("rb") as answer:
+            assert answer.read().endswith(b'{"address":"127.0.0.1","scheme":"http"}')
