@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from lab.advertisement import advertise
@@ -24,18 +24,18 @@ class Network(Namespace):
     """A network namespace with the bridge ``br0``, which has the gateway's, the controller's and the iSCSI address.
 
     :param name: a word; the namespace's name adds the process id to it.
-    :param controller: the controller's address.
+    :param addresses: what the bridge has; the first one is where connections to elsewhere come from.
     """
 
-    def __init__(self, name: str = "network", *, controller: str = CONTROLLER) -> None:
+    def __init__(self, name: str = "network", *, addresses: Sequence[str] = (GATEWAY, CONTROLLER, ISCSI)) -> None:
         super().__init__(name)
-        self._controller = controller
+        self._addresses = addresses
 
     def furnish(self, resources: ExitStack) -> None:
         """Make the bridge."""
         # A port of the bridge would wait 15 seconds before it passes packets: longer than boot firmware asks for.
         self.ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
-        for address in (GATEWAY, self._controller, ISCSI):
+        for address in self._addresses:
             self.ip("address", "add", f"{address}/{PREFIX}", "dev", BRIDGE)
         self.ip("address", "add", f"{_LINK_LOCAL}/64", "dev", BRIDGE, "nodad")
         self.ip("link", "set", BRIDGE, "up")
