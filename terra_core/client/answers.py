@@ -270,7 +270,7 @@ class HostShown:
     """A host whose controller has this database. Times are of UTC as RFC 3339 has them.
 
     :param name: its name.
-    :param state: working, waiting, stopped, or silent when it says nothing any more.
+    :param state: working, waiting, stopped, silent when it says nothing any more, or fenced when another one took its place.
     :param leads: whether it has the lead.
     :param url: where its API answers.
     :param portal: where its storage service answers.
