@@ -36,6 +36,7 @@ ROLES: Roles = {
     "GET /v1/audit": Role.ADMIN,
     "GET /v1/hosts": Role.READ,
     "DELETE /v1/hosts/{name}": Role.ADMIN,
+    "POST /v1/hosts/{name}/unfence": Role.ADMIN,
     "GET /v1/images": Role.READ,
     "POST /v1/images/{digest}/pin": Role.ADMIN,
     "DELETE /v1/images/{digest}": Role.ADMIN,

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from litestar import delete, get
+from anyio import to_thread
+from attrs import frozen
+from litestar import Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from terra_core.client.answers import HostShown
+from terra_core.config.loader import make_document
 from terra_core.controller.hosts import HostRows
+from terra_core.controller.machines import Machines
 from terra_core.service.audit import note
 from terra_core.service.description import described
+from terra_core.service.operation_routes import table_of
+
+
+@frozen(kw_only=True)
+class UnfenceRequest:
+    """The body of ``POST /v1/hosts/{name}/unfence``, which has no keys."""
 
 
 @get("/v1/hosts", sync_to_thread=True, opt=described(answer=Sequence[HostShown]))
@@ -33,4 +43,21 @@ def forget_host(hosts: NamedDependency[HostRows], name: FromPath[str]) -> dict[s
     return hosts.forget(name).as_json()
 
 
-HOST_ROUTES = (list_hosts, forget_host)
+@post(
+    "/v1/hosts/{name:str}/unfence",
+    status_code=200,
+    opt=described(body=UnfenceRequest, answer=HostShown, names={"name": "san-02"}, anywhere=True),
+)
+async def unfence_host(
+    machines: NamedDependency[Machines], request: Request[Any, Any, Any], name: FromPath[str]
+) -> dict[str, Any]:
+    """Let a host into the store again that was fenced when another one took its place; it waits from then on.
+
+    One whose controller has not started since is a conflict: what it had open may be open still.
+    """
+    make_document(await table_of(request), UnfenceRequest, source="request")
+    note("unfence host", name)
+    return (await to_thread.run_sync(machines.portal.unfence, name)).as_json()
+
+
+HOST_ROUTES = (list_hosts, forget_host, unfence_host)

@@ -16,7 +16,7 @@ from terra_core.controller.services import MENDED
 from terra_core.errors import InterruptedWork, TerraError, UnavailableError
 from terra_core.service.database_server import DatabaseAway
 from terra_core.system.progress import Event, Report, silent
-from terra_core.system.undo import Undo
+from terra_core.system.undo import Undo, undoing
 
 _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 600.0
@@ -61,6 +61,11 @@ class Keeper:
         self._machines.standing.require()
         if self._waits:
             raise UnavailableError("this host has the lead, and has not begun to work yet", hint="try again in some seconds")
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for the lead, or for the moment at which it may begin."""
+        return self._waits
 
     def wait_for_lead(self) -> None:
         """Begin nothing before this controller leads; called in place of :meth:`begin`."""
@@ -121,8 +126,12 @@ class Keeper:
             return False
         with self._explained("lead"):
             try:
+                if not self._machines.portal.take():
+                    return False
                 self.begin()
-            except TerraError:
+            except TerraError as error:
+                with undoing(error):
+                    self._machines.portal.leave()
                 standing.give_back()
                 raise
             self._waits = False
@@ -170,6 +179,8 @@ class Keeper:
                 _log.warning("the boot service was gone or did not answer, and has been started again")
                 report(Event(MENDED, "the boot service is started again"))
 
+        with self._explained("portal"):
+            self._machines.portal.require_here()
         with self._explained("store"):
             self._machines.require_room()
         with self._explained("images"):
@@ -196,6 +207,9 @@ class Keeper:
     def _converge(self) -> None:
         began = time.monotonic()
         with self._explained("controller"):
+            if self._machines.portal.moves:  # machines wait for their disks, and for nothing else
+                self._machines.restore(lost=self._lost, ended=self._go_on)
+                self._machines.portal.open()
             self._machines.recover(self._unfinished)
             self._machines.restore(lost=self._lost, ended=self._go_on)
             self._lost = False
