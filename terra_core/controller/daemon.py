@@ -56,6 +56,8 @@ from terra_core.system.undo import Undo
 _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 5.0
 _DAY_SECONDS = 86400.0
+_WAITING_SECONDS = 0.25
+"""How often a host that waits looks whether it may begin: machines wait as well by then."""
 _RENEWING_SECONDS = 1.0
 _UPGRADING_SECONDS = 2.0
 
@@ -225,7 +227,7 @@ def run_controller(
         _begin(keeper, services)
         stack.callback(operations.stop)
         stack.enter_context(watching(lambda: None if keeper.waits else keeper.look(), at_once=True))
-        stack.enter_context(watching(lambda: keeper.look() if keeper.waits else None, seconds=LOOK_SECONDS, at_once=True))
+        stack.enter_context(watching(lambda: keeper.look() if keeper.waits else None, seconds=_WAITING_SECONDS, at_once=True))
         stack.callback(keeper.end)
         if keeper.works:
             keeper.wait(_PATIENCE_SECONDS)

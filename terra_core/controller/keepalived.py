@@ -18,7 +18,7 @@ global_defs {{
     vrrp_version 3
 }}
 
-# Whether this host leads, and has exported all disks. One that does not has no part in VRRP.
+# Whether this host leads. One that does not has no part in VRRP.
 vrrp_script terra_portal {{
     script "{python} -I -S {check} {file}"
     interval 1
@@ -28,11 +28,12 @@ vrrp_script terra_portal {{
     init_fail
 }}
 
-# Of two hosts that believe to lead, the later one has the higher priority.
+# Whether it has exported all disks; -254 where not, which is no part in VRRP either. Of two hosts that believe to lead, the later
+# one has the higher priority.
 track_file terra_epoch {{
     file "{priority}"
     weight 1
-    init_file 0
+    init_file -254
 }}
 
 vrrp_instance terra {{

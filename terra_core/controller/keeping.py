@@ -77,7 +77,7 @@ class Keeper:
         :raises TerraError: when one of them cannot be started.
         """
         with Undo() as undo:
-            self._lost = self._machines.start_storage()
+            self._lost = self._machines.start_storage() or self._lost
             if self._lost:
                 undo.callback(self._machines.stop_unused_storage)
             self._unfinished = self._machines.unfinished()
@@ -126,7 +126,10 @@ class Keeper:
             return False
         with self._explained("lead"):
             try:
-                if not self._machines.portal.take():
+                taken = self._machines.portal.take()
+                if self._machines.portal.moves:  # it takes a second, and nobody reaches it before the address is here
+                    self._lost = self._machines.start_storage() or self._lost
+                if not taken:
                     return False
                 self.begin()
             except TerraError as error:

@@ -26,7 +26,7 @@ _PAUSE_SECONDS = 10.0
 """So long who gave the lead back does not ask for it again."""
 _COURTESY_SECONDS = 4.0
 """So long who never led does not ask after the database was away: who led goes on, and no disk of a machine moves."""
-LETTING_GO_SECONDS = 2.5
+LETTING_GO_SECONDS = 2.0
 """So long a host takes to drop the storage address once it does not lead any more: keepalived looks every second."""
 
 

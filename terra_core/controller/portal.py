@@ -1,7 +1,8 @@
 """The storage address that moves with the lead: who had it is fenced, then all is exported, then keepalived puts it here.
 
-The lead decides, and keepalived follows: two who decide would disagree (decision 0098). What keepalived looks at is a file,
-which :mod:`terra_core.controller.portal_check` reads every second.
+The lead decides, and keepalived follows: two who decide would disagree (decision 0098). What keepalived looks at are two files:
+whether this host leads, which :mod:`terra_core.controller.portal_check` reads every second, and its priority, which keepalived
+reads as soon as it changes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ LOOK_SECONDS = 1.0
 """How often keepalived is told again that the address may be here."""
 PRIORITIES = 100
 """So many epochs have priorities of VRRP of their own: of two hosts that believe to lead, the later one gets the address."""
+CLOSED = -254
+"""The priority of a host that has no part in VRRP (keepalived.conf(5), "Track files")."""
 _DROP_SECONDS = 6.0
 _COME_SECONDS = 15.0
 _SYSCTL = {4: "net.ipv4.ip_nonlocal_bind", 6: "net.ipv6.ip_nonlocal_bind"}
@@ -146,6 +149,7 @@ class Moving:
         if not self.taken:
             self.taken = True
             self._rows.beat(self._own, Doing.WORKING)  # before anything is exported: who comes next shuts this host out
+            self.look()
         serving = self._rows.serving(self._own)
         if serving and time.monotonic() < self._standing.former_until:
             return False
@@ -178,12 +182,12 @@ class Moving:
         self.look()
 
     def look(self) -> None:
-        """Say again that the address may be here; once this controller does not lead, or is not there, nobody says so."""
+        """Say again that this host leads; once its controller does not, or is not there, nobody says so."""
         until = self._standing.serves_until
-        if self._opened and time.monotonic() < until:
-            self._files.write(until, self._standing.epoch)
+        if self.taken and time.monotonic() < until:
+            self._files.write(until, self._standing.epoch % PRIORITIES if self._opened else CLOSED)
         else:
-            self._files.remove()
+            self._files.close()
 
     def require_here(self) -> None:
         """Check that keepalived has put the address here."""
@@ -194,9 +198,9 @@ class Moving:
             )
 
     def leave(self) -> None:
-        """Let the address go, and then the disks: a machine that finds its target gone does not ask for it again."""
+        """Let the address go, and then the disks: a machine that boots gives up where its target is not found."""
         self._opened = False
-        self._files.remove()
+        self._files.close()
         try:
             wait_until(lambda: not is_here(self._own.portal), seconds=_DROP_SECONDS, what=f"{self._own.portal} to be dropped")
         except WaitedInVain:
@@ -224,23 +228,29 @@ class PortalFiles:
     def __init__(self, paths: Paths) -> None:
         self._file, self._priority = paths.portal, priority_file(paths)
         self._process = f"{os.getpid()} {start_time(os.getpid())}"
-        self._epoch = -1
+        self._said: int | None = None
 
-    def write(self, until: float, epoch: int) -> None:
-        """Say that the address may be here for some seconds, unless this process ends before.
+    def write(self, until: float, priority: int) -> None:
+        """Say that this host leads for some seconds more, unless this process ends before.
 
         :param until: the end of that time, by the monotonic clock; at most as far ahead as a lead is sure.
+        :param priority: what is added to this host's priority; :data:`CLOSED` where the address may not be here yet.
         """
         with suppress(OSError):  # a full disk: the address goes elsewhere
-            if epoch != self._epoch:
-                write_file(self._priority, f"{epoch % PRIORITIES}\n".encode(), mode=0o644)
-                self._epoch = epoch
+            self._prefer(priority)
             until = min(until, time.monotonic() + PATIENCE_SECONDS)
             write_file(self._file, f"{self._process} {until:.3f}\n".encode(), mode=0o644)
 
-    def remove(self) -> None:
+    def close(self) -> None:
         """Say that the address may not be here."""
         self._file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._prefer(CLOSED)
+
+    def _prefer(self, priority: int) -> None:
+        if priority != self._said:
+            write_file(self._priority, f"{priority}\n".encode(), mode=0o644)
+            self._said = priority
 
 
 def priority_file(paths: Paths) -> Path:

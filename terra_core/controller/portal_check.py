@@ -1,8 +1,8 @@
-"""Say to keepalived, by the exit code, whether the storage address may be on this host: the whole program of its track script.
+"""Say to keepalived, by the exit code, whether this host leads and its controller lives: the program of its track script.
 
 It is run every second, by ``python -I -S``, so it imports nothing of Terra's. The file is written by
 :class:`terra_core.controller.portal.PortalFiles`: the controller's process id, when that process started (proc_pid_stat(5)),
-and until when the address may be here, by the monotonic clock.
+and until when it leads for sure, by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import time
 
 
-def may_be_here(file: str) -> bool:
+def leads(file: str) -> bool:
     """Return whether the controller that wrote a file is there, and its time is not over; ``False`` for a file that is none."""
     try:
         with open(file, "rb") as text:  # noqa: PTH123  # pathlib takes three times as long to import as the rest to run
@@ -24,4 +24,4 @@ def may_be_here(file: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if len(sys.argv) == 2 and may_be_here(sys.argv[1]) else 1)
+    sys.exit(0 if len(sys.argv) == 2 and leads(sys.argv[1]) else 1)

@@ -22,8 +22,8 @@ from terra_core.controller.hosts import Doing, HostRows, Own
 from terra_core.controller.keepalived import render
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
-from terra_core.controller.portal import Moving, PortalFiles, priority_file, require_ready
-from terra_core.controller.portal_check import may_be_here
+from terra_core.controller.portal import CLOSED, Moving, PortalFiles, priority_file, require_ready
+from terra_core.controller.portal_check import leads
 from terra_core.errors import ConfigError, ConflictError, TerraError, UnavailableError
 from terra_core.hookspecs import Store
 from tests.unit.controller.fakes import Site, World
@@ -89,8 +89,9 @@ class Host:
             return {row.name: row.state for row in connection.execute(select(controllers))}
 
     def told(self) -> bool:
-        """Return what keepalived would find."""
-        return may_be_here(str(self.paths.portal))
+        """Return whether keepalived would bring the address here."""
+        priority = priority_file(self.paths)
+        return leads(str(self.paths.portal)) and priority.exists() and priority.read_text() != f"{CLOSED}\n"
 
 
 @pytest.fixture
@@ -154,7 +155,9 @@ def test_keepalived_is_told_when_all_is_exported_and_for_as_long_as_the_lead_is_
     host.portal.look()
     assert not host.told()
     host.standing.serves_until = time.monotonic() + 3600
+    host.portal.take()
     host.portal.look()
+    assert leads(str(host.paths.portal))
     assert not host.told(), "nothing is exported yet"
     host.portal.open()
     assert host.told()
@@ -189,18 +192,19 @@ def test_what_a_controller_wrote_counts_while_it_lives(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     paths.run.mkdir(parents=True)
     files = PortalFiles(paths)
-    files.write(time.monotonic() + 3600, 205)
-    assert may_be_here(str(paths.portal))
+    files.write(time.monotonic() + 3600, 5)
+    assert leads(str(paths.portal))
     assert priority_file(paths).read_text() == "5\n"
     pid, started, until = paths.portal.read_text().split()
     assert pid == str(os.getpid())
     others = (f"{pid} {int(started) + 1} {until}", f"4194304 {started} {until}", f"{pid} {started} 1.0", f"{pid} {started}")
     for text in (*others, "", "a b c", "\0"):
         paths.portal.write_text(text)
-        assert not may_be_here(str(paths.portal)), text
+        assert not leads(str(paths.portal)), text
     paths.portal.unlink()
-    assert not may_be_here(str(paths.portal))
-    files.remove()
+    assert not leads(str(paths.portal))
+    files.close()
+    assert priority_file(paths).read_text() == "-254\n"
 
 
 def test_a_fenced_host_is_let_in_by_all_of_its_addresses_once_it_has_started_again(host: Host) -> None:
@@ -226,7 +230,8 @@ def test_a_host_that_leads_exports_all_before_the_address_comes_and_finishes_wha
     host.add("san-02", "working")
     host.standing.former_until = time.monotonic() + 3600
     keeper.look()
-    assert (keeper.works, keeper.waits, world.storage_runs) == (False, True, False)
+    assert (keeper.works, keeper.waits) == (False, True)
+    assert (world.storage_runs, world.exported, host.told()) == (True, {}, False), "it is started, and nobody reaches it"
     host.standing.former_until = 0.0
     told: dict[str, bool] = {}
 
@@ -237,7 +242,7 @@ def test_a_host_that_leads_exports_all_before_the_address_comes_and_finishes_wha
     keeper.look()
     assert keeper.works
     assert host.shelf.refused == [("10.0.10.5", True), ("10.0.20.5", True)]
-    assert (told["start_storage"], told["restore_target"], told["withdraw_boot"]) == (False, False, True)
+    assert (told["start_boot"], told["restore_target"], told["withdraw_boot"]) == (False, False, True)
     assert host.told()
 
 
