@@ -236,10 +236,13 @@ class Client(Namespace):
         """Show its disk as a file."""
         self._file.touch()
         own = self._target
+        secret = self._log.with_name("secret")
+        secret.write_text(own["data"]["secret"])
         disk = f"driver=iscsi,node-name=disk,transport=tcp,portal={PORTAL}:3260,target={own['name']},lun=1"
-        account = f"user={own['client']},password={own['data']['secret']},initiator-name={own['client']}"
+        account = f"user={own['client']},password-secret=chap,initiator-name={own['client']}"
         export = f"type=fuse,id=file,node-name=disk,mountpoint={self._file},writable=on"
-        words = ["qemu-storage-daemon", "--blockdev", f"{disk},{account}", "--export", export]
+        words: list[Argument] = ["qemu-storage-daemon", "--object", f"secret,id=chap,file={secret}"]
+        words += ["--blockdev", f"{disk},{account}", "--export", export]
         stack.callback(run, ["umount", "--lazy", self._file], accept=(0, 1, 32))
         daemon = start(self.command(words), log=self._log)
         stack.callback(daemon.stop, 20)
