@@ -227,7 +227,7 @@ def test_what_is_acknowledged_to_a_machine_is_in_the_cluster_and_not_in_a_cache_
         for osd in ceph.osds:
             os.kill(osd, signal.SIGSTOP)
         try:
-            words = ["stdbuf", "-oL", "qemu-io", "--image-opts", disk_of(target), "-c", "write -P 44 2M 4k"]
+            words = ["stdbuf", "-oL", "qemu-io", "-t", "writeback", "--image-opts", disk_of(target), "-c", "write -P 44 2M 4k"]
             writer = start(network.command(words), log=log)
             with pytest.raises(WaitedInVain):
                 wait_until(lambda: b"wrote" in log.read_bytes(), seconds=4, what="an acknowledged write")
