@@ -28,8 +28,8 @@ vrrp_script terra_portal {{
     init_fail
 }}
 
-# Whether it has exported all disks; -254 where not, which is no part in VRRP either. Of two hosts that believe to lead, the later
-# one has the higher priority.
+# Whether it has exported all disks; -254 where not, which is no part in VRRP either. Of two hosts that believe to lead, the
+# later one has the higher priority.
 track_file terra_epoch {{
     file "{priority}"
     weight 1
