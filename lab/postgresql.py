@@ -12,6 +12,7 @@ from typing import Self
 import psycopg
 
 from iso.daemons import start, wait_ready
+from lab.network import GATEWAY, PREFIX, Network
 from lab.place import Place
 from terra_core.errors import TerraError
 from terra_core.system.process import Daemon, run
@@ -24,9 +25,13 @@ _USER = "terra"
 
 
 class Postgresql:
-    """Debian's PostgreSQL on a socket of its own, with data that end with it; other servers of this machine are left alone."""
+    """Debian's PostgreSQL on a socket of its own, with data that end with it; other servers of this machine are left alone.
 
-    def __init__(self) -> None:
+    :param network: where it answers by TCP as well, to everybody; nowhere when left out.
+    """
+
+    def __init__(self, network: Network | None = None) -> None:
+        self._network = network
         self._place = Place("postgresql")
         self._resources = Undo()
         self._daemon: Daemon | None = None
@@ -37,6 +42,9 @@ class Postgresql:
             data = self._place.path / "data"
             words: list[Path | str] = ["-D", data, "-U", _USER, "-A", "trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
             run(_as_user(_program("initdb"), *words), timeout=120)
+            if self._network is not None:
+                with (data / "pg_hba.conf").open("a") as file:
+                    file.write(f"host all all {GATEWAY}/{PREFIX} trust\n")
             resources.callback(self.stop)
             self.start()
             self._resources = resources.pop_all()
@@ -47,9 +55,11 @@ class Postgresql:
 
     def start(self) -> None:
         """Start the server, also after :meth:`kill`, and wait until it answers."""
-        options = ["-c", "listen_addresses=", "-c", "fsync=off"]
+        options = ["-c", f"listen_addresses={'' if self._network is None else GATEWAY}", "-c", "fsync=off"]
         place = self._place.path
         words = _as_user(_program("postgres"), "-D", place / "data", "-k", place, *options)
+        if self._network is not None:
+            words = [*self._network.command(words)]
         wait_until(lambda: self._began(words), seconds=_START, what="PostgreSQL to begin")
 
     def kill(self) -> None:
@@ -76,6 +86,8 @@ class Postgresql:
         if dump:
             with closing(self._connect(name)) as connection:
                 connection.execute(dump.encode())
+        if self._network is not None:
+            return f"postgresql+psycopg://{_USER}@{GATEWAY}:5432/{name}"
         return f"postgresql+psycopg://{_USER}@/{name}?host={self._place.path}"
 
     def _connect(self, name: str) -> psycopg.Connection:

@@ -14,7 +14,8 @@ from terra_core.system.processes import read_stat
 from terra_core.system.waiting import wait_until
 
 WATCHED = ("tgtd", "dnsmasq", "qemu-system", "dockerd", "containerd", "docker-registr", "skopeo", "umoci", "mkfs.btrfs",
-           "nbdkit", "lighttpd", "btrfs", "mmdebstrap", "terra", "orbit-server", "dhcp", "ceph-", "qemu-storage")  # fmt: skip
+           "nbdkit", "lighttpd", "keepalived", "btrfs", "mmdebstrap", "terra", "orbit-server", "dhcp", "ceph-",
+           "qemu-storage")  # fmt: skip
 """Beginnings of the names of the programs that Terra and the lab run; the kernel cuts a name after 15 characters."""
 
 

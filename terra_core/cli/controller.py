@@ -104,6 +104,31 @@ def init(options: dict[str, object], names: tuple[str, ...], own_root: Path | No
     _say_how_to_go_on(paths, made.url, tls_from_files=config.tls is not None)
 
 
+@command.command("keepalived")
+@click.pass_obj
+def keepalived(options: dict[str, object]) -> None:
+    """Print keepalived.conf for this host, by which the storage address follows the lead; see [failover] in controller.toml."""
+    from terra_core.cli.values import option_value
+    from terra_core.config.controller import Paths
+    from terra_core.config.values import parse_address
+    from terra_core.errors import TerraError
+    from terra_core.plugins import Plugins
+
+    with _explaining_what_is_missing():
+        from terra_core.controller import daemon
+        from terra_core.controller.keepalived import render
+        from terra_core.controller.portal import require_named
+        from terra_core.controller.presence import name_of
+    paths, source = Paths(Path(str(options["root"])).absolute()), options["source"]
+    document = daemon.load_config(source if isinstance(source, Path) else None, paths, Plugins.discover())
+    config = document.value.overridden(address=option_value("--controller", options["address"], parse_address))
+    if config.failover is None:
+        hint = "docs/several-hosts.md says what it needs"
+        raise TerraError(f"{document.source}: has no [failover], so the storage address stays where it is", hint=hint)
+    require_named(config.failover, name_of(config))
+    echo(render(config.failover, name_of(config), config.portal, paths).rstrip("\n"))
+
+
 def _say_how_to_go_on(paths: Paths, url: str, *, tls_from_files: bool) -> None:
     if tls_from_files:
         echo("\ncontroller.toml names a certificate in [tls]: the API is served with that one.")

@@ -20,7 +20,8 @@ def drain(ctx: click.Context, name: str, seconds: int) -> None:
     """Let the host NAME take no lead until terra host resume NAME.
 
     One that has the lead begins nothing new, finishes what it has begun, stops its services, and gives the lead to another one.
-    The targets of all machines go with it. The storage address has to move there, too.
+    The targets of all machines go with it. The storage address has to move there, too, which [failover] of
+    controller.toml does.
     """
     from terra_core.cli.connection import connect, following
     from terra_core.client.draining import wait_until_drained
@@ -30,7 +31,8 @@ def drain(ctx: click.Context, name: str, seconds: int) -> None:
     host = client.drain_host(name)
     again = f"terra host resume {name}"
     if host.leads and seconds:
-        echo(f"machines reach their disks at {host.portal}, which has to move to the host that takes the lead", err=True)
+        said = f"machines reach their disks at {host.portal}"
+        echo(f"{said}: move it to the host that takes the lead, unless [failover] does", err=True)
         try:
             with following() as report:
                 leader = wait_until_drained(client, name, seconds=seconds, report=report)

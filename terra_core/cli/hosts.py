@@ -14,26 +14,37 @@ if TYPE_CHECKING:
 
 @click.command("hosts")
 @click.option("--forget", metavar="NAME", help="Forget a host that is silent or stopped, and does not come back.")
+@click.option("--unfence", metavar="NAME", help="Let a host serve machines again whose place another one had to take.")
 @click.option("--json", "json_wanted", is_flag=True, help="The same as -o json.")
 @click.option("-o", "form", type=click.Choice(("table", "wide", "json")), default="table", help="How to print them.")
 @click.pass_context
-def command(ctx: click.Context, forget: str | None, json_wanted: bool, form: str) -> None:
+def command(ctx: click.Context, forget: str | None, unfence: str | None, json_wanted: bool, form: str) -> None:
     """List the hosts of the controller's database; wide is with their storage addresses, stores and versions.
 
-    A host is working, waiting until it has the lead, stopped, or silent when nothing was heard of it for twenty seconds. After
-    terra host drain it is draining until it has given the lead away, and drained then.
+    A host is working, waiting until it has the lead, stopped, silent when nothing was heard of it for twenty seconds, or fenced
+    when another one took its place: it never leads again before it is let in. After terra host drain it is draining until it
+    has given the lead away, and drained then.
     """
     import json
 
     from terra_core.cli.connection import connect
     from terra_core.client.answers import as_json
 
+    if forget is not None and unfence is not None:
+        raise click.UsageError("--forget and --unfence are two things")
     client = connect(ctx)
-    hosts = client.hosts() if forget is None else (client.forget_host(forget),)
+    if forget is not None:
+        hosts: tuple[HostShown, ...] = (client.forget_host(forget),)
+    elif unfence is not None:
+        hosts = (client.unfence_host(unfence),)
+    else:
+        hosts = client.hosts()
     if json_wanted or form == "json":
         echo(json.dumps([as_json(host) for host in hosts], indent=1))
     elif forget is not None:
         echo(f"{forget} is forgotten", err=True)
+    elif unfence is not None:
+        echo(f"{unfence} is let in again, and waits", err=True)
     else:
         _print(hosts, wide=form == "wide")
 
@@ -58,6 +69,8 @@ def _print(hosts: tuple[HostShown, ...], *, wide: bool) -> None:
     for host in hosts:
         if host.state == "silent":
             echo(f"{host.name} is silent: nothing was heard of it since {_time(host.seen)}", err=True)
+        elif host.state == "fenced":
+            echo(f"{host.name} is fenced; to let it in again when it is well: terra hosts --unfence {host.name}", err=True)
         if host.drained:
             echo(f"{host.name} takes no lead: it is drained, until terra host resume {host.name}", err=True)
 

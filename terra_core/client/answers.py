@@ -270,8 +270,8 @@ class HostShown:
     """A host whose controller has this database. Times are of UTC as RFC 3339 has them.
 
     :param name: its name.
-    :param state: working, waiting, stopped, or silent when it says nothing any more; of one that is drained, draining while it
-        finishes what it has begun, and drained when it waits and takes no lead.
+    :param state: working, waiting, stopped, silent when it says nothing any more, or fenced when another one took its place;
+        of one that is drained, draining while it finishes what it has begun, and drained when it waits and takes no lead.
     :param leads: whether it has the lead.
     :param url: where its API answers.
     :param portal: where its storage service answers.

@@ -96,6 +96,14 @@ class ControllerClient:
         """
         return self._read(self._client.post(f"/v1/hosts/{quote(name, safe='')}/resume", {}), HostShown)
 
+    def unfence_host(self, name: str) -> HostShown:
+        """Let a host into the store again that was fenced when another one took its place; return what is known of it.
+
+        :raises ConflictError: when it is not fenced, or its controller has not started since.
+        :raises NotFoundError: when there is none of this name.
+        """
+        return self._read(self._client.post(f"/v1/hosts/{quote(name, safe='')}/unfence", {}), HostShown)
+
     def nodes(self) -> tuple[NodeShown, ...]:
         """Return every machine, with where it stands."""
         with uncollected():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from attrs import Factory, evolve, frozen
 
 from terra_core.config.structure import Problem, has
 from terra_core.config.trust import Trust
-from terra_core.config.values import Address, Duration, HostAddress, Hostname, PluginName
+from terra_core.config.values import Address, Duration, HostAddress, Hostname, PluginName, parse_hostname
 
 API_PORT = 9000
+_INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 
 
 @frozen(kw_only=True)
@@ -39,6 +41,44 @@ class Upgrades:
 
 
 @frozen(kw_only=True)
+class Failover:
+    """``[failover]``: the storage address is on the host that leads, where keepalived puts it.
+
+    :param hosts: the addresses of each controller of the database by its name, the same on all of them. By the first address
+        the hosts speak VRRP to each other; a host is fenced by all of its addresses, those by which it reaches the store.
+    :param interface: the network interface of this host that gets the storage address.
+    :param router: the number of the storage address in VRRP (VRID, RFC 5798), which no other one of the network has.
+    """
+
+    hosts: Mapping[str, tuple[HostAddress, ...]]
+    interface: str
+    router: int = 51
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with the values, and between them."""
+        if has(self, "router") and not 0 < self.router < 256:
+            yield Problem("router", f"expected a number from 1 to 255, got {self.router}")
+        if has(self, "interface") and not _INTERFACE.fullmatch(self.interface):
+            yield Problem("interface", f"expected the name of a network interface, such as eth0, got {self.interface!r}")
+        if has(self, "hosts"):
+            yield from self._problems_of_hosts()
+
+    def _problems_of_hosts(self) -> Iterator[Problem]:
+        owners: dict[HostAddress, str] = {}
+        for name, addresses in self.hosts.items():
+            try:
+                parse_hostname(name)
+            except ValueError as error:
+                yield Problem("hosts", f"{name!r}: {error}")
+            if not addresses:
+                yield Problem(f"hosts.{name}", "expected at least one address")
+            for address in addresses:
+                if address in owners:
+                    yield Problem(f"hosts.{name}", f"{address} is an address of {owners[address]} already")
+                owners[address] = name
+
+
+@frozen(kw_only=True)
 class Controller:
     """controller.toml; an option of ``terra controller`` wins over its key here.
 
@@ -52,6 +92,7 @@ class Controller:
     :param jobs: how many machines are provisioned at once.
     :param keep_images: how long an image that is laid down for clones is kept when no machine is of it, such as "12h" or "30d".
     :param upgrade: how long upgrades of machines take.
+    :param failover: how the storage address moves from host to host; it stays where it is when left out.
     :param tls: certificate and key of the API.
     :param trust: whose images are provisioned, whatever a node says beside it; anybody's when left out.
     :param plugins: the plugin of each role, where it is not the default.
@@ -67,6 +108,7 @@ class Controller:
     jobs: int = 2
     keep_images: Duration = Duration(30 * 86400)
     upgrade: Upgrades = Upgrades()
+    failover: Failover | None = None
     tls: Tls | None = None
     trust: Trust | None = None
     plugins: Mapping[str, PluginName] = Factory(dict)
@@ -95,6 +137,19 @@ class Controller:
             yield Problem("report_port", f"expected a port for reports beside {self.port}, that of the API")
         if has(self, "jobs") and not 0 < self.jobs <= 64:
             yield Problem("jobs", f"expected from 1 to 64, got {self.jobs}")
+        if has(self, "failover", "storage_address", "database", "address") and self.failover is not None:
+            yield from self._problems_of_failover(self.failover)
+
+    def _problems_of_failover(self, failover: Failover) -> Iterator[Problem]:
+        if self.storage_address is None:
+            yield Problem("storage_address", "expected the address that moves from host to host, as [failover] has it")
+        elif self.storage_address == self.address:
+            yield Problem("storage_address", f"expected an address that moves, and not this host's own, {self.address}")
+        for name, addresses in failover.hosts.items() if has(failover, "hosts") else ():
+            if self.storage_address in addresses:
+                yield Problem(f"failover.hosts.{name}", f"{self.storage_address} is the address that moves, and no host's own")
+        if not (self.database or "").startswith("postgresql"):
+            yield Problem("database", "expected a database in PostgreSQL, for [failover] needs one that several hosts have")
 
 
 @frozen
@@ -150,6 +205,11 @@ class Paths:
     def url(self) -> Path:
         """The URL of the API while the controller runs."""
         return self.run / "controller.url"
+
+    @property
+    def portal(self) -> Path:
+        """What keepalived is told: until when the storage address may be on this host."""
+        return self.run / "portal"
 
 
 THIS_MACHINE = Paths()

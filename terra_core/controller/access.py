@@ -38,6 +38,7 @@ ROLES: Roles = {
     "DELETE /v1/hosts/{name}": Role.ADMIN,
     "POST /v1/hosts/{name}/drain": Role.ADMIN,
     "POST /v1/hosts/{name}/resume": Role.ADMIN,
+    "POST /v1/hosts/{name}/unfence": Role.ADMIN,
     "GET /v1/images": Role.READ,
     "POST /v1/images/{digest}/pin": Role.ADMIN,
     "DELETE /v1/images/{digest}": Role.ADMIN,

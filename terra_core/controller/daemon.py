@@ -29,6 +29,8 @@ from terra_core.controller.mark import check_mark, is_marked, set_mark
 from terra_core.controller.observing import Observer
 from terra_core.controller.passing import Membership
 from terra_core.controller.peers import Passes
+from terra_core.controller.portal import LOOK_SECONDS as PORTAL_SECONDS
+from terra_core.controller.portal import Moving, Portal, Staying, require_ready
 from terra_core.controller.presence import alone_with, announced, name_of, own_of, session_of
 from terra_core.controller.report_service import Beside, receiving
 from terra_core.controller.services import Services
@@ -56,6 +58,8 @@ from terra_core.system.undo import Undo
 _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 5.0
 _DAY_SECONDS = 86400.0
+_WAITING_SECONDS = 0.25
+"""How often a host that waits looks whether it may begin: machines wait as well by then."""
 _RENEWING_SECONDS = 1.0
 _UPGRADING_SECONDS = 2.0
 
@@ -208,6 +212,8 @@ def run_controller(
         urls = (_url_for_others(config, tls, config.port), _url_for_others(config, own, config.reports))
         own_row = own_of(config, urls[0], services.role(StoreRole).plugin, reports=urls[1], passes=passes)
         services = evolve(services, standing=_standing(services.store.engine, own_row, stack, end_at_once))
+        portal = _portal(services, own_row)
+        services = evolve(services, portal=portal)
         machines, operations = Machines(services), Operations(config.jobs)
         observer = Observer(services, machines)
         keeper = Keeper(machines, operations, observer.forget)
@@ -218,10 +224,15 @@ def run_controller(
         for directory in (paths.etc, paths.run, paths.state):
             sweep_unfinished(directory)
         stack.enter_context(services.store.happenings.writing(lambda: keeper.works))
-        stack.enter_context(announced(services.store.engine, own_row, lambda: _doing(keeper)))
+        if not services.standing.held:
+            portal.leave()  # before anybody hears of this one: who leads shuts out whoever may have disks open
+        stack.enter_context(announced(services.store.engine, own_row, lambda: _doing(keeper, portal), lambda: _done(portal)))
+        stack.callback(portal.leave)
+        stack.enter_context(watching(portal.look, seconds=PORTAL_SECONDS))
         _begin(keeper, services)
         stack.callback(operations.stop)
-        stack.enter_context(watching(keeper.look, at_once=True))
+        stack.enter_context(watching(lambda: None if keeper.waits else keeper.look(), at_once=True))
+        stack.enter_context(watching(lambda: keeper.look() if keeper.waits else None, seconds=_WAITING_SECONDS, at_once=True))
         stack.callback(keeper.end)
         if keeper.works:
             keeper.wait(_PATIENCE_SECONDS)
@@ -275,10 +286,12 @@ def _standing(engine: Engine, own: Own, stack: Undo, end_at_once: Callable[[], o
 
 def _begin(keeper: Keeper, services: Services) -> None:
     """Begin to work, or to wait where another host has the lead: its boot service answers all machines, and this one's none."""
-    if services.standing.held:
+    if services.standing.held and not services.portal.moves:
         keeper.begin()
         return
     keeper.wait_for_lead()
+    if services.standing.held:
+        return
     reason = reason_of(services.standing.require)
     stopped = services.role(Boot).stop_boot(services.session)
     _log.info("waits", reason=reason, **({"stopped": "boot service"} if stopped else {}))
@@ -289,8 +302,32 @@ def _while_working(keeper: Keeper, look: Callable[[], None]) -> Callable[[], Non
     return lambda: keeper.while_working(look)
 
 
-def _doing(keeper: Keeper) -> Doing:
-    return Doing.WORKING if keeper.works else Doing.WAITING
+def _doing(keeper: Keeper, portal: Portal) -> Doing:
+    return Doing.WORKING if keeper.works or portal.taken else Doing.WAITING
+
+
+def _done(portal: Portal) -> Doing:
+    """Return what is said at the end: one whose storage service could not be stopped may serve machines still."""
+    return Doing.WORKING if portal.taken else Doing.STOPPED
+
+
+def _portal(services: Services, own: Own) -> Portal:
+    """Return the storage address, which moves where controller.toml says so.
+
+    :raises TerraError: when it cannot move to this host.
+    """
+    failover = services.config.failover
+    if failover is None:
+        return Staying()
+    require_ready(failover, own)
+    rows, store = HostRows(services.store.engine), services.role(StoreRole)
+
+    def stop() -> None:
+        storages = [services.role(Storage), *_other_storages(services.plugins, services.config)]
+        for storage in storages:
+            storage.stop_storage(services.session)
+
+    return Moving(failover, own, rows, services.standing, store, services.session, stop)
 
 
 def stop_services(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> tuple[str, ...]:

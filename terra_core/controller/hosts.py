@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from attrs import asdict, fields, frozen
-from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, case, delete, func, insert, inspect, select, update
 
 from terra_core.controller.database import controllers, drained, lead
 from terra_core.controller.happening import utc
@@ -35,6 +35,8 @@ SILENT = "silent"
 """The state of a host that says nothing any more."""
 DRAINING, DRAINED = "draining", "drained"
 """The states of a host that is drained: it has the lead still, and finishes what it has begun; it waits, and takes no lead."""
+FENCED = "fenced"
+"""The state of a host that another one has shut out of the store to take its place, until somebody lets it in again."""
 
 
 @frozen(kw_only=True)
@@ -87,12 +89,12 @@ class Host:
     @property
     def runs(self) -> bool:
         """Whether it is there, as far as anybody knows."""
-        return self.state not in (SILENT, Doing.STOPPED.value)
+        return self.state not in (SILENT, Doing.STOPPED.value) and self.silence <= SILENT_SECONDS
 
     @property
     def may_lead(self) -> bool:
         """Whether it has the lead, or takes it when nobody has."""
-        return self.runs and not self.drained
+        return self.runs and not self.drained and self.state != FENCED
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the API shows it."""
@@ -120,19 +122,27 @@ class HostRows:
     _engine: Engine
 
     def announce(self, own: Own, doing: Doing) -> None:
-        """Write a controller's row anew. A SQLite file has one controller: a row of another name is of a former name of it."""
+        """Write a controller's row anew; one that is fenced stays so.
+
+        A SQLite file has one controller: a row of another name is of a former name of it.
+        """
         with self._transaction() as connection:
             now = present(connection)
             sole = connection.dialect.name == "sqlite"
+            state = FENCED if _is_fenced(connection, own.name) else doing.value
             connection.execute(delete(controllers) if sole else delete(controllers).where(controllers.c.name == own.name))
-            connection.execute(insert(controllers).values(**asdict(own), state=doing.value, started=now, seen=now))
+            connection.execute(insert(controllers).values(**asdict(own), state=state, started=now, seen=now))
 
     def beat(self, own: Own, doing: Doing) -> None:
-        """Note that a controller is there, and what it does; one whose row was forgotten meanwhile announces itself again."""
+        """Note that a controller is there, and what it does; one whose row was forgotten meanwhile announces itself again.
+
+        One that was fenced since it has started is not noted: it has to end, and to begin anew.
+        """
         mine = (controllers.c.name == own.name) & (controllers.c.identity == own.identity)
         with self._transaction() as connection:
-            change = update(controllers).where(mine).values(state=doing.value, seen=present(connection))
-            known = connection.execute(change).rowcount
+            state = case((controllers.c.state == FENCED, FENCED), else_=doing.value)
+            change = update(controllers).where(mine).values(state=state, seen=present(connection))
+            known = connection.execute(change).rowcount or _is_fenced(connection, own.name)
         if not known:
             self.announce(own, doing)
 
@@ -140,6 +150,41 @@ class HostRows:
         """Return all of them by name."""
         with self._transaction() as connection:
             return read_hosts(connection)
+
+    def serving(self, own: Own) -> Sequence[str]:
+        """Return the names of the other hosts that may serve machines: those that worked, and did not end in order."""
+        working = (controllers.c.state == Doing.WORKING.value) & (controllers.c.name != own.name)
+        with self._transaction() as connection:
+            return list(connection.scalars(select(controllers.c.name).where(working).order_by(controllers.c.name)))
+
+    def fence(self, name: str) -> None:
+        """Note that a host is shut out of the store; what it says from now on counts when it has started again."""
+        with self._transaction() as connection:
+            mine = controllers.c.name == name
+            connection.execute(update(controllers).where(mine).values(state=FENCED, identity=""))
+
+    def require_returned(self, name: str) -> Host:
+        """Return a host that is fenced and has started again since, so that nothing of it has a volume open.
+
+        :raises NotFoundError: when there is none of this name.
+        :raises ConflictError: when it is not fenced, or has not started again.
+        """
+        found = _named(self.every(), name)
+        if found.state != FENCED:
+            raise ConflictError(f"the host {name} is not fenced: it is {found.state}")
+        if not found.own.identity or not found.runs:
+            raise ConflictError(
+                f"the host {name} is fenced, and its controller has not started since",
+                hint=f"start it, which ends what has volumes open; where it is gone for good: terra hosts --forget {name}",
+            )
+        return found
+
+    def let_in(self, name: str) -> Host:
+        """Note that a host is not shut out any more; return it."""
+        with self._transaction() as connection:
+            fenced = (controllers.c.name == name) & (controllers.c.state == FENCED)
+            connection.execute(update(controllers).where(fenced).values(state=Doing.WAITING.value))
+        return _named(self.every(), name)
 
     def forget(self, name: str) -> Host:
         """Drop the row of a controller that is not there any more.
@@ -194,6 +239,10 @@ def present(connection: Connection) -> float:
     return float(connection.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0)
 
 
+def _is_fenced(connection: Connection, name: str) -> bool:
+    return bool(connection.scalar(select(controllers.c.state).where(controllers.c.name == name)) == FENCED)
+
+
 def read_hosts(connection: Connection) -> Sequence[Host]:
     """Return the controllers of a database by name."""
     now = present(connection)
@@ -236,7 +285,7 @@ def require_place(connection: Connection, name: str, portal: str, *, owns: bool,
     gone = "where that one is gone for good: terra hosts --forget"
     now = present(connection)
     for other in connection.execute(others):
-        if migrates and _state(other, now) not in (SILENT, Doing.STOPPED.value):
+        if migrates and other.state != Doing.STOPPED.value and now - other.seen <= SILENT_SECONDS:
             raise TerraError(
                 f"{name}: the database is of another version of Terra, and {other.name} works with it",
                 hint="stop all controllers of the database before one of the next version is started",
@@ -255,7 +304,8 @@ def require_place(connection: Connection, name: str, portal: str, *, owns: bool,
 
 
 def _state(row: Any, now: float) -> str:  # a row of SQLAlchemy's
-    return SILENT if row.state != Doing.STOPPED.value and now - _moment(row.seen) > SILENT_SECONDS else str(row.state)
+    lasts = row.state in (Doing.STOPPED.value, FENCED)
+    return SILENT if not lasts and now - _moment(row.seen) > SILENT_SECONDS else str(row.state)
 
 
 def _moment(raw: object) -> float:

@@ -14,6 +14,7 @@ from litestar.params import FromPath
 from terra_core.client.answers import HostShown
 from terra_core.config.loader import make_document
 from terra_core.controller.hosts import HostRows
+from terra_core.controller.machines import Machines
 from terra_core.service.audit import note
 from terra_core.service.description import described
 from terra_core.service.operation_routes import table_of
@@ -24,6 +25,11 @@ _NAMES = {"name": "san-02"}
 @frozen(kw_only=True)
 class DrainRequest:
     """The body of ``POST /v1/hosts/{name}/drain`` and ``resume``, which has no keys."""
+
+
+@frozen(kw_only=True)
+class UnfenceRequest:
+    """The body of ``POST /v1/hosts/{name}/unfence``, which has no keys."""
 
 
 @get("/v1/hosts", sync_to_thread=True, opt=described(answer=Sequence[HostShown]))
@@ -70,4 +76,21 @@ async def resume_host(
     return (await to_thread.run_sync(hosts.resume, name)).as_json()
 
 
-HOST_ROUTES = (list_hosts, forget_host, drain_host, resume_host)
+@post(
+    "/v1/hosts/{name:str}/unfence",
+    status_code=200,
+    opt=described(body=UnfenceRequest, answer=HostShown, names=_NAMES, anywhere=True),
+)
+async def unfence_host(
+    machines: NamedDependency[Machines], request: Request[Any, Any, Any], name: FromPath[str]
+) -> dict[str, Any]:
+    """Let a host into the store again that was fenced when another one took its place; it waits from then on.
+
+    One whose controller has not started since is a conflict: what it had open may be open still.
+    """
+    make_document(await table_of(request), UnfenceRequest, source="request")
+    note("unfence host", name)
+    return (await to_thread.run_sync(machines.portal.unfence, name)).as_json()
+
+
+HOST_ROUTES = (list_hosts, forget_host, drain_host, resume_host, unfence_host)

@@ -17,7 +17,7 @@ from terra_core.errors import InterruptedWork, TerraError, UnavailableError
 from terra_core.service.database_server import DatabaseAway
 from terra_core.service.operations import Operations
 from terra_core.system.progress import Event, Report, silent
-from terra_core.system.undo import Undo
+from terra_core.system.undo import Undo, undoing
 
 _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 600.0
@@ -72,6 +72,11 @@ class Keeper:
         if self._waits:
             raise UnavailableError("this host has the lead, and has not begun to work yet", hint="try again in some seconds")
 
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for the lead, or for the moment at which it may begin."""
+        return self._waits
+
     def while_working(self, look: Callable[[], None]) -> None:
         """Do something once that only a host does that works; the lead is not handed over before it has ended."""
         with self._turning:
@@ -95,7 +100,7 @@ class Keeper:
         :raises TerraError: when one of them cannot be started.
         """
         with Undo() as undo:
-            self._lost = self._machines.start_storage()
+            self._lost = self._machines.start_storage() or self._lost
             if self._lost:
                 undo.callback(self._machines.stop_unused_storage)
             self._unfinished = self._machines.unfinished()
@@ -144,8 +149,15 @@ class Keeper:
             return False
         with self._explained("lead"):
             try:
+                taken = self._machines.portal.take()
+                if self._machines.portal.moves:  # it takes a second, and nobody reaches it before the address is here
+                    self._lost = self._machines.start_storage() or self._lost
+                if not taken:
+                    return False
                 self.begin()
-            except TerraError:
+            except TerraError as error:
+                with undoing(error):
+                    self._machines.portal.leave()
                 standing.give_back()
                 raise
             self._waits = False
@@ -177,9 +189,10 @@ class Keeper:
                 if not ended or self._is_busy:  # such as with an upgrade that goes on, which a turn has begun
                     self._waits = False
                     return False
+                self._machines.portal.leave()
                 self._machines.leave()
             except TerraError:
-                self._waits = False  # they are started again, and it is tried again
+                self._waits = self._machines.portal.moves  # they are started again, and it is tried again
                 raise
             self._converged.clear()
             self._unfinished, self._lost = (), False
@@ -241,6 +254,8 @@ class Keeper:
                 _log.warning("the boot service was gone or did not answer, and has been started again")
                 report(Event(MENDED, "the boot service is started again"))
 
+        with self._explained("portal"):
+            self._machines.portal.require_here()
         with self._explained("store"):
             self._machines.require_room()
         with self._explained("images"):
@@ -267,6 +282,9 @@ class Keeper:
     def _converge(self) -> None:
         began = time.monotonic()
         with self._explained("controller"):
+            if self._machines.portal.moves:  # machines wait for their disks, and for nothing else
+                self._machines.restore(lost=self._lost, ended=self._go_on)
+                self._machines.portal.open()
             self._machines.recover(self._unfinished)
             self._machines.restore(lost=self._lost, ended=self._go_on)
             self._lost = False

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import structlog
 from sqlalchemy import Connection, insert, select, update
 
-from terra_core.controller.database import lead
+from terra_core.controller.database import controllers, lead
 from terra_core.controller.host_session import LEAD, HostSession, name_lock
-from terra_core.controller.hosts import Own, is_drained, may_another_lead, present, read_hosts
+from terra_core.controller.hosts import FENCED, Own, is_drained, may_another_lead, present, read_hosts
 from terra_core.errors import TerraError, UnavailableError
+from terra_core.service.database_server import is_down
 
 _log = structlog.get_logger(__name__)
 LOOK_SECONDS = 1.0
@@ -22,6 +24,10 @@ PATIENCE_SECONDS = 6.0
 """Who leads and says nothing for so long has lost the lead."""
 _PAUSE_SECONDS = 10.0
 """So long who gave the lead back does not ask for it again."""
+_COURTESY_SECONDS = 4.0
+"""So long who never led does not ask after the database was away: who led goes on, and no disk of a machine moves."""
+LETTING_GO_SECONDS = 2.0
+"""So long a host takes to drop the storage address once it does not lead any more: keepalived looks every second."""
 
 
 class Standing(Protocol):
@@ -30,6 +36,18 @@ class Standing(Protocol):
     @property
     def held(self) -> bool:
         """Whether it does, as far as is known without asking anybody."""
+
+    @property
+    def serves_until(self) -> float:
+        """Until when nobody else serves machines, in seconds of the monotonic clock."""
+
+    @property
+    def former_until(self) -> float:
+        """Until when who led before may serve machines still, in seconds of the monotonic clock."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch since which this controller leads, or has led last; 0 when it never did."""
 
     def require(self) -> None:
         """Check that it does.
@@ -50,6 +68,9 @@ class Sole:
 
     held = True
     leaving = False
+    serves_until = math.inf
+    former_until = 0.0
+    epoch = 0
 
     def require(self) -> None:
         """Return: nobody else could lead."""
@@ -72,6 +93,10 @@ class Lead:
         self._looking = threading.RLock()
         self._epoch = 0
         self._until = 0.0
+        self._serves_until = 0.0
+        self._former_until = 0.0
+        self._hurried = ""
+        self._was_away = False
         self._not_before = 0.0
         self._unsure = ""
         self._given_back = threading.Event()
@@ -86,6 +111,16 @@ class Lead:
     def held(self) -> bool:
         """Whether this controller leads: confirmed lately enough that nobody else can by now."""
         return bool(self._epoch) and time.monotonic() < self._until and not self._given_back.is_set()
+
+    @property
+    def serves_until(self) -> float:
+        """Until when nobody else serves machines: while this one leads, or the database runs for nobody."""
+        return 0.0 if self._given_back.is_set() else self._serves_until
+
+    @property
+    def former_until(self) -> float:
+        """Until when who led before may serve machines still, as far as it was not told that it has lost the lead."""
+        return self._former_until
 
     @property
     def epoch(self) -> int:
@@ -110,7 +145,11 @@ class Lead:
             said = f"{self._own.name} is not sure of the lead: {self._unsure or 'its database did not answer in time'}"
             raise UnavailableError(said, hint="try again in some seconds")
         with self._session.asking() as connection:
-            leader = next((host for host in read_hosts(connection) if host.leads), None)
+            hosts = read_hosts(connection)
+        leader = next((host for host in hosts if host.leads), None)
+        if any(host.own.name == self._own.name and host.state == FENCED for host in hosts):
+            hint = f"let it in again when it is well: terra hosts --unfence {self._own.name}"
+            raise UnavailableError(f"{self._own.name} is fenced, and changes nothing: another host took its place", hint=hint)
         if leader is None or leader.own.identity == self._own.identity:
             if self._drained:
                 said = f"nobody has the lead, and {self._own.name} does not take it, as it is drained"
@@ -165,13 +204,14 @@ class Lead:
             return
         with self._session.asking() as connection:
             self._note_drain(connection)
-        if self._drained and not self._epoch:
+        if not self._epoch and (self._drained or self._has_to_wait(began)):
             return
         if not self._session.try_lock(LEAD):
             self._hurry_silent()
             return
         with self._session.asking() as connection:
             row = connection.execute(select(lead)).one_or_none()
+            former_until = self._time_of(row, began, present(connection))
             if self._epoch:
                 if row is None or row.epoch != self._epoch:
                     self._end("another controller has had the lead since")
@@ -183,7 +223,7 @@ class Lead:
                 change = insert(lead) if row is None else update(lead)
                 # A transaction of the former epoch ends before this: it has the row as its key (decision 0097).
                 connection.execute(change.values(epoch=following, **values))
-                self._epoch = following
+                self._epoch, self._former_until = following, former_until
                 former = "" if row is None else row.name
                 _log.info("this host has the lead", name=self._own.name, epoch=following, former=former)
         self._go_on(began)
@@ -191,6 +231,25 @@ class Lead:
     def _note_drain(self, connection: Connection) -> None:
         self._drained = is_drained(connection, self._own.name)
         self._leaving = self._drained and may_another_lead(connection, self._own.name)
+
+    def _has_to_wait(self, now: float) -> bool:
+        """Return whether this host, which has never led, may not ask for the lead now."""
+        if self._was_away:
+            self._was_away, self._not_before = False, now + _COURTESY_SECONDS
+            return True
+        with self._session.asking() as connection:
+            own = select(controllers.c.state).where(controllers.c.name == self._own.name)
+            return bool(connection.scalar(own) == FENCED)
+
+    def _time_of(self, row: Any, now: float, present: float) -> float:  # a row of SQLAlchemy's
+        """Return until when who led before may serve machines still, by this host's clock.
+
+        One that was silent may believe that it leads until its time is over; of one that was killed, or told, keepalived knows.
+        """
+        if row is None or row.name == self._own.name:
+            return 0.0
+        left = PATIENCE_SECONDS - (present - row.seen) if row.identity == self._hurried else 0.0
+        return now + max(left + LETTING_GO_SECONDS, 0.0)
 
     def _hurry_silent(self) -> None:
         """End the sessions of who has the lead and says nothing."""
@@ -204,12 +263,13 @@ class Lead:
         elif row.identity == self._own.identity:
             self._session.end_sessions(self._own.identity)  # a former one of this process, which was cut off from it
         elif silence > PATIENCE_SECONDS:
+            self._hurried = row.identity
             ended = self._session.end_sessions(row.identity)
             _log.warning("who has the lead is silent: its sessions are ended", name=row.name, silence=silence, sessions=ended)
 
     def _hand_over(self) -> None:
         self._session.unlock(LEAD)
-        self._epoch, self._until, self._unsure = 0, 0.0, ""
+        self._epoch, self._until, self._serves_until, self._unsure = 0, 0.0, 0.0, ""
         self._not_before = time.monotonic() + _PAUSE_SECONDS
         self._given_back.clear()
         _log.warning("this host gives the lead back", name=self._own.name)
@@ -219,15 +279,19 @@ class Lead:
             _log.error("the lead is not sure any more", reason=error.message)
         self._unsure = error.message
         self._until = 0.0
+        self._was_away = not self._epoch
+        now = time.monotonic()
+        if self._epoch and now < self._serves_until and is_down(error):
+            self._serves_until = now + PATIENCE_SECONDS
 
     def _go_on(self, began: float) -> None:
         if self._unsure:
             _log.info("the lead is sure again", epoch=self._epoch)
         self._unsure = ""
-        self._until = began + PATIENCE_SECONDS
+        self._until = self._serves_until = began + PATIENCE_SECONDS
 
     def _end(self, why: str) -> None:
-        self._until, self._deposed = 0.0, True
+        self._until, self._serves_until, self._deposed = 0.0, 0.0, True
         self._unsure = why
         _log.error("this controller has lost the lead for good, and ends at once", reason=why, epoch=self._epoch)
         self._depose()

@@ -26,6 +26,7 @@ from terra_core.controller.goldens import Goldens
 from terra_core.controller.happening import Kind
 from terra_core.controller.laying import Laying
 from terra_core.controller.leading import Standing
+from terra_core.controller.portal import Portal
 from terra_core.controller.pulled import PulledImages
 from terra_core.controller.report_tokens import ReportTokens
 from terra_core.controller.reports import Reports, place_of
@@ -100,6 +101,11 @@ class Machines:
     def standing(self) -> Standing:
         """Return whether this controller leads among those of its database."""
         return self._services.standing
+
+    @property
+    def portal(self) -> Portal:
+        """Return the storage address."""
+        return self._services.portal
 
     def reserve(self, document: Document[NetworkNode]) -> Record:
         """Take the name and address of a machine, after the checks that are cheap.

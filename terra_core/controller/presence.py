@@ -124,11 +124,14 @@ def _where(holder: Host | None) -> str:
 
 
 @contextmanager
-def announced(engine: Engine, own: Own, doing: Callable[[], Doing]) -> Iterator[None]:
+def announced(
+    engine: Engine, own: Own, doing: Callable[[], Doing], ended: Callable[[], Doing] = lambda: Doing.STOPPED
+) -> Iterator[None]:
     """Say of this controller that it is there, for as long as the block lasts, and at its end that it is stopped.
 
     :param engine: the database.
     :param doing: what it does now.
+    :param ended: what is said at the end.
     """
     rows, keeping = HostRows(engine), Unending("that this host is there cannot be written down")
 
@@ -138,7 +141,7 @@ def announced(engine: Engine, own: Own, doing: Callable[[], Doing]) -> Iterator[
 
     def end() -> None:
         with suppress(TerraError):
-            rows.beat(own, Doing.STOPPED)
+            rows.beat(own, ended())
 
     with Undo() as undo:
         with keeping.turn():  # a full disk: it is said a moment later, and machines are served all the same

@@ -11,6 +11,7 @@ from attrs import frozen
 from terra_core.config.controller import Controller
 from terra_core.config.session import Session
 from terra_core.controller.leading import Sole, Standing
+from terra_core.controller.portal import Portal, Staying
 from terra_core.controller.store import Store
 from terra_core.hookspecs import Role
 from terra_core.plugins import Plugins
@@ -32,6 +33,7 @@ class Services:
     :param plugins: what is installed.
     :param store: the records.
     :param standing: whether this controller leads among those of its database.
+    :param portal: the storage address, which stays here or moves with the lead.
     """
 
     config: Controller
@@ -39,6 +41,7 @@ class Services:
     plugins: Plugins
     store: Store
     standing: Standing = Sole()
+    portal: Portal = Staying()
 
     def role(self, role: type[R]) -> R:
         """Return the plugin that controller.toml selects for a role."""

@@ -125,6 +125,11 @@ class Store(Role, role="store", default="file"):
         return None if place is None else Room(**measured(place))
 
     @optional
+    def fence_host(self, address: Address, refused: bool, session: Session) -> None:
+        """Refuse all that a host asks of the store from now on, or take it again; what it has written stays. Idempotent."""
+        raise TerraError("the store plugin cannot keep a host from writing")
+
+    @optional
     def examine_volumes(self, volumes: Mapping[str, Sequence[Volume]], session: Session) -> Sequence[Finding]:
         """Find volumes, by owner all of the database, that are missing or not what was made, and strange ones."""
         return ()
@@ -234,10 +239,7 @@ class Storage(Role, role="storage", default="iscsi"):
 
     @optional
     def restore_targets(self, exports: Sequence[Export], session: Session) -> Sequence[str]:
-        """Restore many targets after one look at what is exported already; return for each why it is not, or an empty text.
-
-        What was changed is told as events of the step ``mend``.
-        """
+        """Restore many targets after one look; return for each why it is not, or an empty text. Changes are events ``mend``."""
         return [reason_of(partial(self.restore_target, export, session)) for export in exports]
 
     @optional

@@ -29,6 +29,8 @@ _ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _DISK_FULL = "53100"
 _AWAY = ("08", "53", "57P")
 """Connections, resources and operators that end them (PostgreSQL's manual, appendix "Error Codes")."""
+_DOWN = ("Connection refused", "No such file or directory", "the database system is ")
+_NOT_HEARD = ("timeout", "timed out", "unreachable", "No route")
 _IN_THE_WAY = ("25006", "25P03", "40001", "40P01", "55P03", "57014")
 """A server that takes no writes just now, limits of time, and transactions that exclude each other."""
 
@@ -90,6 +92,15 @@ def is_away(error: DBAPIError) -> bool:
     if state is None:  # the connection failed, and the server said nothing
         return isinstance(error, OperationalError | InterfaceError)
     return str(state).startswith(_AWAY) or state in _IN_THE_WAY
+
+
+def is_down(error: TerraError) -> bool:
+    """Return whether an error says that no server runs there: its machine, or the server itself, refuses connections.
+
+    Nobody else works with the database then. A server that only is not heard may be well, and others may hear it.
+    """
+    said = error.message
+    return isinstance(error, DatabaseAway) and any(one in said for one in _DOWN) and not any(one in said for one in _NOT_HEARD)
 
 
 def is_out_of_room(error: BaseException | None) -> bool:

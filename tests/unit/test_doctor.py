@@ -209,9 +209,11 @@ def test_the_machine_is_read_without_a_program(tmp_path: Path) -> None:
 
 
 def test_a_host_that_says_nothing_any_more_is_off_and_one_that_is_stopped_is_not() -> None:
-    hosts = [("san-01", "working", 4), ("san-02", "stopped", 3600), ("san-03", "waiting", 21)]
+    hosts = [("san-01", "working", 4), ("san-02", "stopped", 3600), ("san-03", "waiting", 21), ("san-04", "fenced", 3600)]
     known = Known(hosts=tuple(Host(name=name, state=state, seen=1.8e9, silence=silence) for name, state, silence in hosts))
-    (off,) = examine_hosts(known)
+    off, fenced = examine_hosts(known)
+    assert fenced.problem.startswith("the host san-04 is fenced")
+    assert "terra hosts --unfence san-04" in fenced.hint
     assert off.problem == "the host san-03 is silent: nothing was heard of its controller since 2027-01-15 08:00:00 (UTC)"
     assert "terra hosts --forget san-03" in off.hint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from terra_core.config.session import Session
-from terra_core.config.values import Hostname
+from terra_core.config.values import Address, Hostname
 from terra_core.hookspecs import CONTRACT, Backing, Finding, Room, Volume, VolumeRequest, hookimpl
 
 if TYPE_CHECKING:
@@ -105,6 +105,16 @@ class CephPlugin:
         from terra_ceph.examining import examine
 
         return examine(volumes, session)
+
+    @hookimpl
+    def fence_host(self, address: Address, refused: bool, session: Session) -> None:
+        """Have the cluster refuse a host by its address, or let it in again."""
+        from terra_ceph.fencing import fence, unfence
+
+        if refused:
+            fence(address, session)
+        else:
+            unfence(address, session)
 
     @hookimpl
     def measure_store(self, session: Session) -> Room:

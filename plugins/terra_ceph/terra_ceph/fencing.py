@@ -29,9 +29,10 @@ def fence(address: Address, session: Session, *, seconds: int = _FOREVER) -> Non
     :param seconds: after which it is let in again; ten years when left out.
     :raises TerraError: when the cluster does not do so.
     """
-    Cluster.of(session).ceph("osd", "blocklist", "add", _entry(address), str(seconds))
-    if address not in fenced(session):
-        raise TerraError(f"the cluster does not name {address} among those that it refuses", hint="ceph osd blocklist ls")
+    entry = _entry(address)
+    done = Cluster.of(session).ceph("osd", "blocklist", "add", entry, str(seconds))
+    if entry not in done.text + done.stderr.decode(errors="replace"):  # to ask again would cost machines a second
+        raise TerraError(f"the cluster does not say that it refuses {address}", hint="ceph osd blocklist ls")
 
 
 def unfence(address: Address, session: Session) -> bool:

@@ -38,6 +38,11 @@ _NO_RBD = (
     "tgtd opens images of RBD where the package tgt-rbd was installed before it started, and only those that the user of the "
     "store may use: its log says more"
 )
+_NO_CACHE = "8:0:18:0x10:0:0xff:0xff:0:0:0xff:0xff:0xff:0xff:0x80:0x14:0:0:0:0:0:0"
+"""The caching mode page (SBC-3, 6.5.5) with WCE = 0: what tgtd acknowledges is in the cluster, and not in a cache of librbd's.
+
+A cache that is lost without the machine that wrote to it, with its tgtd, is one of which that machine is not told.
+"""
 RBD = "rbd"
 """The kind of backings that are images of RBD: their address is ``POOL/IMAGE``, their options are those of tgtd's bsopts."""
 BY_NAME = "--initiator-name"
@@ -155,6 +160,9 @@ class Control:
             raise
         except CommandError as error:
             raise CommandError(error.message, hint=_NO_RBD if backing.kind == RBD else error.hint) from error
+        if backing.kind == RBD:
+            which = ("--tid", str(number), "--lun", str(unit))
+            self.ask("--mode", "logicalunit", "--op", "update", *which, "--params", f"mode_page={_NO_CACHE}")
 
     def allow(self, number: int, initiator: str) -> bool:
         """Admit an initiator to target ``number`` by its name; return whether it was not admitted before."""

@@ -35,7 +35,7 @@ ROUTES = [
     ("GET", "/v1/info"), ("GET", "/v1/operations"), ("GET", "/v1/operations/x"), ("GET", "/v1/operations/x/events"),
     ("DELETE", "/v1/operations/x"), ("GET", "/metrics"), ("GET", "/schema/openapi.json"), ("GET", "/schema"),
     ("GET", "/schema/x"), ("GET", "/v1/audit"), ("GET", "/v1/tokens"), ("POST", "/v1/tokens"), ("DELETE", "/v1/tokens/x"),
-    ("GET", "/v1/hosts"), ("DELETE", "/v1/hosts/x"),
+    ("GET", "/v1/hosts"), ("DELETE", "/v1/hosts/x"), ("POST", "/v1/hosts/x/unfence"),
     ("GET", "/v1/images"), ("POST", "/v1/images/x/pin"), ("DELETE", "/v1/images/x"), ("POST", "/v1/mend"),
     ("PUT", "/v1/nodes/cm-01"), ("POST", "/v1/nodes/cm-01/plan"), ("POST", "/v1/nodes/cm-01/upgrade"),
     ("POST", "/v1/nodes/cm-01/upgrade/plan"), ("POST", "/v1/nodes/cm-01/rollback"),

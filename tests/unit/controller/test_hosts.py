@@ -92,6 +92,38 @@ def test_a_file_has_one_controller_whatever_its_name_was_before(rows: HostRows) 
     assert states(rows) == {"san-02": ("working", True)}
 
 
+def test_a_host_that_is_fenced_stays_so_until_it_has_started_again_and_is_let_in(rows: HostRows, site: Site) -> None:
+    rows.announce(OWN, Doing.WORKING)
+    assert rows.serving(evolve(OWN, name="san-02")) == ["san-01"]
+    assert rows.serving(OWN) == []
+    silence(site.store.engine, 60)
+    assert rows.serving(evolve(OWN, name="san-02")) == ["san-01"], "one that says nothing may serve machines all the same"
+    with pytest.raises(ConflictError, match="is not fenced: it is silent"):
+        rows.require_returned("san-01")
+    rows.fence("san-01")
+    assert rows.serving(evolve(OWN, name="san-02")) == []
+    rows.beat(OWN, Doing.WORKING)
+    assert states(rows) == {"san-01": ("fenced", False)}, "whatever it says when it wakes up"
+    with pytest.raises(ConflictError, match="has not started since"):
+        rows.require_returned("san-01")
+    again = evolve(OWN, identity="2b")
+    rows.announce(again, Doing.WAITING)
+    rows.beat(again, Doing.WAITING)
+    assert states(rows) == {"san-01": ("fenced", False)}
+    assert rows.require_returned("san-01").own == again
+    with pytest.raises(ConflictError, match="the host san-01 is there: it is fenced"):
+        rows.forget("san-01")
+    silence(site.store.engine, 60)
+    with pytest.raises(ConflictError, match="has not started since"):
+        rows.require_returned("san-01")
+    rows.beat(again, Doing.WAITING)
+    assert rows.let_in("san-01").state == "waiting"
+    rows.beat(again, Doing.STOPPED)
+    assert states(rows) == {"san-01": ("stopped", False)}
+    with pytest.raises(NotFoundError, match="no host is named 'san-09'"):
+        rows.require_returned("san-09")
+
+
 def test_a_second_controller_on_a_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "terra.db"
     with alone_with(file):
@@ -144,3 +176,5 @@ def test_hosts_are_listed_and_forgotten_by_the_api(client: TestClient[Any], rows
     silence(site.store.engine, 60)
     assert client.delete("/v1/hosts/san-01").json()["state"] == "silent"
     assert client.get("/v1/hosts").json() == []
+    refused = client.post("/v1/hosts/san-01/unfence", json={})
+    assert (refused.status_code, "does not move" in refused.json()["detail"]) == (409, True)

@@ -20,9 +20,10 @@ from terra_core.controller.database import controllers, lead, nodes
 from terra_core.controller.fence import fence
 from terra_core.controller.hosts import Doing, HostRows, Own
 from terra_core.controller.keeping import Keeper
-from terra_core.controller.leading import PATIENCE_SECONDS, Lead
+from terra_core.controller.leading import LETTING_GO_SECONDS, PATIENCE_SECONDS, Lead
 from terra_core.controller.machines import Machines
 from terra_core.errors import ConflictError, TerraError, UnavailableError
+from terra_core.service.database_server import DatabaseAway
 from terra_core.system.waiting import wait_until
 from tests.unit.controller.fakes import Site, World, node_table
 
@@ -46,6 +47,7 @@ class Session:
     def __init__(self, engine: Engine, identity: str, locks: dict[object, str]) -> None:
         self._engine, self._identity, self._locks = engine, identity, locks
         self.away = False
+        self.reason = TerraError("the database does not answer")
         self.is_open = False
 
     @contextmanager
@@ -53,7 +55,7 @@ class Session:
         """Offer a connection, unless the database is away."""
         if self.away:
             self.cut()
-            raise TerraError("the database does not answer")
+            raise self.reason
         self.is_open = True
         with self._engine.begin() as connection:
             yield connection
@@ -211,6 +213,82 @@ def test_the_lead_is_given_back_and_not_asked_for_at_once(members: tuple[Member,
     clock.now += 11
     one.lead.look()
     assert (one.lead.held, one.deposed, row_of(site)) == (True, [], (3, "a"))
+
+
+def test_who_led_goes_on_after_the_database_was_away_and_keeps_the_disks_of_machines_while_it_runs_for_nobody(
+    members: tuple[Member, Member], clock: Clock
+) -> None:
+    one, other = members
+    one.lead.look()
+    for member in members:
+        member.session.away = True
+        member.session.reason = DatabaseAway("the database does not answer now: connection failed: Connection refused")
+    for _ in range(60):
+        clock.now += 1
+        for member in members:
+            member.lead.look()
+    assert not one.lead.held
+    assert one.lead.serves_until == clock.now + PATIENCE_SECONDS, "nobody else can lead"
+    for member in members:
+        member.session.away = False
+    for _ in range(4):
+        other.lead.look()
+        clock.now += 0.9
+    assert not other.lead.held, "who led is given some seconds"
+    one.lead.look()
+    assert one.lead.held
+    assert one.lead.epoch == 1
+
+
+def test_who_hears_nothing_of_the_database_lets_the_disks_of_machines_go(members: tuple[Member, Member], clock: Clock) -> None:
+    one, _ = members
+    one.lead.look()
+    until = one.lead.serves_until
+    for said in ("timeout expired", "No route to host, and by another address Connection refused timed out"):
+        one.session.away, one.session.reason = True, DatabaseAway(f"the database does not answer now: {said}")
+        clock.now += 1
+        one.lead.look()
+        assert one.lead.serves_until == until, "another one may lead by then"
+    one.session.reason = DatabaseAway("the database does not answer now: Connection refused")
+    clock.now = until + 1
+    one.lead.look()
+    assert one.lead.serves_until == until, "what was not sure for some time stays so"
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_host_that_takes_the_lead_knows_until_when_the_former_one_may_serve_machines(
+    members: tuple[Member, Member], clock: Clock, killed: bool
+) -> None:
+    one, other = members
+    one.lead.look()
+    assert one.lead.former_until == 0.0, "nobody led before"
+    seen = clock.now
+    if killed:
+        one.session.cut()
+    else:
+        clock.now += PATIENCE_SECONDS + 0.5
+        other.lead.look()
+    other.lead.look()
+    assert other.lead.held
+    until = clock.now if killed else seen + PATIENCE_SECONDS
+    assert other.lead.former_until == until + LETTING_GO_SECONDS, "who was silent may believe that it leads"
+
+
+def test_a_host_that_is_fenced_does_not_ask_for_the_lead(members: tuple[Member, Member], site: Site) -> None:
+    one, other = members
+    rows = HostRows(site.store.engine)
+    rows.announce(Own(name="b", identity="b" * 8, url="", portal="", store="", version=""), Doing.WAITING)
+    rows.fence("b")
+    one.lead.look()
+    one.session.cut()
+    other.lead.look()
+    assert not other.lead.held
+    with pytest.raises(UnavailableError, match="b is fenced, and changes nothing") as caught:
+        other.lead.require()
+    assert "terra hosts --unfence b" in caught.value.hint
+    rows.let_in("b")
+    other.lead.look()
+    assert other.lead.held
 
 
 def test_nothing_is_written_without_the_lead(members: tuple[Member, Member], site: Site) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from iso.daemons import start
 from lab.ceph import POOL, Ceph
 from lab.namespace import Namespace
 from lab.network import PREFIX, Network
@@ -24,6 +25,7 @@ from terra_core.config.values import Address, Hostname, Label
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import Export, Target, TargetRequest, Volume, VolumeRequest
 from terra_core.system.process import run
+from terra_core.system.waiting import WaitedInVain, wait_until
 from terra_core.testing.conformance import killed_within
 from terra_iscsi import plugin as iscsi
 
@@ -204,6 +206,39 @@ def test_a_fenced_host_writes_nothing_more_and_another_one_goes_on(
             unfence(A, sessions["b"])
         with a.inside():
             iscsi.stop_storage(sessions["a"])
+
+
+@pytest.mark.cluster
+def test_what_is_acknowledged_to_a_machine_is_in_the_cluster_and_not_in_a_cache_of_tgtds(
+    network: Network, ceph: Ceph, hosts: tuple[Host, Host], sessions: dict[str, Session], tmp_path: Path
+) -> None:
+    session, log = sessions["a"], tmp_path / "log"
+    with hosts[0].inside():
+        volume = made(session, "cm-01", content=b"\x2a" * 4096)
+        target = target_of(session, volume, A)
+        iscsi.start_storage(A, session)
+    try:
+        with hosts[0].inside():
+            export = Export(target=target, backings=(plugin.reach_volume(volume, session),))
+            with iscsi.provision_target(export, session):
+                pass
+        with network.inside():
+            assert "4 KiB, 1 ops" in io(target, "write -P 43 1M 4k", "flush"), "librbd's cache writes through until a flush"
+        for osd in ceph.osds:
+            os.kill(osd, signal.SIGSTOP)
+        try:
+            words = ["stdbuf", "-oL", "qemu-io", "-t", "writeback", "--image-opts", disk_of(target), "-c", "write -P 44 2M 4k"]
+            writer = start(network.command(words), log=log)
+            with pytest.raises(WaitedInVain):
+                wait_until(lambda: b"wrote" in log.read_bytes(), seconds=4, what="an acknowledged write")
+        finally:
+            for osd in ceph.osds:
+                os.kill(osd, signal.SIGCONT)
+        assert writer.wait(60) == 0
+        assert b"wrote 4096/4096" in log.read_bytes()
+    finally:
+        with hosts[0].inside():
+            iscsi.stop_storage(session)
 
 
 @pytest.mark.cluster

@@ -1,0 +1,536 @@
+"""Two hosts on one cluster and one database, and a portal that moves: the one that serves is killed, cut off, or paused.
+
+A client writes all the time, and goes on at the other host. What was acknowledged to it is there in the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import signal
+import statistics
+import struct
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from attrs import frozen
+from sqlalchemy import NullPool, create_engine
+
+from iso.daemons import start, wait_ready
+from lab.ceph import POOL, Ceph
+from lab.namespace import Namespace
+from lab.network import PREFIX, Network
+from lab.postgresql import Postgresql
+from lab.registry import Registry
+from lab.site import confined, terra_command
+from terra_core.config.controller import API_PORT, Paths
+from terra_core.errors import TerraError
+from terra_core.service.tokens import read_token
+from terra_core.system.mounts import mount_points
+from terra_core.system.process import Argument, Completed, Daemon, run
+from terra_core.system.undo import Undo
+from terra_core.system.waiting import wait_until
+from tests.integration.controller.sites import SYSTEM
+from tests.unit.oci.making import LayoutMaker, tar
+
+pytestmark = pytest.mark.cluster
+FAULTS = int(os.environ.get("TERRA_FAULTS", "1"))
+PORTAL = "10.0.10.44"
+ADDRESSES = {"host-a": "10.0.10.31", "host-b": "10.0.10.32"}
+CLIENT = "10.0.10.40"
+BLOCK = 4096
+BLOCKS = 4096
+GOES_ON = 20
+"""So many acknowledged writes after a fault say that the client goes on."""
+LIMIT = 120.0
+AWAY = 15.0
+
+
+class Host(Namespace):
+    """A host with a network card of its own, a controller, and keepalived.
+
+    :param name: its name.
+    :param root: its controller's root.
+    :param network: the network that it is in.
+    """
+
+    def __init__(self, name: str, root: Path, network: Network) -> None:
+        super().__init__(name)
+        self.label, self.address, self.root, self._network = name, ADDRESSES[name], root, network
+        self._daemons: dict[str, Daemon] = {}
+        self._stack = Undo()
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        with Undo() as stack:
+            stack.callback(super().__exit__, None, None, None)
+            stack.enter_context(self._network.wire(self.wire, self.name))
+            self.ip("address", "add", f"{self.address}/{PREFIX}", "dev", "eth0")
+            self.ip("link", "set", "eth0", "up")
+            run(self.command(["sysctl", "--quiet", "--write", "net.ipv4.ip_nonlocal_bind=1"]))
+            stack.callback(self.stop)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._stack.unwind(failure)
+
+    @property
+    def wire(self) -> str:
+        """The name of its wire at the bridge."""
+        return f"to-{self.label[-1]}"
+
+    @property
+    def controller(self) -> Daemon:
+        """Its controller."""
+        return self._daemons["controller"]
+
+    def start(self) -> None:
+        """Start controller and keepalived, which are not there, as their units do."""
+        words: list[Argument] = [*confined(), terra_command(), "--debug", "controller", "--root", self.root]
+        self.start_daemon("controller", words)
+        wait_ready(self.controller, self.answers, seconds=LIMIT, what=f"the controller of {self.label} to answer")
+        alive = self._daemons.get("keepalived")
+        if alive is None or not alive.alive:
+            text = run(self.command([terra_command(), "controller", "--root", self.root, "keepalived"])).text
+            (self.root / "keepalived.conf").write_text(text)
+            pids: list[Argument] = ["-p", self.root / "keepalived.pid", "-r", self.root / "vrrp.pid"]
+            words = ["keepalived", "-n", "-l", "-D", "-G", "-P", "-f", self.root / "keepalived.conf", *pids]
+            self.start_daemon("keepalived", words)
+
+    def start_daemon(self, name: str, words: Sequence[Argument]) -> None:
+        """Start a daemon of this host; its log is kept under a new name each time."""
+        log = self.root / f"{name}.{len(list(self.root.glob(f'{name}.*.log')))}.log"
+        self._daemons[name] = start(self.command(words), log=log)
+
+    def kill(self) -> None:
+        """Kill all that runs on it."""
+
+        def gone() -> bool:
+            self.signal(signal.SIGKILL)
+            return not self.processes()
+
+        wait_until(gone, seconds=20, what=f"all of {self.label} to end")
+        for daemon in self._daemons.values():
+            daemon.wait(10)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all that runs on it."""
+        for process in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+    def cut(self) -> None:
+        """Pull its network cable."""
+        self._network.ip("link", "set", self.wire, "down")
+
+    def join(self) -> None:
+        """Put its network cable in again."""
+        self._network.ip("link", "set", self.wire, "up")
+
+    def stop(self) -> None:
+        """End all that runs on it, in order."""
+        self.signal(signal.SIGCONT)
+        with Undo() as undo:
+            undo.callback(self.terra, "controller", "--stop", "--root", self.root)
+            for name in ("keepalived", "controller"):
+                if name in self._daemons:
+                    undo.callback(self._daemons[name].stop, 60)
+
+    def terra(self, *words: str | Path, accept: Sequence[int] = (0,)) -> Completed:
+        """Run terra on it, which asks its own controller."""
+        env = {"TERRA_CONTROLLER": self.address, "TERRA_TOKEN": read_token(Paths(self.root).token)}
+        return run(self.command([terra_command(), *words]), env=env, timeout=300, accept=accept)
+
+    def answers(self) -> bool:
+        """Return whether its controller answers."""
+        return self.ask("/healthz")[0] == 200
+
+    def ask(self, path: str, method: str = "GET") -> tuple[int, Any]:
+        """Return status and document of an answer of its controller."""
+        connection = http.client.HTTPConnection(self.address, API_PORT, timeout=10)
+        with self.inside():
+            connection.connect()
+        try:
+            connection.request(method, path, headers={"Authorization": f"Bearer {read_token(Paths(self.root).token)}"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read() or b"null")
+        finally:
+            connection.close()
+
+    def is_said_to_be(self, host: Host, state: str) -> bool:
+        """Return whether this host says of one that it is in a state, and does not lead."""
+        return self.hosts().get(host.label) == (state, False)
+
+    def hosts(self) -> dict[str, tuple[str, bool]]:
+        """Return what each host does, and whether it leads, as this one knows."""
+        with suppress(OSError, http.client.HTTPException):
+            status, hosts = self.ask("/v1/hosts")
+            if status == 200:
+                return {host["name"]: (host["state"], host["leads"]) for host in hosts}
+        return {}
+
+    def has_portal(self) -> bool:
+        """Return whether the portal's address is here."""
+        return PORTAL in self.ip("-oneline", "address", "show")
+
+    def serves(self) -> bool:
+        """Return whether it leads, works, and has the portal."""
+        return self.hosts().get(self.label) == ("working", True) and self.has_portal()
+
+    def names(self) -> set[str]:
+        """Return the names of the programs that run on it."""
+        return {process.name for process in self.processes()}
+
+    def tail(self) -> str:
+        """Return the ends of its logs."""
+        return "\n".join(f"{self.label} {name}:\n{daemon.tail()}" for name, daemon in self._daemons.items())
+
+
+class Client(Namespace):
+    """A machine that writes to its disk all the time: an initiator of libiscsi, in qemu-storage-daemon, and files over it.
+
+    :param network: its network.
+    :param target: the row of its target in the database.
+    :param work: a directory for its file.
+    """
+
+    def __init__(self, network: Network, target: dict[str, Any], work: Path) -> None:
+        super().__init__("client")
+        self._network, self._target, self._file, self._log = network, target, work / "disk", work / "client.log"
+        self.acknowledged: dict[int, int] = {}
+        self.begun = 0
+        self.problem = ""
+        self.slowest = 0.0
+        self._since = 0.0
+        self._ended = threading.Event()
+        self._stack = Undo()
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        with Undo() as stack:
+            stack.callback(super().__exit__, None, None, None)
+            stack.enter_context(self._network.wire("to-client", self.name))
+            self.ip("address", "add", f"{CLIENT}/{PREFIX}", "dev", "eth0")
+            self.ip("link", "set", "eth0", "up")
+            self._show(stack)
+            thread = threading.Thread(target=self._write, name="client")
+            thread.start()
+            stack.callback(thread.join, 20)
+            stack.callback(self._ended.set)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._stack.unwind(failure)
+
+    def _show(self, stack: Undo) -> None:
+        """Show its disk as a file."""
+        self._file.touch()
+        own = self._target
+        secret = self._log.with_name("secret")
+        secret.write_text(own["data"]["secret"])
+        disk = f"driver=iscsi,node-name=disk,transport=tcp,portal={PORTAL}:3260,target={own['name']},lun=1"
+        account = f"user={own['client']},password-secret=chap,initiator-name={own['client']}"
+        export = f"type=fuse,id=file,node-name=disk,mountpoint={self._file},writable=on"
+        words: list[Argument] = ["qemu-storage-daemon", "--object", f"secret,id=chap,file={secret}"]
+        words += ["--blockdev", f"{disk},{account}", "--export", export]
+        stack.callback(run, ["umount", "--lazy", self._file], accept=(0, 1, 32))
+        daemon = start(self.command(words), log=self._log)
+        stack.callback(daemon.stop, 20)
+
+        def shown() -> bool:
+            return any(point.path == self._file for point in mount_points())
+
+        wait_ready(daemon, shown, seconds=LIMIT, what="the client to log in to its disk")
+
+    def _write(self) -> None:
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            while not self._ended.wait(0.005):
+                number = self.begun = self.begun + 1
+                self._since = time.monotonic()
+                os.pwrite(descriptor, content(number), number % BLOCKS * BLOCK)
+                if number % 8 == 0:
+                    os.fsync(descriptor)
+                self.slowest = max(self.slowest, time.monotonic() - self._since)
+                self.acknowledged[number % BLOCKS] = number
+        except OSError as error:
+            self.problem = f"write {self.begun}: {error}"
+        finally:
+            os.close(descriptor)
+
+    def stalled(self) -> float:
+        """Return the longest time that a write has taken since this was asked last, in seconds."""
+        slowest, self.slowest = self.slowest, 0.0
+        return slowest
+
+    def goes_on(self, after: int) -> bool:
+        """Return whether it has gone on for some writes.
+
+        :param after: the number of the write before.
+        :raises TerraError: when it got an error.
+        """
+        if self.problem:
+            raise TerraError(f"the client got an error: {self.problem}")
+        return self.begun > after + GOES_ON
+
+
+def content(number: int) -> bytes:
+    """Return the block of a write: its number, and what belongs to it."""
+    head = struct.pack(">Q", number)
+    return (head + hashlib.sha256(head).digest() * (BLOCK // 32))[:BLOCK]
+
+
+class Site:
+    """Both hosts, with a machine of two disks.
+
+    :param hosts: by name.
+    :param server: that of their database.
+    :param url: of the database.
+    :param network: where its server is.
+    """
+
+    def __init__(self, hosts: dict[str, Host], server: Postgresql, url: str, network: Network) -> None:
+        self.hosts, self.server, self._url, self._network = hosts, server, url, network
+
+    def wait(self, probe: Callable[[], bool], what: str) -> None:
+        """Wait for something.
+
+        :raises TerraError: when it does not come; with the ends of all logs.
+        """
+        try:
+            wait_until(probe, seconds=LIMIT, what=what, interval=0.1)
+        except TerraError as error:
+            raise TerraError(f"{error.message}\n" + "\n".join(host.tail() for host in self.hosts.values())) from error
+
+    def leader(self) -> Host:
+        """Wait until a host serves, and return it."""
+        found: list[Host] = []
+
+        def serves() -> bool:
+            found.extend(host for host in self.hosts.values() if host.serves())
+            return bool(found)
+
+        self.wait(serves, "a host to serve")
+        return found[0]
+
+    def other(self, than: Host) -> Host:
+        """Return the other host."""
+        return next(host for host in self.hosts.values() if host is not than)
+
+    def target(self, label: str) -> dict[str, Any]:
+        """Return a target of the machine, as the database has it."""
+        engine = create_engine(self._url, poolclass=NullPool)
+        try:
+            with self._network.inside(), engine.connect() as connection:
+                text = connection.exec_driver_sql("select cast(targets as text) from nodes").scalar()
+        finally:
+            engine.dispose()
+        found: dict[str, Any] = next(
+            kept["target"] for kept in json.loads(str(text)) if kept["target"]["label"] == label
+        )  # fmt: skip
+        return found
+
+
+@pytest.fixture(scope="module")
+def site(network: Network, ceph: Ceph, registry: Registry) -> Iterator[Site]:
+    """Start both hosts, and provision a machine."""
+    with Undo() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="terra-portal-")))
+        work.chmod(0o755)
+        server = stack.enter_context(Postgresql(network))
+        with network.inside():
+            url = server.make("portal")
+        hosts: dict[str, Host] = {}
+        stack.callback(ceph.empty)
+        stack.callback(ceph.ceph, "osd", "blocklist", "clear")
+        for name in ADDRESSES:
+            ceph.add_user(
+                f"portal-{name}", "mon", 'profile rbd, allow command "osd blocklist"', "osd", f"profile rbd pool={POOL}"
+            )
+            prepare(work / name, name, url, ceph, registry)
+            if hosts:
+                share(work / "host-a", work / name)
+            hosts[name] = stack.enter_context(Host(name, work / name, network))
+            hosts[name].start()
+        made = Site(hosts, server, url, network)
+        leader = made.leader()
+        node = work / "cm-01.toml"
+        node.write_text(
+            f'hostname = "cm-01"\nmac = "52:54:00:00:00:01"\nimage = "{push(work, network, registry)}"\n'
+            '[[groups]]\nlabel = "os"\n[[groups.disk]]\ndevice = "/dev/sda"\nsize = 256\n'
+            '[[groups]]\nlabel = "data"\n[[groups.disk]]\ndevice = "/dev/sdb"\nsize = 256\n'
+        )
+        leader.terra("provision", node)
+        yield made
+
+
+def prepare(root: Path, name: str, url: str, ceph: Ceph, registry: Registry) -> None:
+    """Write the controller.toml of a host."""
+    Paths(root).etc.mkdir(parents=True)
+    named = "".join(f'{other} = ["{address}"]\n' for other, address in ADDRESSES.items())
+    (Paths(root).etc / "controller.toml").write_text(
+        f'name = "{name}"\naddress = "{ADDRESSES[name]}"\nstorage_address = "{PORTAL}"\ndatabase = "{url}"\n'
+        f'[plugins]\nstore = "ceph"\n[docker]\ninsecure = ["{registry.address}"]\n'
+        f'[ceph]\nconfig = "{ceph.config}"\nuser = "portal-{name}"\n[iscsi]\ndomain = "terra.example"\n'
+        f'[failover]\ninterface = "eth0"\n[failover.hosts]\n{named}'
+    )
+
+
+def share(first: Path, other: Path) -> None:
+    """Let a host have what hosts have in common: kernels, boot loaders, and the documents of images."""
+    for place in ("tftp", "var/lib/terra/golden"):
+        (first / place).mkdir(parents=True, exist_ok=True)
+        (other / place).parent.mkdir(parents=True, exist_ok=True)
+        (other / place).symlink_to(first / place)
+
+
+def push(work: Path, network: Network, registry: Registry) -> str:
+    """Push a small image; return its reference."""
+    layout, reference = work / "layout", f"{registry.address}/stellarproject/small:6"
+    LayoutMaker(layout).image([tar(*SYSTEM)])
+    words = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", f"docker://{reference}"]
+    run(network.command(words), timeout=120)
+    return reference
+
+
+def fail(host: Host, how: str) -> None:
+    """Let a host fail."""
+    if how == "killed":
+        host.kill()
+    elif how == "cut off":
+        host.cut()
+    else:
+        host.signal(signal.SIGSTOP)
+
+
+def come_back(host: Host, how: str) -> None:
+    """Let a host come back, whose unit starts its controller again when that has ended."""
+    if how == "cut off":
+        host.join()
+    elif how == "paused":
+        host.signal(signal.SIGCONT)
+    if how != "killed":
+        assert host.controller.wait(30) != 0, "its controller ends by itself"
+    host.start()
+
+
+@frozen
+class Seen:
+    """What a fault did.
+
+    :param stall: for how long the client stood still, in seconds.
+    :param move: after how long the portal was at the other host, in seconds.
+    """
+
+    stall: float
+    move: float
+
+
+def survive(site: Site, client: Client, how: str) -> Seen:
+    """Let the host that serves fail, see the other one serve and the client go on, and let the former one in again."""
+    leader = site.leader()
+    other = site.other(leader)
+    wait_until(lambda: other.is_said_to_be(other, "waiting"), seconds=LIMIT, what="the other host to wait")
+    client.stalled()
+    began = time.monotonic()
+    fail(leader, how)
+    site.wait(other.serves, f"the other host to serve: {how}")
+    move = time.monotonic() - began
+    at = client.begun
+    site.wait(lambda: client.goes_on(at), f"the client to go on: {how}")
+    stall = client.stalled()
+    assert other.is_said_to_be(leader, "fenced")
+    come_back(leader, how)
+    site.wait(lambda: leader.is_said_to_be(leader, "fenced"), "the former host to be there")
+    site.wait(lambda: not leader.has_portal(), "the former host to drop the portal")
+    assert "tgtd" not in leader.names()
+    assert other.serves()
+    status, said = leader.ask("/v1/nodes/cm-01", "DELETE")
+    assert (status, "is fenced, and changes nothing" in said["detail"]) == (503, True)
+    assert "is let in again" in other.terra("hosts", "--unfence", leader.label).stderr.decode()
+    return Seen(stall, move)
+
+
+def test_the_client_goes_on_when_the_host_that_serves_is_killed_cut_off_or_paused(
+    site: Site, network: Network, ceph: Ceph, tmp_path: Path
+) -> None:
+    target = site.target("data")
+    seen: dict[str, list[Seen]] = {"killed": [], "cut off": [], "paused": []}
+    with Client(network, target, tmp_path) as client:
+        site.wait(lambda: client.goes_on(0), "the client to write")
+        for _ in range(FAULTS):
+            for how, found in seen.items():
+                found.append(survive(site, client, how))
+                print(f"\n{how}: {found[-1]}")  # noqa: T201  # figures
+    assert client.problem == ""
+    medians = {how: statistics.median(one.stall for one in found) for how, found in seen.items()}
+    for how, found in seen.items():
+        shown = ", ".join(f"{one.stall:.1f}" for one in found)
+        print(f"{how}: the client stood still for {shown} s (median {medians[how]:.1f}),")  # noqa: T201  # figures
+        print(f"  the portal was at the other host after {', '.join(f'{one.move:.1f}' for one in found)} s")  # noqa: T201
+    verify(ceph, target, client, tmp_path)
+    assert max(medians.values()) < 15 or os.getloadavg()[0] > (os.cpu_count() or 1)
+
+
+def verify(ceph: Ceph, target: dict[str, Any], client: Client, work: Path) -> None:
+    """Compare the disk with what was acknowledged: a write that was under way at a fault may be there, or not."""
+    (volume,) = target["volumes"]
+    ceph.rbd("export", "--no-progress", volume["name"], str(work / "held"))
+    with (work / "held").open("rb") as file:
+        held = file.read(BLOCKS * BLOCK)
+    lost = []
+    for block, number in client.acknowledged.items():
+        found = held[block * BLOCK : (block + 1) * BLOCK]
+        later = struct.unpack(">Q", found[:8])[0]
+        if found != content(later) or later < number or later > client.begun:
+            lost.append((block, number, later))
+    print(f"  {client.begun} writes, {len(client.acknowledged)} blocks verified, {len(lost)} lost")  # noqa: T201  # figures
+    assert lost == []
+
+
+def test_a_controller_that_ends_in_order_hands_over_and_nobody_is_fenced(site: Site, network: Network, tmp_path: Path) -> None:
+    leader = site.leader()
+    other = site.other(leader)
+    site.wait(lambda: other.is_said_to_be(other, "waiting"), "the other host to wait")
+    with Client(network, site.target("data"), tmp_path) as client:
+        site.wait(lambda: client.goes_on(0), "the client to write")
+        client.stalled()
+        leader.controller.stop(60)
+        assert "tgtd" not in leader.names()
+        site.wait(other.serves, "the other host to serve")
+        at = client.begun
+        site.wait(lambda: client.goes_on(at), "the client to go on")
+        print(f"\nended in order: the client stood still for {client.stalled():.1f} s")  # noqa: T201  # a figure
+        assert other.is_said_to_be(leader, "stopped")
+        leader.start()
+        site.wait(lambda: leader.is_said_to_be(leader, "waiting"), "the former host to wait")
+    assert client.problem == ""
+
+
+def test_nothing_moves_while_postgresql_is_away(site: Site, network: Network, tmp_path: Path) -> None:
+    leader = site.leader()
+    with Client(network, site.target("data"), tmp_path) as client:
+        site.wait(lambda: client.goes_on(0), "the client to write")
+        client.stalled()
+        site.server.kill()
+        began = time.monotonic()
+        site.wait(lambda: time.monotonic() - began > AWAY, "some time without a database")
+        assert leader.has_portal()
+        with network.inside():
+            site.server.start()
+        site.wait(leader.serves, "the same host to serve")
+        at = client.begun
+        site.wait(lambda: client.goes_on(at), "the client to go on")
+        print(f"\nPostgreSQL was away for {AWAY:.0f} s: the slowest write took {client.stalled():.2f} s")  # noqa: T201  # a figure
+    assert client.problem == ""
+    assert leader.is_said_to_be(site.other(leader), "waiting")
