@@ -6,6 +6,7 @@ problem document. Anything else that reaches them is a defect of Terra's.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 
 
@@ -77,6 +78,12 @@ class InterruptedWork(TerraError):  # noqa: N818  # a state asked for by the use
     """The user, or a signal, asked for the work to end; everything begun has been undone."""
 
     exit_code = 130
+
+
+MACHINES_OWN = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENXIO}
+)
+"""The numbers of what is wrong with a machine, such as with its disk, wherever in Terra it is met."""
 
 
 def error_of_machine(error: OSError) -> TerraError:

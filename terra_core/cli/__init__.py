@@ -193,8 +193,10 @@ def _let_go_of_output() -> None:
 
 
 def _say(error: Exception) -> int:
-    from terra_core.errors import TerraError  # see above
+    from terra_core.errors import MACHINES_OWN, TerraError, error_of_machine  # see above
 
+    if isinstance(error, OSError) and error.errno in MACHINES_OWN:
+        error = error_of_machine(error)
     if isinstance(error, TerraError):
         echo(f"Error: {error}", err=True)
         return error.exit_code

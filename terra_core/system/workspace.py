@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from terra_core.errors import TerraError, error_of_machine
 from terra_core.system.locks import try_lock
 from terra_core.system.undo import Undo
 
@@ -22,8 +23,18 @@ _YOUNG_SECONDS = 60
 
 
 def roomy() -> Path:
-    """Return the directory for large temporary files: TMPDIR if the user has set it, or else /var/tmp."""
-    return Path(os.environ.get("TMPDIR") or _ROOMY)
+    """Return the directory for large temporary files: TMPDIR if the user has set it, or else /var/tmp.
+
+    :raises TerraError: when there is no such directory, or it is another user's.
+    """
+    place = Path(os.environ.get("TMPDIR") or _ROOMY).absolute()
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise _unfit(place, "is no directory" if not place.is_dir() else "cannot be written to")
+    return place
+
+
+def _unfit(place: Path, reason: str) -> TerraError:
+    return TerraError(f"{place}, where large temporary files go, {reason}", hint="name one that has room, by TMPDIR")
 
 
 def discard(directory: Path) -> None:
@@ -41,13 +52,19 @@ def workspace(
     :param place: where they are made, best on the disk that their content goes to; :func:`roomy` when left out.
     :param grace: seconds for which a directory that nobody holds stays: its maker may be about to lock it.
     :param remove: removes one, whatever is mounted in it.
+    :raises TerraError: when none can be made.
     """
     where = place or roomy()
     for left in where.glob(f"{glob.escape(prefix)}*"):
         with _held(left, grace) as ours:
             if ours:
                 remove(left)
-    work = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+    try:
+        work = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+    except OSError as error:
+        if place is not None:
+            raise error_of_machine(error) from error
+        raise _unfit(where, f"takes no new directory: {error.strerror}") from error
     with _held(work, 0), Undo() as undo:
         undo.callback(remove, work)
         yield work

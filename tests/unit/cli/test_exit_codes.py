@@ -30,6 +30,8 @@ def raising(error: BaseException) -> click.Command:
         (TerraError("it said \x1b]0;x\x07\x9b2J"), 1, "Error: it said \\x1b]0;x\\x07\\x9b2J\n"),
         (InterruptedWork("interrupted"), 130, "Error: interrupted\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (OSError(5, "Input/output error"), 1, "Error: Input/output error\n"),
+        (OSError(22, "Invalid argument"), 1, "Error: this is a defect of Terra's: OSError: [Errno 22] Invalid argument\n"),
         (RuntimeError("odd"), 1, "Error: this is a defect of Terra's: RuntimeError: odd\n"),
     ],
 )
@@ -64,8 +66,8 @@ def test_a_stream_that_was_closed_before_the_start(name: str, monkeypatch: pytes
 
 
 def test_an_error_of_the_work_is_no_error_of_the_output(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(raising(OSError(28, "No space left on device")), []) == 1
-    assert "a defect of Terra's: OSError" in capsys.readouterr().err
+    assert run(raising(OSError(28, "No space left on device", "/var/lib/x")), []) == 1
+    assert capsys.readouterr().err == "Error: /var/lib/x: No space left on device\n"
 
 
 def test_links_that_lead_to_each_other_are_no_defect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
