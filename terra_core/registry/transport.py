@@ -37,6 +37,7 @@ _PLACE = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]+)?|\[[0-9a-fA-F:.]+\](?::[0-9]+)?"
 _PORTS = {"http": 80, "https": 443}
 _INTERFACE = "/v2/"
 _REFUSED = frozenset({400, 401, 403})
+_PROXY_HINT = "set HTTPS_PROXY to http://HOST:PORT, or name the registry in NO_PROXY"
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
 
 
@@ -269,6 +270,12 @@ def failure(place: Place, error: Exception, certificate_hint: str = "") -> Terra
     :param certificate_hint: what to do where its certificate is not trusted.
     """
     cause = _innermost(error)
+    reason = (cause.strerror if isinstance(cause, OSError) else "") or str(cause) or type(cause).__name__
+    if isinstance(error, requests.exceptions.ProxyError):
+        return Unreachable(f"{place.netloc} cannot be reached by the proxy of the environment: {reason[:200].lower()}")
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema) and get_environ_proxies(f"https://{place.netloc}/"):
+        said = "the address of the proxy in the environment is none, or of a kind that Terra cannot use"
+        return TerraError(f"{place.netloc} cannot be reached: {said}", hint=_PROXY_HINT)  # the address may have a password
     if isinstance(cause, ssl.SSLCertVerificationError):
         said, hint = explain(cause, certificate_hint)
         return TerraError(f"the certificate of {place.netloc} {said}", hint=hint)
@@ -280,9 +287,6 @@ def failure(place: Place, error: Exception, certificate_hint: str = "") -> Terra
         return Unreachable(f"{place.netloc}: the name cannot be resolved: {(cause.strerror or str(cause)).lower()}")
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
         return Unreachable(f"{place.netloc} does not answer: nothing for {SILENCE_SECONDS:g} seconds")
-    if isinstance(error, requests.exceptions.ProxyError):
-        return Unreachable(f"{place.netloc} cannot be reached by the proxy of the environment: {str(cause)[:200]}")
-    reason = (cause.strerror if isinstance(cause, OSError) else "") or str(cause) or type(cause).__name__
     return Unreachable(f"{place.netloc} does not answer: {reason[:200].lower()}")
 
 

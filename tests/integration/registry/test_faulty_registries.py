@@ -809,6 +809,26 @@ def test_a_proxy_of_the_environment(registry: FaultyRegistry, layout: Path, monk
     assert pull(registry, layout) == manifest["digest"]
 
 
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("http://me:secret@127.0.0.1:1", "cannot be reached by the proxy of the environment: connection refused"),
+        ("http://nowhere.invalid:1", "cannot be reached by the proxy of the environment: "),
+        *((proxy, "the address of the proxy in the environment is none") for proxy in (":::", "ftp://me:secret@a", "http://[")),
+        ("http://me:secret@127.0.0.1:99999", "the address of the proxy in the environment is none, or of a kind that Terra"),
+    ],
+)
+def test_a_proxy_that_is_none_is_not_said_of_the_registry(
+    registry: FaultyRegistry, layout: Path, proxy: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(TerraError, match=said) as caught:
+        pull(registry, layout, "registry.invalid/image:1")
+    assert "secret" not in str(caught.value)
+    assert "Errno" not in str(caught.value)
+
+
 def test_cookies_and_netrc_stay_at_home(
     registry: FaultyRegistry, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
