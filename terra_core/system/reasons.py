@@ -7,10 +7,27 @@ import ssl
 
 from terra_core.system.certificates import explain
 
+_OF_ADDRESSES = frozenset({"LocationParseError", "ProxySchemeUnknown", "InvalidSchema", "InvalidProxyURL"})
+"""Errors of requests and urllib3 by their names: most runs need neither."""
+
 
 def reason_of(error: BaseException) -> str:
     """Return the reason at the bottom of an error of requests, urllib3, the docker SDK or the system itself."""
     inner = _innermost(error)
+    if type(inner).__name__ in _OF_ADDRESSES and _has_proxies():  # which may have a password, and such an error shows all of it
+        return "the address of the proxy in the environment is none, or of a kind that Terra cannot use"
+    if type(error).__name__ == "ProxyError":
+        return f"the proxy of the environment: {_said(inner)}"
+    return _said(inner)
+
+
+def _has_proxies() -> bool:
+    from urllib.request import getproxies  # here, because most runs ask no server
+
+    return bool(getproxies())
+
+
+def _said(inner: BaseException) -> str:
     if isinstance(inner, socket.gaierror):
         return f"the name cannot be resolved: {inner.strerror}"
     if isinstance(inner, ssl.SSLCertVerificationError):

@@ -48,3 +48,20 @@ def test_what_requests_says_of_a_name_that_nobody_has(monkeypatch: pytest.Monkey
 )
 def test_the_reason_at_the_bottom(error: BaseException, expected: str) -> None:
     assert reason_of(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("proxy", "expected"),
+    [
+        ("http://me:secret@127.0.0.1:99999", "the address of the proxy in the environment is none"),
+        ("ftp://me:secret@127.0.0.1", "the address of the proxy in the environment is none"),
+        ("socks5://me:secret@127.0.0.1:1", "the address of the proxy in the environment is none, or of a kind that Terra"),
+        ("http://me:secret@127.0.0.1:1", "the proxy of the environment: Connection refused"),
+    ],
+)
+def test_a_proxy_is_named_without_its_password(proxy: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(requests.RequestException) as caught:
+        requests.get("https://nodes.invalid/", timeout=5)
+    assert reason_of(caught.value).startswith(expected)
