@@ -176,4 +176,4 @@ def parse_addresses(text: str | None) -> dict[Mac, Address]:
 def addresses_text(addresses: Mapping[Mac, Address]) -> str:
     """Return the assigned addresses as they are stored."""
     ordered = sorted(addresses.items(), key=lambda item: _number(item[1]))
-    return json.dumps(dict(ordered), indent=1) + "\n"
+    return json.dumps(dict(ordered), separators=(",\n ", ": ")) + "\n"  # indent= is written in Python, and slow

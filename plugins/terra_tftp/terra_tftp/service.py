@@ -38,6 +38,8 @@ _SILENCE = 10
 """Seconds without an answer after which a dnsmasq that runs is taken to hang."""
 _PAUSE = 5
 """Seconds between two questions: dnsmasq notes each file that it has sent."""
+_UNASKED = 60
+"""Seconds without an answer after which one that may be reading is asked all the same."""
 _LOG_LIMIT = 8 * 1024 * 1024
 """The largest log, in bytes: it is in memory."""
 _FILES = TRANSFERS + 64
@@ -89,9 +91,9 @@ class Service:
         running = self._process() is not None and read_file(self._paths.configuration) == text
         self._unread |= self._reservations.bring(self._machines(), settings, self._own)
         if running:
-            self._reload()
             self._log.bound()
-            if self._answers(listening, loaders):
+            if self._answers(listening, loaders):  # before it is made to read, as it answers nobody meanwhile
+                self._reload()
                 return False
             hangs = f"dnsmasq did not answer on {listening.address} for {_SILENCE} s, and is started again"
             report(Event("boot", f"warning: {hangs}"))
@@ -170,16 +172,21 @@ class Service:
         It answers nobody while it reads, and compares each line with all before it: of many changes at once, the first is read
         now, and the others together, by the controller's next look.
         """
-        if self._unread and time.monotonic() >= self._read_at + _READING * len(self._reservations) ** 2:
+        if self._unread and not self._may_read:
             process = self._process()
             if process is not None:
                 process.signal(signal.SIGHUP)
                 self._read_at = time.monotonic()
             self._unread = False
 
+    @property
+    def _may_read(self) -> bool:
+        """Whether it may be reading, or has to have some time for others."""
+        return time.monotonic() < self._read_at + _READING * len(self._reservations) ** 2
+
     def _answers(self, listening: Listening, loaders: Loaders) -> bool:
         """Return whether it sends files, or has done so just now; a busy one gets time to answer."""
-        if time.monotonic() < self._answered + _PAUSE:
+        if time.monotonic() < self._answered + (_UNASKED if self._may_read else _PAUSE):
             return True
         try:
             answers = partial(serves, listening.address, loaders.known, seconds=1)

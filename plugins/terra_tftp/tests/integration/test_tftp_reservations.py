@@ -145,6 +145,25 @@ def test_of_many_changes_the_first_is_read_at_once_and_the_others_together(
     assert readings(session) == 3
 
 
+def test_one_that_may_be_reading_is_not_asked_whether_it_answers_until_that_takes_too_long(
+    tftp_session: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers nobody while it reads: a change of one machine would wait until that is done."""
+    for name, value in {"_READING": 1000.0, "_PAUSE": 0, "_SILENCE": 1}.items():
+        monkeypatch.setattr(f"terra_tftp.service.{name}", value)
+    session = tftp_session(**SERVER)
+    provide_kernel(session)
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    plugin.publish_boot(node(1), session)
+    first = pid_of(session)
+    os.kill(first, signal.SIGSTOP)  # as one that reads for long
+    assert not plugin.start_boot(BOOT_NETWORK, [node(1)], session)
+    monkeypatch.setattr("terra_tftp.service._UNASKED", 0)
+    assert plugin.start_boot(BOOT_NETWORK, [node(1)], session)
+    assert pid_of(session) != first
+    assert told(node(1)) == ("cm-1", "10.0.10.20")
+
+
 def test_a_hundred_changes_at_once_are_all_made(tftp_session: MakeSession) -> None:
     session = tftp_session(**SERVER)
     provide_kernel(session)
