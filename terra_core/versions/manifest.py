@@ -18,7 +18,8 @@ from terra_core.errors import TerraError
 from terra_core.system.openat import DIRECTORY, WITHOUT_LINKS, file_below, open_below
 
 FORMAT = 1
-_LEFT_OUT = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR})
+_LEFT_OUT = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EINVAL})
+"""What reading a name says of which somebody has made something else just now, or that is too deep."""
 _PIECE = 1 << 20
 _MOST_BYTES = 1 << 30
 _LONGEST_LINE = 4 << 20
@@ -82,7 +83,7 @@ def entries(root: Path, *, left_out: str) -> Iterator[tuple[str, Entry]]:
             if place == left_out:
                 continue
             try:
-                for path, entry in _within(top, place):
+                for path, entry in _within(root, top, place):
                     if entry.kind == "directory":
                         pending.append(path)
                     yield path, entry
@@ -93,7 +94,7 @@ def entries(root: Path, *, left_out: str) -> Iterator[tuple[str, Entry]]:
         os.close(top)
 
 
-def _within(top: int, place: str) -> Iterator[tuple[str, Entry]]:
+def _within(root: Path, top: int, place: str) -> Iterator[tuple[str, Entry]]:
     """Yield what is in a directory.
 
     :param top: the descriptor of the root.
@@ -102,13 +103,14 @@ def _within(top: int, place: str) -> Iterator[tuple[str, Entry]]:
     try:
         with os.scandir(descriptor) as found:
             for one in found:
+                path = f"{place}/{one.name}" if place else one.name
                 try:
-                    entry = _entry(f"/proc/self/fd/{descriptor}/{one.name}", one.stat(follow_symlinks=False))
+                    entry = _entry(f"{root}/{path}", one.stat(follow_symlinks=False))
                 except OSError as error:
                     if error.errno in _LEFT_OUT:
                         continue
                     raise
-                yield f"{place}/{one.name}" if place else one.name, entry
+                yield path, entry
     finally:
         os.close(descriptor)
 
