@@ -42,6 +42,7 @@ from terra_core.system.undo import Undo
 from terra_core.uniqueness import make_unique, own_files
 from terra_core.upgrade.fstab import fstab_for
 from terra_core.upgrade.health import EXPECTED, UNIT, Network, expectation
+from terra_core.upgrade.leftovers import left_over
 from terra_core.upgrade.observe import network
 from terra_core.upgrade.plan import Plan, next_name, room_of, sorted_out, surplus
 from terra_core.upgrade.share import share
@@ -412,9 +413,12 @@ def _made_by_terra(records: Mapping[str, Record]) -> list[str]:
 
 
 def _require_room(plan: Plan, top: Path) -> None:
-    """Refuse what has no room, by what the version that runs takes: how much the next one does shows when it is unpacked."""
+    """Refuse what has no room, by what the version that runs takes: how much the next one does shows when it is unpacked.
+
+    What an upgrade that was killed has left counts as free: it is removed before the next version is laid down.
+    """
     found = os.statvfs(top)
-    free = found.f_bavail * found.f_frsize
+    free = found.f_bavail * found.f_frsize + left_over(top)
     if free < plan.needed:
         raise TerraError(
             f"{plan.version} needs about {-(-plan.needed // _MB)} MB, as versions share nothing on {plan.former.filesystem}, "

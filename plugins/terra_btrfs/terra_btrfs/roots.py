@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from terra_btrfs.removal import delete, finish
+from terra_btrfs.nested import delete_nested
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Roots
 from terra_core.system.mounts import mounted
@@ -44,14 +44,7 @@ def open_roots(root: Path, work: Path) -> Iterator[Roots]:
 
 
 def copy_root(source: Path | None, target: Path) -> bool:
-    """Make a snapshot of a subvolume, or an empty subvolume.
-
-    :raises TerraError: when it cannot be made, or what a removal that was killed has left cannot be removed.
-    """
-    try:
-        finish(target)
-    except OSError as error:
-        raise TerraError(f"{target}: what is left of another root cannot be removed: {error.strerror}") from error
+    """Make a snapshot of a subvolume, or an empty subvolume."""
     run(["btrfs", "subvolume", *(["snapshot", source] if source else ["create"]), target], timeout=_SECONDS)
     if source is None:
         target.chmod(0o755)  # independent of the caller's umask
@@ -64,9 +57,10 @@ def remove_root(target: Path) -> bool:
     :raises TerraError: when one of them cannot be removed.
     """
     try:
-        delete(target)
+        delete_nested(target)
     except OSError as error:
-        raise TerraError(f"{target}: it, or a subvolume within it, cannot be removed: {error.strerror}") from error
+        raise TerraError(f"{target}: a subvolume within it cannot be removed: {error.strerror}") from error
+    run(["btrfs", "subvolume", "delete", target], timeout=_SECONDS)
     return True
 
 

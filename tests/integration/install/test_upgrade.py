@@ -485,7 +485,15 @@ def test_what_a_version_needs_on_ext4_is_said_before_anything_is_fetched(
                 assert "terra versions --remove NAME" in told
             assert sorted(path.name for path in top.iterdir() if path.name != "lost+found") == [".terra", "os"]
             (root / "large").unlink()
-            assert upgrade(ground, root, images[1])["tried"] == "os.1"
+            half = top / ".terra/new/usr"
+            half.mkdir(parents=True)
+            (half / "half").write_bytes(bytes(60 * MB))
+            taken(top)
+            found = os.statvfs(root)
+            os.posix_fallocate(file := os.open(root / "large", os.O_CREAT | os.O_WRONLY), 0, found.f_bavail * 4096 - 24 * MB)
+            os.close(file)
+            assert upgrade(ground, root, images[1])["tried"] == "os.1", "what a killed upgrade has left makes room first"
+            assert not (top / ".terra/new").exists()
 
 
 def test_where_nothing_can_lie_beside_it_that_is_said(ground: Ground, images: tuple[str, str], tmp_path: Path) -> None:
