@@ -7,7 +7,7 @@ SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder --durations=20 --duration
 # Integration tests wait more than they work; an emulated machine keeps one processor busy.
 WORKERS ?= 3
 MACHINES ?= 2
-# DISTRO is debian when left out, and SUITE the release of it that iso/origin.py names, or lab/fixtures.py for tests.
+# DISTRO is debian when left out, and SUITE the release of it that iso/origin.py names, or lab/suite.py for tests.
 export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:

@@ -32,6 +32,7 @@ from lab.disks import MB, Disk, attached, sparse
 from lab.engine import Engine
 from lab.network import Network
 from lab.registry import Registry
+from lab.suite import choose
 from terra_core.config.controller import Paths
 from terra_core.config.node import Upgrades
 from terra_core.config.session import Session
@@ -669,6 +670,7 @@ def main(words: Sequence[str]) -> int:
     """Run the campaign; print its counts."""
     count, seed = int(words[0]) if words else 100, int(words[1]) if len(words) > 1 else time.time_ns() % 1_000_000
     _say(f"{count} upgrades from seed {seed}")
+    choose()
     keep_mounts_private()  # a namespace that somebody else makes meanwhile would copy the mounts, and hold the disks
     with tempfile.TemporaryDirectory(prefix="terra-upgrades-") as directory, Network("upgrades") as network:
         work = Path(directory)
