@@ -115,7 +115,7 @@ def test_an_image_that_fills_the_disk_is_told_as_that_and_the_disk_takes_another
 ) -> None:
     big = pushed([*SYSTEM, folder(b"usr"), file(b"usr/big", b"much of the same\n" * (size * MB // 17))])
     with blank(tmp_path, [size]) as (disk,):
-        system = group("os", "single", [disk], f'filesystem = "{kind}"')
+        system = group("os", "single", [disk], 'boot = "bios"', f'filesystem = "{kind}"')
         said = ground.install(ground.node(system, image=big), accept=(1,)).stderr.decode()
         assert "No space left on device" in said
         assert "not wholly undone" not in said
