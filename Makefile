@@ -77,7 +77,7 @@ test-stacks: setup ## STACKS (200000) random images against umoci, from seed FIR
 test-kills: setup ## Kill the controller COUNT (200) times while it works, and look each time what is off; SEED=N repeats a run.
 	@$(BIN)/python -m tests.integration.controller.kills $(or $(COUNT),200) $(SEED)
 
-test-upgrades: setup ## Upgrade machines on loop devices COUNT (100) times, ended in every way, and count what happened; SEED=N repeats a run.
+test-upgrades: setup ## Upgrade machines on loop devices and in containers COUNT (100) times, ended in every way, and count what happened; SEED=N for the same choices.
 	@$(BIN)/python -m tests.integration.install.upgrades $(or $(COUNT),100) $(SEED)
 
 test-layouts: setup ## 500 random layouts of disks for terra-install; the test run itself tries 12. 30 minutes.

@@ -456,7 +456,10 @@ class Campaign:
             try:
                 if machine.filesystem == "btrfs":
                     run(["btrfs", "device", "scan", "--forget", *parts], accept=(0, 1))
-                    run(["btrfs", "device", "scan", *parts])
+                    if run(["btrfs", "device", "scan", *parts], accept=(0, 1)).code:
+                        # A loop device of another number that had a later state of this disk, and that nobody has mounted.
+                        run(["btrfs", "device", "scan", "--forget"])
+                        run(["btrfs", "device", "scan", *parts])
                 devices = [disk.device for disk in disks]
                 numbered = [path for device in devices for path in sorted(device.parent.glob(f"{device.name}p*"))]
                 yield Opened(machine, parts, esps, [*devices, *numbered])
