@@ -83,12 +83,14 @@ class Keeper:
             if not self.works:
                 return
             self._turns += 1
-        try:
+        with Undo() as undo:
+            undo.callback(self._end_turn)
             look()
-        finally:
-            with self._turning:
-                self._turns -= 1
-                self._turning.notify_all()
+
+    def _end_turn(self) -> None:
+        with self._turning:
+            self._turns -= 1
+            self._turning.notify_all()
 
     def wait_for_lead(self) -> None:
         """Begin nothing before this controller leads; called in place of :meth:`begin`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import anyio
 import structlog
@@ -26,6 +26,7 @@ from terra_core.service.access import LOCAL, Caller, Role, address_of, digest_of
 from terra_core.service.operations import Operations
 from terra_core.service.passing import MARK, VIA
 from terra_core.system.reasons import reason_of
+from terra_core.system.undo import Undo, undoing
 
 _log = structlog.get_logger(__name__)
 _MOST = 256
@@ -227,22 +228,20 @@ class Exchanges:
         self._under_way += 1
         exchange = _Exchange(asked, self._authority, self._warn)
         try:
-            try:
-                await to_thread.run_sync(exchange.begin, limiter=asking)
-            except TerraError as error:
-                if not needed:
-                    return False
-                said = f"{asked.host} has the lead, and does not answer: {error.message}"
-                raise UnavailableError(said, hint=_HINT) from error
-            await send({"type": "http.response.start", "status": exchange.status, "headers": exchange.headers})
-            if exchange.content is None:
-                await self._follow(exchange, following, receive, send)
-            await send({"type": "http.response.body", "body": exchange.content or b"", "more_body": False})
+            async with exchange:
+                try:
+                    await to_thread.run_sync(exchange.begin, limiter=asking)
+                except TerraError as error:
+                    if not needed:
+                        return False
+                    said = f"{asked.host} has the lead, and does not answer: {error.message}"
+                    raise UnavailableError(said, hint=_HINT) from error
+                await send({"type": "http.response.start", "status": exchange.status, "headers": exchange.headers})
+                if exchange.content is None:
+                    await self._follow(exchange, following, receive, send)
+                await send({"type": "http.response.body", "body": exchange.content or b"", "more_body": False})
         finally:
             self._under_way -= 1
-            exchange.cut()
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(exchange.close)
         return True
 
     async def _follow(self, exchange: _Exchange, limiter: CapacityLimiter, receive: Receive, send: Send) -> None:
@@ -276,11 +275,19 @@ class _Exchange:
 
     def __init__(self, asked: Outgoing, authority: Path, warn: Callable[[str], object]) -> None:
         self._asked, self._authority, self._warn = asked, authority, warn
-        self._opened = ExitStack()
+        self._opened = Undo()
         self._answer: Answer | None = None
         self._left = _STREAM_LIMIT
         self.status, self.headers = 0, list[tuple[bytes, bytes]]()
         self.content: bytes | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.cut()
+        with anyio.CancelScope(shield=True), nullcontext() if error is None else undoing(error):
+            await to_thread.run_sync(self._opened.close)
 
     def begin(self) -> None:
         """Ask, and read the head of the answer, with its content unless that is a stream of events.
@@ -322,7 +329,3 @@ class _Exchange:
         """End the connection, and with it what a thread waits for."""
         if self._answer is not None:
             self._answer.cut()
-
-    def close(self) -> None:
-        """Give everything back."""
-        self._opened.close()
