@@ -13,6 +13,8 @@ from lab.registry import Registry
 from tests.integration.install.contained import contained
 from tests.integration.install.upgrades import CONTAINED, campaign
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def engine(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
