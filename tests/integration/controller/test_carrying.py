@@ -16,6 +16,7 @@ from terra_core.config.session import Session
 from terra_core.controller.carrying import FormerSystem, carry_over
 from terra_core.errors import TerraError
 from terra_core.image.contained import ContainedRoot
+from terra_core.system.mounts import mounted
 
 OWN = "UUID=new / btrfs subvol=/os 0 0\n"
 
@@ -81,15 +82,13 @@ def test_what_a_machine_has_made_leads_nowhere_and_nobody_waits_for_it(tmp_path:
 
 
 def test_what_cannot_be_taken_over_is_named_as_the_machine_has_it(tmp_path: Path) -> None:
-    trees(tmp_path)
-    name, place = "x" * 250, os.open(tmp_path / "home", os.O_RDONLY)
-    for _ in range(20):
-        os.mkdir(name, dir_fd=place)
-        below = os.open(name, os.O_RDONLY, dir_fd=place)
-        os.close(place)
-        place = below
-    os.close(place)
-    said = r"^/home cannot be taken over: cp: .*'/home/x+ \.\.\. x+': File name too long$"
-    with pytest.raises(TerraError, match=said) as caught:
-        carried(tmp_path)
+    names = [letter * 250 for letter in "xyz"]
+    (tmp_path / "new").mkdir()
+    with mounted(Path("none"), tmp_path / "new", filesystem="tmpfs", options=("size=64k",)):
+        trees(tmp_path)
+        (tmp_path / "home" / names[0] / names[1]).mkdir(parents=True)
+        (tmp_path / "home" / names[0] / names[1] / names[2]).write_bytes(bytes(range(256)) * 1024)
+        said = r"^/home cannot be taken over: cp: .*'/home/x+ \.\.\. z+': No space left on device$"
+        with pytest.raises(TerraError, match=said) as caught:
+            carried(tmp_path)
     assert len(caught.value.message) < 600
