@@ -127,10 +127,11 @@ class Machine:
         self._forget_monitor()
         qemu = self._qemu = start(self._command, log=self.serial.with_name(self.serial.name + ".qemu"))
         wait_ready(qemu, self._reached, seconds=_MONITOR_SECONDS, what="QEMU's monitor")
+        if self._monitor is not None:
+            self._monitor.execute("cont")  # it waits for that: what it asks for before anybody listens would be lost
 
     def _reached(self) -> bool:
         self._monitor = Monitor(self._place.path / "qmp")
-        self._monitor.execute("cont")  # it waits for that: what it asks for before anybody listens would be lost
         return True
 
     def _forget_monitor(self) -> None:
