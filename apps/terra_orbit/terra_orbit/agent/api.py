@@ -152,7 +152,7 @@ async def create_container(context: _Here, request: _Asked) -> _Begun:
 @post("/v1/containers/{name:str}/update", status_code=202, opt=described(body=SentVhost, answer=Begun, names=_NAMES))
 async def update_container(context: _Here, request: _Asked, name: FromPath[str]) -> _Begun:
     """Change a container to what the vhost.toml in the body says; return the operation that does it."""
-    document = await _document({"id": name, **await table_of(request)})
+    document = await _document(await table_of(request))
     if document.value.id != name:
         said = f"id is {document.value.id}, and the container is {name}"
         raise ConflictError(said, hint="a container keeps its name; make another")
