@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 
 from lab.network import ISCSI
 from lab.site import CONFIG, Site
@@ -321,8 +321,10 @@ def rounds_of(kills: Kills, moments: Sequence[Moment], *, at_once: int) -> list[
         missed.update(again)
         alone.update(map(str, again))
         left = [one for one in left if one not in chosen or (one in again and missed[one] < _TRIES)]
+        # A step tells how far it is by the clock: where it was slow when the moments were counted, it has fewer of them now.
+        left += [evolve(one, number=one.number // 2) for one in again if missed[one] >= _TRIES and one.number > 1]
         kills.tidy()
-    return [moment for moment, count in missed.items() if count >= _TRIES]
+    return [moment for moment, count in missed.items() if count >= _TRIES and moment.number == 1]
 
 
 def _named(kind: str, subject: str) -> str:
