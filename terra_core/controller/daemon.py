@@ -22,7 +22,7 @@ from terra_core.controller.database import SCHEMA, about, default_url, file_of, 
 from terra_core.controller.fence import fence
 from terra_core.controller.host_session import mark_sessions
 from terra_core.controller.hosts import Doing, HostRows, Own, require_place
-from terra_core.controller.keeping import Keeper
+from terra_core.controller.keeping import WAITING_SECONDS, Keeper
 from terra_core.controller.leading import LOOK_SECONDS, Lead, Sole, Standing
 from terra_core.controller.machines import Machines
 from terra_core.controller.mark import check_mark, is_marked, set_mark
@@ -58,8 +58,6 @@ from terra_core.system.undo import Undo
 _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 5.0
 _DAY_SECONDS = 86400.0
-_WAITING_SECONDS = 0.25
-"""How often a host that waits looks whether it may begin: machines wait as well by then."""
 _RENEWING_SECONDS = 1.0
 _UPGRADING_SECONDS = 2.0
 
@@ -231,8 +229,7 @@ def run_controller(
         stack.enter_context(watching(portal.look, seconds=PORTAL_SECONDS))
         _begin(keeper, services)
         stack.callback(operations.stop)
-        stack.enter_context(watching(lambda: None if keeper.waits else keeper.look(), at_once=True))
-        stack.enter_context(watching(lambda: keeper.look() if keeper.waits else None, seconds=_WAITING_SECONDS, at_once=True))
+        stack.enter_context(watching(keeper.look_when_due, seconds=WAITING_SECONDS, at_once=True))
         stack.callback(keeper.end)
         if keeper.works:
             keeper.wait(_PATIENCE_SECONDS)

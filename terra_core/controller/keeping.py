@@ -20,6 +20,9 @@ from terra_core.system.progress import Event, Report, silent
 from terra_core.system.undo import Undo, undoing
 
 _log = structlog.get_logger(__name__)
+WAITING_SECONDS = 0.25
+"""How often a controller that waits looks whether it may begin: machines wait as well by then."""
+_LOOK_SECONDS = 3.0
 _PATIENCE_SECONDS = 600.0
 """Two hundred machines are restored between two signs of life, and each call of a program may take half a minute."""
 
@@ -50,7 +53,7 @@ class Keeper:
         self._away = ""
         self._converged = threading.Event()
         self._seen = time.monotonic()
-        self._due = 0.0
+        self._due = self._next = 0.0
         self._looking = threading.Lock()
         self._waits = False
         self._leaving = False
@@ -71,11 +74,6 @@ class Keeper:
             raise UnavailableError(_LEAVING, hint="try again in some seconds")
         if self._waits:
             raise UnavailableError("this host has the lead, and has not begun to work yet", hint="try again in some seconds")
-
-    @property
-    def waits(self) -> bool:
-        """Whether it waits for the lead, or for the moment at which it may begin."""
-        return self._waits
 
     def while_working(self, look: Callable[[], None]) -> None:
         """Do something once that only a host does that works; the lead is not handed over before it has ended."""
@@ -126,6 +124,15 @@ class Keeper:
         """Take note that the thread goes on; return whether it has to end."""
         self._seen = time.monotonic()
         return self._ended.is_set()
+
+    def look_when_due(self) -> None:
+        """Look, every three seconds, and at each call while this host waits.
+
+        One thread alone calls this: a look may begin to work, or hand over, and no other one may begin meanwhile.
+        """
+        if self._waits or time.monotonic() >= self._next:
+            self.look()
+            self._next = time.monotonic() + _LOOK_SECONDS
 
     def look(self) -> None:
         """Bring everything to what the database says, once; after that, bring back a service that is gone, and compare all.

@@ -110,7 +110,8 @@ class Lead:
     @property
     def held(self) -> bool:
         """Whether this controller leads: confirmed lately enough that nobody else can by now."""
-        return bool(self._epoch) and time.monotonic() < self._until and not self._given_back.is_set()
+        # Asked for first: the thread that hands the lead over forgets the epoch, and that it was given back last of all.
+        return not self._given_back.is_set() and bool(self._epoch) and time.monotonic() < self._until
 
     @property
     def serves_until(self) -> float:

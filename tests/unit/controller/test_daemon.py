@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from terra_core.config.controller import Paths, Tls
-from terra_core.controller import daemon
+from terra_core.controller import daemon, keeping
 from terra_core.controller.keeping import Keeper
 from terra_core.errors import ConfigError, TerraError
 from terra_core.service.running import only_one
@@ -112,6 +113,20 @@ def test_requests_are_served_while_the_disks_of_machines_are_exported_again(site
     assert seen == ["its disks are being exported again: the storage service was started"]
     assert site.machines.troubles.of("cm-01") == ""
     assert list(world.exported) == ["iqn.2024.san.example.cm-01:fs"]
+
+
+def test_a_host_that_waits_looks_each_time_and_one_that_works_every_three_seconds(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, clock, looks = Keeper(site.machines), SimpleNamespace(now=100.0), list[float]()
+    monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(keeper, "look", lambda: looks.append(clock.now))
+    for clock.now in (100.0, 101.0, 103.5, 104.0):
+        keeper.look_when_due()
+    keeper.wait_for_lead()
+    for clock.now in (104.2, 104.5):
+        keeper.look_when_due()
+    assert looks == [100.0, 103.5, 104.2, 104.5]
 
 
 def test_what_was_begun_since_is_not_taken_for_a_killed_controllers(site: Site, world: World) -> None:
