@@ -175,6 +175,10 @@ def test_no_request_is_answered_wrongly_and_no_machine_notices(ground: Ground, s
     assert ground.provision(small, "cm-02", OTHER)["hostname"] == "cm-02"
 
 
+def states(ground: Ground) -> set[str]:
+    return {row["state"] for row in ground.nodes()}
+
+
 def test_what_was_under_way_is_finished_or_undone_when_it_is_back(
     ground: Ground, small: str, slow: str, postgresql: Postgresql
 ) -> None:
@@ -199,9 +203,9 @@ def test_what_was_under_way_is_finished_or_undone_when_it_is_back(
         code = begun.wait(120)
         assert code in (0, 1), begun.log.read_text()
         assert "Traceback" not in begun.log.read_text()
-        wait_until(lambda: doctor(ground)["off"] == [], seconds=90, what=f"all to be well after {work}")
-        nodes = {row["hostname"]: row for row in ground.nodes()}
-        assert {row["state"] for row in nodes.values()} <= {"ready"}, nodes
+        what = f"all to be well after {work}, and the work to be at its end"
+        wait_until(lambda: doctor(ground)["off"] == [] and states(ground) <= {"ready"}, seconds=90, what=what)
+        nodes = {row["hostname"] for row in ground.nodes()}
         if code == 0 and work[0] != "delete":
             assert host in nodes
         if code == 0 and work[0] == "delete":
