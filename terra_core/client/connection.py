@@ -419,8 +419,11 @@ def _own_authority(authority: Path | None = None) -> str:
 def bearer_token(token: str | None = None) -> str:
     """Return the token that a request bears: the one given, that of TERRA_TOKEN or TERRA_TOKEN_FILE, or this machine's own.
 
+    :param token: the one given, which may be a stranger's: an empty one is never replaced by one of this machine's.
     :raises TerraError: when there is none.
     """
+    if token == "":
+        raise TerraError("the token that was given is empty")
     token = token or os.environ.get("TERRA_TOKEN")
     if not token:
         file = os.environ.get("TERRA_TOKEN_FILE")

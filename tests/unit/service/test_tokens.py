@@ -122,3 +122,10 @@ def test_a_fifo_in_its_place_is_no_token(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "token")
     with pytest.raises(TerraError, match="cannot be read: it is a FIFO, and no file"):
         read_token(tmp_path / "token")
+
+
+def test_an_empty_token_of_somebody_is_not_replaced_by_this_machines_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERRA_TOKEN", "of-this-machine")
+    with pytest.raises(TerraError, match="the token that was given is empty"):
+        bearer_token("")
+    assert bearer_token() == "of-this-machine"
