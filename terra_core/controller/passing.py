@@ -22,7 +22,7 @@ from terra_core.controller.keeping import Keeper
 from terra_core.controller.peers import Mark, Passes, Peers, parse_mark
 from terra_core.controller.tokens import Tokens
 from terra_core.errors import TerraError, UnavailableError
-from terra_core.service.access import LOCAL, Caller, Role, address_of, digest_of, is_same
+from terra_core.service.access import LOCAL, Caller, Role, address_of, bearer_of, digest_of, is_same
 from terra_core.service.operations import Operations
 from terra_core.service.passing import MARK, VIA
 from terra_core.system.reasons import reason_of
@@ -152,8 +152,7 @@ class PassingOn:
     def _outgoing(self, scope: Scope, leader: Own, body: bytes) -> Outgoing:
         headers = dict(scope["headers"])
         caller = cast("Caller", scope["user"])
-        _, _, given = headers.get(b"authorization", b"").partition(b" ")
-        token = self._passes.local if caller.name == LOCAL else given.strip(b" ").decode("latin-1")
+        token = self._passes.local if caller.name == LOCAL else bearer_of(scope)[0].decode("latin-1")
         mark = Mark(name=self._own.name, secret=self._passes.mark, address=address_of(scope))
         kind = headers.get(b"content-type", b"")
         return Outgoing(

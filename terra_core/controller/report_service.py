@@ -25,7 +25,7 @@ from terra_core.controller.passing import Exchanges, Outgoing, body_of, leader_b
 from terra_core.controller.report_tokens import Token
 from terra_core.controller.reports import REPORTS, Reports
 from terra_core.errors import TerraError, UnavailableError
-from terra_core.service.access import Caller, Role
+from terra_core.service.access import Caller, Role, bearer_of
 from terra_core.service.application import make_application
 from terra_core.service.connections import Limits
 from terra_core.service.description import described
@@ -90,7 +90,7 @@ class _Gate:
     def recognise(self, token: bytes) -> Caller | None:
         """Return the machine that has a token; nobody in particular where this is for another host to say."""
         if not self._works():
-            return Caller(name="", role=Role.READ)
+            return Caller(name="", role=Role.READ) if token else None
         found = self._reports.recognise(token)
         return None if found is None else Machine(name=found.hostname, role=Role.READ, token=found)
 
@@ -122,13 +122,12 @@ class _PassingOn:
         body = await body_of(scope, receive, _BODY_LIMIT)
         if body is None:
             return True
-        _, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
         asked = Outgoing(
             host=leader.name,
             url=leader.reports,
             method="POST",
             target=REPORTS,
-            token=given.strip(b" ").decode("latin-1"),
+            token=bearer_of(scope)[0].decode("latin-1"),
             headers={MARK.decode(): beside.own.name, "Content-Type": "application/json"},
             body=body,
         )

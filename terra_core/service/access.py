@@ -92,6 +92,12 @@ def role_for(roles: Roles, method: str, path: str) -> Role:
     return roles.get(f"{method} {path}", Role.ADMIN)
 
 
+def bearer_of(scope: Mapping[str, Any]) -> tuple[bytes, bool]:
+    """Return the token of a request (RFC 6750, section 2.1), and whether it has something that could be one."""
+    scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+    return (given.strip(b" ") if scheme.lower() == b"bearer" else b""), bool(given)  # RFC 9110, section 11.1
+
+
 def address_of(scope: Mapping[str, Any]) -> str:
     """Return the address that a request came from; that of a proxy where one stands in between.
 

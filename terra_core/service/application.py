@@ -19,7 +19,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Sen
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from terra_core.errors import ForbiddenError, TerraError
-from terra_core.service.access import Caller, Gate, Role, Roles, TokenRefused, address_of, role_for
+from terra_core.service.access import Caller, Gate, Role, Roles, TokenRefused, address_of, bearer_of, role_for
 from terra_core.service.audit import UNSAFE, Change, Journal, enter
 from terra_core.service.description import Described, described
 from terra_core.service.passing import VIA, Leader, Passing, is_marked, leader_of
@@ -110,7 +110,7 @@ def _guarded(app: ASGIApp, gate: Gate, journal: Journal | None, passing: Passing
     """Return an application that answers 401 to requests without a token, before a byte of their body is read."""
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-        found, given = _bearer(scope)
+        found, given = bearer_of(scope)
         caller, (detail, hint) = None, _WRONG if given else _MISSING
         document: dict[str, object] | None = None
         try:
@@ -134,12 +134,6 @@ def _guarded(app: ASGIApp, gate: Gate, journal: Journal | None, passing: Passing
         await refusal.to_asgi_response(app=None, request=_request_of(scope))(scope, receive, _denying(scope, send))
 
     return guard
-
-
-def _bearer(scope: Scope) -> tuple[bytes, bool]:
-    """Return the token of a request (RFC 6750, section 2.1), and whether it has something that could be one."""
-    scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
-    return (given.strip(b" ") if scheme.lower() == b"bearer" else b""), bool(given)  # RFC 9110, section 11.1
 
 
 def _allowing(
