@@ -17,9 +17,8 @@ STATES = frozenset({"initializing", "starting", "running", "degraded", "maintena
 """What systemctl(1) says for ``is-system-running``."""
 ENDED = frozenset({"running", "degraded"})
 """Those in which a boot has come to its end."""
-_MOST = 32
-MOST_FAILED = _MOST
-"""How many units a machine names that have failed, at most."""
+MOST = 32
+"""How many addresses a machine names at most, and how many units that have failed."""
 _LONGEST_UPTIME = 10**9
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _IMAGE = re.compile(r"(?:sha256:[0-9a-f]{64})?")
@@ -67,10 +66,10 @@ class BootReport:
         if has(self, "uptime") and not 0 <= self.uptime < _LONGEST_UPTIME:
             yield Problem("uptime", f"expected seconds since the kernel started, got {shown(self.uptime)}")
         if has(self, "addresses"):
-            yield from too_many("addresses", self.addresses, _MOST)
+            yield from too_many("addresses", self.addresses, MOST)
             yield from _wrong("addresses", self.addresses, _is_address, "an address")
         if has(self, "failed"):
-            yield from too_many("failed", self.failed, _MOST)
+            yield from too_many("failed", self.failed, MOST)
             yield from _wrong("failed", self.failed, _UNIT.fullmatch, "the name of a unit")
 
     def as_json(self) -> dict[str, Any]:
@@ -96,7 +95,7 @@ def read_report(raw: Mapping[str, Any]) -> BootReport:
 
 
 def _wrong(name: str, items: tuple[str, ...], right: Any, expected: str) -> Iterator[Problem]:  # any check of a text
-    for at, item in enumerate(items[:_MOST]):
+    for at, item in enumerate(items[:MOST]):
         if not right(item):
             yield Problem(f"{name}[{at}]", f"expected {expected}, got {shown(item)}")
 

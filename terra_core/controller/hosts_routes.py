@@ -23,13 +23,8 @@ _NAMES = {"name": "san-02"}
 
 
 @frozen(kw_only=True)
-class DrainRequest:
-    """The body of ``POST /v1/hosts/{name}/drain`` and ``resume``, which has no keys."""
-
-
-@frozen(kw_only=True)
-class UnfenceRequest:
-    """The body of ``POST /v1/hosts/{name}/unfence``, which has no keys."""
+class HostRequest:
+    """The body of ``POST /v1/hosts/{name}/drain``, ``resume`` and ``unfence``, which has no keys."""
 
 
 @get("/v1/hosts", sync_to_thread=True, opt=described(answer=Sequence[HostShown]))
@@ -53,11 +48,11 @@ def forget_host(hosts: NamedDependency[HostRows], name: FromPath[str]) -> dict[s
 @post(
     "/v1/hosts/{name:str}/drain",
     status_code=200,
-    opt=described(body=DrainRequest, answer=HostShown, names=_NAMES, anywhere=True),
+    opt=described(body=HostRequest, answer=HostShown, names=_NAMES, anywhere=True),
 )
 async def drain_host(hosts: NamedDependency[HostRows], request: Request[Any, Any, Any], name: FromPath[str]) -> dict[str, Any]:
     """Let a host take no lead. One that has it finishes what it has begun, and gives it to another one."""
-    make_document(await table_of(request), DrainRequest, source="request")
+    make_document(await table_of(request), HostRequest, source="request")
     note("drain host", name)
     return (await to_thread.run_sync(hosts.drain, name)).as_json()
 
@@ -65,13 +60,13 @@ async def drain_host(hosts: NamedDependency[HostRows], request: Request[Any, Any
 @post(
     "/v1/hosts/{name:str}/resume",
     status_code=200,
-    opt=described(body=DrainRequest, answer=HostShown, names=_NAMES, anywhere=True),
+    opt=described(body=HostRequest, answer=HostShown, names=_NAMES, anywhere=True),
 )
 async def resume_host(
     hosts: NamedDependency[HostRows], request: Request[Any, Any, Any], name: FromPath[str]
 ) -> dict[str, Any]:
     """Let a host that was drained take the lead again when nobody has it."""
-    make_document(await table_of(request), DrainRequest, source="request")
+    make_document(await table_of(request), HostRequest, source="request")
     note("resume host", name)
     return (await to_thread.run_sync(hosts.resume, name)).as_json()
 
@@ -79,7 +74,7 @@ async def resume_host(
 @post(
     "/v1/hosts/{name:str}/unfence",
     status_code=200,
-    opt=described(body=UnfenceRequest, answer=HostShown, names=_NAMES, anywhere=True),
+    opt=described(body=HostRequest, answer=HostShown, names=_NAMES, anywhere=True),
 )
 async def unfence_host(
     machines: NamedDependency[Machines], request: Request[Any, Any, Any], name: FromPath[str]
@@ -88,7 +83,7 @@ async def unfence_host(
 
     One whose controller has not started since is a conflict: what it had open may be open still.
     """
-    make_document(await table_of(request), UnfenceRequest, source="request")
+    make_document(await table_of(request), HostRequest, source="request")
     note("unfence host", name)
     return (await to_thread.run_sync(machines.portal.unfence, name)).as_json()
 

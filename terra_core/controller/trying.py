@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import Factory, frozen
 
-from terra_core.controller.boot_report import MOST_FAILED
+from terra_core.controller.boot_report import MOST
 from terra_core.controller.records import Upgrade
 from terra_core.system.unit_names import is_of_users_alone
 
@@ -50,7 +50,7 @@ def outcome_of(upgrade: Upgrade, seen: Seen, age: float, timeout: float) -> tupl
     """
     state, failed = seen.report.get("state"), _failed(seen.report)
     # A list that is as long as it may be is not all that has failed.
-    if state == "running" or (state == "degraded" and len(failed) < MOST_FAILED and is_of_users_alone(failed)):
+    if state == "running" or (state == "degraded" and len(failed) < MOST and is_of_users_alone(failed)):
         return Outcome.WELL, ""
     if seen.report:
         names = ", ".join(failed)
