@@ -295,7 +295,8 @@ def at_once(at: Fleet, numbers: Sequence[int], jobs: int) -> tuple[float, float]
     disk = (at.used() - before) / len(numbers)
     booting = connected_at - carried
     print(
-        f"{len(numbers)} machines, {jobs} at once: {ended - begun - booting:.1f} s; the next versions made {prepared - begun:.1f} s, "
+        f"{len(numbers)} machines, {jobs} at once: {ended - begun - booting:.1f} s; "
+        f"the next versions made {prepared - begun:.1f} s, "
         f"what is their own taken over {carried - prepared:.1f} s, kept {ended - connected_at:.1f} s"
     )
     print(f"  {booting:.1f} s more when all begin their trial at once, which is in the time of their boots")

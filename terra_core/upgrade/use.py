@@ -183,7 +183,7 @@ class Upgrade:
             kept = [path.lstrip("/") for path in self.plan.kept]
             if inside.target(_RESOLV_CONF):  # the new image has a program that writes it
                 kept = [path for path in kept if path != _RESOLV_CONF]
-            carry(kept, former, inside, bare=bare)
+            carry(kept, former, inside, bare=bare, say=lambda text: report(Event("identity", text)))
             inside.write(FSTAB, fstab_for(former, self.plan.former.version, self.plan.version), mode=0o644)
             self._make_places(inside)
             if inside.look(UNIT) is None:
@@ -329,9 +329,11 @@ def upgrade(
             with ContainedRoot(alone) as inside:
                 own = own_files(inside, {one.path.lstrip("/") for one in changed})
                 resolving = inside.look(_RESOLV_CONF, follow=False)
+                # What the machine has not, and never had, is the next image's to bring.
+                keep = [path for path in node.upgrade.keep if path[1:] in manifest or inside.look(path[1:], follow=False)]
             if resolving is not None and stat.S_ISREG(resolving.st_mode):
                 own.append(_RESOLV_CONF)
-            kept, lost = sorted_out(changed, [*own, FSTAB], node.upgrade.keep)
+            kept, lost = sorted_out(changed, [*own, FSTAB], keep)
             records = _records(roots.places)
             there = _of_digest(str(found.digest), records)
             version = next_name([*roots.places, *now.failed, *now.once, *now.tried], read_ledger(roots.top).number)
