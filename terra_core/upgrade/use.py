@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from terra_core.config.controller import THIS_MACHINE, Paths
 from terra_core.config.loader import Document
-from terra_core.config.node import OWN, Firmware, Node
+from terra_core.config.node import Firmware, Node
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, pinned
 from terra_core.deploy import root_steps, write_steps
@@ -42,7 +42,7 @@ from terra_core.system.undo import Undo
 from terra_core.uniqueness import make_unique, own_files
 from terra_core.upgrade.fstab import fstab_for
 from terra_core.upgrade.health import EXPECTED, UNIT, Network, expectation
-from terra_core.upgrade.leftovers import left_over
+from terra_core.upgrade.leftovers import STAGED, left_over
 from terra_core.upgrade.observe import network
 from terra_core.upgrade.plan import Plan, next_name, room_of, sorted_out, surplus
 from terra_core.upgrade.share import share
@@ -118,11 +118,11 @@ class Upgrade:
                 disks=read_starts(self._disks, self._bootloader, self._session),
                 failed=failures(self._top),
             )
-            yield Opened(now, self._roots, self._bootloader, self._session)
+            yield Opened(now, self._roots, self._filesystem, self._bootloader, self._session)
 
     def _make(self) -> None:
         target = self._top / self.plan.version
-        staged = self._top / OWN / "new"
+        staged = self._top / STAGED
         staged.parent.mkdir(exist_ok=True, mode=0o700)
         self._remove(staged)  # of an upgrade that was killed
         with Undo() as undo:
