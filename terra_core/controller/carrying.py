@@ -94,7 +94,7 @@ def carry_over(
         _replace(former.parts[path], new.inside, places.get(path, path).strip("/"), say)
     session.report(Event("carry", f"take over what {node.hostname} has of its own"))
     mounts = [name.strip("/") for path in former.parts for name in (path, places.get(path, path))]
-    named = [path.strip("/") for path in node.upgrade.keep]
+    named = [path.strip("/") for path in node.upgrade.kept]
     there = [path for path in named if former.root.look(path, follow=False) is not None]  # of what is not, the image's is used
     kept = [one for path in there for one in beside(mounts, path, former.root, new.inside)]
     carry(sorted({*own_files(former.root, ()), *kept}), former.root, new.inside, say=say)

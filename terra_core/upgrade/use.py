@@ -324,13 +324,15 @@ def upgrade(
                 raise ConflictError(
                     f"{roots.running} runs on trial, and nobody has judged it yet", hint="wait until it is kept or given up"
                 )
+            for problem in node.upgrade.refused():
+                report(Event("plan", f"warning: not kept: {problem.text}"))
             report(Event("diff", f"compare {root} with {record.image}"))
             changed = changes(manifest, alone, left_out=PLACE)
             with ContainedRoot(alone) as inside:
                 own = own_files(inside, {one.path.lstrip("/") for one in changed})
                 resolving = inside.look(_RESOLV_CONF, follow=False)
                 # What the machine has not, and never had, is the next image's to bring.
-                keep = [path for path in node.upgrade.keep if path[1:] in manifest or inside.look(path[1:], follow=False)]
+                keep = [path for path in node.upgrade.kept if path[1:] in manifest or inside.look(path[1:], follow=False)]
             if resolving is not None and stat.S_ISREG(resolving.st_mode):
                 own.append(_RESOLV_CONF)
             kept, lost = sorted_out(changed, [*own, FSTAB], keep)

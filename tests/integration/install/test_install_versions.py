@@ -173,6 +173,12 @@ def test_what_is_lost_of_a_machine_that_is_there_is_said_before_it_is(kind: str,
         first.write_text(f'{first.read_text()}[upgrade]\nkeep = ["/etc/app"]\n')
         ground.install(first)
         before = disk.content()
+        other = ground.node(group("os", "single", [disk]), '[upgrade]\nkeep = ["/usr", "/etc/app", "/run/app"]\n')
+        for told in (ground.install("--wipe", other, accept=[2]), run([TERRA, "validate", other], accept=[2])):
+            said = " ".join((told.stdout + told.stderr).decode().split())
+            assert "upgrade.keep[0]: /usr is what an image is made of" in said
+            assert "upgrade.keep[2]: /run/app is made anew at each start" in said
+        assert disk.content() == before
         other = ground.node(group("os", "single", [disk]))
         said = " ".join(ground.install(other, accept=[1]).stderr.decode().split())
         assert f"{disk.device}: is of the machine old-01: {ground.image} (sha256:" in said

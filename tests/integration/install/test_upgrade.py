@@ -197,6 +197,17 @@ def test_what_is_named_and_not_there_is_the_next_images_and_what_is_too_deep_is_
             assert not (new / "etc/gone").exists(), "somebody has removed it, and named it"
             assert stat.S_IMODE((new / "srv/own").stat().st_mode) == 0o700
             assert os.getxattr(new / "srv/own", "user.note") == b"mine"
+            names_all_of_usr(root)
+            told = run(ground.network.command([TERRA, "upgrade", "--http", "--plan", "--root", root, first])).stderr.decode()
+            assert "warning: not kept: /usr is what an image is made of" in " ".join(told.split())
+
+
+def names_all_of_usr(root: Path) -> None:
+    """Let the machine be one that an earlier Terra has installed, which took that."""
+    record = root / PLACE / "record.json"
+    raw = json.loads(record.read_text())
+    raw["node"]["upgrade"]["keep"] += ["/usr"]
+    record.write_text(json.dumps(raw))
 
 
 def rows_of(root: Path) -> dict[str, Any]:
