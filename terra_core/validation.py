@@ -174,6 +174,8 @@ def _problems(raw: Mapping[str, object], source: str, kind: FileKind, plugins: P
         return
     for at, group in enumerate(groups):
         yield from _found_by(partial(_check_group, group, document, plugins), source, f"groups[{at}].filesystem")
+    if isinstance(document.value, Node):
+        yield from document.value.upgrade.refused()
     if isinstance(document.value, Server):
         yield from _found_by(partial(_render_network, document, plugins), source, "plugins.network")
 

@@ -68,21 +68,24 @@ def carry_out(client: ControllerClient, order: Order) -> int:
     if order.only_plan:
         return _plan(client, order, names)
     shown: dict[str, NodeShown | TerraError] = {}
+    well: set[str] = set()
     for at, batch in enumerate(order.batches):
-        shown |= _upgrade(client, order, batch)
+        found, good = _upgrade(client, order, batch)
+        shown, well = shown | found, well | good
         left = names[sum(map(len, order.batches[: at + 1])) :]
-        if left and any(not _is_well(shown[name], order) for name in batch):
+        if left and not well.issuperset(batch):
             echo(f"Error: {len(left)} machines are not upgraded, as one before them is not well: {', '.join(left)}", err=True)
             break
     if order.form == "json":
         rows = {name: {"error": str(node)} if isinstance(node, TerraError) else as_json(node) for name, node in shown.items()}
         echo(json.dumps(rows, indent=1))
-    done = len(shown) == len(names) and all(_is_well(node, order) for node in shown.values())
-    return 0 if done else 1
+    return 0 if well.issuperset(names) else 1
 
 
-def _upgrade(client: ControllerClient, order: Order, batch: Sequence[str]) -> dict[str, NodeShown | TerraError]:
-    """Upgrade machines together; return what became of each."""
+def _upgrade(
+    client: ControllerClient, order: Order, batch: Sequence[str]
+) -> tuple[dict[str, NodeShown | TerraError], set[str]]:
+    """Upgrade machines together; return what became of each, and which ones have the image or are on their way to it."""
     going: dict[str, NodeShown] = {}
 
     def begun(name: str, report: Report) -> NodeShown:
@@ -95,14 +98,16 @@ def _upgrade(client: ControllerClient, order: Order, batch: Sequence[str]) -> di
         found = for_each(batch, _JOBS, begun)
         for name, node in found.items():
             _tell(name, node, order)
+        well = {name for name, node in found.items() if not isinstance(node, TerraError)}
         if order.wait is not None:
             found |= _wait(client, going, order)
+            well = {name for name in well if name not in going or _is_well(found[name], going[name])}
     except (KeyboardInterrupt, InterruptedWork):
         if going:
             names = " ".join(sorted(going))
             echo(f"these machines go on with their upgrade by themselves; terra rollback {names} ends it", err=True)
         raise
-    return found
+    return found, well
 
 
 def _plan(client: ControllerClient, order: Order, names: Sequence[str]) -> int:
@@ -206,7 +211,7 @@ class _Waiting:
             self.found[node.hostname] = node
 
 
-def _wait(client: ControllerClient, going: Collection[str], order: Order) -> dict[str, NodeShown | TerraError]:
+def _wait(client: ControllerClient, going: Mapping[str, NodeShown], order: Order) -> dict[str, NodeShown | TerraError]:
     """Wait until machines are well or have gone back, and tell what becomes of each."""
     deadline = time.monotonic() + (order.wait or 0)
     with following(side_by_side=True) as report:
@@ -218,7 +223,7 @@ def _wait(client: ControllerClient, going: Collection[str], order: Order) -> dic
     for name, one in waiting.found.items():
         if isinstance(one, TerraError):
             echo(f"Error: {said_of(name, one)}", err=True)
-        elif _is_well(one, order):
+        elif _is_well(one, going[name]):
             echo(f"{name} is upgraded, and is well", err=True)
         elif str(order.image) == _wanted_of(one) and one.upgrade is not None and one.upgrade.phase in ("returning", "left"):
             echo(f"Error: {name} goes back to {one.image}: {one.upgrade.reason}", err=True)
@@ -240,10 +245,11 @@ def _is_going(node: NodeShown) -> bool:
     return node.upgrade is not None and node.upgrade.phase in _GOING
 
 
-def _is_well(node: NodeShown | TerraError, order: Order) -> bool:
-    """Return whether a machine has the image, or is on its way to it where nobody waits for the end of that."""
-    if isinstance(node, TerraError):
+def _is_well(node: NodeShown | TerraError, begun: NodeShown) -> bool:
+    """Return whether a machine has what it was on its way to: by the digest, as the tag may be that of its former image.
+
+    :param begun: the machine when it was on its way.
+    """
+    if isinstance(node, TerraError) or _is_going(node) or begun.upgrade is None:
         return False
-    if _is_going(node):
-        return order.wait is None
-    return str(order.image) == node.image and (node.upgrade is None or node.upgrade.phase != "restored")
+    return node.digest == begun.upgrade.digest and (node.upgrade is None or node.upgrade.phase == "kept")

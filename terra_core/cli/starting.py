@@ -31,12 +31,14 @@ def _decide() -> int:
 
 def _settle() -> int:
     from terra_core.errors import TerraError
-    from terra_core.upgrade.trial import settle
+    from terra_core.upgrade.trial import settle, tidy
 
+    problems: list[str] = []
     try:
-        problems = settle(report=lambda event: echo(event.text)).problems
+        problems += settle(report=lambda event: echo(event.text)).problems
+        tidy(report=lambda event: echo(event.text))
     except TerraError as error:
-        problems = (str(error),)
+        problems.append(str(error))
     for problem in problems:
         echo(problem)
     return 0

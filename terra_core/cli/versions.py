@@ -47,6 +47,9 @@ def command(removed: str | None, form: str, place: Path) -> None:
             unknown = ""
     with interruptible():
         found = versions(place)
+    if now.left:
+        text = "a half of a version, of an upgrade that did not come to its end, takes room"
+        echo(f"{text}: the next start of the machine removes it, or the next terra upgrade", err=True)
     if form == "json":
         echo(json.dumps([_as_json(version, now) for version in found], indent=1))
         return

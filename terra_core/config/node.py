@@ -32,6 +32,11 @@ OWN = ".terra"
 
 _NEEDED_FIRST = frozenset({"bin", "boot", "etc", "lib", "lib32", "lib64", "libexec", "libx32", "sbin"})
 _KERNELS = frozenset({"dev", "proc", "run", "sys"})
+_OF_IMAGES = frozenset({"usr", "usr/include", "usr/share", "lib/modules", "usr/lib/modules", "usr/lib/systemd"}) | {
+    f"{above}{name}" for name in _NEEDED_FIRST - {"etc"} for above in ("", "usr/")
+}
+"""Directories that are no machine's own as a whole."""
+_TERRAS = "usr/lib/terra"
 
 _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4, "raid5": 3, "raid6": 4, "raid10": 4}
 
@@ -39,7 +44,6 @@ _LEAST_DISKS = {"single": 1, "raid0": 2, "raid1": 2, "raid1c3": 3, "raid1c4": 4,
 _MOST_KEPT, _MOST_WORDS, _LONGEST_WORD = 256, 64, 4096
 _TRIAL = range(30, 86401)
 """How long a version may be on trial, in seconds."""
-_MOST_KEPT = 256
 _VERSIONS = range(2, 65)
 _MOST_GROUPS, _MOST_DISKS, _MOST_SUBVOLUMES, _MOST_OPTIONS, _MOST_ARGUMENTS = 64, 64, 256, 32, 64
 """Limits above those of any machine, and low enough to keep every check fast."""
@@ -210,6 +214,17 @@ class Upgrades:
             expected = f"a number from {_VERSIONS[0]} to {_VERSIONS[-1]}: the version that runs, and the next one"
             yield Problem("versions", f"expected {expected}, got {shown(self.versions)}")
 
+    @property
+    def kept(self) -> tuple[MountPath, ...]:
+        """What the next version takes over: all of :attr:`keep` but what can be no machine's own."""
+        return tuple(path for path in self.keep if not why_not_kept(path))
+
+    def refused(self) -> Iterator[Problem]:
+        """Yield what :attr:`keep` names and can be no machine's own; a file that an earlier Terra took may have it."""
+        for at, path in enumerate(self.keep):
+            if why := why_not_kept(path):
+                yield Problem(f"upgrade.keep[{at}]", f"{path} {why}")
+
 
 @frozen(kw_only=True)
 class Node:
@@ -299,6 +314,12 @@ class SentNode(NetworkNode):
 
     trust: SentTrust | None = None
 
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong between the fields, and what no new file may say."""
+        yield from super().problems()
+        if has(self, "upgrade"):
+            yield from self.upgrade.refused()
+
 
 def _within(group: object, path: str, items: str, name: str) -> dict[str, str]:
     return {f"{path}{items}[{number}].{name}": value for number, value in known(getattr(group, items, ()), name)}
@@ -314,6 +335,21 @@ def is_needed_first(path: str) -> bool:
     if first == "usr":
         return not rest or rest[0] in _NEEDED_FIRST
     return first in _NEEDED_FIRST | _KERNELS
+
+
+def why_not_kept(path: str) -> str:
+    """Return why a version cannot take a path over from the former one, in words; empty when it can.
+
+    :param path: an absolute path.
+    """
+    place = path.strip("/")
+    if place.split("/")[0] in _KERNELS:
+        return "is made anew at each start, so that nothing of it can be kept"
+    if f"{place}/".startswith(f"{_TERRAS}/"):
+        return "is Terra's own, and made for each version"
+    if place in _OF_IMAGES:
+        return "is what an image is made of: a version that keeps it would be the former one; name what is yours in it"
+    return ""
 
 
 def _twice(places: Mapping[str, str]) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -84,14 +84,20 @@ def carry_over(
     :param places: where mounts go by their paths in ``node``, where links of the image lead elsewhere.
     :raises TerraError: naming what cannot be copied.
     """
+
+    def say(text: str) -> None:
+        session.report(Event("carry", text))
+
     own = _text(new.inside)  # now: what is taken over may hold that of the machine
     for path in sorted(former.parts):  # one that is within another comes after it
         session.report(Event("carry", f"take over {path}"))
-        _replace(former.parts[path], new.inside, places.get(path, path).strip("/"))
+        _replace(former.parts[path], new.inside, places.get(path, path).strip("/"), say)
     session.report(Event("carry", f"take over what {node.hostname} has of its own"))
     mounts = [name.strip("/") for path in former.parts for name in (path, places.get(path, path))]
-    kept = [one for path in node.upgrade.keep for one in beside(mounts, path.strip("/"), former.root, new.inside)]
-    carry(sorted({*own_files(former.root, ()), *kept}), former.root, new.inside)
+    named = [path.strip("/") for path in node.upgrade.kept]
+    there = [path for path in named if former.root.look(path, follow=False) is not None]  # of what is not, the image's is used
+    kept = [one for path in there for one in beside(mounts, path, former.root, new.inside)]
+    carry(sorted({*own_files(former.root, ()), *kept}), former.root, new.inside, say=say)
     fstab = merged_fstab(own, _text(former.root))
     new.inside.write(FSTAB, fstab.encode(errors="surrogateescape"), mode=0o644)
 
@@ -125,13 +131,13 @@ def _is_further(fields: Sequence[str], known: set[str]) -> bool:
     return len(fields) > 3 and not fields[0].startswith("#") and fields[1] not in known
 
 
-def _replace(source: ContainedRoot, target: ContainedRoot, path: str) -> None:
+def _replace(source: ContainedRoot, target: ContainedRoot, path: str, say: Callable[[str], object]) -> None:
     """Put all that a directory holds in the place of what another one holds; what is mounted below that stays mounted."""
     target.directory(path)
     with source.opened("") as former, target.opened(path) as new:
         for name in os.listdir(new):  # noqa: PTH208  # pathlib lists no descriptor
             remove(new, os.fsencode(name))
-        copy(former, new, ".", path, seconds=_COPY_SECONDS)
+        copy(former, new, ".", path, seconds=_COPY_SECONDS, say=say)
 
 
 def _text(root: ContainedRoot) -> str:

@@ -45,14 +45,18 @@ class Seen:
 def outcome_of(upgrade: Upgrade, seen: Seen, age: float, timeout: float) -> tuple[Outcome, str]:
     """Return what a trial has come to, and the reason where the machine has to go back.
 
+    That it is well counts from the moment on that the machine was seen on the disks of the next version. Before that, whoever
+    has fetched its boot files could say so of a machine that is off, and take its way back away.
+
     :param age: since when the machine is on trial, or was seen to have begun it, in seconds.
     :param timeout: how long it may take to report, in seconds.
     """
     state, failed = seen.report.get("state"), _failed(seen.report)
     # A list that is as long as it may be is not all that has failed.
-    if state == "running" or (state == "degraded" and len(failed) < MOST and is_of_users_alone(failed)):
+    well = state == "running" or (state == "degraded" and len(failed) < MOST and is_of_users_alone(failed))
+    if well and upgrade.back is not None:
         return Outcome.WELL, ""
-    if seen.report:
+    if seen.report and not well:
         names = ", ".join(failed)
         return Outcome.UNWELL, f"it reported that it is {seen.report.get('state')}{f': {names} failed' if names else ''}"
     if upgrade.back is None:

@@ -37,7 +37,7 @@ def planned(record: Record, image: str, digest: str, *, off: bool, keep: float, 
 
 def _kept(record: Record) -> Iterator[str]:
     yield "the files that make it itself: machine-id, host keys, hostname"
-    yield from (f"{path}, which [upgrade] keep names" for path in record.node.upgrade.keep)
+    yield from (f"{path}, which [upgrade] keep names" for path in record.node.upgrade.kept)
     for group in record.node.groups:
         paths = ", ".join(subvolume.path for subvolume in group.subvolumes)
         if group.label != OS_LABEL:
@@ -48,6 +48,7 @@ def _kept(record: Record) -> Iterator[str]:
 
 def _notes(record: Record, off: bool, keep: float) -> Iterator[str]:
     yield "every other change of its system is not in the next version"
+    yield from (f"not kept: {problem.text}" for problem in record.node.upgrade.refused())
     if off:
         yield "it is off: it boots the next version when it is switched on"
     else:

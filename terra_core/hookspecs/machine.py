@@ -191,6 +191,17 @@ class Filesystem(Role, role="filesystem", default="btrfs"):
         """
         raise TerraError("the filesystem plugin makes no root beside another")
 
+    @optional
+    def plan_reading(self, device: Path, session: Session) -> Sequence[str]:
+        """Return further options by which such a file system is mounted to be read, where one of its disks alone is known.
+
+        Core asks where a mount without them has failed, such as of a group whose other disks nobody has looked for, or that
+        has lost one. Nothing may be written by such a mount.
+
+        :param device: a disk or partition of it.
+        """
+        return ()
+
     @hook
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
         """Check that every disk of a prepared group has stored what was written to it; return ``True``.

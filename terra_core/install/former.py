@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
+from terra_core.config.session import Session
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Filesystem
 from terra_core.image.contained import ContainedRoot
@@ -96,16 +98,31 @@ def _of_disk(device: Device, plugins: Plugins, work: Path) -> Iterator[tuple[lis
     place = work / "former"
     place.mkdir(exist_ok=True)
     for path, kind in _file_systems(device.path):
-        if _plugin(kind, plugins) is None:
+        chosen = _plugin(kind, plugins)
+        if chosen is None:
             continue
         try:
-            with mounted(path, place, filesystem=kind, options=_UNTOUCHED):
+            with _looked_into(path, place, kind, chosen):
                 whole = _record(place)
                 records = [record for root in _directories(place) if (record := _record(root))]
-        except (TerraError, OSError):  # it is broken, or a part of it is elsewhere: what it holds is not known
+        except (TerraError, OSError):  # it is broken, or too much of it is elsewhere: what it holds is not known
             continue
         if whole or records:
             yield [*([whole] if whole else []), *records], whole is not None
+
+
+@contextmanager
+def _looked_into(device: Path, place: Path, kind: str, filesystem: Filesystem) -> Iterator[None]:
+    """Mount a file system to be read for the time of a block, of which other disks may be unknown to the kernel, or away."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(mounted(device, place, filesystem=kind, options=_UNTOUCHED))
+        except TerraError:
+            options = filesystem.plan_reading(device, Session(source=PLACE))
+            if not options:
+                raise
+            stack.enter_context(mounted(device, place, filesystem=kind, options=(*_UNTOUCHED, *options)))
+        yield
 
 
 def _file_systems(device: Path) -> Iterator[tuple[Path, str]]:

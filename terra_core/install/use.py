@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 from terra_core.config.controller import THIS_MACHINE, Paths
 from terra_core.config.loader import Document
 from terra_core.config.node import OS_LABEL, Node
+from terra_core.config.problems import DocumentError
 from terra_core.config.session import Session
 from terra_core.config.values import Address
 from terra_core.deploy import OpenImage, filesystem_of, mounted_system, root_steps
@@ -131,6 +132,8 @@ def installation(
     node, plugins = document.value, plugins or Plugins.discover()
     groups = [group.filesystem for group in node.groups if group.filesystem]
     document = settled(document, INSTALLED, plugins, node.plugins, beside=groups)
+    if refused := list(node.upgrade.refused()):
+        raise DocumentError(document.source, refused)
     told = document.session(report, paths=paths, plain_http=plain_http)
     place = paths.run / "install"
     with _alone(place, told.report) as work, Undo() as stack:

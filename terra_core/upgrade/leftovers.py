@@ -8,10 +8,21 @@ from pathlib import Path
 
 from terra_core.config.node import OWN
 
+STAGED = f"{OWN}/new"
+"""Where a version is made, beside the others; it has no name of its own before it is whole."""
 _KEPT = frozenset({"failed", "layers"})
 """What is kept in Terra's own directory: why versions were given up, and the layers of images."""
 _SECTOR = 512
 """The unit of ``st_blocks`` (inode(7))."""
+
+
+def half_of_version(top: Path) -> Path | None:
+    """Return the half of a version that is left, or that an upgrade is making which goes on; ``None`` when there is none.
+
+    :param top: the directory of all roots.
+    """
+    place = top / STAGED
+    return place if place.is_dir() and not place.is_symlink() else None
 
 
 def left_over(top: Path) -> int:

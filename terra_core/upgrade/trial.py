@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from attrs import Factory, evolve, frozen
 
@@ -18,11 +19,13 @@ from terra_core.config.controller import THIS_MACHINE, Paths
 from terra_core.config.node import OS_LABEL
 from terra_core.config.session import Session
 from terra_core.errors import ConflictError, NotFoundError, TerraError
-from terra_core.hookspecs import Bootloader, Roots, StartChoice
+from terra_core.hookspecs import Bootloader, Filesystem, Roots, StartChoice
 from terra_core.image.contained import ContainedRoot
 from terra_core.plugins import Plugins
 from terra_core.system.locks import locked
 from terra_core.system.progress import Event, Report, silent
+from terra_core.system.waiting import WaitedInVain
+from terra_core.upgrade.leftovers import half_of_version
 from terra_core.upgrade.starts import DiskStart, read_starts, start_disks, write_starts
 from terra_core.versions.failures import Failure, failures, forget_failure, make_room, note_failure
 from terra_core.versions.ledger import read_ledger, write_ledger
@@ -32,6 +35,7 @@ from terra_core.versions.record import PLACE, Record, place_of, read_record
 
 KERNEL_LINE = Path("/proc/cmdline")
 _CONTAINER, _INIT_LINE = Path("/run/systemd/container"), Path("/proc/1/cmdline")
+_RUNNING = Path("/")
 _TRY = re.compile(r"(?:^|\s)terra\.try=(\S+)")
 _OTHER_SECONDS = 600
 _UPGRADE_SECONDS = 1800
@@ -39,6 +43,21 @@ _UNKNOWN = "it was to be started on trial, and another version runs now: it did 
 _AWAY = "was started by a disk that had been away, and {} is the version that is kept"
 
 Change = Callable[[StartChoice], StartChoice]
+
+
+class How(TypedDict, total=False):
+    """How a machine's versions are looked at and changed: the further parameters of the functions here.
+
+    :param report: takes progress events; nobody when left out.
+    :param paths: where locks are, and where mounts are made that nobody else sees; those of this machine when left out.
+    :param plugins: the installed plugins; found when left out.
+    :param kernel_line: the kernel line of the running machine.
+    """
+
+    report: Report
+    paths: Paths
+    plugins: Plugins | None
+    kernel_line: Path
 
 
 class OverruledError(ConflictError):
@@ -60,12 +79,14 @@ class State:
     :param trying: whether it runs on trial, by the word ``terra.try=`` of the kernel line.
     :param disks: every disk of the root, with what it starts.
     :param failed: why versions were given up, by name.
+    :param left: whether an upgrade that did not come to its end has left a half of a version, which takes room.
     """
 
     running: str
     trying: bool = False
     disks: tuple[DiskStart, ...] = ()
     failed: Mapping[str, Failure] = Factory(dict)
+    left: bool = False
 
     @property
     def choices(self) -> tuple[StartChoice, ...]:
@@ -114,55 +135,35 @@ class State:
         return tuple(disk.problem for disk in self.disks if disk.problem)
 
 
-def state(
-    root: Path = Path("/"), *, paths: Paths = THIS_MACHINE, plugins: Plugins | None = None, kernel_line: Path = KERNEL_LINE
-) -> State:
+def state(root: Path = _RUNNING, **how: Unpack[How]) -> State:
     """Return what runs, and what the next start does.
 
     :param root: where the root of a version is mounted; ``/`` for the one that runs.
-    :param paths: where mounts are made that nobody else sees.
-    :param plugins: the installed plugins; found when left out.
-    :param kernel_line: the kernel line of the running machine.
+    :param how: as :class:`How` says, as of the others.
     :raises TerraError: when nobody has written down what was laid down, or a plugin is missing.
     """
-    with _opened(root, silent, paths, plugins, kernel_line) as opened:
-        return opened.state
+    with _opened(root, **how) as opened:
+        paths = how.get("paths", THIS_MACHINE)
+        return evolve(opened.state, left=opened.half is not None and _nobody_upgrades(paths))
 
 
-def try_once(
-    version: str,
-    root: Path = Path("/"),
-    *,
-    report: Report = silent,
-    paths: Paths = THIS_MACHINE,
-    plugins: Plugins | None = None,
-    kernel_line: Path = KERNEL_LINE,
-) -> State:
+def try_once(version: str, root: Path = _RUNNING, **how: Unpack[How]) -> State:
     """Let the next start try a version, and each start after it the one that is kept. Why it was given up before is forgotten.
 
     :param version: a version that lies on the disks.
     :param root: as for :func:`state`, as the others.
-    :param report: takes progress events.
     :returns: the state then; a disk that could not be written has a problem.
     :raises NotFoundError: when there is no such version.
     :raises TerraError: when no disk could be written.
     """
-    with _opened(root, report, paths, plugins, kernel_line) as opened:
+    with _opened(root, **how) as opened:
         opened.require(version)
         opened.forget(version)
         make_room(opened.top)
         return opened.write(f"try {version} at the next start", partial(trying, version))
 
 
-def keep(
-    version: str,
-    root: Path = Path("/"),
-    *,
-    report: Report = silent,
-    paths: Paths = THIS_MACHINE,
-    plugins: Plugins | None = None,
-    kernel_line: Path = KERNEL_LINE,
-) -> State:
+def keep(version: str, root: Path = _RUNNING, **how: Unpack[How]) -> State:
     """Let every start from now on start a version; no try is left.
 
     :param version: a version that lies on the disks.
@@ -170,41 +171,24 @@ def keep(
     :raises NotFoundError: when there is no such version.
     :raises TerraError: when no disk could be written.
     """
-    with _opened(root, report, paths, plugins, kernel_line) as opened:
+    with _opened(root, **how) as opened:
         opened.require(version)
         return opened.keep(version)
 
 
-def keep_tried(
-    version: str,
-    *,
-    report: Report = silent,
-    paths: Paths = THIS_MACHINE,
-    plugins: Plugins | None = None,
-    kernel_line: Path = KERNEL_LINE,
-    root: Path = Path("/"),
-) -> State:
+def keep_tried(version: str, root: Path = _RUNNING, **how: Unpack[How]) -> State:
     """Keep the version that runs on trial, as :func:`keep` does, if it is the one that the machine was told to try.
 
     :raises OverruledError: when it is not; the disks say then what the machine was told last.
     :raises TerraError: as for :func:`keep`.
     """
-    with _opened(root, report, paths, plugins, kernel_line) as opened:
+    with _opened(root, **how) as opened:
         opened.require(version)
         opened.require_wanted(version)
         return opened.keep(version)
 
 
-def give_up(
-    version: str,
-    reason: str,
-    root: Path = Path("/"),
-    *,
-    report: Report = silent,
-    paths: Paths = THIS_MACHINE,
-    plugins: Plugins | None = None,
-    kernel_line: Path = KERNEL_LINE,
-) -> State:
+def give_up(version: str, reason: str, root: Path = _RUNNING, **how: Unpack[How]) -> State:
     """Write down why a version is not kept, and take its try back; the next start starts the version that is kept.
 
     The reason is on the disks before the try is taken back. The version itself stays, and this does not restart the machine.
@@ -216,21 +200,14 @@ def give_up(
     :raises ConflictError: when it is the one that is kept.
     :raises TerraError: when the reason, or no disk, could be written.
     """
-    with _opened(root, report, paths, plugins, kernel_line) as opened:
+    with _opened(root, **how) as opened:
         opened.require(version)
         if opened.state.kept == (version,):
             raise ConflictError(f"{version}: is the version that is kept", hint="first: terra rollback --to ANOTHER")
         return opened.give_up(version, reason)
 
 
-def settle(
-    root: Path = Path("/"),
-    *,
-    report: Report = silent,
-    paths: Paths = THIS_MACHINE,
-    plugins: Plugins | None = None,
-    kernel_line: Path = KERNEL_LINE,
-) -> State:
+def settle(root: Path = _RUNNING, **how: Unpack[How]) -> State:
     """Bring the disks to one word; to be called once after each start, also of a version that is not on trial.
 
     On trial, nothing is changed. Otherwise a version whose try has come to nothing is given up, with that as the reason; and
@@ -241,7 +218,7 @@ def settle(
     :returns: the state then; a disk that could not be written has a problem.
     :raises TerraError: as the others.
     """
-    with _opened(root, report, paths, plugins, kernel_line) as opened:
+    with _opened(root, **how) as opened:
         now = opened.state
         if now.trying or not now.able:
             return now
@@ -278,14 +255,7 @@ class GoingBack:
     left: tuple[str, ...] = ()
 
 
-def former(
-    version: str | None,
-    root: Path = Path("/"),
-    *,
-    paths: Paths = THIS_MACHINE,
-    plugins: Plugins | None = None,
-    kernel_line: Path = KERNEL_LINE,
-) -> GoingBack:
+def former(version: str | None, root: Path = _RUNNING, **how: Unpack[How]) -> GoingBack:
     """Return the version to go back to; nothing is written.
 
     :param version: its name. When left out, it is the one that is kept, while another one runs on trial or is to be tried;
@@ -294,7 +264,7 @@ def former(
     :raises NotFoundError: when there is no such version.
     :raises TerraError: when no disk says what it starts.
     """
-    with _opened(root, silent, paths, plugins, kernel_line) as opened:
+    with _opened(root, **how) as opened:
         now = opened.state
         if not now.able:
             told = "; ".join(now.problems) or "the machine's root is on no partition of a disk"
@@ -316,15 +286,7 @@ def former(
         )
 
 
-def go_back(
-    going: GoingBack,
-    root: Path = Path("/"),
-    *,
-    report: Report = silent,
-    paths: Paths = THIS_MACHINE,
-    plugins: Plugins | None = None,
-    kernel_line: Path = KERNEL_LINE,
-) -> State:
+def go_back(going: GoingBack, root: Path = _RUNNING, **how: Unpack[How]) -> State:
     """Keep a version in the place of others, which count as given up from then on: no upgrade tries them again by itself.
 
     :param going: from :func:`former`.
@@ -332,7 +294,7 @@ def go_back(
     :raises NotFoundError: when there is no such version any more.
     :raises TerraError: when no disk could be written.
     """
-    with _opened(root, report, paths, plugins, kernel_line) as opened:
+    with _opened(root, **how) as opened:
         opened.require(going.version)
         opened.keep(going.version)
         for name in going.left:
@@ -343,26 +305,38 @@ def go_back(
         return evolve(opened.state, failed=failures(opened.top))
 
 
-def remove(
-    version: str,
-    root: Path = Path("/"),
-    *,
-    report: Report = silent,
-    paths: Paths = THIS_MACHINE,
-    plugins: Plugins | None = None,
-    kernel_line: Path = KERNEL_LINE,
-) -> None:
+def remove(version: str, root: Path = _RUNNING, **how: Unpack[How]) -> None:
     """Remove a version that the machine does not need, while nobody upgrades it or changes what it starts.
+
+    What upgrades have left that did not come to their end goes before it.
 
     :raises TerraError: when there is no such version, or the machine needs it.
     """
+    paths, report, plugins = how.get("paths", THIS_MACHINE), how.get("report", silent), how.get("plugins")
     with place_for_mounts(root, paths), upgrades_locked(paths, report, _OTHER_SECONDS), starts_locked(paths):
         try:
-            with _opened(root, silent, paths, plugins, kernel_line, locking=False) as opened:
+            with _opened(root, locking=False, **how) as opened:
                 needed = opened.state.needed
+                with suppress(TerraError):  # a version may be removed all the same
+                    opened.remove_half()
         except TerraError:  # what its disks start is not known
             needed = State(running="").needed
         remove_version(version, root, needed=needed, report=report, plugins=plugins, paths=paths)
+
+
+def tidy(root: Path = _RUNNING, **how: Unpack[How]) -> None:
+    """Remove what upgrades have left that were killed, or whose machine lost its power; nothing while an upgrade goes on.
+
+    :raises TerraError: as the others.
+    """
+    paths = how.get("paths", THIS_MACHINE)
+    with (
+        suppress(WaitedInVain),
+        place_for_mounts(root, paths),
+        upgrades_locked(paths, silent, seconds=0),
+        _opened(root, **how) as opened,
+    ):
+        opened.remove_half()
 
 
 @contextmanager
@@ -382,6 +356,14 @@ def upgrades_locked(paths: Paths, report: Report, seconds: float = _UPGRADE_SECO
     place, what = paths.run / "upgrade.lock", "another upgrade of this machine to end"
     with locked(place, seconds=seconds, what=what, waiting=waiting):
         yield
+
+
+def _nobody_upgrades(paths: Paths) -> bool:
+    try:
+        with upgrades_locked(paths, silent, seconds=0):
+            return True
+    except WaitedInVain:
+        return False
 
 
 @contextmanager
@@ -415,12 +397,16 @@ class Opened:
 
     :param state: what runs, and what the disks start.
     :param roots: the roots beside each other.
+    :param filesystem: removes roots.
     :param bootloader: reads and writes what disks start.
     :param session: who listens.
     """
 
-    def __init__(self, state: State, roots: Roots, bootloader: Bootloader, session: Session) -> None:
+    def __init__(
+        self, state: State, roots: Roots, filesystem: Filesystem, bootloader: Bootloader, session: Session
+    ) -> None:  # fmt: skip
         self.state = state
+        self._filesystem = filesystem
         self.places = roots.places
         self._top = roots.top
         self._bootloader = bootloader
@@ -443,6 +429,17 @@ class Opened:
         """The version that every disk is asked to try, since the machine was started; empty when it is none."""
         once = read_ledger(self._top).once if self._top is not None else ""
         return once if not self.state.tried and all(choice.once == once for choice in self.state.choices) else ""
+
+    @property
+    def half(self) -> Path | None:
+        """The half of a version that an upgrade has left which did not come to its end, or that one is making now."""
+        return half_of_version(self._top) if self._top is not None else None
+
+    def remove_half(self) -> None:
+        """Remove that."""
+        if (half := self.half) is not None:
+            self.say("remove a half of a version, of an upgrade that did not come to its end")
+            self._filesystem.remove_root(half, self._session)
 
     def say(self, text: str) -> None:
         """Tell who listens."""
@@ -550,7 +547,13 @@ def tried_by(line: str) -> str:
 
 @contextmanager
 def _opened(
-    root: Path, report: Report, paths: Paths, plugins: Plugins | None, kernel_line: Path, *, locking: bool = True
+    root: Path,
+    *,
+    report: Report = silent,
+    paths: Paths = THIS_MACHINE,
+    plugins: Plugins | None = None,
+    kernel_line: Path = KERNEL_LINE,
+    locking: bool = True,
 ) -> Iterator[Opened]:
     plugins = plugins or Plugins.discover()
     with (
@@ -559,7 +562,7 @@ def _opened(
         ContainedRoot(root) as inside,
     ):
         record = read_known(inside, root)
-        with open_versions(record, root, work, plugins, report) as (_, roots, session):
+        with open_versions(record, root, work, plugins, report) as (filesystem, roots, session):
             bootloader = plugins.fill(Bootloader, {"bootloader": record.bootloader}, source=f"{root}/{PLACE}")
             now = State(
                 running=roots.running,
@@ -567,7 +570,7 @@ def _opened(
                 disks=read_starts(start_disks(root), bootloader, session),
                 failed=failures(roots.top) if roots.top is not None else {},
             )
-            yield Opened(now, roots, bootloader, session)
+            yield Opened(now, roots, filesystem, bootloader, session)
 
 
 def _record_of(version: str, places: Mapping[str, Path]) -> Record | None:

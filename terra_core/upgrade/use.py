@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from terra_core.config.controller import THIS_MACHINE, Paths
 from terra_core.config.loader import Document
-from terra_core.config.node import OWN, Firmware, Node
+from terra_core.config.node import Firmware, Node
 from terra_core.config.session import Session
 from terra_core.config.values import ImageReference, pinned
 from terra_core.deploy import root_steps, write_steps
@@ -42,7 +42,7 @@ from terra_core.system.undo import Undo
 from terra_core.uniqueness import make_unique, own_files
 from terra_core.upgrade.fstab import fstab_for
 from terra_core.upgrade.health import EXPECTED, UNIT, Network, expectation
-from terra_core.upgrade.leftovers import left_over
+from terra_core.upgrade.leftovers import STAGED, left_over
 from terra_core.upgrade.observe import network
 from terra_core.upgrade.plan import Plan, next_name, room_of, sorted_out, surplus
 from terra_core.upgrade.share import share
@@ -118,11 +118,11 @@ class Upgrade:
                 disks=read_starts(self._disks, self._bootloader, self._session),
                 failed=failures(self._top),
             )
-            yield Opened(now, self._roots, self._bootloader, self._session)
+            yield Opened(now, self._roots, self._filesystem, self._bootloader, self._session)
 
     def _make(self) -> None:
         target = self._top / self.plan.version
-        staged = self._top / OWN / "new"
+        staged = self._top / STAGED
         staged.parent.mkdir(exist_ok=True, mode=0o700)
         self._remove(staged)  # of an upgrade that was killed
         with Undo() as undo:
@@ -183,7 +183,7 @@ class Upgrade:
             kept = [path.lstrip("/") for path in self.plan.kept]
             if inside.target(_RESOLV_CONF):  # the new image has a program that writes it
                 kept = [path for path in kept if path != _RESOLV_CONF]
-            carry(kept, former, inside, bare=bare)
+            carry(kept, former, inside, bare=bare, say=lambda text: report(Event("identity", text)))
             inside.write(FSTAB, fstab_for(former, self.plan.former.version, self.plan.version), mode=0o644)
             self._make_places(inside)
             if inside.look(UNIT) is None:
@@ -324,14 +324,18 @@ def upgrade(
                 raise ConflictError(
                     f"{roots.running} runs on trial, and nobody has judged it yet", hint="wait until it is kept or given up"
                 )
+            for problem in node.upgrade.refused():
+                report(Event("plan", f"warning: not kept: {problem.text}"))
             report(Event("diff", f"compare {root} with {record.image}"))
             changed = changes(manifest, alone, left_out=PLACE)
             with ContainedRoot(alone) as inside:
                 own = own_files(inside, {one.path.lstrip("/") for one in changed})
                 resolving = inside.look(_RESOLV_CONF, follow=False)
+                # What the machine has not, and never had, is the next image's to bring.
+                keep = [path for path in node.upgrade.kept if path[1:] in manifest or inside.look(path[1:], follow=False)]
             if resolving is not None and stat.S_ISREG(resolving.st_mode):
                 own.append(_RESOLV_CONF)
-            kept, lost = sorted_out(changed, [*own, FSTAB], node.upgrade.keep)
+            kept, lost = sorted_out(changed, [*own, FSTAB], keep)
             records = _records(roots.places)
             there = _of_digest(str(found.digest), records)
             version = next_name([*roots.places, *now.failed, *now.once, *now.tried], read_ledger(roots.top).number)

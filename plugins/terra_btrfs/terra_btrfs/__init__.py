@@ -86,6 +86,13 @@ class BtrfsPlugin:
         return remove_root(target)
 
     @hookimpl
+    def plan_reading(self, device: Path, session: Session) -> Sequence[str]:
+        """Name the other disks of a group, any of which may be away; see :class:`terra_core.hookspecs.Filesystem`."""
+        from terra_btrfs.groups import reading_options
+
+        return reading_options(device)
+
+    @hookimpl
     def verify_disks(self, group: DiskGroup, place: Path, session: Session) -> bool:
         """Make sure that no disk of a mounted group had an error; see :class:`terra_core.hookspecs.Filesystem`."""
         from terra_btrfs.statistics import verify

@@ -97,6 +97,18 @@ def scanned(disks: Sequence[Disk]) -> Iterator[tuple[Path, ...]]:
         yield nodes
 
 
+def reading_options(device: Path) -> tuple[str, ...]:
+    """Return the mount options by which a group is read of which one disk is known, and others may be away.
+
+    :param device: that disk, or a partition of it.
+    :raises TerraError: when it holds no such file system.
+    """
+    fsid = identity_of(device, device).fsid
+    words = ["blkid", "--cache-file", "/dev/null", "--match-token", f"UUID={fsid}", "--output", "device"]
+    members = run(words, accept=(0, 2)).text.split()
+    return ("degraded", *(f"device={path}" for path in members if path != str(device)))
+
+
 def mounts_of(group: DiskGroup, device: Path, identity: Identity, settings: Settings) -> tuple[Mount, ...]:
     """Return every mount of a group: the system's root for the group of the operating system, then its subvolumes.
 

@@ -32,12 +32,14 @@ def node(*keep: str) -> NetworkNode:
     return make_document(raw, NetworkNode, source="node.toml").value
 
 
-def carried(place: Path, *keep: str) -> Path:
+def carried(place: Path, *keep: str, told: list[str] | None = None) -> Path:
     """Take over what a machine has below ``former``, with its subvolume ``/home`` in ``home``; return the next root."""
+    said: list[str] = [] if told is None else told
     with ExitStack() as stack:
         former, home, new = (stack.enter_context(ContainedRoot(place / name)) for name in ("former", "home", "new"))
         system: Any = SimpleNamespace(inside=new)  # all that is used of a mounted system
-        carry_over(FormerSystem(root=former, parts={"/home": home}), system, node(*keep), {}, Session())
+        session = Session(report=lambda event: said.append(event.text))
+        carry_over(FormerSystem(root=former, parts={"/home": home}), system, node(*keep), {}, session)
     return place / "new"
 
 
@@ -92,3 +94,59 @@ def test_what_cannot_be_taken_over_is_named_as_the_machine_has_it(tmp_path: Path
         with pytest.raises(TerraError, match=said) as caught:
             carried(tmp_path)
     assert len(caught.value.message) < 600
+
+
+def test_directories_above_what_is_kept_are_as_closed_as_they_were(tmp_path: Path) -> None:
+    trees(tmp_path)
+    keys = tmp_path / "former/srv/app/keys"
+    keys.mkdir(parents=True)
+    (keys / "one").write_text("for the program alone\n")
+    os.chown(tmp_path / "former/srv/app", 7, 8)
+    (tmp_path / "former/srv/app").chmod(0o2700)
+    (tmp_path / "former/srv").chmod(0o711)
+    (tmp_path / "new/opt").mkdir(mode=0o755)
+    (tmp_path / "former/opt/own").mkdir(parents=True)
+    (tmp_path / "former/opt").chmod(0o700)
+    new = carried(tmp_path, "/srv/app/keys", "/opt/own")
+    status = (new / "srv/app").stat()
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o2700, 7, 8)
+    assert (new / "srv").stat().st_mode & 0o7777 == 0o711
+    assert (new / "srv/app/keys/one").read_text() == "for the program alone\n"
+    assert (new / "opt").stat().st_mode & 0o7777 == 0o755, "what the image has is as it has it"
+
+
+def test_what_the_machine_has_not_is_the_images(tmp_path: Path) -> None:
+    trees(tmp_path)
+    for path in ("new/etc/app/settings", "new/etc/other/settings"):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_text("of the image\n")
+    (tmp_path / "former/etc/other").mkdir()
+    new = carried(tmp_path, "/etc/app", "/etc/other", "/etc/none", "/srv/none/at/all")
+    assert (new / "etc/app/settings").read_text() == "of the image\n"
+    assert not [*(new / "etc/other").iterdir()], "what the machine has is as it has it"
+    assert not (new / "etc/none").exists()
+    assert not (new / "srv").exists()
+
+
+def test_what_is_too_deep_to_be_taken_over_is_said(tmp_path: Path) -> None:
+    trees(tmp_path)
+    for place in (tmp_path / "home", tmp_path / "former/etc/app"):
+        place.mkdir(exist_ok=True)
+        (place / "near").write_text("here\n")
+        deep(place)
+    told: list[str] = []
+    new = carried(tmp_path, "/etc/app", told=told)
+    assert (new / "home/near").read_text() == (new / "etc/app/near").read_text() == "here\n"
+    for path in ("/home", "/etc/app"):
+        assert f"warning: not all of {path} is taken over: 1 names are deeper than a path may be long" in told
+
+
+def deep(place: Path) -> None:
+    """Make directories that are deeper than a path may be long."""
+    descriptor = os.open(place, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 200, dir_fd=descriptor)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)

@@ -237,7 +237,12 @@ def test_the_way_back_from_each_phase(ground: Ground, small: str, following: str
     assert target(second) not in (target(found), target(machine)), "no name of a target is given twice"
     place = Player(ground).place()
     Player(ground).post(place["token"], boot_id=boot(2), image=place["image"], state="running", failed=[])
-    wait_for(ground, "kept")
+    wait_until(lambda: node(ground)["state"] == "booted", seconds=60, what="the report to be seen")
+    with logged_in(ground, second, target(second)):
+        wait_until(lambda: "has begun its trial" in ground.terra("logs", "cm-01").text, seconds=120, what="the log-in")
+        wait_for(ground, "kept")
+    told = ground.terra("logs", "cm-01").text
+    assert told.rindex("has begun its trial") < told.rindex("it has booted, and is well"), "whoever has its token says nothing"
     ground.terra("rollback", "cm-01")
     wait_until(lambda: phase(ground) in ("returning", "left"), seconds=60, what="the way back")
     wait_until(lambda: leads(ground, machine), seconds=60, what="the former boot files")

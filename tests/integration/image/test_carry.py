@@ -27,7 +27,7 @@ def roots(tmp_path: Path) -> tuple[Path, Path]:
 
 def carried(roots: tuple[Path, Path], *paths: str) -> None:
     with ContainedRoot(roots[0]) as former, ContainedRoot(roots[1]) as new:
-        carry(paths, former, new)
+        carry(paths, former, new, say=print)
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def test_no_link_leads_anywhere_while_others_write_to_the_former_root(roots: tup
         with pytest.raises(OSError, match="Too many levels of symbolic links"):
             os.listdir(bare / "srv/app/mine")  # noqa: PTH208  # as cp(1) does
         with ContainedRoot(roots[0]) as former, ContainedRoot(roots[1]) as new:
-            carry(["lib/more", "srv/app"], former, new, bare=bare)
+            carry(["lib/more", "srv/app"], former, new, say=print, bare=bare)
     assert (roots[1] / "srv/app/own/link").readlink() == Path("/nowhere")
     assert (roots[1] / "srv/app/mine").readlink() == secret
     assert (roots[1] / "lib/more/file").read_text() == "more", "links above what is named are those of the machine"

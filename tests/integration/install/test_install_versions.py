@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -173,6 +173,12 @@ def test_what_is_lost_of_a_machine_that_is_there_is_said_before_it_is(kind: str,
         first.write_text(f'{first.read_text()}[upgrade]\nkeep = ["/etc/app"]\n')
         ground.install(first)
         before = disk.content()
+        other = ground.node(group("os", "single", [disk]), '[upgrade]\nkeep = ["/usr", "/etc/app", "/run/app"]\n')
+        for told in (ground.install("--wipe", other, accept=[2]), run([TERRA, "validate", other], accept=[2])):
+            said = " ".join((told.stdout + told.stderr).decode().split())
+            assert "upgrade.keep[0]: /usr is what an image is made of" in said
+            assert "upgrade.keep[2]: /run/app is made anew at each start" in said
+        assert disk.content() == before
         other = ground.node(group("os", "single", [disk]))
         said = " ".join(ground.install(other, accept=[1]).stderr.decode().split())
         assert f"{disk.device}: is of the machine old-01: {ground.image} (sha256:" in said
@@ -191,6 +197,33 @@ def test_what_is_lost_of_a_machine_that_is_there_is_said_before_it_is(kind: str,
             assert f"{disk.device}: is of the machine old-01: " in said
             assert "terra upgrade" not in said, "what an earlier Terra made as all of its file system has one version"
         ground.install("--wipe", other)
+
+
+@pytest.mark.parametrize("kind", ["raid1", "raid0"])
+def test_a_machine_on_several_disks_is_known_by_each_of_them(kind: str, ground: Ground, tmp_path: Path) -> None:
+    """Also where nobody has told the kernel which disks belong together, and where one of a mirror is away."""
+    with blank(tmp_path, [700, 700]) as disks:
+        ground.install(ground.node(group("os", kind, disks, home="/home"), hostname="old-01"))
+        parts = [part_device(disk.device, 3) for disk in disks]
+        before = [disk.content() for disk in disks]
+        try:
+            for at, disk in enumerate(disks):
+                assert known(ground, parts, group("os", "single", [disk])) == [(str(disk.device), "old-01")], at
+            assert known(ground, parts, group("os", "raid1", disks)) == [(str(disks[0].device), "old-01")]
+            if kind == "raid1":
+                run(["wipefs", "--quiet", "--all", parts[0]])
+                assert known(ground, parts, group("os", "single", disks[1:])) == [(str(disks[1].device), "old-01")]
+            assert disks[1].content() == before[1], "nothing is written"
+        finally:
+            run(["btrfs", "device", "scan", "--forget", *parts], accept=(0, 1))
+
+
+def known(ground: Ground, parts: Sequence[Path], system: str) -> list[tuple[str, str]]:
+    """Return the machines that a plan says would be lost, each with the disk that it is known by."""
+    run(["btrfs", "device", "scan", "--forget", *parts], accept=(0, 1))
+    plan = json.loads(ground.install("--plan", "-o", "json", "--wipe", ground.node(system)).text)
+    assert all(one["upgrades"] for one in plan["former"])
+    return [(one["device"], one["hostname"]) for one in plan["former"]]
 
 
 def undivided(part: Path, tmp_path: Path) -> None:

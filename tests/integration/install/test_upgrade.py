@@ -21,19 +21,22 @@ import pytest
 from lab.disks import MB, blank
 from lab.network import Network
 from lab.registry import Registry
+from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.config.values import parse_image_reference
 from terra_core.errors import ConflictError
 from terra_core.hookspecs import Bootloader, StartChoice
 from terra_core.install.disks import part_device
 from terra_core.plugins import Plugins
+from terra_core.system.locks import locked
 from terra_core.system.mounts import directory_mounted, mounted
 from terra_core.system.process import run
 from terra_core.system.waiting import wait_until
-from terra_core.upgrade.trial import former, give_up, go_back, keep, settle, state, try_once
+from terra_core.upgrade.trial import former, give_up, go_back, keep, settle, state, tidy, try_once
 from terra_core.upgrade.use import upgrade as upgrading
 from terra_core.versions.manifest import make_manifest
 from terra_core.versions.record import PLACE
+from tests.integration.controller.test_carrying import deep
 from tests.integration.install.grounds import SYSTEM, Ground, group
 from tests.unit.oci.making import Item, LayoutMaker, file, folder, tar
 
@@ -117,6 +120,10 @@ def test_the_next_version_is_laid_down_beside_the_one_that_runs(
             }  # fmt: skip
             assert sorted(path.name for path in top.iterdir()) == [".terra", "home", "os"]
             killed_on_its_way(ground, root, top, images[1])
+            run(["btrfs", "subvolume", "create", top / ".terra/new"])
+            tidy(root)
+            assert not (top / ".terra/new").exists(), "each start of the machine does that"
+            killed_on_its_way(ground, root, top, images[1], tidied=False)
             assert [disk.choice for disk in state(root).disks] == [StartChoice(kept="os")]
             upgrade(ground, root, images[1])
             assert [disk.choice for disk in state(root).disks] == [StartChoice(kept="os", once="os.1")]
@@ -155,6 +162,52 @@ def test_the_next_version_is_laid_down_beside_the_one_that_runs(
             assert len([*(top / ".terra/layers").iterdir()]) == 3, "those of the image that is left"
             rows = json.loads(run([TERRA, "versions", "-o", "json", "--root", root]).stdout)
             assert [row["version"] for row in rows] == ["os"]
+
+
+def test_what_is_named_and_not_there_is_the_next_images_and_what_is_too_deep_is_said(
+    ground: Ground, network: Network, registry: Registry, tmp_path: Path
+) -> None:
+    both = (folder(b"etc/gone"), file(b"etc/gone/of-the-image", b"1\n"))
+    app = (folder(b"etc/app"), file(b"etc/app/settings", b"of the image\n"))
+    first = push(network, registry, tmp_path, "named-1", [tar(*SYSTEM, *both)])
+    second = push(network, registry, tmp_path, "named-2", [tar(*SYSTEM, *both, *app)])
+    with blank(tmp_path, [900]) as (disk,):
+        named = '[upgrade]\nkeep = ["/etc/app", "/etc/gone", "/srv/own/keys"]\n'
+        ground.install(ground.node(group("os", "single", [disk]), named, image=first))
+        part, place, top = part_device(disk.device, 3), tmp_path / "root", tmp_path / "top"
+        place.mkdir()
+        top.mkdir()
+        with (
+            mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root,
+            mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
+        ):
+            shutil.rmtree(root / "etc/gone")
+            (root / "srv/own/keys").mkdir(parents=True)
+            (root / "srv/own").chmod(0o700)
+            os.setxattr(root / "srv/own", "user.note", b"mine")
+            deep(root / "srv/own/keys")
+            plan = upgrade(ground, root, "--plan", second)
+            assert {"/etc/gone", "/srv/own/keys"} <= set(plan["kept"])
+            assert "/etc/app" not in plan["kept"]
+            assert plan["lost"] == []
+            told = run(ground.network.command([TERRA, "upgrade", "--http", "--root", root, second]), timeout=300).stderr
+            assert "warning: not all of /srv/own/keys is taken over" in " ".join(told.decode().split())
+            new = top / "os.1"
+            assert (new / "etc/app/settings").read_text() == "of the image\n", "the machine has never had it"
+            assert not (new / "etc/gone").exists(), "somebody has removed it, and named it"
+            assert stat.S_IMODE((new / "srv/own").stat().st_mode) == 0o700
+            assert os.getxattr(new / "srv/own", "user.note") == b"mine"
+            names_all_of_usr(root)
+            told = run(ground.network.command([TERRA, "upgrade", "--http", "--plan", "--root", root, first])).stderr.decode()
+            assert "warning: not kept: /usr is what an image is made of" in " ".join(told.split())
+
+
+def names_all_of_usr(root: Path) -> None:
+    """Let the machine be one that an earlier Terra has installed, which took that."""
+    record = root / PLACE / "record.json"
+    raw = json.loads(record.read_text())
+    raw["node"]["upgrade"]["keep"] += ["/usr"]
+    record.write_text(json.dumps(raw))
 
 
 def rows_of(root: Path) -> dict[str, Any]:
@@ -220,7 +273,12 @@ def test_a_version_is_tried_kept_and_given_up_on_every_disk(
 
 def run_of(root: Path, *words: str) -> str:
     """Return what a rollback that fails says."""
-    return " ".join(run([TERRA, "rollback", "--root", root, *words], accept=(1,)).stderr.decode().split())
+    return run_with(root, "rollback", *words)
+
+
+def run_with(root: Path, command: str, *words: str) -> str:
+    """Return what a command that fails says."""
+    return " ".join(run([TERRA, command, "--root", root, *words], accept=(1,)).stderr.decode().split())
 
 
 def started(esp: Path, version: str) -> None:
@@ -369,8 +427,11 @@ def lived_in(root: Path) -> None:
     (root / "usr/share/mine").write_bytes(b"local")
 
 
-def killed_on_its_way(ground: Ground, root: Path, top: Path, image: str) -> None:
-    """Kill an upgrade that has begun to write: the machine has what it had."""
+def killed_on_its_way(ground: Ground, root: Path, top: Path, image: str, *, tidied: bool = True) -> None:
+    """Kill an upgrade that has begun to write: the machine has what it had.
+
+    :param tidied: whether what it has left is removed by hand.
+    """
     command = ground.network.command([TERRA, "upgrade", "--http", "--root", root, image])
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -378,9 +439,18 @@ def killed_on_its_way(ground: Ground, root: Path, top: Path, image: str) -> None
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    rows = json.loads(run([TERRA, "versions", "-o", "json", "--root", root]).stdout)
-    assert [row["version"] for row in rows] == ["os"]
+    assert list(rows_of(root)) == ["os"]
     assert (top / ".terra/new").exists(), "it was killed before it had come to its end"
+    if not tidied:
+        return
+    left = "a half of a version, of an upgrade that did not come to its end, takes room"
+    assert left in run([TERRA, "versions", "--root", root]).stderr.decode()
+    with locked(Paths().run / "upgrade.lock", seconds=60):
+        tidy(root)
+        assert (top / ".terra/new").exists(), "it may be of an upgrade that goes on"
+        assert not state(root).left
+    assert "there is no version of that name" in run_with(root, "versions", "--remove", "os.1")
+    assert not (top / ".terra/new").exists(), "who makes room has that first"
 
 
 def as_the_image_and_the_machine_say(root: Path, new: Path) -> None:

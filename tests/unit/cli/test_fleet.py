@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
+from attrs import evolve
 from click.testing import CliRunner
 
 from terra_core.cli import fleet
@@ -69,11 +70,11 @@ class Answering:
         return answer
 
 
-def shown(name: str, phase: str, image: str = "x/y:6", wanted: str = "x/y:7") -> NodeShown:
+def shown(name: str, phase: str, image: str = "x/y:6", wanted: str = "x/y:7", digest: str = "sha256:1") -> NodeShown:
     upgrade = UpgradeShown(phase=phase, image=wanted, digest="sha256:2", since=0.0, reason="a reason", other="")
     return NodeShown(
         hostname=name, mac="02:00:00:00:00:01", image=image, initiator_iqn="", disk_groups=(), state="ready", problem="",
-        since="", digest="", addresses=(), upgrade=upgrade,
+        since="", digest=digest, addresses=(), upgrade=upgrade,
     )  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def test_a_controller_that_is_started_again_is_waited_for(capsys: pytest.Capture
         (shown("a", "trial", "x/y:7"),),
         away,
         away,
-        (shown("a", "kept", "x/y:7"),),
+        (shown("a", "kept", "x/y:7", digest="sha256:2"),),
     ]
     assert carried_out(Answering(*answers), 60, ["a"]) == 0
     assert "a is upgraded, and is well" in capsys.readouterr().err
@@ -104,6 +105,8 @@ def test_a_controller_that_is_started_again_is_waited_for(capsys: pytest.Capture
     [
         ((), "Error: a: it was deleted meanwhile"),
         ((shown("a", "returning"),), "Error: a goes back to x/y:6: a reason"),
+        ((shown("a", "returning", "x/y:7"),), "Error: a goes back to x/y:7: a reason"),  # a tag that was moved
+        ((shown("a", "left", "x/y:7"),), "Error: a goes back to x/y:7: a reason"),
         ((shown("a", "kept", "x/y:5", "x/y:5"),), "Error: a is not upgraded: to x/y:5: it was well"),
         ((shown("a", "restored"),), "Error: a is not upgraded: a backup was restored"),
     ],
@@ -115,6 +118,18 @@ def test_when_one_is_not_well_the_rest_is_not_begun(
     told = capsys.readouterr().err
     assert said in told
     assert "Error: 2 machines are not upgraded, as one before them is not well: b, c" in told
+
+
+def test_a_machine_that_has_the_image_by_another_name_is_well_whatever_it_has_left(capsys: pytest.CaptureFixture[str]) -> None:
+    class Unchanged(Answering):
+        def upgrade(self, name: str, image: ImageReference, report: Report) -> NodeShown:
+            return shown(name, "left", "x/y:6") if name == "a" else shown(name, "waiting", "x/y:6")
+
+    kept = evolve(shown("b", "kept", "x/y:7", digest="sha256:2"), upgrade=None)  # and nothing is kept of the former one
+    assert carried_out(Unchanged((kept,)), 60, ["a"], ["b"]) == 0
+    told = capsys.readouterr().err
+    assert "a has x/y:7 already" in told
+    assert "b is upgraded, and is well" in told
 
 
 @pytest.mark.parametrize(("answer", "said"), [((shown("a", "waiting"),), "made, and taken"), (TerraError("away"), "away")])

@@ -22,7 +22,12 @@ BEGUN = evolve(TRIAL, back=BootLine(digest="sha256:1", kernel_arguments=("a",)))
         (TRIAL, {"on_next": True}, 1, Outcome.BEGUN),
         (TRIAL, {"booting": 60.0}, 70, Outcome.OPEN),
         (TRIAL, {"booting": 901.0}, 1000, Outcome.UNWELL),
-        (TRIAL, {"report": {"state": "running"}}, 1, Outcome.WELL),
+        (TRIAL, {"report": {"state": "running"}}, 1, Outcome.OPEN),  # nobody has seen it on those disks
+        (TRIAL, {"on_former": True, "report": {"state": "running"}}, 1, Outcome.AGAIN),
+        (TRIAL, {"on_next": True, "report": {"state": "running"}}, 1, Outcome.BEGUN),  # and well at the next look
+        (TRIAL, {"booting": 901.0, "report": {"state": "running"}}, 1000, Outcome.UNWELL),
+        (TRIAL, {"report": {"state": "degraded", "failed": ["a.service"]}}, 1, Outcome.UNWELL),
+        (BEGUN, {"report": {"state": "running"}}, 1, Outcome.WELL),  # it may be off again by then
         (BEGUN, {"on_next": True}, 899, Outcome.OPEN),
         (BEGUN, {"on_next": True}, 901, Outcome.UNWELL),
         (BEGUN, {}, 500, Outcome.OPEN),

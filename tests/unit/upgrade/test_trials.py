@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -14,8 +14,8 @@ from attrs import define, field
 
 from terra_core.config.session import Session
 from terra_core.errors import NotFoundError
-from terra_core.hookspecs import Roots, StartChoice
-from terra_core.system.progress import Event
+from terra_core.hookspecs import Filesystem, Roots, StartChoice
+from terra_core.system.progress import Event, silent
 from terra_core.upgrade import trial
 from terra_core.upgrade.starts import DiskStart, read_starts
 from terra_core.upgrade.trial import GoingBack, Opened, OverruledError, State, former, give_up, go_back, keep_tried, settle
@@ -77,7 +77,7 @@ class Machine:
             self.told.append(event.text)
             report(event)
 
-        return Opened(now, roots, loader, Session(report=say))
+        return Opened(now, roots, cast(Filesystem, None), loader, Session(report=say))  # none is removed
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made.lay_down("os.1", laid="2026-01-01")
 
     @contextmanager
-    def opened(root: Path, report: Any, *others: object, **more: object) -> Iterator[Opened]:
+    def opened(root: Path, report: Any = silent, **more: object) -> Iterator[Opened]:
         yield made.opened(report)
 
     monkeypatch.setattr(trial, "_opened", opened)
