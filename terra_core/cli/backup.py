@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 
 @click.command("backup")
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NamedPath(path_type=Path, file_okay=False),
     default=Path("/"),
     metavar="DIR",
     help="The root that the controller was given.",
@@ -21,7 +22,7 @@ from terra_core.cli.terminal import echo
 @click.option(
     "--config",
     "source",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="FILE",
     help="The controller's configuration; /etc/terra/controller.toml when left out.",
 )

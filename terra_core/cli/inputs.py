@@ -62,7 +62,7 @@ def _each(sources: Sequence[str], wrong: dict[str, TerraError]) -> Iterator[tupl
     seen: set[Path] = set()
     for source in sources:
         place = Path(source)
-        if source == "-" or "://" in source:
+        if source in ("", "-") or "://" in source:  # an empty path would be the directory that one is in
             yield source, False
             continue
         try:

@@ -136,6 +136,8 @@ def _read(source: str) -> tuple[str, bytes]:
         name, data = "standard input", sys.stdin.buffer.read(SIZE_LIMIT + 1)
     elif scheme and scheme[1].lower() in ("http", "https"):
         name, data = fetch(source)
+    elif not source:
+        raise ConfigError(["the name of a file is empty, as that of a variable which is not set"])
     elif scheme:
         raise ConfigError([f"{source}: is neither a file nor an http:// or https:// URL"])
     else:

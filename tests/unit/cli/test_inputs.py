@@ -100,3 +100,12 @@ def test_a_file_that_is_named_has_to_be_of_a_machine(tmp_path: Path) -> None:
     server = tmp_path / "server.toml"
     server.write_text('hostname = "example"\nversion = "6"\nos = "example:1"\nrepo = "example"\n')
     assert "mac: is required for provisioning" in str(read_inputs([str(server)], NONE).wrong[str(server)])
+
+
+def test_an_empty_name_is_not_the_directory_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`terra apply "$MACHINES"`, and the variable is not set."""
+    node(tmp_path, "cm-01")
+    monkeypatch.chdir(tmp_path)
+    found = read_inputs([""], NONE)
+    assert not found.documents
+    assert "the name of a file is empty" in str(found.wrong[""])
