@@ -144,3 +144,23 @@ def test_a_store_that_is_nearly_full_takes_no_machine_and_serves_those_that_it_h
     ground.terra("provision", node)
     assert (small_store / "cm-02/0.lun").stat().st_blocks * 512 >= 128 * 1024 * 1024
     assert (small_store / "cm-01/0.lun").stat().st_blocks * 512 < 128 * 1024 * 1024
+
+
+def test_an_image_that_takes_what_is_kept_for_machines_is_given_up_and_leaves_nothing(
+    ground: Ground, small: str, big: str, small_store: Path
+) -> None:
+    shown = ground.provision(small)
+
+    def free() -> int:
+        room = os.statvfs(small_store)
+        return room.f_bavail * room.f_frsize
+
+    with (small_store / "filler").open("wb") as file:  # room for the 100 MB of the image, and not for these beside the reserve
+        os.posix_fallocate(file.fileno(), 0, free() - 116 * 1024 * 1024)
+    before = free()
+    refused = ground.terra("provision", ground.node(big, "cm-02", "52:54:00:00:00:02"), accept=(1,)).stderr.decode()
+    assert "are kept for the machines that there are" in re.sub(r"\s+", " ", refused)
+    assert [node["hostname"] for node in ground.nodes()] == ["cm-01"]
+    assert free() > before - 1024 * 1024
+    assert sorted(path.name for path in small_store.glob("*/")) == sorted(["cm-01", "lost+found", *ground.golden()])
+    assert ground.may_log_in(shown["initiator_iqn"], shown["disk_groups"][0]["target"]["iqn"])
