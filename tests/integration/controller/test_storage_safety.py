@@ -20,7 +20,11 @@ from terra_core.system.process import Daemon, run
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.sites import Ground
 
-_SHOWING = (["list"], ["list", "--json"], ["info"], ["audit", "-o", "json"], ["images"])
+_SHOWING = (
+    ["list"], ["list", "-o", "wide"], ["list", "--json"], ["info"], ["audit", "-o", "json"], ["images", "-o", "json"],
+    ["status", "cm-01", "-o", "json"], ["logs", "cm-01", "-o", "json"], ["hosts", "--json"], ["token", "list", "--json"],
+)  # fmt: skip
+_ROUTES = ("/metrics", "/v1/nodes/cm-01", "/v1/nodes/cm-01/status", "/v1/operations", "/schema/openapi.json", "/healthz")
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +75,10 @@ def test_a_secret_is_where_it_has_to_be_and_nowhere_else(ground: Ground, small: 
         wait_until(lambda: ground.may_log_in(initiator, iqn), seconds=60, what="the target to be back with its account")
         for wrong in ("", "wrong" * 5):
             assert not ground.may_log_in(initiator, iqn, wrong)
-        said = [ground.terra(*words) for words in _SHOWING]
+        said: list[object] = [ground.terra(*words) for words in _SHOWING]
+        said.append(ground.terra("doctor", "-o", "json", "--root", ground.site.root, accept=(0, 1)))
+        with ground.site.network.inside():
+            said += [b"".join(ground.client().stream(path)) for path in _ROUTES]
     assert any(b"provision" in line for line in seen), "it has looked"
     assert not [line for line in seen if secret.encode() in line]
     assert not [one for one in (*said, shown) if secret in repr(one)]
