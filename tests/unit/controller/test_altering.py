@@ -20,6 +20,7 @@ from terra_core.config.node import NetworkDisk, NetworkGroup, NetworkNode, Subvo
 from terra_core.config.values import PluginName
 from terra_core.controller.changes import Action, Plan
 from terra_core.controller.database import nodes
+from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.records import Record
 from terra_core.controller.store import version_of
@@ -285,6 +286,37 @@ def test_a_disk_of_a_machine_that_is_connected_to_it_does_not_grow(site: Site, w
         apply(site, document(site, size(200000)))
     assert site.services.store.get("cm-01") == before
     assert apply(site, document(site, more_groups)).action is Action.CHANGE, "a further group takes nothing from it"
+
+
+def test_a_change_that_is_not_wholly_undone_is_looked_at_at_once_and_so_is_one_that_mends_a_machine(
+    site: Site, world: World
+) -> None:
+    """Else the machine would be called ready, or failed, for up to a minute."""
+    apply(site, document(site))
+    former, wanted = site.services.store.get("cm-01"), document(site, mac=OTHER)
+
+    def change(record: Record) -> None:
+        altering = site.machines.altering
+        site.machines.logged(record, "change", lambda found, report: altering.change(found, wanted, report))(silent)
+
+    def fail() -> None:
+        raise TerraError("it failed once")
+
+    at_step(world, "publish_boot", fail)
+    with pytest.raises(TerraError, match="it failed once"):
+        change(former)
+    assert not site.machines.troubles.is_to_look_again(), "all of it is undone"
+    world.fail.add("publish_boot")
+    with pytest.raises(TerraError, match="publish_boot failed") as caught:
+        change(former)
+    assert caught.value.notes
+    assert site.machines.troubles.is_to_look_again()
+    world.fail.clear()
+    site.services.store.set_problem(former, "its volume is a link")
+    change(site.services.store.get("cm-01"))
+    assert site.machines.troubles.is_to_look_again()
+    Keeper(site.machines).mend(silent)
+    assert site.services.store.get("cm-01").problem == ""
 
 
 STEPS = [
