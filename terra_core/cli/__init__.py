@@ -103,6 +103,8 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "terminal_width": _width()}
 @click.pass_context
 def terra(ctx: click.Context, debug: bool, address: str | None) -> None:
     """One TOML file, one running machine."""
+    if address == "":  # as of a variable that is not set: another controller than was meant would be asked
+        raise click.BadParameter("It is empty.", ctx, param_hint="'--controller'")
     ctx.obj = {"debug": debug, "address": address}
 
 

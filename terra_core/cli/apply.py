@@ -138,6 +138,7 @@ def _carry_out(
 def _lines(planned: Mapping[str, PlanShown | TerraError], documents: Documents) -> Iterator[str]:
     """Yield what will change, as a person reads it."""
     from terra_core.client.answers import PlanShown
+    from terra_core.system.text import one_line
 
     for name, plan in planned.items():
         if not isinstance(plan, PlanShown):
@@ -148,7 +149,7 @@ def _lines(planned: Mapping[str, PlanShown | TerraError], documents: Documents) 
         for change in plan.changes:
             mark = "!" if not change.possible else "~" if change.former and change.wanted else "-" if change.former else "+"
             values = " -> ".join(filter(None, (change.former, change.wanted)))
-            yield f"    {mark} {change.path}: {values}"
+            yield one_line(f"    {mark} {change.path}: {values}")
             if change.note:
                 yield f"        {change.note}"
         yield from (f"    note: {note}" for note in plan.notes)

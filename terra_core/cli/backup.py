@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 
 @click.command("backup")
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NamedPath(path_type=Path, file_okay=False),
     default=Path("/"),
     metavar="DIR",
     help="The root that the controller was given.",
@@ -21,7 +22,7 @@ from terra_core.cli.terminal import echo
 @click.option(
     "--config",
     "source",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="FILE",
     help="The controller's configuration; /etc/terra/controller.toml when left out.",
 )
@@ -36,7 +37,7 @@ def command(root: Path, source: Path | None, no_database: bool, file: str) -> No
     from terra_core.cli.output import reporter, size_of
     from terra_core.config.controller import Paths
     from terra_core.controller.archive import PLACES
-    from terra_core.controller.backup import write_backup
+    from terra_core.controller.backup import files_named, write_backup
     from terra_core.controller.daemon import load_config
     from terra_core.errors import TerraError
     from terra_core.plugins import Plugins
@@ -51,13 +52,14 @@ def command(root: Path, source: Path | None, no_database: bool, file: str) -> No
     if file != "-" and place.exists() and not place.is_file() and not place.is_symlink():  # the backup would take its place
         hint = "choose another name, or lead the backup there: terra backup - > FILE"
         raise TerraError(f"{file}: is there, and is no regular file", hint=hint)
-    config = load_config(source, paths, Plugins.discover()).value
+    document = load_config(source, paths, Plugins.discover())
+    config, named = document.value, files_named(source, document.raw)
     with interruptible(), reporter() as report:
         if file == "-":
             if sys.stdout.isatty():
                 raise TerraError("a backup is not for a terminal", hint="lead it on: terra backup - | ssh HOST 'cat > FILE'")
             try:
-                manifest = write_backup(config, paths, sys.stdout.buffer, report, database=not no_database)
+                manifest = write_backup(config, paths, sys.stdout.buffer, report, database=not no_database, named=named)
                 sys.stdout.buffer.flush()
             except BrokenPipeError:
                 raise
@@ -66,7 +68,7 @@ def command(root: Path, source: Path | None, no_database: bool, file: str) -> No
         else:
             try:
                 with replacing(Path(file), mode=0o600) as output:
-                    manifest = write_backup(config, paths, output, report, database=not no_database)
+                    manifest = write_backup(config, paths, output, report, database=not no_database, named=named)
             except OSError as error:
                 raise TerraError(f"{file}: cannot be written: {error.strerror}") from error
     for line in manifest.left_out:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 @click.option(
     "--config",
     "source",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="FILE",
     help="The configuration; /etc/terra/controller.toml when left out.",
 )
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NamedPath(path_type=Path, file_okay=False),
     default=Path("/"),
     metavar="DIR",
     help="Put all that the controller owns under DIR.",
@@ -77,7 +78,7 @@ def command(ctx: click.Context, gateway: str | None, iscsi: str | None, source: 
     help="A host name or an address by which clients reach the controller, beside those that Terra knows; may be repeated.",
 )
 @click.option(
-    "--root", "own_root", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="As for the controller itself."
+    "--root", "own_root", type=NamedPath(path_type=Path, file_okay=False), metavar="DIR", help="As for the controller itself."
 )
 @click.pass_obj
 def init(options: dict[str, object], names: tuple[str, ...], own_root: Path | None) -> None:

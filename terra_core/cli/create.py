@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -44,13 +45,13 @@ class _Create(click.Command):
 @click.option(
     "-c",
     "--context",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=NamedPath(exists=True, file_okay=False, path_type=Path),
     help="The directory that ADD and COPY see. Default: that of server.toml.",
 )
 @click.option(
     "-u",
     "--userland",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=NamedPath(exists=True, dir_okay=False, path_type=Path),
     help="A file of Dockerfile lines, in place of the userland of server.toml.",
 )
 @click.option("--push", is_flag=True, help="Push the image when it is built.")
@@ -69,7 +70,7 @@ class _Create(click.Command):
 )
 @click.option(
     "--sbom",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NamedPath(dir_okay=False, path_type=Path),
     help="Write the list of the image's packages to a file: .cdx.json or .json for CycloneDX, .spdx.json for SPDX.",
 )
 @click.option("--sbom-format", type=click.Choice(["cyclonedx", "spdx"]), help="Its format, whatever the name of the file is.")

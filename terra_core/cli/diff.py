@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 @click.command("diff")
 @click.option("-o", "form", type=click.Choice(("table", "json")), default="table", help="How to print them.")
 @click.option(
-    "--root", "place", type=click.Path(path_type=Path), default=Path("/"), help="Where the system's root is mounted. Default: /"
+    "--root", "place", type=NamedPath(path_type=Path), default=Path("/"), help="Where the system's root is mounted. Default: /"
 )
 @click.pass_context
 def command(ctx: click.Context, form: str, place: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 @click.option(
     "--config",
     "source",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="FILE",
     help="The controller's configuration; /etc/terra/controller.toml when left out.",
 )
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NamedPath(path_type=Path, file_okay=False),
     default=Path("/"),
     metavar="DIR",
     help="Where all that the controller owns is, if elsewhere.",

@@ -1,4 +1,4 @@
-"""The option of commands that print JSON, in the two forms that users of such tools know."""
+"""Options and arguments that several commands have: JSON in the two forms that users of such tools know, and paths."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from typing import Any
 import click
 
 Command = Callable[..., Any]
+
+
+class NamedPath(click.Path):
+    """A path that says something: an empty one, as of a variable that is not set, would be the directory that one is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what :class:`click.Path` does.
+
+        :raises click.BadParameter: for an empty text.
+        """
+        if value == "":
+            self.fail("It is empty.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def json_option(said: str = "Print JSON.", *, otherwise: str = "table") -> Callable[[Command], Command]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from terra_core.config.fetch import shown_source
 from terra_core.config.loader import Document, read_table
 from terra_core.config.node import NetworkNode
 from terra_core.documents import make
@@ -52,7 +53,7 @@ def read_inputs(sources: Sequence[str], plugins: Plugins | None = None) -> Input
         except InterruptedWork:
             raise
         except TerraError as error:
-            wrong[source] = error
+            wrong[shown_source(source)] = error
     _refuse_twice(found)
     return Inputs({document.value.hostname: document for document in found}, wrong, others)
 
@@ -62,7 +63,7 @@ def _each(sources: Sequence[str], wrong: dict[str, TerraError]) -> Iterator[tupl
     seen: set[Path] = set()
     for source in sources:
         place = Path(source)
-        if source == "-" or "://" in source:
+        if source in ("", "-") or "://" in source:  # an empty path would be the directory that one is in
             yield source, False
             continue
         try:

@@ -53,6 +53,6 @@ def command(ctx: click.Context, hostname: str, follow: bool, count: int, form: s
 
 def line_of(one: HappeningShown) -> str:
     """Return something that happened as a line."""
-    from terra_core.system.text import one_line
+    from terra_core.system.text import joined, one_line
 
-    return one_line(f"{one.time}  {one.kind.ljust(_KIND_WIDTH)}  {one.text}")
+    return f"{one_line(one.time)}  {one_line(one.kind).ljust(_KIND_WIDTH)}  {joined(one.text)}"

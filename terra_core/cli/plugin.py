@@ -7,6 +7,7 @@ from shlex import quote
 
 import click
 
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 
@@ -19,7 +20,7 @@ def command() -> None:
 @click.argument("name")
 @click.option("--role", required=True, help="The role that it fills, such as store.")
 @click.option(
-    "--directory", "place", default=".", type=click.Path(path_type=Path, file_okay=False), help="Where the package goes."
+    "--directory", "place", default=".", type=NamedPath(path_type=Path, file_okay=False), help="Where the package goes."
 )
 def new(name: str, role: str, place: Path) -> None:
     """Write a package with a plugin that installs, fills a role and passes the contract's tests."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("restore")
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NamedPath(path_type=Path, file_okay=False),
     default=Path("/"),
     metavar="DIR",
     help="Put it below DIR, for a controller that is started with the same option.",
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--config",
     "source",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="FILE",
     help="The controller's configuration for --state-only; /etc/terra/controller.toml when left out.",
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from terra_core.cli.completion import hostnames
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 _JOBS = 8
@@ -17,7 +18,7 @@ _HERE = Path("/")
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be started from now on, and write nothing.")
 @click.option("--reboot", is_flag=True, help="Restart the machine at the end.")
 @click.option(
-    "--root", "place", type=click.Path(path_type=Path), default=_HERE, help="Where the system's root is mounted. Default: /"
+    "--root", "place", type=NamedPath(path_type=Path), default=_HERE, help="Where the system's root is mounted. Default: /"
 )
 @click.option("--to", "version", metavar="VERSION", help="The version to start, as terra versions names it.")
 @click.argument("given", metavar="[HOSTNAME...]", nargs=-1, shell_complete=hostnames)

@@ -28,7 +28,7 @@ def command(ctx: click.Context, hostname: str, form: str) -> None:
     from terra_core.cli.connection import connect
     from terra_core.cli.logs import line_of
     from terra_core.client.answers import as_json
-    from terra_core.system.text import one_line
+    from terra_core.system.text import joined
 
     found = connect(ctx).status(hostname)
     if form == "json":
@@ -37,7 +37,7 @@ def command(ctx: click.Context, hostname: str, form: str) -> None:
     facts = facts_of(found)
     width = max(map(len, facts))
     for name, text in facts.items():
-        echo(one_line(f"{name.ljust(width)}   {text}"))
+        echo(f"{name.ljust(width)}   {joined(text)}")
     if found.happenings:
         echo("\nWhat happened last:")
     for one in found.happenings:

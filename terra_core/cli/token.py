@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from terra_core.cli.forms import json_option
+from terra_core.cli.forms import NamedPath, json_option
 from terra_core.cli.terminal import echo
 
 _ROLES = ("read", "provision", "admin")
@@ -27,7 +27,7 @@ def command() -> None:
 @click.option("--days", type=click.IntRange(1, 3650), help="For how many days it is valid; without end when left out.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NamedPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write the token to a new file that only you may read, in place of standard output.",
 )
@@ -81,10 +81,19 @@ def list_tokens(ctx: click.Context, json_wanted: bool) -> None:
 @command.command("revoke")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.pass_context
-def revoke(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Take the rights of tokens away, at once; their names are not given again."""
-    from terra_core.cli.connection import connect
+def revoke(ctx: click.Context, names: tuple[str, ...]) -> int:
+    """Take the rights of tokens away, at once; their names are not given again.
 
-    client = connect(ctx)
-    for name in names:
-        echo(f"{client.revoke_token(name).name} is revoked", err=True)
+    Of several, one that cannot be revoked is named, and the others are revoked all the same. Exit code 1 when there was any.
+    """
+    from terra_core.cli.connection import connect
+    from terra_core.errors import ConflictError, NotFoundError
+
+    client, failed = connect(ctx), False
+    for name in dict.fromkeys(names):
+        try:
+            echo(f"{client.revoke_token(name).name} is revoked", err=True)
+        except (NotFoundError, ConflictError) as error:  # all else is the same for every name
+            echo(f"Error: {error}", err=True)
+            failed = True
+    return 1 if failed else 0

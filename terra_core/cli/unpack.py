@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from terra_core.cli.forms import json_option
+from terra_core.cli.forms import NamedPath, json_option
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--http", "plain", is_flag=True, help="Fetch by plain HTTP, from a registry without TLS.")
 @click.option(
     "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=NamedPath(exists=True, dir_okay=False, path_type=Path),
     help="A public key of cosign: an image that is not signed with its private half is refused.",
 )
 @click.option(
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @json_option("Print the result as JSON.", otherwise="text")
 @click.argument("image", metavar="IMAGE")
-@click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIRECTORY", type=NamedPath(path_type=Path))
 @click.pass_context
 def command(
     ctx: click.Context,

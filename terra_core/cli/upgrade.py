@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from terra_core.cli.completion import hostnames
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("-o", "form", type=click.Choice(("table", "json")), default="table", help="How to print it.")
 @click.option("--http", "plain", is_flag=True, help="Fetch the image by plain HTTP, from a registry without TLS.")
 @click.option(
-    "--root", "place", type=click.Path(path_type=Path), default=Path("/"), help="Where the system's root is mounted. Default: /"
+    "--root", "place", type=NamedPath(path_type=Path), default=Path("/"), help="Where the system's root is mounted. Default: /"
 )
 @click.option("--image", "image", metavar="IMAGE", help="The image that the machines of the controller get.")
 @click.option("--canary", type=click.IntRange(min=1), help="Upgrade so many machines first, and go on when they are well.")

@@ -24,6 +24,7 @@ def command(kind: str | None, json_wanted: bool, schema: str | None, sources: Se
     """
     import json
 
+    from terra_core.config.fetch import shown_source
     from terra_core.errors import InterruptedWork, TerraError
     from terra_core.plugins import Plugins
     from terra_core.validation import FileKind, json_schema, validate
@@ -44,7 +45,7 @@ def command(kind: str | None, json_wanted: bool, schema: str | None, sources: Se
         except TerraError as error:  # it cannot be read or fetched, and the other files can
             code = max(code, error.exit_code)
             echo(str(error), err=True)
-            rows.append({"source": source, "kind": kind, "problems": [{"path": "", "text": str(error)}]})
+            rows.append({"source": shown_source(source), "kind": kind, "problems": [{"path": "", "text": str(error)}]})
             continue
         problems = [{"path": problem.path, "text": problem.text} for problem in found.problems]
         rows.append({"source": found.source, "kind": found.kind, "problems": problems})

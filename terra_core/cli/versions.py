@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from terra_core.cli.forms import NamedPath
 from terra_core.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _SHORT = 19
 @click.option("--remove", "removed", metavar="VERSION", help="Remove a version that does not run, with all that it holds.")
 @click.option("-o", "form", type=click.Choice(("table", "json")), default="table", help="How to print them.")
 @click.option(
-    "--root", "place", type=click.Path(path_type=Path), default=Path("/"), help="Where the system's root is mounted. Default: /"
+    "--root", "place", type=NamedPath(path_type=Path), default=Path("/"), help="Where the system's root is mounted. Default: /"
 )
 def command(removed: str | None, form: str, place: Path) -> None:
     """List the versions of its system that this machine's disks hold: which one runs, and what the next start does."""

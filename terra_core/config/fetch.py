@@ -73,13 +73,26 @@ def _answer(session: requests.Session, url: str, name: str, deadline: float) -> 
 
 def _check_place(url: str) -> None:
     """Refuse a URL whose host or port is none; the library's own error shows all of it, with the password."""
+    if not _is_placed(url):
+        raise TerraError(f"{shown_source(url)}: has no host and port that can be asked", hint=_ESCAPES if "@" in url else "")
+
+
+def _is_placed(url: str) -> bool:
     try:
-        placed = urlsplit(url).port != 0
+        return urlsplit(url).port != 0
     except ValueError:
-        placed = False
-    if not placed:
-        shown = f"{url.partition('://')[0]}://{url.partition('://')[2].rpartition('@')[2]}"
-        raise TerraError(f"{shown}: has no host and port that can be asked", hint=_ESCAPES if "@" in url else "")
+        return False
+
+
+def shown_source(source: str) -> str:
+    """Return what a user named as a file as messages may show it: a URL without user and password.
+
+    :param source: a path, a URL of any kind, or ``-``.
+    """
+    scheme, separator, rest = source.partition("://")
+    if not separator or _is_placed(source):
+        return _without_user(source)
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _check(response: requests.Response, name: str) -> None:
@@ -105,4 +118,4 @@ def _explained(name: str, seconds: float) -> Iterator[None]:
 
 
 def _without_user(url: str) -> str:
-    return re.sub(r"^([A-Za-z]+://)[^/?#]*@", r"\1", url)
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@", r"\1", url)

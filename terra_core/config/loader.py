@@ -13,7 +13,7 @@ import tomli
 from attrs import frozen
 
 from terra_core.config.controller import THIS_MACHINE, Paths
-from terra_core.config.fetch import SIZE_LIMIT, fetch
+from terra_core.config.fetch import SIZE_LIMIT, fetch, shown_source
 from terra_core.config.problems import DocumentError
 from terra_core.config.session import Session
 from terra_core.config.structure import Problem, StructureError, path_of_key, structure, too_many
@@ -136,8 +136,10 @@ def _read(source: str) -> tuple[str, bytes]:
         name, data = "standard input", sys.stdin.buffer.read(SIZE_LIMIT + 1)
     elif scheme and scheme[1].lower() in ("http", "https"):
         name, data = fetch(source)
+    elif not source:
+        raise ConfigError(["the name of a file is empty, as that of a variable which is not set"])
     elif scheme:
-        raise ConfigError([f"{source}: is neither a file nor an http:// or https:// URL"])
+        raise ConfigError([f"{shown_source(source)}: is neither a file nor an http:// or https:// URL"])
     else:
         name, data = source, _read_file(Path(source))
     if len(data) > SIZE_LIMIT:

@@ -37,6 +37,7 @@ from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
 from terra_core.service.answers import Begun
 from terra_core.service.application import BODY_LIMIT, make_application
+from terra_core.service.audit import note
 from terra_core.service.description import described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operation, Operations
@@ -166,7 +167,9 @@ async def provision_node(context: NamedDependency[Context], request: Request[Any
 
 
 def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
-    return context.machines.reserve(make(raw, NetworkNode, source="node.toml", plugins=context.services.plugins, sent=SentNode))
+    document = make(raw, NetworkNode, source="node.toml", plugins=context.services.plugins, sent=SentNode)
+    note("provision", document.value.hostname)
+    return context.machines.reserve(document)
 
 
 @post(
@@ -201,7 +204,9 @@ async def apply_node(
 def _apply(context: Context, raw: Mapping[str, Any], hostname: str, version: str) -> Operation:
     document = _sent(context, raw, hostname)
     machines = context.machines
+    note("apply", hostname)
     former, plan = machines.altering.checked(document, version)
+    note("apply", hostname, ", ".join(change.path for change in plan.changes))
 
     def change(record: Record, report: Report) -> Mapping[str, Any]:
         return machines.altering.change(record, document, report)
@@ -231,6 +236,7 @@ def delete_node(
 
     One that is logged in to its disks is refused as a conflict, unless by force.
     """
+    note("delete", hostname, "by force" if force else "")
     if not force:
         context.machines.require_idle(hostname)
     record = context.machines.begin_delete(hostname)

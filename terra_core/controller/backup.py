@@ -9,12 +9,13 @@ import os
 import pwd
 import sqlite3
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import parse_qsl
 
 from attrs import frozen
 
@@ -47,17 +48,26 @@ class Found:
     directory: bool
 
 
-def write_backup(config: Controller, paths: Paths, output: BinaryIO, report: Report, *, database: bool = True) -> Manifest:
+def write_backup(
+    config: Controller,
+    paths: Paths,
+    output: BinaryIO,
+    report: Report,
+    *,
+    database: bool = True,
+    named: Iterable[str] = (),
+) -> Manifest:
     """Write all that a controller knows to an archive; it may run meanwhile. The volumes of its machines are not in it.
 
     :param config: its controller.toml.
     :param output: need not be seekable.
     :param database: whether the state belongs to it; one of a server is there as the same SQLite database.
+    :param named: further files of its configuration, from :func:`files_named`; those in other places are told.
     :raises TerraError: when something cannot be read, or the database is none that Terra can copy.
     """
     writer = Writer(output)
     entries: list[Entry] = []
-    left_out = list(_elsewhere(config, paths))
+    left_out = list(_elsewhere(config, named, paths))
     schema, url = "", config.database or default_url(paths.state)
     if not database:
         left_out.append(f"{shown_url(url)}: the database, as you asked")
@@ -71,7 +81,9 @@ def write_backup(config: Controller, paths: Paths, output: BinaryIO, report: Rep
         try:
             entries.append(_kept(found, writer))
         except FileNotFoundError:
-            continue  # the machine was deleted just now
+            if found.place.is_symlink():
+                left_out.append(f"{found.place}: is a link, and there is nothing at its end")
+            continue  # otherwise the machine was deleted just now
         except NotRegularError as error:
             left_out.append(f"{found.place}: {error}")
         except OSError as error:
@@ -177,14 +189,40 @@ def _below(path: Path, paths: Paths) -> str:
         return str(path)
 
 
-def _elsewhere(config: Controller, paths: Paths) -> Iterator[str]:
-    """Yield the files that the configuration names outside Terra's directories."""
-    named = [] if config.tls is None else [config.tls.certificate, config.tls.key]
+def files_named(source: Path | None, raw: Mapping[str, object]) -> Sequence[str]:
+    """Return controller.toml itself and the files that it names, such as keys, those in tables of plugins and URLs included.
+
+    :param source: controller.toml, where it is not in the usual place.
+    :param raw: what it says.
+    """
+    named = [str(source.absolute())] if source is not None else []
+    for text in _texts(raw):
+        named += [text, *(value for _, value in parse_qsl(text.partition("?")[2]))]
+    return [one for one in dict.fromkeys(named) if one.startswith("/") and _is_file(one)]
+
+
+def _elsewhere(config: Controller, named: Iterable[str], paths: Paths) -> Iterator[str]:
+    """Yield the files that belong to the configuration and are outside of Terra's directories."""
+    own = [] if config.tls is None else [config.tls.certificate, config.tls.key]
     if config.trust is not None and config.trust.key.startswith("/"):
-        named.append(config.trust.key)
-    for name in named:
+        own.append(config.trust.key)
+    for name in dict.fromkeys((*own, *named)):
         if not any(Path(name).absolute().is_relative_to(paths.root.absolute() / place) for place in PLACES):
-            yield f"{name}: controller.toml names it, and it is outside of {paths.etc}"
+            yield f"{name}: belongs to the configuration, and is outside of {paths.etc}"
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for one in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _texts(one)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # a text that is no name of a file
+        return False
 
 
 def _name(look_up: Callable[[], str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from shlex import join
 from typing import Any
 
 import attrs
@@ -19,6 +20,7 @@ _UPGRADE = "is changed by terra upgrade HOST --image IMAGE, which keeps the data
 _NEXT_BOOT = "counts from its next boot on"
 _NO_EFFECT = "is kept with the machine, and changes nothing of it"
 _FOR_PULLS = "counts for what is pulled from now on"
+_NEXT_UPGRADE = "counts from its next upgrade on"
 _LAID_DOWN = ("type", "compression", "options")
 """What of a group was decided when its disks were formatted and the machine's fstab was written."""
 _ONLY_KEPT = ("stage", "mbr", "boot")
@@ -54,7 +56,7 @@ class Change:
     @property
     def waits_for_boot(self) -> bool:
         """Whether the machine has it from its next boot on only."""
-        return self.note not in (_NO_EFFECT, _FOR_PULLS)
+        return self.note not in (_NO_EFFECT, _FOR_PULLS, _NEXT_UPGRADE)
 
 
 @frozen(kw_only=True)
@@ -105,6 +107,12 @@ def differences(present: Wanted, wanted: Wanted) -> Iterator[Change]:
     if keys[0] != keys[1]:
         said = [_key_in_words(key) for key in keys]
         yield Change(path="trust.key", former=said[0], wanted=said[1], note=_FOR_PULLS)
+    kept = [", ".join(sorted(one.upgrade.keep)) for one in (former, node)]
+    if kept[0] != kept[1]:
+        yield Change(path="upgrade.keep", former=kept[0], wanted=kept[1], note=_NEXT_UPGRADE)
+    checks = [join(one.upgrade.check) for one in (former, node)]
+    if checks[0] != checks[1]:
+        yield Change(path="upgrade.check", former=checks[0], wanted=checks[1], note=_NEXT_UPGRADE)
     yield from _groups(present, wanted)
     yield from _settings(present.settings, wanted.settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ from terra_core.hookspecs import (
     VolumeRequest,
 )
 from terra_core.plugins import Plugins
+from terra_core.system.progress import Event
 from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
@@ -39,6 +41,8 @@ R = TypeVar("R", bound=Role)
 Connections = Mapping[str, Mapping[int, Sequence[Connected]]]
 """Who is connected to targets, by storage plugin and number."""
 MB = 1024 * 1024
+LOOK_SECONDS = 1.0
+"""How often the room of the store is looked at while an image is laid down, in seconds."""
 _MOST_VOLUMES = 256
 
 
@@ -260,6 +264,22 @@ class Disks:
             f"store, and {room.reserve // MB} MB are kept for the machines that there are",
             hint="make room: terra delete takes a machine away, terra images shows what nobody uses; or enlarge the store",
         )
+
+    def watching(self, session: Session) -> Session:
+        """Return a session whose work ends where it takes what the store keeps for the machines that there are.
+
+        The room is looked at once a second at most, when something is reported: what is written to a sparse file takes it then.
+        """
+        looked = time.monotonic()
+
+        def report(event: Event) -> None:
+            nonlocal looked
+            session.report(event)
+            if time.monotonic() - looked >= LOOK_SECONDS:
+                looked = time.monotonic()
+                self.require_room()
+
+        return session.reporting_to(report)
 
     @contextmanager
     def opened(self, targets: Sequence[KeptTarget], session: Session) -> Iterator[Mapping[str, Sequence[Path]]]:

@@ -70,8 +70,9 @@ class Laying:
         :param volumes: the golden volumes as local disks, by the label of their group.
         :param work: an empty directory for mounts.
         :param kernel: the directory for copies of what boots.
+        :raises ConflictError: when the image takes more than the store has for it.
         """
-        of_node = session_of(record, session)
+        of_node = session_of(record, self.disks.watching(session))
         with mounted_system(
             record.node, volumes, plugins=self.plugins, session=of_node, work=work, places=fit.places
         ) as system:
@@ -80,6 +81,7 @@ class Laying:
             system.copy_kernel(fit, kernel)
             session.report(Event("sync", "write everything to the disks"))
             system.sync()
+        self.disks.require_room()
 
     def lay_down(
         self, record: Record, image: ImageSource, fit: Fit, golden: Golden | None, work: Path, kernel: Path | None,
@@ -91,9 +93,10 @@ class Laying:
         :param work: an empty directory for mounts and copies.
         :param kernel: where copies of what the image boots are, if anywhere.
         :returns: what the kernel line needs to find the root, and copies of what boots.
+        :raises ConflictError: when the image takes more than the store has for it.
         :raises TerraError: when a clone is not of the image that the record names.
         """
-        of_node = session_of(record, session)
+        of_node = session_of(record, self.disks.watching(session) if golden is None else session)
         with (
             self.disks.opened(record.targets, session) as disks,
             mounted_system(
@@ -114,6 +117,8 @@ class Laying:
             files = system.copy_boot_files(fit, work, kept=kernel)
             session.report(Event("sync", "write everything to the disks"))
             system.sync()
+            if golden is None:
+                self.disks.require_room()
             return system.kernel_arguments, files
 
 

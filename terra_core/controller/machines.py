@@ -220,8 +220,12 @@ class Machines:
                 done = work(record, report)
             except Exception as error:
                 note(f"failed: {error}", "failed")
+                if not isinstance(error, TerraError) or error.notes:  # what was begun is not wholly undone
+                    self.troubles.look_again()
                 raise
             note("is done", "done")
+            if isinstance(record, Record) and record.problem:  # which may be over by this
+                self.troubles.look_again()
             return done
 
         record_of(f"{what} is asked for")

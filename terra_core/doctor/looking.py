@@ -16,7 +16,7 @@ from terra_core.doctor.finding import Off, found_in
 from terra_core.doctor.hosts import examine_hosts
 from terra_core.doctor.places import Running, examine_mark, examine_places
 from terra_core.doctor.programs import examine_programs
-from terra_core.doctor.records import UNFINISHED, Known, file_of, read
+from terra_core.doctor.records import UNFINISHED, Known, file_of, has_password, read
 from terra_core.documents import load, make
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Boot, Filesystem, Finding, Registry, Role, Storage, Store, Target, Volume
@@ -133,7 +133,14 @@ class _Look:
         nodes = [machine.boot for machine in known.machines.values()]
         look = partial(Boot.examine_boot, nodes=nodes, session=self._session)
         yield from self._ask(Boot, chosen.get(Boot.role, Boot.default), "boot", look)
-        yield from examine_places(self._paths, known, running, volumes)
+        yield from examine_places(self._paths, known, running, volumes, list(self._secrets()))
+
+    def _secrets(self) -> Iterator[Path]:
+        """Yield the files of the configuration that hold a secret."""
+        if self._config.tls is not None:
+            yield Path(self._config.tls.key)
+        if has_password(self._config.database or ""):
+            yield Path(self._session.source)
 
     def _ask(self, role: type[R], name: str, part: str, hook: partial[Sequence[Finding]]) -> Iterator[Off]:
         """Ask a plugin what it finds; one that cannot be loaded has been named where programs were looked for."""

@@ -66,17 +66,20 @@ def _names(pid: int) -> Sequence[str]:
     return []
 
 
-def examine_places(paths: Paths, known: Known, running: Running | None, volumes: Path | None) -> Iterator[Off]:
+def examine_places(
+    paths: Paths, known: Known, running: Running | None, volumes: Path | None, secrets: Collection[Path] = ()
+) -> Iterator[Off]:  # fmt: skip
     """Yield what is off in the directories of a controller.
 
     :param running: the controller, when it runs.
     :param volumes: the directory of the volumes on this machine, if there is one.
+    :param secrets: further files that not everybody may read; a group may, as where several programs have one key.
     """
     yield from _work(paths, running)
     yield from _kernel_objects(paths, running, volumes)
     yield from _images(paths, known, running)
     yield from _copies(paths, known)
-    yield from _private(paths)
+    yield from _private(paths, secrets)
     for directory in (paths.etc, paths.run):
         for path in unfinished_files(directory):
             yield Off(part="files", problem=f"{path}: was left half-written", hint=_AT_START)
@@ -155,14 +158,17 @@ def _copies(paths: Paths, known: Known) -> Iterator[Off]:
             )
 
 
-def _private(paths: Paths) -> Iterator[Off]:
-    keys = [*paths.tls.glob("*key*")] if paths.tls.is_dir() else []
-    for path in (paths.token, paths.state, *paths.state.glob("terra.db*"), *keys):
+def _private(paths: Paths, secrets: Collection[Path]) -> Iterator[Off]:
+    keys = [path for path in _in(paths.tls) if "key" in path.name or path.name == "server.pem"]  # which has one, too
+    own = dict.fromkeys((paths.token, paths.state, *paths.state.glob("terra.db*"), *keys), 0o077)
+    for path, others in (dict.fromkeys(secrets, 0o007) | own).items():
         with suppress(OSError):
             status = path.stat()
-            if status.st_mode & 0o077:
-                said = f"{path}: others than its owner may use it (mode {status.st_mode & 0o7777:o})"
-                yield Off(part="files", problem=said, hint=f"chmod go= {quote(str(path))}")
+            if status.st_mode & others:
+                who = "others than its owner" if others == 0o077 else "everybody"
+                said = f"{path}: {who} may use it (mode {status.st_mode & 0o7777:o})"
+                change = "go=" if others == 0o077 else "o="
+                yield Off(part="files", problem=said, hint=f"chmod {change} {quote(str(path))}")
 
 
 def _age(path: Path) -> float:

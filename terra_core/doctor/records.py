@@ -141,6 +141,15 @@ def file_of(url: str) -> Path | None:
     return Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
 
 
+def has_password(url: str) -> bool:
+    """Return whether the URL of a database holds a password."""
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        return False
+    return bool(parsed.password or parsed.query.get("password"))
+
+
 def read(url: str) -> Known:
     """Read all of it, in one transaction.
 

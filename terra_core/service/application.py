@@ -160,6 +160,7 @@ def _allowing(
                 method=method,
                 path=_asked(scope).partition(" ")[2],
                 action=handler.handler_name.lstrip("_").replace("_", " "),
+                subject=str(next(iter(connection.path_params.values()), ""))[:_LONGEST_PATH],
                 journal=journal,
             )
             await to_thread.run_sync(change.begin)

@@ -27,6 +27,11 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else _escaped(text, "")
 
 
+def joined(text: str) -> str:
+    """Return a text of several lines, such as an error and its hint, as :func:`one_line` does, with semicolons between."""
+    return one_line("; ".join(filter(None, map(str.strip, text.split("\n")))))
+
+
 def _escaped(text: str, kept: str) -> str:
     return "".join(
         letter if letter.isprintable() or letter in kept else letter.encode("unicode_escape").decode() for letter in text

@@ -14,17 +14,18 @@ from attrs import evolve
 
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
+from terra_core.controller.authority import certify
 from terra_core.doctor.hosts import examine_hosts
 from terra_core.doctor.looking import look
 from terra_core.doctor.places import examine_mark, examine_places
 from terra_core.doctor.programs import examine_programs
-from terra_core.doctor.records import Host, Known, read
+from terra_core.doctor.records import Host, Known, has_password, read
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Volume
 from terra_core.plugins import Plugins
 from terra_core.system.evidence import mounts_below, processes, unfinished_files
 from terra_file.examining import examine
-from tests.unit.controller.fakes import Site, World, make_site
+from tests.unit.controller.fakes import Site, World, fake_plugins, make_site
 
 
 @pytest.fixture
@@ -186,6 +187,44 @@ def test_what_work_left_in_the_controllers_directories(tmp_path: Path) -> None:
     assert len(found) == 5
     for said in ("work/cm-01-abc", "images/0123", "golden/4567", "mode 644", ".token.new"):
         assert any(said in problem for problem in found), said
+
+
+def test_a_secret_that_others_may_read_is_named_wherever_it_is(site: Site, tmp_path: Path) -> None:
+    certify(site.paths, [])
+    site.paths.state.chmod(0o700)
+    key = tmp_path / "own.key"
+    key.write_text("")
+    (site.paths.etc / "controller.toml").write_text(f'[tls]\ncertificate = "{key}"\nkey = "{key}"\n')
+    (site.paths.tls / "fullchain.pem").write_text("")
+    pair, authority = site.paths.tls / "server.pem", site.paths.tls / "ca.key"
+
+    def remedies(mode: int) -> set[str]:
+        for path in (pair, authority, key):
+            path.chmod(mode)
+        found = look(None, site.paths, fake_plugins(World())).off
+        return {one.hint for one in found if "may use it" in one.problem}
+
+    assert remedies(0o600) == set(), "certificates are for everybody"
+    assert remedies(0o640) == {f"chmod go= {pair}", f"chmod go= {authority}"}, "a group may have the key of several programs"
+    assert remedies(0o604) == {f"chmod go= {pair}", f"chmod go= {authority}", f"chmod o= {key}"}
+
+
+@pytest.mark.parametrize(
+    ("where", "secret"),
+    [
+        ("postgresql+psycopg://terra:a-secret@db/terra", True),
+        ("postgresql+psycopg://terra@db/terra?password=a-secret", True),
+        ("postgresql+psycopg://terra@db/terra?passfile=/etc/terra/pgpass", False),
+        ("sqlite:////srv/terra.db", False),
+        ("no url", False),
+    ],
+)
+def test_a_configuration_with_a_password_is_not_for_everybody(tmp_path: Path, where: str, secret: bool) -> None:
+    assert has_password(where) is secret
+    config = tmp_path / "controller.toml"
+    config.write_text(f'database = "{where}"\n')
+    found = examine_places(Paths(tmp_path), Known(), None, None, [config])
+    assert [one.problem for one in found] == [f"{config}: everybody may use it (mode 644)"]
 
 
 def test_a_host_without_a_controller_has_nothing_that_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

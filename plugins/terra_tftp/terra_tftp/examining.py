@@ -24,6 +24,7 @@ _SECONDS = 3.0
 _LONGEST, _LONGEST_OF_ALL = 1 << 20, 1 << 26
 _FEWEST_WORDS = 2
 _OTHERS, _OWNER = 0o004, 0o400
+_SECRET = ("steps.img", "report.img")
 _LOADERS = ("pxelinux.0", "ldlinux.c32", "shimx64.efi", "grubx64.efi")
 _FILES = re.compile(r"(?:nodes|kernel)/[^\s,]+")
 MENDS = "the controller mends that within a minute where it runs; terra doctor --fix asks it to do it now"
@@ -146,6 +147,10 @@ def _of_node(tree: Tree, node: NodeBoot, configured: Sequence[str]) -> Iterator[
             yield Finding(
                 hostname=node.hostname, problem=f"{path}: is missing, empty or not readable for the service", hint=_LOST
             )
+    for path in (place / name for name in _SECRET if _is_open(place / name)):
+        yield Finding(
+            hostname=node.hostname, problem=f"{path}: holds secrets, and others than the service may read it", hint=MENDS
+        )
     if text_of(place / "mac").strip() != node.mac:
         yield Finding(hostname=node.hostname, problem=f"{place / 'mac'}: does not say {node.mac}", hint=MENDS)
     for name in tree.menus(node.mac):
@@ -182,6 +187,14 @@ def _is_served(path: Path) -> bool:
         return False
     readable = status.st_mode & _OTHERS or (status.st_uid and status.st_mode & _OWNER)
     return stat.S_ISREG(status.st_mode) and bool(status.st_size and readable)
+
+
+def _is_open(path: Path) -> bool:
+    """Return whether others than its owner may read a file."""
+    try:
+        return bool(path.lstat().st_mode & 0o077)
+    except OSError:
+        return False
 
 
 def text_of(path: Path, *, longest: int = _LONGEST) -> str:

@@ -235,16 +235,17 @@ class BootTree:
         make_directory(node)
         changed = write_file(mark, "")
         if archive.is_file() and not archive.is_symlink() and archive.read_bytes() == boot.steps.read_bytes():
+            give_file(archive, reader)
             return changed
         _copy(boot.steps, archive, reader=reader)
         return True
 
     def _publish_report(self, boot: NodeBoot, reader: str) -> bool:
         path = self._node(boot.hostname) / _REPORT
-        if boot.report is None:
-            return False
-        if _is_there(path) and path.read_bytes() == boot.report:
+        if _is_there(path) and (boot.report is None or path.read_bytes() == boot.report):
             give_file(path, reader)
+            return False
+        if boot.report is None:
             return False
         make_directory(path.parent)
         copy_file(io.BytesIO(boot.report), path, reader=reader)

@@ -67,7 +67,7 @@ def test_people_have_tokens_and_what_they_do_is_written_down(ground: Ground, sit
         ("ci", GATEWAY, "provision", "done")
     ]
     assert "create token ci role provision" in ground.terra("audit", "-n", "3").text
-    ground.terra("token", "revoke", "ci")
+    ground.terra("token", "revoke", "nobody", "ci", accept=(1,))
     assert "the token 'ci' was revoked" in told(elsewhere(site, ci, "delete", "cm-01", accept=(1,)))
     names = {one["name"]: bool(one["revoked"]) for one in json.loads(ground.terra("token", "list", "-o", "json").text)}
     assert names == {"ci": True, "reader": False}

@@ -20,7 +20,11 @@ from terra_core.system.process import Daemon, run
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.sites import Ground
 
-_SHOWING = (["list"], ["list", "--json"], ["info"], ["audit", "-o", "json"], ["images"])
+_SHOWING = (
+    ["list"], ["list", "-o", "wide"], ["list", "--json"], ["info"], ["audit", "-o", "json"], ["images", "-o", "json"],
+    ["status", "cm-01", "-o", "json"], ["logs", "cm-01", "-o", "json"], ["hosts", "--json"], ["token", "list", "--json"],
+)  # fmt: skip
+_ROUTES = ("/metrics", "/v1/nodes/cm-01", "/v1/nodes/cm-01/status", "/v1/operations", "/schema/openapi.json", "/healthz")
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +75,10 @@ def test_a_secret_is_where_it_has_to_be_and_nowhere_else(ground: Ground, small: 
         wait_until(lambda: ground.may_log_in(initiator, iqn), seconds=60, what="the target to be back with its account")
         for wrong in ("", "wrong" * 5):
             assert not ground.may_log_in(initiator, iqn, wrong)
-        said = [ground.terra(*words) for words in _SHOWING]
+        said: list[object] = [ground.terra(*words) for words in _SHOWING]
+        said.append(ground.terra("doctor", "-o", "json", "--root", ground.site.root, accept=(0, 1)))
+        with ground.site.network.inside():
+            said += [b"".join(ground.client().stream(path)) for path in _ROUTES]
     assert any(b"provision" in line for line in seen), "it has looked"
     assert not [line for line in seen if secret.encode() in line]
     assert not [one for one in (*said, shown) if secret in repr(one)]
@@ -144,3 +151,23 @@ def test_a_store_that_is_nearly_full_takes_no_machine_and_serves_those_that_it_h
     ground.terra("provision", node)
     assert (small_store / "cm-02/0.lun").stat().st_blocks * 512 >= 128 * 1024 * 1024
     assert (small_store / "cm-01/0.lun").stat().st_blocks * 512 < 128 * 1024 * 1024
+
+
+def test_an_image_that_takes_what_is_kept_for_machines_is_given_up_and_leaves_nothing(
+    ground: Ground, small: str, big: str, small_store: Path
+) -> None:
+    shown = ground.provision(small)
+
+    def free() -> int:
+        room = os.statvfs(small_store)
+        return room.f_bavail * room.f_frsize
+
+    with (small_store / "filler").open("wb") as file:  # room for the 100 MB of the image, and not for these beside the reserve
+        os.posix_fallocate(file.fileno(), 0, free() - 116 * 1024 * 1024)
+    before = free()
+    refused = ground.terra("provision", ground.node(big, "cm-02", "52:54:00:00:00:02"), accept=(1,)).stderr.decode()
+    assert "are kept for the machines that there are" in re.sub(r"\s+", " ", refused)
+    assert [node["hostname"] for node in ground.nodes()] == ["cm-01"]
+    assert free() > before - 1024 * 1024
+    assert sorted(path.name for path in small_store.glob("*/")) == sorted(["cm-01", "lost+found", *ground.golden()])
+    assert ground.may_log_in(shown["initiator_iqn"], shown["disk_groups"][0]["target"]["iqn"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -137,3 +138,32 @@ def test_help_and_version_are_no_errors(capsys: pytest.CaptureFixture[str]) -> N
     assert run(terra, ["--help"]) == 0
     assert run(terra, ["--version"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def options_with_paths(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words of each command of Terra's up to an option or argument that is a path."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from options_with_paths(found, (*words, name))
+    for one in command.params:
+        if isinstance(one.type, click.Path) and not isinstance(command, click.Group):
+            yield (*words, one.opts[-1]) if isinstance(one, click.Option) else (*words, "an-image", "--")
+        elif isinstance(one.type, click.Path):
+            yield (*words, one.opts[-1])
+
+
+def test_no_option_takes_an_empty_path_for_the_directory_that_one_is_in(capsys: pytest.CaptureFixture[str]) -> None:
+    """`terra controller --root "$ROOT" --stop`, and the variable is not set."""
+    found = list(options_with_paths(terra))
+    assert {("controller", "--root"), ("doctor", "--root"), ("restore", "--root"), ("unpack", "an-image", "--")} <= set(found)
+    for words in found:
+        assert run(terra, [*words, ""]) == 2, words
+        assert "It is empty." in capsys.readouterr().err, words
+
+
+def test_an_empty_address_is_not_that_of_this_machines_controller(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(terra, ["--controller", "", "delete", "cm-01"]) == 2
+    assert "'--controller': It is empty." in capsys.readouterr().err

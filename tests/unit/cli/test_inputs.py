@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from terra_core.cli import run, terra
 from terra_core.cli.inputs import read_inputs
 from terra_core.errors import ConfigError
 from terra_core.plugins import Plugins
@@ -100,3 +101,32 @@ def test_a_file_that_is_named_has_to_be_of_a_machine(tmp_path: Path) -> None:
     server = tmp_path / "server.toml"
     server.write_text('hostname = "example"\nversion = "6"\nos = "example:1"\nrepo = "example"\n')
     assert "mac: is required for provisioning" in str(read_inputs([str(server)], NONE).wrong[str(server)])
+
+
+def test_an_empty_name_is_not_the_directory_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`terra apply "$MACHINES"`, and the variable is not set."""
+    node(tmp_path, "cm-01")
+    monkeypatch.chdir(tmp_path)
+    found = read_inputs([""], NONE)
+    assert not found.documents
+    assert "the name of a file is empty" in str(found.wrong[""])
+
+
+URLS = (
+    "http://zoe:secret@127.0.0.1:1/cm-01.toml",
+    "http://zoe:sec/ret@127.0.0.1:1/cm-01.toml",
+    "ftp://zoe:secret@127.0.0.1/cm-01.toml",
+    "s3+http://zoe:secret@127.0.0.1/cm-01.toml",
+)
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("words", [["apply", "-o", "json"], ["validate", "-o", "json"], ["provision"]])
+def test_a_password_in_a_url_is_in_neither_output_nor_errors(
+    url: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(terra, [*words, url]) in (1, 2)
+    said = "".join(capsys.readouterr())
+    assert "127.0.0.1" in said
+    for part in ("zoe", "secret", "sec/ret"):
+        assert part not in said

@@ -163,3 +163,11 @@ def test_following_a_machine_of_which_nothing_was_seen(
     client = Answering(STATUS, [[], [], [happening(4)]])
     assert len(printed(monkeypatch, capsys, client, "logs", "cm-01", "-f", code=1).out.splitlines()) == 1
     assert client.after == [(0, 0), (0, 10), (0, 10), (4, 10)]
+
+
+def test_an_error_and_its_hint_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "the LUN file is missing\nbring it back\n\x1b[2J"
+    status = evolve(STATUS, problem=said, happenings=(happening(1, f"change failed: {said}"),))
+    shown = printed(monkeypatch, capsys, Answering(status), "status", "cm-01").out
+    assert r"reason      the LUN file is missing; bring it back; \x1b[2J" in shown
+    assert r"change failed: the LUN file is missing; bring it back; \x1b[2J" in shown

@@ -294,6 +294,31 @@ def test_upgrades_rollbacks_and_cancellations_are_in_the_audit_log_with_their_ma
     assert found[0]["detail"] == "to docker.io/crosbymichael/cm-01:v6"
 
 
+def test_a_change_that_is_refused_is_in_the_audit_log_with_what_it_was_about(ask: Ask) -> None:
+    ended(ask, ask("POST", "/v1/nodes", json=node_table()))
+    ended(ask, ask("PUT", "/v1/nodes/cm-01", json={**node_table(), "kernel_arguments": ["quiet"]}))
+    assert ask("POST", "/v1/nodes", json=node_table()).status_code == 409
+    smaller = node_table()
+    smaller["groups"][0]["disk"][0]["size"] = 9
+    assert ask("PUT", "/v1/nodes/cm-01", json=smaller).status_code == 409
+    assert ask("DELETE", "/v1/nodes/cm-07").status_code == 404
+    assert ask("POST", "/v1/nodes/cm-01/upgrade", json={}).status_code == 422
+    assert ask("POST", f"/v1/images/sha256:{64 * '0'}/pin", json={}).status_code == 422
+    ended(ask, ask("DELETE", "/v1/nodes/cm-01?force=true"))
+    shown = [(one["action"], one["subject"], one["detail"], one["result"][:12]) for one in entries(ask)]
+    assert shown == [
+        ("provision", "cm-01", "", "done"),
+        ("apply", "cm-01", "kernel_arguments", "done"),
+        ("provision", "cm-01", "", "refused: 409"),
+        ("apply", "cm-01", "", "refused: 409"),
+        ("delete", "cm-07", "", "refused: 404"),
+        ("upgrade node", "cm-01", "", "refused: 422"),
+        ("pin image", f"sha256:{64 * '0'}", "", "refused: 422"),
+        ("delete", "cm-01", "by force", "done"),
+    ]
+    assert len(entries(ask, "?host=cm-01")) == 6
+
+
 def test_a_change_is_written_down_before_anything_is_done(ask: Ask, site: Site, world: World) -> None:
     seen: list[tuple[str, str, str]] = []
 

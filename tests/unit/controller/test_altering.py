@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from attrs import evolve
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import update
 
 from terra_core.config.controller import Controller
 from terra_core.config.loader import Document
-from terra_core.config.node import NetworkNode
+from terra_core.config.node import NetworkDisk, NetworkGroup, NetworkNode, Subvolume, Upgrades
 from terra_core.config.values import PluginName
 from terra_core.controller.changes import Action, Plan
 from terra_core.controller.database import nodes
+from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.records import Record
 from terra_core.controller.store import version_of
@@ -24,8 +28,10 @@ from terra_core.documents import make
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, TerraError
 from terra_core.hookspecs import Connected
 from terra_core.system.progress import Event, silent
-from tests.unit.controller.fakes import Site, World, at_step, kill_at, make_site, node_table
+from tests.unit.controller.fakes import Site, World, at_step, fake_plugins, kill_at, make_site, node_table
 
+_KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
+PUBLIC = _KEY.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 OTHER = "54:b2:03:07:f1:d2"
 EXTRA = {"label": "data", "disk": [{"device": "/dev/sdb", "size": 64}]}
 
@@ -153,6 +159,85 @@ def test_address_and_kernel_words_are_changed_and_the_former_address_boots_nothi
     assert record.targets == first.targets
 
 
+def with_upgrade(upgrade: Mapping[str, Any]) -> Callable[[dict[str, Any]], object]:
+    return lambda table: table.update(upgrade=upgrade)
+
+
+def test_what_the_next_upgrade_takes_over_is_changed_and_waits_for_no_boot(site: Site) -> None:
+    """Else it would be said that all is as the file says, and the next upgrade would leave behind what the file keeps."""
+    apply(site, document(site))
+    upgrade = {"keep": ["/etc/b", "/etc/a"], "check": ["/bin/check", "a b"]}
+    plan = apply(site, document(site, with_upgrade(upgrade)))
+    assert [(one.path, one.former, one.wanted) for one in plan.changes] == [
+        ("upgrade.keep", "", "/etc/a, /etc/b"),
+        ("upgrade.check", "", "/bin/check 'a b'"),
+    ]
+    assert not any(one.waits_for_boot for one in plan.changes)
+    assert site.services.store.get("cm-01").node.upgrade.keep == ("/etc/b", "/etc/a")
+    upgrade["keep"].reverse()
+    assert apply(site, document(site, with_upgrade(upgrade))).action is Action.UNCHANGED, "in any order"
+    split = {**upgrade, "check": ["/bin/check", "a", "b"]}
+    assert [one.path for one in apply(site, document(site, with_upgrade(split))).changes] == ["upgrade.check"]
+    assert [one.wanted for one in apply(site, document(site)).changes] == ["", ""]
+    assert site.services.store.get("cm-01").node.upgrade.keep == ()
+
+
+def of_system(**more: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda table: table["groups"][-1].update(more)
+
+
+def of_disk(**more: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda table: table["groups"][-1]["disk"][0].update(more)
+
+
+def of_subvolume(**more: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda table: table["groups"][-1]["subvolumes"][0].update(more)
+
+
+OTHER_VALUES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "image": lambda table: table.update(image="docker.io/crosbymichael/cm-01:v6"),
+    "mac": lambda table: table.update(mac=OTHER),
+    "kernel_arguments": lambda table: table.update(kernel_arguments=["quiet"]),
+    "trust": lambda table: table.update(trust={"key": PUBLIC}),
+    "upgrade.keep": with_upgrade({"keep": ["/etc/a"]}),
+    "upgrade.check": with_upgrade({"check": ["/bin/check"]}),
+    "plugins": lambda table: table.update(plugins={"filesystem": "other"}),
+    "groups": lambda table: table["groups"].append({"label": "more", "disk": [{"device": "/dev/sdz", "size": 64}]}),
+    "groups.type": lambda table: table["groups"][0].update(type="raid0"),
+    "groups.stage": of_system(stage="stage0"),
+    "groups.mbr": of_system(mbr=True),
+    "groups.boot": of_system(boot="uefi"),
+    "groups.filesystem": of_system(filesystem="other"),
+    "groups.compression": of_system(compression="zlib"),
+    "groups.options": of_system(options=["noatime"]),
+    "groups.disk.device": of_disk(device="/dev/vdz"),
+    "groups.disk.size": of_disk(size=200000),
+    "groups.disk.allocation": of_disk(allocation="full"),
+    "groups.subvolumes.name": of_subvolume(name="another"),
+    "groups.subvolumes.path": of_subvolume(path="/srv/another"),
+}
+"""Another value for each key of a node.toml; a test fails where one is missing."""
+
+
+def keys_of(model: type[Any], prefix: str = "") -> Iterator[str]:
+    """Yield the keys of a file by its model, those of tables in it by their path."""
+    within = {"disk": NetworkDisk, "subvolumes": Subvolume, "upgrade": Upgrades, "groups": NetworkGroup}
+    for name in attrs.fields_dict(model):
+        if name in within:
+            yield from keys_of(within[name], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_no_key_of_a_file_is_changed_without_a_word(site: Site, world: World) -> None:
+    decide_nothing = {"hostname", "groups.label", "upgrade.timeout", "upgrade.versions"}  # what names it, and what is refused
+    assert set(keys_of(NetworkNode)) - decide_nothing == set(OTHER_VALUES) - {"groups"}
+    machines = Machines(evolve(site.services, plugins=fake_plugins(world, other=World())))
+    apply(site, document(site, storage=True), machines=machines)
+    for key, change in OTHER_VALUES.items():
+        assert machines.altering.plan(document(site, change, storage=True)).changes, key
+
+
 def test_the_address_of_another_machine_is_refused_by_its_name(site: Site) -> None:
     apply(site, document(site))
     apply(site, document(site, hostname="cm-02", mac=OTHER))
@@ -201,6 +286,37 @@ def test_a_disk_of_a_machine_that_is_connected_to_it_does_not_grow(site: Site, w
         apply(site, document(site, size(200000)))
     assert site.services.store.get("cm-01") == before
     assert apply(site, document(site, more_groups)).action is Action.CHANGE, "a further group takes nothing from it"
+
+
+def test_a_change_that_is_not_wholly_undone_is_looked_at_at_once_and_so_is_one_that_mends_a_machine(
+    site: Site, world: World
+) -> None:
+    """Else the machine would be called ready, or failed, for up to a minute."""
+    apply(site, document(site))
+    former, wanted = site.services.store.get("cm-01"), document(site, mac=OTHER)
+
+    def change(record: Record) -> None:
+        altering = site.machines.altering
+        site.machines.logged(record, "change", lambda found, report: altering.change(found, wanted, report))(silent)
+
+    def fail() -> None:
+        raise TerraError("it failed once")
+
+    at_step(world, "publish_boot", fail)
+    with pytest.raises(TerraError, match="it failed once"):
+        change(former)
+    assert not site.machines.troubles.is_to_look_again(), "all of it is undone"
+    world.fail.add("publish_boot")
+    with pytest.raises(TerraError, match="publish_boot failed") as caught:
+        change(former)
+    assert caught.value.notes
+    assert site.machines.troubles.is_to_look_again()
+    world.fail.clear()
+    site.services.store.set_problem(former, "its volume is a link")
+    change(site.services.store.get("cm-01"))
+    assert site.machines.troubles.is_to_look_again()
+    Keeper(site.machines).mend(silent)
+    assert site.services.store.get("cm-01").problem == ""
 
 
 STEPS = [

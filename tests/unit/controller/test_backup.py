@@ -21,7 +21,7 @@ from terra_core.cli import run, terra
 from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.controller import backup as backing
 from terra_core.controller.archive import Manifest, read_archive
-from terra_core.controller.backup import write_backup
+from terra_core.controller.backup import files_named, write_backup
 from terra_core.controller.database import default_url, open_database
 from terra_core.controller.happening import Kind
 from terra_core.controller.restoring import restore_backup, restore_state
@@ -417,10 +417,38 @@ def test_files_outside_of_terras_places_are_named(site: Site) -> None:
     own = site.paths.etc / "tls/key.pem"
     _, manifest = backup(site, evolve(CONFIG, tls=Tls(certificate="/srv/certificate.pem", key=str(own))))
     assert sorted(manifest.left_out) == [
-        f"/srv/certificate.pem: controller.toml names it, and it is outside of {site.paths.etc}",
+        f"/srv/certificate.pem: belongs to the configuration, and is outside of {site.paths.etc}",
         f"{site.paths.etc}/feed/fifo: [Errno 22] it is a FIFO, and no file: '{site.paths.etc}/feed/fifo'",
+        f"{site.paths.etc}/gone: is a link, and there is nothing at its end",
     ]
     assert {entry.path: entry.size for entry in manifest.entries}["etc/terra/linked"] == 6
+
+
+def test_the_configuration_itself_and_every_file_that_it_names_is_told_of_where_it_is_not_kept(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled(site)
+    for name in ("controller.toml", "password", "key.pub", "authority"):
+        put(tmp_path / name, b"")
+    own = site.paths.etc / "tls/key.pem"
+    raw = {
+        "database": f"postgresql+psycopg://terra@db/terra?sslmode=verify-full&passfile={tmp_path}/password",
+        "plugins": {"store": "vault"},
+        "vault": {"keys": [f"{tmp_path}/key.pub", str(own)], "place": str(tmp_path), "more": {"ca": f"{tmp_path}/authority"}},
+        "gateway": "10.0.10.1",
+        "long": "/" * 9999,
+        "nul": "/\0",
+    }
+    named = files_named(tmp_path / "controller.toml", raw)
+    wanted = [f"{tmp_path}/{name}" for name in ("controller.toml", "password", "key.pub", "authority")]
+    assert sorted(named) == sorted([*wanted, str(own)])
+    _, manifest = backup(site, named=named)
+    assert sorted(line.partition(": ")[0] for line in manifest.left_out) == sorted(wanted)
+    config = tmp_path / "controller.toml"
+    config.write_text(f'database = "sqlite:///{site.paths.state}/terra.db"\n')
+    words = ["backup", "--root", str(site.paths.root), "--config", str(config), str(tmp_path / "backup.tar")]
+    assert run(terra, words) == 0
+    assert f"not in the backup: {config}: belongs to the configuration" in capsys.readouterr().err
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

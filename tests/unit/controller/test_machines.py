@@ -19,6 +19,7 @@ from terra_core.config.node import NetworkNode
 from terra_core.config.session import Session
 from terra_core.config.trust import Trust
 from terra_core.config.values import PluginName
+from terra_core.controller import disks
 from terra_core.controller.disks import MB
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
@@ -67,6 +68,31 @@ def test_a_full_disk_has_to_fit_beside_what_is_kept(site: Site, world: World) ->
     world.room = Room(size=200000 * MB, free=133000 * MB, reserve=5000 * MB)
     site.machines.provision(site.machines.reserve(document), silent)
     assert site.store.get("cm-01").targets[0].target.volumes[0].full
+
+
+@pytest.mark.parametrize("clones", [True, False], ids=["once for all", "in full"])
+@pytest.mark.parametrize("seconds", [0.0, 3600.0], ids=["meanwhile", "at its end"])
+def test_an_image_that_takes_what_is_kept_for_others_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clones: bool, seconds: float
+) -> None:
+    """The store may have room for the next machine, and not for its image: those that are there would lose their writes."""
+    world = World(clones=clones)
+    site = make_site(tmp_path / "root", world)
+    monkeypatch.setattr(disks, "LOOK_SECONDS", seconds)
+
+    def fill(hook: str) -> None:
+        if hook == "prepare_disks entered":
+            world.room = Room(size=100 * MB, free=5 * MB - 1, reserve=5 * MB)
+
+    world.before = fill
+    with pytest.raises(ConflictError, match="4 MB of 100 MB are free in the store, and 5 MB are kept"):
+        site.provision()
+    assert site.left() == []
+    assert site.store.all() == []
+    world.before, world.room = (lambda hook: None), None
+    site.provision()
+    site.operations.stop()
+    site.store.close()
 
 
 def test_a_machine_gets_its_disk_its_target_and_its_boot_files(site: Site, world: World) -> None:

@@ -367,3 +367,23 @@ def test_what_a_killed_run_left_is_completed_or_removed(session: Session, kernel
         assert not list(session.paths.tftp.rglob(".*"))
     plugin.withdraw_boot(ONE, MAC, session)
     assert [name for name in files(session) if name not in before] == []
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["at a restart", "as at first"])
+def test_secrets_that_others_may_read_are_found_and_kept_from_them(session: Session, kernel: Path, again: bool) -> None:
+    steps = kernel.with_name("steps")
+    steps.write_text("the secret of a machine")
+    known = evolve(node(kernel=kernel, steps=steps), report=b"a token")
+    plugin.publish_boot(known, session)
+    place = session.paths.tftp / "nodes/cm-01"
+
+    def open_to_others() -> list[str]:
+        found = plugin.examine_boot([known], session)
+        return [one.problem.partition(":")[0] for one in found if "others than the service may read it" in one.problem]
+
+    assert open_to_others() == []
+    for name in ("steps.img", "report.img"):
+        (place / name).chmod(0o444)
+        assert open_to_others() == [str(place / name)]
+        plugin.publish_boot(evolve(known, kernel=None, initrd=None, steps=None, report=None) if again else known, session)
+        assert open_to_others() == []
