@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine, MetaData, inspect
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, MetaData, create_engine, inspect
+
+from terra_core.service.migration import Migrations
 
 DUMPED_ROOT = "/srv/terra"
 """The root of the daemons whose databases were dumped."""
@@ -45,6 +49,34 @@ def differences(engine: Engine, tables: MetaData, fresh: Engine) -> list[object]
     return [
         *found,
         *(f"{name}: {mine.get(name)} and {its.get(name)}" for name in mine | its if mine.get(name) != its.get(name)),
+    ]
+
+
+def differences_from_alembic(location: str, work: Path) -> list[object]:
+    """Return what Terra and Alembic say differently of the revisions at a location, and note differently in a database.
+
+    :param location: as for :class:`terra_core.service.migration.Migrations`.
+    :param work: an empty directory.
+    """
+    config, ours = Config(), Migrations(location)
+    for name, value in (("script_location", "terra_core.service:migration"), ("version_locations", location)):
+        config.set_main_option(name, value)
+    config.set_main_option("path_separator", "newline")
+    scripts = ScriptDirectory.from_config(config)
+    for name in ("ours", "alembic's"):
+        engine = create_engine(f"sqlite:///{work / name}")
+        with engine.begin() as connection:
+            context = MigrationContext.configure(connection)
+            ours.stamp(connection, ours.head) if name == "ours" else context.stamp(scripts, "head")
+        with engine.connect() as connection:
+            known = ours.stamped(connection), MigrationContext.configure(connection).get_current_revision()
+        engine.dispose()
+        if known != (ours.head, ours.head):
+            return [name, known]
+    schemas = [script.revision for script in scripts.walk_revisions()]
+    return [
+        *([ours.schemas, schemas] if list(ours.schemas) != schemas else []),
+        *({*contents(work / "ours")} ^ {*contents(work / "alembic's")}),
     ]
 
 

@@ -24,7 +24,7 @@ from terra_core.machine.system import STEPS, render_hook, write_system
 from terra_core.mounting import FSTAB, in_order, make_mounts, render_fstab
 from terra_core.oci.faults import shown
 from terra_core.oci.source import ImageSource
-from terra_core.plugins import Plugins
+from terra_core.plugins import Plugins, filesystem_of
 from terra_core.system.disks import cannot_grow, file_behind
 from terra_core.system.namespaces import private_mounts
 from terra_core.system.process import run
@@ -294,16 +294,6 @@ def root_steps(node: Node, plugins: Plugins, session: Session, *, connect: BootS
     steps = BootSteps(connect=connect, mount=mount)
     check_steps(steps)
     return steps
-
-
-def filesystem_of(group: DiskGroup, node: Node, plugins: Plugins, *, source: str) -> Filesystem:
-    """Return the filesystem plugin of a group: its own, or the one of the file.
-
-    :param source: the file, for errors.
-    :raises TerraError: as :meth:`Plugins.fill` does.
-    """
-    chosen = {**node.plugins, "filesystem": group.filesystem} if group.filesystem else node.plugins
-    return plugins.fill(Filesystem, chosen, source=source)
 
 
 def _prepare(

@@ -5,14 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-import requests
-from urllib3.exceptions import HTTPError
-
 from terra_core.config.server import ResolvConf, Server, Ssh
 from terra_core.config.values import GithubUser, Hostname, SshKey, parse_ssh_key
 from terra_core.errors import NotFoundError, TerraError
 from terra_core.hookspecs import RenderedFile
-from terra_core.system.http import BoundedSession, read_body
 from terra_core.system.reading import decoded, lines_of
 from terra_core.system.reasons import reason_of
 
@@ -74,6 +70,8 @@ def _answer(url: str, deadline: float) -> tuple[int, str, bytes]:
 
     A redirect is not followed: what it leads to is not the account that was named.
     """
+    from terra_core.system.http import BoundedSession, read_body  # here, because few files name an account
+
     asked = {"Accept-Encoding": "identity"}
     with BoundedSession() as session:
         answer = session.get(url, headers=asked, timeout=deadline - time.monotonic(), stream=True, allow_redirects=False)
@@ -84,6 +82,9 @@ def _answer(url: str, deadline: float) -> tuple[int, str, bytes]:
 
 
 def _fetch_keys(user: GithubUser, github: str) -> Sequence[SshKey]:
+    import requests  # here, because few files name an account
+    from urllib3.exceptions import HTTPError
+
     url = f"{github}/{user}.keys"
     hint = "put the keys into server.toml instead: [ssh] keys = [...]"
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import attrs
 import pluggy
@@ -13,9 +13,12 @@ from terra_core.asking import asking, settings_of
 from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem, structure
 from terra_core.errors import PluginError
-from terra_core.hookspecs import ROLES, Role
+from terra_core.hookspecs import ROLES, Filesystem, Role
 from terra_core.installed import Installed, installed_plugins
 from terra_core.selection import check_roles, not_installed
+
+if TYPE_CHECKING:
+    from terra_core.config.node import DiskGroup, Node
 
 R = TypeVar("R", bound=Role)
 
@@ -106,3 +109,13 @@ class Plugins:
         with self._loading:
             registered = self._manager.get_plugin(installed.name)
             return installed.load(self._manager) if registered is None else registered
+
+
+def filesystem_of(group: DiskGroup, node: Node, plugins: Plugins, *, source: str) -> Filesystem:
+    """Return the filesystem plugin of a group: its own, or the one of the file.
+
+    :param source: the file, for errors.
+    :raises TerraError: as :meth:`Plugins.fill` does.
+    """
+    chosen = {**node.plugins, "filesystem": group.filesystem} if group.filesystem else node.plugins
+    return plugins.fill(Filesystem, chosen, source=source)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
 KINDS = ("rsa", "ecdsa", "ed25519")
 """The kinds of keys that today's sshd takes."""
 
@@ -18,6 +15,10 @@ def make_key_pair(kind: str) -> tuple[bytes, bytes]:
     :param kind: one of :data:`KINDS`.
     :returns: the content of the private and of the public file.
     """
+    # Here, because most commands make no key.
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
     key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
     if kind == "rsa":
         key = rsa.generate_private_key(65537, _RSA_BITS)

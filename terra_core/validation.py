@@ -24,11 +24,10 @@ from terra_core.config.schema import Schema, schema_of
 from terra_core.config.server import Server
 from terra_core.config.structure import Problem, StructureError, structure
 from terra_core.config.values import PluginName
-from terra_core.deploy import filesystem_of
 from terra_core.documents import make, settle
 from terra_core.errors import ConfigError, InterruptedWork, PluginError, TerraError
 from terra_core.hookspecs import ROLES, Filesystem, Network, Role
-from terra_core.plugins import Plugins
+from terra_core.plugins import Plugins, filesystem_of
 from terra_core.selection import CONTROLLER, INSTALLED, SERVER, Use
 
 _MB = 1024 * 1024

@@ -38,7 +38,7 @@ def command(root: Path, source: Path | None, no_database: bool, file: str) -> No
     from terra_core.config.controller import Paths
     from terra_core.controller.archive import PLACES
     from terra_core.controller.backup import files_named, write_backup
-    from terra_core.controller.daemon import load_config
+    from terra_core.controller.configuration import load_config
     from terra_core.errors import TerraError
     from terra_core.plugins import Plugins
     from terra_core.system.files import replacing

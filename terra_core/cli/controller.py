@@ -52,10 +52,10 @@ def command(ctx: click.Context, gateway: str | None, iscsi: str | None, source: 
     from terra_core.plugins import Plugins
 
     with _explaining_what_is_missing():
-        from terra_core.controller import daemon
+        from terra_core.controller.configuration import load_config
         from terra_core.service.running import configure_logging
     paths, plugins = Paths(root.absolute()), Plugins.discover()
-    document = daemon.load_config(source, paths, plugins)
+    document = load_config(source, paths, plugins)
     config = document.value.overridden(
         address=option_value("--controller", options["address"], parse_address),
         gateway=option_value("--gateway", gateway, parse_host_address),
@@ -63,10 +63,16 @@ def command(ctx: click.Context, gateway: str | None, iscsi: str | None, source: 
     )
     configure_logging(bool(options["debug"]))
     if stop:
-        stopped = daemon.stop_services(document, config, paths, plugins)
+        from terra_core.controller.stopping import stop_services
+
+        stopped = stop_services(document, config, paths, plugins)
         echo(f"stopped: {', '.join(stopped) or 'nothing ran'}", err=True)
-    else:
-        daemon.run_controller(document, config, paths, plugins, _end_at_once)
+        return
+    from terra_core.system.garbage import uncollected
+
+    with _explaining_what_is_missing(), uncollected():
+        from terra_core.controller.daemon import run_controller
+    run_controller(document, config, paths, plugins, _end_at_once)
 
 
 @command.command("init")
@@ -92,14 +98,15 @@ def init(options: dict[str, object], names: tuple[str, ...], own_root: Path | No
     from terra_core.plugins import Plugins
 
     with _explaining_what_is_missing():
-        from terra_core.controller import daemon
-        from terra_core.controller.authority import parse_name
+        from terra_core.controller.certificates import parse_name
+        from terra_core.controller.configuration import load_config
+        from terra_core.controller.initialising import initialise
     paths = Paths((own_root or Path(str(options["root"]))).absolute())
     source = options["source"]
-    document = daemon.load_config(source if isinstance(source, Path) else None, paths, Plugins.discover())
+    document = load_config(source if isinstance(source, Path) else None, paths, Plugins.discover())
     config = document.value.overridden(address=option_value("--controller", options["address"], parse_address))
     wanted = [parsed for name in names if (parsed := option_value("--name", name, parse_name)) is not None]
-    made = daemon.initialise(config, paths, wanted)
+    made = initialise(config, paths, wanted)
     for line in made.lines:
         echo(line)
     _say_how_to_go_on(paths, made.url, tls_from_files=config.tls is not None)
@@ -116,12 +123,12 @@ def keepalived(options: dict[str, object]) -> None:
     from terra_core.plugins import Plugins
 
     with _explaining_what_is_missing():
-        from terra_core.controller import daemon
+        from terra_core.controller.configuration import load_config
         from terra_core.controller.keepalived import render
         from terra_core.controller.portal import require_named
         from terra_core.controller.presence import name_of
     paths, source = Paths(Path(str(options["root"])).absolute()), options["source"]
-    document = daemon.load_config(source if isinstance(source, Path) else None, paths, Plugins.discover())
+    document = load_config(source if isinstance(source, Path) else None, paths, Plugins.discover())
     config = document.value.overridden(address=option_value("--controller", options["address"], parse_address))
     if config.failover is None:
         hint = "docs/several-hosts.md says what it needs"

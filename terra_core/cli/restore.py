@@ -45,7 +45,7 @@ def command(root: Path, state_only: bool, source: Path | None, file: str) -> Non
     """
     from terra_core.cli.output import reporter
     from terra_core.config.controller import Paths
-    from terra_core.controller.daemon import load_config
+    from terra_core.controller.configuration import load_config
     from terra_core.controller.database import default_url
     from terra_core.controller.restoring import restore_backup, restore_state
     from terra_core.errors import ConfigError, TerraError

@@ -24,10 +24,11 @@ from terra_core.controller.services import Services
 from terra_core.controller.store import version_of
 from terra_core.controller.tags import Tags
 from terra_core.controller.wanted import Wanted, present_of, wanted_of
-from terra_core.deploy import filesystem_of, mounted_system
+from terra_core.deploy import mounted_system
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.hookspecs import Boot
 from terra_core.mounting import render_mount_words
+from terra_core.plugins import filesystem_of
 from terra_core.service.database_server import DatabaseAway
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report

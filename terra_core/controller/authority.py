@@ -12,7 +12,7 @@ import socket
 import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from attrs import frozen
@@ -22,14 +22,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from terra_core.config.controller import Paths, Tls
-from terra_core.config.values import parse_domain
+from terra_core.config.controller import Paths
+from terra_core.controller.certificates import AUTHORITY_KEY, SERVER, Name
 from terra_core.errors import TerraError, error_of_machine
 from terra_core.system.files import replacing_in, sync_directory
 from terra_core.system.locks import wait_for_lock
 from terra_core.system.openat import directory_below, file_below
 
-_AUTHORITY, _AUTHORITY_KEY, _SERVER = "ca.pem", "ca.key", "server.pem"
+_AUTHORITY = "ca.pem"
 _AUTHORITY_DAYS = 3650
 _SERVER_DAYS = 825
 RENEWED_DAYS = 90
@@ -39,8 +39,6 @@ _SKEW = timedelta(days=1)
 _LOCK_SECONDS = 30.0
 _MOST = 65536
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-
-Name = str | IPv4Address | IPv6Address
 
 
 @frozen(kw_only=True)
@@ -57,47 +55,6 @@ class Certified:
     until: datetime
     authority_until: datetime
     made: Sequence[str]
-
-
-def certificate_of(paths: Paths) -> Tls | None:
-    """Return the certificate that :func:`certify` makes; ``None`` where it was never called.
-
-    The authority's key alone counts as well: a run that was ended half-way is finished, and not taken for plain HTTP.
-    """
-    server = paths.tls / _SERVER
-    begun = server.exists() or (paths.tls / _AUTHORITY_KEY).exists()
-    return Tls(certificate=str(server), key=str(server)) if begun else None
-
-
-def parse_name(raw: object) -> Name:
-    """Return a name that a certificate may be for: a host name, or an address.
-
-    :raises ValueError: when it is neither.
-    """
-    text = str(raw)
-    try:
-        address = ip_address(text.strip("[]"))
-    except ValueError:
-        try:
-            return str(parse_domain(text.removesuffix(".")))
-        except ValueError:
-            raise ValueError(f"expected a host name or an address, got {text[:80]!r}") from None
-    if address.is_unspecified or getattr(address, "scope_id", None):
-        raise ValueError(f"expected an address that clients connect to, got {text[:80]!r}")
-    return address
-
-
-def names_of_host() -> Sequence[Name]:
-    """Return the names by which this machine knows itself."""
-    found: list[Name] = ["localhost", ip_address("127.0.0.1"), ip_address("::1")]
-    for name in (socket.gethostname(), socket.getfqdn()):
-        try:
-            parsed = parse_name(name)
-        except ValueError:  # a name that no certificate may have
-            continue
-        if parsed not in found:
-            found.insert(0, parsed)
-    return found
 
 
 def certify(paths: Paths, names: Sequence[Name]) -> Certified:
@@ -123,7 +80,7 @@ def certify(paths: Paths, names: Sequence[Name]) -> Certified:
 def _certify(directory: int, paths: Paths, names: Sequence[Name]) -> Certified:
     made: list[str] = []
     authority = _authority(directory, paths, made)
-    server, key = _read_pair(paths, _SERVER)
+    server, key = _read_pair(paths, SERVER)
     trusted = server is not None and key is not None and _is_pair(server, key) and _is_signed(server, authority)
     former = _names(server) if server is not None and trusted else []
     wanted = [*former, *(name for name in dict.fromkeys(names) if name not in former)]
@@ -133,7 +90,7 @@ def _certify(directory: int, paths: Paths, names: Sequence[Name]) -> Certified:
     early = server is not None and server.not_valid_before_utc > now  # it was made while the clock was wrong
     if server is None or not trusted or early or wanted != former or server.not_valid_after_utc < soon:
         server = _renew(directory, paths, authority, wanted)
-        made.append(f"{'a further' if former else 'a'} certificate: {paths.tls / _SERVER}")
+        made.append(f"{'a further' if former else 'a'} certificate: {paths.tls / SERVER}")
     sync_directory(paths.tls)
     return Certified(
         names=[str(name) for name in wanted],
@@ -147,10 +104,10 @@ def _authority(directory: int, paths: Paths, made: list[str]) -> x509.Certificat
     certificate = _read_certificate(paths, _AUTHORITY)
     if certificate is not None:
         return certificate
-    key = _read_key(paths, _AUTHORITY_KEY)  # a run that was killed between the two files left it
+    key = _read_key(paths, AUTHORITY_KEY)  # a run that was killed between the two files left it
     if key is None:
         key = ec.generate_private_key(ec.SECP256R1())
-        _write(directory, _AUTHORITY_KEY, _pem(key), 0o600)
+        _write(directory, AUTHORITY_KEY, _pem(key), 0o600)
     said = f"Terra controller {socket.gethostname()}"[:64]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, said)])
     usage = _usage(key_cert_sign=True, crl_sign=True)
@@ -166,8 +123,8 @@ def _authority(directory: int, paths: Paths, made: list[str]) -> x509.Certificat
 
 
 def _renew(directory: int, paths: Paths, authority: x509.Certificate, names: Sequence[Name]) -> x509.Certificate:
-    signing = _read_key(paths, _AUTHORITY_KEY)
-    place = paths.tls / _AUTHORITY_KEY
+    signing = _read_key(paths, AUTHORITY_KEY)
+    place = paths.tls / AUTHORITY_KEY
     if signing is None:
         hint = (
             "put it back for this, or remove the whole directory, make another authority, and give its ca.pem to every client"
@@ -187,7 +144,7 @@ def _renew(directory: int, paths: Paths, authority: x509.Certificate, names: Seq
         .add_extension(x509.SubjectAlternativeName(shown), critical=False)
         .sign(signing, hashes.SHA256())
     )
-    _write(directory, _SERVER, _pem(key) + certificate.public_bytes(Encoding.PEM), 0o600)
+    _write(directory, SERVER, _pem(key) + certificate.public_bytes(Encoding.PEM), 0o600)
     return certificate
 
 

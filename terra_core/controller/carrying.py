@@ -11,13 +11,13 @@ from attrs import frozen
 
 from terra_core.config.node import OS_LABEL, NetworkNode
 from terra_core.config.session import Session
-from terra_core.deploy import MountedSystem, filesystem_of
+from terra_core.deploy import MountedSystem
 from terra_core.hookspecs import Mount
 from terra_core.image.carry import carry, copy
 from terra_core.image.contained import ContainedRoot
 from terra_core.image.removal import remove
 from terra_core.mounting import FSTAB, in_order, mount_device
-from terra_core.plugins import Plugins
+from terra_core.plugins import Plugins, filesystem_of
 from terra_core.system.progress import Event
 from terra_core.system.reading import lines_of
 from terra_core.system.undo import Undo

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from ipaddress import IPv6Address, ip_address
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
-from attrs import evolve, frozen
+from attrs import evolve
 from sqlalchemy import Connection, Engine, select
 
 from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.config.loader import Document
 from terra_core.controller import observing
 from terra_core.controller.api import Context, make_api
-from terra_core.controller.authority import Name, certificate_of, certify, names_of_host
 from terra_core.controller.ballast import Ballast
+from terra_core.controller.certificates import certificate_of
 from terra_core.controller.database import SCHEMA, about, default_url, file_of, identity_of, open_database
 from terra_core.controller.fence import fence
 from terra_core.controller.host_session import mark_sessions
@@ -34,9 +34,10 @@ from terra_core.controller.portal import Moving, Portal, Staying, require_ready
 from terra_core.controller.presence import alone_with, announced, name_of, own_of, session_of
 from terra_core.controller.report_service import Beside, receiving
 from terra_core.controller.services import Services
+from terra_core.controller.stopping import explaining_the_machine, other_storages, require_root
 from terra_core.controller.store import Store
-from terra_core.documents import load, make, settled
-from terra_core.errors import InterruptedWork, PluginError, TerraError, error_of_machine, reason_of
+from terra_core.documents import settled
+from terra_core.errors import InterruptedWork, TerraError, reason_of
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
 from terra_core.hookspecs import Store as StoreRole
 from terra_core.plugins import Plugins
@@ -60,17 +61,6 @@ _PATIENCE_SECONDS = 5.0
 _DAY_SECONDS = 86400.0
 _RENEWING_SECONDS = 1.0
 _UPGRADING_SECONDS = 2.0
-
-
-def load_config(source: Path | None, paths: Paths, plugins: Plugins) -> Document[Controller]:
-    """Read controller.toml; return its defaults where the file of ``paths`` does not exist.
-
-    :param source: the file that was asked for; it has to be there.
-    """
-    standard = paths.etc / "controller.toml"
-    if source is None and not standard.exists():
-        return make({}, Controller, source=str(standard), plugins=plugins)
-    return load(source or standard, Controller, plugins=plugins)
 
 
 def make_services(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> Services:
@@ -142,43 +132,6 @@ def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
     return Store(engine, ballast, known)
 
 
-@frozen
-class Initialised:
-    """What :func:`initialise` found or made.
-
-    :param lines: what a person is told.
-    :param url: where clients on other machines find the API, as far as this machine knows.
-    """
-
-    lines: Sequence[str]
-    url: str
-
-
-def initialise(config: Controller, paths: Paths, names: Sequence[Name]) -> Initialised:
-    """Make the controller's authority, certificate and first token where they are missing.
-
-    :param names: what the certificate is for, beside the controller's address and the names of this machine.
-    :raises TerraError: when they cannot be made, or may be changed by others.
-    """
-    address = ip_address(config.address)
-    with _explaining_the_machine():
-        known = [] if address.is_unspecified else [address]
-        certified = certify(paths, [*names, *known, *names_of_host()])
-        first = not paths.token.exists()
-        read_or_make_token(paths.token)
-    lines = [f"made: {line}" for line in certified.made]
-    if first:
-        lines.append(f"made: the first token, of the role admin: {paths.token}")
-    elif not lines:
-        lines.append("all of it is there, and nothing was changed")
-    day = "%Y-%m-%d"
-    lines.append(f"certificate: for {', '.join(certified.names)}; until {certified.until:{day}}")
-    lines.append(f"authority: {paths.authority}; until {certified.authority_until:{day}}")
-    local = address.is_unspecified or address.is_loopback
-    host = (names or names_of_host())[0] if local else address
-    return Initialised(lines, f"https://{f'[{host}]' if isinstance(host, IPv6Address) else host}:{config.port}")
-
-
 def run_controller(
     document: Document[Controller],
     config: Controller,
@@ -192,9 +145,9 @@ def run_controller(
         this one did: what it had begun is that one's to undo. Where it returns, this one writes nothing any more.
     :raises TerraError: when it can't start: another one runs on this root, a port is taken, the database is not usable.
     """
-    _require_root()
+    require_root()
     notifier = Notifier()
-    with suppress(InterruptedWork), terminating(), _explaining_the_machine(), Undo() as stack:
+    with suppress(InterruptedWork), terminating(), explaining_the_machine(), Undo() as stack:
         own = _own_certificate(config, paths)
         tls = config.tls or own
         check_tls(tls)
@@ -320,54 +273,11 @@ def _portal(services: Services, own: Own) -> Portal:
     rows, store = HostRows(services.store.engine), services.role(StoreRole)
 
     def stop() -> None:
-        storages = [services.role(Storage), *_other_storages(services.plugins, services.config)]
+        storages = [services.role(Storage), *other_storages(services.plugins, services.config)]
         for storage in storages:
             storage.stop_storage(services.session)
 
     return Moving(failover, own, rows, services.standing, store, services.session, stop)
-
-
-def stop_services(document: Document[Controller], config: Controller, paths: Paths, plugins: Plugins) -> tuple[str, ...]:
-    """Stop the storage and boot services that outlived a controller; every machine loses its disk.
-
-    :returns: which ones were stopped.
-    :raises TerraError: while a controller runs on this root.
-    """
-    _require_root()
-    with _explaining_the_machine(), only_one(paths, "controller"):
-        session = document.session(paths=paths)
-        selected = plugins.fill(Boot, config.plugins, source=document.source)
-        stopped = ["boot"] if selected.stop_boot(session) else []
-        storages = [plugins.fill(Storage, config.plugins, source=document.source), *_other_storages(plugins, config)]
-        if True in [storage.stop_storage(session) for storage in storages]:
-            stopped.append("storage")
-    return tuple(stopped)
-
-
-def _other_storages(plugins: Plugins, config: Controller) -> Iterator[Storage]:
-    """Find the installed storage plugins that are not selected: machines may have their disks from one all the same."""
-    selected = config.plugins.get(Storage.role, Storage.default)
-    for name in plugins.names - {selected}:
-        with suppress(PluginError):  # a plugin that cannot be loaded exports no disk
-            yield plugins.named(Storage, name, source="")
-
-
-def _require_root() -> None:
-    """Refuse to run as anybody but root, before anything is started."""
-    if os.geteuid() != 0:
-        raise TerraError(
-            "the controller mounts disks, and answers DHCP and TFTP, which root alone may do",
-            hint="run it as root, such as with sudo, also for a --root of your own",
-        )
-
-
-@contextmanager
-def _explaining_the_machine() -> Iterator[None]:
-    """Report what this machine refuses, such as a write to a full disk, as an error of the machine and not as a defect."""
-    try:
-        yield
-    except OSError as error:
-        raise error_of_machine(error) from error
 
 
 def _status(machines: Machines, keeper: Keeper) -> str:
@@ -386,6 +296,8 @@ def _own_certificate(config: Controller, paths: Paths) -> Tls | None:
 
 
 def _renew(config: Controller, paths: Paths) -> None:
+    from terra_core.controller.authority import certify  # here, because a controller without TLS needs none of it
+
     try:
         address = [] if ip_address(config.address).is_unspecified else [ip_address(config.address)]
         for made in certify(paths, address).made:

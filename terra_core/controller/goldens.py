@@ -25,11 +25,11 @@ from terra_core.controller.golden import Golden, GoldenState, GoldenVolume, desc
 from terra_core.controller.laying import Laying, session_of
 from terra_core.controller.records import Record
 from terra_core.controller.services import Services
-from terra_core.deploy import filesystem_of
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.fitness import Fit
 from terra_core.hookspecs import CONTRACT, Filesystem, Store
 from terra_core.oci.source import ImageSource
+from terra_core.plugins import filesystem_of
 from terra_core.service.room import DatabaseFull
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event

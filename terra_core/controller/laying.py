@@ -12,11 +12,11 @@ from terra_core.config.session import Session
 from terra_core.controller.disks import MB, Disks
 from terra_core.controller.golden import Golden
 from terra_core.controller.records import KeptTarget, Record
-from terra_core.deploy import BootFiles, filesystem_of, mounted_system, root_steps
+from terra_core.deploy import BootFiles, mounted_system, root_steps
 from terra_core.errors import TerraError
 from terra_core.fitness import Fit, Surveys, fit
 from terra_core.oci.source import ImageSource
-from terra_core.plugins import Plugins
+from terra_core.plugins import Plugins, filesystem_of
 from terra_core.system.progress import Event
 
 

@@ -20,7 +20,7 @@ from terra_core.config.node import NetworkNode
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
 from terra_core.controller.altering import Altering, unfinished
-from terra_core.controller.authority import certificate_of
+from terra_core.controller.certificates import certificate_of
 from terra_core.controller.disks import MB, Disks
 from terra_core.controller.goldens import Goldens
 from terra_core.controller.happening import Kind

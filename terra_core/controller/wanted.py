@@ -13,10 +13,9 @@ from terra_core.config.trust import with_key
 from terra_core.config.values import Size
 from terra_core.controller.records import Record
 from terra_core.controller.services import Services
-from terra_core.deploy import filesystem_of
 from terra_core.documents import settle, settled
 from terra_core.hookspecs import Filesystem, Volume
-from terra_core.plugins import Plugins
+from terra_core.plugins import Plugins, filesystem_of
 from terra_core.selection import PROVISIONED
 
 

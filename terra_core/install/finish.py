@@ -13,7 +13,7 @@ from terra_core.config.node import OS_LABEL
 from terra_core.config.session import Session
 from terra_core.config.trust import with_key
 from terra_core.config.values import Address
-from terra_core.deploy import MountedSystem, filesystem_of, write_steps
+from terra_core.deploy import MountedSystem, write_steps
 from terra_core.errors import TerraError
 from terra_core.fitness import Fit
 from terra_core.hookspecs import BootDisk, Bootloader, LocalBoot, RenderedFile
@@ -22,7 +22,7 @@ from terra_core.install.disks import Made, flush
 from terra_core.install.plan import Plan
 from terra_core.machine.system import STEPS
 from terra_core.oci.source import ImageSource
-from terra_core.plugins import Plugins
+from terra_core.plugins import Plugins, filesystem_of
 from terra_core.system.process import run
 from terra_core.system.progress import Event
 from terra_core.versions.record import Record, write_record

@@ -16,7 +16,7 @@ from terra_core.config.node import OS_LABEL, Node
 from terra_core.config.problems import DocumentError
 from terra_core.config.session import Session
 from terra_core.config.values import Address
-from terra_core.deploy import OpenImage, filesystem_of, mounted_system, root_steps
+from terra_core.deploy import OpenImage, mounted_system, root_steps
 from terra_core.documents import settled
 from terra_core.errors import ConfigError, TerraError
 from terra_core.fitness import Fit, fit, fit_of_root
@@ -34,7 +34,7 @@ from terra_core.install.probe import examine
 from terra_core.machine.modules import INDEX
 from terra_core.machine.steps import BootSteps
 from terra_core.oci.source import ImageSource
-from terra_core.plugins import Plugins
+from terra_core.plugins import Plugins, filesystem_of
 from terra_core.selection import INSTALLED
 from terra_core.system.disks import Signature
 from terra_core.system.locks import try_lock, wait_for_lock

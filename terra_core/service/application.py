@@ -24,6 +24,7 @@ from terra_core.service.audit import UNSAFE, Change, Journal, enter
 from terra_core.service.description import Described, described
 from terra_core.service.passing import VIA, Leader, Passing, is_marked, leader_of
 from terra_core.service.problems import HANDLERS, answer, describe, methods_at
+from terra_core.system.imports import absent
 from terra_core.system.text import one_line
 
 BODY_LIMIT = 1024 * 1024
@@ -81,19 +82,20 @@ def make_application(
     config = OpenAPIConfig(
         title=title, version=version("terra-core"), path="/schema", render_plugins=[Described(path="/openapi.json")]
     )
-    application = Litestar.from_config(
-        AppConfig(
-            route_handlers=[healthz, show_metrics, *routes],
-            dependencies=dependencies,
-            exception_handlers=HANDLERS,
-            openapi_config=config,
-            request_max_body_size=body_limit,
-            guards=[_allowing(roles, journal, changing)],
-            middleware=[] if passing is None else [_passing_on(passing, roles, journal)],
-            lifespan=list(lifespan),
-            opt={"roles": roles},
+    with absent("pydantic"):  # for models that no route here has
+        application = Litestar.from_config(
+            AppConfig(
+                route_handlers=[healthz, show_metrics, *routes],
+                dependencies=dependencies,
+                exception_handlers=HANDLERS,
+                openapi_config=config,
+                request_max_body_size=body_limit,
+                guards=[_allowing(roles, journal, changing)],
+                middleware=[] if passing is None else [_passing_on(passing, roles, journal)],
+                lifespan=list(lifespan),
+                opt={"roles": roles},
+            )
         )
-    )
     # Around the router: middleware does not see requests for unknown paths, so that anybody could find out which exist.
     application.asgi_handler = _guarded(application.asgi_handler, gate, journal, passing)
     return application

@@ -47,65 +47,93 @@ Rules for revisions:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from alembic.command import stamp, upgrade
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, ColumnClause, Connection, String, and_, cast, select, update
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnClause,
+    Connection,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    and_,
+    cast,
+    insert,
+    inspect,
+    select,
+    update,
+)
 from sqlalchemy import column as column_named
 from sqlalchemy import table as table_named
+
+_REVISION = re.compile(r"schema_([1-9][0-9]*)\.py")
+_STAMP = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Alembic's own table, as Alembic makes it."""
 
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
 """What a change raises for a value that it does not understand, and the reader of JSON for text that is none."""
 
 
 class Migrations:
-    """The revisions of a daemon's tables.
+    """The revisions of a daemon's tables. Alembic is imported for an upgrade alone: it is a tenth of a daemon's start.
 
     :param location: their directory, as Alembic names one: ``package:directory``, or an absolute path.
     """
 
     def __init__(self, location: str) -> None:
-        self._config = Config()
-        # env.py of this package serves every daemon. A newline separates locations: a path may hold any other character.
-        options = {
-            "script_location": "terra_core.service:migration",
-            "version_locations": location.replace("%", "%%"),
-            "path_separator": "newline",
-        }
-        for name, value in options.items():
-            self._config.set_main_option(name, value)
-        self._scripts = ScriptDirectory.from_config(self._config)
+        self._location = location
+        package, _, directory = location.partition(":")
+        place = Path(location) if location.startswith("/") else files(package) / directory
+        numbers = [int(found[1]) for entry in place.iterdir() if (found := _REVISION.fullmatch(entry.name))]
+        self.schemas: Sequence[str] = [str(number) for number in sorted(numbers, reverse=True)]
+        """The numbers of all schemas, the present one first."""
 
     @property
     def head(self) -> str:
         """Return the number of the present schema."""
-        return str(self._scripts.get_current_head())
-
-    @property
-    def schemas(self) -> Sequence[str]:
-        """Return the numbers of all schemas, the present one first."""
-        return [script.revision for script in self._scripts.walk_revisions()]
+        return self.schemas[0]
 
     def stamped(self, connection: Connection) -> str | None:
-        """Return the schema that Alembic noted in a database; ``None`` where it noted none."""
-        return MigrationContext.configure(connection).get_current_revision()
+        """Return the schema that is noted for Alembic in a database; ``None`` where there is none."""
+        if not inspect(connection).has_table(_STAMP.name):
+            return None
+        return ", ".join(connection.scalars(select(_STAMP.c.version_num))) or None
 
     def stamp(self, connection: Connection, schema: str) -> None:
-        """Note the schema of a database for Alembic."""
-        self._config.attributes["connection"] = connection
-        stamp(self._config, schema)
+        """Note the schema of a database for Alembic, where none is noted yet."""
+        _STAMP.create(connection, checkfirst=True)
+        connection.execute(insert(_STAMP).values(version_num=schema))
 
     def upgrade(self, connection: Connection) -> None:
         """Bring a database to the present schema, in the transaction that the connection is in.
 
         :raises alembic.util.exc.CommandError: when the revisions do not lead there.
         """
-        self._config.attributes["connection"] = connection
-        upgrade(self._config, "head")
+        from alembic.command import upgrade
+        from alembic.config import Config
+
+        config = Config()
+        # env.py of this package serves every daemon. A newline separates locations: a path may hold any other character.
+        options = {
+            "script_location": "terra_core.service:migration",
+            "version_locations": self._location.replace("%", "%%"),
+            "path_separator": "newline",
+        }
+        for name, value in options.items():
+            config.set_main_option(name, value)
+        config.attributes["connection"] = connection
+        upgrade(config, "head")
 
 
 def rewrite_json(connection: Connection, table: str, *, key: Sequence[str], column: str, change: Callable[[Any], Any]) -> None:

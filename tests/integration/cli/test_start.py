@@ -1,4 +1,4 @@
-"""``terra --help`` imports what it shows, and nothing that works."""
+"""``terra --help`` imports what it shows, and nothing that works; what else there is imports no more than it needs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,29 @@ def test_help_is_light_and_shows_every_command() -> None:
     assert {name for name in modules if name.startswith("terra_")} == {"terra_core", "terra_core.cli", *printing}
     for command in ("create", "controller", "provision", "list", "info", "delete", "pxe", "validate", "plugins"):
         assert f"\n  {command} " in done.text
+
+
+@pytest.mark.parametrize(
+    ("imported", "heavy"),
+    [
+        (
+            ("terra_core.service.running", "terra_core.controller.daemon"),  # in the order of the command
+            {"alembic", "cryptography", "docker", "requests", "rich", "urllib3"},
+        ),
+        (("terra_core.service.running", "terra_orbit.agent.daemon"), {"alembic", "cryptography", "rich"}),
+        (
+            ("terra_core.controller.configuration", "terra_core.service.running", "terra_core.controller.stopping"),
+            {"alembic", "cryptography", "litestar", "requests", "rich", "sqlalchemy", "uvicorn"},
+        ),
+        (("terra_core.cli.inputs", "terra_core.cli.connection"), {"cryptography", "requests", "terra_core.deploy"}),
+    ],
+    ids=["controller", "agent", "stop", "apply"],
+)
+def test_what_may_never_be_needed_is_not_imported(imported: tuple[str, ...], heavy: set[str]) -> None:
+    program = f"import json, sys, {', '.join(imported)}; print(json.dumps(sorted(sys.modules)))"
+    modules = set(json.loads(run([sys.executable, "-c", program]).text))
+    assert modules >= set(imported)
+    assert not heavy & modules
 
 
 @pytest.mark.parametrize(

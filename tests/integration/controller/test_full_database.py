@@ -14,8 +14,10 @@ from terra_core.config.loader import make_document
 from terra_core.config.values import PluginName
 from terra_core.controller import daemon
 from terra_core.controller.ballast import Ballast
+from terra_core.controller.configuration import load_config
 from terra_core.controller.machines import Machines
 from terra_core.controller.services import Services
+from terra_core.controller.stopping import stop_services
 from terra_core.errors import TerraError
 from terra_core.service.running import only_one
 from terra_core.system.mounts import mounted
@@ -121,7 +123,7 @@ def test_a_controller_starts_with_the_database_of_an_earlier_one(paths: Paths) -
 def test_what_cannot_be_written_is_no_defect(paths: Paths) -> None:
     fill(paths)
     plugins = fake_plugins(World())
-    document = daemon.load_config(None, paths, plugins)
+    document = load_config(None, paths, plugins)
     with pytest.raises(TerraError, match=r"No space left on device|disk is full|disk I/O error|unable to open"):
         daemon.run_controller(document, Controller(plugins=ROLES), paths, plugins)
 
@@ -136,4 +138,4 @@ def test_services_can_be_stopped(paths: Paths) -> None:
     fill(paths)
     config = Controller(plugins=dict.fromkeys(("storage", "boot"), PluginName("fake")))
     document = make_document({}, Controller, source="controller.toml")
-    assert daemon.stop_services(document, config, paths, fake_plugins(site.world)) == ("storage",)
+    assert stop_services(document, config, paths, fake_plugins(site.world)) == ("storage",)

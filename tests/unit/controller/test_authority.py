@@ -17,7 +17,9 @@ from cryptography import x509
 from terra_core.client.connection import Client
 from terra_core.config.controller import Controller, Paths
 from terra_core.controller import authority, daemon
-from terra_core.controller.authority import certificate_of, certify, parse_name
+from terra_core.controller.authority import certify
+from terra_core.controller.certificates import certificate_of, parse_name
+from terra_core.controller.initialising import initialise
 from terra_core.errors import TerraError
 from terra_core.service import serving
 from terra_core.service.serving import check_tls
@@ -233,13 +235,13 @@ def test_names_of_every_kind() -> None:
 
 
 def test_init_says_what_it_made_and_what_is_there(paths: Paths) -> None:
-    made = daemon.initialise(Controller(), paths, ["ctl.example"])
+    made = initialise(Controller(), paths, ["ctl.example"])
     assert [line.split(":")[0] for line in made.lines] == ["made", "made", "made", "certificate", "authority"]
     assert made.url == "https://ctl.example:9000"
     token = paths.token.read_text()
     assert token.startswith("terra_")
     assert stat.S_IMODE(paths.token.stat().st_mode) == 0o600
-    again = daemon.initialise(Controller(), paths, [])
+    again = initialise(Controller(), paths, [])
     assert again.lines[0] == "all of it is there, and nothing was changed"
     assert paths.token.read_text() == token
     assert token.strip() not in "".join((*made.lines, *again.lines))
@@ -248,7 +250,7 @@ def test_init_says_what_it_made_and_what_is_there(paths: Paths) -> None:
 def test_the_token_of_an_installation_that_is_there_stays(paths: Paths) -> None:
     paths.etc.mkdir(parents=True)
     paths.token.write_text("a-token-of-an-earlier-controller\n")
-    daemon.initialise(Controller(), paths, [])
+    initialise(Controller(), paths, [])
     assert paths.token.read_text() == "a-token-of-an-earlier-controller\n"
 
 

@@ -11,7 +11,9 @@ import pytest
 
 from terra_core.config.controller import Paths, Tls
 from terra_core.controller import daemon, keeping
+from terra_core.controller.configuration import load_config
 from terra_core.controller.keeping import Keeper
+from terra_core.controller.stopping import stop_services
 from terra_core.errors import ConfigError, TerraError
 from terra_core.service.running import only_one
 from terra_core.service.serving import bind, check_tls
@@ -27,27 +29,27 @@ def paths(tmp_path: Path) -> Paths:
 
 
 def test_without_a_file_the_defaults_count(paths: Paths, world: World) -> None:
-    config = daemon.load_config(None, paths, fake_plugins(world)).value
+    config = load_config(None, paths, fake_plugins(world)).value
     assert (config.address, config.port, config.portal, config.jobs) == ("127.0.0.1", 9000, "127.0.0.1", 2)
 
 
 def test_the_file_of_the_root_counts_and_the_one_that_is_asked_for_before_it(paths: Paths, world: World) -> None:
     (paths.etc / "controller.toml").write_text("port = 9001\n[fake]\na = 1\n")
-    document = daemon.load_config(None, paths, fake_plugins(world))
+    document = load_config(None, paths, fake_plugins(world))
     assert (document.value.port, document.tables) == (9001, {"fake": FakeSettings(a=1)})
     other = paths.root / "other.toml"
     other.write_text("port = 9002\n")
-    assert daemon.load_config(other, paths, fake_plugins(world)).value.port == 9002
+    assert load_config(other, paths, fake_plugins(world)).value.port == 9002
 
 
 def test_a_file_that_is_asked_for_has_to_be_there(paths: Paths, world: World) -> None:
     with pytest.raises(ConfigError, match="no such file"):
-        daemon.load_config(paths.root / "other.toml", paths, fake_plugins(world))
+        load_config(paths.root / "other.toml", paths, fake_plugins(world))
 
 
 def test_a_plugin_that_is_not_installed_is_named_before_anything_is_begun(paths: Paths, world: World) -> None:
     (paths.etc / "controller.toml").write_text('[plugins]\nregistry = "fake"\nfilesystem = "fake"\n')
-    document = daemon.load_config(None, paths, fake_plugins(world))
+    document = load_config(None, paths, fake_plugins(world))
     with pytest.raises(ConfigError, match=r"plugins\.store: 'file', the plugin for the role store, is not installed"):
         daemon.make_services(document, document.value, paths, fake_plugins(world))
     assert world.calls == []
@@ -75,8 +77,8 @@ def test_the_lock_is_no_way_to_write_elsewhere(paths: Paths, tmp_path: Path) -> 
 def test_another_user_starts_nothing(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     paths, plugins = Paths(tmp_path / "root"), fake_plugins(world)
-    document = daemon.load_config(None, paths, plugins)
-    for work in (daemon.run_controller, daemon.stop_services):
+    document = load_config(None, paths, plugins)
+    for work in (daemon.run_controller, stop_services):
         with pytest.raises(TerraError, match="root alone may do"):
             work(document, document.value, paths, plugins)
     assert world.calls == []

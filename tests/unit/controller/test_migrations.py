@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from lab.databases import differences, restore
+from lab.databases import differences, differences_from_alembic, restore
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import make_document
 from terra_core.config.node import NetworkNode
@@ -32,6 +32,10 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
 def test_every_schema_follows_the_one_before() -> None:
     schemas = Migrations(SCHEMA.migrations).schemas
     assert list(schemas) == [str(number) for number in range(len(schemas), 0, -1)]
+
+
+def test_revisions_are_found_and_noted_as_by_alembic(tmp_path: Path) -> None:
+    assert differences_from_alembic(SCHEMA.migrations, tmp_path) == []
 
 
 def test_the_tables_are_those_of_a_new_database(engine: Engine, tmp_path: Path) -> None:

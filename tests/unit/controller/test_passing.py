@@ -21,7 +21,8 @@ from terra_core.client.connection import Client
 from terra_core.config.controller import Tls
 from terra_core.controller import passing
 from terra_core.controller.api import Context, make_api
-from terra_core.controller.authority import certificate_of, certify
+from terra_core.controller.authority import certify
+from terra_core.controller.certificates import certificate_of
 from terra_core.controller.database import audit, controllers, lead
 from terra_core.controller.hosts import HostRows, Own
 from terra_core.controller.keeping import Keeper

@@ -39,7 +39,10 @@ def command(debug: bool, address: str | None, port: int | None, engine: str | No
     from terra_core.config.controller import Paths
     from terra_core.config.values import parse_address
     from terra_core.service.running import configure_logging
-    from terra_orbit.agent.daemon import load_settings, run_agent
+    from terra_core.system.garbage import uncollected
+
+    with uncollected():
+        from terra_orbit.agent.daemon import load_settings, run_agent
 
     paths = Paths(root.absolute())
     settings = load_settings(source, paths).overridden(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from lab.databases import differences, restore
+from lab.databases import differences, differences_from_alembic, restore
 from terra_core.service.database import open_database
 from terra_core.service.migration import Migrations
 from terra_orbit.agent.records import Move, State
@@ -37,6 +37,10 @@ def store(former: str, tmp_path: Path) -> Iterator[Store]:
 def test_every_schema_follows_the_one_before() -> None:
     schemas = Migrations(SCHEMA.migrations).schemas
     assert list(schemas) == [str(number) for number in range(len(schemas), 0, -1)]
+
+
+def test_revisions_are_found_and_noted_as_by_alembic(tmp_path: Path) -> None:
+    assert differences_from_alembic(SCHEMA.migrations, tmp_path) == []
 
 
 @pytest.mark.usefixtures("store")
