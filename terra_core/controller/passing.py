@@ -33,6 +33,8 @@ _MOST = 256
 """So many requests are passed on at once. Each that waits for an answer, or for more of a stream, takes a thread."""
 _MOST_ASKING = 64
 """So many of them wait for an answer at once; the others wait for their turn."""
+_MOST_ADMITTED = 4
+"""So many threads look at once who has passed a request on: whoever reaches the port can have that looked for."""
 _ANSWER_SECONDS = 60.0
 _ANSWER_LIMIT = 16 * 1024 * 1024
 _STREAM_SECONDS = 12 * 3600.0
@@ -105,12 +107,15 @@ class PassingOn:
         self._rows, self._peers = rows, Peers(rows)
         self._gate, self._keeper, self._operations = gate, keeper, operations
         self._body_limit = body_limit
+        self._admitting: CapacityLimiter | None = None
         self._exchanges = Exchanges(authority, _MOST)
 
     async def admit(self, scope: Scope, token: bytes) -> Caller | None:
         """Return who sent a request that a host has passed on; see :class:`terra_core.service.passing.Passing`."""
         mark = parse_mark(dict(scope["headers"])[MARK])
-        host = None if mark is None else await to_thread.run_sync(self._peers.find, mark)
+        if self._admitting is None:  # it belongs to the event loop
+            self._admitting = CapacityLimiter(_MOST_ADMITTED)
+        host = None if mark is None else await to_thread.run_sync(self._peers.find, mark, limiter=self._admitting)
         if mark is None or host is None:
             raise UnavailableError("the request was passed on by no host that is known here", hint=_HINT)
         if host.identity == self._own.identity:
