@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -42,6 +43,10 @@ _STREAM_LIMIT = 256 * 1024 * 1024
 """Limits of one that follows an operation; one that says nothing for a minute ends before, as for every client."""
 _CHUNK = 65536
 _GIVEN_BACK = ("Content-Type", "Cache-Control", "X-Accel-Buffering", "Retry-After", "Allow", "WWW-Authenticate")
+_STATUSES = (2, 4, 5)
+"""How the statuses begin that a controller answers with; further ones are of an answer that goes on, or is elsewhere."""
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What ends a header, or is in none (RFC 9110, section 5.5)."""
 _EVENTS = "text/event-stream"
 _HINT = "try again in some seconds; terra hosts shows who leads"
 
@@ -303,10 +308,10 @@ class _Exchange:
         asking = client.exchange(asked.method, asked.target, body=asked.body, headers=asked.headers)
         answer = self._answer = self._opened.enter_context(asking)
         self.status = answer.status
-        if 300 <= answer.status < 400:
+        given = [(name, value) for name in _GIVEN_BACK if (value := answer.getheader(name)) is not None]
+        if answer.status // 100 not in _STATUSES or any(_CONTROL.search(value) for _, value in given):
             raise TerraError(f"{asked.url}: what answers there is no controller")
-        given = ((name, answer.getheader(name)) for name in _GIVEN_BACK)
-        self.headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in given if value is not None]
+        self.headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in given]
         if answer.status == 200 and (answer.getheader("Content-Type") or "").startswith(_EVENTS):
             answer.time.set(_STREAM_SECONDS)
             return
