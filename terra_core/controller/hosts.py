@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
 from attrs import asdict, fields, frozen
 from sqlalchemy import Connection, Engine, case, delete, func, insert, inspect, select, update
+from sqlalchemy.exc import IntegrityError
 
 from terra_core.controller.database import controllers, drained, lead
 from terra_core.controller.happening import utc
@@ -213,7 +214,8 @@ class HostRows:
                 if found.leads and not any(host.may_lead for host in hosts if host.own.name != name):
                     hint = "start the controller of another host first, or let one lead again: terra host resume NAME"
                     raise ConflictError(f"{name} has the lead, and no other host is there that could take it", hint=hint)
-                connection.execute(insert(drained).values(name=name, since=present(connection)))
+                with suppress(IntegrityError), connection.begin_nested():  # somebody else drains it at the same time
+                    connection.execute(insert(drained).values(name=name, since=present(connection)))
             return _named(read_hosts(connection), name)
 
     def resume(self, name: str) -> Host:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from attrs import evolve
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, make_url, select, update
 from sqlalchemy.exc import DBAPIError
 
 from lab.postgresql import Postgresql
@@ -107,6 +108,33 @@ def test_a_name_is_one_controllers_until_it_is_gone_or_silent(postgresql: Postgr
             connection.execute(select(lead))
         other.session.close()
         claim_name(one.session, one.own, one.rows)
+
+
+def test_two_sites_in_schemas_of_one_database_have_names_and_a_lead_of_their_own(postgresql: Postgresql) -> None:
+    url = postgresql.make("sites")
+    with members(url, "a", "b") as (one, beside):
+        claim_name(one.session, one.own, one.rows)
+        take(one)
+        with one.engine.begin() as connection:
+            connection.exec_driver_sql("create schema site_b")
+        other_url = make_url(url).update_query_dict({"options": "-csearch_path=site_b"}).render_as_string(hide_password=False)
+        with members(other_url, "a", "b") as (other, waiting):
+            claim_name(other.session, other.own, other.rows)
+            take(other, seconds=3)
+            for member in (one, beside, other, waiting):
+                member.lead.look()
+            assert [member.lead.held for member in (one, beside, other, waiting)] == [True, False, True, False]
+
+
+def test_two_who_drain_a_host_at_the_same_time_both_have_it_drained(postgresql: Postgresql) -> None:
+    with members(postgresql.make("twice"), "a", "b") as (one, other):
+        for member in (one, other):
+            member.rows.announce(member.own, Doing.WAITING)
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(40):
+                drains = [pool.submit(member.rows.drain, "a") for member in (one, other)]
+                assert [drain.result().drained for drain in drains] == [True, True]
+                one.rows.resume("a")
 
 
 def test_a_killed_leader_is_followed_at_once(postgresql: Postgresql) -> None:
