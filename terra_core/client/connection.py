@@ -332,8 +332,12 @@ class Answer(http.client.HTTPResponse):
 
         :param limit: in bytes.
         :raises OSError: when it has more, or takes too long.
+        :raises http.client.HTTPException: when it is none.
         """
-        content = self.read(limit + 1)
+        try:
+            content = self.read(limit + 1)
+        except ValueError as error:  # a chunk of a length below zero
+            raise http.client.HTTPException(str(error)) from error
         if len(content) > limit:
             raise OSError(f"the answer is larger than {limit // 1024**2} MiB")
         if self.length:

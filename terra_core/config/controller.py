@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 from attrs import Factory, evolve, frozen
@@ -148,8 +149,16 @@ class Controller:
         for name, addresses in failover.hosts.items() if has(failover, "hosts") else ():
             if self.storage_address in addresses:
                 yield Problem(f"failover.hosts.{name}", f"{self.storage_address} is the address that moves, and no host's own")
+            elif self.storage_address and addresses and _family(addresses[0]) not in (None, _family(self.storage_address)):
+                expected = f"expected an IPv{_family(self.storage_address)} address first, as {self.storage_address} is one"
+                yield Problem(f"failover.hosts.{name}", f"{expected}: VRRP moves addresses of its own kind, got {addresses[0]}")
         if not (self.database or "").startswith("postgresql"):
             yield Problem("database", "expected a database in PostgreSQL, for [failover] needs one that several hosts have")
+
+
+def _family(address: object) -> int | None:
+    """Return the version of an address; ``None`` for one that is none, which is said elsewhere."""
+    return ip_address(address).version if isinstance(address, str) else None
 
 
 @frozen

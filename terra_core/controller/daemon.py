@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, select
 
 from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.config.loader import Document
+from terra_core.config.session import Session
 from terra_core.controller import observing
 from terra_core.controller.api import Context, make_api
 from terra_core.controller.ballast import Ballast
@@ -25,7 +26,7 @@ from terra_core.controller.hosts import Doing, HostRows, Own, require_place
 from terra_core.controller.keeping import WAITING_SECONDS, Keeper
 from terra_core.controller.leading import LOOK_SECONDS, Lead, Sole, Standing
 from terra_core.controller.machines import Machines
-from terra_core.controller.mark import check_mark, is_marked, set_mark
+from terra_core.controller.mark import check_mark, is_marked, require_reached, set_mark
 from terra_core.controller.observing import Observer
 from terra_core.controller.passing import Membership
 from terra_core.controller.peers import Passes
@@ -43,6 +44,7 @@ from terra_core.hookspecs import Store as StoreRole
 from terra_core.plugins import Plugins
 from terra_core.selection import CONTROLLER, check_selection
 from terra_core.service.database import explained, shown_url
+from terra_core.service.database_server import POSTGRESQL
 from terra_core.service.migration import Migrations
 from terra_core.service.notifying import Notifier
 from terra_core.service.operations import Operations
@@ -81,8 +83,27 @@ def make_services(document: Document[Controller], config: Controller, paths: Pat
         # A plugin that is no longer selected is still asked about what it made, so its table is still read.
         made_by = {name for record in store.every() for kept in record.every_target for name in (kept.storage, kept.store)}
         check_selection(CONTROLLER, config.plugins, document.tables, source=document.source, beside=made_by)
+        require_reach(store, config, plugins, session)
         undo.pop_all()
     return Services(config=config, session=session, plugins=plugins, store=store)
+
+
+def require_reach(store: Store, config: Controller, plugins: Plugins, session: Session) -> None:
+    """Refuse a host among others that has not the volumes of machines whose store is not the selected one.
+
+    :raises TerraError: naming the directory that it lacks.
+    """
+    engine = store.engine
+    if engine.dialect.name != POSTGRESQL or all(host.own.name == name_of(config) for host in HostRows(engine).every()):
+        return
+    stores = {kept.store for record in store.every() for kept in record.every_target}
+    directories = dict[str, Path]()
+    for name in sorted(stores - {config.plugins.get(StoreRole.role, StoreRole.default)}):
+        if volumes := plugins.named(StoreRole, name, source=session.source).volume_directory(session):
+            directories[name] = volumes
+    with explained(engine), engine.begin() as connection:
+        identity, _ = identity_of(connection)
+    require_reached(directories, identity)
 
 
 def _has_records(config: Controller, paths: Paths) -> bool:
@@ -113,7 +134,8 @@ def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
             owns = not is_marked(volumes, identity)
         schema = connection.scalar(select(about.c.value).where(about.c.key == "schema"))
         migrates = schema != Migrations(SCHEMA.migrations).head
-        require_place(connection, name_of(config), config.portal, owns=owns, migrates=migrates)
+        selected = config.plugins.get(StoreRole.role, StoreRole.default)
+        require_place(connection, name_of(config), config.portal, selected, owns=owns, migrates=migrates)
 
     try:
         engine = open_database(url, check)

@@ -17,6 +17,8 @@ _NAMES = int.from_bytes(b"terr")
 """The class of the advisory locks of names; the other number of each is a checksum of the name."""
 LEAD = (int.from_bytes(b"terl"), 0)
 """The advisory lock of who leads."""
+_SCHEMA = "public"
+"""The schema of a database that has one site."""
 _SECONDS = 5
 """How long one question may take: a host that is cut off has to find that out before others take its place."""
 _sessions = table("pg_stat_activity", *(column(name) for name in ("pid", "datname", "application_name")))
@@ -32,8 +34,12 @@ _CONNECT = {
 
 def name_lock(name: str) -> tuple[int, int]:
     """Return the advisory lock of a controller's name."""
-    checksum = zlib.crc32(name.encode())
-    return _NAMES, checksum - (1 << 32 if checksum >= 1 << 31 else 0)  # PostgreSQL's integers have a sign
+    return _NAMES, _checksum(name)
+
+
+def _checksum(text: str) -> int:
+    checksum = zlib.crc32(text.encode())
+    return checksum - (1 << 32 if checksum >= 1 << 31 else 0)  # PostgreSQL's integers have a sign
 
 
 def mark_sessions(engine: Engine, identity: str) -> None:
@@ -66,6 +72,7 @@ class HostSession:
         self._engine = create_engine(url, poolclass=NullPool, connect_args=for_libpq(url, _CONNECT))
         self._connection: Connection | None = None
         self._locked: set[tuple[int, int]] = set()
+        self._site = 0
 
     @property
     def is_open(self) -> bool:
@@ -92,7 +99,7 @@ class HostSession:
         """
         if lock not in self._locked:
             with self.asking() as connection:
-                if not connection.scalar(select(func.pg_try_advisory_lock(*lock))):
+                if not connection.scalar(select(func.pg_try_advisory_lock(*self._of_site(lock)))):
                     return False
             self._locked.add(lock)
         return True
@@ -100,7 +107,7 @@ class HostSession:
     def unlock(self, lock: tuple[int, int]) -> None:
         """Give an advisory lock back."""
         with self.asking() as connection:
-            connection.execute(select(func.pg_advisory_unlock(*lock)))
+            connection.execute(select(func.pg_advisory_unlock(*self._of_site(lock))))
         self._locked.discard(lock)
 
     def end_sessions(self, identity: str) -> int:
@@ -124,9 +131,15 @@ class HostSession:
             with suppress(SQLAlchemyError):
                 connection.close()
 
+    def _of_site(self, lock: tuple[int, int]) -> tuple[int, int]:
+        """Return a lock as this site's: locks are of a database, which may have several sites, in schemas of their own."""
+        return lock[0], lock[1] ^ self._site
+
     def _open(self) -> Connection:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._connection = connection
         connection.exec_driver_sql(f"set application_name = 'terra:{self._identity}:host'")
         connection.exec_driver_sql(f"set statement_timeout = {_SECONDS * 1000}")
+        schema = str(connection.scalar(select(func.current_schema())))
+        self._site = 0 if schema == _SCHEMA else _checksum(schema)
         return connection

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
 from attrs import asdict, fields, frozen
 from sqlalchemy import Connection, Engine, case, delete, func, insert, inspect, select, update
+from sqlalchemy.exc import IntegrityError
 
 from terra_core.controller.database import controllers, drained, lead
 from terra_core.controller.happening import utc
@@ -213,7 +214,8 @@ class HostRows:
                 if found.leads and not any(host.may_lead for host in hosts if host.own.name != name):
                     hint = "start the controller of another host first, or let one lead again: terra host resume NAME"
                     raise ConflictError(f"{name} has the lead, and no other host is there that could take it", hint=hint)
-                connection.execute(insert(drained).values(name=name, since=present(connection)))
+                with suppress(IntegrityError), connection.begin_nested():  # somebody else drains it at the same time
+                    connection.execute(insert(drained).values(name=name, since=present(connection)))
             return _named(read_hosts(connection), name)
 
     def resume(self, name: str) -> Host:
@@ -269,23 +271,29 @@ def _named(hosts: Sequence[Host], name: str) -> Host:
     return found
 
 
-def require_place(connection: Connection, name: str, portal: str, *, owns: bool, migrates: bool = False) -> None:
+def require_place(
+    connection: Connection, name: str, portal: str, store: str, *, owns: bool, migrates: bool = False
+) -> None:
     """Refuse a controller that could not take over from the other ones of its database; of any schema.
+
+    One that ended in order is asked the same when it starts again, so that the address or the store of all can be changed.
 
     :param name: its name.
     :param portal: where its storage service answers.
+    :param store: the plugin that has its volumes.
     :param owns: whether it has volumes of its own, which the others do not reach.
     :param migrates: whether the database is about to get the tables of another version.
     :raises TerraError: naming one of the others.
     """
     if connection.dialect.name != POSTGRESQL or not inspect(connection).has_table(controllers.name):
         return
-    columns = (controllers.c.name, controllers.c.portal, controllers.c.state, controllers.c.seen)
+    columns = (controllers.c.name, controllers.c.portal, controllers.c.store, controllers.c.state, controllers.c.seen)
     others = select(*columns).where(controllers.c.name != name).order_by(controllers.c.name)
     gone = "where that one is gone for good: terra hosts --forget"
     now = present(connection)
     for other in connection.execute(others):
-        if migrates and other.state != Doing.STOPPED.value and now - other.seen <= SILENT_SECONDS:
+        ended = other.state == Doing.STOPPED.value
+        if migrates and not ended and now - other.seen <= SILENT_SECONDS:
             raise TerraError(
                 f"{name}: the database is of another version of Terra, and {other.name} works with it",
                 hint="stop all controllers of the database before one of the next version is started",
@@ -295,7 +303,12 @@ def require_place(connection: Connection, name: str, portal: str, *, owns: bool,
                 f"{name}: the volumes of this database are {other.name}'s, and the store here has none of them",
                 hint=f"let both have one store, or give this controller a database of its own; {gone} {other.name}",
             )
-        if other.portal != portal:
+        if not ended and other.store != store:
+            raise TerraError(
+                f"{name}: {other.name} has machines' volumes in the store {other.store!r}, and this controller in {store!r}",
+                hint=f"let both have one store ([plugins] of controller.toml); {gone} {other.name}",
+            )
+        if not ended and other.portal != portal:
             raise TerraError(
                 f"{name}: machines reach their disks at {other.portal}, where {other.name} has them, and not at {portal}",
                 hint=f"give both the same storage_address in controller.toml, which moves from one to the other; "

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 from terra_core.config.controller import Failover, Paths
 from terra_core.config.values import Address
 from terra_core.controller import portal_check
 from terra_core.controller.portal import priority_file, written
+from terra_core.errors import TerraError
 
+_PLAIN = re.compile(r"[A-Za-z0-9/._+:~-]+")
+"""What keepalived takes in a path as it is: it knows blanks, quotes, comments and parameters."""
 _TEXT = """\
 # Made by `terra controller keepalived`: the storage address follows the lead. Make it anew when controller.toml changes.
 global_defs {{
@@ -66,14 +70,22 @@ def render(failover: Failover, name: str, address: Address, paths: Paths) -> str
     :param name: that of the host.
     :param address: the one that moves.
     :param paths: of the host's controller.
+    :raises TerraError: when a path cannot be written there.
     """
+    words = {
+        "python": sys.executable,
+        "check": str(portal_check.__file__),
+        "file": str(paths.portal.absolute()),
+        "priority": str(priority_file(paths).absolute()),
+    }
+    for word in words.values():
+        if not _PLAIN.fullmatch(word):
+            said = f"{word}: keepalived.conf takes no path with such characters"
+            raise TerraError(said, hint="put it below another directory")
     others = [addresses[0] for other, addresses in sorted(failover.hosts.items()) if other != name]
     return _TEXT.format(
         name=name,
-        python=sys.executable,
-        check=portal_check.__file__,
-        file=paths.portal.absolute(),
-        priority=priority_file(paths).absolute(),
+        **words,
         interface=failover.interface,
         router=failover.router,
         source=failover.hosts[name][0],

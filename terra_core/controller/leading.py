@@ -278,6 +278,8 @@ class Lead:
     def _doubt(self, error: TerraError) -> None:
         if self._epoch and not self._unsure:
             _log.error("the lead is not sure any more", reason=error.message)
+        elif not self._epoch and error.message != self._unsure:  # such as users of the database that differ (decision 0097)
+            _log.error("this host cannot ask for the lead", name=self._own.name, reason=error.message)
         self._unsure = error.message
         self._until = 0.0
         self._was_away = not self._epoch

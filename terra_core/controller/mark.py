@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -49,6 +50,24 @@ def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> No
 def is_marked(volumes: Path, identity: str) -> bool:
     """Return whether a database that was accepted knew the volumes in a directory before."""
     return _read(volumes) == identity
+
+
+def require_reached(directories: Mapping[str, Path], identity: str) -> None:
+    """Check that the volumes of machines in other stores than the selected one are here, too.
+
+    Asked where several hosts have a database.
+
+    :param directories: those of these stores, by the names of their plugins.
+    :param identity: that of the database.
+    :raises TerraError: when they are not; says how to go on.
+    """
+    for store, volumes in directories.items():
+        if not is_marked(volumes, identity):
+            raise TerraError(
+                f"{volumes}: machines of this database have their volumes in the store {store!r} of another host, and not here",
+                hint="this host could not take over: mount that directory here, or move those machines on the host that has "
+                "them (terra delete, terra apply)",
+            )
 
 
 def set_mark(volumes: Path, identity: str) -> bool:

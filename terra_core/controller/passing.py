@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -33,6 +34,8 @@ _MOST = 256
 """So many requests are passed on at once. Each that waits for an answer, or for more of a stream, takes a thread."""
 _MOST_ASKING = 64
 """So many of them wait for an answer at once; the others wait for their turn."""
+_MOST_ADMITTED = 4
+"""So many threads look at once who has passed a request on: whoever reaches the port can have that looked for."""
 _ANSWER_SECONDS = 60.0
 _ANSWER_LIMIT = 16 * 1024 * 1024
 _STREAM_SECONDS = 12 * 3600.0
@@ -40,6 +43,10 @@ _STREAM_LIMIT = 256 * 1024 * 1024
 """Limits of one that follows an operation; one that says nothing for a minute ends before, as for every client."""
 _CHUNK = 65536
 _GIVEN_BACK = ("Content-Type", "Cache-Control", "X-Accel-Buffering", "Retry-After", "Allow", "WWW-Authenticate")
+_STATUSES = (2, 4, 5)
+"""How the statuses begin that a controller answers with; further ones are of an answer that goes on, or is elsewhere."""
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What ends a header, or is in none (RFC 9110, section 5.5)."""
 _EVENTS = "text/event-stream"
 _HINT = "try again in some seconds; terra hosts shows who leads"
 
@@ -105,12 +112,15 @@ class PassingOn:
         self._rows, self._peers = rows, Peers(rows)
         self._gate, self._keeper, self._operations = gate, keeper, operations
         self._body_limit = body_limit
+        self._admitting: CapacityLimiter | None = None
         self._exchanges = Exchanges(authority, _MOST)
 
     async def admit(self, scope: Scope, token: bytes) -> Caller | None:
         """Return who sent a request that a host has passed on; see :class:`terra_core.service.passing.Passing`."""
         mark = parse_mark(dict(scope["headers"])[MARK])
-        host = None if mark is None else await to_thread.run_sync(self._peers.find, mark)
+        if self._admitting is None:  # it belongs to the event loop
+            self._admitting = CapacityLimiter(_MOST_ADMITTED)
+        host = None if mark is None else await to_thread.run_sync(self._peers.find, mark, limiter=self._admitting)
         if mark is None or host is None:
             raise UnavailableError("the request was passed on by no host that is known here", hint=_HINT)
         if host.identity == self._own.identity:
@@ -298,10 +308,10 @@ class _Exchange:
         asking = client.exchange(asked.method, asked.target, body=asked.body, headers=asked.headers)
         answer = self._answer = self._opened.enter_context(asking)
         self.status = answer.status
-        if 300 <= answer.status < 400:
+        given = [(name, value) for name in _GIVEN_BACK if (value := answer.getheader(name)) is not None]
+        if answer.status // 100 not in _STATUSES or any(_CONTROL.search(value) for _, value in given):
             raise TerraError(f"{asked.url}: what answers there is no controller")
-        given = ((name, answer.getheader(name)) for name in _GIVEN_BACK)
-        self.headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in given if value is not None]
+        self.headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in given]
         if answer.status == 200 and (answer.getheader("Content-Type") or "").startswith(_EVENTS):
             answer.time.set(_STREAM_SECONDS)
             return

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from terra_core.controller.hosts import HostRows, Own
+from terra_core.errors import TerraError, UnavailableError
 from terra_core.service.access import digest_of, is_same
 from terra_core.service.tokens import new_token
 
@@ -66,19 +67,29 @@ class Peers:
         self._lock = threading.Lock()
         self._known: Mapping[str, Own] = {}
         self._read = -_FRESH_SECONDS
+        self._tried, self._failed = -_PAUSE_SECONDS, ""
 
     def find(self, mark: Mark) -> Own | None:
         """Return the host that has written a mark; ``None`` where none has that is there. May wait for the database.
 
-        :raises TerraError: when the database does not answer.
+        :raises UnavailableError: when the database does not answer; who asks a moment later is told the same without asking it.
         """
         digest = digest_of(mark.secret.encode())
         with self._lock:
             age = time.monotonic() - self._read
             if age >= _FRESH_SECONDS or (age >= _PAUSE_SECONDS and not self._is_known(mark.name, digest)):
-                self._known = {host.own.name: host.own for host in self._rows.every() if host.runs}
-                self._read = time.monotonic()
+                self._look()
             return self._known[mark.name] if self._is_known(mark.name, digest) else None
+
+    def _look(self) -> None:
+        if self._failed and time.monotonic() - self._tried < _PAUSE_SECONDS:
+            raise UnavailableError(self._failed, hint="try again in some seconds")
+        try:
+            self._known = {host.own.name: host.own for host in self._rows.every() if host.runs}
+        except TerraError as error:
+            self._tried, self._failed = time.monotonic(), error.message
+            raise
+        self._read, self._failed = time.monotonic(), ""
 
     def _is_known(self, name: str, digest: str) -> bool:
         return name in self._known and is_same(digest, self._known[name].pass_digest)

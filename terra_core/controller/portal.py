@@ -213,7 +213,11 @@ class Moving:
     def unfence(self, name: str) -> Host:
         """Let a host in again that was shut out, and has started again since."""
         self._rows.require_returned(name)
-        for address in self._failover.hosts.get(name, ()):
+        addresses = self._failover.hosts.get(name)
+        if not addresses:
+            said = f"{self._own.name} does not know by which addresses {name} is shut out: [failover.hosts] does not name it"
+            raise ConflictError(said, hint="add its addresses there, the same on all hosts")
+        for address in addresses:
             self._store.fence_host(address, False, self._session)
         _log.info("a host is let in again", name=name)
         return self._rows.let_in(name)
@@ -277,13 +281,23 @@ def require_named(failover: Failover, name: str) -> None:
         raise ConfigError([f"failover.hosts: expected this host, {name}, among {', '.join(failover.hosts) or 'none'}"])
 
 
-def require_ready(failover: Failover, own: Own, sysctls: Path = Path("/proc/sys")) -> None:
+def require_ready(
+    failover: Failover, own: Own, sysctls: Path = Path("/proc/sys"), here: Callable[[Address], bool] = is_here
+) -> None:
     """Check that the storage address can move to this host.
 
     :param sysctls: where the parameters of the kernel are.
-    :raises TerraError: when the hosts do not have this one, or nothing can be exported before the address is here.
+    :param here: says whether this machine has an address.
+    :raises TerraError: when the hosts do not have this one, it has other addresses than they say, or nothing can be exported
+        before the storage address is here.
     """
     require_named(failover, own.name)
+    absent = [address for address in failover.hosts[own.name] if not here(address)]
+    if failover.hosts[own.name][0] in absent:
+        expected = "expected first an address of this machine, which keepalived speaks from"
+        raise ConfigError([f"failover.hosts.{own.name}: {expected}, got {absent[0]}"])
+    if absent:  # what changes addresses on the way to the store may have it
+        _log.warning("addresses by which this host is to be fenced are not this machine's", addresses=", ".join(absent))
     name = _SYSCTL[ipaddress.ip_address(own.portal).version]
     path = sysctls / name.replace(".", "/")
     if not path.exists() or path.read_text().strip() == "0":

@@ -15,7 +15,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from terra_core.errors import ConfigError, TerraError, UnavailableError
-from terra_core.service.database_server import DatabaseAway, is_away, is_out_of_room, options_of, reason_of, require_fit
+from terra_core.service.database_server import (
+    DatabaseAway,
+    is_away,
+    is_out_of_room,
+    options_of,
+    reason_of,
+    require_fit,
+    require_options,
+)
 from terra_core.service.private import keep_private
 from terra_core.service.room import DatabaseFull, is_full
 from terra_core.service.schema import Check, Schema, accept, migrate
@@ -135,6 +143,7 @@ def _pool_of(url: str) -> dict[str, Any]:
     SQLite itself gives no turns: who waits asks again now and then, and may never find it free while many others write.
     """
     parsed = make_url(url)
+    require_options(parsed, shown_url(url))
     if parsed.get_backend_name() != "sqlite":
         return options_of(parsed)
     if not _is_file(parsed):

@@ -16,7 +16,6 @@ _ENCODINGS = ("UTF8", "SQL_ASCII")
 """What keeps every text of Terra's: SQL_ASCII takes bytes as they are, and the connections speak UTF-8."""
 _CONNECTION: Mapping[str, object] = {
     "application_name": "terra",
-    "client_encoding": "utf8",
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -24,6 +23,10 @@ _CONNECTION: Mapping[str, object] = {
     "tcp_user_timeout": 20_000,
 }
 """Options of libpq (section "Parameter Key Words" of its manual): a server that is cut off is given up within 25 seconds."""
+_ALWAYS: Mapping[str, object] = {"client_encoding": "utf8"}
+"""What no URL replaces: other encodings lack characters."""
+_OF_DRIVER = ("autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory")
+"""What psycopg takes for itself, and none of it as text (its manual, "Connection.connect")."""
 _OF_LIBPQ = ("psycopg", "psycopg2")
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _DISK_FULL = "53100"
@@ -51,9 +54,26 @@ def options_of(url: URL) -> dict[str, Any]:
 
 
 def for_libpq(url: URL, parameters: Mapping[str, object]) -> dict[str, object]:
-    """Return those of libpq's parameters that a URL leaves open; none where its driver does not use libpq."""
-    libpq = url.get_driver_name() in _OF_LIBPQ
-    return {name: value for name, value in parameters.items() if libpq and name not in url.query}
+    """Return those of libpq's parameters that a URL leaves open, and the encoding; none where its driver does not use libpq."""
+    if not _is_by_libpq(url):
+        return {}
+    return {**{name: value for name, value in parameters.items() if name not in url.query}, **_ALWAYS}
+
+
+def _is_by_libpq(url: URL) -> bool:
+    return url.get_driver_name() in _OF_LIBPQ
+
+
+def require_options(url: URL, name: str) -> None:
+    """Refuse a URL with options that are the driver's own.
+
+    :param name: what the database is called, for the error.
+    :raises TerraError: naming the option.
+    """
+    own = [option for option in _OF_DRIVER if _is_by_libpq(url) and option in url.query]
+    if own:
+        hint = "what libpq takes may follow after ?: see \"Parameter Key Words\" in PostgreSQL's manual"
+        raise TerraError(f"{name}: the URL has the option {own[0]}, which is none of libpq's", hint=hint)
 
 
 def require_fit(connection: Connection, name: str) -> None:

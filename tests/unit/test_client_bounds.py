@@ -103,6 +103,20 @@ def test_an_answer_that_drips_is_given_up(peer: Peer, ask: Callable[[Client], ob
     assert f"127.0.0.1:{peer.port}" in refused(peer, ask)
 
 
+def stream(client: Client) -> object:
+    return list(client.stream("/x"))
+
+
+@pytest.mark.parametrize("ask", [get, follow, stream])
+@pytest.mark.parametrize("length", [b"-5", b"ZZ", b"-"])
+@pytest.mark.parametrize("status", [HEAD, b"HTTP/1.1 500 Internal Server Error\r\n"])
+def test_a_part_of_no_length_is_an_error_of_the_answer(
+    peer: Peer, ask: Callable[[Client], object], length: bytes, status: bytes
+) -> None:
+    peer.says = [status + b"Transfer-Encoding: chunked\r\n\r\n" + length + b"\r\nhello\r\n0\r\n\r\n"]
+    assert f"127.0.0.1:{peer.port}" in refused(peer, ask)
+
+
 def test_heads_without_end_are_given_up(peer: Peer) -> None:
     peer.says, peer.pause = repeat(b"HTTP/1.1 100 Continue\r\n\r\n"), 0.02
     refused(peer, get)

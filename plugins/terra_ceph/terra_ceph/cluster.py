@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Collection
 
 from attrs import frozen
@@ -16,6 +17,9 @@ _SECONDS = 120.0
 _MONITOR_SECONDS = 20
 """How long a program asks for a monitor that answers; Ceph's own time is five minutes."""
 _NO_POOL = "error opening pool"
+_NOT_CONNECTED = re.compile(r"rbd: (couldn't connect to the cluster|couldn't initialize rados)")
+"""What ``rbd`` says that has asked nothing. Where its user has no keyring, it ends with ENOENT, as for a missing image."""
+_LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\S+ [0-9a-f]+ +-?\d+ ")
 _NO_ANSWER = (errno.ETIMEDOUT,)
 
 
@@ -45,10 +49,16 @@ class Cluster:
         :param accept: the exit codes that mean success.
         :param seconds: how long it may take.
         :raises NotFoundError: when there is no such pool.
-        :raises TerraError: with what it said, or when the cluster does not answer.
+        :raises TerraError: with what it said, or when the cluster does not answer, or takes no user of this name.
         """
         done = self._ask("rbd", words, {*accept, errno.ENOENT}, seconds)
         said = done.stderr.decode(errors="replace")
+        if done.code and _NOT_CONNECTED.search(said):
+            raise TerraError(
+                f"rbd does not get into the Ceph cluster of {self.config}: {_in_one_line(said)}",
+                hint=f"does that file name its monitors, and is the keyring of client.{self.user} there? "
+                f"See: ceph auth get client.{self.user}",
+            )
         if done.code and _NO_POOL in said:
             raise NotFoundError(
                 f"{said.strip()}: the cluster of {self.config} has no such pool, or client.{self.user} may not use it",
@@ -78,7 +88,8 @@ class Cluster:
                 hint="end all that has its images open, then let it in by its address: see ceph osd blocklist ls",
             )
         if done.code in _NO_ANSWER and done.code not in accept:
-            raise self._silent(f"no monitor answered {program} for {_MONITOR_SECONDS} seconds")
+            said = _in_one_line(done.stderr.decode(errors="replace"))
+            raise self._silent(f"no monitor let {program} in for {_MONITOR_SECONDS} seconds: {said}")
         return done
 
     def _silent(self, what: str) -> TerraError:
@@ -86,3 +97,8 @@ class Cluster:
             f"the Ceph cluster of {self.config} does not answer: {what}",
             hint=f"see how it is: ceph --conf {self.config} --id {self.user} --connect-timeout 10 -s",
         )
+
+
+def _in_one_line(said: str) -> str:
+    lines = (_LOGGED.sub("", line.strip()) for line in said.splitlines())
+    return "; ".join(dict.fromkeys(line for line in lines if line and not line.startswith("AuthRegistry(")))

@@ -35,6 +35,8 @@ class Settings:
             if has(self, key) and not _WORD.fullmatch(getattr(self, key)):
                 expected = "expected letters, digits, dots, hyphens and underscores, at most 64"
                 yield Problem(key, f"{expected}, got {shown(getattr(self, key))}")
+        if has(self, "user") and self.user.startswith("client."):
+            yield Problem("user", f"expected the user without its type, {self.user.removeprefix('client.')!r}")
         if has(self, "reserve"):
             try:
                 self.reserved(0)

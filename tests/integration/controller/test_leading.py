@@ -5,26 +5,34 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from attrs import evolve
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, make_url, select, update
 from sqlalchemy.exc import DBAPIError
 
 from lab.postgresql import Postgresql
-from terra_core.controller.database import controllers, lead, nodes, open_database
+from terra_core.config.controller import Controller, Paths
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname, PluginName
+from terra_core.controller.daemon import require_reach
+from terra_core.controller.database import controllers, identity_of, lead, nodes, open_database
 from terra_core.controller.fence import fence
 from terra_core.controller.host_session import HostSession, mark_sessions
 from terra_core.controller.hosts import Doing, HostRows, Own, require_place
 from terra_core.controller.leading import Lead
+from terra_core.controller.machines import Machines
+from terra_core.controller.mark import set_mark
 from terra_core.controller.presence import claim_name
 from terra_core.controller.store import Store
 from terra_core.doctor.hosts import examine_hosts
 from terra_core.doctor.records import read
 from terra_core.errors import TerraError, UnavailableError
 from terra_core.system.waiting import wait_until
-from tests.unit.controller.fakes import node_document
+from tests.unit.controller.fakes import ROLES, World, fake_plugins, make_site, node_document
 
 
 class Member:
@@ -100,6 +108,33 @@ def test_a_name_is_one_controllers_until_it_is_gone_or_silent(postgresql: Postgr
             connection.execute(select(lead))
         other.session.close()
         claim_name(one.session, one.own, one.rows)
+
+
+def test_two_sites_in_schemas_of_one_database_have_names_and_a_lead_of_their_own(postgresql: Postgresql) -> None:
+    url = postgresql.make("sites")
+    with members(url, "a", "b") as (one, beside):
+        claim_name(one.session, one.own, one.rows)
+        take(one)
+        with one.engine.begin() as connection:
+            connection.exec_driver_sql("create schema site_b")
+        other_url = make_url(url).update_query_dict({"options": "-csearch_path=site_b"}).render_as_string(hide_password=False)
+        with members(other_url, "a", "b") as (other, waiting):
+            claim_name(other.session, other.own, other.rows)
+            take(other, seconds=3)
+            for member in (one, beside, other, waiting):
+                member.lead.look()
+            assert [member.lead.held for member in (one, beside, other, waiting)] == [True, False, True, False]
+
+
+def test_two_who_drain_a_host_at_the_same_time_both_have_it_drained(postgresql: Postgresql) -> None:
+    with members(postgresql.make("twice"), "a", "b") as (one, other):
+        for member in (one, other):
+            member.rows.announce(member.own, Doing.WAITING)
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(40):
+                drains = [pool.submit(member.rows.drain, "a") for member in (one, other)]
+                assert [drain.result().drained for drain in drains] == [True, True]
+                one.rows.resume("a")
 
 
 def test_a_killed_leader_is_followed_at_once(postgresql: Postgresql) -> None:
@@ -200,18 +235,49 @@ def test_a_host_that_could_not_take_over_is_refused(postgresql: Postgresql) -> N
         take(one)
         one.rows.announce(one.own, Doing.WORKING)
         with one.engine.begin() as connection:
-            require_place(connection, "a", "10.0.10.9", owns=True)
-            require_place(connection, "b", "10.0.10.4", owns=False)
+            require_place(connection, "a", "10.0.10.9", "rbd", owns=True)
+            require_place(connection, "b", "10.0.10.4", "rbd", owns=False)
             with pytest.raises(TerraError, match="the volumes of this database are a's") as caught:
-                require_place(connection, "b", "10.0.10.4", owns=True)
+                require_place(connection, "b", "10.0.10.4", "rbd", owns=True)
             assert "terra hosts --forget a" in caught.value.hint
             with pytest.raises(TerraError, match="of another version of Terra, and a works with it"):
-                require_place(connection, "b", "10.0.10.4", owns=False, migrates=True)
+                require_place(connection, "b", "10.0.10.4", "rbd", owns=False, migrates=True)
             with pytest.raises(TerraError, match=r"machines reach their disks at 10\.0\.10\.4"):
-                require_place(connection, "b", "10.0.10.9", owns=False)
+                require_place(connection, "b", "10.0.10.9", "rbd", owns=False)
+            with pytest.raises(TerraError, match="volumes in the store 'rbd', and this controller in 'file'"):
+                require_place(connection, "b", "10.0.10.4", "file", owns=False)
+        later(one.engine, 60)
+        with one.engine.begin() as connection, pytest.raises(TerraError, match="in the store 'rbd'"):
+            require_place(connection, "b", "10.0.10.4", "file", owns=False)
         one.rows.beat(one.own, Doing.STOPPED)
-        with one.engine.begin() as connection:
-            require_place(connection, "b", "10.0.10.4", owns=False, migrates=True)
+        with one.engine.begin() as connection:  # the address and the store of all hosts can be changed while all are stopped
+            require_place(connection, "b", "10.0.10.9", "file", owns=False)
+            with pytest.raises(TerraError, match="the volumes of this database are a's"):
+                require_place(connection, "b", "10.0.10.4", "rbd", owns=True)
+            require_place(connection, "b", "10.0.10.4", "rbd", owns=False, migrates=True)
+
+
+def test_a_host_without_the_volumes_of_machines_of_another_store_is_refused(postgresql: Postgresql, tmp_path: Path) -> None:
+    engine = open_database(postgresql.make("elsewhere"))
+    try:
+        site = make_site(tmp_path / "a", World())
+        services = evolve(site.services, store=Store(engine))
+        machines = Machines(services)
+        machines.provision(machines.reserve(node_document()), lambda event: None)
+        rows, plugins = HostRows(engine), fake_plugins(site.world, other=World())
+        there, here = Session(paths=site.paths), Session(paths=Paths(tmp_path / "b"))
+        chosen = Controller(name=Hostname("b"), plugins={**ROLES, "store": PluginName("other")})
+        require_reach(services.store, chosen, plugins, here)
+        rows.announce(Own(name="a", identity="1a", url="", portal="", store="fake", version="1"), Doing.STOPPED)
+        with pytest.raises(TerraError, match="have their volumes in the store 'fake' of another host, and not here"):
+            require_reach(services.store, chosen, plugins, here)
+        require_reach(services.store, evolve(chosen, name=Hostname("a")), plugins, there)
+        with engine.begin() as connection:
+            identity, _ = identity_of(connection)
+        set_mark(tmp_path / "b/iscsi", identity)
+        require_reach(services.store, chosen, plugins, here)
+    finally:
+        engine.dispose()
 
 
 def test_a_silent_host_is_said_by_the_doctor(postgresql: Postgresql) -> None:

@@ -240,6 +240,21 @@ def test_who_led_goes_on_after_the_database_was_away_and_keeps_the_disks_of_mach
     assert one.lead.epoch == 1
 
 
+def test_why_a_host_that_waits_cannot_ask_for_the_lead_is_logged_once(
+    members: tuple[Member, Member], clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = members
+    one.lead.look()
+    capsys.readouterr()
+    other.session.away = True
+    for reason in ("must be a member of the role whose process is being terminated", "permission denied for table lead"):
+        other.session.reason = TerraError(reason)
+        for _ in range(5):
+            clock.now += 1
+            other.lead.look()
+        assert capsys.readouterr().out.count(reason) == 1
+
+
 def test_who_hears_nothing_of_the_database_lets_the_disks_of_machines_go(members: tuple[Member, Member], clock: Clock) -> None:
     one, _ = members
     one.lead.look()

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -284,6 +285,62 @@ def test_whoever_shows_false_marks_costs_a_look_a_second(both: Both, monkeypatch
     assert len(looks) == 1
 
 
+def test_false_marks_are_not_looked_for_again_at_once_while_the_database_is_away(both: Both) -> None:
+    looks = []
+
+    class Rows(HostRows):
+        def every(self) -> Any:
+            looks.append(1)
+            if len(looks) == 1:
+                raise UnavailableError("the database does not answer now")
+            return super().every()
+
+    peers = Peers(Rows(both.engine))
+    mark = Mark(name="b", secret=both.passes["b"].mark, address="192.0.2.7")
+    for _ in range(50):
+        with pytest.raises(UnavailableError, match="the database does not answer now"):
+            peers.find(mark)
+    assert len(looks) == 1
+    wait_until(lambda: _finds(peers, mark), seconds=5, what="the host to be found", interval=0.1)
+    assert len(looks) == 2
+
+
+def _finds(peers: Peers, mark: Mark) -> bool:
+    try:
+        return peers.find(mark) is not None
+    except UnavailableError:
+        return False
+
+
+def test_false_marks_keep_nobody_waiting_while_the_database_does_not_answer(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on = list[bytes](), threading.Event()
+
+    def parse(header: bytes) -> Mark | None:
+        asked.append(header)
+        return parse_mark(header)
+
+    def hang(rows: HostRows) -> Any:
+        go_on.wait(60)
+        raise UnavailableError("the database does not answer now")
+
+    monkeypatch.setattr(HostRows, "every", hang)
+    monkeypatch.setattr(passing, "parse_mark", parse)
+    mark = str(Mark(name="b", secret="x" * 43, address="192.0.2.7"))
+    with ThreadPoolExecutor(50) as pool:
+        got = [pool.submit(both.a, "GET", "/v1/nodes", terra_passed_on=mark) for _ in range(50)]
+        try:
+            wait_until(lambda: len(asked) == len(got), seconds=20, what="all of them to be there")
+            began = time.monotonic()
+            for _ in range(3):
+                assert both.a("DELETE", "/v1/nodes/none").status == 404
+            assert time.monotonic() - began < 20
+        finally:
+            go_on.set()
+    assert {one.result().status for one in got} == {503}
+
+
 def test_marks_are_read_as_they_are_written_and_nothing_else_is() -> None:
     mark = Mark(name="san-02", secret=Passes().mark, address="2001:db8::7")
     assert parse_mark(str(mark).encode()) == mark
@@ -437,6 +494,12 @@ def test_nothing_of_a_client_is_passed_on_but_what_is_asked_for(both: Both) -> N
         b"",
         b"no HTTP at all\r\n\r\n",
         b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: a\r\n b\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nRetry-After: a\x00b\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
         b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n{",
         b"HTTP/1.1 202 Accepted\r\nContent-Length: 99999999\r\n\r\n" + b"x" * (17 * 1024 * 1024),
     ],

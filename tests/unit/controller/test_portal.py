@@ -215,6 +215,10 @@ def test_a_fenced_host_is_let_in_by_all_of_its_addresses_once_it_has_started_aga
     host.add("san-03", "fenced", identity="3c")
     assert host.portal.unfence("san-03").state == "waiting"
     assert host.shelf.refused == [("10.0.10.7", False)]
+    host.add("san-04", "fenced", identity="4d")
+    with pytest.raises(ConflictError, match=r"by which addresses san-04 is shut out: \[failover\.hosts\] does not name it"):
+        host.portal.unfence("san-04")
+    assert host.states()["san-04"] == "fenced"
 
 
 def test_a_host_that_leads_exports_all_before_the_address_comes_and_finishes_what_was_begun_afterwards(
@@ -268,12 +272,35 @@ def test_the_configuration_of_keepalived_names_the_hosts_and_the_address(tmp_pat
 
 def test_a_host_is_ready_where_the_table_names_it_and_its_kernel_lets_it_export_first(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected this host, san-09, among san-01"):
-        require_ready(FAILOVER, evolve(OWN, name="san-09"), tmp_path)
+        require_ready(FAILOVER, evolve(OWN, name="san-09"), tmp_path, has_all)
     with pytest.raises(TerraError, match=r"net\.ipv4\.ip_nonlocal_bind = 0 forbids"):
-        require_ready(FAILOVER, OWN, tmp_path)
+        require_ready(FAILOVER, OWN, tmp_path, has_all)
     (tmp_path / "net/ipv4").mkdir(parents=True)
     (tmp_path / "net/ipv4/ip_nonlocal_bind").write_text("1\n")
-    require_ready(FAILOVER, OWN, tmp_path)
+    require_ready(FAILOVER, OWN, tmp_path, has_all)
+
+
+def has_all(_: Address) -> bool:
+    """Say that this machine has an address."""
+    return True
+
+
+def test_a_table_of_another_host_is_refused_as_its_addresses_are_not_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net/ipv4").mkdir(parents=True)
+    (tmp_path / "net/ipv4/ip_nonlocal_bind").write_text("1\n")
+    own = evolve(OWN, name="san-02")
+    with pytest.raises(ConfigError, match=r"hosts\.san-02: expected first an address of this machine.*got 10\.0\.10\.5"):
+        require_ready(FAILOVER, own, tmp_path, lambda address: address == "10.0.20.5")
+    require_ready(FAILOVER, own, tmp_path, lambda address: address == "10.0.10.5")
+    assert "10.0.20.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a b", 'a"b', "a#b", "a!b", "$a", "a{b", "a'b"])
+def test_a_path_that_keepalived_would_take_for_something_else_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TerraError, match=r"keepalived\.conf takes no path with such characters"):
+        render(FAILOVER, "san-02", Address("10.0.10.4"), Paths(tmp_path / name))
 
 
 BASE: dict[str, Any] = {
@@ -297,6 +324,8 @@ BASE: dict[str, Any] = {
         ({"failover": {"interface": "eth0", "hosts": {"a": ["10.0.10.5"], "b": ["10.0.10.5"]}}}, "is an address of a already"),
         ({"failover": {"interface": "eth0", "hosts": {"a": ["10.0.10.4"]}}}, "10.0.10.4 is the address that moves"),
         ({"failover": {"interface": "eth0", "hosts": {"a": ["10.0.10.400"]}}}, "failover.hosts.a[0]"),
+        ({"failover": {"interface": "eth0", "hosts": {"a": ["fd00::1"]}}}, "failover.hosts.a: expected an IPv4 address first"),
+        ({"storage_address": "fd00::4"}, "failover.hosts.san-01: expected an IPv6 address first, as fd00::4 is one"),
     ],
 )
 def test_a_wrong_table_is_refused_by_its_key(change: dict[str, Any], said: str) -> None:

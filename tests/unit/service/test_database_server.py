@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from terra_core.errors import ConfigError, TerraError
 from terra_core.service.database import explained, open_engine
-from terra_core.service.database_server import DatabaseAway, options_of
+from terra_core.service.database_server import DatabaseAway, for_libpq, options_of
 from terra_core.service.room import DatabaseFull
 
 URL = "postgresql+psycopg://terra:a-secret@db.example/terra"
@@ -70,6 +70,19 @@ def test_options_of_the_url_are_not_replaced() -> None:
     assert "connect_timeout" not in options
     assert "application_name" not in options
     assert options["client_encoding"] == "utf8"
+
+
+def test_no_url_takes_the_encoding_that_has_all_characters_away() -> None:
+    assert options_of(make_url(f"{URL}?client_encoding=latin1"))["connect_args"]["client_encoding"] == "utf8"
+    assert for_libpq(make_url(f"{URL}?client_encoding=latin1"), {}) == {"client_encoding": "utf8"}
+    assert for_libpq(make_url("sqlite:////x"), {"connect_timeout": 1}) == {}
+
+
+@pytest.mark.parametrize("option", ["autocommit=true", "prepare_threshold=0", "row_factory=x", "context=x", "cursor_factory=x"])
+def test_what_the_driver_takes_as_an_object_is_no_option_of_a_url(option: str) -> None:
+    with pytest.raises(TerraError, match=f"the URL has the option {option.partition('=')[0]}") as caught:
+        open_engine(f"{URL}?{option}")
+    assert "a-secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+pg8000", "postgresql+psycopg2", "mysql+pymysql"])

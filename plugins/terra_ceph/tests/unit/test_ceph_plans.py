@@ -47,6 +47,7 @@ INFO = {
         ({"pool": "-a"}, "pool"),
         ({"pool": ""}, "pool"),
         ({"user": "a;conf=/x"}, "user"),
+        ({"user": "client.terra-a"}, "user"),
         ({"config": "ceph.conf"}, "config"),
         ({"config": "/a;id=admin"}, "config"),
         ({"reserve": "much"}, "reserve"),
