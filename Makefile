@@ -11,7 +11,7 @@ MACHINES ?= 2
 export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-long test-cluster test-postgresql test-boot test-vm test-host test-layouts test-kills test-upgrades test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-fleet bench-orbit test-stacks install uninstall deb clean
+.PHONY: help setup demo test lint test-unit test-integration test-long test-cluster test-postgresql test-boot test-vm test-host test-layouts test-kills test-upgrades test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-fleet bench-cluster bench-orbit test-stacks install uninstall deb clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -96,6 +96,10 @@ bench-upgrade: setup ## What an upgrade of one package fetches and writes, again
 bench-fleet: MACHINES := 100
 bench-fleet: setup ## How long MACHINES=100 of a controller take from one image to the next, and how much disk, boots left out; ROUNDS=5.
 	@$(BIN)/python bench/fleet.py --machines $(MACHINES) --rounds $(or $(ROUNDS),5)
+
+bench-cluster: MACHINES := 100
+bench-cluster: setup ## Hosts on a Ceph cluster and PostgreSQL: clones, the second machine, MACHINES=100 by one host and by three; ROUNDS=3, COUNT=100 clones.
+	@$(BIN)/python bench/cluster.py --machines $(MACHINES) --rounds $(or $(ROUNDS),3) --clones $(or $(COUNT),100) --jobs $(or $(JOBS),2)
 
 bench-orbit: setup ## How long `ob create` takes, against `docker run`, and `ob list` of 200 containers.
 	@$(BIN)/python bench/orbit.py

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class TerraError(Exception):
@@ -104,3 +107,16 @@ def reason_of(work: Callable[[], object]) -> str:
     except TerraError as error:
         return str(error) or type(error).__name__
     return ""
+
+
+def result_or_reason(work: Callable[[], T]) -> T | str:
+    """Do some work; return what it returns, or why it failed, as a user can act upon it, which is no empty text.
+
+    :raises InterruptedWork: when the work was interrupted.
+    """
+    try:
+        return work()
+    except InterruptedWork:
+        raise
+    except TerraError as error:
+        return str(error) or type(error).__name__

@@ -21,6 +21,7 @@ from terra_core.controller.records import KeptTarget, KeptVolume, Record, SetAsi
 from terra_core.errors import ConflictError, InterruptedWork, PluginError, TerraError
 from terra_core.hookspecs import (
     CONTRACT,
+    Backing,
     BootStep,
     Connected,
     Export,
@@ -154,14 +155,7 @@ class Disks:
 
     def are_there(self, targets: Sequence[KeptTarget]) -> bool:
         """Return whether the volumes of targets are as they were made."""
-        try:
-            for kept in targets:
-                self._export(kept)
-        except InterruptedWork:
-            raise
-        except TerraError:
-            return False
-        return True
+        return all(isinstance(export, Export) for export in self._exports(targets))
 
     @contextmanager
     def copied(
@@ -297,17 +291,17 @@ class Disks:
         stack.enter_context(self._storage(kept.storage).provision_target(self._export(kept), session))
 
     def restore(self, targets: Sequence[KeptTarget], session: Session) -> list[str]:
-        """Export targets to their machines again.
+        """Export targets to their machines again; each store and each storage plugin is asked once for all of its own.
 
         :returns: for each target, in their order, why it cannot be exported; empty where it is.
         """
         reasons = dict.fromkeys(range(len(targets)), "")
         exports: dict[str, list[tuple[int, Export]]] = {}
-        for at, kept in enumerate(targets):
-            try:
-                exports.setdefault(kept.storage, []).append((at, self._export(kept)))
-            except TerraError as error:
-                reasons[at] = str(error)
+        for at, (kept, export) in enumerate(zip(targets, self._exports(targets), strict=True)):
+            if isinstance(export, Export):
+                exports.setdefault(kept.storage, []).append((at, export))
+            else:
+                reasons[at] = export
         for name, found in exports.items():
             said = self._restored(name, [export for _, export in found], session)
             reasons.update(zip((at for at, _ in found), said, strict=True))
@@ -382,6 +376,30 @@ class Disks:
         except TerraError as error:
             return [str(error)] * len(exports)
         return reasons
+
+    def _exports(self, targets: Sequence[KeptTarget]) -> Iterator[Export | str]:
+        """Yield how the volumes of each target are reached, or why one of them cannot be."""
+        volumes: dict[str, list[Volume]] = {}
+        for kept in targets:
+            volumes.setdefault(kept.store, []).extend(kept.target.volumes)
+        found = {name: iter(self._reached(name, own)) for name, own in volumes.items()}
+        for kept in targets:
+            answers = [next(found[kept.store]) for _ in kept.target.volumes]
+            reasons = [answer for answer in answers if isinstance(answer, str)]
+            backings = tuple(answer for answer in answers if isinstance(answer, Backing))
+            yield reasons[0] if reasons else Export(target=kept.target, backings=backings)
+
+    def _reached(self, name: str, volumes: Sequence[Volume]) -> Sequence[Backing | str]:
+        try:
+            store = self.plugins.named(Store, name, source=self.session.source)
+            answers = store.reach_volumes(volumes, self.session)
+            if len(answers) != len(volumes) or "" in answers:
+                raise PluginError(f"plugin {name!r} did not give a backing or a reason for each volume from reach_volumes")
+        except InterruptedWork:
+            raise
+        except TerraError as error:
+            return [str(error)] * len(volumes)
+        return answers
 
     def _export(self, kept: KeptTarget) -> Export:
         store = self._store(kept)

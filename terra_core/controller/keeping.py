@@ -292,7 +292,7 @@ class Keeper:
         began = time.monotonic()
         with self._explained("controller"):
             if self._machines.portal.moves:  # machines wait for their disks, and for nothing else
-                self._machines.restore(lost=self._lost, ended=self._go_on)
+                self._machines.restore(lost=self._lost, disks_alone=True, ended=self._go_on)
                 self._machines.portal.open()
             self._machines.recover(self._unfinished)
             self._machines.restore(lost=self._lost, ended=self._go_on)

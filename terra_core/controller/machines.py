@@ -285,13 +285,19 @@ class Machines:
         return _is_unfinished(record) or (record.hostname, record.generation) in self._left
 
     def restore(
-        self, *, lost: bool = False, ended: Callable[[], bool] = lambda: False, report: Report = silent
+        self,
+        *,
+        lost: bool = False,
+        disks_alone: bool = False,
+        ended: Callable[[], bool] = lambda: False,
+        report: Report = silent,
     ) -> None:
         """Bring lost targets and boot files back; a machine for which that fails keeps its record, with the reason.
 
         Others may be provisioned and deleted meanwhile.
 
         :param lost: whether nothing is exported any more, so that each machine waits for its turn.
+        :param disks_alone: whether to leave boot files for later, as running machines wait for their disks.
         :param ended: whether to stop half-way.
         :param report: is told what was mended.
         """
@@ -302,7 +308,7 @@ class Machines:
             if ended():
                 return
             with self._targets:
-                self._restore(self._store.named(hostnames[at : at + _BATCH]), session)
+                self._restore(self._store.named(hostnames[at : at + _BATCH]), session, disks_alone=disks_alone)
         self.troubles.waits(())
 
     def finish_deletions(self, report: Report = silent) -> None:
@@ -439,15 +445,18 @@ class Machines:
 
         return leave
 
-    def _restore(self, records: Sequence[Record | SetAside], session: Session) -> None:
+    def _restore(self, records: Sequence[Record | SetAside], session: Session, *, disks_alone: bool) -> None:
         """Export the targets of machines again; of machines that are set aside, those that can be read."""
         ready = [record for record in records if _state(record) == State.READY.value]
         targets = [kept for record in ready for kept in record.exported]
         reasons = iter(self._disks.restore(targets, session))
         for record in ready:
             own = [next(reasons) for kept in record.exported]
-            problem = next(filter(None, own), "") or self._publish(record, session) or unfinished(record)
-            self._note(record, problem, session)
+            problem = next(filter(None, own), "")
+            if not disks_alone:
+                problem = problem or self._publish(record, session) or unfinished(record)
+            if problem or not disks_alone:
+                self._note(record, problem, session)
 
     def _note(self, record: Record | SetAside, problem: str, session: Session) -> None:
         """Note what is wrong with a machine, or that nothing is any more; say it once."""

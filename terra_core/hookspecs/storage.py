@@ -8,11 +8,14 @@ from attrs import field, frozen
 
 from terra_core.config.session import Session
 from terra_core.config.values import Address, Hostname, Label
-from terra_core.errors import TerraError, reason_of
+from terra_core.errors import TerraError, reason_of, result_or_reason
 from terra_core.hookspecs.machine import BootStep
 from terra_core.hookspecs.markers import Offer, Role, hook, optional
 from terra_core.system.finding import Finding
 from terra_core.system.room import Room, measured
+from terra_core.system.threads import side_by_side
+
+_AT_ONCE = 8
 
 
 @frozen(kw_only=True)
@@ -90,6 +93,13 @@ class Store(Role, role="store", default="file"):
     @hook
     def remove_volume(self, volume: Volume, session: Session) -> bool:
         """Remove a volume; return whether there was one. Idempotent."""
+
+    @optional
+    def reach_volumes(self, volumes: Sequence[Volume], session: Session) -> Sequence[Backing | str]:
+        """Reach many volumes after one look; return for each how, or why it cannot be reached, which is never an empty text."""
+        return side_by_side(
+            lambda volume: result_or_reason(partial(self.reach_volume, volume, session)), volumes, at_once=_AT_ONCE
+        )
 
     @optional
     def grow_volume(self, volume: Volume, size: int, session: Session) -> Offer[None]:

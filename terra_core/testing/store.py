@@ -82,6 +82,17 @@ class StoreConformance(Conformance[Store]):
         assert backing.address
         assert role.reach_volume(volume, session) == backing
 
+    def test_many_are_reached_as_each_of_them_is(self, role: Store, session: Session) -> None:
+        made = [self.make(role, session, number) for number in range(3)]
+        missing = self.plan(role, session, hostname=OTHER)
+        larger = Volume(name=made[1].name, size=self.size + 1)
+        answers = role.reach_volumes([made[0], missing, larger, made[2]], session)
+        assert [answers[0], answers[3]] == [role.reach_volume(made[at], session) for at in (0, 2)]
+        for volume, reason in ((missing, answers[1]), (larger, answers[2])):
+            assert isinstance(reason, str), "what is wrong with one keeps no other down"
+            assert volume.name in reason
+        assert role.reach_volumes([], session) == []
+
     def test_a_volume_that_is_there_is_neither_planned_nor_made_again(self, role: Store, session: Session) -> None:
         volume = self.make(role, session)
         self.write(role, session, volume, _WORD)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 
 from attrs import evolve, frozen
 
@@ -21,14 +23,16 @@ from terra_ceph.shown import (
     next_snapshot,
     parse_image,
     parse_names,
+    parse_sizes,
     parse_snapshots,
 )
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
-from terra_core.errors import ConflictError, NotFoundError, TerraError
+from terra_core.errors import CommandError, ConflictError, NotFoundError, TerraError, result_or_reason
 from terra_core.hookspecs import Backing, Volume, VolumeRequest
 from terra_core.system.process import uninterrupted
 from terra_core.system.progress import Event, Report
+from terra_core.system.threads import side_by_side
 from terra_core.system.undo import Undo, undoing
 from terra_core.system.waiting import WaitedInVain, wait_until
 
@@ -40,6 +44,9 @@ _REMOVAL_SECONDS = 3600.0
 _WATCHED_SECONDS = 45.0
 """Whoever was killed with an image open is taken for gone by the cluster after 30 seconds."""
 _QUIET = "--no-progress"
+_AT_ONCE = 8
+_WORTH = 8
+"""For so many images of a pool one program takes as long as a program for one of them."""
 _MISSING = "it is never made anew: bring the image back, or delete the machine and provision it again"
 
 
@@ -117,7 +124,41 @@ class Images:
         :raises TerraError: when it is not what was made.
         """
         self.verify(volume)
+        return self._backing(volume)
+
+    def reach_all(self, volumes: Sequence[Volume]) -> list[Backing | str]:
+        """Return what :meth:`reach` does of many volumes, or why that fails.
+
+        A program for each image takes 44 ms of a processor (two cores, Ceph 16.2), one that opens all images of a pool 5 ms for
+        each of them. An image that is not found right that way is looked at by itself.
+
+        :raises TerraError: when the cluster does not answer.
+        """
+        sizes = self._sizes(volumes)
+
+        def reached(volume: Volume) -> Backing | str:
+            if sizes.get(volume.name) == volume.size * _MB:
+                return self._backing(volume)
+            return result_or_reason(partial(self.reach, volume))
+
+        return side_by_side(reached, volumes, at_once=_AT_ONCE)
+
+    def _backing(self, volume: Volume) -> Backing:
         return Backing(kind="rbd", address=volume.name, options={"conf": self.cluster.config, "id": self.cluster.user})
+
+    def _sizes(self, volumes: Sequence[Volume]) -> dict[str, int]:
+        """Return the bytes of the images of those pools of which enough volumes are asked for, by the names of volumes."""
+        pools: Counter[str] = Counter()
+        for volume in volumes:
+            with suppress(TerraError):  # it is no name, which is said of it alone
+                pools[Name.parse(volume.name).pool] += 1
+        sizes: dict[str, int] = {}
+        for pool, count in pools.items():
+            words = ("ls", pool, "--format", "json")
+            with suppress(CommandError, NotFoundError):  # which is said of each of its volumes then
+                if count > 1 and len(parse_names(self.cluster.rbd(*words).text)) <= _WORTH * count:
+                    sizes |= parse_sizes(pool, self.cluster.rbd(*words, "--long").text)
+        return sizes
 
     def verify(self, volume: Volume) -> Image:
         """Check that the image of a volume is what was made.

@@ -100,6 +100,11 @@ def parse_names(text: str) -> list[str]:
     return [str(name) for name in json.loads(text)]
 
 
+def parse_sizes(pool: str, text: str) -> dict[str, int]:
+    """Return the bytes of the images in the output of ``rbd ls --long`` of a pool, by the names of volumes."""
+    return {f"{pool}/{row['image']}": int(row["size"]) for row in json.loads(text) if "snapshot" not in row}
+
+
 def differs(text: str) -> bool:
     """Return whether the output of ``rbd diff`` names anything."""
     return bool(json.loads(text))

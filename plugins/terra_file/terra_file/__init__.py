@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
+from terra_core.errors import result_or_reason
 from terra_core.hookspecs import CONTRACT, Backing, Finding, Room, Volume, VolumeRequest, hookimpl
 
 if TYPE_CHECKING:
@@ -71,6 +73,11 @@ class FilePlugin:
 
         Files.of(session).verify(volume)
         return Backing(kind="file", address=volume.name)
+
+    @hookimpl
+    def reach_volumes(self, volumes: Sequence[Volume], session: Session) -> Sequence[Backing | str]:
+        """Return the file of each volume, or what is wrong with it; a look at one takes less than a thread would."""
+        return [result_or_reason(partial(self.reach_volume, volume, session)) for volume in volumes]
 
     @hookimpl
     def stamp_volume(self, volume: Volume, session: Session) -> str:

@@ -141,6 +141,9 @@ PROMISES: dict[str, dict[str, object]] = {
     "test_a_transport_learns_how_to_reach_it_the_same_each_time": {
         "reach_volume": lambda self, volume, session: Backing(kind="file", address=f"{volume.name}?{next(_numbers)}")
     },
+    "test_many_are_reached_as_each_of_them_is": {
+        "reach_volumes": lambda self, volumes, session: [_good.reach_volume(volume, session) for volume in volumes]
+    },
     "test_a_volume_that_is_there_is_neither_planned_nor_made_again": {"plan_volume": _plan_again},
     "test_a_volume_goes_when_what_follows_fails": {"make_volume": lambda self, volume, session: _kept(volume, session)},
     "test_nothing_is_made_before_it_is_entered": {"make_volume": _at_once},

@@ -294,6 +294,7 @@ class FakePlugin:
 
     @hookimpl
     def reach_volume(self, volume: Volume, session: Session) -> Backing:
+        self.world.before("reach_volume")
         if not Path(volume.name).is_file():
             raise TerraError(f"{volume.name}: is missing")
         return Backing(kind="file", address=volume.name)

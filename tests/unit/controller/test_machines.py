@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.store import State
 from terra_core.errors import ConfigError, ConflictError, InterruptedWork, NotFoundError, PluginError, TerraError
-from terra_core.hookspecs import Room, Target, TargetRequest, hookimpl
+from terra_core.hookspecs import Room, Target, TargetRequest, Volume, hookimpl
 from terra_core.system.progress import Event, silent
 from tests.unit.controller.fakes import FakePlugin, Site, World, at_step, kill_at, make_site, node_document, node_table
 from tests.unit.service.following import heard
@@ -365,6 +365,52 @@ def test_a_machine_whose_lun_is_missing_is_quarantined_and_its_lun_not_made_anew
     site.machines.restore()
     assert site.store.get("cm-01").problem == ""
     assert len(world.exported) == 2
+
+
+def test_the_volumes_of_machines_are_reached_side_by_side(site: Site, world: World) -> None:
+    site.provision()
+    site.provision(hostname="cm-02", mac="02:00:00:00:00:02")
+    world.exported.clear()
+    two = threading.Barrier(2, timeout=20)
+
+    def before(hook: str) -> None:
+        if hook == "reach_volume":
+            two.wait()
+
+    world.before = before
+    site.machines.restore()
+    assert [site.store.get(name).problem for name in ("cm-01", "cm-02")] == ["", ""]
+    assert len(world.exported) == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [lambda volumes: [], lambda volumes: ["", *("it is away" for _ in volumes[1:])], lambda volumes: [None, None]]
+)
+def test_a_store_that_does_not_answer_for_each_volume_is_named(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch, answer: Callable[[list[Volume]], Any]
+) -> None:
+    def reached(self: FakePlugin, volumes: Any, session: Session) -> Any:  # what a plugin may do
+        return answer(volumes)
+
+    monkeypatch.setattr(FakePlugin, "reach_volumes", hookimpl(reached), raising=False)
+    site.provision()
+    site.provision(hostname="cm-02", mac="02:00:00:00:00:02")
+    world.exported.clear()
+    site.machines.restore()
+    for name in ("cm-01", "cm-02"):
+        assert "plugin 'fake'" in site.store.get(name).problem
+        assert "reach_volumes" in site.store.get(name).problem
+    assert world.exported == {}
+
+
+def test_what_is_wrong_with_boot_files_is_said_while_disks_alone_are_exported_again(site: Site, world: World) -> None:
+    site.provision()
+    world.fail |= {"publish_boot"}
+    site.machines.restore()
+    world.exported.clear()
+    site.machines.restore(disks_alone=True)
+    assert site.store.get("cm-01").problem == "publish_boot failed, as it should"
+    assert IQN in world.exported
 
 
 def test_a_machine_whose_boot_files_are_lost_is_quarantined(site: Site, world: World) -> None:

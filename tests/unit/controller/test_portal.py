@@ -248,6 +248,7 @@ def test_a_host_that_leads_exports_all_before_the_address_comes_and_finishes_wha
     assert keeper.works
     assert host.shelf.refused == [("10.0.10.5", True), ("10.0.20.5", True)]
     assert (told["start_boot"], told["restore_target"], told["withdraw_boot"]) == (False, False, True)
+    assert told["publish_boot"], "machines that run wait for their disks, and for nothing else"
     assert host.told()
 
 

@@ -6,7 +6,6 @@ A client writes all the time, and goes on at the other host. What was acknowledg
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import os
 import signal
@@ -15,8 +14,7 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,17 +23,15 @@ from attrs import frozen
 from sqlalchemy import NullPool, create_engine
 
 from iso.daemons import start, wait_ready
-from lab.ceph import POOL, Ceph
+from lab.ceph import Ceph
+from lab.hosts import PORTAL, Host, add_user, push
 from lab.namespace import Namespace
 from lab.network import PREFIX, Network
 from lab.postgresql import Postgresql
 from lab.registry import Registry
-from lab.site import confined, terra_command
-from terra_core.config.controller import API_PORT, Paths
 from terra_core.errors import TerraError
-from terra_core.service.tokens import read_token
 from terra_core.system.mounts import mount_points
-from terra_core.system.process import Argument, Completed, Daemon, run
+from terra_core.system.process import Argument, run
 from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.sites import SYSTEM
@@ -43,7 +39,6 @@ from tests.unit.oci.making import LayoutMaker, tar
 
 pytestmark = pytest.mark.cluster
 FAULTS = int(os.environ.get("TERRA_FAULTS", "1"))
-PORTAL = "10.0.10.44"
 ADDRESSES = {"host-a": "10.0.10.31", "host-b": "10.0.10.32"}
 CLIENT = "10.0.10.40"
 BLOCK = 4096
@@ -52,147 +47,6 @@ GOES_ON = 20
 """So many acknowledged writes after a fault say that the client goes on."""
 LIMIT = 120.0
 AWAY = 15.0
-
-
-class Host(Namespace):
-    """A host with a network card of its own, a controller, and keepalived.
-
-    :param name: its name.
-    :param root: its controller's root.
-    :param network: the network that it is in.
-    """
-
-    def __init__(self, name: str, root: Path, network: Network) -> None:
-        super().__init__(name)
-        self.label, self.address, self.root, self._network = name, ADDRESSES[name], root, network
-        self._daemons: dict[str, Daemon] = {}
-        self._stack = Undo()
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        with Undo() as stack:
-            stack.callback(super().__exit__, None, None, None)
-            stack.enter_context(self._network.wire(self.wire, self.name))
-            self.ip("address", "add", f"{self.address}/{PREFIX}", "dev", "eth0")
-            self.ip("link", "set", "eth0", "up")
-            run(self.command(["sysctl", "--quiet", "--write", "net.ipv4.ip_nonlocal_bind=1"]))
-            stack.callback(self.stop)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._stack.unwind(failure)
-
-    @property
-    def wire(self) -> str:
-        """The name of its wire at the bridge."""
-        return f"to-{self.label[-1]}"
-
-    @property
-    def controller(self) -> Daemon:
-        """Its controller."""
-        return self._daemons["controller"]
-
-    def start(self) -> None:
-        """Start controller and keepalived, which are not there, as their units do."""
-        words: list[Argument] = [*confined(), terra_command(), "--debug", "controller", "--root", self.root]
-        self.start_daemon("controller", words)
-        wait_ready(self.controller, self.answers, seconds=LIMIT, what=f"the controller of {self.label} to answer")
-        alive = self._daemons.get("keepalived")
-        if alive is None or not alive.alive:
-            text = run(self.command([terra_command(), "controller", "--root", self.root, "keepalived"])).text
-            (self.root / "keepalived.conf").write_text(text)
-            pids: list[Argument] = ["-p", self.root / "keepalived.pid", "-r", self.root / "vrrp.pid"]
-            words = ["keepalived", "-n", "-l", "-D", "-G", "-P", "-f", self.root / "keepalived.conf", *pids]
-            self.start_daemon("keepalived", words)
-
-    def start_daemon(self, name: str, words: Sequence[Argument]) -> None:
-        """Start a daemon of this host; its log is kept under a new name each time."""
-        log = self.root / f"{name}.{len(list(self.root.glob(f'{name}.*.log')))}.log"
-        self._daemons[name] = start(self.command(words), log=log)
-
-    def kill(self) -> None:
-        """Kill all that runs on it."""
-
-        def gone() -> bool:
-            self.signal(signal.SIGKILL)
-            return not self.processes()
-
-        wait_until(gone, seconds=20, what=f"all of {self.label} to end")
-        for daemon in self._daemons.values():
-            daemon.wait(10)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to all that runs on it."""
-        for process in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, number)
-
-    def cut(self) -> None:
-        """Pull its network cable."""
-        self._network.ip("link", "set", self.wire, "down")
-
-    def join(self) -> None:
-        """Put its network cable in again."""
-        self._network.ip("link", "set", self.wire, "up")
-
-    def stop(self) -> None:
-        """End all that runs on it, in order."""
-        self.signal(signal.SIGCONT)
-        with Undo() as undo:
-            undo.callback(self.terra, "controller", "--stop", "--root", self.root)
-            for name in ("keepalived", "controller"):
-                if name in self._daemons:
-                    undo.callback(self._daemons[name].stop, 60)
-
-    def terra(self, *words: str | Path, accept: Sequence[int] = (0,)) -> Completed:
-        """Run terra on it, which asks its own controller."""
-        env = {"TERRA_CONTROLLER": self.address, "TERRA_TOKEN": read_token(Paths(self.root).token)}
-        return run(self.command([terra_command(), *words]), env=env, timeout=300, accept=accept)
-
-    def answers(self) -> bool:
-        """Return whether its controller answers."""
-        return self.ask("/healthz")[0] == 200
-
-    def ask(self, path: str, method: str = "GET") -> tuple[int, Any]:
-        """Return status and document of an answer of its controller."""
-        connection = http.client.HTTPConnection(self.address, API_PORT, timeout=10)
-        with self.inside():
-            connection.connect()
-        try:
-            connection.request(method, path, headers={"Authorization": f"Bearer {read_token(Paths(self.root).token)}"})
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read() or b"null")
-        finally:
-            connection.close()
-
-    def is_said_to_be(self, host: Host, state: str) -> bool:
-        """Return whether this host says of one that it is in a state, and does not lead."""
-        return self.hosts().get(host.label) == (state, False)
-
-    def hosts(self) -> dict[str, tuple[str, bool]]:
-        """Return what each host does, and whether it leads, as this one knows."""
-        with suppress(OSError, http.client.HTTPException):
-            status, hosts = self.ask("/v1/hosts")
-            if status == 200:
-                return {host["name"]: (host["state"], host["leads"]) for host in hosts}
-        return {}
-
-    def has_portal(self) -> bool:
-        """Return whether the portal's address is here."""
-        return PORTAL in self.ip("-oneline", "address", "show")
-
-    def serves(self) -> bool:
-        """Return whether it leads, works, and has the portal."""
-        return self.hosts().get(self.label) == ("working", True) and self.has_portal()
-
-    def names(self) -> set[str]:
-        """Return the names of the programs that run on it."""
-        return {process.name for process in self.processes()}
-
-    def tail(self) -> str:
-        """Return the ends of its logs."""
-        return "\n".join(f"{self.label} {name}:\n{daemon.tail()}" for name, daemon in self._daemons.items())
 
 
 class Client(Namespace):
@@ -354,19 +208,19 @@ def site(network: Network, ceph: Ceph, registry: Registry) -> Iterator[Site]:
         stack.callback(ceph.empty)
         stack.callback(ceph.ceph, "osd", "blocklist", "clear")
         for name in ADDRESSES:
-            ceph.add_user(
-                f"portal-{name}", "mon", 'profile rbd, allow command "osd blocklist"', "osd", f"profile rbd pool={POOL}"
-            )
-            prepare(work / name, name, url, ceph, registry)
+            add_user(ceph, f"portal-{name}")
+            host = Host(name, ADDRESSES[name], work / name, network)
+            host.configure(ADDRESSES, url, ceph, registry, user=f"portal-{name}")
             if hosts:
-                share(work / "host-a", work / name)
-            hosts[name] = stack.enter_context(Host(name, work / name, network))
-            hosts[name].start()
+                host.share(work / "host-a")
+            hosts[name] = stack.enter_context(host)
+            begin(host)
         made = Site(hosts, server, url, network)
         leader = made.leader()
+        LayoutMaker(work / "layout").image([tar(*SYSTEM)])
         node = work / "cm-01.toml"
         node.write_text(
-            f'hostname = "cm-01"\nmac = "52:54:00:00:00:01"\nimage = "{push(work, network, registry)}"\n'
+            f'hostname = "cm-01"\nmac = "52:54:00:00:00:01"\nimage = "{push(work / "layout", registry, network)}"\n'
             '[[groups]]\nlabel = "os"\n[[groups.disk]]\ndevice = "/dev/sda"\nsize = 256\n'
             '[[groups]]\nlabel = "data"\n[[groups.disk]]\ndevice = "/dev/sdb"\nsize = 256\n'
         )
@@ -374,33 +228,10 @@ def site(network: Network, ceph: Ceph, registry: Registry) -> Iterator[Site]:
         yield made
 
 
-def prepare(root: Path, name: str, url: str, ceph: Ceph, registry: Registry) -> None:
-    """Write the controller.toml of a host."""
-    Paths(root).etc.mkdir(parents=True)
-    named = "".join(f'{other} = ["{address}"]\n' for other, address in ADDRESSES.items())
-    (Paths(root).etc / "controller.toml").write_text(
-        f'name = "{name}"\naddress = "{ADDRESSES[name]}"\nstorage_address = "{PORTAL}"\ndatabase = "{url}"\n'
-        f'[plugins]\nstore = "ceph"\n[docker]\ninsecure = ["{registry.address}"]\n'
-        f'[ceph]\nconfig = "{ceph.config}"\nuser = "portal-{name}"\n[iscsi]\ndomain = "terra.example"\n'
-        f'[failover]\ninterface = "eth0"\n[failover.hosts]\n{named}'
-    )
-
-
-def share(first: Path, other: Path) -> None:
-    """Let a host have what hosts have in common: kernels, boot loaders, and the documents of images."""
-    for place in ("tftp", "var/lib/terra/golden"):
-        (first / place).mkdir(parents=True, exist_ok=True)
-        (other / place).parent.mkdir(parents=True, exist_ok=True)
-        (other / place).symlink_to(first / place)
-
-
-def push(work: Path, network: Network, registry: Registry) -> str:
-    """Push a small image; return its reference."""
-    layout, reference = work / "layout", f"{registry.address}/stellarproject/small:6"
-    LayoutMaker(layout).image([tar(*SYSTEM)])
-    words = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", f"docker://{reference}"]
-    run(network.command(words), timeout=120)
-    return reference
+def begin(host: Host) -> None:
+    """Start controller and keepalived, as their units do."""
+    host.start()
+    host.start_keepalived()
 
 
 def fail(host: Host, how: str) -> None:
@@ -421,7 +252,7 @@ def come_back(host: Host, how: str) -> None:
         host.signal(signal.SIGCONT)
     if how != "killed":
         assert host.controller.wait(30) != 0, "its controller ends by itself"
-    host.start()
+    begin(host)
 
 
 @frozen
@@ -512,7 +343,7 @@ def test_a_controller_that_ends_in_order_hands_over_and_nobody_is_fenced(site: S
         site.wait(lambda: client.goes_on(at), "the client to go on")
         print(f"\nended in order: the client stood still for {client.stalled():.1f} s")  # noqa: T201  # a figure
         assert other.is_said_to_be(leader, "stopped")
-        leader.start()
+        begin(leader)
         site.wait(lambda: leader.is_said_to_be(leader, "waiting"), "the former host to wait")
     assert client.problem == ""
 

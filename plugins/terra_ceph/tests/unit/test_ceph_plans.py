@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
+from attrs import define, field
 
 from terra_ceph import plugin
 from terra_ceph.fencing import parse_fenced
@@ -25,8 +29,11 @@ from terra_ceph.shown import (
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
-from terra_core.errors import ConfigError, NotFoundError, TerraError
-from terra_core.hookspecs import VolumeRequest
+from terra_core.errors import ConfigError, NotFoundError, TerraError, result_or_reason
+from terra_core.hookspecs import Backing, Volume, VolumeRequest
+from terra_core.system.process import Completed
+
+MB = 1024 * 1024
 
 INFO = {
     "name": "cm-01.0",
@@ -103,6 +110,84 @@ def test_names_and_differences() -> None:
     assert parse_names('["cm-01.0","x"]') == ["cm-01.0", "x"]
     assert differs("[]") is False
     assert differs('[{"offset":0,"length":4194304,"exists":"true"}]') is True
+
+
+@define
+class Pools:
+    """What stands in for ``rbd``: the images of pools with their bytes, and what was asked.
+
+    :param broken: whether it fails to open some image of a pool, so that it lists none of them in full.
+    """
+
+    images: dict[str, dict[str, int]]
+    broken: bool = False
+    asked: list[tuple[str, ...]] = field(factory=list)
+
+    def run(self, args: Sequence[str], **_: object) -> Completed:
+        words = tuple(args[args.index("--client_mount_timeout=20") + 1 :])
+        self.asked.append(words)
+        verb, pool, name = words[0], *words[1].partition("/")[::2]
+        code, shown = 0, object()
+        if pool not in self.images:
+            return Completed(tuple(args), 2, b"", f"rbd: error opening pool '{pool}'".encode())
+        own = self.images[pool]
+        if verb == "info":
+            code = 0 if name in own else 2
+            shown = {"id": "1", "size": own.get(name), "snapshot_count": 0}
+        elif "--long" in words:
+            code = 5 if self.broken else 0
+            heads = [{"image": name, "size": size} for name, size in own.items()]
+            shown = [*heads, *({**head, "snapshot": "terra-1", "size": 1} for head in heads)]
+        else:
+            shown = sorted(own)
+        return Completed(tuple(args), code, json.dumps(shown).encode(), b"")
+
+
+def volumes_of(pool: str, count: int) -> list[Volume]:
+    return [Volume(name=f"{pool}/cm-{at:03}.0", size=16) for at in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("strangers", "broken", "programs"),
+    [(0, False, 2), (700, False, 2), (701, False, 101), (0, True, 102)],
+)
+def test_the_images_of_many_machines_are_looked_at_by_one_program_unless_the_pool_has_too_many(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, strangers: int, broken: bool, programs: int
+) -> None:
+    volumes = volumes_of("terra", 100)
+    images = {volume.name.partition("/")[2]: 16 * MB for volume in volumes} | {f"x-{at}": MB for at in range(strangers)}
+    rbd = Pools({"terra": images}, broken)
+    monkeypatch.setattr("terra_ceph.cluster.run", rbd.run)
+    session = Session(paths=Paths(tmp_path))
+    many = plugin.reach_volumes(volumes, session)
+    assert len(rbd.asked) == programs
+    assert many == [plugin.reach_volume(volume, session) for volume in volumes]
+
+
+def test_of_many_images_each_that_is_not_right_is_said_as_if_it_were_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here, there, nowhere = volumes_of("terra", 4), volumes_of("other", 1), volumes_of("nowhere", 2)
+    rbd = Pools({"terra": {"cm-000.0": 16 * MB, "cm-001.0": 17 * MB, "cm-003.0": 16 * MB}, "other": {"cm-000.0": 16 * MB}})
+    monkeypatch.setattr("terra_ceph.cluster.run", rbd.run)
+    session = Session(paths=Paths(tmp_path))
+    volumes = [*here, Volume(name="/iscsi/cm-01/0.lun", size=16), *there, *nowhere]
+    answers = plugin.reach_volumes(volumes, session)
+    assert answers == [result_or_reason(partial(plugin.reach_volume, volume, session)) for volume in volumes]
+    assert [type(answer) for answer in answers] == [Backing, str, str, Backing, str, Backing, str, str]
+
+
+def test_a_cluster_that_does_not_answer_is_asked_once_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    def silent(args: Sequence[str], **_: object) -> Completed:
+        asked.append(args)
+        return Completed(tuple(args), errno.ETIMEDOUT, b"", b"")
+
+    monkeypatch.setattr("terra_ceph.cluster.run", silent)
+    with pytest.raises(TerraError, match="does not answer"):
+        plugin.reach_volumes(volumes_of("terra", 100), Session(paths=Paths(tmp_path)))
+    assert len(asked) == 1
 
 
 def test_the_room_of_a_pool() -> None:

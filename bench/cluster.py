@@ -1,0 +1,348 @@
+"""What hosts with one Ceph cluster and one PostgreSQL do: clones, the second machine, many machines by one host and by three.
+
+    python bench/cluster.py [--machines N] [--rounds N] [--clones N] [--jobs N]
+
+A cluster of three OSDs, PostgreSQL, a registry with a small image, and each host with a controller of its own, in network
+namespaces of one machine. Machines are asked for by ``terra apply`` at the host that leads. One host and three take turns, each
+with a new database and an empty pool: the first machine lays the image down, then a second one, then many in one command. In
+the turns with three hosts, the one that leads is killed in the end, and another one exports all disks; keepalived does not run.
+
+Printed are medians, and what each part took of the processors while the many machines were made. Exit code 1 when a mark is
+missed; three hosts are no faster than one where that one had all processors busy, which is said then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import mean, median
+
+from attrs import field, frozen
+
+from lab.ceph import POOL, Ceph
+from lab.hosts import Host, add_user, push
+from lab.network import Network
+from lab.postgresql import Postgresql
+from lab.processes import Process
+from lab.registry import Registry
+from terra_ceph import plugin
+from terra_core.config.controller import Paths
+from terra_core.config.session import Session
+from terra_core.config.values import Hostname
+from terra_core.hookspecs import Volume, VolumeRequest
+from terra_core.system.undo import Undo
+from terra_core.system.waiting import wait_until
+from tests.integration.controller.sites import SYSTEM
+from tests.unit.oci.making import LayoutMaker, tar
+
+CLONE_SECONDS, SECOND_SECONDS, OWN_BYTES, RATIO = 0.5, 2.0, 8 << 20, 0.6
+BUSY = 0.85
+"""Where one host leaves less than the rest of this share of all processors to further ones, they are what it is bound by."""
+OTHERS = 0.5
+"""With more than this share of the processors for others, times compare nothing."""
+ADDRESSES = {"host-a": "10.0.10.31", "host-b": "10.0.10.32", "host-c": "10.0.10.33"}
+MISSED = "MISSED"
+_SIZE = 256
+_MB = 1 << 20
+_TICKS = os.sysconf("SC_CLK_TCK")
+_CORES = len(os.sched_getaffinity(0))
+_EXPORTED = "all disks are exported"
+_LIMIT = 300.0
+_CONTROLLERS, _CLIENT = "controllers and their programs", "terra apply"
+_ELSE, _IDLE = "all else, the kernel's threads too", "nothing"
+_PARTS = {
+    "tgtd": "tgtd",
+    "dnsmasq": "dnsmasq",
+    "ceph-osd": "OSDs",
+    "ceph-mon": "monitor and manager",
+    "ceph-mgr": "monitor and manager",
+    "postgres": "PostgreSQL",
+    "docker-registr": "registry",
+}
+
+
+@frozen
+class Parts:
+    """What all hosts have in common.
+
+    :param work: a directory.
+    :param files: node.toml of the first machine, of the second one, and a directory with those of the others.
+    """
+
+    work: Path
+    network: Network
+    ceph: Ceph
+    registry: Registry
+    server: Postgresql
+    files: Sequence[Path]
+
+
+@frozen(kw_only=True)
+class Turn:
+    """What one host, or three, took.
+
+    :param first: seconds of the first machine.
+    :param second: of the second one.
+    :param of_second: processor seconds of the parts of the bench meanwhile.
+    :param many: seconds of the others.
+    :param used: processor seconds of each part meanwhile, of all else, and of nothing.
+    :param own: bytes that each machine has for itself.
+    :param moved: seconds from the end of the host that led until another one had exported all disks.
+    :param clones: seconds of each clone that was made by itself.
+    """
+
+    first: float
+    second: float
+    of_second: float
+    many: float
+    used: Mapping[str, float]
+    own: Sequence[int]
+    moved: float = 0.0
+    clones: Sequence[float] = field(factory=tuple)
+
+    @property
+    def busy(self) -> float:
+        """The share of all processors that was taken while the many machines were made, by whatever ran."""
+        return 1.0 - self.used[_IDLE] / sum(self.used.values())
+
+
+@frozen
+class Mark:
+    """A value that has to stay at a bound or below.
+
+    :param name: what it is.
+    :param reason: why it cannot, where that is no fault of Terra's.
+    """
+
+    name: str
+    value: float
+    bound: float
+    reason: str = ""
+
+    @property
+    def said(self) -> str:
+        """Whether it does."""
+        return "held" if self.value <= self.bound else self.reason or MISSED
+
+
+@contextmanager
+def parts(machines: int) -> Iterator[Parts]:
+    """Offer a cluster, a database server and a registry with an image."""
+    with Undo() as undo:
+        work = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="terra-bench-")))
+        work.chmod(0o755)
+        network = undo.enter_context(Network("bench"))
+        ceph = undo.enter_context(Ceph(network))
+        registry = undo.enter_context(Registry(network, work / "registry"))
+        server = undo.enter_context(Postgresql(network))
+        LayoutMaker(work / "layout").image([tar(*SYSTEM)])
+        image = push(work / "layout", registry, network)
+        for name in ADDRESSES:
+            add_user(ceph, name)
+        many = work / "many"
+        many.mkdir()
+        files = [work / "first.toml", work / "second.toml", *(many / f"{at}.toml" for at in range(machines))]
+        for number, file in enumerate(files, 1):
+            file.write_text(
+                f'hostname = "node-{number:03}"\nmac = "52:54:00:00:{number >> 8:02x}:{number & 255:02x}"\nimage = "{image}"\n'
+                f'[[groups]]\nlabel = "os"\n[[groups.disk]]\ndevice = "/dev/sda"\nsize = {_SIZE}\n'
+                '[[groups.subvolumes]]\nname = "home"\npath = "/home"\n[[groups.subvolumes]]\nname = "log"\npath = "/var/log"\n'
+            )
+        yield Parts(work, network, ceph, registry, server, [*files[:2], many])
+
+
+@contextmanager
+def hosts(at: Parts, name: str, count: int, jobs: int) -> Iterator[list[Host]]:
+    """Offer hosts with a new database, of which the first one works; all that they have made goes in the end.
+
+    :param name: of the database.
+    :param jobs: how many machines each works on at once.
+    """
+    with Undo() as undo:
+        undo.callback(at.ceph.empty)
+        undo.callback(at.ceph.ceph, "osd", "blocklist", "clear")
+        with at.network.inside():
+            url = at.server.make(name)
+        root, started = at.work / name, list[Host]()
+        for label, address in list(ADDRESSES.items())[:count]:
+            host = Host(label, address, root / label, at.network)
+            host.configure(ADDRESSES, url, at.ceph, at.registry, user=label, more=f"jobs = {jobs}\n")
+            if started:
+                host.share(started[0].root)
+            undo.enter_context(host).start()
+            started.append(host)
+            if host is started[0]:
+                wait_until(host.works, seconds=_LIMIT, what=f"{label} to work")
+        others = {host.label: ("waiting", False) for host in started[1:]}
+        wait_until(lambda: others.items() <= started[0].hosts().items(), seconds=_LIMIT, what="the others to wait")
+        yield started
+
+
+def take_turn(at: Parts, name: str, count: int, *, jobs: int, clones: int) -> Turn:
+    """Make all machines by so many hosts.
+
+    :param clones: how many clones are made by themselves, too.
+    """
+    with hosts(at, name, count, jobs) as own:
+        (first, _), (second, of_second), (many, used) = (_apply(at, own, files) for files in at.files)
+        made = _owned(at.ceph)
+        cloned = _clone(at, own[0], clones) if clones else ()
+        moved = _move(own) if count > 1 else 0.0
+    return Turn(
+        first=first,
+        second=second,
+        of_second=sum(taken for part, taken in of_second.items() if part not in (_ELSE, _IDLE)),
+        many=many,
+        used=used,
+        own=made,
+        moved=moved,
+        clones=cloned,
+    )
+
+
+def _apply(at: Parts, own: Sequence[Host], files: Path) -> tuple[float, Mapping[str, float]]:
+    """Apply files; return the seconds that it took, and the processor seconds of each part meanwhile."""
+    before, all_before, began = _used(at, own), _all_used(), time.monotonic()
+    own[0].terra("apply", "--jobs", "64", files, seconds=7200)
+    seconds = time.monotonic() - began
+    (busy, idle), after = (now - former for now, former in zip(_all_used(), all_before, strict=True)), _used(at, own)
+    used = {part: taken - before[part] for part, taken in after.items()}
+    return seconds, {**used, _ELSE: max(busy - sum(used.values()), 0.0), _IDLE: idle}
+
+
+def _all_used() -> tuple[float, float]:
+    """Return the seconds of all processors so far: those in which something ran, and those in which nothing did."""
+    words = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle = words[3] + words[4]  # proc(5): idle, and waiting for a disk
+    return (sum(words) - idle) / _TICKS, idle / _TICKS
+
+
+def _used(at: Parts, own: Sequence[Host]) -> defaultdict[str, float]:
+    """Return the processor seconds of each part so far; programs count with the one that has waited for them."""
+    client = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = defaultdict[str, float](float)
+    used[_CLIENT] = client.ru_utime + client.ru_stime
+    running: list[Process] = at.network.processes()
+    for host in own:
+        used[_CONTROLLERS] += _seconds(host.controller.pid)
+        running += host.processes()
+    for process in running:
+        if process.name in _PARTS:
+            used[_PARTS[process.name]] += _seconds(process.pid)
+    return used
+
+
+def _seconds(pid: int) -> float:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(word) for word in words[11:15]) / _TICKS  # its own, and those of the programs that it has waited for
+
+
+def _owned(ceph: Ceph) -> list[int]:
+    """Return the bytes that each machine's volume has for itself, without what it shares with the golden one."""
+    rows = json.loads(ceph.rbd("du", "--pool", POOL, "--format", "json").text)["images"]
+    return [int(row["used_size"]) for row in rows if row["name"].startswith("node-") and "snapshot" not in row]
+
+
+def _clone(at: Parts, host: Host, count: int) -> list[float]:
+    """Make clones of what is laid down; return the seconds of each."""
+    session = Session(tables={"ceph": {"config": str(at.ceph.config), "user": host.label}}, paths=Paths(at.work / "clones"))
+    names = json.loads(at.ceph.rbd("ls", POOL, "--format", "json").text)
+    golden = Volume(name=f"{POOL}/{next(name for name in names if name.startswith('golden'))}", size=_SIZE)
+    seconds = []
+    with host.inside():
+        for number in range(count):
+            planned = plugin.plan_volume(VolumeRequest(hostname=Hostname(f"clone-{number:03}"), number=0, size=_SIZE), session)
+            began = time.monotonic()
+            with plugin.clone_volume(golden, planned, session):
+                pass
+            seconds.append(time.monotonic() - began)
+    return seconds
+
+
+def _move(own: Sequence[Host]) -> float:
+    """Kill the host that leads; return the seconds until another one has exported all disks."""
+    began = time.monotonic()
+    own[0].kill()
+
+    def exported() -> bool:
+        return any(_EXPORTED in host.log.read_text() for host in own[1:])
+
+    wait_until(exported, seconds=_LIMIT, what="another host to export all disks", interval=0.05)
+    return time.monotonic() - began
+
+
+def show(turns: Mapping[int, Sequence[Turn]], machines: int) -> list[Mark]:
+    """Print what the turns took; return the marks.
+
+    :param turns: by the number of hosts.
+    """
+    one, three = turns[1], turns[3]
+    clones = [seconds for turn in one for seconds in turn.clones]
+    second = median(turn.second for turn in (*one, *three))
+    own = [owned for turn in (*one, *three) for owned in turn.own]
+    many = {count: median(turn.many for turn in each) for count, each in turns.items()}
+    ratio, busy = many[3] / many[1], median(turn.busy for turn in one)
+    print(f"{len(clones)} clones: {median(clones):.3f} s each, {max(clones):.3f} s at most")
+    of_second = median(turn.of_second for turn in (*one, *three))
+    print(f"the first machine: {median(turn.first for turn in (*one, *three)):.2f} s; ", end="")
+    print(f"the second one: {second:.2f} s, with {of_second:.2f} processor seconds")
+    print(f"{len(own)} machines own {median(own) / _MB:.2f} MB each, {max(own) / _MB:.2f} MB at most")
+    for count, each in turns.items():
+        said = ", ".join(f"{turn.many:.1f}" for turn in each)
+        print(f"{machines} machines, hosts: {count}{many[count]:10.1f} s   ({said})")
+    print(f"three hosts to one: {ratio:.2f}")
+    print(f"processor seconds of the {machines} machines, and shares of {_CORES} processors; one host, three hosts")
+    for part in sorted(one[0].used, key=lambda part: -one[0].used[part]):
+        shown = []
+        for each in turns.values():
+            taken = mean(turn.used.get(part, 0.0) for turn in each)
+            whole = mean(sum(turn.used.values()) for turn in each)
+            shown.append(f"{taken:9.2f} s {taken / whole * 100:5.1f} %")
+        print(f"  {part:<36}{'   '.join(shown)}")
+    said = ", ".join(f"{turn.moved:.1f}" for turn in three)
+    print(f"the host that led was killed: another one had exported {machines + 2} disks after {said} s")
+    others = max(turn.used[_ELSE] / sum(turn.used.values()) for turn in (*one, *three))
+    print(f"with one host the processors were taken for {busy * 100:.0f} % of the time")
+    if others > OTHERS:
+        print(f"up to {others * 100:.0f} % of the processors were not the bench's: the seconds are those of a busy machine")
+    by_processors = ratio > RATIO and busy >= BUSY
+    return [
+        Mark("seconds of a clone", median(clones), CLONE_SECONDS),
+        Mark("seconds of the second machine", second, SECOND_SECONDS),
+        Mark("MB of a machine's own, at most", max(own) / _MB, OWN_BYTES / _MB),
+        Mark("three hosts to one", ratio, RATIO, "bound by the processors" if by_processors else ""),
+    ]
+
+
+def main() -> int:
+    """Measure, print, and judge."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--machines", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clones", type=int, default=100)
+    parser.add_argument("--jobs", type=int, default=2, help="how many machines each host works on at once")
+    options = parser.parse_args()
+    turns: dict[int, list[Turn]] = {1: [], 3: []}
+    with parts(options.machines) as at:
+        for number in range(options.rounds):
+            for count, found in turns.items():
+                clones = options.clones if count == 1 and number == 0 else 0
+                found.append(take_turn(at, f"of-{count}-{number}", count, jobs=options.jobs, clones=clones))
+                print(f"hosts: {count}, {options.machines} machines: {found[-1].many:.1f} s", file=sys.stderr, flush=True)
+        marks = show(turns, options.machines)
+    for mark in marks:
+        print(f"  {mark.name:<34}{mark.value:8.2f}   bound {mark.bound:6.2f}   {mark.said}")
+    return 1 if any(mark.said == MISSED for mark in marks) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
