@@ -129,7 +129,8 @@ def test_the_next_version_is_laid_down_beside_the_one_that_runs(
             assert [disk.choice for disk in state(root).disks] == [StartChoice(kept="os", once="os.1")]
             assert used(top) - before < 1.2 * CHANGED + 16 * MB
             as_the_image_and_the_machine_say(root, top / "os.1")
-            assert upgrade(ground, root, images[1])["there"] == "os.1", "the second time nothing is laid down"
+            again = upgrade(ground, root, images[1])
+            assert (again["there"], again["to"]["version"]) == ("os.1", "os.1"), "the second time nothing is laid down"
             assert sorted(path.name for path in top.iterdir()) == [".terra", "home", "os", "os.1"]
             own = sorted(path.name for path in (top / ".terra").iterdir())
             assert own == ["failed", "layers", "ledger.json"], "a reason has room"
