@@ -23,7 +23,7 @@ class Plan:
     :param former: how the version that runs was laid down.
     :param image: the next image, as it is named.
     :param digest: the digest of its manifest.
-    :param version: the name of the next version.
+    :param version: the name of the next version that is laid down.
     :param there: the version that is of this image already; empty when there is none.
     :param layers: its layers.
     :param present: how many of them, from the lowest on, the disks hold.
@@ -60,7 +60,7 @@ class Plan:
         """Return the plan as ``terra upgrade --plan -o json`` prints it."""
         return {
             "from": {"version": self.former.version, "image": self.former.image, "digest": self.former.digest},
-            "to": {"version": self.version, "image": self.image, "digest": self.digest},
+            "to": {"version": self.there or self.version, "image": self.image, "digest": self.digest},
             "there": self.there,
             "layers": len(self.layers),
             "layers_present": self.present,

@@ -187,7 +187,8 @@ class Upgrade:
             inside.write(FSTAB, fstab_for(former, self.plan.former.version, self.plan.version), mode=0o644)
             self._make_places(inside)
             if inside.look(UNIT) is None:
-                report(Event("trial", f"{self.plan.image} lacks the component machine, by which a version says how it is"))
+                lacks = f"warning: {self.plan.image} lacks the component machine, by which a version says that it is healthy"
+                report(Event("trial", f"{lacks}: it is started once, and not kept"))
             since = time.time_ns() - _CLOCK
             files = self._write_steps(inside)
             share(staged, self._alone, since=since, left_out=PLACE)  # a kernel that stays the same has the same steps

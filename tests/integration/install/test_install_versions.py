@@ -38,10 +38,11 @@ def seen(root: Path) -> dict[str, tuple[object, ...]]:
         status = path.lstat()
         content: object = None
         if stat.S_ISREG(status.st_mode):
-            content = hashlib.sha256(path.read_bytes()).digest()
+            sparse = status.st_size > 1 << 30
+            content = hashlib.sha256(b"" if sparse else path.read_bytes()).digest()
         elif stat.S_ISLNK(status.st_mode):
             content = path.readlink()
-        elif stat.S_ISCHR(status.st_mode):
+        elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             content = status.st_rdev
         names = os.listxattr(path, follow_symlinks=False)
         attributes = {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
@@ -75,7 +76,7 @@ def changed_by_hand(root: Path) -> None:
     os.utime(root / "etc/fstab")  # no change either
     (root / "etc/fstab").write_bytes((root / "etc/fstab").read_bytes())  # nor this, of another mark
     replaced_by(root / "etc/machine-id", lambda path: path.symlink_to("/proc/self/environ"))
-    (root / "boot/grub/grub.cfg").write_text("menuentry")
+    (root / "boot/grub/grub.cfg").write_text("menuentry")  # and moved away, at last
     (root / "home/terra/note").unlink()
     (root / "home").chmod(0o711)
     os.chown(root / "home/terra", 1000, 0)
@@ -85,6 +86,25 @@ def changed_by_hand(root: Path) -> None:
     os.mknod(root / "srv/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     (root / "srv/link").symlink_to("nowhere")
     Path(os.fsdecode(os.fsencode(root / "srv") + b"/\xff\n\x1b[2J")).write_text("odd")
+    odder(root)
+
+
+def odder(root: Path) -> None:
+    """Make what few machines have."""
+    os.mknod(root / "srv/socket", 0o600 | stat.S_IFSOCK)
+    os.mknod(root / "srv/disk", 0o600 | stat.S_IFBLK, os.makedev(7, 0))
+    (root / "srv" / ("x" * 255)).write_text("long")
+    (root / "srv/far").write_text("of the last user that there may be")
+    os.chown(root / "srv/far", 2**32 - 2, 2**32 - 2)
+    (root / "etc/hosts").chmod(0o6755)
+    os.setxattr(root / "etc/hosts", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
+    os.setxattr(root / "etc/hosts", "trusted.empty", b"")
+    (root / "srv/twin").hardlink_to(root / "etc/fstab")  # fstab itself is no other one by that
+    sparse = root / "home/terra/sparse"
+    sparse.touch()
+    os.truncate(sparse, 1 << 40)
+    (root / "boot/grub").rename(root / "boot/moved")
+    (root / "boot/grub").symlink_to("moved")
 
 
 def mounted_root(part: Path, place: Path, kind: str) -> AbstractContextManager[Path]:
@@ -113,7 +133,7 @@ def test_what_was_changed_is_listed_exactly_and_versions_are_known(ground: Groun
                 assert {one.path: one.what.value for one in told.changes} == expected
                 assert len(expected) >= 14
                 details = {one.path: one.details for one in told.changes}
-                assert details["/etc/hosts"] == ("content",)
+                assert details["/etc/hosts"] == ("content", "mode", "attributes")
                 assert details["/etc/machine-id"][:1] == ("kind",)
                 assert (details["/home"], details["/home/terra"], details["/boot"]) == (("mode",), ("owner",), ("attributes",))
                 (version,) = versions(root, paths=paths)
@@ -132,7 +152,7 @@ def shown_by_the_commands(root: Path, ground: Ground, expected: Mapping[str, str
     assert {one["path"]: one["change"] for one in answer["changes"]} == expected
     assert answer["image"] == ground.image
     told = run([TERRA, "diff", "--root", root])
-    assert b"changed /etc/hosts  (content)\n" in told.stdout
+    assert b"changed /etc/hosts  (content, mode, attributes)\n" in told.stdout
     assert b"added   /srv/deep/\n" in told.stdout
     assert b"\x1b" not in told.stdout
     assert "removed since" in told.stderr.decode()
