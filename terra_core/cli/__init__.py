@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 gc.disable()  # most of a start is this import, and nothing that it makes is garbage
 import click  # noqa: E402  # see above
@@ -110,7 +110,16 @@ def terra(ctx: click.Context, debug: bool, address: str | None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the ``terra`` command: exit code 0 when done, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
-    sys.exit(run(terra, arguments))
+    end(run(terra, arguments))
+
+
+def end(code: int) -> NoReturn:
+    """End the process without a last look for garbage, which takes a tenth of a command, and a quarter of a daemon's start.
+
+    :param code: its exit code.
+    """
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(command: click.Command, arguments: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from terra_core.cli import run
+from terra_core.cli import end, run
 from terra_core.cli.forms import json_option
 from terra_core.cli.terminal import echo
 
@@ -70,7 +70,7 @@ def command(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the ``terra-install`` command: exit code 0 when done, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
-    sys.exit(run(command, arguments))
+    end(run(command, arguments))
 
 
 @contextmanager

@@ -25,7 +25,6 @@ from terra_core.client.answers import (
     read_answer,
 )
 from terra_core.client.connection import Client, own_url
-from terra_core.config.node import NetworkNode
 from terra_core.config.structure import StructureError
 from terra_core.config.trust import with_key
 from terra_core.errors import NotFoundError, TerraError
@@ -33,8 +32,9 @@ from terra_core.service.answers import OperationShown
 from terra_core.system.garbage import uncollected
 from terra_core.system.progress import Report, silent
 
-if TYPE_CHECKING:  # the loader is slow to import, and most clients read no file
+if TYPE_CHECKING:  # they are slow to import, and most clients read no file
     from terra_core.config.loader import Document
+    from terra_core.config.node import NetworkNode
     from terra_core.config.values import ImageReference
 
 DEFAULT_ADDRESS = "127.0.0.1"

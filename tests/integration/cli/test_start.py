@@ -21,6 +21,28 @@ print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)
 """
 
 
+ENDING = """
+from terra_core.cli import end
+
+class Garbage:
+    def __init__(self):
+        self.own = self
+
+    def __del__(self):
+        print("somebody looked for garbage")
+
+import gc
+gc.disable()
+Garbage()
+print("shown")
+end(3)
+"""
+
+
+def test_the_end_of_a_process_looks_for_no_garbage_and_loses_no_output() -> None:
+    assert run([sys.executable, "-c", ENDING], accept=(3,)).text == "shown\n"
+
+
 def test_help_is_light_and_shows_every_command() -> None:
     done = run([sys.executable, "-c", PROGRAM])
     code, modules = json.loads(done.stderr)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from terra_core.cli import CONTEXT, run
+from terra_core.cli import CONTEXT, end, run
 
 
 @click.command("orbit-server", context_settings=CONTEXT)
@@ -54,4 +53,4 @@ def command(debug: bool, address: str | None, port: int | None, engine: str | No
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``orbit-server``; exit codes as those of ``terra``."""
-    sys.exit(run(command, arguments))
+    end(run(command, arguments))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from terra_core.cli import CONTEXT, LazyGroup, run
+from terra_core.cli import CONTEXT, LazyGroup, end, run
 
 _COMMANDS = {
     "create": "Make the container of vhost.toml, and start it.",
@@ -48,4 +46,4 @@ def ob(ctx: click.Context, debug: bool, address: str, port: int) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the ``ob`` command; exit codes as those of ``terra``."""
-    sys.exit(run(ob, arguments))
+    end(run(ob, arguments))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from terra_core.cli import run
+from terra_core.cli import end, run
 from terra_docker.vab.build import build
 from terra_docker.vab.cron import cron
 
@@ -29,4 +27,4 @@ vab.add_command(cron)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the ``vab`` command: exit code 0 when done, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
-    sys.exit(run(vab, arguments))
+    end(run(vab, arguments))
