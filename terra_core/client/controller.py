@@ -79,7 +79,7 @@ class ControllerClient:
         :raises ConflictError: when it is there.
         :raises NotFoundError: when there is none of this name.
         """
-        return self._read(self._client.delete(f"/v1/hosts/{quote(name, safe='')}"), HostShown)
+        return self._read(self._client.delete(_place_of("hosts", name, "host")), HostShown)
 
     def drain_host(self, name: str) -> HostShown:
         """Let a host take no lead, and give it to another one when it has finished what it has begun; return how it is now.
@@ -87,14 +87,14 @@ class ControllerClient:
         :raises ConflictError: when it has the lead, and no other host is there that could take it.
         :raises NotFoundError: when there is none of this name.
         """
-        return self._read(self._client.post(f"/v1/hosts/{quote(name, safe='')}/drain", {}), HostShown)
+        return self._read(self._client.post(f"{_place_of('hosts', name, 'host')}/drain", {}), HostShown)
 
     def resume_host(self, name: str) -> HostShown:
         """Let a host that was drained take the lead again when nobody has it; return how it is now.
 
         :raises NotFoundError: when there is none of this name.
         """
-        return self._read(self._client.post(f"/v1/hosts/{quote(name, safe='')}/resume", {}), HostShown)
+        return self._read(self._client.post(f"{_place_of('hosts', name, 'host')}/resume", {}), HostShown)
 
     def unfence_host(self, name: str) -> HostShown:
         """Let a host into the store again that was fenced when another one took its place; return what is known of it.
@@ -102,7 +102,7 @@ class ControllerClient:
         :raises ConflictError: when it is not fenced, or its controller has not started since.
         :raises NotFoundError: when there is none of this name.
         """
-        return self._read(self._client.post(f"/v1/hosts/{quote(name, safe='')}/unfence", {}), HostShown)
+        return self._read(self._client.post(f"{_place_of('hosts', name, 'host')}/unfence", {}), HostShown)
 
     def nodes(self) -> tuple[NodeShown, ...]:
         """Return every machine, with where it stands."""
@@ -264,7 +264,7 @@ class ControllerClient:
         """
         if not name.strip(".") or "/" in name:
             raise NotFoundError(f"{name!r} is the name of no token")
-        return self._read(self._client.delete(f"/v1/tokens/{quote(name, safe='')}"), TokenShown)
+        return self._read(self._client.delete(_place_of("tokens", name, "token")), TokenShown)
 
     def audit(self, limit: int = 50, host: str = "") -> tuple[AuditShown, ...]:
         """Return the last changes, oldest first, and what was refused.
@@ -285,9 +285,13 @@ class ControllerClient:
 
 
 def _path_of(hostname: str) -> str:
-    if not hostname.strip(".") or "/" in hostname:  # it becomes part of a path, and must not change the route
-        raise NotFoundError(f"{hostname!r} is the name of no machine")
-    return f"/v1/nodes/{quote(hostname, safe='')}"
+    return _place_of("nodes", hostname, "machine")
+
+
+def _place_of(part: str, name: str, kind: str) -> str:
+    if not name.strip(".") or "/" in name:  # it becomes part of a path, and must not change the route
+        raise NotFoundError(f"{name!r} is the name of no {kind}")
+    return f"/v1/{part}/{quote(name, safe='')}"
 
 
 def _path_of_image(digest: str) -> str:

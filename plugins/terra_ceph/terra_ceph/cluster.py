@@ -12,6 +12,7 @@ from terra_ceph.settings import NAME, Settings
 from terra_core.config.session import Session
 from terra_core.errors import CommandError, CommandTimeout, NotFoundError, TerraError
 from terra_core.system.process import Completed, run
+from terra_core.system.reading import lines_of
 
 _SECONDS = 120.0
 _MONITOR_SECONDS = 20
@@ -100,5 +101,5 @@ class Cluster:
 
 
 def _in_one_line(said: str) -> str:
-    lines = (_LOGGED.sub("", line.strip()) for line in said.splitlines())
+    lines = (_LOGGED.sub("", line.strip()) for line in lines_of(said))
     return "; ".join(dict.fromkeys(line for line in lines if line and not line.startswith("AuthRegistry(")))

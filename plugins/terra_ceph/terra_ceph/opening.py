@@ -47,13 +47,16 @@ def opened(volume: Volume, session: Session) -> Iterator[Path]:
 
 
 def kernel_has_rbd() -> bool:
-    """Return whether the kernel has a client for RBD, which is loaded where it is a module."""
+    """Return whether the kernel has a client for RBD that this process may use; it is loaded where it is a module.
+
+    A unit of systemd with ``ProtectKernelTunables=`` has ``/sys`` to read only, and images are mapped by what is written there.
+    """
     if not _KERNEL.exists():
         try:
             run(["modprobe", "--quiet", "rbd"], accept=(0, 1), timeout=_MODPROBE_SECONDS)
         except CommandError:
             return False
-    return _KERNEL.exists()
+    return os.access(_KERNEL / "add", os.W_OK)  # False for root, too, where the file system is mounted to read only
 
 
 @contextmanager

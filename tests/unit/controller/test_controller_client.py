@@ -105,6 +105,10 @@ def test_many_threads_ask_one_client(client: ControllerClient) -> None:
 def test_a_name_leads_to_no_other_route(client: ControllerClient, name: str) -> None:
     with pytest.raises(NotFoundError):
         client.node(name)
+    for ask in (client.forget_host, client.drain_host, client.resume_host, client.unfence_host, client.revoke_token):
+        with pytest.raises((NotFoundError, ConflictError)):  # of unfencing where nobody is fenced
+            ask(name)
+
 
 
 def test_the_json_of_an_answer_is_that_of_the_api(client: ControllerClient, site: Site) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from attrs import define, field
 
-from terra_ceph import plugin
+from terra_ceph import opening, plugin
 from terra_ceph.fencing import parse_fenced
+from terra_ceph.opening import kernel_has_rbd
 from terra_ceph.room import parse_room
 from terra_ceph.settings import Settings
 from terra_ceph.shown import (
@@ -207,3 +208,14 @@ def test_hosts_that_are_fenced_and_programs_that_are() -> None:
         "10.0.10.31": "2036-11-23T10:00:00.000000+0000",
         "fd00::1": "y",
     }
+
+
+def test_the_client_of_the_kernel_is_used_where_this_process_may_write_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "_KERNEL", tmp_path)
+    assert kernel_has_rbd() is False
+    (tmp_path / "add").touch()
+    assert kernel_has_rbd() is True
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # as on a file system that is mounted to read only
+    assert kernel_has_rbd() is False
