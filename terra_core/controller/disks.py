@@ -44,6 +44,8 @@ Connections = Mapping[str, Mapping[int, Sequence[Connected]]]
 MB = 1024 * 1024
 LOOK_SECONDS = 1.0
 """How often the room of the store is looked at while an image is laid down, in seconds."""
+_SHARE = 20
+"""Looking at it takes one of so many parts of the time at most."""
 _MOST_VOLUMES = 256
 
 
@@ -263,15 +265,18 @@ class Disks:
         """Return a session whose work ends where it takes what the store keeps for the machines that there are.
 
         The room is looked at once a second at most, when something is reported: what is written to a sparse file takes it then.
+        A store that takes long to say it is asked less often.
         """
-        looked = time.monotonic()
+        due = time.monotonic() + LOOK_SECONDS
 
         def report(event: Event) -> None:
-            nonlocal looked
+            nonlocal due
             session.report(event)
-            if time.monotonic() - looked >= LOOK_SECONDS:
-                looked = time.monotonic()
+            began = time.monotonic()
+            if began >= due:
                 self.require_room()
+                ended = time.monotonic()
+                due = ended + max(LOOK_SECONDS, _SHARE * (ended - began))
 
         return session.reporting_to(report)
 

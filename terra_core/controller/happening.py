@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import Factory, evolve, frozen
 
-from terra_core.system.text import one_line
+from terra_core.system.text import joined
 
 _LONGEST_TEXT = 400
 _LONGEST_DATA = 16 * 1024
@@ -79,7 +79,7 @@ class Happening:
             size, data = 0, {"left_out": "is not for JSON"}
         if size > _LONGEST_DATA:
             data = {"left_out": f"{size} bytes"}
-        return evolve(self, text=one_line(self.text)[:_LONGEST_TEXT], data=data)
+        return evolve(self, text=joined(self.text)[:_LONGEST_TEXT], data=data)
 
 
 @frozen(kw_only=True)

@@ -56,7 +56,7 @@ def test_what_is_recorded_reads_back_in_order_and_from_a_position(store: Store) 
     first, second = happenings.read("cm-01", 1)
     assert (first.kind, first.text, first.data) == (
         Kind.DHCP,
-        "asks\\x1b[2J for\\nan address",
+        "asks\\x1b[2J for; an address",
         {"address": "10.0.10.20"},
     )
     assert before <= first.time <= utc()
