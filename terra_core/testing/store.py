@@ -167,6 +167,8 @@ class StoreConformance(Conformance[Store]):
         assert role.stamp_volume(origin, session) == stamp, "neither a clone nor a reader changes it"
         self.write(role, session, origin, _WORD)
         assert role.stamp_volume(origin, session) != stamp, "the same content, but somebody wrote it"
+        with pytest.raises(TerraError, match=origin.name):
+            role.stamp_volume(evolve(origin, size=self.size + 1), session)
         role.remove_volume(origin, session)
         with pytest.raises(TerraError, match=origin.name):
             role.stamp_volume(origin, session)

@@ -285,6 +285,8 @@ class FakePlugin:
 
     @hookimpl
     def stamp_volume(self, volume: Volume, session: Session) -> str:
+        if not Path(volume.name).is_file():
+            raise TerraError(f"{volume.name}: is missing")
         return Path(volume.name).read_text()
 
     @hookimpl

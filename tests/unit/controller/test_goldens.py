@@ -153,6 +153,15 @@ def test_what_a_killed_controller_had_begun_is_made_anew_when_it_is_asked_for_fi
     assert site.left() == []
 
 
+def test_a_golden_volume_whose_stamp_is_asked_for_is_not_looked_at_before(site: Site, world: World) -> None:
+    provision(site, 1)
+    hooks: list[str] = []
+    world.before = hooks.append
+    provision(site, 2)
+    assert "clone_volume" in hooks
+    assert hooks.count("reach_volume") == 1, "that of the machine's own volume; with Ceph, each takes a program"
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
