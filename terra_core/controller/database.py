@@ -26,6 +26,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    UniqueConstraint,
     insert,
     make_url,
     select,
@@ -231,6 +232,30 @@ drained = Table(
     comment="the hosts that take no lead until somebody lets them (decision 0100); since in seconds since 1970",
 )
 
+work = Table(
+    "work",
+    metadata,
+    Column("number", _LARGE, primary_key=True, autoincrement=True),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("data", KeptJson, nullable=False),
+    UniqueConstraint("kind", "subject"),
+    sqlite_autoincrement=True,
+    comment="work that any host may do; the leader alone writes here",
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("identity", String, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("state", String, nullable=False),
+    Column("outcome", KeptJson, nullable=False),
+    comment="who does a piece of work, at which attempt, and until when if nothing is heard; each host writes its own",
+)
+
 SCHEMA = Schema(metadata, "terra_core.controller:migrations")
 
 
@@ -333,7 +358,7 @@ def forget_controllers(connection: sqlite3.Connection) -> None:
 
     :param connection: to its file, of any schema.
     """
-    for name in ("controllers", "drained"):
+    for name in ("controllers", "drained", "leases", "work"):
         if connection.execute("select 1 from sqlite_master where name = ?", (name,)).fetchone():
             with connection:
                 connection.execute(f"delete from {name}")  # noqa: S608  # one of the names above
