@@ -238,22 +238,28 @@ work = Table(
     Column("number", _LARGE, primary_key=True, autoincrement=True),
     Column("kind", String, nullable=False),
     Column("subject", String, nullable=False),
+    Column("version", String, nullable=False),
     Column("data", KeptJson, nullable=False),
+    Column("wanted", Integer, nullable=False),
     UniqueConstraint("kind", "subject"),
     sqlite_autoincrement=True,
-    comment="work that any host may do; the leader alone writes here",
+    comment="work that any host of this version may do (decision 0104); the leader alone writes here; "
+    "wanted is 0 once it is over",
 )
 
 leases = Table(
     "leases",
     metadata,
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("attempt", Integer, nullable=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
     Column("identity", String, nullable=False),
+    Column("name", String, nullable=False),
     Column("until", Float, nullable=False),
     Column("state", String, nullable=False),
+    Column("made", KeptJson, nullable=False),
+    Column("events", KeptJson, nullable=False),
     Column("outcome", KeptJson, nullable=False),
-    comment="who does a piece of work, at which attempt, and until when if nothing is heard; each host writes its own",
+    comment="who has taken a piece of work, until when if nothing is heard, and what is made for it; each host writes its own",
 )
 
 SCHEMA = Schema(metadata, "terra_core.controller:migrations")

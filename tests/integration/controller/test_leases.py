@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 
 from lab.postgresql import Postgresql
 from terra_core.controller.database import open_database
-from terra_core.controller.leases import Lease, LeaseLost, Standing, WorkRows
+from terra_core.controller.hosts import Doing, HostRows, Own
+from terra_core.controller.leases import MOST_ATTEMPTS, Lease, LeaseLost, Stage, WorkRows
 from terra_core.errors import UnavailableError
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.test_leading import Member, members, take
@@ -31,11 +32,11 @@ class Crew:
         self.ended = threading.Event()
         self._lock = threading.Lock()
 
-    def work(self, rows: WorkRows, name: str, random: Random) -> None:
-        """Be one of them, until all is done."""
+    def work(self, rows: WorkRows, own: Own, random: Random) -> None:
+        """Be one of them, until all is done; no piece is abandoned so often that it is given up."""
         while not self.ended.is_set():
-            lease = rows.take(name, ["machine"])
-            fate = random.random()
+            lease = rows.take(own, ["machine"])
+            fate = 1.0 if lease is not None and lease.attempt == MOST_ATTEMPTS else random.random()
             if lease is None:
                 self.ended.wait(0.05)
             elif fate < 0.1:  # it is paused
@@ -52,9 +53,16 @@ class Crew:
                 self.late[done] += 1
 
 
+def waiting(engine: Engine, name: str) -> Own:
+    """Let a host be there that waits for the lead."""
+    own = Own(name=name, identity=f"process of {name}", url="", portal="", store="", version="1")
+    HostRows(engine).announce(own, Doing.WAITING)
+    return own
+
+
 def all_done(rows: WorkRows, numbers: list[int]) -> bool:
     outcomes = [rows.outcome(number) for number in numbers]
-    return all(one is not None and one.standing is Standing.DONE for one in outcomes)
+    return all(one is not None and one.stage is Stage.DONE for one in outcomes)
 
 
 def test_two_hundred_pieces_are_done_once_each_by_hosts_that_are_paused_and_killed(postgresql: Postgresql) -> None:
@@ -68,7 +76,7 @@ def test_two_hundred_pieces_are_done_once_each_by_hosts_that_are_paused_and_kill
         pool = stack.enter_context(ThreadPoolExecutor(HOSTS))
         stack.callback(crew.ended.set)
         hosts = [
-            pool.submit(crew.work, WorkRows(engine, SECONDS), f"host-{at}", Random(at))  # noqa: S311  # no secret
+            pool.submit(crew.work, WorkRows(engine, SECONDS), waiting(engine, f"host-{at}"), Random(at))  # noqa: S311  # no secret
             for at, engine in enumerate(engines)
         ]
         wait_until(lambda: all_done(rows, numbers), seconds=60, what="all of it to be done")
@@ -96,11 +104,11 @@ def test_the_leader_alone_puts_and_drops_and_every_host_takes(postgresql: Postgr
         number = queues[one].put("machine", "cm-01", {})
         with pytest.raises(UnavailableError):
             queues[other].put("machine", "cm-02", {})
-        lease = queues[other].take("b", ["machine"])
+        lease = queues[other].take(waiting(other.engine, "b"), ["machine"])
         assert lease is not None
         queues[other].finish(queues[other].extend(lease), {"made": "yes"})
         with pytest.raises(UnavailableError):
-            queues[other].drop(number)
+            queues[other].drop([number])
         outcome = queues[one].outcome(number)
         assert outcome is not None
-        assert (outcome.standing, outcome.said) == (Standing.DONE, {"made": "yes"})
+        assert (outcome.stage, outcome.said) == (Stage.DONE, {"made": "yes"})
