@@ -92,16 +92,19 @@ class Crew:
             with holding.kept():
                 self._pieces.do(lease, holding)
         except (InterruptedWork, LeaseLost, DatabaseAway) as error:  # it was undone, and somebody else may do it
-            holding.let_go()
+            self._sharing.let_go(holding)
             return error.message or "interrupted"
         except TerraError as error:
-            holding.fail(describe(error))
-            return str(error)
+            document = describe(error)
         except OSError as error:  # this host's own, such as a full disk
-            holding.fail(describe(error_of_machine(error)))
-            return str(error_of_machine(error))
+            document = describe(error_of_machine(error))
         except Exception as error:  # the boundary of the thread: a defect must reach who waits
             _log.error("defect", exc_info=error)
-            holding.fail({"status": 500, "title": "Defect", "detail": f"a defect of Terra's: {error!r}"})
-            return f"a defect of Terra's: {error!r}"
-        return ""
+            document = {"status": 500, "title": "Defect", "detail": f"a defect of Terra's: {error!r}"}
+        else:
+            return ""
+        try:
+            holding.fail(document)
+        except TerraError:  # the lease is lost, or nobody hears it
+            self._sharing.let_go(holding)
+        return str(document["detail"])

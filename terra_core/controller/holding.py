@@ -148,17 +148,21 @@ class Holding:
         return True
 
     def fail(self, document: Mapping[str, Any]) -> None:
-        """Say why the work failed, which is undone."""
+        """Say why the work failed, which is undone.
+
+        :raises TerraError: when that cannot be said.
+        """
         with self._speaking:
             self._over, events = True, list(self._events.values())
-        with suppress(TerraError):  # the lease runs out then
-            self._rows.finish(self._lease, document, events=events, failed=True)
+        self._rows.finish(self._lease, document, events=events, failed=True)
 
     def let_go(self) -> None:
-        """Say that nothing is done here any more: somebody else may do it at once."""
+        """Say that nothing is done here any more, also of a lease that is lost: somebody else may do it at once.
+
+        :raises TerraError: when the database does not answer.
+        """
         self._over = True
-        with suppress(TerraError):  # as above
-            self._rows.let_go(self._lease)
+        self._rows.let_go(self._lease)
 
     def _extend(self, **told: Any) -> None:
         with self._extending:

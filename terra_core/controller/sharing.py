@@ -135,6 +135,7 @@ class Shared:
         self._asked = set[int]()
         self._looked = -_HOSTS_SECONDS
         self._not_before: dict[tuple[int, int], float] = {}
+        self._owed: list[Holding] = []
         self.helped = False
 
     def look(self, *, leads: bool) -> None:
@@ -143,6 +144,9 @@ class Shared:
         :param leads: whether this host does.
         :raises TerraError: when the database does not answer.
         """
+        while self._owed:
+            self._owed[0].let_go()
+            del self._owed[0]
         if not leads:
             self.helped, self._looked = False, -_HOSTS_SECONDS
         elif time.monotonic() - self._looked >= _HOSTS_SECONDS:
@@ -153,6 +157,13 @@ class Shared:
                 for host in self._hosts.every()
                 if host.runs and host.state == Doing.WAITING.value and host.own.name != self._own.name
             )
+
+    def let_go(self, holding: Holding) -> None:
+        """Say that nothing is done here for a lease any more; later, where the database does not answer now."""
+        try:
+            holding.let_go()
+        except TerraError:
+            self._owed.append(holding)
 
     @contextmanager
     def done(self, task: Task, report: Report) -> Iterator[Outcome]:
@@ -248,16 +259,16 @@ class Shared:
             return
         holding = Holding(self._rows, lease, report)
         with Undo() as undo:
-            undo.when_failing(holding.let_go)
+            undo.when_failing(self.let_go, holding)
             try:
                 with holding.kept():
                     task.here(holding)
             except LeaseLost:
-                holding.let_go()  # another host may have it by now
+                self.let_go(holding)  # another host may have it by now
             except InterruptedWork:
                 if _is_interrupted() or not holding.must_end:
                     raise
-                holding.let_go()  # as above
+                self.let_go(holding)  # as above
 
     def _outcome(self, number: int, task: Task) -> Outcome:
         """Return where a piece of work stands; the database may be away for a while."""

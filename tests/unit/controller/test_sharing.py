@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +21,7 @@ from terra_core.controller.leading import Sole
 from terra_core.controller.leases import LEASE_SECONDS, WorkRows
 from terra_core.controller.machines import Machines
 from terra_core.controller.sharing import Shared
-from terra_core.controller.store import Record, State
+from terra_core.controller.store import State
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.service.database_server import DatabaseAway
 from terra_core.system.process import interruption
@@ -246,7 +246,8 @@ def test_the_next_host_that_leads_wants_nothing_of_that_and_removes_what_is_left
     lease = two.rows.take(B, ["machine"])
     assert lease is not None
     name = str(two.site.paths.root / "iscsi/cm-01/2100.lun")
-    lease = two.rows.extend(lease, made={"owner": "cm-01", "store": "fake", "volumes": [{"name": name, "size": 1, "full": False}]})
+    volumes = [{"name": name, "size": 1, "full": False}]
+    lease = two.rows.extend(lease, made={"owner": "cm-01", "store": "fake", "volumes": volumes})
     Path(name).parent.mkdir()
     Path(name).touch()
     machines = two.site.machines
@@ -336,7 +337,7 @@ def test_what_is_in_the_making_elsewhere_is_no_stray(two: Two) -> None:
 
 def test_whether_others_help_is_seen_by_what_they_say(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(sharing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("terra_core.controller.sharing.time.monotonic", lambda: now[0])
     own = evolve(A, store="fake", version="1")
     found: list[Any] = []
 
