@@ -31,7 +31,7 @@ from tests.unit.oci.making import layer, tar
 
 ROUNDS = int(os.environ.get("TERRA_ROUNDS", "2"))
 MACHINES = 3
-_SLOW = (("slow", 80), ("slower", 81))
+_SLOW = (("slow", 40), ("slower", 41))
 """Two images of their own, which take a while."""
 
 
@@ -65,7 +65,7 @@ class Pair(Both):
             self.ground.terra("delete", "cm-09")
             return not str(shown["disk_groups"][0]["disks"][0]["device"]).endswith("/0.lun")
 
-        wait_until(queued, seconds=60, what="work to be queued")
+        wait_until(queued, seconds=120, what="work to be queued")
 
     def silence(self) -> None:
         """Let the leases be of a time long gone."""
@@ -84,8 +84,8 @@ class Pair(Both):
         """Begin two machines: the first host is busy with one of them, and the second one in the middle of the other one."""
         images = [self.ground.push(name, SYSTEM, MANY, layer(tar(*MUCH[:many]), "plain")) for name, many in _SLOW]
         daemons = [self.begin(image, number) for number, image in enumerate(images, 1)]
-        wait_until(lambda: ("golden", "san-02", "taken") in self.attempts(), seconds=30, what="the other host to take it")
-        wait_until(self.worked_on, seconds=30, what="the other host to lay it down", interval=0.01)
+        wait_until(lambda: ("golden", "san-02", "taken") in self.attempts(), seconds=120, what="the other host to take it")
+        wait_until(self.worked_on, seconds=60, what="the other host to lay it down", interval=0.01)
         return daemons[0], daemons[1]
 
     def begin(self, image: str, number: int) -> Daemon:
@@ -100,7 +100,7 @@ class Pair(Both):
                 self.ground.terra("doctor", "--fix", accept=(0, 1))
             return not self.sql("select 1 from leases") and not self.sql("select 1 from work")
 
-        wait_until(done, seconds=60, what="all work to be over", interval=0.5)
+        wait_until(done, seconds=120, what="all work to be over", interval=0.5)
 
     def require_once(self) -> None:
         """Check that there is nothing but what the database names: each volume and each target once."""
@@ -265,7 +265,7 @@ def test_no_machine_is_made_twice_in_rounds_with_kills(pair: Pair) -> None:
 
 def _kill_one(pair: Pair, random: Random) -> None:
     """Kill one of both hosts after a moment, and start it again."""
-    wait_until(lambda: pair.attempts(), seconds=30, what="the work to begin", interval=0.02)
+    wait_until(lambda: pair.attempts(), seconds=60, what="the work to begin", interval=0.02)
     time.sleep(random.uniform(0, 1.5))  # any moment of the work
     site, second = pair.ground.site, pair.second
     assert site.controller is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 from attrs import define, evolve
 from sqlalchemy import select, update
 
+from terra_core.config.values import parse_image_reference
 from terra_core.controller import holding, sharing
 from terra_core.controller.crew import Crew
 from terra_core.controller.database import leases, work
@@ -20,8 +22,9 @@ from terra_core.controller.hosts import HostRows, Own
 from terra_core.controller.leading import Sole
 from terra_core.controller.leases import LEASE_SECONDS, WorkRows
 from terra_core.controller.machines import Machines
+from terra_core.controller.rows import read_values, sent
 from terra_core.controller.sharing import Shared
-from terra_core.controller.store import State
+from terra_core.controller.store import Record, State
 from terra_core.errors import InterruptedWork, TerraError
 from terra_core.service.database_server import DatabaseAway
 from terra_core.system.process import interruption
@@ -333,6 +336,17 @@ def test_what_is_in_the_making_elsewhere_is_no_stray(two: Two) -> None:
     two.site.machines.goldens.remove_strays()
     assert volume.exists()
     assert copy.is_dir()
+
+
+def test_a_record_comes_to_the_other_host_as_it_is_also_where_it_is_less_than_its_file(two: Two) -> None:
+    record = two.site.begin(storage=True)
+    (os_group,) = (group for group in record.node.groups if group.label == "os")
+    image = parse_image_reference("docker.io/crosbymichael/cm-01:v6")
+    less = evolve(record, node=evolve(record.node, image=image, groups=(os_group,)))
+    found = read_values(json.loads(json.dumps(sent(less))))
+    assert isinstance(found, Record)
+    assert found.node == less.node
+    assert (found.tables, found.generation, found.targets) == (less.tables, less.generation, less.targets)
 
 
 def test_whether_others_help_is_seen_by_what_they_say(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
