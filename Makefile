@@ -41,8 +41,8 @@ test-long: setup ## The tests against real parts that take a minute and more, on
 test-cluster: setup ## All tests on a Ceph cluster of three OSDs, with their figures, COUNT=1 of each fault of a host; `make test-integration` takes some of them.
 	TERRA_FAULTS=$(or $(COUNT),1) $(PYTEST) -rP plugins/terra_ceph/tests/integration
 
-test-postgresql: setup ## The tests of the controller with its state in PostgreSQL; `make test-integration` takes some of them. TESTS=... for some.
-	TERRA_STATE=postgresql $(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) $(or $(TESTS),tests/integration/controller tests/integration/test_library_page.py)
+test-postgresql: setup ## The tests of the controller with its state in PostgreSQL; `make test-integration` takes some of them. TESTS=... for some; COUNT=2 rounds with kills.
+	TERRA_STATE=postgresql TERRA_ROUNDS=$(or $(COUNT),2) $(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) $(or $(TESTS),tests/integration/controller tests/integration/test_library_page.py)
 
 test-boot: setup ## The tests that boot what was built, but for the longest; MACHINES=2 at a time.
 	$(PYTEST) -n $(MACHINES) $(SIDE_BY_SIDE) tests/vm -m "not long"

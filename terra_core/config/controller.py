@@ -90,7 +90,7 @@ class Controller:
     :param gateway: the gateway that machines are told of.
     :param storage_address: the address of the storage service; ``address`` when left out.
     :param database: where the state is kept, as a URL; a SQLite file of the controller's own when left out.
-    :param jobs: how many machines are provisioned at once.
+    :param jobs: how many machines are provisioned at once, on each host of several.
     :param keep_images: how long an image that is laid down for clones is kept when no machine is of it, such as "12h" or "30d".
     :param upgrade: how long upgrades of machines take.
     :param failover: how the storage address moves from host to host; it stays where it is when left out.

@@ -163,7 +163,8 @@ async def provision_node(context: NamedDependency[Context], request: Request[Any
     raw = await table_of(request)
     record = await to_thread.run_sync(_reserve, context, raw)  # there may be much to check, and the database may let it wait
     work = context.machines.logged(record, "provision", context.machines.provision)
-    return begun(context.operations.start("provision", record.node.hostname, work))
+    shared = context.services.sharing.helped
+    return begun(context.operations.start("provision", record.node.hostname, work, shared=shared))
 
 
 def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
@@ -213,7 +214,7 @@ def _apply(context: Context, raw: Mapping[str, Any], hostname: str, version: str
 
     if former is None:
         work = machines.logged(machines.reserve(document), "provision", machines.provision)
-        return context.operations.start("provision", hostname, work)
+        return context.operations.start("provision", hostname, work, shared=context.services.sharing.helped)
     if plan.action is Action.CHANGE:
         next_boot = any(one.waits_for_boot for one in plan.changes)
         return context.operations.start("apply", hostname, machines.logged(former, "change", change, next_boot=next_boot))

@@ -19,12 +19,14 @@ from terra_core.controller import observing
 from terra_core.controller.api import Context, make_api
 from terra_core.controller.ballast import Ballast
 from terra_core.controller.certificates import certificate_of
+from terra_core.controller.crew import Crew
 from terra_core.controller.database import SCHEMA, about, default_url, file_of, identity_of, open_database
 from terra_core.controller.fence import fence
 from terra_core.controller.host_session import mark_sessions
 from terra_core.controller.hosts import Doing, HostRows, Own, require_place
 from terra_core.controller.keeping import WAITING_SECONDS, Keeper
 from terra_core.controller.leading import LOOK_SECONDS, Lead, Sole, Standing
+from terra_core.controller.leases import WorkRows
 from terra_core.controller.machines import Machines
 from terra_core.controller.mark import check_mark, is_marked, require_reached, set_mark
 from terra_core.controller.observing import Observer
@@ -35,6 +37,7 @@ from terra_core.controller.portal import Moving, Portal, Staying, require_ready
 from terra_core.controller.presence import alone_with, announced, name_of, own_of, session_of
 from terra_core.controller.report_service import Beside, receiving
 from terra_core.controller.services import Services
+from terra_core.controller.sharing import Shared
 from terra_core.controller.stopping import explaining_the_machine, other_storages, require_root
 from terra_core.controller.store import Store
 from terra_core.documents import settled
@@ -186,7 +189,8 @@ def run_controller(
         own_row = own_of(config, urls[0], services.role(StoreRole).plugin, reports=urls[1], passes=passes)
         services = evolve(services, standing=_standing(services.store.engine, own_row, stack, end_at_once))
         portal = _portal(services, own_row)
-        services = evolve(services, portal=portal)
+        sharing = _sharing(services, own_row)
+        services = evolve(services, portal=portal, sharing=sharing or services.sharing)
         machines, operations = Machines(services), Operations(config.jobs)
         observer = Observer(services, machines)
         keeper = Keeper(machines, operations, observer.forget)
@@ -210,6 +214,10 @@ def run_controller(
             keeper.wait(_PATIENCE_SECONDS)
         observe = _while_working(keeper, observer.look)
         stack.enter_context(watching(observe, seconds=observing.SECONDS, at_once=True))
+        if sharing is not None:
+            work = WorkRows(services.store.engine)
+            crew = Crew(work, own_row, services.standing, sharing, machines.pieces, config.jobs)
+            stack.enter_context(crew.working())
         context = Context(services=services, machines=machines, operations=operations, keeper=keeper)
         shared = not isinstance(services.standing, Sole)
         application = make_api(context, token, Membership(own=own_row, passes=passes) if shared else None)
@@ -254,6 +262,14 @@ def _standing(engine: Engine, own: Own, stack: Undo, end_at_once: Callable[[], o
     lead.look()
     stack.enter_context(watching(lead.look, seconds=LOOK_SECONDS))
     return lead
+
+
+def _sharing(services: Services, own: Own) -> Shared | None:
+    """Return how this host shares its work; ``None`` where it has a database for itself."""
+    if isinstance(services.standing, Sole):
+        return None
+    engine = services.store.engine
+    return Shared(WorkRows(engine), HostRows(engine), own, services.config.jobs)
 
 
 def _begin(keeper: Keeper, services: Services) -> None:

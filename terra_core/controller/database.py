@@ -26,6 +26,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    UniqueConstraint,
     insert,
     make_url,
     select,
@@ -231,6 +232,36 @@ drained = Table(
     comment="the hosts that take no lead until somebody lets them (decision 0100); since in seconds since 1970",
 )
 
+work = Table(
+    "work",
+    metadata,
+    Column("number", _LARGE, primary_key=True, autoincrement=True),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("data", KeptJson, nullable=False),
+    Column("wanted", Integer, nullable=False),
+    UniqueConstraint("kind", "subject"),
+    sqlite_autoincrement=True,
+    comment="work that any host of this version may do (decision 0104); the leader alone writes here; "
+    "wanted is 0 once it is over",
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("identity", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("state", String, nullable=False),
+    Column("made", KeptJson, nullable=False),
+    Column("events", KeptJson, nullable=False),
+    Column("outcome", KeptJson, nullable=False),
+    comment="who has taken a piece of work, until when if nothing is heard, and what is made for it; each host writes its own",
+)
+
 SCHEMA = Schema(metadata, "terra_core.controller:migrations")
 
 
@@ -333,7 +364,7 @@ def forget_controllers(connection: sqlite3.Connection) -> None:
 
     :param connection: to its file, of any schema.
     """
-    for name in ("controllers", "drained"):
+    for name in ("controllers", "drained", "leases", "work"):
         if connection.execute("select 1 from sqlite_master where name = ?", (name,)).fetchone():
             with connection:
                 connection.execute(f"delete from {name}")  # noqa: S608  # one of the names above

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -91,6 +92,24 @@ class Disks:
             kept.append(_planned(storage, store, request, self.session))
             disks += len(group.disk)
         return tuple(kept)
+
+    def plan_again(self, record: Record, first: int) -> tuple[KeptTarget, ...]:
+        """Plan the targets of a machine with volumes of other names; change nothing.
+
+        :param first: the number of its first disk, as the store knows it.
+        """
+        found: list[KeptTarget] = []
+        numbers = count(first)
+        for kept in record.targets:
+            store, volumes = self._store(kept), list[Volume]()
+            for volume, number in zip(kept.target.volumes, numbers, strict=False):
+                request = VolumeRequest(hostname=record.node.hostname, number=number, size=volume.size, full=volume.full)
+                planned = store.plan_volume(request, self.session)
+                if (planned.size, planned.full) != (volume.size, volume.full):
+                    raise PluginError(f"plugin {store.plugin!r} planned {planned.name} in another way than {volume.name}")
+                volumes.append(planned)
+            found.append(evolve(kept, target=evolve(kept.target, volumes=tuple(volumes))))
+        return tuple(found)
 
     def plan_version(
         self, record: Record, number: Callable[[Hostname, str], int]

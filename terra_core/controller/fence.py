@@ -7,12 +7,12 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event, select
 
-from terra_core.controller.database import audit, controllers, drained, lead, tokens
+from terra_core.controller.database import audit, controllers, drained, lead, leases, tokens
 from terra_core.controller.leading import Lead
 from terra_core.errors import UnavailableError
 
-_OPEN = frozenset({audit, controllers, drained, lead, tokens})
-"""What each host writes for itself, or for whoever asks it."""
+_OPEN = frozenset({audit, controllers, drained, lead, leases, tokens})
+"""What each host writes for itself, or for whoever asks it; who has no lease is kept from writing there by its statements."""
 _READING = ("select", "show", "set", "begin", "pragma")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,17 +32,27 @@ class GoldenRows:
     def add(self, golden: Golden) -> None:
         """Write a row for one that is about to be made."""
         with self._transaction() as connection:
-            connection.execute(insert(golden_volumes).values(**_row_of(golden)))
+            connection.execute(insert(golden_volumes).values(**row_of_golden(golden)))
 
-    def finish(self, golden: Golden, volumes: Sequence[GoldenVolume]) -> Golden:
+    def finish(
+        self,
+        golden: Golden,
+        volumes: Sequence[GoldenVolume],
+        *,
+        token: str = "",
+        beside: Callable[[Connection], None] = lambda _: None,
+    ) -> Golden:
         """Note that one is ready.
 
         :param volumes: its volumes, with their stamps.
+        :param token: its name, where it was made under another one.
+        :param beside: does more in the same transaction, before it.
         :returns: it as it is then.
         """
-        ready = evolve(golden, volumes=tuple(volumes), state=GoldenState.READY)
-        changed = {"volumes": [asdict(volume) for volume in volumes], "state": ready.state.value}
+        ready = evolve(golden, token=token or golden.token, volumes=tuple(volumes), state=GoldenState.READY)
+        changed = {"token": ready.token, "volumes": [asdict(volume) for volume in volumes], "state": ready.state.value}
         with self._transaction() as connection:
+            beside(connection)
             connection.execute(update(golden_volumes).where(golden_volumes.c.token == golden.token).values(**changed))
         return ready
 
@@ -72,12 +82,12 @@ class GoldenRows:
         """Return the one of an image and layout, if there is one."""
         with self._transaction() as connection:
             row = connection.execute(select(golden_volumes).where(golden_volumes.c.layout == layout)).one_or_none()
-        return None if row is None else _read(row._mapping)
+        return None if row is None else read_golden(row._mapping)
 
     def every(self) -> Sequence[Golden]:
         """Return all of them, by image."""
         with self._transaction() as connection:
-            found = [_read(row._mapping) for row in connection.execute(select(golden_volumes))]
+            found = [read_golden(row._mapping) for row in connection.execute(select(golden_volumes))]
         return sorted(found, key=lambda one: (one.image, one.digest, one.described))  # a server has an order of its own
 
     def machines(self) -> Mapping[str, int]:
@@ -92,7 +102,8 @@ class GoldenRows:
             yield connection
 
 
-def _row_of(golden: Golden) -> dict[str, Any]:
+def row_of_golden(golden: Golden) -> dict[str, Any]:
+    """Return a golden volume as its row."""
     return {
         **{name: getattr(golden, name) for name in ("token", "layout", "image", "digest", "described", "store", "contract")},
         "volumes": [asdict(volume) for volume in golden.volumes],
@@ -102,7 +113,7 @@ def _row_of(golden: Golden) -> dict[str, Any]:
     }
 
 
-def _read(values: Mapping[Any, Any]) -> Golden:
+def read_golden(values: Mapping[Any, Any]) -> Golden:
     """Return a row as a golden volume; where its volumes or state cannot be read, it is one without any, and says why."""
     problem, state = "", GoldenState.MAKING
     volumes: tuple[GoldenVolume, ...] = ()

@@ -11,20 +11,27 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
-from attrs import evolve
+from attrs import asdict, evolve
 
 from terra_core.config.node import Node
 from terra_core.config.session import Session
+from terra_core.config.structure import structure
 from terra_core.config.values import Hostname
 from terra_core.controller.disks import planned_volumes
 from terra_core.controller.golden import Golden, GoldenState, GoldenVolume, described_layout, full_reason, layout_key, token_of
+from terra_core.controller.golden_rows import row_of_golden
+from terra_core.controller.holding import Holding
 from terra_core.controller.laying import Laying, session_of
 from terra_core.controller.records import Record
+from terra_core.controller.rows import sent
 from terra_core.controller.services import Services
+from terra_core.controller.sharing import Task
+from terra_core.deploy import BootFiles
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.fitness import Fit
 from terra_core.hookspecs import CONTRACT, Filesystem, Store
@@ -38,6 +45,8 @@ from terra_core.system.waiting import wait_until
 
 _log = structlog.get_logger(__name__)
 _STEP = "golden"
+GOLDEN = "golden"
+"""The kind of work that lays an image down once."""
 _SHORT = 19
 """So much of a digest is said: ``sha256:`` and twelve digits."""
 _LEAST_DIGITS = 6
@@ -100,6 +109,25 @@ class Goldens:
         """Return the directory with copies of what the image boots."""
         return self._services.session.paths.state / "golden" / golden.token
 
+    def kernel_files(self, golden: Golden) -> tuple[Path, Path] | None:
+        """Return the copies of the kernel and of its initial RAM disk, where this host has both."""
+        found = (self.kernel(golden) / "vmlinuz", self.kernel(golden) / "initrd.img")
+        return found if all(path.is_file() for path in found) else None
+
+    def keep_kernel(self, golden: Golden, files: BootFiles) -> None:
+        """Keep what a clone boots, where another host has laid the image down and its copies are not here."""
+        if files.kernel is None or files.initrd is None or self.kernel_files(golden) is not None:
+            return
+        place = self.kernel(golden)
+        place.mkdir(parents=True, mode=0o700, exist_ok=True)
+        for source, name in ((files.initrd, "initrd.img"), (files.kernel, "vmlinuz")):
+            copy = place / f".{name}"
+            shutil.copyfile(source, copy)
+            copy.chmod(0o600)
+            with copy.open("rb") as opened:
+                os.fsync(opened.fileno())
+            copy.replace(place / name)
+
     def require_unchanged(self, golden: Golden) -> None:
         """Check that nobody wrote to a golden volume while it was cloned, which may take minutes.
 
@@ -123,12 +151,17 @@ class Goldens:
         """Remove copies of kernels and golden volumes that no row names; a row is there before anything that it names."""
         directory = self._services.store.known_volumes
         volumes = sorted(directory.glob("golden_*") if directory is not None else ())
+        self._remove_volumes(volumes, self.remove_copies())
+
+    def remove_copies(self) -> Collection[str]:
+        """Remove copies of kernels on this host that no row names; return the names of all golden volumes."""
         copies = [*(self._services.session.paths.state / "golden").glob("*")]
-        known = {golden.token for golden in self._rows.every()}
+        # Those in the making first: they are among the others from the moment on that they are not among these.
+        known = {*self._services.sharing.tokens(), *(golden.token for golden in self._rows.every())}
         for place in copies:
             if place.name not in known:
                 shutil.rmtree(place, ignore_errors=True)
-        self._remove_volumes(volumes, known)
+        return known
 
     def recover(self) -> None:
         """Remove what a controller that was killed had begun; who makes it anew by now has removed it himself."""
@@ -284,16 +317,65 @@ class Goldens:
             used=_now(),
             pinned=pinned,
         )
-        golden = evolve(began, volumes=tuple(self._planned(began, record, store, session)))
-        session.report(Event(_STEP, f"lay {golden.image} down once for all machines with {golden.described}"))
+        sharing = self._services.sharing
         with Undo() as undo:
+            if sharing.helped:
+                return self._have_made(began, record, image, fit, session)
+            undo.enter_context(sharing.turn(session.report))
+            golden = self._named(began, record, session)
             undo.when_failing(self._discard_logged, golden)
             self._rows.add(golden)
-            for one in golden.volumes:
-                undo.enter_context(store.make_volume(one.volume, session))
-            self._fill(golden, record, store, image, fit, session)
-            stamped = [evolve(one, stamp=store.stamp_volume(one.volume, session)) for one in golden.volumes]
-            return self._rows.finish(golden, stamped)
+            return self._rows.finish(golden, self._laid(golden, record, image, fit, session, undo))
+
+    def _have_made(self, began: Golden, record: Record, image: ImageSource, fit: Fit, session: Session) -> Golden:
+        """Have an image laid down by whoever may, under a name of whoever does it."""
+
+        def here(holding: Holding) -> None:
+            self.make_for(began, record, image, fit, session.reporting_to(holding.report), holding)
+
+        task = Task(
+            kind=GOLDEN,
+            subject=began.token,
+            data={"record": sent(record), "golden": row_of_golden(began)},
+            said=f"lay {began.image} down",
+            here=here,
+        )
+        sharing = self._services.sharing
+        with Undo() as undo:
+            undo.when_failing(self._discard_logged, began)
+            self._rows.add(began)
+            outcome = undo.enter_context(sharing.done(task, session.report))
+            token, volumes = outcome.said["token"], structure(outcome.said["volumes"], tuple[GoldenVolume, ...])
+            adopt = partial(sharing.adopt, outcome=outcome)
+            return self._rows.finish(began, volumes, token=token, beside=adopt)
+
+    def make_for(
+        self, began: Golden, record: Record, image: ImageSource, fit: Fit, session: Session, holding: Holding
+    ) -> None:  # fmt: skip
+        """Lay an image down under a name of its own, as a piece of work; the leader takes it over."""
+        golden = self._named(evolve(began, token=secrets.token_hex(8)), record, session)
+        with Undo() as undo:
+            volumes = [asdict(one.volume) for one in golden.volumes]
+            holding.will_make({"owner": golden.owner, "token": golden.token, "store": golden.store, "volumes": volumes})
+            undo.when_failing(shutil.rmtree, self.kernel(golden), ignore_errors=True)
+            stamped = self._laid(golden, record, image, fit, session, undo)
+            holding.finish({"token": golden.token, "volumes": [asdict(one) for one in stamped]}, undo)
+
+    def _named(self, began: Golden, record: Record, session: Session) -> Golden:
+        """Plan the volumes."""
+        golden = evolve(began, volumes=tuple(self._planned(began, record, self._store(began), session)))
+        session.report(Event(_STEP, f"lay {golden.image} down once for all machines with {golden.described}"))
+        return golden
+
+    def _laid(
+        self, golden: Golden, record: Record, image: ImageSource, fit: Fit, session: Session, undo: Undo
+    ) -> Sequence[GoldenVolume]:  # fmt: skip
+        """Make the volumes and lay the image down there; return them with their stamps."""
+        store = self._store(golden)
+        for one in golden.volumes:
+            undo.enter_context(store.make_volume(one.volume, session))
+        self._fill(golden, record, store, image, fit, session)
+        return [evolve(one, stamp=store.stamp_volume(one.volume, session)) for one in golden.volumes]
 
     def _planned(self, golden: Golden, record: Record, store: Store, session: Session) -> Iterator[GoldenVolume]:
         number = 0

@@ -1,4 +1,4 @@
-"""The lead: of the controllers of a database, the one that works (decision 0097)."""
+"""The lead: of the controllers of a database, the one that serves machines and writes (decision 0097)."""
 
 from __future__ import annotations
 

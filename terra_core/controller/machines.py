@@ -26,6 +26,7 @@ from terra_core.controller.goldens import Goldens
 from terra_core.controller.happening import Kind
 from terra_core.controller.laying import Laying
 from terra_core.controller.leading import Standing
+from terra_core.controller.pieces import Pieces
 from terra_core.controller.portal import Portal
 from terra_core.controller.pulled import PulledImages
 from terra_core.controller.report_tokens import ReportTokens
@@ -72,6 +73,7 @@ class Machines:
         self.goldens = Goldens(services, self._laying)
         place = place_of(services.config, self.session.paths, certificate_of(self.session.paths))
         self.reports = Reports(ReportTokens(services.store.engine), place, services.store.happenings)
+        self.pieces = Pieces(services, self._disks, self._laying, self.goldens, self._images)
         self._boot_service = threading.Lock()
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
@@ -142,11 +144,17 @@ class Machines:
                 golden = stack.enter_context(self.goldens.ready(record, image, fit, session))
                 if golden is not None:
                     record = self._store.save(evolve(record, layout=golden.layout))
-                self._disks.make(record.targets, golden, stack, session)
-                if golden is not None:
-                    self.goldens.require_unchanged(golden)
-                kernel = None if golden is None else self.goldens.kernel(golden)
-                found, files = self._laying.lay_down(record, image, fit, golden, work, kernel, session)
+                if golden is not None and self.pieces.may_share(record, golden, fit):
+                    record, found, files = self.pieces.have_cloned(record, golden, image, fit, work, session)
+                else:
+                    stack.enter_context(self._services.sharing.turn(report))
+                    self._disks.make(record.targets, golden, stack, session)
+                    if golden is not None:
+                        self.goldens.require_unchanged(golden)
+                    kernel = None if golden is None else self.goldens.kernel(golden)
+                    found, files = self._laying.lay_down(record, image, fit, golden, work, kernel, session)
+                    if golden is not None and self._services.sharing.helped:
+                        self.goldens.keep_kernel(golden, files)
             record = evolve(record, kernel_arguments=(*found, *arguments, *record.node.kernel_arguments))
             boot = evolve(record.boot, kernel=files.kernel, initrd=files.initrd, steps=files.steps)
             record = self._hand_over(record, boot, stack, session)
@@ -241,6 +249,7 @@ class Machines:
         for record in records:
             if isinstance(record, SetAside):
                 _log.error("a record cannot be read and is set aside", hostname=record.hostname, reason=record.reason)
+        self._services.sharing.begin()
         self._images.clean_up()
         self.goldens.begin()
         self.reports.begin(self._store.bootable())
@@ -324,6 +333,7 @@ class Machines:
         for place in remove_abandoned(self._services.session.paths.work, YOUNG_SECONDS, _remove_place):
             report(Event(MENDED, f"{place} is removed: nobody works there any more"))
         self._images.drop_unneeded()
+        self._services.sharing.clear(self.pieces.remove)
         self.goldens.remove_strays()
 
     def renew_reports(self) -> None:

@@ -22,6 +22,7 @@ from terra_core.images import Images
 from terra_core.oci.source import ImageSource
 from terra_core.system.mounts import mount_points
 from terra_core.system.undo import Undo
+from terra_core.system.workspace import remove_abandoned
 
 _log = structlog.get_logger(__name__)
 
@@ -82,6 +83,8 @@ class PulledImages:
         for workspaces in (paths.work, paths.run / "work"):  # the second one is that of former versions
             if any(workspaces in point.path.parents for point in mount_points()):
                 _log.error("something is mounted here, and left alone", path=str(workspaces))
+            elif self._services.sharing.shares:
+                remove_abandoned(workspaces, 0)  # what was done here for who led before is about to end by itself
             else:
                 shutil.rmtree(workspaces, ignore_errors=True)
         self.drop_unneeded()

@@ -50,6 +50,13 @@ def row_of(record: Record) -> dict[str, Any]:
     return row
 
 
+def sent(record: Record) -> dict[str, Any]:
+    """Return a record for another host, which makes it again by :func:`read_values`; its file has what the record has of it."""
+    labels = {group.label for group in record.node.groups}
+    groups = [group for group in record.document["groups"] if group["label"] in labels]
+    return row_of(evolve(record, document={**record.document, "image": str(record.node.image), "groups": groups}))
+
+
 def read_values(values: Mapping[str, Any]) -> Record | SetAside:
     """Return the record of a row, or what is known of it where it cannot be read.
 

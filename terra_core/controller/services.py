@@ -12,6 +12,7 @@ from terra_core.config.controller import Controller
 from terra_core.config.session import Session
 from terra_core.controller.leading import Sole, Standing
 from terra_core.controller.portal import Portal, Staying
+from terra_core.controller.sharing import Alone, Sharing
 from terra_core.controller.store import Store
 from terra_core.hookspecs import Role
 from terra_core.plugins import Plugins
@@ -34,6 +35,7 @@ class Services:
     :param store: the records.
     :param standing: whether this controller leads among those of its database.
     :param portal: the storage address, which stays here or moves with the lead.
+    :param sharing: has work done by other hosts, where there are any.
     """
 
     config: Controller
@@ -42,6 +44,7 @@ class Services:
     store: Store
     standing: Standing = Sole()
     portal: Portal = Staying()
+    sharing: Sharing = Alone()
 
     def role(self, role: type[R]) -> R:
         """Return the plugin that controller.toml selects for a role."""

@@ -108,9 +108,13 @@ class Store:
             (number,) = made.inserted_primary_key or (0,)
             return int(number)
 
-    def save(self, record: Record) -> Record:
-        """Write a record in place of what it was before."""
+    def save(self, record: Record, beside: Callable[[Connection], None] = lambda _: None) -> Record:
+        """Write a record in place of what it was before.
+
+        :param beside: does more in the same transaction, before it.
+        """
         with self._transaction() as connection:
+            beside(connection)
             row = row_of(record)
             connection.execute(update(nodes).where(_is(record)).values(**row, since=_since(record.state.value, record.problem)))
         return record

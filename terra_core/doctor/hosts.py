@@ -9,6 +9,9 @@ from terra_core.doctor.finding import Off
 from terra_core.doctor.records import Known
 
 _SILENT_SECONDS = 20.0
+_GOLDEN = "golden_"
+_UNDONE_SECONDS = 90.0
+"""By then who has lost its work, and goes on, has undone it."""
 
 
 def examine_hosts(known: Known) -> Iterator[Off]:
@@ -28,3 +31,15 @@ def examine_hosts(known: Known) -> Iterator[Off]:
             said = f"the host {host.name} is silent: nothing was heard of its controller since {seen} (UTC)"
             hint = f"look at that machine, and start its controller; terra hosts --forget {host.name} where it is gone for good"
             yield Off(part="hosts", problem=said, hint=hint)
+    for one in known.attempts:
+        if one.lost and one.volumes and one.silence > _UNDONE_SECONDS:
+            said = f"{one.host} has lost work that it had begun, and has not said that it is undone: {', '.join(one.volumes)}"
+            hint = f"it is removed once {one.host} has started again; terra hosts --forget {one.host} where it is gone for good"
+            yield Off(part="hosts", problem=said, hint=hint)
+
+
+def of_attempts(known: Known, one: Off) -> bool:
+    """Return whether something is of a volume that a host makes for the leader, which may be there or not."""
+    tokens = {attempt.owner.removeprefix(_GOLDEN) for attempt in known.attempts if attempt.owner.startswith(_GOLDEN)}
+    names = tokens.union(*(attempt.volumes for attempt in known.attempts))
+    return one.hostname.removeprefix(_GOLDEN) in tokens or any(name in one.problem for name in names)

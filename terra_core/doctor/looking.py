@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from terra_core.config.controller import Controller, Paths
 from terra_core.config.loader import Document
 from terra_core.doctor.finding import Off, found_in
-from terra_core.doctor.hosts import examine_hosts
+from terra_core.doctor.hosts import examine_hosts, of_attempts
 from terra_core.doctor.places import Running, examine_mark, examine_places
 from terra_core.doctor.programs import examine_programs
 from terra_core.doctor.records import UNFINISHED, Known, file_of, has_password, read
@@ -106,6 +106,7 @@ class _Look:
         except TerraError as error:
             return self._looked([Off(part="database", problem=error.message, hint=error.hint)], before, running)
         moving = _moving(before, after)
+        found = [one for one in found if one.part == "hosts" or not (of_attempts(before, one) or of_attempts(after, one))]
         off = [one for one in found if one.hostname not in moving]
         return self._looked([*off, *_of_rows(after, {one.hostname for one in off}, running)], after, running)
 

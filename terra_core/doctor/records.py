@@ -119,17 +119,37 @@ class Host:
 
 
 @frozen(kw_only=True)
+class Attempt:
+    """Work of the leader's that a host has taken, whose volumes are no machine's yet, or never were.
+
+    :param host: the host.
+    :param owner: under which name the store has the volumes.
+    :param volumes: their names.
+    :param lost: whether the host has lost it, and has not said that it is undone.
+    :param silence: for how long nothing is heard of it, in seconds; less than 0 while it goes on.
+    """
+
+    host: str
+    owner: str
+    volumes: tuple[str, ...]
+    lost: bool
+    silence: float
+
+
+@frozen(kw_only=True)
 class Known:
     """All that the database says.
 
     :param identity: which database it is.
     :param hosts: the controllers of a database on a server; a file has one, which is looked for by its process.
+    :param attempts: what hosts make for the leader.
     """
 
     identity: str = ""
     hosts: tuple[Host, ...] = ()
     machines: Mapping[str, Machine] = Factory(dict)
     laid: Mapping[str, Laid] = Factory(dict)
+    attempts: tuple[Attempt, ...] = ()
 
 
 def file_of(url: str) -> Path | None:
@@ -164,11 +184,13 @@ def read(url: str) -> Known:
         laid = [_laid(row) for row in _rows(connection, "golden_volumes")] if "golden_volumes" in names else []
         drained = {str(row["name"]) for row in _rows(connection, "drained")} if "drained" in names else set[str]()
         hosts = tuple(_hosts(connection, drained)) if "controllers" in names else ()
+        attempts = tuple(_attempts(connection)) if "leases" in names else ()
     return Known(
         identity=str(identity or ""),
         hosts=hosts,
         machines={machine.hostname: machine for machine in machines},
         laid={one.owner: one for one in laid},
+        attempts=attempts,
     )
 
 
@@ -279,10 +301,29 @@ def _laid(row: Mapping[str, Any]) -> Laid:
     return Laid(token=token, image=image, state=state, store=store, volumes=volumes)
 
 
+def _attempts(connection: Connection) -> Iterator[Attempt]:
+    if connection.dialect.name != "postgresql":
+        return
+    now = _now(connection)
+    for row in _rows(connection, "leases"):
+        made = _json(row["made"]) or {}
+        yield Attempt(
+            host=str(row["name"]),
+            owner=str(made.get("owner", "")),
+            volumes=tuple(str(volume["name"]) for volume in made.get("volumes", ())),
+            lost=row["state"] == "lost",
+            silence=now - float(row["until"]),
+        )
+
+
+def _now(connection: Connection) -> float:
+    return float(connection.execute(text("select extract(epoch from clock_timestamp())")).scalar() or 0)
+
+
 def _hosts(connection: Connection, drained: Collection[str]) -> Iterator[Host]:
     if connection.dialect.name != "postgresql":
         return
-    now = float(connection.execute(text("select extract(epoch from clock_timestamp())")).scalar() or 0)
+    now = _now(connection)
     for row in _rows(connection, "controllers"):
         seen = float(row["seen"])
         name = str(row["name"])

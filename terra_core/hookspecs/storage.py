@@ -20,7 +20,7 @@ _AT_ONCE = 8
 
 @frozen(kw_only=True)
 class VolumeRequest:
-    """A disk of a machine: its number among the machine's disks, from 0, and its size in MB of 1024 * 1024 bytes.
+    """A disk of a machine: a number of up to nine digits that no other one has, and its size in MB of 1024 * 1024 bytes.
 
     :param full: whether the store gives it all of its room at once; as the store's own table says when ``None``.
     """

@@ -25,6 +25,8 @@ from terra_core.system.progress import Event, Report
 
 _log = structlog.get_logger(__name__)
 _KEPT = 200
+_SHARED = 64
+"""So many operations run at once of those whose work is shared with other hosts."""
 _PAUSE_SECONDS = 0.05
 """The seconds between two looks of a follower, so that many messages are sent at once."""
 
@@ -140,6 +142,7 @@ class Operations:
     def __init__(self, jobs: int) -> None:
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="operation")
         self._removals = ThreadPoolExecutor(jobs, thread_name_prefix="removal")
+        self._shared = ThreadPoolExecutor(_SHARED, thread_name_prefix="shared")
         self._ending = ThreadPoolExecutor(1, thread_name_prefix="ending")
         self._waiting: dict[str, tuple[Future[None], Work]] = {}
         self._known: OrderedDict[str, Operation] = OrderedDict()
@@ -147,16 +150,17 @@ class Operations:
         self._closed = ""
         self.durations = Durations()
 
-    def start(self, kind: str, subject: str, work: Work, *, removal: bool = False) -> Operation:
+    def start(self, kind: str, subject: str, work: Work, *, removal: bool = False, shared: bool = False) -> Operation:
         """Begin a piece of work, or queue it.
 
         :param work: does the work and returns its result; called with the report for its progress.
         :param removal: whether it only removes something: it waits for other removals, and never for work that waits for
             others.
+        :param shared: whether other hosts do most of it; what this one does of it waits for turns by itself.
         :raises UnavailableError: when nothing is begun now.
         """
         operation = Operation(kind, subject, audit.carry_on(kind, subject))
-        pool = self._removals if removal else self._pool
+        pool = self._removals if removal else self._shared if shared else self._pool
         with self._lock:
             if self._closed:
                 raise UnavailableError(self._closed, hint="try again in some seconds")
@@ -227,6 +231,7 @@ class Operations:
         """Cancel everything, and wait until it has been undone."""
         self.cancel_all()
         self._pool.shutdown(wait=True)
+        self._shared.shutdown(wait=True)
         self._removals.shutdown(wait=True)
         self._ending.shutdown(wait=True)
 

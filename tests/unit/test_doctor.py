@@ -15,11 +15,12 @@ from attrs import evolve
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
 from terra_core.controller.authority import certify
-from terra_core.doctor.hosts import examine_hosts
+from terra_core.doctor.finding import Off
+from terra_core.doctor.hosts import examine_hosts, of_attempts
 from terra_core.doctor.looking import look
 from terra_core.doctor.places import examine_mark, examine_places
 from terra_core.doctor.programs import examine_programs
-from terra_core.doctor.records import Host, Known, has_password, read
+from terra_core.doctor.records import Attempt, Host, Known, has_password, read
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Volume
 from terra_core.plugins import Plugins
@@ -264,3 +265,27 @@ def test_that_nobody_may_lead_is_off_and_that_one_host_is_drained_is_not() -> No
     (off,) = examine_hosts(Known(hosts=(one, evolve(other, drained=True), evolve(other, name="san-03", state="stopped"))))
     assert off.problem.endswith("all that are there are drained (san-01, san-02)")
     assert off.hint == "let one lead again: terra host resume san-01"
+
+
+def test_work_that_a_host_has_lost_and_not_undone_is_named_after_a_while() -> None:
+    one = Attempt(host="san-02", owner="cm-01", volumes=("terra/cm-01.17100",), lost=True, silence=100.0)
+    (off,) = examine_hosts(Known(attempts=(one,)))
+    assert off.problem == "san-02 has lost work that it had begun, and has not said that it is undone: terra/cm-01.17100"
+    assert off.hint == "it is removed once san-02 has started again; terra hosts --forget san-02 where it is gone for good"
+    for other in (evolve(one, silence=30.0), evolve(one, lost=False), evolve(one, volumes=())):
+        assert list(examine_hosts(Known(attempts=(other,)))) == []
+
+
+def test_what_a_host_makes_for_the_leader_is_no_strange_volume() -> None:
+    machine = Attempt(host="san-02", owner="cm-01", volumes=("terra/cm-01.17100",), lost=False, silence=-19.0)
+    laid = evolve(machine, owner="golden_0123456789abcdef", volumes=("terra/golden_0123456789abcdef.0",))
+    known, other = Known(attempts=(machine, laid)), "terra/cm-01.0: no machine of the database has this volume"
+    for hostname, problem, of_them in (
+        ("cm-01", other.replace(".0:", ".17100:"), True),
+        ("cm-01", other, False),
+        ("golden_0123456789abcdef", "strange", True),
+        ("", "/var/lib/terra/golden/0123456789abcdef: is of no image that is laid down", True),
+        ("golden_fedcba9876543210", "strange", False),
+    ):
+        assert of_attempts(known, Off(part="volumes", hostname=hostname, problem=problem, hint="")) is of_them
+    assert not of_attempts(Known(), Off(part="volumes", problem=other, hint=""))
