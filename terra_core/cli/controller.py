@@ -50,8 +50,9 @@ def command(ctx: click.Context, gateway: str | None, iscsi: str | None, source: 
     from terra_core.config.controller import Paths
     from terra_core.config.values import parse_address, parse_host_address
     from terra_core.plugins import Plugins
+    from terra_core.system.imports import absent
 
-    with _explaining_what_is_missing():
+    with _explaining_what_is_missing(), absent("rich"):  # for tracebacks in colours, which no log of a daemon has
         from terra_core.controller.configuration import load_config
         from terra_core.service.running import configure_logging
     paths, plugins = Paths(root.absolute()), Plugins.discover()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from terra_core.plugins import Plugins
 from terra_core.system.disks import signatures_of
 from terra_core.system.mounts import mounted
 from terra_core.system.process import run
+from terra_core.system.undo import Undo
 from terra_core.versions.record import PLACE, Record, place_of, read_record
 
 _UNTOUCHED = ("ro", "norecovery")
@@ -114,14 +115,14 @@ def _of_disk(device: Device, plugins: Plugins, work: Path) -> Iterator[tuple[lis
 @contextmanager
 def _looked_into(device: Path, place: Path, kind: str, filesystem: Filesystem) -> Iterator[None]:
     """Mount a file system to be read for the time of a block, of which other disks may be unknown to the kernel, or away."""
-    with ExitStack() as stack:
+    with Undo() as undo:
         try:
-            stack.enter_context(mounted(device, place, filesystem=kind, options=_UNTOUCHED))
+            undo.enter_context(mounted(device, place, filesystem=kind, options=_UNTOUCHED))
         except TerraError:
             options = filesystem.plan_reading(device, Session(source=PLACE))
             if not options:
                 raise
-            stack.enter_context(mounted(device, place, filesystem=kind, options=(*_UNTOUCHED, *options)))
+            undo.enter_context(mounted(device, place, filesystem=kind, options=(*_UNTOUCHED, *options)))
         yield
 
 

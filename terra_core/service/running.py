@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import structlog
+
 from terra_core.config.controller import Paths
 from terra_core.errors import TerraError, error_of_machine
 from terra_core.service.journal import JournalLogger, JournalRenderer, goes_to_journal
 from terra_core.service.repeats import Repeats
-from terra_core.system.imports import absent
 from terra_core.system.locks import try_lock
 from terra_core.system.text import one_line, printable
-
-with absent("rich"):  # for tracebacks in colours, which no log of a daemon has
-    import structlog
 
 _log = structlog.get_logger(__name__)
 _WATCH_SECONDS = 3.0

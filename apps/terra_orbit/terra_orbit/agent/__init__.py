@@ -37,10 +37,11 @@ def command(debug: bool, address: str | None, port: int | None, engine: str | No
     from terra_core.cli.values import option_value
     from terra_core.config.controller import Paths
     from terra_core.config.values import parse_address
-    from terra_core.service.running import configure_logging
     from terra_core.system.garbage import uncollected
+    from terra_core.system.imports import absent
 
-    with uncollected():
+    with uncollected(), absent("rich"):  # for tracebacks in colours, which no log of a daemon has
+        from terra_core.service.running import configure_logging
         from terra_orbit.agent.daemon import load_settings, run_agent
 
     paths = Paths(root.absolute())
