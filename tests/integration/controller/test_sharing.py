@@ -96,7 +96,7 @@ class Pair(Both):
 
         def done() -> bool:
             with suppress(TerraError, OSError):
-                self.ground.terra("doctor", "--fix", accept=(0, 1))
+                self.ground.terra("doctor", "--fix", "--root", self.ground.site.root, accept=(0, 1))
             return not self.sql("select 1 from leases") and not self.sql("select 1 from work")
 
         wait_until(done, seconds=120, what="all work to be over", interval=0.5)
@@ -162,7 +162,7 @@ def test_what_a_host_that_was_killed_had_begun_is_done_by_the_other_one_once(pai
         ended(other)
         assert len(pair.ground.nodes()) == 2
         pair.silence()
-        said = pair.ground.terra("doctor", accept=(0, 1)).text
+        said = pair.ground.terra("doctor", "--root", pair.ground.site.root, accept=(0, 1)).text
         assert "san-02 has lost work that it had begun, and has not said that it is undone" in said
     finally:
         one.stop()
