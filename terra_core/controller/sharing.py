@@ -134,7 +134,7 @@ class Shared:
         self._putting = threading.Lock()
         self._asked = set[int]()
         self._looked = -_HOSTS_SECONDS
-        self._not_before: dict[tuple[int, int], float] = {}
+        self._not_before: dict[tuple[int, int, bool], float] = {}
         self._owed: list[Holding] = []
         self.helped = False
 
@@ -203,7 +203,7 @@ class Shared:
         """Remove what work has left that is over; what fails is tried again some minutes later."""
         self._drop_unasked()
         for one in self._rows.remains():
-            key = (one.number, one.attempt)
+            key = (one.number, one.attempt, one.may_go_on)  # once its process has ended, it is looked at again at once
             if (one.may_go_on and one.silence < _SILENT_SECONDS) or time.monotonic() < self._not_before.get(key, 0.0):
                 continue
             self._not_before[key] = time.monotonic() + _AGAIN_SECONDS

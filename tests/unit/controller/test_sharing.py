@@ -258,6 +258,13 @@ def test_the_next_host_that_leads_wants_nothing_of_that_and_removes_what_is_left
     assert two.rows.outcome(number) is None
     two.shared.clear(machines.pieces.remove)
     assert len(two.volumes()) == len(kept) + 1, "who lost it may be about to undo it"
+    for _ in range(4):
+        two.silence()
+    two.shared.clear(machines.pieces.remove)
+    assert two.volumes() == kept, "who is silent for so long may be gone"
+    assert two.states() == ["lost"], "or wake up, and make it still"
+    Path(name).parent.mkdir()
+    Path(name).touch()
     join(two.site, evolve(B, identity="started again"))
     two.shared.clear(machines.pieces.remove)
     assert two.volumes() == kept
