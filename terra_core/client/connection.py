@@ -36,7 +36,7 @@ from terra_core.system.process import interruption, uninterrupted
 from terra_core.system.progress import Event, Report, silent
 from terra_core.system.reading import open_regular, read_regular, salvaged
 from terra_core.system.reasons import reason_of
-from terra_core.system.signals import deferred
+from terra_core.system.signals import Held, held
 from terra_core.system.timed_socket import TimedSocket, TimeLeft, shake_hands
 from terra_core.system.undo import Undo
 
@@ -140,18 +140,13 @@ class Client:
         :param report: takes the operation's events.
         :raises TerraError: as the operation did.
         """
-        with deferred() as interrupt:
+        with held() as signals:
             answer = begin()
             try:
                 operation = structure(answer, Begun).operation
             except StructureError:
                 raise self._stranger() from None
-
-        def checked(event: Event) -> None:
-            interrupt()
-            report(event)
-
-        return self.follow(operation, checked)
+            return self._followed(operation, report, signals)
 
     def follow(self, operation: str, report: Report) -> Any:  # JSON
         """Follow an operation to its end, and give its result.
@@ -163,19 +158,8 @@ class Client:
         :param report: takes the operation's events.
         :raises TerraError: as the operation did.
         """
-        try:
-            kind, data = self._outcome(operation, report)
-        except (KeyboardInterrupt, InterruptedWork):
-            with deferred() as interrupt:
-                self.delete(f"/v1/operations/{operation}")
-            interrupt()
-            with uninterrupted():
-                kind, data = self._outcome(operation, silent)
-            if kind == "problem" and isinstance(error_of(data), InterruptedWork):
-                raise
-        if kind == "problem":
-            raise error_of(data)
-        return data
+        with held() as signals:
+            return self._followed(operation, report, signals)
 
     @contextmanager
     def exchange(
@@ -199,6 +183,20 @@ class Client:
                 answer = cast("Answer", stack.enter_context(connection.getresponse()))
                 answer.time.set(_BODY_SECONDS)
             yield answer
+
+    def _followed(self, operation: str, report: Report, signals: Held) -> Any:  # JSON
+        try:
+            with signals.let_through():
+                kind, data = self._outcome(operation, report)
+        except (KeyboardInterrupt, InterruptedWork):
+            self.delete(f"/v1/operations/{operation}")
+            with signals.let_through(), uninterrupted():
+                kind, data = self._outcome(operation, silent)
+            if kind == "problem" and isinstance(error_of(data), InterruptedWork):
+                raise
+        if kind == "problem":
+            raise error_of(data)
+        return data
 
     def _outcome(self, operation: str, report: Report) -> tuple[str, Any]:  # JSON
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,6 +15,7 @@ from terra_core.system.undo import Undo
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_SECONDS = 0.01
+_IMPATIENT_SECONDS = 1.0
 
 
 @contextmanager
@@ -114,3 +116,69 @@ def deferred() -> Iterator[Callable[[], None]]:
         yield deliver
     finally:
         restore()
+
+
+class Held:
+    """SIGINT, SIGTERM and SIGHUP while :func:`held` keeps them from ending a step half-way."""
+
+    def __init__(self) -> None:
+        self._former: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+        self._waiting: list[int] = []
+        self._open = False
+        self._since: float | None = None
+
+    @contextmanager
+    def let_through(self) -> Iterator[None]:
+        """Let one signal through in a block, such as one that waits already; those after it wait again at once."""
+        self._open = True
+        try:
+            while self._waiting:
+                self._deliver(self._waiting.pop(0), None)
+            yield
+        finally:
+            self._open = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        impatient = self._since is not None and now - self._since > _IMPATIENT_SECONDS
+        if self._since is None:
+            self._since = now
+        if self._open or impatient:
+            self._deliver(number, frame)
+        elif number not in self._waiting:
+            self._waiting.append(number)
+
+    def _deliver(self, number: int, frame: FrameType | None) -> None:
+        former = self._former[number]
+        if callable(former):
+            self._open = False  # it may raise
+            former(number, frame)
+            self._open = True
+        elif former != signal.SIG_IGN:
+            signal.signal(number, former)
+            signal.raise_signal(number)
+
+
+@contextmanager
+def held() -> Iterator[Held]:
+    """Hold signals that end programs back in a block, but where the block lets them through.
+
+    What comes at once with a signal that was let through waits, too: it would end what the first one has asked for. A
+    person who asks again more than a second after the first time is not held back. In other threads nothing changes.
+
+    :returns: what lets them through.
+    """
+    signals = Held()
+    if not _in_main_thread():
+        yield signals
+        return
+    try:
+        for number in _ENDING:
+            signals._former[number] = signal.getsignal(number)
+            signal.signal(number, signals._handle)
+        yield signals
+    finally:
+        for own, handler in signals._former.items():
+            signal.signal(own, handler)
+    for waiting in signals._waiting:
+        signal.raise_signal(waiting)

@@ -10,6 +10,7 @@ import pytest
 from terra_core.cli.connection import carry_out
 from terra_core.client.connection import Client
 from terra_core.errors import InterruptedWork
+from terra_core.system.signals import terminating
 from tests.unit.test_client import PROGRESS, Daemon, answers, client, daemon, event
 
 __all__ = ["client", "daemon"]
@@ -24,7 +25,7 @@ def test_a_signal_while_the_work_is_asked_for_cancels_it(
     number: int,
     kind: type[BaseException],
 ) -> None:
-    answers(daemon, b"", UNDONE)
+    answers(daemon, UNDONE)
 
     def begin() -> dict[str, Any]:
         signal.raise_signal(number)
@@ -32,6 +33,24 @@ def test_a_signal_while_the_work_is_asked_for_cancels_it(
 
     with pytest.raises(kind):
         carry_out(client, begin)
+    assert ("DELETE", "/v1/operations/x") in [asked[:2] for asked in daemon.asked]
+
+
+def test_signals_that_come_together_cancel_the_work(
+    client: Client, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a host that is busy, where a program finds all of them when it has its turn."""
+    answers(daemon, b"", UNDONE)
+    delete = Client.delete
+
+    def late(self: Client, path: str) -> object:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        return delete(self, path)
+
+    monkeypatch.setattr(Client, "delete", late)
+    with pytest.raises(KeyboardInterrupt), terminating():
+        client.carry_out(lambda: {"operation": "x"}, lambda event: signal.raise_signal(signal.SIGINT))
     assert ("DELETE", "/v1/operations/x") in [asked[:2] for asked in daemon.asked]
 
 

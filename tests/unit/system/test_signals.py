@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 import pytest
 
 from terra_core.errors import InterruptedWork
-from terra_core.system.signals import deferred, interruptible, terminating
+from terra_core.system import signals
+from terra_core.system.signals import deferred, held, interruptible, terminating
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -105,3 +106,69 @@ def test_without_a_signal_nothing_happens() -> None:
         pass
     interrupt()
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_one_signal_is_let_through_and_those_that_come_with_it_wait() -> None:
+    steps: list[str] = []
+    with terminating(), held() as ours:
+        signal.raise_signal(signal.SIGTERM)
+        steps.append("held")
+        with pytest.raises(InterruptedWork), ours.let_through():
+            steps.append("never")
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        steps.append("held again")
+        with pytest.raises(KeyboardInterrupt), ours.let_through():
+            steps.append("never")
+        with ours.let_through():
+            steps.append("nothing waits")
+    assert steps == ["held", "held again", "nothing waits"]
+
+
+def test_who_asks_again_later_is_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def impatient() -> None:
+        with held():
+            signal.raise_signal(signal.SIGINT)
+            monkeypatch.setattr(signals, "_IMPATIENT_SECONDS", 0.0)
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError
+
+    with pytest.raises(KeyboardInterrupt):
+        impatient()
+
+
+def test_what_waits_at_the_end_comes_then() -> None:
+    steps: list[str] = []
+
+    def step() -> None:
+        with held():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("done")
+
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    assert steps == ["done"]
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with held() as ours, ours.let_through():
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+def test_another_thread_has_no_signals_to_hold() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[object] = []
+
+    def work() -> None:
+        with held() as ours, ours.let_through():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
