@@ -307,7 +307,10 @@ class Keeper:
         """Note whether the database answers: a service that cannot be kept up for that reason alone has no fault of its own."""
         self._away = ""
         yield
-        if self._machines.troubles.note(_DATABASE, self._away):
+        troubles = self._machines.troubles
+        was_away = _DATABASE in troubles.services
+        troubles.note(_DATABASE, self._away)
+        if bool(self._away) != was_away:  # a server that ends says one thing, and one that has ended another one
             if self._away:
                 _log.error("the database does not answer; machines keep their disks", reason=self._away)
             else:

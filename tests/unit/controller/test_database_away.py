@@ -25,12 +25,12 @@ SAID = "postgresql://db.example/terra: the database does not answer now: connect
 
 
 @contextmanager
-def away(site: Site) -> Iterator[None]:
+def away(site: Site, said: str = SAID) -> Iterator[None]:
     """Let the database answer no more while a block lasts."""
 
     def refuse(_: object) -> None:
         site.store.cut()
-        raise DatabaseAway(SAID)
+        raise DatabaseAway(said)
 
     event.listen(site.store.engine, "begin", refuse, insert=True)
     try:
@@ -69,6 +69,8 @@ def test_it_is_said_of_the_database_and_of_nothing_else(
     site.provision()
     with TestClient(make_api(site.context, TOKEN)) as client:
         client.headers["Authorization"] = f"Bearer {TOKEN}"
+        with away(site, f"{SAID} by a server that ends"):
+            keeper.look()
         with away(site):
             for _ in range(3):
                 keeper.look()
