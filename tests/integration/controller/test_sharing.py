@@ -174,6 +174,7 @@ def test_what_a_host_that_was_killed_had_begun_is_done_by_the_other_one_once(pai
     pair.wait_for_help()
 
 
+@pytest.mark.long
 def test_a_host_that_was_paused_and_wakes_up_changes_nothing_and_undoes_its_own(pair: Pair) -> None:
     assert pair.second.controller is not None
     one, other = pair.given_away()
@@ -197,6 +198,7 @@ def test_a_host_that_was_paused_and_wakes_up_changes_nothing_and_undoes_its_own(
     pair.ground.clear()
 
 
+@pytest.mark.long
 def test_the_host_that_leads_is_killed_and_the_next_one_undoes_what_it_did_for_it(pair: Pair) -> None:
     site = pair.ground.site
     assert site.controller is not None
@@ -220,6 +222,7 @@ def test_the_host_that_leads_is_killed_and_the_next_one_undoes_what_it_did_for_i
     pair.wait_for_help()
 
 
+@pytest.mark.long
 def test_a_drained_host_takes_nothing(pair: Pair) -> None:
     image = pair.ground.push("small", SYSTEM)
     pair.ground.terra("host", "drain", "san-02")
@@ -234,6 +237,7 @@ def test_a_drained_host_takes_nothing(pair: Pair) -> None:
     pair.wait_for_help()
 
 
+@pytest.mark.long
 def test_no_machine_is_made_twice_in_rounds_with_kills(pair: Pair) -> None:
     random = Random(ROUNDS)  # noqa: S311  # no secret
     image = pair.ground.push("round", SYSTEM, MANY)
