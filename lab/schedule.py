@@ -32,7 +32,7 @@ SECONDS = {
     "test_hosts.py": 120,
     "test_canaries.py": 110,
     "test_upgrade.py": 100,
-    "test_sharing.py": 80,
+    "test_sharing.py": 200,
     "test_installation.py": 40,
     "test_records.py": 90,
     "test_orbit_supervision.py": 60,

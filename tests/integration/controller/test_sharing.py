@@ -28,6 +28,7 @@ from tests.integration.controller.sites import MANY, MUCH, SYSTEM, Ground
 from tests.integration.controller.test_hosts import Both, Second, states, wait_for_work
 from tests.unit.oci.making import layer, tar
 
+pytestmark = pytest.mark.long
 ROUNDS = int(os.environ.get("TERRA_ROUNDS", "2"))
 MACHINES = 3
 _SLOW = (("slow", 40), ("slower", 41))
@@ -174,7 +175,6 @@ def test_what_a_host_that_was_killed_had_begun_is_done_by_the_other_one_once(pai
     pair.wait_for_help()
 
 
-@pytest.mark.long
 def test_a_host_that_was_paused_and_wakes_up_changes_nothing_and_undoes_its_own(pair: Pair) -> None:
     assert pair.second.controller is not None
     one, other = pair.given_away()
@@ -198,7 +198,6 @@ def test_a_host_that_was_paused_and_wakes_up_changes_nothing_and_undoes_its_own(
     pair.ground.clear()
 
 
-@pytest.mark.long
 def test_the_host_that_leads_is_killed_and_the_next_one_undoes_what_it_did_for_it(pair: Pair) -> None:
     site = pair.ground.site
     assert site.controller is not None
@@ -222,7 +221,6 @@ def test_the_host_that_leads_is_killed_and_the_next_one_undoes_what_it_did_for_i
     pair.wait_for_help()
 
 
-@pytest.mark.long
 def test_a_drained_host_takes_nothing(pair: Pair) -> None:
     image = pair.ground.push("small", SYSTEM)
     pair.ground.terra("host", "drain", "san-02")
@@ -237,7 +235,6 @@ def test_a_drained_host_takes_nothing(pair: Pair) -> None:
     pair.wait_for_help()
 
 
-@pytest.mark.long
 def test_no_machine_is_made_twice_in_rounds_with_kills(pair: Pair) -> None:
     random = Random(ROUNDS)  # noqa: S311  # no secret
     image = pair.ground.push("round", SYSTEM, MANY)
