@@ -311,6 +311,7 @@ def put_back(ground: Ground, backup: Path) -> None:
     ground.site.start_controller()
 
 
+@pytest.mark.long
 def test_a_backup_of_a_trial_does_not_take_the_disks_of_a_machine_that_went_on(
     ground: Ground, small: str, following: str, fleet: list[dict[str, Any]], backup: Path
 ) -> None:
@@ -355,6 +356,7 @@ def test_a_backup_of_a_trial_starts_the_former_version_of_a_machine_that_is_off(
     nothing_is_off(ground)
 
 
+@pytest.mark.long
 def test_a_backup_from_before_the_trial_ends_the_upgrade(
     ground: Ground, small: str, following: str, fleet: list[dict[str, Any]], backup: Path
 ) -> None:

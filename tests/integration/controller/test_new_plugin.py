@@ -15,8 +15,11 @@ from terra_core.system.process import run
 from tests.integration.controller.sites import SYSTEM, Ground
 from tests.plugin_page import commands, controller_toml, install, make_plugin, node_toml, terra
 
+QUICK = ("filesystem", "storage", "store")
+"""The roles that a machine's disks need; the promises of the others are as long, and are kept by the same program."""
 
-@pytest.mark.parametrize("role", [pytest.param(one, marks=pytest.mark.long) if one == "builder" else one for one in ROLES])
+
+@pytest.mark.parametrize("role", [one if one in QUICK else pytest.param(one, marks=pytest.mark.long) for one in ROLES])
 def test_a_new_plugin_installs_is_listed_and_keeps_its_promises(
     role: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
