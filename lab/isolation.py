@@ -91,7 +91,7 @@ def _set_temporary(directory: str | None) -> None:
         os.environ.pop("TMPDIR", None)
     else:
         os.environ["TMPDIR"] = directory
-    tempfile.tempdir = None  # it would keep the directory that it found first
+    tempfile.tempdir = directory  # otherwise it is what is found first, such as one that a test has given to programs
 
 
 def _separate_mounts() -> None:

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from iso.daemons import start
+from lab.isolation import Isolation
 from lab.leaks import difference, snapshot
 from lab.network import Network
 from lab.processes import running
@@ -42,6 +44,14 @@ def test_mounts_loops_namespaces_and_daemons_are_seen(tmp_path: Path) -> None:
             run(["umount", point])
             run(["losetup", "--detach", loop])  # it goes when nobody looks at it any more, and others look at all devices
     wait_until(lambda: difference(before, snapshot()) == [], seconds=60, what="everything to be gone")
+
+
+def test_what_a_test_gives_to_programs_moves_no_files_of_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Python keeps the first directory for temporary files that it finds, for all tests after that one, too."""
+    assert Isolation.current is not None
+    assert tempfile.tempdir == str(Isolation.current.directory)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert tempfile.gettempdir() == str(Isolation.current.directory)
 
 
 def test_what_others_make_meanwhile_is_not_seen(tmp_path_factory: pytest.TempPathFactory) -> None:
