@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -16,6 +16,9 @@ from terra_core.system.undo import Undo
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_SECONDS = 0.01
 _IMPATIENT_SECONDS = 1.0
+Handler = Callable[[int, FrameType | None], object]
+Formers = Mapping[int, Handler | int | None]
+"""What signals had before, by their numbers."""
 
 
 @contextmanager
@@ -25,13 +28,8 @@ def terminating() -> Iterator[None]:
     def leave(number: int, _: FrameType | None) -> None:
         raise InterruptedWork(f"ended by {signal.Signals(number).name}")
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        with _raised_again_where_ignored():
-            yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with _handled_by(leave, (signal.SIGTERM, signal.SIGHUP)), _raised_again_where_ignored():
+        yield
 
 
 @contextmanager
@@ -48,13 +46,25 @@ def interruptible() -> Iterator[None]:
             interrupted = True
             raise InterruptedWork(f"interrupted by {signal.Signals(number).name}")
 
-    former = {number: signal.signal(number, interrupt) for number in _ENDING}
-    try:
-        with _raised_again_where_ignored():
-            yield
-    finally:
-        for number, handler in former.items():
+    with _handled_by(interrupt), _raised_again_where_ignored():
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Handler, numbers: Sequence[int] = _ENDING) -> Iterator[Formers]:
+    """Give signals to a function for the time of a block; yield what they had before, which they have again then."""
+    former: dict[int, Handler | int | None] = {}
+    with Undo() as undo:
+        undo.callback(_give_back, former)
+        for number in numbers:
+            former[number] = signal.getsignal(number)
             signal.signal(number, handler)
+        yield former
+
+
+def _give_back(former: Formers) -> None:
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 @contextmanager
@@ -100,29 +110,22 @@ def deferred() -> Iterator[Callable[[], None]]:
         return
 
     def hold(number: int, frame: FrameType | None) -> None:
-        restore()
+        _give_back(before)
         held.append(number)
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
     def deliver() -> None:
         while held:
             signal.raise_signal(held.pop())
 
-    before = {number: signal.signal(number, hold) for number in _ENDING}
-    try:
+    with _handled_by(hold) as before:
         yield deliver
-    finally:
-        restore()
 
 
 class Held:
     """SIGINT, SIGTERM and SIGHUP while :func:`held` keeps them from ending a step half-way."""
 
     def __init__(self) -> None:
-        self._former: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+        self._former: Formers = {}
         self._waiting: list[int] = []
         self._open = False
         self._since: float | None = None
@@ -172,13 +175,7 @@ def held() -> Iterator[Held]:
     if not _in_main_thread():
         yield signals
         return
-    try:
-        for number in _ENDING:
-            signals._former[number] = signal.getsignal(number)
-            signal.signal(number, signals._handle)
+    with _handled_by(signals._handle) as signals._former:
         yield signals
-    finally:
-        for own, handler in signals._former.items():
-            signal.signal(own, handler)
     for waiting in signals._waiting:
         signal.raise_signal(waiting)
