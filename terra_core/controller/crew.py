@@ -16,9 +16,9 @@ from terra_core.controller.leading import Standing
 from terra_core.controller.leases import Lease, LeaseLost, WorkRows
 from terra_core.controller.pieces import KINDS, Pieces
 from terra_core.controller.sharing import Shared
-from terra_core.errors import InterruptedWork, TerraError, error_of_machine
+from terra_core.errors import InterruptedWork, TerraError
 from terra_core.service.database_server import DatabaseAway
-from terra_core.service.problems import describe
+from terra_core.service.problems import problem_of
 from terra_core.service.running import Unending, watching
 from terra_core.system.undo import Undo
 
@@ -94,13 +94,10 @@ class Crew:
         except (InterruptedWork, LeaseLost, DatabaseAway) as error:  # it was undone, and somebody else may do it
             self._sharing.let_go(holding)
             return error.message or "interrupted"
-        except TerraError as error:
-            document = describe(error)
-        except OSError as error:  # this host's own, such as a full disk
-            document = describe(error_of_machine(error))
         except Exception as error:  # the boundary of the thread: a defect must reach who waits
-            _log.error("defect", exc_info=error)
-            document = {"status": 500, "title": "Defect", "detail": f"a defect of Terra's: {error!r}"}
+            if not isinstance(error, (TerraError, OSError)):
+                _log.error("defect", exc_info=error)
+            document = problem_of(error)
         else:
             return ""
         try:

@@ -15,11 +15,11 @@ from typing import Any
 import structlog
 from attrs import asdict, frozen
 
-from terra_core.errors import InterruptedWork, NotFoundError, TerraError, UnavailableError, error_of_machine, words_of
+from terra_core.errors import InterruptedWork, NotFoundError, TerraError, UnavailableError, words_of
 from terra_core.service import audit
 from terra_core.service.bell import Bell
 from terra_core.service.durations import Durations
-from terra_core.service.problems import describe
+from terra_core.service.problems import describe, problem_of
 from terra_core.system.process import interruption
 from terra_core.system.progress import Event, Report
 
@@ -264,15 +264,12 @@ def _run(operation: Operation, work: Work) -> None:
         # The error names only what was interrupted, such as a program or a download.
         log.warning("failed", reason=str(error))
         outcome = Message("problem", describe(operation.interrupted() if operation.cancelled() else error))
-    except TerraError as error:
-        log.warning("failed", reason=str(error))
-        outcome = Message("problem", describe(error))
-    except OSError as error:  # the machine's own: a full disk, a directory that may not be written
-        log.warning("failed", reason=words_of(error))
-        outcome = Message("problem", describe(error_of_machine(error)))
     except Exception as error:  # the boundary of the thread: a defect must reach the client as a problem, not as silence
-        log.error("defect", exc_info=error)
-        outcome = Message("problem", {"status": 500, "title": "Defect", "detail": f"a defect of Terra's: {error!r}"})
+        if isinstance(error, (TerraError, OSError)):
+            log.warning("failed", reason=words_of(error))
+        else:
+            log.error("defect", exc_info=error)
+        outcome = Message("problem", problem_of(error))
     else:
         log.info("done")
     operation.finish(outcome)

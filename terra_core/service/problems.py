@@ -55,6 +55,15 @@ def describe(error: TerraError) -> dict[str, object]:
     return document
 
 
+def problem_of(error: Exception) -> dict[str, object]:
+    """Return whatever ended some work as a problem document: an error, the machine's own, such as a full disk, or a defect."""
+    if isinstance(error, OSError):
+        error = error_of_machine(error)
+    if isinstance(error, TerraError):
+        return describe(error)
+    return {"status": 500, "title": "Defect", "detail": f"a defect of Terra's: {error!r}"}
+
+
 def answer(document: dict[str, object]) -> Response[dict[str, object]]:
     """Return the response that carries a problem document."""
     status = document["status"]
