@@ -219,7 +219,7 @@ def run_controller(
             crew = Crew(work, own_row, services.standing, sharing, machines.pieces, config.jobs)
             stack.enter_context(crew.working())
         context = Context(services=services, machines=machines, operations=operations, keeper=keeper)
-        shared = not isinstance(services.standing, Sole)
+        shared = sharing is not None
         application = make_api(context, token, Membership(own=own_row, passes=passes) if shared else None)
         if own is not None:
             stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))

@@ -19,7 +19,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Hostname, PluginName
 from terra_core.controller.golden import Golden
 from terra_core.controller.records import KeptTarget, KeptVolume, Record, SetAside
-from terra_core.errors import ConflictError, InterruptedWork, PluginError, TerraError
+from terra_core.errors import ConflictError, PluginError, TerraError, result_or_reason
 from terra_core.hookspecs import (
     CONTRACT,
     Backing,
@@ -40,6 +40,7 @@ from terra_core.system.undo import Undo
 
 _log = structlog.get_logger(__name__)
 R = TypeVar("R", bound=Role)
+A = TypeVar("A")
 Connections = Mapping[str, Mapping[int, Sequence[Connected]]]
 """Who is connected to targets, by storage plugin and number."""
 MB = 1024 * 1024
@@ -104,10 +105,7 @@ class Disks:
             store, volumes = self._store(kept), list[Volume]()
             for volume, number in zip(kept.target.volumes, numbers, strict=False):
                 request = VolumeRequest(hostname=record.node.hostname, number=number, size=volume.size, full=volume.full)
-                planned = store.plan_volume(request, self.session)
-                if (planned.size, planned.full) != (volume.size, volume.full):
-                    raise PluginError(f"plugin {store.plugin!r} planned {planned.name} in another way than {volume.name}")
-                volumes.append(planned)
+                volumes.append(_planned_volume(store, request, self.session))
             found.append(evolve(kept, target=evolve(kept.target, volumes=tuple(volumes))))
         return tuple(found)
 
@@ -391,15 +389,13 @@ class Disks:
             self._storage(name).stop_storage(self.session)
 
     def _restored(self, name: str, exports: Sequence[Export], session: Session) -> Sequence[str]:
-        try:
+        def asked() -> Sequence[str]:
             reasons = self._storage(name).restore_targets(exports, session)
             if len(reasons) != len(exports):
                 raise PluginError(f"plugin {name!r} did not give a reason for each target from restore_targets")
-        except InterruptedWork:
-            raise
-        except TerraError as error:
-            return [str(error)] * len(exports)
-        return reasons
+            return reasons
+
+        return _of_each(asked, len(exports))
 
     def _exports(self, targets: Sequence[KeptTarget]) -> Iterator[Export | str]:
         """Yield how the volumes of each target are reached, or why one of them cannot be."""
@@ -414,16 +410,14 @@ class Disks:
             yield reasons[0] if reasons else Export(target=kept.target, backings=backings)
 
     def _reached(self, name: str, volumes: Sequence[Volume]) -> Sequence[Backing | str]:
-        try:
+        def asked() -> Sequence[Backing | str]:
             store = self.plugins.named(Store, name, source=self.session.source)
             answers = store.reach_volumes(volumes, self.session)
             if len(answers) != len(volumes) or "" in answers:
                 raise PluginError(f"plugin {name!r} did not give a backing or a reason for each volume from reach_volumes")
-        except InterruptedWork:
-            raise
-        except TerraError as error:
-            return [str(error)] * len(volumes)
-        return answers
+            return answers
+
+        return _of_each(asked, len(volumes))
 
     def _export(self, kept: KeptTarget) -> Export:
         store = self._store(kept)
@@ -454,12 +448,22 @@ def planned_volumes(
         wanted = Allocation.THIN if thin else disk.allocation
         full = None if wanted is None else wanted is Allocation.FULL
         request = VolumeRequest(hostname=hostname, number=number, size=disk.size, full=full)
-        volume = store.plan_volume(request, session)
-        if volume.size != request.size:
-            raise PluginError(f"plugin {store.plugin!r} planned a volume of {volume.size} MB in place of {request.size} MB")
-        if full is not None and volume.full is not full:
-            raise PluginError(f"plugin {store.plugin!r} planned {volume.name} with another allocation than was asked for")
-        yield volume
+        yield _planned_volume(store, request, session)
+
+
+def _planned_volume(store: Store, request: VolumeRequest, session: Session) -> Volume:
+    volume = store.plan_volume(request, session)
+    if volume.size != request.size:
+        raise PluginError(f"plugin {store.plugin!r} planned a volume of {volume.size} MB in place of {request.size} MB")
+    if request.full is not None and volume.full is not request.full:
+        raise PluginError(f"plugin {store.plugin!r} planned {volume.name} with another allocation than was asked for")
+    return volume
+
+
+def _of_each(asked: Callable[[], Sequence[A]], count: int) -> Sequence[A | str]:
+    """Ask a plugin for something of each of several things; where that fails as a whole, the reason is that of each."""
+    answers = result_or_reason(asked)
+    return [answers] * count if isinstance(answers, str) else answers
 
 
 def _planned(storage: Storage, store: Store, request: TargetRequest, session: Session) -> KeptTarget:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -18,10 +17,10 @@ from terra_core.service.running import watching
 from terra_core.system.process import interruption
 from terra_core.system.progress import Event, Report
 from terra_core.system.undo import Undo
-from terra_core.system.waiting import wait_until
 
 _log = structlog.get_logger(__name__)
 BEAT_SECONDS = 1.0
+_AGAIN_SECONDS = 0.5
 _MOST_EVENTS = 200
 """So many events of a piece of work are kept; those that only count are one each."""
 
@@ -97,11 +96,9 @@ class Holding:
             if not (self._over or self._lost.is_set()):
                 _log.warning("ends its work, and undoes it", reason=error.message)
                 self._lost.set()
-        except TerraError:  # the database does not answer: the lease holds for a while
-            if not self._lease.holds:
-                self._lost.set()
-        except Exception as error:  # the boundary of the thread: the lease runs out, and the work ends
-            _log.error("defect", exc_info=error)
+        except Exception as error:  # the boundary of the thread: the lease holds for a while, and then the work ends
+            if not isinstance(error, TerraError):  # it is, where the database does not answer
+                _log.error("defect", exc_info=error)
             if not self._lease.holds:
                 self._lost.set()
 
@@ -121,31 +118,24 @@ class Holding:
         """
         with self._speaking:
             self._over, events = True, list(self._events.values())
-        try:
-            self._rows.finish(self._lease, said, events=events)
-        except LeaseLost:
-            raise
-        except TerraError as error:
-            with suppress(TerraError):
-                repeated = partial(self._repeated, said, events)
-                wait_until(repeated, seconds=max(self._lease.left, 0.0), what="the database to answer", interval=0.5)
+        unheard: TerraError | None = None
+        while True:
+            try:
+                self._rows.finish(self._lease, said, events=events)
+            except LeaseLost:
+                if unheard is None:
+                    raise
+                break  # which does not tell whether an earlier word was heard
+            except TerraError as error:
+                if unheard is not None and not self._lease.holds:
+                    break
+                unheard = unheard or error
+                threading.Event().wait(_AGAIN_SECONDS)
+            else:
                 return
-            stack.pop_all().close()  # without an error, so that nothing is undone
-            what = f"{self._lease.kind} of {self._lease.subject}"
-            raise Unsure(f"whether {what} is done is not known: {error.message}") from error
-
-    def _repeated(self, said: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> bool:
-        """Say once more that the work is done; return whether that is known by now.
-
-        :raises LeaseLost: which does not tell whether the first word was heard.
-        """
-        try:
-            self._rows.finish(self._lease, said, events=events)
-        except LeaseLost:
-            raise
-        except TerraError:
-            return False
-        return True
+        stack.pop_all().close()  # without an error, so that nothing is undone
+        what = f"{self._lease.kind} of {self._lease.subject}"
+        raise Unsure(f"whether {what} is done is not known: {unheard.message}") from unheard
 
     def fail(self, document: Mapping[str, Any]) -> None:
         """Say why the work failed, which is undone.

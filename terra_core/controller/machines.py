@@ -148,11 +148,7 @@ class Machines:
                     record, found, files = self.pieces.have_cloned(record, golden, image, fit, work, session)
                 else:
                     stack.enter_context(self._services.sharing.turn(report))
-                    self._disks.make(record.targets, golden, stack, session)
-                    if golden is not None:
-                        self.goldens.require_unchanged(golden)
-                    kernel = None if golden is None else self.goldens.kernel(golden)
-                    found, files = self._laying.lay_down(record, image, fit, golden, work, kernel, session)
+                    found, files = self.pieces.make(record, golden, image, fit, work, session, stack)
                     if golden is not None and self._services.sharing.helped:
                         self.goldens.keep_kernel(golden, files)
             record = evolve(record, kernel_arguments=(*found, *arguments, *record.node.kernel_arguments))

@@ -81,9 +81,9 @@ class Pieces:
         with self._pulled(record, session) as (image, fit):
             self._clone(record, golden, image, fit, session, holding)
 
-    def may_share(self, record: Record, golden: Golden | None, fit: Fit) -> bool:
+    def may_share(self, record: Record, golden: Golden, fit: Fit) -> bool:
         """Return whether others are there who may make the disks of a machine, and this host has what it boots."""
-        if golden is None or not self._services.sharing.helped:
+        if not self._services.sharing.helped:
             return False
         disks = sum(len(kept.target.volumes) for kept in record.targets)
         return disks < _MOST_DISKS and (not fit.kernel or self._goldens.kernel_files(golden) is not None)
@@ -117,6 +117,22 @@ class Pieces:
         copies = self._goldens.kernel_files(golden) if fit.kernel else None
         kernel, initrd = copies or (None, None)
         return record, tuple(outcome.said["found"]), BootFiles(kernel=kernel, initrd=initrd, steps=steps)
+
+    def make(
+        self, record: Record, golden: Golden | None, image: ImageSource, fit: Fit, work: Path, session: Session, stack: Undo
+    ) -> tuple[Sequence[str], BootFiles]:  # fmt: skip
+        """Make the disks of a machine, and its system on them.
+
+        :param golden: what they are clones of; ``None`` where the image is laid down in full.
+        :param work: a directory for mounts and copies.
+        :param stack: what removes the disks.
+        :returns: what the kernel line needs to find the root, and copies of what boots.
+        """
+        self._disks.make(record.targets, golden, stack, session)
+        if golden is not None:
+            self._goldens.require_unchanged(golden)
+        kernel = None if golden is None else self._goldens.kernel(golden)
+        return self._laying.lay_down(record, image, fit, golden, work, kernel, session)
 
     def remove(self, one: Remains) -> None:
         """Remove what an attempt has left in the store, and here, unless something of that is in use by now.
@@ -164,11 +180,8 @@ class Pieces:
         record = evolve(record, targets=targets)
         with Undo() as undo:
             holding.will_make({"owner": record.hostname, "store": targets[0].store, "volumes": volumes})
-            self._disks.make(targets, golden, undo, session)
-            self._goldens.require_unchanged(golden)
             with self._services.workspace(record.hostname) as work:
-                kernel = self._goldens.kernel(golden)
-                found, files = self._laying.lay_down(record, image, fit, golden, work, kernel, session)
+                found, files = self.make(record, golden, image, fit, work, session, undo)
                 steps = b64encode(files.steps.read_bytes()).decode()
             targets_said = [asdict(kept) for kept in targets]
             holding.finish({"targets": targets_said, "found": list(found), "steps": steps}, undo)
