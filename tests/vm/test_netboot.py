@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,18 +36,33 @@ _DATA = f"""
 _MACHINES = {"bios": "52:54:00:00:0b:01", "uefi": "52:54:00:00:0b:02"}
 
 
+def write_example(node_toml: Path, site: Site, hostname: str, mac: str) -> None:
+    """Write the node.toml of the examples, for a machine of a site."""
+    image = f"{site.registry.address}/stellarproject/example:6"
+    node_toml.write_text(example("node.toml", hostname=hostname, mac=mac, image=image))
+
+
+@contextmanager
+def booted(site: Site, lab_key: Path, mac: str, log: str, *, firmware: str = "bios") -> Iterator[tuple[Machine, str]]:
+    """Switch a machine on, and wait until somebody can log in; yield it and its address.
+
+    :param log: the name of its serial log.
+    """
+    with Machine(site.network, mac, site.directory / "serial" / f"{log}.log", firmware=firmware) as machine:
+        address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
+        machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
+        yield machine, address
+
+
 @pytest.mark.parametrize("firmware", list(_MACHINES))
 def test_a_machine_without_a_disk_boots_its_image_over_the_network(
     firmware: str, site: Site, lab_key: Path, tmp_path: Path
 ) -> None:
     mac = _MACHINES[firmware]
     node_toml = tmp_path / "node.toml"
-    image = f"{site.registry.address}/stellarproject/example:6"
-    node_toml.write_text(example("node.toml", hostname=f"{firmware}-01", mac=mac, image=image))
+    write_example(node_toml, site, f"{firmware}-01", mac)
     node = json.loads(site.command(["provision", node_toml]).stdout)
-    with Machine(site.network, mac, site.directory / "serial" / f"{firmware}.log", firmware=firmware) as machine:
-        address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
-        machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
+    with booted(site, lab_key, mac, firmware, firmware=firmware) as (machine, address):
         expect_a_healthy_node(machine, node)
         expect_its_report(site, machine, address, node)
         assert machine.ssh("cat /run/terra/report", accept=(1,)).stdout == b"", "only root may read it"
@@ -55,12 +72,9 @@ def test_a_machine_without_a_disk_boots_its_image_over_the_network(
 @pytest.mark.long
 def test_what_is_written_is_there_after_a_reboot(site: Site, lab_key: Path, tmp_path: Path) -> None:
     mac, node_toml = "52:54:00:00:0b:04", tmp_path / "node.toml"
-    image = f"{site.registry.address}/stellarproject/example:6"
-    node_toml.write_text(example("node.toml", hostname="again-01", mac=mac, image=image))
+    write_example(node_toml, site, "again-01", mac)
     node = json.loads(site.command(["provision", node_toml]).stdout)
-    with Machine(site.network, mac, site.directory / "serial/again.log", firmware="uefi") as machine:
-        address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
-        machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
+    with booted(site, lab_key, mac, "again", firmware="uefi") as (machine, address):
         first = expect_its_report(site, machine, address, node)
         machine.ssh("echo written before the reboot > ~/note && sync")
         machine.reboot(seconds=_BOOT_SECONDS)
@@ -74,12 +88,9 @@ def test_what_is_written_is_there_after_a_reboot(site: Site, lab_key: Path, tmp_
 @pytest.mark.long
 def test_a_machine_that_was_changed_while_it_was_off_boots_so(site: Site, lab_key: Path, tmp_path: Path) -> None:
     mac, node_toml = "52:54:00:00:0b:03", tmp_path / "node.toml"
-    image = f"{site.registry.address}/stellarproject/example:6"
-    node_toml.write_text(example("node.toml", hostname="changed-01", mac=mac, image=image))
+    write_example(node_toml, site, "changed-01", mac)
     site.command(["apply", node_toml])
-    with Machine(site.network, mac, site.directory / "serial/changed.log") as machine:
-        address = machine.wait_for_address(site.leases, seconds=_BOOT_SECONDS)
-        machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
+    with booted(site, lab_key, mac, "changed") as (machine, address):
         start_changed(site, machine, node_toml)
         machine.wait_for_ssh(address, "terra", lab_key, seconds=_BOOT_SECONDS)
         expect_what_was_changed(machine)

@@ -9,9 +9,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -138,6 +138,9 @@ class Both:
         return {str(path): path.stat().st_size for path in (self.ground.site.root / "iscsi").rglob("*") if path.is_file()}
 
 
+T = TypeVar("T", bound=Both)
+
+
 def states(answer: tuple[int, Any]) -> dict[str, tuple[str, bool]]:
     """Return the hosts of an answer to ``GET /v1/hosts``: what each does, and whether it leads."""
     status, hosts = answer
@@ -168,15 +171,24 @@ def lead_moves_to(both: Both, name: str, epoch: int) -> float:
 @pytest.fixture(scope="module")
 def both(postgresql: Postgresql) -> Iterator[Both]:
     """Start both hosts; the first one leads."""
-    url = postgresql.make("hosts")
-    config = f'database = "{url}"\n{CONFIG}'
+    with hosts_of(Both, postgresql.make("hosts")) as both:
+        yield both
+
+
+@contextmanager
+def hosts_of(kind: type[T], url: str, more: str = "") -> Iterator[T]:
+    """Start both hosts of a database; the first one leads.
+
+    :param more: further keys of controller.toml.
+    """
+    config = f'database = "{url}"\n{more}{CONFIG}'
     with tempfile.TemporaryDirectory(prefix="terra-hosts-") as directory:
         work = Path(directory)
         work.chmod(0o755)
         with Site(work / "build", work / "first", label="first", config=f'name = "san-01"\n{config}') as site:
             (site.root / "iscsi").mkdir(exist_ok=True)
             with Second(work / "second", site, f'name = "san-02"\n{config}') as second:
-                yield Both(Ground(site, work), second, url)
+                yield kind(Ground(site, work), second, url)
 
 
 def test_one_works_and_the_other_one_answers_as_well(both: Both) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,13 +18,12 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from lab.postgresql import Postgresql
-from lab.site import CONFIG, Site
 from terra_core.errors import TerraError
 from terra_core.system.mounts import parse_mounts
 from terra_core.system.process import Daemon
 from terra_core.system.waiting import wait_until
-from tests.integration.controller.sites import MANY, MUCH, SYSTEM, Ground
-from tests.integration.controller.test_hosts import Both, Second, states, wait_for_work
+from tests.integration.controller.sites import MANY, MUCH, SYSTEM
+from tests.integration.controller.test_hosts import Both, hosts_of, states, wait_for_work
 from tests.unit.oci.making import layer, tar
 
 pytestmark = pytest.mark.long
@@ -118,17 +116,9 @@ class Pair(Both):
 @pytest.fixture(scope="module")
 def pair(postgresql: Postgresql) -> Iterator[Pair]:
     """Start both hosts; the first one leads."""
-    url = postgresql.make("sharing")
-    config = f'database = "{url}"\njobs = 1\n{CONFIG}'
-    with tempfile.TemporaryDirectory(prefix="terra-sharing-") as directory:
-        work = Path(directory)
-        work.chmod(0o755)
-        with Site(work / "build", work / "first", label="first", config=f'name = "san-01"\n{config}') as site:
-            (site.root / "iscsi").mkdir(exist_ok=True)
-            with Second(work / "second", site, f'name = "san-02"\n{config}') as second:
-                pair = Pair(Ground(site, work), second, url)
-                pair.wait_for_help()
-                yield pair
+    with hosts_of(Pair, postgresql.make("sharing"), "jobs = 1\n") as pair:
+        pair.wait_for_help()
+        yield pair
 
 
 def ended(daemon: Daemon) -> None:

@@ -93,6 +93,19 @@ def upgrade(ground: Ground, root: Path, *words: str, accept: tuple[int, ...] = (
     return json.loads(told.stdout) if told.stdout else told.stderr.decode()
 
 
+@contextmanager
+def looked_into(part: Path, work: Path) -> Iterator[tuple[Path, Path]]:
+    """Mount the root ``os`` of a machine on btrfs, and what all its roots are in."""
+    place, top = work / "root", work / "top"
+    place.mkdir(exist_ok=True)
+    top.mkdir(exist_ok=True)
+    with (
+        mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root,
+        mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
+    ):
+        yield root, top
+
+
 def test_the_next_version_is_laid_down_beside_the_one_that_runs(
     ground: Ground, images: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -101,13 +114,8 @@ def test_the_next_version_is_laid_down_beside_the_one_that_runs(
         node = ground.node(group("os", "single", [disk], home="/home"), keep, image=images[0])
         ground.install(node)
         part = part_device(disk.device, 3)
-        place, top = tmp_path / "root", tmp_path / "top"
-        place.mkdir()
-        top.mkdir()
-        with (
-            mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root,
-            mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
-        ):
+        place = tmp_path / "root"
+        with looked_into(part, tmp_path) as (root, top):
             lived_in(root)
             before = used(top)
             plan = upgrade(ground, root, "--plan", images[1])
@@ -150,10 +158,7 @@ def test_the_next_version_is_laid_down_beside_the_one_that_runs(
             for name, why in (("os.1", "is the version that runs"), ("os", needed), ("home", "no version")):
                 told = run([TERRA, "versions", "--remove", name, "--root", root], accept=(1,)).stderr.decode()
                 assert why in " ".join(told.split())
-        with (
-            mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root,
-            mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
-        ):
+        with looked_into(part, tmp_path) as (root, top):
             forged(top / "home", top / "os" / PLACE)
             told = run([TERRA, "versions", "--remove", "os.1", "--root", root], accept=(1,)).stderr.decode()
             assert "is to be tried at the next start" in " ".join(told.split())
@@ -175,13 +180,7 @@ def test_what_is_named_and_not_there_is_the_next_images_and_what_is_too_deep_is_
     with blank(tmp_path, [900]) as (disk,):
         named = '[upgrade]\nkeep = ["/etc/app", "/etc/gone", "/srv/own/keys"]\n'
         ground.install(ground.node(group("os", "single", [disk]), named, image=first))
-        part, place, top = part_device(disk.device, 3), tmp_path / "root", tmp_path / "top"
-        place.mkdir()
-        top.mkdir()
-        with (
-            mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root,
-            mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
-        ):
+        with looked_into(part_device(disk.device, 3), tmp_path) as (root, top):
             shutil.rmtree(root / "etc/gone")
             (root / "srv/own/keys").mkdir(parents=True)
             (root / "srv/own").chmod(0o700)
@@ -353,13 +352,7 @@ def test_a_disk_that_fills_up_takes_no_version_away(
     layered = push(network, registry, tmp_path, "layered", [*lower, programs(4)])
     with blank(tmp_path, [1200]) as (disk,):
         ground.install(ground.node(group("os", "single", [disk]), image=images[0]))
-        part, place, top = part_device(disk.device, 3), tmp_path / "root", tmp_path / "top"
-        place.mkdir()
-        top.mkdir()
-        with (
-            mounted(part, place, filesystem="btrfs", options=("subvol=/os",)) as root,
-            mounted(part, top, filesystem="btrfs", options=("subvolid=5",)),
-        ):
+        with looked_into(part_device(disk.device, 3), tmp_path) as (root, top):
             layers = sorted((top / ".terra/layers").iterdir())
             with filled(root / "var/fill", BIG // 2):
                 for image in (images[1], layered):
