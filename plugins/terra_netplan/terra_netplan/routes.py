@@ -12,13 +12,18 @@ from terra_core.config.addresses import no_network, not_of_one
 from terra_core.config.structure import Problem, has, out_of_range
 from terra_core.config.values import Address, Hostname, shown
 
-NUMBERS = range(2**32)
-TABLES = range(1, 2**32)
+NUMBERS = range(2**31)
+"""netplan writes larger numbers as negative ones, which systemd-networkd does not take, and takes the largest one as none."""
+TABLES = range(1, 2**31)
 """rt_tables: 0 is none, 253 to 255 are default, main and local."""
+MAIN = 254
+"""The table that a route stands in that names none."""
+_MARKS = range(1, 2**31)
+"""netplan takes 0 as no mark."""
 _BYTE = range(256)
 _MTU = range(68, 65536)
 _DEFAULTS = {"default": None, "0.0.0.0/0": 4, "::/0": 6}
-_RANGES = {"metric": NUMBERS, "table": TABLES, "mtu": _MTU, "priority": NUMBERS, "mark": NUMBERS, "type_of_service": _BYTE}
+_RANGES = {"metric": NUMBERS, "table": TABLES, "mtu": _MTU, "priority": NUMBERS, "mark": _MARKS, "type_of_service": _BYTE}
 
 
 @frozen(kw_only=True)

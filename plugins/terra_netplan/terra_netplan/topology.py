@@ -12,6 +12,7 @@ from attrs import frozen
 from terra_core.config.structure import Problem, has
 from terra_core.config.values import shown
 from terra_netplan.devices import Device
+from terra_netplan.routes import MAIN
 
 _MAY_HOLD = {
     "bonds": {"interfaces"},
@@ -239,7 +240,7 @@ def _default_routes(placed: Sequence[_Placed]) -> Iterator[Problem]:
     tables = _tables_of_vrfs(placed)
     for item in placed:
         for path, family, metric, table in _defaults_of(item):
-            key = (family, metric, tables.get(item.device.name) if table is None else table)
+            key = (family, metric, tables.get(item.device.name, MAIN) if table is None else table)
             held = taken.setdefault(key, [])
             holder = next((place for other, place in held if other is item or not _are_alternatives(item, other)), None)
             if holder is not None:

@@ -19,7 +19,7 @@ _KEY_FILE = re.compile(r"/[A-Za-z0-9._/+-]+")
 _RANGES = {
     "port": PORTS,
     "ttl": range(256),
-    "mark": NUMBERS,
+    "mark": range(2**32),
     "id": range(1, 2**24),
     "type_of_service": range(256),
     "flow_label": range(2**20),

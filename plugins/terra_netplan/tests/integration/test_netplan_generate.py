@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -192,7 +193,9 @@ def generated(tmp_path: Path, table: dict[str, object]) -> dict[str, str]:
     assert generator is not None
     done = generate(generator, tmp_path)
     assert (done.code, done.stderr) == (0, b""), "netplan has something to say of the file"
-    return {path.name: path.read_text() for path in (tmp_path / "run/systemd/network").iterdir()}
+    files = {path.name: path.read_text() for path in (tmp_path / "run/systemd/network").iterdir()}
+    assert not re.search("=-[0-9]", "\n".join(files.values())), "systemd-networkd takes no negative number"
+    return files
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -269,7 +272,7 @@ def routes_of(version: Literal[4, 6], bits: int) -> st.SearchStrategy[dict[str, 
         "via": HOSTS[version],
         "on_link": st.just(True),
     }
-    return st.fixed_dictionaries(keys, optional={"metric": st.integers(0, 2**32 - 1)})
+    return st.fixed_dictionaries(keys, optional={"metric": st.integers(0, 2**31 - 1), "table": st.integers(1, 2**31 - 1)})
 
 
 ROUTES = st.one_of(routes_of(4, 32), routes_of(6, 128))
