@@ -360,4 +360,5 @@ def test_nothing_moves_while_postgresql_is_away(site: Site, network: Network, tm
         site.wait(lambda: client.goes_on(at), "the client to go on")
         print(f"\nPostgreSQL was away for {AWAY:.0f} s: the slowest write took {client.stalled():.2f} s")  # noqa: T201  # a figure
     assert client.problem == ""
-    assert leader.is_said_to_be(site.other(leader), "waiting")
+    site.wait(lambda: leader.is_said_to_be(site.other(leader), "waiting"), "the other host to be heard of again")
+    assert leader.serves()
