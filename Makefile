@@ -38,8 +38,8 @@ test-integration: setup ## The tests against a real engine, registry, target, ne
 test-long: setup ## The tests against real parts that take a minute and more, one by one; `make test` has the siblings of each.
 	$(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) -m "long and not cluster" tests/integration plugins/*/tests/integration apps/*/tests/integration
 
-test-cluster: setup ## All tests on a Ceph cluster of three OSDs, with their figures, COUNT=1 of each fault of a host; `make test-integration` takes some of them.
-	TERRA_FAULTS=$(or $(COUNT),1) $(PYTEST) -rP plugins/terra_ceph/tests/integration
+test-cluster: setup ## All tests on a Ceph cluster of three OSDs, with their figures, COUNT=1 of each fault of a host, COUNT=2 rounds with kills; `make test-integration` takes some.
+	TERRA_FAULTS=$(or $(COUNT),1) TERRA_ROUNDS=$(or $(COUNT),2) $(PYTEST) -rP plugins/terra_ceph/tests/integration
 
 test-postgresql: setup ## The tests of the controller with its state in PostgreSQL; `make test-integration` takes some of them. TESTS=... for some; COUNT=2 rounds with kills.
 	TERRA_STATE=postgresql TERRA_ROUNDS=$(or $(COUNT),2) $(PYTEST) -n $(WORKERS) $(SIDE_BY_SIDE) $(or $(TESTS),tests/integration/controller tests/integration/test_library_page.py)

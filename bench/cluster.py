@@ -29,7 +29,7 @@ from statistics import mean, median
 from attrs import field, frozen
 
 from lab.ceph import POOL, Ceph
-from lab.hosts import Host, add_user, push
+from lab.hosts import Host, add_user, hosts_of
 from lab.network import Network
 from lab.postgresql import Postgresql
 from lab.processes import Process
@@ -145,7 +145,7 @@ def parts(machines: int) -> Iterator[Parts]:
         registry = undo.enter_context(Registry(network, work / "registry"))
         server = undo.enter_context(Postgresql(network))
         LayoutMaker(work / "layout").image([tar(*SYSTEM)])
-        image = push(work / "layout", registry, network)
+        image = registry.push(work / "layout", "small")
         for name in ADDRESSES:
             add_user(ceph, name)
         many = work / "many"
@@ -167,24 +167,11 @@ def hosts(at: Parts, name: str, count: int, jobs: int) -> Iterator[list[Host]]:
     :param name: of the database.
     :param jobs: how many machines each works on at once.
     """
-    with Undo() as undo:
-        undo.callback(at.ceph.empty)
-        undo.callback(at.ceph.ceph, "osd", "blocklist", "clear")
-        with at.network.inside():
-            url = at.server.make(name)
-        root, started = at.work / name, list[Host]()
-        for label, address in list(ADDRESSES.items())[:count]:
-            host = Host(label, address, root / label, at.network)
-            host.configure(ADDRESSES, url, at.ceph, at.registry, user=label, more=f"jobs = {jobs}\n")
-            if started:
-                host.share(started[0].root)
-            undo.enter_context(host).start()
-            started.append(host)
-            if host is started[0]:
-                wait_until(host.works, seconds=_LIMIT, what=f"{label} to work")
-        others = {host.label: ("waiting", False) for host in started[1:]}
-        wait_until(lambda: others.items() <= started[0].hosts().items(), seconds=_LIMIT, what="the others to wait")
-        yield started
+    addresses = dict(list(ADDRESSES.items())[:count])
+    with at.network.inside():
+        url = at.server.make(name)
+    with hosts_of(addresses, at.work / name, url, at.ceph, at.registry, at.network, more=f"jobs = {jobs}\n") as own:
+        yield list(own.values())
 
 
 def take_turn(at: Parts, name: str, count: int, *, jobs: int, clones: int) -> Turn:

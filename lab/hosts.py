@@ -6,8 +6,8 @@ import http.client
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -166,8 +166,11 @@ class Host(Namespace):
 
     def terra(self, *words: str | Path, accept: Sequence[int] = (0,), seconds: float = 300) -> Completed:
         """Run terra on it, which asks its own controller."""
-        env = {"TERRA_CONTROLLER": self.address, "TERRA_TOKEN": read_token(Paths(self.root).token)}
-        return run(self.command([terra_command(), *words]), env=env, timeout=seconds, accept=accept)
+        return run(self.command([terra_command(), *words]), env=self.environment(), timeout=seconds, accept=accept)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which ``terra`` asks its controller."""
+        return {"TERRA_CONTROLLER": self.address, "TERRA_TOKEN": read_token(Paths(self.root).token)}
 
     def answers(self) -> bool:
         """Return whether its controller answers."""
@@ -223,9 +226,40 @@ def add_user(ceph: Ceph, name: str) -> None:
     ceph.add_user(name, "mon", 'profile rbd, allow command "osd blocklist"', "osd", f"profile rbd pool={POOL}")
 
 
-def push(layout: Path, registry: Registry, network: Network) -> str:
-    """Push the image of a layout to a registry by plain HTTP; return its reference."""
-    reference = f"{registry.address}/stellarproject/small:6"
-    words = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", f"docker://{reference}"]
-    run(network.command(words), timeout=120)
-    return reference
+@contextmanager
+def hosts_of(
+    addresses: Mapping[str, str],
+    root: Path,
+    database: str,
+    ceph: Ceph,
+    registry: Registry,
+    network: Network,
+    *,
+    more: str = "",
+    begin: Callable[[Host], None] = Host.start,
+) -> Iterator[dict[str, Host]]:
+    """Offer hosts on a cluster and an empty database: the first one works, and the others wait. What they make goes in the end.
+
+    :param addresses: of each host, by its name, which is that of its user at the cluster, too; see :func:`add_user`.
+    :param root: a directory for them.
+    :param database: its URL.
+    :param network: the network that they are in.
+    :param more: further keys of controller.toml.
+    :param begin: starts a host.
+    """
+    with Undo() as undo:
+        undo.callback(ceph.empty)
+        undo.callback(ceph.ceph, "osd", "blocklist", "clear")
+        hosts: dict[str, Host] = {}
+        for name, address in addresses.items():
+            host = Host(name, address, root / name, network)
+            host.configure(addresses, database, ceph, registry, user=name, more=more)
+            first = next(iter(hosts.values()), host)
+            if first is not host:
+                host.share(first.root)
+            begin(undo.enter_context(host))
+            hosts[name] = host
+            wait_until(first.works, seconds=_LIMIT, what=f"{first.label} to work")
+        others = dict.fromkeys(list(hosts)[1:], ("waiting", False))
+        wait_until(lambda: others.items() <= first.hosts().items(), seconds=_LIMIT, what="the others to wait")
+        yield hosts

@@ -11,6 +11,7 @@ from iso.daemons import start, wait_ready
 from lab.network import CONTROLLER, Network
 from lab.place import Place, hold
 from terra_core.errors import ConflictError
+from terra_core.system.process import run
 from terra_core.system.undo import Undo
 
 _START = 30.0
@@ -77,6 +78,24 @@ class Registry:
 
     def __exit__(self, *failure: object) -> None:
         self._resources.unwind(failure)
+
+    def push(self, layout: Path, name: str) -> str:
+        """Push the image of a layout by plain HTTP; return its reference.
+
+        :param layout: a directory, as the OCI image layout specification has it.
+        :param name: of the repository, below that of all images of tests.
+        """
+        reference = f"{self.address}/stellarproject/{name}:6"
+        words = [
+            "skopeo",
+            "--insecure-policy",
+            "copy",
+            "--dest-tls-verify=false",
+            f"oci:{layout}:latest",
+            f"docker://{reference}",
+        ]
+        run(self._network.command(words), timeout=120)
+        return reference
 
     def _answers(self) -> bool:
         with self._network.connect(self._host, self._port, timeout=2) as connection:

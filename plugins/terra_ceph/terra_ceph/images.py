@@ -17,7 +17,6 @@ from terra_ceph.shown import (
     FIRST_SNAPSHOT,
     Image,
     Name,
-    Parent,
     Snapshot,
     differs,
     next_snapshot,
@@ -25,6 +24,7 @@ from terra_ceph.shown import (
     parse_names,
     parse_sizes,
     parse_snapshots,
+    parse_trash,
 )
 from terra_core.config.session import Session
 from terra_core.config.values import Hostname
@@ -275,14 +275,17 @@ class Images:
             raise TerraError(f"{name}: cannot be removed, for somebody has it open", hint=f"see who: {status}") from error
         if codes[-1] == errno.ENOTEMPTY:
             self.cluster.rbd("trash", "mv", str(name), accept=(0, errno.ENOENT))
-        if image is not None and image.parent is not None and image.parent.trashed:
-            self._forget(image.parent)
+        if image is None:  # whoever was killed over this has not looked for what the image was a clone of
+            for id_ in parse_trash(self.cluster.rbd("trash", "ls", name.pool, "--format", "json").text):
+                self._forget(name.pool, id_)
+        elif image.parent is not None and image.parent.trashed:
+            self._forget(image.parent.pool, image.parent.id)
         return codes[-1] != errno.ENOENT or image is not None
 
-    def _forget(self, parent: Parent) -> None:
+    def _forget(self, pool: str, id_: str) -> None:
         """Remove an image that was kept in the trash for its clones, unless it has further ones."""
         accept = (0, errno.ENOENT, errno.ENOTEMPTY, errno.EBUSY)
-        self.cluster.rbd("trash", "rm", f"{parent.pool}/{parent.id}", _QUIET, accept=accept, seconds=_REMOVAL_SECONDS)
+        self.cluster.rbd("trash", "rm", f"{pool}/{id_}", _QUIET, accept=accept, seconds=_REMOVAL_SECONDS)
 
 
 def _there(name: Name) -> ConflictError:

@@ -14,6 +14,8 @@ _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)/([A-Za-z0-9][A-Za-z0-9._-]*)")
 SNAPSHOT = re.compile(r"terra-[0-9]{1,9}")
 """The names of the snapshots that clones are made of."""
 FIRST_SNAPSHOT = "terra-1"
+_GOLDEN = re.compile(r"golden_[0-9a-f]+\.[0-9]{1,9}")
+"""The names of golden volumes: no machine's has a low line."""
 
 
 @frozen
@@ -98,6 +100,11 @@ def parse_snapshots(text: str) -> list[Snapshot]:
 def parse_names(text: str) -> list[str]:
     """Return the images in the output of ``rbd ls``."""
     return [str(name) for name in json.loads(text)]
+
+
+def parse_trash(text: str) -> list[str]:
+    """Return the ids of golden volumes in the output of ``rbd trash ls``, where they are kept while they have clones."""
+    return [str(row["id"]) for row in json.loads(text) if _GOLDEN.fullmatch(row["name"])]
 
 
 def parse_sizes(pool: str, text: str) -> dict[str, int]:

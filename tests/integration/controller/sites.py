@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, NullPool, create_engine, inspect
 
 from lab.network import CONTROLLER, ISCSI
+from lab.registry import Registry
 from lab.site import Site, terra_command
 from terra_core.client.connection import Client
 from terra_core.config.session import Session
@@ -44,6 +45,25 @@ MUCH = tuple(file(b"usr/%d" % number, Random(number).randbytes(1024 * 1024)) for
 """100 MB that do not get smaller."""
 
 
+def push(registry: Registry, layout: Path, name: str, *layers: Sequence[Item | bytes] | Blob) -> str:
+    """Push an image of these layers to a registry; return its reference.
+
+    :param layout: a directory for it, which is not there.
+    """
+    LayoutMaker(layout).image([layer if isinstance(layer, Blob) else tar(*layer) for layer in layers])
+    return registry.push(layout, name)
+
+
+def node_toml(image: str, hostname: str, mac: str, *, size: int = 256) -> str:
+    """Return the text of a node.toml with one disk of ``size`` MB, and the seed's subvolumes."""
+    subvolumes = {"home": "/home", "log": "/var/log", "containerd": "/var/lib/containerd"}
+    return (
+        f'hostname = "{hostname}"\nmac = "{mac}"\nimage = "{image}"\n[[groups]]\nlabel = "os"\n'
+        f'[[groups.disk]]\ndevice = "/dev/sda"\nsize = {size}\n'
+        + "".join(f'[[groups.subvolumes]]\nname = "{name}"\npath = "{where}"\n' for name, where in subvolumes.items())
+    )
+
+
 class Ground:
     """A site, with what the tests of the controller do on it.
 
@@ -63,22 +83,12 @@ class Ground:
 
     def push(self, name: str, *layers: Sequence[Item | bytes] | Blob) -> str:
         """Push an image of these layers to the site's registry; return its reference."""
-        layout, reference = self.path(name), f"{self.site.registry.address}/stellarproject/{name}:6"
-        LayoutMaker(layout).image([layer if isinstance(layer, Blob) else tar(*layer) for layer in layers])
-        words = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", f"docker://{reference}"]
-        run(self.site.network.command(words), timeout=120)
-        return reference
+        return push(self.site.registry, self.path(name), name, *layers)
 
     def node(self, image: str, hostname: str = "cm-01", mac: str = MAC, *, size: int = 256, more: str = "") -> Path:
         """Write a node.toml with the seed's subvolumes."""
         path = self.path(f"{hostname}.toml")
-        subvolumes = {"home": "/home", "log": "/var/log", "containerd": "/var/lib/containerd"}
-        path.write_text(
-            f'hostname = "{hostname}"\nmac = "{mac}"\nimage = "{image}"\n[[groups]]\nlabel = "os"\n'
-            f'[[groups.disk]]\ndevice = "/dev/sda"\nsize = {size}\n'
-            + "".join(f'[[groups.subvolumes]]\nname = "{name}"\npath = "{where}"\n' for name, where in subvolumes.items())
-            + more
-        )
+        path.write_text(node_toml(image, hostname, mac, size=size) + more)
         return path
 
     def terra(self, *words: str | Path, accept: Sequence[int] = (0,)) -> Completed:

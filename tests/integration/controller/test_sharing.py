@@ -5,69 +5,51 @@ Every machine is made once, whatever happens: TERRA_ROUNDS=200 for that many rou
 
 from __future__ import annotations
 
-import os
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from lab.postgresql import Postgresql
-from terra_core.errors import TerraError
 from terra_core.system.mounts import parse_mounts
-from terra_core.system.process import Daemon
+from terra_core.system.process import Completed, Daemon
 from terra_core.system.waiting import wait_until
+from tests.integration.controller.sharers import Sharers, ended, last_two
 from tests.integration.controller.sites import MANY, MUCH, SYSTEM
 from tests.integration.controller.test_hosts import Both, hosts_of, states, wait_for_work
-from tests.unit.oci.making import layer, tar
+from tests.unit.oci.making import Blob, Item, layer, tar
 
 pytestmark = pytest.mark.long
-ROUNDS = int(os.environ.get("TERRA_ROUNDS", "2"))
-MACHINES = 3
 _SLOW = (("slow", 40), ("slower", 41))
 """Two images of their own, which take a while."""
 
 
-class Pair(Both):
+class Pair(Both, Sharers):
     """Both hosts, of which each does one piece of work at a time."""
 
-    def sql(self, statement: str) -> Sequence[Any]:
-        """Ask the database, or change it."""
-        engine = create_engine(self._url)
-        try:
-            with engine.begin() as connection:
-                found = connection.execute(text(statement))
-                return list(found) if found.returns_rows else []
-        finally:
-            engine.dispose()
+    @property
+    def root(self) -> Path:
+        """The root of the first host, which leads."""
+        return self.ground.site.root
 
-    def attempts(self) -> list[tuple[str, str, str]]:
-        """Return the leases: what for, who has it, and where it stands."""
-        query = (
-            "select coalesce(work.kind, '') as kind, name, state from leases left join work on work.number = leases.number "
-            "order by leases.number, attempt"
-        )
-        return [tuple(row) for row in self.sql(query)]
+    def terra(self, *words: str | Path, accept: Sequence[int] = (0,)) -> Completed:
+        """Run terra at the first host."""
+        return self.ground.terra(*words, accept=accept)
 
-    def wait_for_help(self) -> None:
-        """Wait until the host that leads has seen that the other one waits: its work goes into the queue from then on."""
-        image = self.ground.push("probe", SYSTEM)
+    def push(self, name: str, *layers: Sequence[Item | bytes] | Blob) -> str:
+        """Push an image to the first host's registry."""
+        return self.ground.push(name, *layers)
 
-        def queued() -> bool:
-            shown = self.ground.provision(image, "cm-09", "52:54:00:00:00:09")
-            self.ground.terra("delete", "cm-09")
-            return not str(shown["disk_groups"][0]["disks"][0]["device"]).endswith("/0.lun")
+    def begin(self, image: str, number: int) -> Daemon:
+        """Begin to make a machine."""
+        return self.ground.start("provision", self.ground.node(image, f"cm-0{number}", f"52:54:00:00:00:0{number}"))
 
-        wait_until(queued, seconds=120, what="work to be queued")
-
-    def silence(self) -> None:
-        """Let the leases of the second host be of a time long gone."""
-        self.sql("update leases set until = until - 200 where state in ('taken', 'lost') and name = 'san-02'")
+    def volumes(self) -> list[str]:
+        """Return the files of all volumes."""
+        return [last_two(str(path)) for path in (self.root / "iscsi").rglob("*.lun")]
 
     def worked_on(self) -> bool:
         """Return whether the second host has a machine's root mounted."""
@@ -86,31 +68,29 @@ class Pair(Both):
         wait_until(self.worked_on, seconds=60, what="the other host to lay it down", interval=0.01)
         return daemons[0], daemons[1]
 
-    def begin(self, image: str, number: int) -> Daemon:
-        """Begin to make a machine."""
-        return self.ground.start("provision", self.ground.node(image, f"cm-0{number}", f"52:54:00:00:00:0{number}"))
+    def lose_one(self, number: int, random: Random) -> str:
+        """Kill one of both hosts, and start it again."""
+        site, second = self.ground.site, self.second
+        assert site.controller is not None
+        assert second.controller is not None
+        if random.random() < 0.5:
+            second.controller.signal(signal.SIGKILL)
+            second.controller.wait(10)
+            self.silence("san-02")
+            second.start()
+            return "san-02 was killed"
+        site.controller.signal(signal.SIGKILL)
+        site.controller.wait(10)
+        wait_for_work(self, "san-02", of_second=True)
+        site.start_controller()
+        return "san-01 was killed, which led"
 
-    def settled(self) -> None:
-        """Wait until nothing is left of any work, after a look at everything."""
-
-        def done() -> bool:
-            with suppress(TerraError, OSError):
-                self.ground.terra("doctor", "--fix", "--root", self.ground.site.root, accept=(0, 1))
-            return not self.sql("select 1 from leases") and not self.sql("select 1 from work")
-
-        wait_until(done, seconds=120, what="all work to be over", interval=0.5)
-
-    def require_once(self) -> None:
-        """Check that there is nothing but what the database names: each volume and each target once."""
-        rows = self.sql("select hostname, state, targets from nodes")
-        assert {row.state for row in rows} <= {"ready"}, rows
-        targets = [kept["target"] for row in rows for kept in row.targets]
-        wanted = [volume["name"] for target in targets for volume in target["volumes"]]
-        golden = [one["name"] for row in self.sql("select volumes from golden_volumes") for one in row.volumes]
-        place = self.ground.site.root / "iscsi"
-        there = [str(path.relative_to(place)) for path in place.rglob("*.lun")]
-        assert sorted(there) == sorted("/".join(Path(name).parts[-2:]) for name in (*wanted, *golden))
-        assert len({target["id"] for target in targets}) == len(targets)
+    def gather(self) -> None:
+        """Let the first host lead, and the other one help it."""
+        if states(self.first("GET", "/v1/hosts"))["san-01"] != ("working", True):
+            self.second.terra("host", "drain", "san-02")
+            wait_for_work(self, "san-01", of_second=False)
+            self.second.terra("host", "resume", "san-02")
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +99,6 @@ def pair(postgresql: Postgresql) -> Iterator[Pair]:
     with hosts_of(Pair, postgresql.make("sharing"), "jobs = 1\n") as pair:
         pair.wait_for_help()
         yield pair
-
-
-def ended(daemon: Daemon) -> None:
-    """Wait for the end of ``terra provision``."""
-    assert daemon.wait(120) == 0, daemon.tail()
 
 
 def test_the_host_that_waits_does_half_of_the_work(pair: Pair) -> None:
@@ -148,11 +123,11 @@ def test_what_a_host_that_was_killed_had_begun_is_done_by_the_other_one_once(pai
     try:
         pair.second.controller.signal(signal.SIGKILL)
         pair.second.controller.wait(10)
-        pair.silence()
+        pair.silence("san-02")
         ended(one)
         ended(other)
         assert len(pair.ground.nodes()) == 2
-        pair.silence()
+        pair.silence("san-02")
         said = pair.ground.terra("doctor", "--root", pair.ground.site.root, accept=(0, 1)).text
         assert "san-02 has lost work that it had begun, and has not said that it is undone" in said
     finally:
@@ -171,7 +146,7 @@ def test_a_host_that_was_paused_and_wakes_up_changes_nothing_and_undoes_its_own(
     try:
         pair.second.controller.signal(signal.SIGSTOP)
         try:
-            pair.silence()
+            pair.silence("san-02")
             ended(one)
             ended(other)
             before = pair.sql("select hostname, targets, digest, layout from nodes order by hostname")
@@ -205,9 +180,7 @@ def test_the_host_that_leads_is_killed_and_the_next_one_undoes_what_it_did_for_i
         site.start_controller()
     pair.settled()
     pair.require_once()
-    pair.second.terra("host", "drain", "san-02")
-    wait_for_work(pair, "san-01", of_second=False)
-    pair.second.terra("host", "resume", "san-02")
+    pair.gather()
     pair.wait_for_help()
 
 
@@ -226,52 +199,4 @@ def test_a_drained_host_takes_nothing(pair: Pair) -> None:
 
 
 def test_no_machine_is_made_twice_in_rounds_with_kills(pair: Pair) -> None:
-    random = Random(ROUNDS)  # noqa: S311  # no secret
-    image = pair.ground.push("round", SYSTEM, MANY)
-    made = failed = 0
-    began = time.monotonic()
-    for _ in range(ROUNDS):
-        machines = [pair.begin(image, number) for number in range(1, MACHINES + 1)]
-        _kill_one(pair, random)
-        codes = [machine.wait(120) for machine in machines]
-        for machine in machines:
-            machine.stop()
-        _lead_again(pair)
-        pair.settled()
-        pair.require_once()
-        names = {node["hostname"] for node in pair.ground.nodes()}
-        told = {f"cm-0{number}" for number, code in enumerate(codes, 1) if code == 0}
-        assert told <= names, "who was told that it is made has it"
-        made, failed = made + len(names), failed + MACHINES - len(names)
-        for name in sorted(names):
-            pair.ground.terra("delete", "--force", name)
-        pair.wait_for_help()
-    seconds = time.monotonic() - began
-    print(f"\n{ROUNDS} rounds with kills: {made} machines made, {failed} undone, none twice; {seconds:.0f} s")  # noqa: T201
-
-
-def _kill_one(pair: Pair, random: Random) -> None:
-    """Kill one of both hosts after a moment, and start it again."""
-    wait_until(lambda: pair.attempts(), seconds=60, what="the work to begin", interval=0.02)
-    time.sleep(random.uniform(0, 1.5))  # any moment of the work
-    site, second = pair.ground.site, pair.second
-    assert site.controller is not None
-    assert second.controller is not None
-    if random.random() < 0.5:
-        second.controller.signal(signal.SIGKILL)
-        second.controller.wait(10)
-        pair.silence()
-        second.start()
-        return
-    site.controller.signal(signal.SIGKILL)
-    site.controller.wait(10)
-    wait_for_work(pair, "san-02", of_second=True)
-    site.start_controller()
-
-
-def _lead_again(pair: Pair) -> None:
-    """Let the first host lead, and the other one help it."""
-    if states(pair.first("GET", "/v1/hosts"))["san-01"] != ("working", True):
-        pair.second.terra("host", "drain", "san-02")
-        wait_for_work(pair, "san-01", of_second=False)
-        pair.second.terra("host", "resume", "san-02")
+    pair.play_rounds()

@@ -328,6 +328,31 @@ def test_what_a_killed_controller_had_open_is_opened_again_and_removed(
 
 
 @pytest.mark.cluster
+def test_a_golden_volume_leaves_the_trash_also_when_whoever_removed_its_last_clone_was_killed_over_it(
+    ceph: Ceph, hosts: tuple[Host, Host], sessions: dict[str, Session]
+) -> None:
+    session = sessions["a"]
+
+    def trash() -> list[str]:
+        return [row["name"] for row in json.loads(ceph.rbd("trash", "ls", POOL, "--all", "--format", "json").text)]
+
+    with hosts[0].inside():
+        others = made(session, "cm-01")
+        golden = made(session, "golden_0123456789abcdef", content=b"system")
+        requests = [VolumeRequest(hostname=Hostname(name), number=0, size=64) for name in ("cm-02", "cm-03")]
+        clones = [plugin.plan_volume(request, session) for request in requests]
+        for clone in clones:
+            with plugin.clone_volume(golden, clone, session):
+                pass
+        assert plugin.remove_volume(golden, session) is True
+        ceph.rbd("trash", "mv", others.name)
+        for clone, left in zip(clones, (["cm-01.0", "golden_0123456789abcdef.0"], ["cm-01.0"]), strict=True):
+            ceph.rbd("rm", "--no-progress", clone.name)  # which is how far it came
+            assert plugin.remove_volume(clone, session) is False
+            assert sorted(trash()) == left, "what somebody else has put there stays"
+
+
+@pytest.mark.cluster
 def test_the_users_of_hosts_may_use_their_pool_alone(
     ceph: Ceph, hosts: tuple[Host, Host], sessions: dict[str, Session]
 ) -> None:

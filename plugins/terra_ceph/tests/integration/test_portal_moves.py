@@ -24,7 +24,7 @@ from sqlalchemy import NullPool, create_engine
 
 from iso.daemons import start, wait_ready
 from lab.ceph import Ceph
-from lab.hosts import PORTAL, Host, add_user, push
+from lab.hosts import PORTAL, Host, add_user, hosts_of
 from lab.namespace import Namespace
 from lab.network import PREFIX, Network
 from lab.postgresql import Postgresql
@@ -47,6 +47,8 @@ GOES_ON = 20
 """So many acknowledged writes after a fault say that the client goes on."""
 LIMIT = 120.0
 AWAY = 15.0
+PAUSE = 60.0
+"""So long a host is paused, in seconds, before it wakes up: all that others give it is over by then."""
 
 
 class Client(Namespace):
@@ -204,23 +206,15 @@ def site(network: Network, ceph: Ceph, registry: Registry) -> Iterator[Site]:
         server = stack.enter_context(Postgresql(network))
         with network.inside():
             url = server.make("portal")
-        hosts: dict[str, Host] = {}
-        stack.callback(ceph.empty)
-        stack.callback(ceph.ceph, "osd", "blocklist", "clear")
         for name in ADDRESSES:
-            add_user(ceph, f"portal-{name}")
-            host = Host(name, ADDRESSES[name], work / name, network)
-            host.configure(ADDRESSES, url, ceph, registry, user=f"portal-{name}")
-            if hosts:
-                host.share(work / "host-a")
-            hosts[name] = stack.enter_context(host)
-            begin(host)
+            add_user(ceph, name)
+        hosts = stack.enter_context(hosts_of(ADDRESSES, work, url, ceph, registry, network, begin=begin))
         made = Site(hosts, server, url, network)
         leader = made.leader()
         LayoutMaker(work / "layout").image([tar(*SYSTEM)])
         node = work / "cm-01.toml"
         node.write_text(
-            f'hostname = "cm-01"\nmac = "52:54:00:00:00:01"\nimage = "{push(work / "layout", registry, network)}"\n'
+            f'hostname = "cm-01"\nmac = "52:54:00:00:00:01"\nimage = "{registry.push(work / "layout", "small")}"\n'
             '[[groups]]\nlabel = "os"\n[[groups.disk]]\ndevice = "/dev/sda"\nsize = 256\n'
             '[[groups]]\nlabel = "data"\n[[groups.disk]]\ndevice = "/dev/sdb"\nsize = 256\n'
         )
@@ -281,6 +275,8 @@ def survive(site: Site, client: Client, how: str) -> Seen:
     site.wait(lambda: client.goes_on(at), f"the client to go on: {how}")
     stall = client.stalled()
     assert other.is_said_to_be(leader, "fenced")
+    if how == "paused":
+        site.wait(lambda: time.monotonic() - began >= PAUSE, "the pause to be over")
     come_back(leader, how)
     site.wait(lambda: leader.is_said_to_be(leader, "fenced"), "the former host to be there")
     site.wait(lambda: not leader.has_portal(), "the former host to drop the portal")
@@ -364,4 +360,5 @@ def test_nothing_moves_while_postgresql_is_away(site: Site, network: Network, tm
         site.wait(lambda: client.goes_on(at), "the client to go on")
         print(f"\nPostgreSQL was away for {AWAY:.0f} s: the slowest write took {client.stalled():.2f} s")  # noqa: T201  # a figure
     assert client.problem == ""
-    assert leader.is_said_to_be(site.other(leader), "waiting")
+    site.wait(lambda: leader.is_said_to_be(site.other(leader), "waiting"), "the other host to be heard of again")
+    assert leader.serves()

@@ -26,6 +26,7 @@ from terra_ceph.shown import (
     parse_image,
     parse_names,
     parse_snapshots,
+    parse_trash,
 )
 from terra_core.config.controller import Paths
 from terra_core.config.session import Session
@@ -109,6 +110,9 @@ def test_only_snapshots_of_terra_are_looked_at_and_the_newest_is_the_last() -> N
 
 def test_names_and_differences() -> None:
     assert parse_names('["cm-01.0","x"]') == ["cm-01.0", "x"]
+    names = ("golden_0a1b.12", "cm-01.0", "golden_0a1b", "xgolden_0.0")
+    trash = json.dumps([{"id": name, "name": name} for name in names])
+    assert parse_trash(trash) == ["golden_0a1b.12"], "what is no golden volume is somebody else's"
     assert differs("[]") is False
     assert differs('[{"offset":0,"length":4194304,"exists":"true"}]') is True
 
