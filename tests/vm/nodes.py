@@ -42,15 +42,10 @@ def expect_healthy(
     assert f"version={version}" in machine.ssh("cat /proc/cmdline").text.split()
     for path, subvolume in mounts.items():
         expect_mounted(machine, path, "btrfs", subvolume)
-        expect_no_errors(machine, path, missing=missing)
-
-
-def expect_no_errors(machine: Machine, path: str, *, missing: bool = False) -> None:
-    """Ask the machine whether btrfs has seen errors of the disks of the file system at ``path``."""
-    stats = json.loads(machine.ssh(f"sudo btrfs --format json device stats {path}").stdout)["device-stats"]
-    there = [row for row in stats if not (missing and row["device"] in ("", "<missing disk>"))]
-    assert there
-    assert not [row for row in there if any(int(row[name]) for name in row if name.endswith(("_errs", "errors")))]
+        stats = json.loads(machine.ssh(f"sudo btrfs --format json device stats {path}").stdout)["device-stats"]
+        there = [row for row in stats if not (missing and row["device"] in ("", "<missing disk>"))]
+        assert there
+        assert not [row for row in there if any(int(row[name]) for name in row if name.endswith(("_errs", "errors")))]
 
 
 def expect_running(machine: Machine, hostname: str) -> None:
