@@ -45,6 +45,7 @@ SECONDS = {
     "test_install_layouts.py": 33,
     "test_upgrades_counted.py": 45,
     "test_upgrade_contained.py": 200,
+    "test_failover.py": 900,
     "test_netboot.py": 300,
     "test_install.py": 200,
     "test_upgrade_decided.py": 200,

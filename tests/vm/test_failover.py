@@ -22,15 +22,21 @@ from terra_core.system.reading import lines_of
 from terra_core.system.undo import Undo
 from tests import blocks
 from tests.failover import GOES_ON, MACHINE, Seen, Site, started, survive
-from tests.vm.nodes import example, expect_mounted, expect_no_errors, expect_running
+from tests.vm.nodes import example, expect_running
 
 _BUILD = Path(__file__).parents[2] / "build"
 _MAC = "52:54:00:00:0f:01"
 _SECONDS = 900
 """How long a boot and the first image of a store may take, on a machine that is busy with a cluster."""
+_PATIENCE = 'kernel_arguments = ["systemd.default_timeout_start_sec=600"]'
+"""Units and devices of a machine that has a small part of a processor take longer than systemd waits for them."""
 _WRITTEN, _PROGRAM, _END = "/var/lib/written", "/dev/shm/blocks.py", "/dev/shm/enough"
 _FAULTS = "I/O error|rejecting I/O|forced readonly|filesystem read-only|BTRFS (error|critical)|csum failed"
 """What the machine's kernel says of a disk that was away for too long, or is not what it was."""
+_UNHARMED = (
+    f"findmnt -n -o OPTIONS / | grep -q ^rw, && ! sudo dmesg | grep -E '{_FAULTS}'"
+    " && sudo btrfs device stats --check / > /dev/null && echo unharmed"
+)
 
 
 class Writer:
@@ -59,7 +65,7 @@ class Writer:
         """Let it end in order."""
         self._machine.ssh(f"touch {_END}")
         assert self._daemon is not None
-        assert self._daemon.wait(60) == 0, self._daemon.tail()
+        assert self._daemon.wait(_SECONDS) == 0, self._daemon.tail()
 
     def writes(self) -> list[tuple[int, float]]:
         """Return the number of each write that was acknowledged, and how long it took, in seconds."""
@@ -128,13 +134,14 @@ def test_a_machine_outlasts_hosts_that_are_killed_cut_off_and_paused_and_boots_f
     image = f"{registry.address}/stellarproject/example:6"
     for name, mac in (("cm-00", "52:54:00:00:0f:00"), (MACHINE, _MAC)):
         node_toml = site.work / f"{name}.toml"
-        node_toml.write_text(example("node.toml", hostname=name, mac=mac, image=image))
+        node_toml.write_text(f"{_PATIENCE}\n{example('node.toml', hostname=name, mac=mac, image=image)}")
         first.terra("provision", node_toml, seconds=_SECONDS)
     first.terra("delete", "--force", "cm-00")
     with Machine(network, _MAC, shelf / "serial" / "failover.log") as machine:
         address = machine.wait_for_address(first.leases, seconds=_SECONDS)
         machine.wait_for_ssh(address, "terra", lab_key, seconds=_SECONDS)
         expect_running(machine, MACHINE)
+        log_in_again(machine)
         with Writer(machine, site.work / "writer.log") as writer:
             site.wait(lambda: writer.goes_on(0), "the machine to write")
             for how in ("killed", "cut off", "paused"):
@@ -147,8 +154,13 @@ def test_a_machine_outlasts_hosts_that_are_killed_cut_off_and_paused_and_boots_f
         machine.reboot(seconds=_SECONDS)
         expect_running(machine, MACHINE)
         assert machine.ssh(f"ip -brief address show to {address}").text, "another host gives it the address that it had"
-        expect_unharmed(machine)
         expect_written(machine, writer)
+
+
+def log_in_again(machine: Machine) -> None:
+    """Let iscsid begin anew while nothing of the disk is in memory: what it needs for its login cannot be read from there."""
+    machine.ssh("sync && echo 3 | sudo tee /proc/sys/vm/drop_caches > /dev/null && sudo systemctl restart iscsid", timeout=300)
+    expect_unharmed(machine)
 
 
 def print_stall(how: str, seen: Seen) -> None:
@@ -158,21 +170,18 @@ def print_stall(how: str, seen: Seen) -> None:
 
 
 def expect_unharmed(machine: Machine) -> None:
-    """Ask the machine whether its root is as it was, and its kernel has seen no error of it."""
-    root = expect_mounted(machine, "/", "btrfs", "/os")
-    assert root["options"].split(",")[0] == "rw"
-    expect_no_errors(machine, "/")
-    assert machine.ssh(f"sudo dmesg | grep -E '{_FAULTS}'", accept=(1,)).text == ""
+    """Ask the machine, which may be slow to answer, whether its root is as it was, and has seen no errors."""
+    machine.wait_for_answer(_UNHARMED, "unharmed", seconds=_SECONDS)
 
 
 def expect_written(machine: Machine, writer: Writer) -> None:
     """Read from the disk what was acknowledged."""
-    machine.ssh("sync && echo 3 | sudo tee /proc/sys/vm/drop_caches > /dev/null")
+    machine.ssh("sync && echo 3 | sudo tee /proc/sys/vm/drop_caches > /dev/null", timeout=300)
     machine.ssh(f"cat > {_PROGRAM} << 'END'\n{Path(blocks.__file__).read_text()}END")
     said = machine.ssh(f"sudo python3 {_PROGRAM} read {_WRITTEN}", timeout=300).text
     held, acknowledged = [int(line) for line in lines_of(said)], writer.acknowledged
     wrong = blocks.lost(acknowledged, held, writer.begun)
     print(f"  {writer.begun - 1} writes, {len(acknowledged)} blocks verified, {len(wrong)} lost")  # noqa: T201  # figures
     assert wrong == []
-    machine.ssh("sudo btrfs scrub start -B / > /dev/null", timeout=600)
-    expect_no_errors(machine, "/")
+    machine.ssh("sudo btrfs scrub start -B / > /dev/null", timeout=_SECONDS)
+    expect_unharmed(machine)
