@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from lab.images import build_base_images, offer
+from lab.images import build_base_images, offer_bases
 from lab.machine import Machine
 from lab.network import CONTROLLER
 from lab.site import Site
@@ -46,15 +46,14 @@ class Demo:
     def run(self) -> tuple[Site, str, Path]:
         """Run every step; return the site, the machine's address and the key that opens it."""
         with self._step("build the base images from packages (cached in build/images)"):
-            images = build_base_images()
+            build_base_images()
         with self._step("start a network, an engine, a registry and a controller"):
             site = self._resources.enter_context(Site(_BUILD, label="demo"))
         work = site.directory / "demo"
         work.mkdir(exist_ok=True)
         registry = site.registry.address
         with self._step("offer the base images to the engine and the registry"):
-            offer(images["terraos"], site.engine, registry, push=False)
-            pxe = offer(images["pxe"], site.engine, registry, push=True)
+            pxe = offer_bases(site.engine, registry)
         key = self._key(work)
         server = self._server(work, key, f"{registry}/stellarproject")
         self._terra(site, ["create", "--push", "--context", _HERE / "examples", server])

@@ -73,6 +73,11 @@ class Host(Namespace):
         """The output of its controller, since that was started last."""
         return self.root / f"controller.{len(list(self.root.glob('controller.*.log'))) - 1}.log"
 
+    @property
+    def leases(self) -> Path:
+        """The file of the leases of its DHCP server."""
+        return Paths(self.root).state / "dnsmasq.leases"
+
     def configure(
         self,
         hosts: Mapping[str, str],
@@ -88,7 +93,7 @@ class Host(Namespace):
         :param hosts: the addresses of all hosts, by name.
         :param database: the URL of their database.
         :param user: whom the cluster knows it as; see :func:`add_user`.
-        :param more: further keys of controller.toml.
+        :param more: further keys and tables of controller.toml.
         """
         Paths(self.root).etc.mkdir(parents=True)
         named = "".join(f'{name} = ["{address}"]\n' for name, address in hosts.items())

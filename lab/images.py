@@ -62,6 +62,16 @@ def offer(image: BaseImage, engine: Engine, registry: str, *, push: bool, report
     return reference
 
 
+def offer_bases(engine: Engine, registry: str) -> ImageReference:
+    """Offer the base image of machines to an engine, and that of boot loaders to a registry too; return the latter's name.
+
+    :param registry: what their names begin with.
+    """
+    images = build_base_images()
+    offer(images["terraos"], engine, registry, push=False)
+    return offer(images["pxe"], engine, registry, push=True)
+
+
 def push_to_registry(image: str, reference: ImageReference, session: Session) -> str:
     """Push an image of an engine as Terra does, and give its digest in the registry.
 

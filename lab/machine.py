@@ -201,6 +201,13 @@ class Machine:
         except CommandError as error:
             raise self._failure(error.message) from error
 
+    def launch(self, command: str, log: Path) -> Daemon:
+        """Start a command line in the machine, which runs on; its shell reads it.
+
+        :param log: the file that its output goes to, as it comes.
+        """
+        return start(self._network.command([*self._ssh(), command]), log=log)
+
     def reboot(self, *, command: str = "sudo -n systemctl reboot", seconds: float = 300) -> None:
         """Ask it to start again, and wait until it has: until its boot id is another one.
 

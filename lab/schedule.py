@@ -48,6 +48,7 @@ SECONDS = {
     "test_upgrades_counted.py": 45,
     "test_upgrade_contained.py": 200,
     "test_bases.py": 290,
+    "test_failover.py": 900,
     "test_netboot.py": 300,
     "test_install.py": 250,
     "test_upgrade_decided.py": 200,

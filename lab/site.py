@@ -31,14 +31,18 @@ START = ("--debug", "--controller", CONTROLLER, "controller", "--gateway", GATEW
 
 _YOUNG_SECONDS = 10.0
 _ROOT = Path(__file__).parents[1]
-CONFIG_OF_NETWORK = f"""\
-[docker]
-  insecure = ["{CONTROLLER}:5000"]
-
+CONFIG_OF_DHCP = f"""\
 [tftp]
   dhcp = "server"
   range = ["{LEASES[0]}", "{LEASES[1]}"]
 """
+"""The part of a controller.toml that lets it give out the addresses of machines."""
+
+CONFIG_OF_NETWORK = f"""\
+[docker]
+  insecure = ["{CONTROLLER}:5000"]
+
+{CONFIG_OF_DHCP}"""
 """The part of a site's controller.toml that is about its own registry and its own DHCP."""
 
 CONFIG = f"""\

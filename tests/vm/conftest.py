@@ -10,7 +10,7 @@ import pytest
 
 from iso.medium import make
 from lab.disks import MB, Disk, blank
-from lab.images import build_base_images, offer
+from lab.images import offer_bases
 from lab.site import CONFIG, Site
 from terra_core.config.node import Firmware
 from terra_core.config.session import Session
@@ -38,19 +38,20 @@ def site_plugins() -> Path | None:
 
 
 @pytest.fixture(scope="module")
-def site(
-    site_config: str, site_plugins: Path | None, tmp_path_factory: pytest.TempPathFactory, lab_key: Path
-) -> Iterator[Site]:
-    """Start a site whose registry has the pxe image and a server's image that lets the test in."""
-    images = build_base_images()
-    work = tmp_path_factory.mktemp("site")
-    server = work / "server.toml"
+def server_toml(tmp_path_factory: pytest.TempPathFactory, lab_key: Path) -> Path:
+    """Write the server.toml of an image that lets the test in."""
+    server = tmp_path_factory.mktemp("server") / "server.toml"
     public = lab_key.with_suffix(".pub").read_text().strip()
     server.write_text(f'{(Path(__file__).parent / "server.toml").read_text()}\n[ssh]\n  keys = ["{public}"]\n')
+    return server
+
+
+@pytest.fixture(scope="module")
+def site(site_config: str, site_plugins: Path | None, server_toml: Path) -> Iterator[Site]:
+    """Start a site whose registry has the pxe image and a server's image that lets the test in."""
     with Site(_BUILD, label="vm", config=site_config, plugins=site_plugins) as site:
-        offer(images["terraos"], site.engine, site.registry.address, push=False)
-        pxe = offer(images["pxe"], site.engine, site.registry.address, push=True)
-        site.command(["create", "--push", server])
+        pxe = offer_bases(site.engine, site.registry.address)
+        site.command(["create", "--push", server_toml])
         site.command(["pxe", str(pxe)])
         yield site
 

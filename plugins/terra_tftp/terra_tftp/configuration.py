@@ -44,9 +44,11 @@ class ServicePaths:
     """The paths of the service.
 
     :param base: the controller's.
+    :param tree: the boot tree, which all hosts of one database have in common.
     """
 
     base: Paths
+    tree: Path
 
     @property
     def directory(self) -> Path:
@@ -95,7 +97,12 @@ class ServicePaths:
 
     @property
     def addresses(self) -> Path:
-        """The addresses that are reserved for machines, by MAC address (JSON)."""
+        """The addresses that are reserved for machines, by MAC address (JSON): another host gives each machine the same."""
+        return self.tree / "addresses"
+
+    @property
+    def former_addresses(self) -> Path:
+        """Where earlier versions kept them; it is read where there is no such file yet."""
         return self.base.state / "dnsmasq.addresses"
 
 

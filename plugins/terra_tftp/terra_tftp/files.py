@@ -38,12 +38,15 @@ def make_private_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def write_file(path: Path, text: str) -> bool:
-    """Write ``text`` to a file atomically and flush it; return whether it held something else before."""
+def write_file(path: Path, text: str, *, mode: int = _MODE) -> bool:
+    """Write ``text`` to a file atomically and flush it; return whether it held something else before.
+
+    :param mode: its permission bits, where it is written; everybody may read it when left out.
+    """
     if read_file(path) == text:
         return False
     with _naming(path):
-        files.write_file(path, text.encode(), mode=_MODE)
+        files.write_file(path, text.encode(), mode=mode)
     return True
 
 

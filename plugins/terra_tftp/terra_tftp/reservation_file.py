@@ -1,13 +1,14 @@
-"""The file of reservations that dnsmasq reads, and the addresses in it, which are kept beside the leases."""
+"""The file of reservations that dnsmasq reads, and the addresses in it, which are kept in the boot tree."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from terra_core.config.values import Address, Hostname, Mac
 from terra_tftp.configuration import ServicePaths
-from terra_tftp.files import make_directory, make_private_directory, read_file, write_file
+from terra_tftp.files import make_directory, read_file, remove_file, write_file
 from terra_tftp.reservations import (
     AddressRange,
     addresses_text,
@@ -21,6 +22,7 @@ from terra_tftp.settings import Dhcp, Settings
 
 _FEW = 20
 """So many machines get their addresses one by one; of more, all addresses are assigned anew."""
+_PRIVATE = 0o600
 
 
 class ReservationFile:
@@ -43,7 +45,7 @@ class ReservationFile:
 
     def addresses(self) -> Mapping[Mac, Address]:
         """Return the addresses that are kept for machines."""
-        return self._addresses if self._left else parse_addresses(read_file(self._paths.addresses))
+        return self._addresses if self._left else self._kept()[0]
 
     def names(self, hostname: Hostname) -> bool:
         """Return whether a machine had a reservation when the file was written last."""
@@ -79,9 +81,9 @@ class ReservationFile:
         self._left, self._made_for = (), (settings, own)
         self._machines, self._addresses = dict(machines), {}
         if settings.dhcp is Dhcp.SERVER:
-            held = parse_addresses(read_file(self._paths.addresses))
+            held, here = self._kept()
             self._addresses = assigned(machines.values(), _range(settings), held, leases_of(self._leases()), own)
-            if self._addresses != held:
+            if not here or self._addresses != held:
                 self._keep_addresses()
         self._lines = self._rendered(machines, settings)
         return self._write(settings)
@@ -112,9 +114,18 @@ class ReservationFile:
                 self._addresses = assigned([*self._addresses, mac], given, self._addresses, leases_of(leases), own)
         self._keep_addresses()
 
+    def _kept(self) -> tuple[dict[Mac, Address], bool]:
+        """Return the addresses that are kept, and whether they are where they belong."""
+        text = read_file(self._paths.addresses)
+        if text is not None:
+            return parse_addresses(text), True
+        return parse_addresses(read_file(self._paths.former_addresses)), False
+
     def _keep_addresses(self) -> None:
-        make_private_directory(self._paths.addresses.parent)
-        write_file(self._paths.addresses, addresses_text(self._addresses))
+        make_directory(self._paths.addresses.parent)
+        # What is in the boot tree is sent to everybody, but for what its service may not read.
+        write_file(self._paths.addresses, addresses_text(self._addresses), mode=_PRIVATE)
+        remove_file(self._paths.former_addresses)
 
     def _write(self, settings: Settings) -> bool:
         self._lacking = settings.dhcp is Dhcp.SERVER and not self._addresses.keys() >= set(self._machines.values())
@@ -127,15 +138,19 @@ class ReservationFile:
         return self._made_for == (settings, own) and self._left != () and self._found() == self._left
 
     def _found(self) -> tuple[int, ...]:
-        """Return what tells a file from one that somebody else has written; nothing where there is none."""
-        try:
-            status = self._paths.reservations.lstat()
-        except FileNotFoundError:
-            return ()
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        """Return what tells both files from those that somebody else has written; nothing where there are no reservations."""
+        return (*own, *_identity(self._paths.addresses)) if (own := _identity(self._paths.reservations)) else ()
 
     def _leases(self) -> str:
         return read_file(self._paths.leases) or ""
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _range(settings: Settings) -> AddressRange:

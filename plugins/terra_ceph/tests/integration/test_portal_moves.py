@@ -5,50 +5,35 @@ A client writes all the time, and goes on at the other host. What was acknowledg
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import signal
 import statistics
-import struct
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from attrs import frozen
-from sqlalchemy import NullPool, create_engine
 
 from iso.daemons import start, wait_ready
 from lab.ceph import Ceph
-from lab.hosts import PORTAL, Host, add_user, hosts_of
+from lab.hosts import PORTAL
 from lab.namespace import Namespace
 from lab.network import PREFIX, Network
-from lab.postgresql import Postgresql
 from lab.registry import Registry
 from terra_core.errors import TerraError
 from terra_core.system.mounts import mount_points
 from terra_core.system.process import Argument, run
 from terra_core.system.undo import Undo
-from terra_core.system.waiting import wait_until
+from tests.blocks import BLOCK, BLOCKS, content, lost, numbers
+from tests.failover import GOES_ON, LIMIT, MACHINE, Seen, Site, begin, started, survive
 from tests.integration.controller.sites import SYSTEM
 from tests.unit.oci.making import LayoutMaker, tar
 
 pytestmark = pytest.mark.cluster
 FAULTS = int(os.environ.get("TERRA_FAULTS", "1"))
-ADDRESSES = {"host-a": "10.0.10.31", "host-b": "10.0.10.32"}
 CLIENT = "10.0.10.40"
-BLOCK = 4096
-BLOCKS = 4096
-GOES_ON = 20
-"""So many acknowledged writes after a fault say that the client goes on."""
-LIMIT = 120.0
 AWAY = 15.0
-PAUSE = 60.0
-"""So long a host is paused, in seconds, before it wakes up: all that others give it is over by then."""
 
 
 class Client(Namespace):
@@ -140,152 +125,20 @@ class Client(Namespace):
         return self.begun > after + GOES_ON
 
 
-def content(number: int) -> bytes:
-    """Return the block of a write: its number, and what belongs to it."""
-    head = struct.pack(">Q", number)
-    return (head + hashlib.sha256(head).digest() * (BLOCK // 32))[:BLOCK]
-
-
-class Site:
-    """Both hosts, with a machine of two disks.
-
-    :param hosts: by name.
-    :param server: that of their database.
-    :param url: of the database.
-    :param network: where its server is.
-    """
-
-    def __init__(self, hosts: dict[str, Host], server: Postgresql, url: str, network: Network) -> None:
-        self.hosts, self.server, self._url, self._network = hosts, server, url, network
-
-    def wait(self, probe: Callable[[], bool], what: str) -> None:
-        """Wait for something.
-
-        :raises TerraError: when it does not come; with the ends of all logs.
-        """
-        try:
-            wait_until(probe, seconds=LIMIT, what=what, interval=0.1)
-        except TerraError as error:
-            raise TerraError(f"{error.message}\n" + "\n".join(host.tail() for host in self.hosts.values())) from error
-
-    def leader(self) -> Host:
-        """Wait until a host serves, and return it."""
-        found: list[Host] = []
-
-        def serves() -> bool:
-            found.extend(host for host in self.hosts.values() if host.serves())
-            return bool(found)
-
-        self.wait(serves, "a host to serve")
-        return found[0]
-
-    def other(self, than: Host) -> Host:
-        """Return the other host."""
-        return next(host for host in self.hosts.values() if host is not than)
-
-    def target(self, label: str) -> dict[str, Any]:
-        """Return a target of the machine, as the database has it."""
-        engine = create_engine(self._url, poolclass=NullPool)
-        try:
-            with self._network.inside(), engine.connect() as connection:
-                text = connection.exec_driver_sql("select cast(targets as text) from nodes").scalar()
-        finally:
-            engine.dispose()
-        found: dict[str, Any] = next(
-            kept["target"] for kept in json.loads(str(text)) if kept["target"]["label"] == label
-        )  # fmt: skip
-        return found
-
-
 @pytest.fixture(scope="module")
 def site(network: Network, ceph: Ceph, registry: Registry) -> Iterator[Site]:
     """Start both hosts, and provision a machine."""
-    with Undo() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="terra-portal-")))
-        work.chmod(0o755)
-        server = stack.enter_context(Postgresql(network))
-        with network.inside():
-            url = server.make("portal")
-        for name in ADDRESSES:
-            add_user(ceph, name)
-        hosts = stack.enter_context(hosts_of(ADDRESSES, work, url, ceph, registry, network, begin=begin))
-        made = Site(hosts, server, url, network)
-        leader = made.leader()
-        LayoutMaker(work / "layout").image([tar(*SYSTEM)])
-        node = work / "cm-01.toml"
+    with started(network, ceph, registry) as site:
+        LayoutMaker(site.work / "layout").image([tar(*SYSTEM)])
+        image = registry.push(site.work / "layout", "small")
+        node = site.work / "node.toml"
         node.write_text(
-            f'hostname = "cm-01"\nmac = "52:54:00:00:00:01"\nimage = "{registry.push(work / "layout", "small")}"\n'
+            f'hostname = "{MACHINE}"\nmac = "52:54:00:00:00:01"\nimage = "{image}"\n'
             '[[groups]]\nlabel = "os"\n[[groups.disk]]\ndevice = "/dev/sda"\nsize = 256\n'
             '[[groups]]\nlabel = "data"\n[[groups.disk]]\ndevice = "/dev/sdb"\nsize = 256\n'
         )
-        leader.terra("provision", node)
-        yield made
-
-
-def begin(host: Host) -> None:
-    """Start controller and keepalived, as their units do."""
-    host.start()
-    host.start_keepalived()
-
-
-def fail(host: Host, how: str) -> None:
-    """Let a host fail."""
-    if how == "killed":
-        host.kill()
-    elif how == "cut off":
-        host.cut()
-    else:
-        host.signal(signal.SIGSTOP)
-
-
-def come_back(host: Host, how: str) -> None:
-    """Let a host come back, whose unit starts its controller again when that has ended."""
-    if how == "cut off":
-        host.join()
-    elif how == "paused":
-        host.signal(signal.SIGCONT)
-    if how != "killed":
-        assert host.controller.wait(30) != 0, "its controller ends by itself"
-    begin(host)
-
-
-@frozen
-class Seen:
-    """What a fault did.
-
-    :param stall: for how long the client stood still, in seconds.
-    :param move: after how long the portal was at the other host, in seconds.
-    """
-
-    stall: float
-    move: float
-
-
-def survive(site: Site, client: Client, how: str) -> Seen:
-    """Let the host that serves fail, see the other one serve and the client go on, and let the former one in again."""
-    leader = site.leader()
-    other = site.other(leader)
-    wait_until(lambda: other.is_said_to_be(other, "waiting"), seconds=LIMIT, what="the other host to wait")
-    client.stalled()
-    began = time.monotonic()
-    fail(leader, how)
-    site.wait(other.serves, f"the other host to serve: {how}")
-    move = time.monotonic() - began
-    at = client.begun
-    site.wait(lambda: client.goes_on(at), f"the client to go on: {how}")
-    stall = client.stalled()
-    assert other.is_said_to_be(leader, "fenced")
-    if how == "paused":
-        site.wait(lambda: time.monotonic() - began >= PAUSE, "the pause to be over")
-    come_back(leader, how)
-    site.wait(lambda: leader.is_said_to_be(leader, "fenced"), "the former host to be there")
-    site.wait(lambda: not leader.has_portal(), "the former host to drop the portal")
-    assert "tgtd" not in leader.names()
-    assert other.serves()
-    status, said = leader.ask("/v1/nodes/cm-01", "DELETE")
-    assert status == 409, f"it changes nothing, and gives the answer of who leads, whose machine runs: {said}"
-    assert "is let in again" in other.terra("hosts", "--unfence", leader.label).stderr.decode()
-    return Seen(stall, move)
+        site.leader().terra("provision", node)
+        yield site
 
 
 def test_the_client_goes_on_when_the_host_that_serves_is_killed_cut_off_or_paused(
@@ -314,15 +167,10 @@ def verify(ceph: Ceph, target: dict[str, Any], client: Client, work: Path) -> No
     (volume,) = target["volumes"]
     ceph.rbd("export", "--no-progress", volume["name"], str(work / "held"))
     with (work / "held").open("rb") as file:
-        held = file.read(BLOCKS * BLOCK)
-    lost = []
-    for block, number in client.acknowledged.items():
-        found = held[block * BLOCK : (block + 1) * BLOCK]
-        later = struct.unpack(">Q", found[:8])[0]
-        if found != content(later) or later < number or later > client.begun:
-            lost.append((block, number, later))
-    print(f"  {client.begun} writes, {len(client.acknowledged)} blocks verified, {len(lost)} lost")  # noqa: T201  # figures
-    assert lost == []
+        held = numbers(file.read(BLOCKS * BLOCK))
+    wrong = lost(client.acknowledged, held, client.begun)
+    print(f"  {client.begun} writes, {len(client.acknowledged)} blocks verified, {len(wrong)} lost")  # noqa: T201  # figures
+    assert wrong == []
 
 
 def test_a_controller_that_ends_in_order_hands_over_and_nobody_is_fenced(site: Site, network: Network, tmp_path: Path) -> None:

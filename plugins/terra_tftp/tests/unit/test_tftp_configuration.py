@@ -16,7 +16,7 @@ from terra_tftp.listening import Listening
 from terra_tftp.settings import Dhcp, Settings
 
 LISTENING = Listening(Address("10.0.10.3"), "eth0", IPv4Network("10.0.10.0/24"))
-PATHS = ServicePaths(Paths())
+PATHS = ServicePaths(Paths(), Paths().tftp)
 RANGE = (Address("10.0.10.50"), Address("10.0.10.99"))
 
 
@@ -66,4 +66,4 @@ def test_a_server_names_neither_itself_as_gateway_nor_as_name_server() -> None:
 @pytest.mark.parametrize("root", ["/srv/a b", "/srv/a,lo", "/srv/a\nuser=root", '/srv/"a"', "/srv/#a"])
 def test_a_root_that_the_file_cannot_hold_is_refused(root: str) -> None:
     with pytest.raises(TerraError, match="dnsmasq cannot be given a path"):
-        configuration(Settings(), LISTENING, None, ServicePaths(Paths(Path(root))), None, loaders_of(Path(root)))
+        configuration(Settings(), LISTENING, None, ServicePaths(Paths(Path(root)), Path(root)), None, loaders_of(Path(root)))

@@ -27,7 +27,7 @@ NOBODY = frozenset[IPv4Address]()
 
 @pytest.fixture
 def paths(tmp_path: Path) -> ServicePaths:
-    return ServicePaths(Paths(tmp_path))
+    return ServicePaths(Paths(tmp_path), tmp_path / "tftp")
 
 
 def said(paths: ServicePaths) -> dict[str, tuple[str, ...]]:
@@ -88,6 +88,30 @@ def test_a_machine_that_there_was_no_address_for_gets_one_as_soon_as_there_is(pa
     assert file.holds(NAMES[6], MACS[6], SETTINGS, NOBODY)
 
 
+def test_another_host_gives_each_machine_the_address_that_it_has(tmp_path: Path) -> None:
+    tree = tmp_path / "tftp"
+    first, second = (ReservationFile(ServicePaths(Paths(tmp_path / name), tree)) for name in ("a", "b"))
+    first.bring({NAMES[0]: MACS[0], NAMES[1]: MACS[1], NAMES[2]: MACS[2]}, SETTINGS, NOBODY)
+    first.bring({NAMES[2]: MACS[2], NAMES[1]: MACS[1]}, SETTINGS, NOBODY)
+    second.bring({NAMES[2]: MACS[2], NAMES[1]: MACS[1]}, SETTINGS, OWN)
+    assert second.addresses()[MACS[2]] == "10.0.10.52", "and not the first one that is free there"
+    second.bring({NAMES[2]: MACS[2], NAMES[3]: MACS[3]}, SETTINGS, NOBODY)
+    assert first.bring({NAMES[2]: MACS[2], NAMES[3]: MACS[3], NAMES[4]: MACS[4]}, SETTINGS, NOBODY)
+    assert first.addresses() == {MACS[2]: "10.0.10.52", **second.addresses(), MACS[4]: first.addresses()[MACS[4]]}
+    assert len(set(first.addresses().values())) == 3
+
+
+def test_the_addresses_that_an_earlier_version_kept_are_kept_on(paths: ServicePaths) -> None:
+    paths.former_addresses.parent.mkdir(parents=True)
+    paths.former_addresses.write_text(f'{{"{MACS[0]}": "10.0.10.54"}}')
+    file = ReservationFile(paths)
+    assert file.addresses() == {MACS[0]: "10.0.10.54"}
+    file.bring({NAMES[0]: MACS[0]}, SETTINGS, NOBODY)
+    assert said(paths) == {"cm-0": (MACS[0], "10.0.10.54")}
+    assert not paths.former_addresses.exists()
+    assert paths.addresses.stat().st_mode & 0o777 == 0o600, "what everybody may read is sent to everybody"
+
+
 def test_a_change_that_failed_half_way_is_made_at_the_next_look(paths: ServicePaths, monkeypatch: pytest.MonkeyPatch) -> None:
     file = ReservationFile(paths)
     file.bring({NAMES[0]: MACS[0]}, SETTINGS, NOBODY)
@@ -106,7 +130,7 @@ def test_after_any_changes_each_interface_has_one_address_and_a_new_look_says_th
 ) -> None:
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         patch.setattr(reservation_file, "_FEW", few)
-        paths = ServicePaths(Paths(Path(place)))
+        paths = ServicePaths(Paths(Path(place)), Path(place) / "tftp")
         file = ReservationFile(paths)
         former, found = dict[Mac, Address](), dict[str, tuple[str, ...]]()
         for machines in steps:
