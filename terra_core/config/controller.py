@@ -89,6 +89,8 @@ class Controller:
     :param report_port: the port at which machines report their boots; the one after ``port`` when left out.
     :param gateway: the gateway that machines are told of.
     :param storage_address: the address of the storage service; ``address`` when left out.
+    :param local_store: whether the volumes of this host are its own, such as on its own disks, and no other host of the
+        database reaches them. It counts for all hosts of a database, or for none.
     :param database: where the state is kept, as a URL; a SQLite file of the controller's own when left out.
     :param jobs: how many machines are provisioned at once, on each host of several.
     :param keep_images: how long an image that is laid down for clones is kept when no machine is of it, such as "12h" or "30d".
@@ -105,6 +107,7 @@ class Controller:
     report_port: int | None = None
     gateway: HostAddress | None = None
     storage_address: HostAddress | None = None
+    local_store: bool = False
     database: str | None = None
     jobs: int = 2
     keep_images: Duration = Duration(30 * 86400)
@@ -138,6 +141,11 @@ class Controller:
             yield Problem("report_port", f"expected a port for reports beside {self.port}, that of the API")
         if has(self, "jobs") and not 0 < self.jobs <= 64:
             yield Problem("jobs", f"expected from 1 to 64, got {self.jobs}")
+        if has(self, "local_store", "database") and self.local_store and not (self.database or "").startswith("postgresql"):
+            yield Problem("database", "expected a database in PostgreSQL, for local_store is of several hosts that have one")
+        if has(self, "local_store", "failover") and self.local_store and self.failover is not None:
+            text = "is for hosts that reach the same volumes, and local_store = true says that nobody else reaches those here"
+            yield Problem("failover", text)
         if has(self, "failover", "storage_address", "database", "address") and self.failover is not None:
             yield from self._problems_of_failover(self.failover)
 

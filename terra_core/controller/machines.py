@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -37,7 +38,7 @@ from terra_core.controller.tags import Tags
 from terra_core.controller.troubles import Troubles
 from terra_core.controller.upgrading import Upgrading
 from terra_core.controller.wanted import wanted_of
-from terra_core.errors import ConflictError, InterruptedWork, TerraError, reason_of
+from terra_core.errors import ConflictError, InterruptedWork, TerraError, UnavailableError, reason_of
 from terra_core.hookspecs import Boot, BootNetwork, Connected, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
 from terra_core.service.database_server import DatabaseAway
@@ -72,9 +73,10 @@ class Machines:
         self._laying = Laying(services.plugins, self._disks)
         self.goldens = Goldens(services, self._laying)
         place = place_of(services.config, self.session.paths, certificate_of(self.session.paths))
-        self.reports = Reports(ReportTokens(services.store.engine), place, services.store.happenings)
+        tokens = ReportTokens(services.store.engine, services.store.host)
+        self.reports = Reports(tokens, place, services.store.happenings)
         self.pieces = Pieces(services, self._disks, self._laying, self.goldens, self._images)
-        self._boot_service = threading.Lock()
+        self._boot_service, self._boots = threading.Lock(), True
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
         self._said: dict[str, str] = {}  # what was logged of machines whose record cannot be read
@@ -88,6 +90,11 @@ class Machines:
         self.upgrading = Upgrading(
             services, self._disks, self._laying, self.goldens, self._images, self.reports, self.altering, self._targets
         )
+
+    @property
+    def services(self) -> Services:
+        """Return what it works with."""
+        return self._services
 
     @property
     def store(self) -> Store:
@@ -200,6 +207,8 @@ class Machines:
         :raises TerraError: when a storage service runs and does not say, or is another host's.
         """
         self.standing.require()
+        if record.host != self._store.host:
+            raise UnavailableError(f"{record.host} has its disks, and does not answer")
         return self._disks.connected(record.every_target)
 
     def logged(
@@ -352,13 +361,33 @@ class Machines:
         self.reports.drop(set(due) - set(reasons))
         self.reports.put_off({hostname: reason for hostname, reason in reasons.items() if reason})
 
+    @property
+    def boots_here(self) -> bool:
+        """Whether the network boot service is here: where hosts have stores of their own, one has it for all machines."""
+        return time.monotonic() < self._services.lead.serves_until
+
     def start_boot(self, session: Session) -> bool:
-        """Make sure that the network boot service answers, and knows every machine."""
-        config = self._services.config
+        """Make sure that the network boot service answers, and knows every machine; stop it where it is another host's.
+
+        :returns: whether it had to be started again.
+        """
+        config, lead, boot = self._services.config, self._services.lead, self._services.role(Boot)
         with self._boot_service:
-            nodes = self._store.bootable()
+            begun, self._boots = not self._boots, self.boots_here and not lead.leaving
+            if not self._boots:
+                if boot.stop_boot(session):
+                    _log.info("the network boot service is another host's from now on")
+                if lead.leaving:
+                    lead.give_back()
+                return False
+            nodes = self._store.bootable_everywhere()
             network = BootNetwork(address=config.address, gateway=config.gateway)
-            return self._services.role(Boot).start_boot(network, nodes, session)
+            with Undo() as undo:
+                undo.when_failing(lead.give_back)
+                started = boot.start_boot(network, nodes, session)
+            if begun:
+                _log.info("this host has the network boot service, for the machines of all hosts")
+            return started and not begun
 
     @property
     def storages(self) -> Sequence[str]:
@@ -387,6 +416,10 @@ class Machines:
     def keep_room(self) -> None:
         """Keep what a delete on a full disk needs."""
         self._store.keep_room()
+
+    def trouble(self) -> str:
+        """Return what keeps all machines from booting, for other hosts to say; an empty string for nothing."""
+        return self.troubles.of("")
 
     def problems(self) -> Sequence[str]:
         """Say what keeps machines from being as the database says, a line for each."""

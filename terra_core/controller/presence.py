@@ -48,6 +48,7 @@ def own_of(config: Controller, url: str, store: str, *, reports: str = "", passe
         store=store,
         version=version("terra-core"),
         reports=reports,
+        local_store=int(config.local_store),
         **{name: digest_of(secret.encode()) for name, secret in digests.items()},
     )
 
@@ -125,19 +126,24 @@ def _where(holder: Host | None) -> str:
 
 @contextmanager
 def announced(
-    engine: Engine, own: Own, doing: Callable[[], Doing], ended: Callable[[], Doing] = lambda: Doing.STOPPED
+    engine: Engine,
+    own: Own,
+    doing: Callable[[], Doing],
+    ended: Callable[[], Doing] = lambda: Doing.STOPPED,
+    trouble: Callable[[], str] = lambda: "",
 ) -> Iterator[None]:
     """Say of this controller that it is there, for as long as the block lasts, and at its end that it is stopped.
 
     :param engine: the database.
     :param doing: what it does now.
     :param ended: what is said at the end.
+    :param trouble: what keeps all of its machines from booting now.
     """
     rows, keeping = HostRows(engine), Unending("that this host is there cannot be written down")
 
     def beat() -> None:
         with keeping.turn():
-            rows.beat(own, doing())
+            rows.beat(own, doing(), trouble())
 
     def end() -> None:
         with suppress(TerraError):

@@ -139,10 +139,10 @@ class Both:
             connection.execute(update(lead).values(identity="of nobody who is there"))
 
 
-def announce(both: Both, name: str, url: str, state: str, **more: str) -> Own:
+def announce(both: Both, name: str, url: str, state: str, **more: Any) -> Own:
     """Write the row of a host; HostRows would keep one for a file."""
     digests = {"pass_digest": both.passes[name].mark, "local_digest": both.passes[name].local}
-    said = {key: digest_of(secret.encode()) for key, secret in digests.items()}
+    said: dict[str, Any] = {key: digest_of(secret.encode()) for key, secret in digests.items()}
     own = Own(name=name, identity=name * 8, url=url, portal="", store="file", version="1", **said, **more)
     with both.engine.begin() as connection:
         now = time.time()
