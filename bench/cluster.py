@@ -112,7 +112,7 @@ class Turn:
     @property
     def busy(self) -> float:
         """The share of all processors that was taken while the many machines were made, by whatever ran."""
-        return 1.0 - self.used[_IDLE] / sum(self.used.values())
+        return busy_of(self.used)
 
 
 @frozen
@@ -148,16 +148,21 @@ def parts(machines: int) -> Iterator[Parts]:
         image = push(work / "layout", registry, network)
         for name in ADDRESSES:
             add_user(ceph, name)
-        many = work / "many"
-        many.mkdir()
-        files = [work / "first.toml", work / "second.toml", *(many / f"{at}.toml" for at in range(machines))]
-        for number, file in enumerate(files, 1):
-            file.write_text(
-                f'hostname = "node-{number:03}"\nmac = "52:54:00:00:{number >> 8:02x}:{number & 255:02x}"\nimage = "{image}"\n'
-                f'[[groups]]\nlabel = "os"\n[[groups.disk]]\ndevice = "/dev/sda"\nsize = {_SIZE}\n'
-                '[[groups.subvolumes]]\nname = "home"\npath = "/home"\n[[groups.subvolumes]]\nname = "log"\npath = "/var/log"\n'
-            )
-        yield Parts(work, network, ceph, registry, server, [*files[:2], many])
+        yield Parts(work, network, ceph, registry, server, node_files(work, image, machines))
+
+
+def node_files(work: Path, image: str, machines: int) -> Sequence[Path]:
+    """Write node.toml of the first machine, of the second one, and of others into a directory; return these."""
+    many = work / "many"
+    many.mkdir()
+    files = [work / "first.toml", work / "second.toml", *(many / f"{at}.toml" for at in range(machines))]
+    for number, file in enumerate(files, 1):
+        file.write_text(
+            f'hostname = "node-{number:03}"\nmac = "52:54:00:00:{number >> 8:02x}:{number & 255:02x}"\nimage = "{image}"\n'
+            f'[[groups]]\nlabel = "os"\n[[groups.disk]]\ndevice = "/dev/sda"\nsize = {_SIZE}\n'
+            '[[groups.subvolumes]]\nname = "home"\npath = "/home"\n[[groups.subvolumes]]\nname = "log"\npath = "/var/log"\n'
+        )
+    return [*files[:2], many]
 
 
 @contextmanager
@@ -193,14 +198,14 @@ def take_turn(at: Parts, name: str, count: int, *, jobs: int, clones: int) -> Tu
     :param clones: how many clones are made by themselves, too.
     """
     with hosts(at, name, count, jobs) as own:
-        (first, _), (second, of_second), (many, used) = (_apply(at, own, files) for files in at.files)
+        (first, _), (second, of_second), (many, used) = (apply(at.network, own, files) for files in at.files)
         made = _owned(at.ceph)
         cloned = _clone(at, own[0], clones) if clones else ()
         moved = _move(own) if count > 1 else 0.0
     return Turn(
         first=first,
         second=second,
-        of_second=sum(taken for part, taken in of_second.items() if part not in (_ELSE, _IDLE)),
+        of_second=own_seconds(of_second),
         many=many,
         used=used,
         own=made,
@@ -209,12 +214,27 @@ def take_turn(at: Parts, name: str, count: int, *, jobs: int, clones: int) -> Tu
     )
 
 
-def _apply(at: Parts, own: Sequence[Host], files: Path) -> tuple[float, Mapping[str, float]]:
-    """Apply files; return the seconds that it took, and the processor seconds of each part meanwhile."""
-    before, all_before, began = _used(at, own), _all_used(), time.monotonic()
+def own_seconds(used: Mapping[str, float]) -> float:
+    """Return the processor seconds of all parts of a bench."""
+    return sum(taken for part, taken in used.items() if part not in (_ELSE, _IDLE))
+
+
+def busy_of(used: Mapping[str, float]) -> float:
+    """Return the share of all processors that was taken, by whatever ran."""
+    return 1.0 - used[_IDLE] / sum(used.values())
+
+
+def others_of(used: Mapping[str, float]) -> float:
+    """Return the share of all processors that was not the bench's."""
+    return used[_ELSE] / sum(used.values())
+
+
+def apply(network: Network, own: Sequence[Host], files: Path) -> tuple[float, Mapping[str, float]]:
+    """Apply files at the first host; return the seconds that it took, and the processor seconds of each part meanwhile."""
+    before, all_before, began = _used(network, own), _all_used(), time.monotonic()
     own[0].terra("apply", "--jobs", "64", files, seconds=7200)
     seconds = time.monotonic() - began
-    (busy, idle), after = (now - former for now, former in zip(_all_used(), all_before, strict=True)), _used(at, own)
+    (busy, idle), after = (now - former for now, former in zip(_all_used(), all_before, strict=True)), _used(network, own)
     used = {part: taken - before[part] for part, taken in after.items()}
     return seconds, {**used, _ELSE: max(busy - sum(used.values()), 0.0), _IDLE: idle}
 
@@ -226,12 +246,12 @@ def _all_used() -> tuple[float, float]:
     return (sum(words) - idle) / _TICKS, idle / _TICKS
 
 
-def _used(at: Parts, own: Sequence[Host]) -> defaultdict[str, float]:
+def _used(network: Network, own: Sequence[Host]) -> defaultdict[str, float]:
     """Return the processor seconds of each part so far; programs count with the one that has waited for them."""
     client = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = defaultdict[str, float](float)
     used[_CLIENT] = client.ru_utime + client.ru_stime
-    running: list[Process] = at.network.processes()
+    running: list[Process] = network.processes()
     for host in own:
         used[_CONTROLLERS] += _seconds(host.controller.pid)
         running += host.processes()
@@ -300,27 +320,48 @@ def show(turns: Mapping[int, Sequence[Turn]], machines: int) -> list[Mark]:
         said = ", ".join(f"{turn.many:.1f}" for turn in each)
         print(f"{machines} machines, hosts: {count}{many[count]:10.1f} s   ({said})")
     print(f"three hosts to one: {ratio:.2f}")
-    print(f"processor seconds of the {machines} machines, and shares of {_CORES} processors; one host, three hosts")
-    for part in sorted(one[0].used, key=lambda part: -one[0].used[part]):
-        shown = []
-        for each in turns.values():
-            taken = mean(turn.used.get(part, 0.0) for turn in each)
-            whole = mean(sum(turn.used.values()) for turn in each)
-            shown.append(f"{taken:9.2f} s {taken / whole * 100:5.1f} %")
-        print(f"  {part:<36}{'   '.join(shown)}")
+    show_shares({count: [turn.used for turn in each] for count, each in turns.items()}, machines)
     said = ", ".join(f"{turn.moved:.1f}" for turn in three)
     print(f"the host that led was killed: another one had exported {machines + 2} disks after {said} s")
-    others = max(turn.used[_ELSE] / sum(turn.used.values()) for turn in (*one, *three))
-    print(f"with one host the processors were taken for {busy * 100:.0f} % of the time")
-    if others > OTHERS:
-        print(f"up to {others * 100:.0f} % of the processors were not the bench's: the seconds are those of a busy machine")
-    by_processors = ratio > RATIO and busy >= BUSY
+    others = max(others_of(turn.used) for turn in (*one, *three))
     return [
         Mark("seconds of a clone", median(clones), CLONE_SECONDS),
         Mark("seconds of the second machine", second, SECOND_SECONDS),
         Mark("MB of a machine's own, at most", max(own) / _MB, OWN_BYTES / _MB),
-        Mark("three hosts to one", ratio, RATIO, "bound by the processors" if by_processors else ""),
+        ratio_of(many[3], many[1], busy=busy, others=others),
     ]
+
+
+def show_shares(used: Mapping[int, Sequence[Mapping[str, float]]], machines: int) -> None:
+    """Print what each part took of the processors while many machines were made.
+
+    :param used: the processor seconds of each part in each turn, by the number of hosts.
+    """
+    hosts_said = ", ".join(map(str, used))
+    print(f"processor seconds of the {machines} machines, and shares of {_CORES} processors; hosts: {hosts_said}")
+    first = next(iter(used.values()))[0]
+    for part in sorted(first, key=lambda part: -first[part]):
+        shown = []
+        for each in used.values():
+            taken = mean(turn.get(part, 0.0) for turn in each)
+            whole = mean(sum(turn.values()) for turn in each)
+            shown.append(f"{taken:9.2f} s {taken / whole * 100:5.1f} %")
+        print(f"  {part:<36}{'   '.join(shown)}")
+
+
+def ratio_of(three: float, one: float, *, busy: float, others: float) -> Mark:
+    """Return the mark of three hosts against one, and say what the processors were taken for.
+
+    :param three: the seconds of three hosts.
+    :param one: those of one.
+    :param busy: the share of the processors that was taken with one host.
+    :param others: the largest share that was not the bench's.
+    """
+    print(f"with one host the processors were taken for {busy * 100:.0f} % of the time")
+    if others > OTHERS:
+        print(f"up to {others * 100:.0f} % of the processors were not the bench's: the seconds are those of a busy machine")
+    by_processors = three / one > RATIO and busy >= BUSY
+    return Mark("three hosts to one", three / one, RATIO, "bound by the processors" if by_processors else "")
 
 
 def main() -> int:

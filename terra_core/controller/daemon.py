@@ -213,6 +213,7 @@ def run_controller(
         stack.callback(portal.leave)
         stack.enter_context(watching(portal.look, seconds=PORTAL_SECONDS))
         _begin(keeper, services)
+        stack.callback(machines.network_boot.end, services.session)
         stack.callback(operations.stop)
         stack.enter_context(watching(keeper.look_when_due, seconds=WAITING_SECONDS, at_once=True))
         stack.callback(keeper.end)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,6 +26,7 @@ from terra_core.controller.goldens import Goldens
 from terra_core.controller.happening import Kind
 from terra_core.controller.laying import Laying
 from terra_core.controller.leading import Standing
+from terra_core.controller.network_boot import NetworkBoot
 from terra_core.controller.pieces import Pieces
 from terra_core.controller.portal import Portal
 from terra_core.controller.pulled import PulledImages
@@ -39,7 +39,7 @@ from terra_core.controller.troubles import Troubles
 from terra_core.controller.upgrading import Upgrading
 from terra_core.controller.wanted import wanted_of
 from terra_core.errors import ConflictError, InterruptedWork, TerraError, UnavailableError, reason_of
-from terra_core.hookspecs import Boot, BootNetwork, Connected, NodeBoot, Role, Storage
+from terra_core.hookspecs import Boot, Connected, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
 from terra_core.service.database_server import DatabaseAway
 from terra_core.service.operations import Work
@@ -76,7 +76,7 @@ class Machines:
         tokens = ReportTokens(services.store.engine, services.store.host)
         self.reports = Reports(tokens, place, services.store.happenings)
         self.pieces = Pieces(services, self._disks, self._laying, self.goldens, self._images)
-        self._boot_service, self._boots = threading.Lock(), True
+        self.network_boot = NetworkBoot(services)
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
         self._said: dict[str, str] = {}  # what was logged of machines whose record cannot be read
@@ -361,33 +361,9 @@ class Machines:
         self.reports.drop(set(due) - set(reasons))
         self.reports.put_off({hostname: reason for hostname, reason in reasons.items() if reason})
 
-    @property
-    def boots_here(self) -> bool:
-        """Whether the network boot service is here: where hosts have stores of their own, one has it for all machines."""
-        return time.monotonic() < self._services.lead.serves_until
-
     def start_boot(self, session: Session) -> bool:
-        """Make sure that the network boot service answers, and knows every machine; stop it where it is another host's.
-
-        :returns: whether it had to be started again.
-        """
-        config, lead, boot = self._services.config, self._services.lead, self._services.role(Boot)
-        with self._boot_service:
-            begun, self._boots = not self._boots, self.boots_here and not lead.leaving
-            if not self._boots:
-                if boot.stop_boot(session):
-                    _log.info("the network boot service is another host's from now on")
-                if lead.leaving:
-                    lead.give_back()
-                return False
-            nodes = self._store.bootable_everywhere()
-            network = BootNetwork(address=config.address, gateway=config.gateway)
-            with Undo() as undo:
-                undo.when_failing(lead.give_back)
-                started = boot.start_boot(network, nodes, session)
-            if begun:
-                _log.info("this host has the network boot service, for the machines of all hosts")
-            return started and not begun
+        """Make sure that the network boot service answers, and knows every machine; return whether it was started again."""
+        return self.network_boot.start(session)
 
     @property
     def storages(self) -> Sequence[str]:
@@ -438,8 +414,8 @@ class Machines:
         """
         with suppress(TerraError):  # it is written when this host leads again
             self._store.happenings.flush()
-        with self._targets, self._boot_service:
-            self._services.role(Boot).stop_boot(self.session)
+        with self._targets:
+            self.network_boot.stop(self.session)
             self._disks.leave(self.storages)
         self._left.clear()
         self.troubles.clear()

@@ -92,7 +92,7 @@ class Observer:
         self._seen, self._position, self._owners, self._connected = None, None, {}, {}
 
     def _follow_boots(self) -> None:
-        if not self._machines.boots_here:
+        if not self._machines.network_boot.is_here:
             return
         position = self._position if self._position is not None else _read(self._file)
         found = self._services.role(Boot).follow_boots(position, self._services.session)

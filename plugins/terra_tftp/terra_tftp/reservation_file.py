@@ -37,6 +37,7 @@ class ReservationFile:
         self._addresses: dict[Mac, Address] = {}
         self._lines: dict[Hostname, str] = {}
         self._lacking = False  # whether there was no address left for a machine
+        self._taken: Mapping[Mac, Address] = {}
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -44,6 +45,11 @@ class ReservationFile:
     def addresses(self) -> Mapping[Mac, Address]:
         """Return the addresses that are kept for machines."""
         return self._addresses if self._left else parse_addresses(read_file(self._paths.addresses))
+
+    def take_over(self, addresses: Mapping[Mac, Address]) -> None:
+        """Let machines keep the addresses that another host has given them, which served them last."""
+        if any(self.addresses().get(mac) != address for mac, address in addresses.items()):
+            self._taken, self._left = addresses, ()
 
     def names(self, hostname: Hostname) -> bool:
         """Return whether a machine had a reservation when the file was written last."""
@@ -79,10 +85,12 @@ class ReservationFile:
         self._left, self._made_for = (), (settings, own)
         self._machines, self._addresses = dict(machines), {}
         if settings.dhcp is Dhcp.SERVER:
-            held = parse_addresses(read_file(self._paths.addresses))
+            former = parse_addresses(read_file(self._paths.addresses))
+            held = {**former, **self._taken}
             self._addresses = assigned(machines.values(), _range(settings), held, leases_of(self._leases()), own)
-            if self._addresses != held:
+            if self._addresses != former:
                 self._keep_addresses()
+            self._taken = {}
         self._lines = self._rendered(machines, settings)
         return self._write(settings)
 

@@ -12,9 +12,10 @@ from math import inf
 from pathlib import Path
 
 from terra_core.config.controller import Paths
-from terra_core.config.values import Hostname, Mac
+from terra_core.config.values import Address, Hostname, Mac
 from terra_core.errors import TerraError
 from terra_core.hookspecs import BootNetwork, NodeBoot, Sightings
+from terra_core.system import files
 from terra_core.system.daemons import open_files, start_daemon
 from terra_core.system.process import Daemon, run
 from terra_core.system.processes import Process, find_daemon
@@ -27,6 +28,7 @@ from terra_tftp.listening import Listening, find_listening
 from terra_tftp.log import Log
 from terra_tftp.probe import is_taken, serves
 from terra_tftp.reservation_file import ReservationFile
+from terra_tftp.reservations import addresses_text, parse_addresses
 from terra_tftp.settings import Dhcp, Settings
 from terra_tftp.sightings import Owners, neighbours, sightings
 from terra_tftp.tree import BootTree
@@ -43,6 +45,7 @@ _UNASKED = 60
 _LOG_LIMIT = 8 * 1024 * 1024
 """The largest log, in bytes: it is in memory."""
 _FILES = TRANSFERS + 64
+_ADDRESSES = ".addresses"
 _READING = 1e-7
 """Seconds between two readings of the reservations, for the square of their number: 10 s for 10,000, 0.1 s for 1,000.
 dnsmasq takes a quarter of that where each machine has a lease, as it compares all leases with all reservations."""
@@ -66,6 +69,7 @@ class Service:
         self._unread, self._read_at = True, -inf  # what a controller before this one has written may not have been read
         self._looked = -_LOOK_SECONDS
         self._answered = -inf
+        self._said: dict[Mac, Address] = {}
 
     def start(
         self, network: BootNetwork, settings: Settings, loaders: Loaders, nodes: Sequence[NodeBoot], report: Report
@@ -88,8 +92,12 @@ class Service:
         check_reachable(read, user, "dnsmasq")
         self._own = frozenset(IPv4Address(one) for one in (listening.address, network.gateway) if one and ":" not in one)
         self._nodes = {node.hostname: node.mac for node in nodes}
-        running = self._process() is not None and read_file(self._paths.configuration) == text
+        here = self._process() is not None
+        if not here:  # another host may have served machines since
+            self._reservations.take_over(parse_addresses(read_file(self._shared)))
+        running = here and read_file(self._paths.configuration) == text
         self._unread |= self._reservations.bring(self._machines(), settings, self._own)
+        self._share(settings)
         if running:
             self._log.bound()
             if self._answers(listening, loaders):  # before it is made to read, as it answers nobody meanwhile
@@ -104,6 +112,19 @@ class Service:
         self._start(listening, loaders)
         self._unread = False
         return True
+
+    @property
+    def _shared(self) -> Path:
+        """Where the host that serves machines says which addresses they have, for the one that does so after it."""
+        return self._tree.root / _ADDRESSES
+
+    def _share(self, settings: Settings) -> None:
+        addresses = self._reservations.addresses() if settings.dhcp is Dhcp.SERVER else {}
+        if addresses != self._said:  # asked every few seconds
+            text = addresses_text(addresses)
+            if read_file(self._shared) != text:
+                files.write_file(self._shared, text.encode(), mode=0o600)  # nobody is sent it
+            self._said = dict(addresses)
 
     def stop(self) -> bool:
         """Stop dnsmasq if it is this controller's; return whether it ran."""

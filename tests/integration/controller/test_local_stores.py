@@ -38,14 +38,24 @@ class Two(Both):
         for name in self.owners():
             self.ground.terra("delete", "--force", name)
         for asked, host in ((self.first, "san-01"), (self.other, "san-02")):
-            for image in asked("GET", "/v1/images")[1]:
-                if image["host"] == host:
-                    assert asked("DELETE", f"/v1/images/{image['digest']}")[0] == 200
+            for digest in {image["digest"] for image in asked("GET", "/v1/images")[1] if image["host"] == host}:
+                assert asked("DELETE", f"/v1/images/{digest}")[0] == 200
 
     def storages(self) -> set[int]:
         """Return the processes of the storage services."""
         networks = (self.ground.site.network, self.second.network)
         return {one.pid for network in networks for one in network.processes() if one.name == "tgtd"}
+
+    def reserved(self, host: str) -> dict[str, str]:
+        """Return the address of each machine that the boot service of a host has, once that knows all machines."""
+        file = Paths(self.ground.site.root if host == "first" else self.second.root).run / "tftp/reservations"
+
+        def found() -> dict[str, str]:
+            rows = [line.split(",") for line in file.read_text().splitlines()]
+            return {row[-2].removesuffix(".terra"): row[1] for row in rows}
+
+        wait_until(lambda: found().keys() == self.owners().keys(), seconds=20, what="all reservations")
+        return found()
 
     def provision(self, image: str, number: int, host: str = "") -> dict[str, Any]:
         """Provision a machine by the first host; return what terra prints."""
@@ -109,6 +119,12 @@ def test_each_host_has_its_own_machines_and_either_one_answers_for_both(two: Two
     assert {one["host"] for one in json.loads(two.ground.terra("images", "-o", "json").text)} == set(own)
     reserved = two.ground.site.paths.run / "tftp/reservations"
     wait_until(lambda: all(f"{name}." in reserved.read_text() for name in two.owners()), seconds=10, what="all reservations")
+    for name, root in (("san-01", two.ground.site.root), ("san-02", two.second.root)):
+        network = two.ground.site.network if name == "san-01" else two.second.network
+        words = network.command([terra_command(), "doctor", "--root", root, "-o", "json"])
+        looked = json.loads(run(words, timeout=60, accept=(0, 1)).text)
+        assert [one["problem"] for one in looked["off"] if "boot loaders" not in one["problem"]] == []
+        assert looked["machines"] == len(own[name])
     mine, other = min(own["san-01"]), min(own["san-02"])
     assert "host        san-02" in two.ground.terra("status", other).text
     assert "trouble" not in two.ground.terra("status", other).text
@@ -146,13 +162,15 @@ def test_a_machine_goes_to_the_host_that_its_file_names_and_stays_there(two: Two
 def test_the_lead_moves_with_the_boot_service_and_machines_stay(two: Two) -> None:
     image = two.ground.push("small", SYSTEM)
     shown = [two.provision(image, number, host) for number, host in ((1, "san-01"), (2, "san-02"))]
-    before = two.storages()
+    before, addresses = two.storages(), two.reserved("first")
+    assert set(addresses) == {"cm-01", "cm-02"}
     said = two.ground.terra("host", "drain", "san-01").stderr.decode()
     assert "its 1 machines stay, and are served and changed there as before" in said
     wait_until(lambda: two.programs() == ({"tgtd"}, {"tgtd", "dnsmasq"}), seconds=20, what="the boot service to move")
     assert states(two.other("GET", "/v1/hosts")) == {"san-01": ("drained", False), "san-02": ("working", True)}
     assert two.reaches(shown[0], ISCSI)
     assert two.reaches(shown[1], PORTAL)
+    assert two.reserved("second") == addresses, "each machine keeps its address"
     assert "san-01 is drained" in _refused(two, image, "san-01")
     assert two.provision(image, 3)["host"] == two.provision(image, 4)["host"] == "san-02", "a drained host gets no new machine"
     two.second.terra("delete", "cm-01")

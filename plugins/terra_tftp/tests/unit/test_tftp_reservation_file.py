@@ -120,3 +120,19 @@ def test_after_any_changes_each_interface_has_one_address_and_a_new_look_says_th
         if steps:
             ReservationFile(paths).bring(steps[-1], SETTINGS, OWN)
             assert said(paths) == found
+
+
+def test_addresses_that_another_host_has_given_are_kept(paths: ServicePaths) -> None:
+    file = ReservationFile(paths)
+    machines = dict(zip(NAMES[:3], MACS[:3], strict=True))
+    assert file.bring(machines, SETTINGS, NOBODY)
+    given = {MACS[0]: Address("10.0.10.52"), MACS[1]: Address("10.0.10.50"), MACS[7]: Address("10.0.10.55")}
+    file.take_over(given)
+    assert file.bring(machines, SETTINGS, NOBODY)
+    assert {**given, **file.addresses()} == {**file.addresses(), MACS[7]: Address("10.0.10.55")}
+    assert len(set(file.addresses().values())) == 3
+    before = paths.reservations.read_text()
+    file.take_over(file.addresses())
+    assert not file.bring(machines, SETTINGS, NOBODY)
+    assert ReservationFile(paths).addresses() == file.addresses()
+    assert paths.reservations.read_text() == before
