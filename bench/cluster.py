@@ -224,6 +224,11 @@ def busy_of(used: Mapping[str, float]) -> float:
     return 1.0 - used[_IDLE] / sum(used.values())
 
 
+def least_of(used: Mapping[str, float], seconds: float) -> float:
+    """Return what part of some seconds all processors need, if none of them waits, for what took these processor seconds."""
+    return own_seconds(used) / _CORES / seconds
+
+
 def others_of(used: Mapping[str, float]) -> float:
     """Return the share of all processors that was not the bench's."""
     return used[_ELSE] / sum(used.values())
@@ -349,18 +354,21 @@ def show_shares(used: Mapping[int, Sequence[Mapping[str, float]]], machines: int
         print(f"  {part:<36}{'   '.join(shown)}")
 
 
-def ratio_of(three: float, one: float, *, busy: float, others: float) -> Mark:
+def ratio_of(three: float, one: float, *, busy: float, others: float, least: float = 0.0) -> Mark:
     """Return the mark of three hosts against one, and say what the processors were taken for.
 
     :param three: the seconds of three hosts.
     :param one: those of one.
     :param busy: the share of the processors that was taken with one host.
     :param others: the largest share that was not the bench's.
+    :param least: below which the ratio cannot be, with the processor seconds that three hosts took; 0 where that is not known.
     """
     print(f"with one host the processors were taken for {busy * 100:.0f} % of the time")
     if others > OTHERS:
         print(f"up to {others * 100:.0f} % of the processors were not the bench's: the seconds are those of a busy machine")
-    by_processors = three / one > RATIO and busy >= BUSY
+    if least:
+        print(f"the processor seconds of three hosts alone take {least:.2f} of the time of one on {_CORES} processors")
+    by_processors = three / one > RATIO and (busy >= BUSY or least > RATIO)
     return Mark("three hosts to one", three / one, RATIO, "bound by the processors" if by_processors else "")
 
 
