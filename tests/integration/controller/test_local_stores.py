@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
+from sqlalchemy import update
 
 from lab.network import ISCSI
 from lab.postgresql import Postgresql
 from lab.site import START, confined, terra_command
-from terra_core.config.controller import Paths
+from terra_core.config.controller import Controller, Paths
+from terra_core.config.values import Address, Hostname
+from terra_core.controller.daemon import open_store
+from terra_core.controller.database import controllers
+from terra_core.controller.homes import machines_of_hosts, mark_home, mark_of
+from terra_core.controller.hosts import Doing, HostRows
+from terra_core.controller.machines import Machines
+from terra_core.controller.mark import marked
+from terra_core.controller.presence import own_of
+from terra_core.controller.records import Record
+from terra_core.controller.store import Store
+from terra_core.errors import TerraError
 from terra_core.system.process import run
+from terra_core.system.progress import silent
 from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 from tests.integration.controller.sites import SYSTEM
 from tests.integration.controller.test_hosts import Both, hosts_of, states
+from tests.unit.controller.fakes import ROLES, World, make_site, node_document
 
 PORTAL = "10.0.10.6"
 """Where the storage service of the second host answers."""
@@ -265,3 +281,56 @@ def test_a_directory_of_another_host_and_a_store_in_common_are_refused(two: Two)
         two.second.start()
     two.clear()
     assert "this controller has one that all hosts reach, and san-01 has a store of its own" in refused("none", common)
+
+
+def test_a_lone_controller_becomes_the_first_of_several_and_is_alone_again(postgresql: Postgresql, tmp_path: Path) -> None:
+    url, site = postgresql.make("lone"), make_site(tmp_path / "one", World(clones=True))
+    volumes = site.paths.root / "iscsi"
+
+    def opened(name: str, *, local: bool, root: Path = site.paths.root) -> Store:
+        config = Controller(name=Hostname(name), address=Address(f"10.0.10.{len(name)}"), database=url, local_store=local)
+        config = evolve(config, plugins=ROLES)
+        return open_store(config, Paths(root), root / "iscsi")
+
+    lone = opened("san-01", local=False)
+    machines = Machines(evolve(site.services, store=lone))
+    machines.provision(machines.reserve(node_document()), silent)
+    (layout,) = (record.layout for record in lone.every() if isinstance(record, Record))
+    lone.close()
+    for _ in range(2):
+        store = opened("san-01", local=True)
+        assert [(record.hostname, record.host) for record in store.every()] == [("cm-01", "san-01")]
+        (golden,) = store.golden.every()
+        assert golden.layout == layout
+        assert machines_of(store) == {"san-01": 1}
+        mark_home(volumes, store.engine, store.host)
+        store.close()
+    store = opened("san-01", local=True)
+    assert store.known_volumes == volumes
+    HostRows(store.engine).announce(own_of(Controller(name=Hostname("san-01"), local_store=True), "", "fake"), Doing.WORKING)
+    other = opened("second-01", local=True, root=tmp_path / "two")
+    assert (other.every(), len(other.everywhere())) == ((), 1)
+    HostRows(other.engine).announce(own_of(Controller(name=Hostname("second-01"), local_store=True), "", "fake"), Doing.WORKING)
+    for said, name, local, root in (
+        ("machines of this database have their disks on hosts of their own: 1 on san-01", "san-01", False, site.paths.root),
+        ("the volumes there are those of the host san-01, and this is third-host", "third-host", True, site.paths.root),
+        ("machines of this database have their disks on hosts of their own", "third-host", False, tmp_path / "three"),
+    ):
+        with pytest.raises(TerraError, match=said):
+            opened(name, local=local, root=root)
+    with store.engine.begin() as connection:
+        connection.execute(update(controllers).values(seen=controllers.c.seen - 60))
+    HostRows(store.engine).forget("second-01")
+    other.close()
+    store.close()
+    lone = opened("san-01", local=False)
+    assert [(record.hostname, record.host) for record in lone.every()] == [("cm-01", "")]
+    assert marked(volumes) == mark_of(marked(volumes).split()[0], "")
+    lone.close()
+    site.operations.stop()
+
+
+def machines_of(store: Store) -> Mapping[str, int]:
+    """Return how many machines each host has."""
+    with store.engine.begin() as connection:
+        return machines_of_hosts(connection)
