@@ -102,7 +102,7 @@ bench-cluster: setup ## Hosts on a Ceph cluster and PostgreSQL: clones, the seco
 	@$(BIN)/python bench/cluster.py --machines $(MACHINES) --rounds $(or $(ROUNDS),3) --clones $(or $(COUNT),100) --jobs $(or $(JOBS),2)
 
 bench-hosts: MACHINES := 100
-bench-hosts: setup ## Hosts with disks of their own and PostgreSQL: MACHINES=100 by one host and by three; ROUNDS=3, JOBS=2 at once on each, SHARE=0.5 of a processor for each.
+bench-hosts: setup ## Hosts with disks of their own and PostgreSQL: MACHINES=100 by one host and by three; ROUNDS=3, JOBS=2 at once on each, SHARE=0.5 of a processor for each, 0 for no bound.
 	@$(BIN)/python bench/hosts.py --machines $(MACHINES) --rounds $(or $(ROUNDS),3) --jobs $(or $(JOBS),2) --share $(or $(SHARE),0.5)
 
 bench-orbit: setup ## How long `ob create` takes, against `docker run`, and `ob list` of 200 containers.
