@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
@@ -116,6 +117,16 @@ class Controller:
     tls: Tls | None = None
     trust: Trust | None = None
     plugins: Mapping[str, PluginName] = Factory(dict)
+
+    @property
+    def own_name(self) -> str:
+        """Its name: that of its machine, where the file gives it none."""
+        if self.name is not None:
+            return self.name
+        try:
+            return parse_hostname(os.uname().nodename)
+        except ValueError:  # "localhost", or a name that no network takes
+            return "controller"
 
     @property
     def portal(self) -> Address:

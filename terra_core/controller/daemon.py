@@ -35,7 +35,7 @@ from terra_core.controller.passing import Membership
 from terra_core.controller.peers import Passes
 from terra_core.controller.portal import LOOK_SECONDS as PORTAL_SECONDS
 from terra_core.controller.portal import Moving, Portal, Staying, require_ready
-from terra_core.controller.presence import alone_with, announced, name_of, own_of, session_of
+from terra_core.controller.presence import alone_with, announced, own_of, session_of
 from terra_core.controller.report_service import Beside, receiving
 from terra_core.controller.services import Services
 from terra_core.controller.sharing import Shared
@@ -100,7 +100,7 @@ def require_reach(store: Store, config: Controller, plugins: Plugins, session: S
     engine = store.engine
     if config.local_store or engine.dialect.name != POSTGRESQL:
         return
-    if all(host.own.name == name_of(config) for host in HostRows(engine).every()):
+    if all(host.own.name == config.own_name for host in HostRows(engine).every()):
         return
     stores = {kept.store for record in store.every() for kept in record.every_target}
     directories = dict[str, Path]()
@@ -126,7 +126,7 @@ def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
     :raises TerraError: when the database cannot be used, or is not that one.
     """
     make_private(paths.state)
-    url, name, local = config.database or default_url(paths.state), name_of(config), config.local_store
+    url, name, local = config.database or default_url(paths.state), config.own_name, config.local_store
     file, host = file_of(url), name if local else ""
     if volumes is not None and file is not None and not file.exists():
         check_mark(volumes, str(file), "", used=False)

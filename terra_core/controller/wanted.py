@@ -14,7 +14,6 @@ from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem
 from terra_core.config.trust import with_key
 from terra_core.config.values import Size
-from terra_core.controller.presence import name_of
 from terra_core.controller.records import Record
 from terra_core.controller.services import Services
 from terra_core.documents import settle, settled
@@ -84,7 +83,7 @@ def _chosen(node: NetworkNode) -> list[str]:
 
 def _require_host(node: NetworkNode, config: Controller) -> None:
     """Refuse a machine whose disks are to be on another host than this one."""
-    own = name_of(config)
+    own = config.own_name
     if node.host in (None, own):
         return
     if config.local_store:

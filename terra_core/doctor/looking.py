@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -86,7 +85,7 @@ class _Look:
         self._paths = paths
         self._plugins = plugins
         self._notes: list[str] = []
-        self._host = (self._config.name or os.uname().nodename.lower()) if self._config.local_store else ""
+        self._host = self._config.own_name if self._config.local_store else ""
 
     def all(self) -> Looked:
         """Look at everything."""
