@@ -31,9 +31,10 @@ from terra_core.system.process import run
 from terra_core.system.progress import silent
 from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
-from tests.integration.controller.sites import SYSTEM
+from tests.integration.controller.sites import MANY, MUCH, SYSTEM
 from tests.integration.controller.test_hosts import Both, hosts_of, states
 from tests.unit.controller.fakes import ROLES, World, make_site, node_document
+from tests.unit.oci.making import layer, tar
 
 PORTAL = "10.0.10.6"
 """Where the storage service of the second host answers."""
@@ -252,6 +253,33 @@ def test_each_host_comes_back_to_its_own_machines(two: Two) -> None:
     for one, portal in zip(shown, (ISCSI, PORTAL), strict=True):
         assert two.reaches(one, portal)
     assert all(node["problem"] == "" for node in two.first("GET", "/v1/nodes")[1])
+
+
+def test_what_a_host_was_in_the_middle_of_is_undone_by_itself_alone(two: Two) -> None:
+    slow = two.ground.push("slow", SYSTEM, MANY, layer(tar(*MUCH), "plain"))
+    node = two.ground.node(slow, "cm-01", "52:54:00:00:00:01")
+    node.write_text(f'host = "san-02"\n{node.read_text()}')
+    site, second = two.ground.site, two.second
+    assert second.controller is not None
+    provisioning = two.ground.start("provision", node)
+    try:
+        wait_until(lambda: any(second.root.glob("iscsi/golden_*/*")), seconds=60, what="it to be laid down", interval=0.01)
+        second.controller.signal(signal.SIGKILL)
+        second.controller.wait(10)
+        assert provisioning.wait(60) != 0
+    finally:
+        provisioning.stop()
+    site.stop_controller()
+    site.start_controller()
+    two.ground.terra("doctor", "--fix", "--root", site.root, accept=(0, 1))
+    (left,) = two.first("GET", "/v1/nodes")[1]
+    assert (left["hostname"], left["host"], left["state"]) == ("cm-01", "san-02", "provisioning")
+    assert any(second.root.glob("iscsi/golden_*/*"))
+    assert two.first("DELETE", "/v1/nodes/cm-01")[0] == 503
+    second.start()
+    wait_until(lambda: two.first("GET", "/v1/nodes")[1] == [], seconds=30, what="its own host to undo it")
+    wait_until(lambda: not any(second.root.glob("iscsi/*/*")), seconds=30, what="nothing to be left of it")
+    wait_until(lambda: sum("dnsmasq" in one for one in two.programs()) == 1, seconds=30, what="one boot service to be there")
 
 
 def test_a_directory_of_another_host_and_a_store_in_common_are_refused(two: Two) -> None:

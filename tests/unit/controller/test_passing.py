@@ -242,6 +242,15 @@ def test_refusals_and_what_is_not_there_come_back_as_they_are(both: Both) -> Non
     assert stale.status == 409, "the query is passed on"
 
 
+def test_a_plan_is_made_by_who_leads_or_where_that_one_does_not_answer_here(both: Both) -> None:
+    ann = both.give("ann", "provision")
+    both.site.provision()
+    assert both.b("POST", "/v1/nodes/cm-01/plan", ann, node_table()).json["action"] == "unchanged"
+    both.row("a", url="http://127.0.0.1:1")
+    assert both.b("POST", "/v1/nodes/cm-01/plan", ann, node_table()).json["action"] == "unchanged"
+    assert both.b("POST", "/v1/nodes/cm-01/plan", ann, b"{").status == 400
+
+
 def test_whose_role_is_too_small_is_refused_before_anybody_is_asked(both: Both) -> None:
     both.row("a", url="http://127.0.0.1:1")
     refused = both.b("DELETE", "/v1/nodes/cm-01", both.give("ann", "read"))
