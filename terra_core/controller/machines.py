@@ -21,6 +21,7 @@ from terra_core.config.session import Session
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
 from terra_core.controller.altering import Altering, unfinished
 from terra_core.controller.certificates import certificate_of
+from terra_core.controller.common_tree import CommonTree
 from terra_core.controller.disks import MB, Disks
 from terra_core.controller.goldens import Goldens
 from terra_core.controller.happening import Kind
@@ -76,7 +77,7 @@ class Machines:
         tokens = ReportTokens(services.store.engine, services.store.host)
         self.reports = Reports(tokens, place, services.store.happenings)
         self.pieces = Pieces(services, self._disks, self._laying, self.goldens, self._images)
-        self.network_boot = NetworkBoot(services)
+        self.network_boot, self.common_tree = NetworkBoot(services), CommonTree(services)
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
         self._said: dict[str, str] = {}  # what was logged of machines whose record cannot be read
@@ -119,10 +120,11 @@ class Machines:
     def reserve(self, document: Document[NetworkNode]) -> Record:
         """Take the name and address of a machine, after the checks that are cheap.
 
-        :raises ConflictError: when another machine holds one of them, or the store has no room.
+        :raises ConflictError: when another machine holds one of them, the store has no room, or it would not boot.
         """
         wanted = wanted_of(document, self._services)
         self.require_room()
+        self.common_tree.require()
         with self._begun(wanted.node.hostname):
             return self._store.reserve(wanted.node, wanted.document, wanted.tables)
 

@@ -406,6 +406,32 @@ def test_a_host_with_machines_is_forgotten_with_them_or_not_at_all(pair: Pair) -
         forget_host(pair.a.machines, "b", with_machines=True)
 
 
+def test_hosts_whose_boot_files_are_not_in_common_are_told_and_make_no_machine(pair: Pair) -> None:
+    tree = pair.a.services.session.paths.tftp
+    with pytest.raises(TerraError, match=f"{tree} is not in common with b, which writes boot files somewhere else"):
+        pair.a.machines.common_tree.look()
+    refused = pair.ask("a", "POST", "/v1/nodes", {**node_table("cm-01", MACS["cm-01"]), "host": "a"})
+    assert (refused.status, "is not in common with b" in refused.json["detail"]) == (409, True)
+    other = pair.b.services.session.paths.tftp
+    other.symlink_to(tree)
+    pair.b.machines.common_tree.look()
+    pair.a.machines.common_tree.look()
+    assert pair.follow("a", pair.ask("a", "POST", "/v1/nodes", {**node_table("cm-01", MACS["cm-01"]), "host": "a"})) == "result"
+    (tree / ".hosts/b").unlink()
+    pair.away("b")
+    pair.a.machines.common_tree.look()
+    keeper = Keeper(pair.a.machines)
+    pair.both.row("b", seen=time.time() + 3600)
+    keeper.begin()
+    keeper.look()
+    keeper.mend(silent)
+    assert "is not in common with b" in pair.a.machines.troubles.services["tree"]
+    assert pair.a.machines.troubles.of("cm-01") == "", "it boots all the same"
+    pair.b.machines.common_tree.look()
+    keeper.mend(silent)
+    assert pair.a.machines.troubles.services == {}
+
+
 @pytest.fixture
 def home(tmp_path: Path, site: Site) -> Callable[..., str]:
     """Return what says why a directory is refused as the home of the host b; an empty text where it is taken."""
