@@ -11,7 +11,7 @@ MACHINES ?= 2
 export DISTRO SUITE MIRROR REPO VERSION HTTP PREFIX DESTDIR PYTHON
 
 .NOTPARALLEL:
-.PHONY: help setup demo test lint test-unit test-integration test-long test-cluster test-postgresql test-boot test-vm test-host test-layouts test-kills test-upgrades test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-fleet bench-cluster bench-orbit test-stacks install uninstall deb clean
+.PHONY: help setup demo test lint test-unit test-integration test-long test-cluster test-postgresql test-boot test-vm test-host test-layouts test-kills test-upgrades test-api release iso lock bench-start bench-image bench-build bench-provision bench-controller bench-upgrade bench-fleet bench-cluster bench-hosts bench-orbit test-stacks install uninstall deb clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -100,6 +100,10 @@ bench-fleet: setup ## How long MACHINES=100 of a controller take from one image 
 bench-cluster: MACHINES := 100
 bench-cluster: setup ## Hosts on a Ceph cluster and PostgreSQL: clones, the second machine, MACHINES=100 by one host and by three; ROUNDS=3, COUNT=100 clones.
 	@$(BIN)/python bench/cluster.py --machines $(MACHINES) --rounds $(or $(ROUNDS),3) --clones $(or $(COUNT),100) --jobs $(or $(JOBS),2)
+
+bench-hosts: MACHINES := 100
+bench-hosts: setup ## Hosts with disks of their own and PostgreSQL: MACHINES=100 by one host and by three; ROUNDS=3, JOBS=2 at once on each, SHARE=0.5 of a processor for each, 0 for no bound.
+	@$(BIN)/python bench/hosts.py --machines $(MACHINES) --rounds $(or $(ROUNDS),3) --jobs $(or $(JOBS),2) --share $(or $(SHARE),0.5)
 
 bench-orbit: setup ## How long `ob create` takes, against `docker run`, and `ob list` of 200 containers.
 	@$(BIN)/python bench/orbit.py

@@ -104,12 +104,25 @@ class Host(Namespace):
             f'[failover]\ninterface = "eth0"\n[failover.hosts]\n{named}'
         )
 
-    def share(self, first: Path) -> None:
+    def configure_local(self, database: str, registry: Registry, *, more: str = "") -> None:
+        """Write its controller.toml for disks of its own.
+
+        :param database: the URL of the database of all hosts.
+        :param more: further keys of controller.toml.
+        """
+        Paths(self.root).etc.mkdir(parents=True)
+        (Paths(self.root).etc / "controller.toml").write_text(
+            f'name = "{self.label}"\naddress = "{self.address}"\nlocal_store = true\ndatabase = "{database}"\n{more}'
+            f'[docker]\ninsecure = ["{registry.address}"]\n[iscsi]\ndomain = "terra.example"\n'
+        )
+
+    def share(self, first: Path, places: Sequence[str] = ("tftp", "var/lib/terra/golden")) -> None:
         """Have in common with the first host what hosts have in common: kernels, boot loaders, and the documents of images.
 
         :param first: the root of that one's controller.
+        :param places: which directories; hosts with disks of their own have boot files alone in common.
         """
-        for place in ("tftp", "var/lib/terra/golden"):
+        for place in places:
             (first / place).mkdir(parents=True, exist_ok=True)
             (self.root / place).parent.mkdir(parents=True, exist_ok=True)
             (self.root / place).symlink_to(first / place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,8 +34,10 @@ class Network(Namespace):
 
     def furnish(self, resources: ExitStack) -> None:
         """Make the bridge."""
-        # A port of the bridge would wait 15 seconds before it passes packets: longer than boot firmware asks for.
-        self.ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
+        # A port of the bridge would wait 15 seconds before it passes packets: longer than boot firmware asks for. Without an
+        # address of its own it has the least one of its ports, and who knew it by that reaches nobody once that port is gone.
+        own = ":".join(f"{byte:02x}" for byte in (2, *secrets.token_bytes(5)))
+        self.ip("link", "add", BRIDGE, "address", own, "type", "bridge", "forward_delay", "0")
         for address in self._addresses:
             self.ip("address", "add", f"{address}/{PREFIX}", "dev", BRIDGE)
         self.ip("address", "add", f"{_LINK_LOCAL}/64", "dev", BRIDGE, "nodad")

@@ -32,6 +32,7 @@ SECONDS = {
     "test_postgresql_away.py": 90,
     "test_killed.py": 150,
     "test_hosts.py": 120,
+    "test_local_stores.py": 60,
     "test_canaries.py": 110,
     "test_upgrade.py": 100,
     "test_sharing.py": 200,

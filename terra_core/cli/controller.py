@@ -127,15 +127,14 @@ def keepalived(options: dict[str, object]) -> None:
         from terra_core.controller.configuration import load_config
         from terra_core.controller.keepalived import render
         from terra_core.controller.portal import require_named
-        from terra_core.controller.presence import name_of
     paths, source = Paths(Path(str(options["root"])).absolute()), options["source"]
     document = load_config(source if isinstance(source, Path) else None, paths, Plugins.discover())
     config = document.value.overridden(address=option_value("--controller", options["address"], parse_address))
     if config.failover is None:
         hint = "docs/several-hosts.md says what it needs"
         raise TerraError(f"{document.source}: has no [failover], so the storage address stays where it is", hint=hint)
-    require_named(config.failover, name_of(config))
-    echo(render(config.failover, name_of(config), config.portal, paths).rstrip("\n"))
+    require_named(config.failover, config.own_name)
+    echo(render(config.failover, config.own_name, config.portal, paths).rstrip("\n"))
 
 
 def _say_how_to_go_on(paths: Paths, url: str, *, tls_from_files: bool) -> None:

@@ -22,6 +22,8 @@ def drain(ctx: click.Context, name: str, seconds: int) -> None:
     One that has the lead begins nothing new, finishes what it has begun, stops its services, and gives the lead to another one.
     The targets of all machines go with it. The storage address has to move there, too, which [failover] of
     controller.toml does.
+
+    A host with a store of its own takes no new machines as well. Those that it has the disks of stay, and it works for them.
     """
     from terra_core.cli.connection import connect, following
     from terra_core.client.draining import wait_until_drained
@@ -30,9 +32,14 @@ def drain(ctx: click.Context, name: str, seconds: int) -> None:
     client = connect(ctx)
     host = client.drain_host(name)
     again = f"terra host resume {name}"
+    if host.local_store:
+        stay = "machines stay, and are served and changed there as before"
+        said = f"its {host.machines} {stay}" if host.machines else "it has none"
+        echo(f"{name} takes no new machines until {again}: {said}", err=True)
     if host.leads and seconds:
-        said = f"machines reach their disks at {host.portal}"
-        echo(f"{said}: move it to the host that takes the lead, unless [failover] does", err=True)
+        if not host.local_store:
+            said = f"machines reach their disks at {host.portal}"
+            echo(f"{said}: move it to the host that takes the lead, unless [failover] does", err=True)
         try:
             with following() as report:
                 leader = wait_until_drained(client, name, seconds=seconds, report=report)

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
 
 @click.command("hosts")
 @click.option("--forget", metavar="NAME", help="Forget a host that is silent or stopped, and does not come back.")
+@click.option("--with-machines", is_flag=True, help="With --forget: give up the machines that it alone has the disks of.")
 @click.option("--unfence", metavar="NAME", help="Let a host serve machines again whose place another one had to take.")
 @click.option("--json", "json_wanted", is_flag=True, help="The same as -o json.")
 @click.option("-o", "form", type=click.Choice(("table", "wide", "json")), default="table", help="How to print them.")
 @click.pass_context
-def command(ctx: click.Context, forget: str | None, unfence: str | None, json_wanted: bool, form: str) -> None:
+def command(
+    ctx: click.Context, forget: str | None, with_machines: bool, unfence: str | None, json_wanted: bool, form: str
+) -> None:  # fmt: skip
     """List the hosts of the controller's database; wide is with their storage addresses, stores and versions.
 
     A host is working, waiting until it has the lead, stopped, silent when nothing was heard of it for twenty seconds, or fenced
     when another one took its place: it never leads again before it is let in. After terra host drain it is draining until it
-    has given the lead away, and drained then.
+    has given the lead away, and drained then. Where hosts have stores of their own, the number of machines is shown of each.
     """
     import json
 
@@ -32,9 +35,11 @@ def command(ctx: click.Context, forget: str | None, unfence: str | None, json_wa
 
     if forget is not None and unfence is not None:
         raise click.UsageError("--forget and --unfence are two things")
+    if with_machines and forget is None:
+        raise click.UsageError("--with-machines belongs to --forget")
     client = connect(ctx)
     if forget is not None:
-        hosts: tuple[HostShown, ...] = (client.forget_host(forget),)
+        hosts: tuple[HostShown, ...] = (client.forget_host(forget, with_machines=with_machines),)
     elif unfence is not None:
         hosts = (client.unfence_host(unfence),)
     else:
@@ -52,8 +57,10 @@ def command(ctx: click.Context, forget: str | None, unfence: str | None, json_wa
 def _print(hosts: tuple[HostShown, ...], *, wide: bool) -> None:
     from terra_core.cli.tables import print_table
 
+    own = any(host.local_store for host in hosts)
+    more = (*(("MACHINES",) if own else ()), *(("PORTAL", "STORE", "VERSION", "STARTED") if wide else ()))
     print_table(
-        ("NAME", "STATE", "LEADS", "URL", "SEEN", *(("PORTAL", "STORE", "VERSION", "STARTED") if wide else ())),
+        ("NAME", "STATE", "LEADS", "URL", "SEEN", *more),
         [
             (
                 host.name,
@@ -61,6 +68,7 @@ def _print(hosts: tuple[HostShown, ...], *, wide: bool) -> None:
                 "yes" if host.leads else "no",
                 host.url,
                 _time(host.seen),
+                *((str(host.machines),) if own else ()),
                 *((host.portal, host.store, host.version, _time(host.started)) if wide else ()),
             )
             for host in hosts
@@ -72,7 +80,10 @@ def _print(hosts: tuple[HostShown, ...], *, wide: bool) -> None:
         elif host.state == "fenced":
             echo(f"{host.name} is fenced; to let it in again when it is well: terra hosts --unfence {host.name}", err=True)
         if host.drained:
-            echo(f"{host.name} takes no lead: it is drained, until terra host resume {host.name}", err=True)
+            nothing = "no lead, and no new machines" if host.local_store else "no lead"
+            echo(f"{host.name} takes {nothing}: it is drained, until terra host resume {host.name}", err=True)
+        if host.trouble:
+            echo(f"{host.name}: {host.trouble}", err=True)
 
 
 def _time(text: str) -> str:

@@ -54,8 +54,9 @@ def command(ctx: click.Context, pin: str | None, unpin: str | None, remove: str 
 def _print(images: tuple[ImageShown, ...]) -> None:
     from terra_core.cli.tables import print_table
 
+    own = any(image.host for image in images)
     print_table(
-        ("IMAGE", "DIGEST", "LAYOUT", "MACHINES", "STATE", "PINNED", "LAST USED"),
+        ("IMAGE", "DIGEST", "LAYOUT", "MACHINES", "STATE", "PINNED", "LAST USED", *(("HOST",) if own else ())),
         [
             (
                 image.image,
@@ -65,6 +66,7 @@ def _print(images: tuple[ImageShown, ...]) -> None:
                 image.state,
                 "yes" if image.pinned else "no",
                 image.used[:16].replace("T", " "),
+                *((image.host,) if own else ()),
             )
             for image in images
         ],

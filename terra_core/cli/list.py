@@ -32,9 +32,9 @@ def command(ctx: click.Context, json_wanted: bool, form: str) -> None:
     if json_wanted or form == "json":
         echo(json.dumps([as_json(node) for node in nodes], indent=1))
         return
-    wide = form == "wide"
+    wide, own = form == "wide", any(node.host for node in nodes)
     print_table(
-        ("HOSTNAME", "MAC", "IMAGE", "INITIATOR", "TARGET", *(_WIDE if wide else ())),
+        ("HOSTNAME", "MAC", "IMAGE", "INITIATOR", "TARGET", *(("HOST",) if own else ()), *(_WIDE if wide else ())),
         [
             (
                 node.hostname,
@@ -42,6 +42,7 @@ def command(ctx: click.Context, json_wanted: bool, form: str) -> None:
                 node.image,
                 node.initiator_iqn,
                 ",".join(group.target.iqn for group in node.disk_groups),
+                *((node.host or "-",) if own else ()),
                 *(_wide(node) if wide else ()),
             )
             for node in nodes

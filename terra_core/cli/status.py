@@ -63,6 +63,7 @@ def facts_of(found: StatusShown) -> dict[str, str]:
         "image": f"{found.image} {found.digest}".strip(),
         "upgrade": f"{upgrade_line(found.upgrade)}; since {since_of(found.upgrade)}" if found.upgrade else "",
         "mac": found.mac,
+        "host": found.host,
         "addresses": ", ".join(found.addresses),
         "kernel": str(report.get("kernel") or ""),
         "system": system,

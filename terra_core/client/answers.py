@@ -80,6 +80,7 @@ class NodeProvisioned:
     :param image: its image.
     :param disk_groups: its disks; empty until they are made.
     :param initiator_iqn: the name by which it logs in; empty until its disks are made.
+    :param host: the host that has its disks, where hosts have stores of their own; left out otherwise.
     """
 
     hostname: str
@@ -87,6 +88,7 @@ class NodeProvisioned:
     image: str
     disk_groups: tuple[GroupShown, ...]
     initiator_iqn: str
+    host: str = ""
 
 
 @frozen(kw_only=True)
@@ -279,7 +281,10 @@ class HostShown:
     :param version: the version of Terra.
     :param started: since when it runs.
     :param seen: when it was heard of last.
-    :param drained: whether it takes no lead.
+    :param drained: whether it takes no lead, and no new machines.
+    :param local_store: whether its store is its own, and no other host reaches the volumes there.
+    :param machines: how many machines it has the disks of then.
+    :param trouble: what keeps all of those from booting now; empty when nothing does.
     """
 
     name: str
@@ -292,6 +297,9 @@ class HostShown:
     started: str
     seen: str
     drained: bool = False
+    local_store: bool = False
+    machines: int = 0
+    trouble: str = ""
 
 
 @frozen(kw_only=True)
@@ -395,6 +403,7 @@ class ImageShown:
     :param pinned: whether it is kept when no machine is of it.
     :param used: when a machine was made from it or went last, as ISO 8601 has it.
     :param problem: what is wrong with it; empty otherwise.
+    :param host: the host that has it, where hosts have stores of their own; left out otherwise.
     """
 
     image: str
@@ -406,6 +415,7 @@ class ImageShown:
     pinned: bool
     used: str
     problem: str
+    host: str = ""
 
 
 def read_answer(raw: object, kind: type[T]) -> T:

@@ -73,13 +73,15 @@ class ControllerClient:
         """Return the hosts whose controllers have the same database, by name."""
         return self._read(self._client.get("/v1/hosts"), tuple[HostShown, ...])
 
-    def forget_host(self, name: str) -> HostShown:
+    def forget_host(self, name: str, *, with_machines: bool = False) -> HostShown:
         """Let a host that is not there any more be forgotten; return what was known of it.
 
-        :raises ConflictError: when it is there.
+        :param with_machines: whether the machines are given up that it alone has the disks of.
+        :raises ConflictError: when it is there, or has machines that are not given up.
         :raises NotFoundError: when there is none of this name.
         """
-        return self._read(self._client.delete(_place_of("hosts", name, "host")), HostShown)
+        path = f"{_place_of('hosts', name, 'host')}{'?with_machines=true' if with_machines else ''}"
+        return self._read(self._client.delete(path), HostShown)
 
     def drain_host(self, name: str) -> HostShown:
         """Let a host take no lead, and give it to another one when it has finished what it has begun; return how it is now.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
@@ -89,6 +90,8 @@ class Controller:
     :param report_port: the port at which machines report their boots; the one after ``port`` when left out.
     :param gateway: the gateway that machines are told of.
     :param storage_address: the address of the storage service; ``address`` when left out.
+    :param local_store: whether the volumes of this host are its own, such as on its own disks, and no other host of the
+        database reaches them. It counts for all hosts of a database, or for none.
     :param database: where the state is kept, as a URL; a SQLite file of the controller's own when left out.
     :param jobs: how many machines are provisioned at once, on each host of several.
     :param keep_images: how long an image that is laid down for clones is kept when no machine is of it, such as "12h" or "30d".
@@ -105,6 +108,7 @@ class Controller:
     report_port: int | None = None
     gateway: HostAddress | None = None
     storage_address: HostAddress | None = None
+    local_store: bool = False
     database: str | None = None
     jobs: int = 2
     keep_images: Duration = Duration(30 * 86400)
@@ -113,6 +117,16 @@ class Controller:
     tls: Tls | None = None
     trust: Trust | None = None
     plugins: Mapping[str, PluginName] = Factory(dict)
+
+    @property
+    def own_name(self) -> str:
+        """Its name: that of its machine, where the file gives it none."""
+        if self.name is not None:
+            return self.name
+        try:
+            return parse_hostname(os.uname().nodename)
+        except ValueError:  # "localhost", or a name that no network takes
+            return "controller"
 
     @property
     def portal(self) -> Address:
@@ -138,6 +152,11 @@ class Controller:
             yield Problem("report_port", f"expected a port for reports beside {self.port}, that of the API")
         if has(self, "jobs") and not 0 < self.jobs <= 64:
             yield Problem("jobs", f"expected from 1 to 64, got {self.jobs}")
+        if has(self, "local_store", "database") and self.local_store and not (self.database or "").startswith("postgresql"):
+            yield Problem("database", "expected a database in PostgreSQL, for local_store is of several hosts that have one")
+        if has(self, "local_store", "failover") and self.local_store and self.failover is not None:
+            text = "is for hosts that reach the same volumes, and local_store = true says that nobody else reaches those here"
+            yield Problem("failover", text)
         if has(self, "failover", "storage_address", "database", "address") and self.failover is not None:
             yield from self._problems_of_failover(self.failover)
 

@@ -233,6 +233,8 @@ class Node:
     :param hostname: the machine's name.
     :param image: the image that it runs, such as ``terra create --push`` made.
     :param mac: the address of the interface it boots from, in any usual spelling; needed for provisioning.
+    :param host: the host that is to have its disks, where a controller has several with stores of their own; one is chosen when
+        left out.
     :param groups: its file systems, one of them labelled ``os``: the system.
     :param kernel_arguments: further words of its kernel line, beside those of every machine.
     :param trust: whose images it runs; anybody's when left out.
@@ -243,6 +245,7 @@ class Node:
     hostname: Hostname
     image: ImageReference
     mac: Mac | None = None
+    host: Hostname | None = None
     groups: tuple[DiskGroup, ...]
     kernel_arguments: tuple[KernelArgument, ...] = ()
     trust: Trust | None = None

@@ -246,6 +246,9 @@ class Altering:
         further: set[str] = {group.label for group in further_groups(present.node, wanted.node)}
         grown: set[str] = {group.label for group in grown_groups(present.node, wanted.node)}
         targets: dict[str, KeptTarget] = {kept.target.label: kept for kept in former.targets}
+        if former.host and wanted.node.host not in (None, former.host):
+            note = "its data would have to move: terra delete and terra apply make it anew there, and its data goes"
+            yield Change(path="host", former=former.host, wanted=str(wanted.node.host), possible=False, note=note)
         for change in differences(present, wanted):
             if change.path == "kernel_arguments":
                 require_further(wanted.node.kernel_arguments, former.own_arguments)

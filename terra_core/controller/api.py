@@ -27,10 +27,12 @@ from terra_core.controller.images_routes import IMAGE_ROUTES
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.machines import Machines
 from terra_core.controller.metrics import Metrics
+from terra_core.controller.owners import PassingToOwners
 from terra_core.controller.passing import Membership, PassingOn
 from terra_core.controller.services import Services
 from terra_core.controller.states import Listing, States, with_trouble
 from terra_core.controller.store import Record
+from terra_core.controller.tokens import Tokens
 from terra_core.controller.upgrade_routes import UPGRADE_ROUTES
 from terra_core.documents import make
 from terra_core.hookspecs import Boot, Filesystem, Registry, Storage
@@ -41,7 +43,7 @@ from terra_core.service.audit import note
 from terra_core.service.description import described
 from terra_core.service.operation_routes import OPERATION_ROUTES, begun, table_of
 from terra_core.service.operations import Operation, Operations
-from terra_core.service.passing import Leader
+from terra_core.service.passing import Leader, Passing
 from terra_core.system.progress import Report
 
 _EXAMPLE = {
@@ -92,18 +94,7 @@ def make_api(context: Context, token: str, membership: Membership | None = None)
     """
     engine = context.services.store.engine
     access, listing, rows = Access(engine, token), Listing(context.services.store), HostRows(engine)
-    passing = None
-    if membership is not None:
-        authority = context.services.session.paths.authority
-        passing = PassingOn(
-            membership,
-            rows,
-            access.tokens,
-            context.keeper,
-            context.operations,
-            body_limit=BODY_LIMIT,
-            authority=authority,
-        )
+    passing = None if membership is None else _passing(context, membership, rows, access.tokens)
     return make_application(
         title="Terra controller",
         routes=[
@@ -144,17 +135,36 @@ def make_api(context: Context, token: str, membership: Membership | None = None)
     )
 
 
+def _passing(context: Context, membership: Membership, rows: HostRows, gate: Tokens) -> Passing:
+    store, authority = context.services.store, context.services.session.paths.authority
+    if store.host:
+        return PassingToOwners(membership, rows, gate, store, body_limit=BODY_LIMIT, authority=authority)
+    return PassingOn(
+        membership, rows, gate, context.keeper, context.operations, body_limit=BODY_LIMIT, authority=authority
+    )  # fmt: skip
+
+
 @get("/v1/nodes", sync_to_thread=True, opt=described(answer=Sequence[NodeShown], leader=Leader.BETTER))
-def list_nodes(context: NamedDependency[Context], listing: NamedDependency[Listing]) -> list[msgspec.Raw]:
+def list_nodes(
+    context: NamedDependency[Context], listing: NamedDependency[Listing], hosts: NamedDependency[HostRows]
+) -> list[msgspec.Raw]:
     """List every machine with its state."""
-    return list(listing.rows(context.machines.troubles.now()))
+    elsewhere = {host.own.name: host.said_of_machines for host in hosts.every()} if context.services.store.host else {}
+    return list(listing.rows(context.machines.troubles.now(), elsewhere))
 
 
 @get("/v1/nodes/{hostname:str}", sync_to_thread=True, opt=described(answer=NodeShown, names=_NAMES, leader=Leader.BETTER))
-def show_node(context: NamedDependency[Context], hostname: FromPath[str]) -> dict[str, Any]:
+def show_node(
+    context: NamedDependency[Context], hosts: NamedDependency[HostRows], hostname: FromPath[str]
+) -> dict[str, Any]:  # fmt: skip
     """Show one machine with its state."""
-    record = context.services.store.find(hostname)
-    return with_trouble(record.as_row() | States(context.services.store).shown(record), context.machines.troubles.of(hostname))
+    store = context.services.store
+    record = store.find_anywhere(hostname)
+    if record.host == store.host:
+        trouble = context.machines.troubles.of(hostname)
+    else:
+        trouble = next((host.said_of_machines for host in hosts.every() if host.own.name == record.host), "")
+    return with_trouble(record.as_row() | States(store).shown(record), trouble)
 
 
 @post("/v1/nodes", status_code=202, opt=described(body=SentNode, answer=Begun, tables=True, example=_EXAMPLE))
@@ -176,7 +186,9 @@ def _reserve(context: Context, raw: Mapping[str, Any]) -> Record:
 @post(
     "/v1/nodes/{hostname:str}/plan",
     status_code=200,
-    opt=described(body=SentNode, answer=PlanShown, tables=True, example=_EXAMPLE, names=_NAMES, asks=True),
+    opt=described(
+        body=SentNode, answer=PlanShown, tables=True, example=_EXAMPLE, names=_NAMES, asks=True, leader=Leader.BETTER
+    ),
 )
 async def plan_node(
     context: NamedDependency[Context], request: Request[Any, Any, Any], hostname: FromPath[str]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 from attrs import evolve
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
 from terra_core.config.controller import Controller, Paths, Tls
 from terra_core.config.loader import Document
@@ -22,6 +22,7 @@ from terra_core.controller.certificates import certificate_of
 from terra_core.controller.crew import Crew
 from terra_core.controller.database import SCHEMA, about, default_url, file_of, identity_of, open_database
 from terra_core.controller.fence import fence
+from terra_core.controller.homes import check_home, mark_home, mark_of, settle_hosts
 from terra_core.controller.host_session import mark_sessions
 from terra_core.controller.hosts import Doing, HostRows, Own, require_place
 from terra_core.controller.keeping import WAITING_SECONDS, Keeper
@@ -34,7 +35,7 @@ from terra_core.controller.passing import Membership
 from terra_core.controller.peers import Passes
 from terra_core.controller.portal import LOOK_SECONDS as PORTAL_SECONDS
 from terra_core.controller.portal import Moving, Portal, Staying, require_ready
-from terra_core.controller.presence import alone_with, announced, name_of, own_of, session_of
+from terra_core.controller.presence import alone_with, announced, own_of, session_of
 from terra_core.controller.report_service import Beside, receiving
 from terra_core.controller.services import Services
 from terra_core.controller.sharing import Shared
@@ -97,7 +98,9 @@ def require_reach(store: Store, config: Controller, plugins: Plugins, session: S
     :raises TerraError: naming the directory that it lacks.
     """
     engine = store.engine
-    if engine.dialect.name != POSTGRESQL or all(host.own.name == name_of(config) for host in HostRows(engine).every()):
+    if config.local_store or engine.dialect.name != POSTGRESQL:
+        return
+    if all(host.own.name == config.own_name for host in HostRows(engine).every()):
         return
     stores = {kept.store for record in store.every() for kept in record.every_target}
     directories = dict[str, Path]()
@@ -123,22 +126,20 @@ def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
     :raises TerraError: when the database cannot be used, or is not that one.
     """
     make_private(paths.state)
-    url = config.database or default_url(paths.state)
-    file = file_of(url)
+    url, name, local = config.database or default_url(paths.state), config.own_name, config.local_store
+    file, host = file_of(url), name if local else ""
     if volumes is not None and file is not None and not file.exists():
         check_mark(volumes, str(file), "", used=False)
     ballast = Ballast(file.with_name(f"{file.name}.ballast") if file is not None else None)
 
     def check(connection: Connection) -> None:
-        owns = False
-        if volumes is not None:
-            identity, used = identity_of(connection)
-            check_mark(volumes, str(file or shown_url(url)), identity, used=used)
-            owns = not is_marked(volumes, identity)
+        identity, used = identity_of(connection)
+        check_home(connection, volumes, str(file or shown_url(url)), name, local=local, used=used)
+        owns = volumes is not None and not is_marked(volumes, identity)
         schema = connection.scalar(select(about.c.value).where(about.c.key == "schema"))
         migrates = schema != Migrations(SCHEMA.migrations).head
         selected = config.plugins.get(StoreRole.role, StoreRole.default)
-        require_place(connection, name_of(config), config.portal, selected, owns=owns, migrates=migrates)
+        require_place(connection, name, config.portal, selected, owns=owns, migrates=migrates, local=local)
 
     try:
         engine = open_database(url, check)
@@ -149,12 +150,14 @@ def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
     known = None
     with Undo() as undo:
         undo.callback(engine.dispose)
+        settle_hosts(engine, name, local=local)
         if volumes is not None:
             with explained(engine), engine.begin() as connection:
                 identity, _ = identity_of(connection)
-            known = volumes if set_mark(volumes, identity) else None
+            mark = mark_of(identity, host)  # that of a host alone is written once nobody else can have its name
+            known = volumes if (is_marked(volumes, mark) if local else set_mark(volumes, mark)) else None
         undo.pop_all()
-    return Store(engine, ballast, known)
+    return Store(engine, ballast, known, host=host)
 
 
 def run_controller(
@@ -187,26 +190,30 @@ def run_controller(
         passes = Passes()
         urls = (_url_for_others(config, tls, config.port), _url_for_others(config, own, config.reports))
         own_row = own_of(config, urls[0], services.role(StoreRole).plugin, reports=urls[1], passes=passes)
-        services = evolve(services, standing=_standing(services.store.engine, own_row, stack, end_at_once))
+        standing, lead = _standing(services, own_row, stack, end_at_once)
+        services = evolve(services, standing=standing, lead=lead)
         portal = _portal(services, own_row)
         sharing = _sharing(services, own_row)
         services = evolve(services, portal=portal, sharing=sharing or services.sharing)
-        machines, operations = Machines(services), Operations(config.jobs)
+        machines, operations = Machines(services), Operations(config.jobs, origin=services.store.host)
         observer = Observer(services, machines)
         keeper = Keeper(machines, operations, observer.forget)
         token = read_or_make_token(paths.token)
         volumes = services.role(StoreRole).volume_directory(services.session)
+        mark_home(volumes, services.store.engine, services.store.host)
         for directory in (paths.run, paths.work):
             sweep(directory, volumes or paths.work)
         for directory in (paths.etc, paths.run, paths.state):
             sweep_unfinished(directory)
-        stack.enter_context(services.store.happenings.writing(lambda: keeper.works))
+        stack.enter_context(services.store.happenings.writing(lambda: keeper.works and lead.held))
         if not services.standing.held:
             portal.leave()  # before anybody hears of this one: who leads shuts out whoever may have disks open
-        stack.enter_context(announced(services.store.engine, own_row, lambda: _doing(keeper, portal), lambda: _done(portal)))
+        says = (lambda: _doing(keeper, portal), lambda: _done(portal), machines.trouble)
+        stack.enter_context(announced(services.store.engine, own_row, *says))
         stack.callback(portal.leave)
         stack.enter_context(watching(portal.look, seconds=PORTAL_SECONDS))
         _begin(keeper, services)
+        stack.callback(machines.network_boot.end, services.session)
         stack.callback(operations.stop)
         stack.enter_context(watching(keeper.look_when_due, seconds=WAITING_SECONDS, at_once=True))
         stack.callback(keeper.end)
@@ -220,7 +227,8 @@ def run_controller(
             stack.enter_context(crew.working())
         context = Context(services=services, machines=machines, operations=operations, keeper=keeper)
         shared = sharing is not None
-        application = make_api(context, token, Membership(own=own_row, passes=passes) if shared else None)
+        member = shared or config.local_store
+        application = make_api(context, token, Membership(own=own_row, passes=passes) if member else None)
         if own is not None:
             stack.enter_context(watching(lambda: _renew(config, paths), seconds=_DAY_SECONDS))
         stack.callback(machines.upgrading.following.end)
@@ -248,24 +256,28 @@ def run_controller(
     _log.info("ended; storage and boot services go on")
 
 
-def _standing(engine: Engine, own: Own, stack: Undo, end_at_once: Callable[[], object]) -> Standing:
-    """Be one of the controllers of a database for as long as a stack lasts; return whether this one leads, and will.
+def _standing(services: Services, own: Own, stack: Undo, end_at_once: Callable[[], object]) -> tuple[Standing, Standing]:
+    """Be one of the controllers of a database for as long as a stack lasts.
 
+    :returns: whether this one works on machines, and will; and whether what is one for the site is its, where that does not go
+        with the first.
     :raises TerraError: when another one has its name.
     """
+    engine, local = services.store.engine, services.config.local_store
     mark_sessions(engine, own.identity)
     session = stack.enter_context(session_of(engine, own))
     if session is None:
-        return Sole()
-    lead = Lead(session, own, end_at_once)
-    fence(engine, lead)
+        return Sole(), Sole()
+    lead = Lead(session, own, None if local else end_at_once)
+    if not local:
+        fence(engine, lead)
     lead.look()
     stack.enter_context(watching(lead.look, seconds=LOOK_SECONDS))
-    return lead
+    return (Sole(), lead) if local else (lead, Sole())
 
 
 def _sharing(services: Services, own: Own) -> Shared | None:
-    """Return how this host shares its work; ``None`` where it has a database for itself."""
+    """Return how this host shares its work; ``None`` where it has a database or a store for itself."""
     if isinstance(services.standing, Sole):
         return None
     engine = services.store.engine

@@ -106,6 +106,8 @@ nodes = Table(
     Column("layout", String, nullable=False, server_default=""),
     Column("since", String, nullable=False, server_default=""),
     Column("upgrade", KeptJson, nullable=False),
+    Column("host", String, nullable=False, server_default=""),
+    comment="host has the volumes, where hosts have stores of their own (decision 0107); it is empty otherwise",
 )
 
 golden_volumes = Table(
@@ -122,6 +124,7 @@ golden_volumes = Table(
     Column("state", String, nullable=False),
     Column("used", Integer, nullable=False),
     Column("pinned", Integer, nullable=False),
+    Column("host", String, nullable=False, server_default=""),
     comment="images that are laid down once for a layout of disks, for machines to be clones of",
 )
 
@@ -211,6 +214,8 @@ controllers = Table(
     Column("reports", String, nullable=False, server_default=""),
     Column("pass_digest", String, nullable=False, server_default=""),
     Column("local_digest", String, nullable=False, server_default=""),
+    Column("local_store", Integer, nullable=False, server_default="0"),
+    Column("trouble", String, nullable=False, server_default=""),
     comment="the controllers of this database (decision 0096); identity is of a process, times are in seconds since 1970",
 )
 

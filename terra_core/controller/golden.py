@@ -120,10 +120,11 @@ class Golden:
                 hint=f"remove it, and begin again: terra images --remove {self.digest}",
             )
 
-    def as_json(self, machines: int) -> dict[str, Any]:
+    def as_json(self, machines: int, host: str = "") -> dict[str, Any]:
         """Return it as the API gives it.
 
         :param machines: how many machines there are of this image and layout.
+        :param host: the host that has it, where hosts have stores of their own.
         """
         return {
             "image": self.image,
@@ -135,6 +136,7 @@ class Golden:
             "pinned": self.pinned,
             "used": datetime.fromtimestamp(self.used, UTC).isoformat(),
             "problem": self.problem,
+            **({"host": host} if host else {}),
         }
 
 
@@ -145,13 +147,21 @@ def token_of(owner: str) -> str:
 
 
 def layout_key(
-    node: Node, digest: str, tables: Mapping[str, Any], filesystems: Mapping[str, str], store: str, plugins: Plugins
+    node: Node,
+    digest: str,
+    tables: Mapping[str, Any],
+    filesystems: Mapping[str, str],
+    store: str,
+    plugins: Plugins,
+    *,
+    host: str = "",
 ) -> str:
     """Return a key that two machines share when all that is laid down for them is the same, but for their identity.
 
     :param tables: the plugins' tables of the machine's file.
     :param filesystems: the filesystem plugin of each group, by its label.
     :param store: the plugin that has the volumes.
+    :param host: the host that has them, where hosts have stores of their own: nothing is a clone of what another host has.
     """
     names = sorted(set(filesystems.values()))
     decisive = {
@@ -162,6 +172,7 @@ def layout_key(
         "store": store,
         "contract": CONTRACT,
         "version": metadata.version("terra-core"),
+        **({"host": host} if host else {}),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
 

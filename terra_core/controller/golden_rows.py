@@ -25,14 +25,16 @@ class GoldenRows:
     """The rows, in the controller's database.
 
     :param engine: from :func:`terra_core.controller.database.open_database`.
+    :param host: the host whose they are, where hosts have stores of their own; layouts have other keys there on each host.
     """
 
     _engine: Engine
+    _host: str = ""
 
     def add(self, golden: Golden) -> None:
         """Write a row for one that is about to be made."""
         with self._transaction() as connection:
-            connection.execute(insert(golden_volumes).values(**row_of_golden(golden)))
+            connection.execute(insert(golden_volumes).values(**row_of_golden(golden), host=self._host))
 
     def finish(
         self,
@@ -85,10 +87,15 @@ class GoldenRows:
         return None if row is None else read_golden(row._mapping)
 
     def every(self) -> Sequence[Golden]:
-        """Return all of them, by image."""
+        """Return all of them, by image; where hosts have stores of their own, those of this one."""
+        return [golden for golden, host in self.everywhere() if host == self._host]
+
+    def everywhere(self) -> Sequence[tuple[Golden, str]]:
+        """Return those of all hosts, by image, each with its host, which is empty where hosts have one store."""
         with self._transaction() as connection:
-            found = [read_golden(row._mapping) for row in connection.execute(select(golden_volumes))]
-        return sorted(found, key=lambda one: (one.image, one.digest, one.described))  # a server has an order of its own
+            found = [(read_golden(row._mapping), str(row.host)) for row in connection.execute(select(golden_volumes))]
+        key = lambda one: (one[0].image, one[0].digest, one[0].described, one[1])  # noqa: E731  # a server has an order of its own
+        return sorted(found, key=key)
 
     def machines(self) -> Mapping[str, int]:
         """Return how many machines there are of each layout."""

@@ -90,7 +90,15 @@ class Goldens:
             return
         names: dict[str, str] = {label: filesystem.plugin for label, filesystem in filesystems.items()}
         store = self._services.role(Store)
-        layout = layout_key(node, str(image.digest), record.tables, names, store.plugin, self._services.plugins)
+        layout = layout_key(
+            node,
+            str(image.digest),
+            record.tables,
+            names,
+            store.plugin,
+            self._services.plugins,
+            host=self._services.store.host,
+        )
         with Undo() as undo:
             with self._locked(layout, session):
                 former = self._rows.of_layout(layout)
@@ -178,33 +186,36 @@ class Goldens:
                 self._discard_unless_used(golden, making=True)
 
     def shown(self) -> list[dict[str, Any]]:
-        """Return all golden volumes as the API gives them."""
+        """Return all golden volumes, those of other hosts too, as the API gives them."""
         machines = self._machines()
-        return [golden.as_json(machines.get(golden.layout, 0)) for golden in self._rows.every()]
+        return [golden.as_json(machines.get(golden.layout, 0), host) for golden, host in self._rows.everywhere()]
 
     def pin(self, digest: str, *, pinned: bool) -> list[dict[str, Any]]:
-        """Keep the golden volumes of an image also when they are unused, or no longer.
+        """Keep the golden volumes of an image, those of other hosts too, also when they are unused, or no longer.
 
         :param digest: the digest of the image, or its beginning.
         :returns: them, as the API gives them.
         :raises NotFoundError: when there is none of this digest.
         """
-        chosen = {golden.token: golden for golden in self._of(digest)}
-        self._rows.pin(list(chosen), pinned=pinned)
+        chosen = self._of(digest)
+        self._rows.pin([golden.token for golden, _ in chosen], pinned=pinned)
         machines = self._machines()
-        return [
-            evolve(golden, pinned=pinned).as_json(machines.get(golden.layout, 0)) for golden in chosen.values()
-        ]
+        return [evolve(golden, pinned=pinned).as_json(machines.get(golden.layout, 0), host) for golden, host in chosen]
 
     def remove(self, digest: str) -> list[dict[str, Any]]:
-        """Remove the golden volumes of an image; its machines keep their disks.
+        """Remove the golden volumes of an image on this host; its machines keep their disks.
 
         :param digest: the digest of the image, or its beginning.
         :returns: what was removed.
         :raises NotFoundError: when there is none of this digest.
         :raises ConflictError: when one is pinned, or a machine is being made from it; those before it are removed.
         """
-        chosen = self._of(digest)
+        own, found = self._services.store.host, self._of(digest)
+        chosen = [golden for golden, host in found if host == own]
+        if not chosen:
+            there = ", ".join(sorted({host for _, host in found}))
+            said = f"{own} has nothing laid down of {digest!r}: {there} has"
+            raise NotFoundError(said, hint="ask that one: terra --controller")
         if any(golden.pinned for golden in chosen):
             hint = f"first: terra images --unpin {chosen[0].digest}"
             raise ConflictError(f"{chosen[0].digest} is pinned", hint=hint)
@@ -214,7 +225,7 @@ class Goldens:
             if not self._discard_unless_used(golden):
                 hint = "wait for the end of it, and try again"
                 raise ConflictError(f"a machine is being made from {golden.image} ({golden.described})", hint=hint)
-            removed.append(golden.as_json(machines.get(golden.layout, 0)))
+            removed.append(golden.as_json(machines.get(golden.layout, 0), own))
         return removed
 
     def remove_unused(self) -> None:
@@ -249,15 +260,15 @@ class Goldens:
 
     def _machines(self) -> Mapping[str, int]:
         """Return how many machines there are of each layout, those that have it in their other version among them."""
-        others = (one.upgrade.other for one in self._services.store.every() if isinstance(one, Record) and one.upgrade)
+        others = (one.upgrade.other for one in self._services.store.everywhere() if isinstance(one, Record) and one.upgrade)
         return Counter(self._rows.machines()) + Counter(other.layout for other in others if other is not None and other.layout)
 
-    def _of(self, digest: str) -> list[Golden]:
+    def _of(self, digest: str) -> list[tuple[Golden, str]]:
         wanted = digest.removeprefix("sha256:")
-        found = [golden for golden in self._rows.every() if golden.digest.removeprefix("sha256:").startswith(wanted)]
+        found = [one for one in self._rows.everywhere() if one[0].digest.removeprefix("sha256:").startswith(wanted)]
         if not found or len(wanted) < _LEAST_DIGITS:
             raise NotFoundError(f"no image is laid down with the digest {digest!r}", hint="terra images shows all of them")
-        digests = sorted({golden.digest for golden in found})
+        digests = sorted({golden.digest for golden, _ in found})
         if len(digests) > 1:
             raise ConflictError(f"several images begin with {digest!r}", hint=f"name one: {', '.join(digests)}")
         return found

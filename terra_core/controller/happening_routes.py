@@ -45,7 +45,7 @@ async def show_happenings(
     an earlier state, counts as 0.
     """
     happenings, deadline = machines.store.happenings, time.monotonic() + min(wait, _LONGEST_WAIT)
-    record = await to_thread.run_sync(machines.store.find, hostname)
+    record = await to_thread.run_sync(machines.store.find_anywhere, hostname)
     start, most = min(max(after, 0), 2**63 - 1), min(max(limit, 1), _MOST)
 
     def read() -> Sequence[Happening]:
@@ -73,7 +73,7 @@ def show_status(
 ) -> Mapping[str, Any]:
     """Show how a machine is: its state and since when, what it reported, who is connected to its disks, what happened last."""
     store = machines.store
-    record = store.find(hostname)
+    record = store.find_anywhere(hostname)
     connected: Sequence[Mapping[str, str]] = ()
     unknown = ""
     try:

@@ -9,17 +9,19 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from attrs import asdict, fields, frozen
+from attrs import asdict, evolve, fields, frozen
 from sqlalchemy import Connection, Engine, case, delete, func, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
-from terra_core.controller.database import controllers, drained, lead
+from terra_core.controller.database import controllers, drained, golden_volumes, lead, nodes, report_tokens
 from terra_core.controller.happening import utc
+from terra_core.controller.homes import machines_of_hosts
 from terra_core.errors import ConflictError, NotFoundError, TerraError
 from terra_core.service.database import explained
 from terra_core.service.database_server import POSTGRESQL
 
 _LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+_SHOWN = 5
 SILENT_SECONDS = 20.0
 """A host that was not heard of for so long is silent."""
 
@@ -53,6 +55,7 @@ class Own:
     :param reports: where machines that have booted report to it.
     :param pass_digest: the digest of what it shows when it passes a request on to another host; empty where it passes none on.
     :param local_digest: the digest of what stands for its own token then.
+    :param local_store: 1 where its volumes are its own, 0 where all hosts reach them.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Own:
     reports: str = ""
     pass_digest: str = ""
     local_digest: str = ""
+    local_store: int = 0
 
 
 @frozen(kw_only=True)
@@ -77,6 +81,8 @@ class Host:
     :param seen: when it was heard of last, in seconds since 1970.
     :param silence: how long ago that is, in seconds.
     :param drained: whether it takes no lead.
+    :param machines: how many machines it has the disks of, where its store is its own.
+    :param trouble: what keeps those from booting, as it said last.
     """
 
     own: Own
@@ -86,6 +92,8 @@ class Host:
     seen: float
     silence: float
     drained: bool
+    machines: int = 0
+    trouble: str = ""
 
     @property
     def runs(self) -> bool:
@@ -96,6 +104,13 @@ class Host:
     def may_lead(self) -> bool:
         """Whether it has the lead, or takes it when nobody has."""
         return self.runs and not self.drained and self.state != FENCED
+
+    @property
+    def said_of_machines(self) -> str:
+        """What keeps the machines from booting that it alone has the disks of; empty for nothing that is known."""
+        if self.state == SILENT:
+            return f"{self.own.name} has its disks, and is silent"
+        return self.trouble if self.runs else ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the API shows it."""
@@ -110,6 +125,7 @@ class Host:
             "started": utc(datetime.fromtimestamp(self.started, UTC)),
             "seen": utc(datetime.fromtimestamp(self.seen, UTC)),
             "drained": self.drained,
+            **({"local_store": True, "machines": self.machines, "trouble": self.trouble} if self.own.local_store else {}),
         }
 
 
@@ -134,15 +150,17 @@ class HostRows:
             connection.execute(delete(controllers) if sole else delete(controllers).where(controllers.c.name == own.name))
             connection.execute(insert(controllers).values(**asdict(own), state=state, started=now, seen=now))
 
-    def beat(self, own: Own, doing: Doing) -> None:
+    def beat(self, own: Own, doing: Doing, trouble: str = "") -> None:
         """Note that a controller is there, and what it does; one whose row was forgotten meanwhile announces itself again.
 
         One that was fenced since it has started is not noted: it has to end, and to begin anew.
+
+        :param trouble: what keeps all of its machines from booting; empty for nothing.
         """
         mine = (controllers.c.name == own.name) & (controllers.c.identity == own.identity)
         with self._transaction() as connection:
             state = case((controllers.c.state == FENCED, FENCED), else_=doing.value)
-            change = update(controllers).where(mine).values(state=state, seen=present(connection))
+            change = update(controllers).where(mine).values(state=state, seen=present(connection), trouble=trouble)
             known = connection.execute(change).rowcount or _is_fenced(connection, own.name)
         if not known:
             self.announce(own, doing)
@@ -187,16 +205,28 @@ class HostRows:
             connection.execute(update(controllers).where(fenced).values(state=Doing.WAITING.value))
         return _named(self.every(), name)
 
-    def forget(self, name: str) -> Host:
-        """Drop the row of a controller that is not there any more.
+    def require_gone(self, name: str, *, with_machines: bool) -> Host:
+        """Return a host that can be forgotten.
 
+        :param with_machines: whether the machines are given up that it alone has the disks of.
         :raises NotFoundError: when there is none of this name.
-        :raises ConflictError: when it runs.
+        :raises ConflictError: when it runs, or has machines that are not given up.
         """
         with self._transaction() as connection:
-            found = _named(read_hosts(connection), name)
-            if found.runs:
-                raise ConflictError(f"the host {name} is there: it is {found.state}", hint="stop its controller first")
+            return _gone(connection, name, with_machines=with_machines)
+
+    def forget(self, name: str, *, with_machines: bool = False) -> Host:
+        """Drop the row of a controller that is not there any more, and what is known of the machines that go with it.
+
+        :raises NotFoundError: as :meth:`require_gone` does.
+        :raises ConflictError: as above.
+        """
+        with self._transaction() as connection:
+            found = _gone(connection, name, with_machines=with_machines)
+            own = select(nodes.c.hostname).where(nodes.c.host == name)
+            connection.execute(delete(report_tokens).where(report_tokens.c.hostname.in_(own)))
+            for table in (nodes, golden_volumes):
+                connection.execute(delete(table).where(table.c.host == name))
             connection.execute(delete(controllers).where(controllers.c.name == name))
             connection.execute(delete(drained).where(drained.c.name == name))
             return found
@@ -251,7 +281,9 @@ def read_hosts(connection: Connection) -> Sequence[Host]:
     leader = connection.execute(select(lead.c.identity)).scalar()
     rows = connection.execute(select(controllers).order_by(controllers.c.name)).all()
     names = set(connection.scalars(select(drained.c.name)))
-    return [_host(row, now, leader, is_drained=row.name in names) for row in rows]
+    machines = machines_of_hosts(connection) if any(row.local_store for row in rows) else {}
+    found = [_host(row, now, leader, is_drained=row.name in names) for row in rows]
+    return [evolve(host, machines=machines.get(host.own.name, 0)) for host in found] if machines else found
 
 
 def is_drained(connection: Connection, name: str) -> bool:
@@ -264,6 +296,21 @@ def may_another_lead(connection: Connection, name: str) -> bool:
     return any(host.may_lead for host in read_hosts(connection) if host.own.name != name)
 
 
+def _gone(connection: Connection, name: str, *, with_machines: bool) -> Host:
+    found = _named(read_hosts(connection), name)
+    if found.runs:
+        raise ConflictError(f"the host {name} is there: it is {found.state}", hint="stop its controller first")
+    own = list(connection.scalars(select(nodes.c.hostname).where(nodes.c.host == name).order_by(nodes.c.hostname)))
+    if own and not with_machines:
+        more = f" and {len(own) - _SHOWN} more" if len(own) > _SHOWN else ""
+        raise ConflictError(
+            f"the host {name} alone has the disks of machines: {', '.join(own[:_SHOWN])}{more}",
+            hint=f"start its controller again; where it is gone for good, and they with it: "
+            f"terra hosts --forget {name} --with-machines",
+        )
+    return found
+
+
 def _named(hosts: Sequence[Host], name: str) -> Host:
     found = next((host for host in hosts if host.own.name == name), None)
     if found is None:
@@ -272,7 +319,7 @@ def _named(hosts: Sequence[Host], name: str) -> Host:
 
 
 def require_place(
-    connection: Connection, name: str, portal: str, store: str, *, owns: bool, migrates: bool = False
+    connection: Connection, name: str, portal: str, store: str, *, owns: bool, migrates: bool = False, local: bool = False
 ) -> None:
     """Refuse a controller that could not take over from the other ones of its database; of any schema.
 
@@ -283,11 +330,14 @@ def require_place(
     :param store: the plugin that has its volumes.
     :param owns: whether it has volumes of its own, which the others do not reach.
     :param migrates: whether the database is about to get the tables of another version.
+    :param local: whether its store is its own, so that it takes over nothing but the lead.
     :raises TerraError: naming one of the others.
     """
     if connection.dialect.name != POSTGRESQL or not inspect(connection).has_table(controllers.name):
         return
-    columns = (controllers.c.name, controllers.c.portal, controllers.c.store, controllers.c.state, controllers.c.seen)
+    columns = [controllers.c.name, controllers.c.portal, controllers.c.store, controllers.c.state, controllers.c.seen]
+    if any(column["name"] == controllers.c.local_store.name for column in inspect(connection).get_columns(controllers.name)):
+        columns.append(controllers.c.local_store)
     others = select(*columns).where(controllers.c.name != name).order_by(controllers.c.name)
     gone = "where that one is gone for good: terra hosts --forget"
     now = present(connection)
@@ -298,6 +348,8 @@ def require_place(
                 f"{name}: the database is of another version of Terra, and {other.name} works with it",
                 hint="stop all controllers of the database before one of the next version is started",
             )
+        if _is_as_local(other, name, portal, local=local):
+            continue
         if owns:
             raise TerraError(
                 f"{name}: the volumes of this database are {other.name}'s, and the store here has none of them",
@@ -314,6 +366,26 @@ def require_place(
                 hint=f"give both the same storage_address in controller.toml, which moves from one to the other; "
                 f"{gone} {other.name}",
             )
+
+
+def _is_as_local(other: Any, name: str, portal: str, *, local: bool) -> bool:  # a row of SQLAlchemy's
+    """Return whether both hosts have stores of their own, so that neither takes over more than the lead.
+
+    :raises TerraError: when one of them has, or both have their disks at one address.
+    """
+    if bool(other._mapping.get(controllers.c.local_store.name)) != local:
+        kinds = ("one that all hosts reach", "a store of its own")
+        raise TerraError(
+            f"{name}: this controller has {kinds[local]}, and {other.name} has {kinds[not local]}",
+            hint="set local_store in controller.toml of all hosts of the database, or of none; where that one is gone: "
+            f"terra hosts --forget {other.name}",
+        )
+    if local and other.state != Doing.STOPPED.value and portal and other.portal == portal:
+        raise TerraError(
+            f"{name}: machines reach their disks on {other.name} at {portal}, and {name} has disks of its own",
+            hint="give each host a storage_address of its own in controller.toml",
+        )
+    return local
 
 
 def _state(row: Any, now: float) -> str:  # a row of SQLAlchemy's
@@ -333,4 +405,13 @@ def _host(row: Any, now: float, leader: str | None, *, is_drained: bool) -> Host
     leads = state == Doing.WORKING.value if leader is None else state != Doing.STOPPED.value and row.identity == leader
     if is_drained and state in (Doing.WORKING.value, Doing.WAITING.value):
         state = DRAINING if leads else DRAINED
-    return Host(own=own, state=state, leads=leads, started=started, seen=seen, silence=silence, drained=is_drained)
+    return Host(
+        own=own,
+        state=state,
+        leads=leads,
+        started=started,
+        seen=seen,
+        silence=silence,
+        drained=is_drained,
+        trouble=str(row.trouble),
+    )

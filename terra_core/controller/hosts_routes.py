@@ -9,10 +9,11 @@ from anyio import to_thread
 from attrs import frozen
 from litestar import Request, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 
 from terra_core.client.answers import HostShown
 from terra_core.config.loader import make_document
+from terra_core.controller import giving_up
 from terra_core.controller.hosts import HostRows
 from terra_core.controller.machines import Machines
 from terra_core.service.audit import note
@@ -39,10 +40,15 @@ def list_hosts(hosts: NamedDependency[HostRows]) -> list[dict[str, Any]]:
     sync_to_thread=True,
     opt=described(answer=HostShown, names=_NAMES, anywhere=True),
 )
-def forget_host(hosts: NamedDependency[HostRows], name: FromPath[str]) -> dict[str, Any]:
-    """Forget a host that is not there any more; one that is, is a conflict."""
-    note("forget host", name)
-    return hosts.forget(name).as_json()
+def forget_host(
+    machines: NamedDependency[Machines], name: FromPath[str], with_machines: FromQuery[bool] = False
+) -> dict[str, Any]:  # fmt: skip
+    """Forget a host that is not there any more; one that is, is a conflict.
+
+    So is one that alone has the disks of machines, unless these are given up as well: their names and addresses are free then.
+    """
+    note("forget host", name, "with its machines" if with_machines else "")
+    return giving_up.forget_host(machines, name, with_machines=with_machines).as_json()
 
 
 @post(

@@ -273,6 +273,8 @@ class Keeper:
             with self._explained("controller"):
                 self._machines.finish_deletions(report)
                 self._machines.clean_up(report)
+            with self._explained("tree"):
+                self._machines.common_tree.look()
             self._plan(began)
 
     def _take_up(self) -> bool:

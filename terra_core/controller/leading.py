@@ -84,10 +84,11 @@ class Lead:
 
     :param session: this controller's own session, which nothing else uses from now on.
     :param own: this controller.
-    :param depose: called once, when another one has led since this one did: from then on it never leads again.
+    :param depose: called once, when another one has led since this one did: from then on it never leads again. ``None`` where
+        what it has begun stays its own, as of hosts with stores of their own: it waits for the lead again then.
     """
 
-    def __init__(self, session: HostSession, own: Own, depose: Callable[[], object]) -> None:
+    def __init__(self, session: HostSession, own: Own, depose: Callable[[], object] | None) -> None:
         self._session, self._own, self._depose = session, own, depose
         self._deposed = False
         self._looking = threading.RLock()
@@ -294,7 +295,11 @@ class Lead:
         self._until = self._serves_until = began + PATIENCE_SECONDS
 
     def _end(self, why: str) -> None:
-        self._until, self._serves_until, self._deposed = 0.0, 0.0, True
-        self._unsure = why
+        self._until = self._serves_until = 0.0
+        if self._depose is None:
+            _log.warning("this host does not have the lead any more", reason=why, epoch=self._epoch)
+            self._epoch, self._unsure = 0, ""
+            return
+        self._unsure, self._deposed = why, True
         _log.error("this controller has lost the lead for good, and ends at once", reason=why, epoch=self._epoch)
         self._depose()

@@ -21,11 +21,13 @@ from terra_core.config.session import Session
 from terra_core.config.values import Hostname, ImageReference, Mac, parse_mac
 from terra_core.controller.altering import Altering, unfinished
 from terra_core.controller.certificates import certificate_of
+from terra_core.controller.common_tree import CommonTree
 from terra_core.controller.disks import MB, Disks
 from terra_core.controller.goldens import Goldens
 from terra_core.controller.happening import Kind
 from terra_core.controller.laying import Laying
 from terra_core.controller.leading import Standing
+from terra_core.controller.network_boot import NetworkBoot
 from terra_core.controller.pieces import Pieces
 from terra_core.controller.portal import Portal
 from terra_core.controller.pulled import PulledImages
@@ -37,8 +39,8 @@ from terra_core.controller.tags import Tags
 from terra_core.controller.troubles import Troubles
 from terra_core.controller.upgrading import Upgrading
 from terra_core.controller.wanted import wanted_of
-from terra_core.errors import ConflictError, InterruptedWork, TerraError, reason_of
-from terra_core.hookspecs import Boot, BootNetwork, Connected, NodeBoot, Role, Storage
+from terra_core.errors import ConflictError, InterruptedWork, TerraError, UnavailableError, reason_of
+from terra_core.hookspecs import Boot, Connected, NodeBoot, Role, Storage
 from terra_core.image.apply import apply_layers
 from terra_core.service.database_server import DatabaseAway
 from terra_core.service.operations import Work
@@ -72,9 +74,10 @@ class Machines:
         self._laying = Laying(services.plugins, self._disks)
         self.goldens = Goldens(services, self._laying)
         place = place_of(services.config, self.session.paths, certificate_of(self.session.paths))
-        self.reports = Reports(ReportTokens(services.store.engine), place, services.store.happenings)
+        tokens = ReportTokens(services.store.engine, services.store.host)
+        self.reports = Reports(tokens, place, services.store.happenings)
         self.pieces = Pieces(services, self._disks, self._laying, self.goldens, self._images)
-        self._boot_service = threading.Lock()
+        self.network_boot, self.common_tree = NetworkBoot(services), CommonTree(services)
         self._boot_image = threading.Lock()
         self.troubles = Troubles()
         self._said: dict[str, str] = {}  # what was logged of machines whose record cannot be read
@@ -88,6 +91,11 @@ class Machines:
         self.upgrading = Upgrading(
             services, self._disks, self._laying, self.goldens, self._images, self.reports, self.altering, self._targets
         )
+
+    @property
+    def services(self) -> Services:
+        """Return what it works with."""
+        return self._services
 
     @property
     def store(self) -> Store:
@@ -112,10 +120,11 @@ class Machines:
     def reserve(self, document: Document[NetworkNode]) -> Record:
         """Take the name and address of a machine, after the checks that are cheap.
 
-        :raises ConflictError: when another machine holds one of them, or the store has no room.
+        :raises ConflictError: when another machine holds one of them, the store has no room, or it would not boot.
         """
         wanted = wanted_of(document, self._services)
         self.require_room()
+        self.common_tree.require()
         with self._begun(wanted.node.hostname):
             return self._store.reserve(wanted.node, wanted.document, wanted.tables)
 
@@ -200,6 +209,8 @@ class Machines:
         :raises TerraError: when a storage service runs and does not say, or is another host's.
         """
         self.standing.require()
+        if record.host != self._store.host:
+            raise UnavailableError(f"{record.host} has its disks, and does not answer")
         return self._disks.connected(record.every_target)
 
     def logged(
@@ -353,12 +364,8 @@ class Machines:
         self.reports.put_off({hostname: reason for hostname, reason in reasons.items() if reason})
 
     def start_boot(self, session: Session) -> bool:
-        """Make sure that the network boot service answers, and knows every machine."""
-        config = self._services.config
-        with self._boot_service:
-            nodes = self._store.bootable()
-            network = BootNetwork(address=config.address, gateway=config.gateway)
-            return self._services.role(Boot).start_boot(network, nodes, session)
+        """Make sure that the network boot service answers, and knows every machine; return whether it was started again."""
+        return self.network_boot.start(session)
 
     @property
     def storages(self) -> Sequence[str]:
@@ -388,6 +395,10 @@ class Machines:
         """Keep what a delete on a full disk needs."""
         self._store.keep_room()
 
+    def trouble(self) -> str:
+        """Return what keeps all machines from booting, for other hosts to say; an empty string for nothing."""
+        return self.troubles.of("")
+
     def problems(self) -> Sequence[str]:
         """Say what keeps machines from being as the database says, a line for each."""
         rows = [record.as_row() for record in self._store.every()]
@@ -405,8 +416,8 @@ class Machines:
         """
         with suppress(TerraError):  # it is written when this host leads again
             self._store.happenings.flush()
-        with self._targets, self._boot_service:
-            self._services.role(Boot).stop_boot(self.session)
+        with self._targets:
+            self.network_boot.stop(self.session)
             self._disks.leave(self.storages)
         self._left.clear()
         self.troubles.clear()

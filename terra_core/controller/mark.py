@@ -31,15 +31,15 @@ def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> No
     :param used: whether a machine was ever provisioned with it.
     :raises TerraError: saying how to go on.
     """
-    marked = _read(volumes)
-    if marked == identity and identity:
+    mark = marked(volumes)
+    if mark == identity and identity:
         return
     hint = (
         f"put the database back that belongs to them, or name it in controller.toml. If these machines are given up for good: "
         f"end their services with terra controller --stop, move {volumes} away, and start again (where that is a mount: "
         f"move away what is in it, and take its mark: setfattr --remove {_ATTRIBUTE} {volumes}; rm -f {volumes / _NAME})"
     )
-    if marked:
+    if mark:
         what = "is another one" if used else "is empty"
         raise TerraError(f"{database}: the database {what}, and {volumes} is of machines that it does not know", hint=hint)
     if not used and (found := next(volumes.glob("*/*"), None)):
@@ -49,7 +49,7 @@ def check_mark(volumes: Path, database: str, identity: str, *, used: bool) -> No
 
 def is_marked(volumes: Path, identity: str) -> bool:
     """Return whether a database that was accepted knew the volumes in a directory before."""
-    return _read(volumes) == identity
+    return marked(volumes) == identity
 
 
 def require_reached(directories: Mapping[str, Path], identity: str) -> None:
@@ -73,10 +73,11 @@ def require_reached(directories: Mapping[str, Path], identity: str) -> None:
 def set_mark(volumes: Path, identity: str) -> bool:
     """Write beside the volumes which database knows them; log an error when that cannot be written.
 
+    :param identity: that of the database; with the host that has them, where it has them alone.
     :returns: whether that stood there before.
     """
     try:
-        if _read(volumes) == identity:
+        if marked(volumes) == identity:
             return True
         volumes.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -90,8 +91,8 @@ def set_mark(volumes: Path, identity: str) -> bool:
     return False
 
 
-def _read(volumes: Path) -> str:
-    """Return the identity in the mark; an empty string where there is none."""
+def marked(volumes: Path) -> str:
+    """Return what the mark of a directory says; an empty string where there is none."""
     try:
         return os.getxattr(volumes, _ATTRIBUTE).decode(errors="replace").strip() or "nothing"
     except OSError as error:

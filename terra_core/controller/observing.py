@@ -92,6 +92,8 @@ class Observer:
         self._seen, self._position, self._owners, self._connected = None, None, {}, {}
 
     def _follow_boots(self) -> None:
+        if not self._machines.network_boot.is_here:
+            return
         position = self._position if self._position is not None else _read(self._file)
         found = self._services.role(Boot).follow_boots(position, self._services.session)
         machines = self._services.store.machines_of({sighting.mac for sighting in found.seen})
@@ -137,10 +139,12 @@ class Observer:
 
     def _recorded(self) -> dict[Machine, _Seen]:
         """Return the machines that had their disks as far as is recorded; those of one whose login was cut are not known."""
+        own = {(record.hostname, record.generation) for record in self._services.store.every()}
         logins = {one.machine: _numbers(one) for one in self._happenings.last_of(Kind.LOGIN)}
         seen = {machine: _Seen(numbers) for machine, numbers in logins.items() if numbers}
         booted = (machine for machine, boot in self._happenings.boots().items() if boot.stage is Stage.BOOTED)
-        return {**{machine: _Seen(frozenset()) for machine in booted}, **seen}
+        found = {**{machine: _Seen(frozenset()) for machine in booted}, **seen}
+        return {machine: one for machine, one in found.items() if machine in own}
 
     def _compare(self, seen: dict[Machine, _Seen], connected: Mapping[Machine, Sequence[Disk]], now: float) -> None:
         unasked = self._unasked(seen)

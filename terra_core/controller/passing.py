@@ -74,6 +74,7 @@ class Outgoing:
     :param token: the token of who asks.
     :param headers: further headers.
     :param body: the body; ``None`` for none.
+    :param why: why that one is asked, after its name.
     """
 
     host: str
@@ -83,34 +84,24 @@ class Outgoing:
     token: str
     headers: Mapping[str, str]
     body: bytes | None
+    why: str = "has the lead"
 
 
-class PassingOn:
-    """Passes requests on to the host that leads, and takes those that other hosts have passed on.
+class Exchanging:
+    """Takes requests that other hosts have passed on, and passes requests on to them.
 
     :param membership: this controller among the others.
     :param rows: the hosts of the database.
     :param gate: recognises tokens.
-    :param keeper: knows whether this controller works.
-    :param operations: those of this controller, which it answers for itself.
     :param body_limit: the largest body of a request, in bytes.
     :param authority: the file of the authority that the hosts have in common, which need not be there.
     """
 
     def __init__(
-        self,
-        membership: Membership,
-        rows: HostRows,
-        gate: Tokens,
-        keeper: Keeper,
-        operations: Operations,
-        *,
-        body_limit: int,
-        authority: Path,
-    ) -> None:
+        self, membership: Membership, rows: HostRows, gate: Tokens, *, body_limit: int, authority: Path
+    ) -> None:  # fmt: skip
         self._own, self._passes = membership.own, membership.passes
-        self._rows, self._peers = rows, Peers(rows)
-        self._gate, self._keeper, self._operations = gate, keeper, operations
+        self._rows, self._peers, self._gate = rows, Peers(rows), gate
         self._body_limit = body_limit
         self._admitting: CapacityLimiter | None = None
         self._exchanges = Exchanges(authority, _MOST)
@@ -137,43 +128,77 @@ class PassingOn:
             found = self._gate.recognise(token)
         return found
 
-    async def pass_on(self, scope: Scope, receive: Receive, send: Send, *, needed: bool) -> bool:
-        """Let the host that leads answer; see :class:`terra_core.service.passing.Passing`."""
-        if self._keeper.works or self._operations.knows(str(scope["path_params"].get("identity", ""))):
-            return False
-        try:
-            leader = await to_thread.run_sync(self._leader)
-        except TerraError:
-            if needed:
-                raise
-            return False
-        if leader is None:
-            if needed:
-                await to_thread.run_sync(self._keeper.require_work)
-            return False
-        body = await body_of(scope, receive, self._body_limit)
-        if body is None:
-            return True
-        return await self._exchanges.carry_out(self._outgoing(scope, leader, body), receive, send, needed=needed)
-
-    def _leader(self) -> Own | None:
-        return leader_beside(self._rows, self._own)
-
-    def _outgoing(self, scope: Scope, leader: Own, body: bytes) -> Outgoing:
+    def _outgoing(self, scope: Scope, host: Own, body: bytes) -> Outgoing:
         headers = dict(scope["headers"])
         caller = cast("Caller", scope["user"])
         token = self._passes.local if caller.name == LOCAL else bearer_of(scope)[0].decode("latin-1")
         mark = Mark(name=self._own.name, secret=self._passes.mark, address=address_of(scope))
         kind = headers.get(b"content-type", b"")
         return Outgoing(
-            host=leader.name,
-            url=leader.url,
+            host=host.name,
+            url=host.url,
             method=str(scope.get("method", "GET")),
             target=target_of(scope),
             token=token,
             headers={MARK.decode(): str(mark), **({"Content-Type": kind.decode("latin-1")} if kind else {})},
             body=body if body or kind else None,
         )
+
+
+class PassingOn(Exchanging):
+    """Passes requests on to the host that leads.
+
+    :param keeper: knows whether this controller works.
+    :param operations: those of this controller, which it answers for itself.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        rows: HostRows,
+        gate: Tokens,
+        keeper: Keeper,
+        operations: Operations,
+        *,
+        body_limit: int,
+        authority: Path,
+    ) -> None:
+        super().__init__(membership, rows, gate, body_limit=body_limit, authority=authority)
+        self._keeper, self._operations = keeper, operations
+
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send, *, needed: bool) -> Receive | None:
+        """Let the host that leads answer; see :class:`terra_core.service.passing.Passing`."""
+        if self._keeper.works or self._operations.knows(str(scope["path_params"].get("identity", ""))):
+            return receive
+        try:
+            leader = await to_thread.run_sync(leader_beside, self._rows, self._own)
+        except TerraError:
+            if needed:
+                raise
+            return receive
+        if leader is None:
+            if needed:
+                await to_thread.run_sync(self._keeper.require_work)
+            return receive
+        body = await body_of(scope, receive, self._body_limit)
+        if body is None:
+            return None
+        asked = self._outgoing(scope, leader, body)
+        return None if await self._exchanges.carry_out(asked, receive, send, needed=needed) else replayed(body, receive)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Return what gives the body of a request again that was read already, and goes on after it."""
+    given = False
+
+    async def again() -> Any:  # a message of ASGI
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
 
 
 def leader_beside(rows: HostRows, own: Own) -> Own | None:
@@ -243,7 +268,7 @@ class Exchanges:
                 except TerraError as error:
                     if not needed:
                         return False
-                    said = f"{asked.host} has the lead, and does not answer: {error.message}"
+                    said = f"{asked.host} {asked.why}, and does not answer: {error.message}"
                     raise UnavailableError(said, hint=_HINT) from error
                 await send({"type": "http.response.start", "status": exchange.status, "headers": exchange.headers})
                 if exchange.content is None:

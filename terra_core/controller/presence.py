@@ -13,7 +13,6 @@ import structlog
 from sqlalchemy import Engine
 
 from terra_core.config.controller import Controller
-from terra_core.config.values import parse_hostname
 from terra_core.controller.host_session import HostSession, name_lock
 from terra_core.controller.hosts import Doing, Host, HostRows, Own
 from terra_core.controller.peers import Passes
@@ -41,28 +40,16 @@ def own_of(config: Controller, url: str, store: str, *, reports: str = "", passe
     """
     digests = {"pass_digest": passes.mark, "local_digest": passes.local} if passes else {}
     return Own(
-        name=name_of(config),
+        name=config.own_name,
         identity=secrets.token_hex(12),
         url=url,
         portal=config.portal,
         store=store,
         version=version("terra-core"),
         reports=reports,
+        local_store=int(config.local_store),
         **{name: digest_of(secret.encode()) for name, secret in digests.items()},
     )
-
-
-def name_of(config: Controller) -> str:
-    """Return the name of a controller: that of its machine, where controller.toml gives it none."""
-    return config.name or _name_of_machine()
-
-
-def _name_of_machine() -> str:
-    name = os.uname().nodename
-    try:
-        return parse_hostname(name)
-    except ValueError:  # "localhost", or a name that no network takes
-        return "controller"
 
 
 @contextmanager
@@ -125,19 +112,24 @@ def _where(holder: Host | None) -> str:
 
 @contextmanager
 def announced(
-    engine: Engine, own: Own, doing: Callable[[], Doing], ended: Callable[[], Doing] = lambda: Doing.STOPPED
+    engine: Engine,
+    own: Own,
+    doing: Callable[[], Doing],
+    ended: Callable[[], Doing] = lambda: Doing.STOPPED,
+    trouble: Callable[[], str] = lambda: "",
 ) -> Iterator[None]:
     """Say of this controller that it is there, for as long as the block lasts, and at its end that it is stopped.
 
     :param engine: the database.
     :param doing: what it does now.
     :param ended: what is said at the end.
+    :param trouble: what keeps all of its machines from booting now.
     """
     rows, keeping = HostRows(engine), Unending("that this host is there cannot be written down")
 
     def beat() -> None:
         with keeping.turn():
-            rows.beat(own, doing())
+            rows.beat(own, doing(), trouble())
 
     def end() -> None:
         with suppress(TerraError):

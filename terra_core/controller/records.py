@@ -176,6 +176,7 @@ class Record:
     :param problem: why it cannot boot right now, or why it could not be taken away, if so.
     :param layout: the key of its image and layout of disks; empty where it is no clone.
     :param upgrade: the upgrade that was asked for last, if any.
+    :param host: the host that has its volumes, where hosts have stores of their own; empty otherwise.
     """
 
     node: NetworkNode
@@ -189,6 +190,7 @@ class Record:
     problem: str = ""
     layout: str = ""
     upgrade: Upgrade | None = None
+    host: str = ""
 
     @property
     def hostname(self) -> str:
@@ -295,6 +297,7 @@ class Record:
             "image": str(self.node.image),
             "disk_groups": [_group_json(group, by_label[group.label]) for group in self.node.groups if group.label in by_label],
             "initiator_iqn": self.targets[0].target.client if self.targets else "",
+            **_of_host(self.host),
         }
 
     def as_row(self) -> dict[str, Any]:
@@ -317,6 +320,7 @@ class SetAside:
     :param whole: whether ``targets`` are all that it has.
     :param reason: what is wrong with the record.
     :param problem: why it could not be taken away, if so.
+    :param host: as for a :class:`Record`.
     """
 
     hostname: str
@@ -329,6 +333,7 @@ class SetAside:
     whole: bool
     reason: str
     problem: str
+    host: str = ""
 
     @property
     def every_target(self) -> tuple[KeptTarget, ...]:
@@ -354,11 +359,17 @@ class SetAside:
             "image": self.image,
             "disk_groups": [],
             "initiator_iqn": self.targets[0].target.client if self.targets else "",
+            **_of_host(self.host),
         }
 
     def as_row(self) -> dict[str, Any]:
         """Return the machine as ``terra list`` shows it."""
         return {**self.as_json(), "state": SET_ASIDE, "problem": self.said}
+
+
+def _of_host(host: str) -> dict[str, str]:
+    """Return what is said of the host of a machine; nothing where all hosts have one store."""
+    return {"host": host} if host else {}
 
 
 def _group_json(group: DiskGroup, target: Target) -> dict[str, Any]:

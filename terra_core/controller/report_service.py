@@ -111,17 +111,17 @@ class _PassingOn:
         cast("dict[str, Any]", scope)[VIA] = "another host"
         return self._gate.recognise(token)
 
-    async def pass_on(self, scope: Scope, receive: Receive, send: Send, *, needed: bool) -> bool:
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send, *, needed: bool) -> Receive | None:
         """Let the host that leads take a report; see :class:`terra_core.service.passing.Passing`."""
         beside = self._beside
         if beside.works():
-            return False
+            return receive
         leader = await to_thread.run_sync(leader_beside, beside.rows, beside.own)
         if leader is None or not leader.reports:
             raise UnavailableError(_NOBODY, hint=_LATER)
         body = await body_of(scope, receive, _BODY_LIMIT)
         if body is None:
-            return True
+            return None
         asked = Outgoing(
             host=leader.name,
             url=leader.reports,
@@ -131,7 +131,7 @@ class _PassingOn:
             headers={MARK.decode(): beside.own.name, "Content-Type": "application/json"},
             body=body,
         )
-        return await self._exchanges.carry_out(asked, receive, send, needed=needed)
+        return None if await self._exchanges.carry_out(asked, receive, send, needed=needed) else receive
 
 
 @post(REPORTS, status_code=204, opt=described(body=BootReport, example=_EXAMPLE, leader=Leader.NEEDED))

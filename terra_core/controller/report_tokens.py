@@ -83,10 +83,11 @@ class ReportTokens:
     """The tokens of all machines, in memory so that a wrong one costs no query; may be used from several threads.
 
     :param engine: the controller's database.
+    :param host: the host whose machines they are of, where hosts have stores of their own; those of all machines otherwise.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, host: str = "") -> None:
+        self._engine, self._host = engine, host
         self._lock = threading.RLock()
         self._known: dict[str, Token] = {}
         self._of: dict[str, tuple[Token, ...]] = {}
@@ -96,7 +97,10 @@ class ReportTokens:
         theirs = (nodes.c.hostname == report_tokens.c.hostname) & (nodes.c.generation == report_tokens.c.generation)
         with self._lock, self._transaction() as connection:
             connection.execute(delete(report_tokens).where(~select(nodes.c.hostname).where(theirs).exists()))
-            rows = connection.execute(select(report_tokens).order_by(report_tokens.c.number)).all()
+            query = select(report_tokens).order_by(report_tokens.c.number)
+            if self._host:
+                query = query.where(select(nodes.c.hostname).where(theirs & (nodes.c.host == self._host)).exists())
+            rows = connection.execute(query).all()
             self._known, self._of = {}, {}
             for row in rows:
                 self._keep(_token_of(row))

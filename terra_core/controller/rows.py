@@ -39,6 +39,7 @@ def row_of(record: Record) -> dict[str, Any]:
         "kernel_arguments": list(record.kernel_arguments),
         "problem": record.problem,
         "layout": record.layout,
+        "host": record.host,
         "upgrade": {} if record.upgrade is None else {**asdict(record.upgrade), "phase": record.upgrade.phase.value},
     }
     try:
@@ -86,6 +87,7 @@ def _record(values: Mapping[str, Any]) -> Record:
         problem=structure(values["problem"], str),
         layout=structure(values["layout"], str),
         upgrade=structure(values["upgrade"], Upgrade) if _table(values, "upgrade") else None,
+        host=structure(values["host"], str),
     )
     for name, found in (("hostname", node.hostname), ("mac", record.mac)):
         if found != values[name]:
@@ -116,6 +118,7 @@ def _set_aside(values: Mapping[str, Any], reason: str) -> SetAside:
         whole=whole and all_others,
         reason=reason,
         problem=str(values["problem"]),
+        host=str(values["host"]),
     )
 
 

@@ -33,7 +33,9 @@ class Services:
     :param session: its plugins' tables and its paths.
     :param plugins: what is installed.
     :param store: the records.
-    :param standing: whether this controller leads among those of its database.
+    :param standing: whether this controller leads among those of its database, and works on machines; where it has a store of
+        its own, it always works on its own ones.
+    :param lead: whether it has the lead there, and with it what is one for the site: the network boot service.
     :param portal: the storage address, which stays here or moves with the lead.
     :param sharing: has work done by other hosts, where there are any.
     """
@@ -43,6 +45,7 @@ class Services:
     plugins: Plugins
     store: Store
     standing: Standing = Sole()
+    lead: Standing = Sole()
     portal: Portal = Staying()
     sharing: Sharing = Alone()
 

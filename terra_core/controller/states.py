@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -115,18 +116,20 @@ class Listing:
         self._store = store
         self._listed: Mapping[str, _Listed] = {}
 
-    def rows(self, trouble: Callable[[str], str]) -> Sequence[msgspec.Raw]:
-        """Return every machine by host name, in JSON.
+    def rows(self, trouble: Callable[[str], str], elsewhere: Mapping[str, str] = MappingProxyType({})) -> Sequence[msgspec.Raw]:
+        """Return every machine by host name, in JSON, whichever host has its disks.
 
         :param trouble: says what keeps a machine from booting whose own record is right; an empty text for nothing.
+        :param elsewhere: the same of all machines of other hosts, by host.
         """
-        records = self._store.every()
+        records, own = self._store.everywhere(), self._store.host
         boots, since, former = self._store.happenings.boots(), self._store.times(), self._listed
         listed = dict[str, _Listed]()
         with uncollected():
             for record in records:
                 name = record.hostname
-                parts = (record, since.get(name, ""), _boot_of(record, boots), trouble(name))
+                said = trouble(name) if record.host == own else elsewhere.get(record.host, "")
+                parts = (record, since.get(name, ""), _boot_of(record, boots), said)
                 known = former.get(name)
                 listed[name] = known if known is not None and known.is_of(*parts) else _Listed(*parts, _row(*parts))
         self._listed = listed

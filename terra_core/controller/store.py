@@ -24,7 +24,7 @@ from terra_core.controller.happenings import Happenings
 from terra_core.controller.known import Known
 from terra_core.controller.records import KeptTarget, Record, SetAside, State
 from terra_core.controller.rows import read_values, row_of
-from terra_core.errors import ConflictError, NotFoundError, TerraError
+from terra_core.errors import ConflictError, NotFoundError, TerraError, UnavailableError
 from terra_core.hookspecs import NodeBoot
 from terra_core.service.database import explained
 from terra_core.service.database_server import exclude_others, is_away
@@ -42,15 +42,20 @@ _NAMES = int.from_bytes(b"names")
 
 
 class Store:
-    """The records, in a database.
+    """The records, in a database. A host with a store of its own works on the machines alone that it has the disks of.
 
     :param engine: from :func:`terra_core.controller.database.open_database`.
     :param ballast: room that is given up so that machines can be deleted when the disk is full.
     :param known_volumes: the directory of the volumes, where it was marked as that of this database before it was opened.
+    :param host: this host, where its store is its own; empty where all machines are its.
     """
 
-    def __init__(self, engine: Engine, ballast: Ballast = _NONE, known_volumes: Path | None = None) -> None:
+    def __init__(
+        self, engine: Engine, ballast: Ballast = _NONE, known_volumes: Path | None = None, *, host: str = ""
+    ) -> None:  # fmt: skip
         self._engine = engine
+        self.host = host
+        self._own: tuple[Sequence[Record | SetAside], Sequence[Record | SetAside]] = ((), ())
         self._ballast = ballast
         self._cut = threading.Event()
         event.listen(engine, "handle_error", self._note_error)
@@ -66,7 +71,7 @@ class Store:
     @property
     def golden(self) -> GoldenRows:
         """The golden volumes, in the same database."""
-        return GoldenRows(self._engine)
+        return GoldenRows(self._engine, self.host)
 
     def was_cut(self) -> bool:
         """Return whether the database failed since this was asked last: work may have ended without all of its undoing."""
@@ -97,7 +102,14 @@ class Store:
                 connection.execute(insert(hosts).values(hostname=node.hostname, generation=generation))
             else:
                 connection.execute(update(hosts).where(hosts.c.hostname == node.hostname).values(generation=generation))
-            record = Record(node=node, document=document, tables=tables, state=State.PROVISIONING, generation=generation)
+            record = Record(
+                node=node,
+                document=document,
+                tables=tables,
+                state=State.PROVISIONING,
+                generation=generation,
+                host=self.host,
+            )
             connection.execute(insert(nodes).values(**row_of(record), since=utc()))
         return record
 
@@ -116,7 +128,8 @@ class Store:
         with self._transaction() as connection:
             beside(connection)
             row = row_of(record)
-            connection.execute(update(nodes).where(_is(record)).values(**row, since=_since(record.state.value, record.problem)))
+            change = update(nodes).where(self._is(record))
+            connection.execute(change.values(**row, since=_since(record.state.value, record.problem)))
         return record
 
     def exchange(self, former: Record, record: Record) -> Record:
@@ -130,13 +143,13 @@ class Store:
             exclude_others(connection, _NAMES)
             self._require(connection, former)
             refuse_holder(connection, record.node.hostname, record.mac, itself=True)
-            connection.execute(update(nodes).where(_is(record)).values({name: row[name] for name in _VERSIONED}))
+            connection.execute(update(nodes).where(self._is(record)).values({name: row[name] for name in _VERSIONED}))
         return record
 
     def put_back(self, former: Record) -> None:
         """Write a ready machine as it was before a change that failed; one that is being deleted by now is left alone."""
         row = row_of(former)
-        ready = _is(former) & (nodes.c.state != State.DELETING.value)
+        ready = self._is(former) & (nodes.c.state != State.DELETING.value)
         change = update(nodes).where(ready).values({name: row[name] for name in _VERSIONED})
         self._making_room(lambda connection: connection.execute(change))
 
@@ -170,7 +183,7 @@ class Store:
 
         :param state: do nothing when it has another state by now.
         """
-        meant = _is(record) & (nodes.c.state == state) if state else _is(record)
+        meant = self._is(record) & (nodes.c.state == state) if state else self._is(record)
         change = update(nodes).where(meant).values(problem=problem, since=_since(nodes.c.state, problem))
         self._making_room(lambda connection: connection.execute(change))
 
@@ -183,26 +196,26 @@ class Store:
         """
 
         def mark(connection: Connection) -> Record | SetAside:
-            record = _find(connection, hostname, alone=True)
+            record = self._of_own(_find(connection, hostname, alone=True))
             state = record.state.value if isinstance(record, Record) else record.state
             if record.state is State.PROVISIONING:
                 raise ConflictError(f"{hostname} is being provisioned", hint="wait for the end of it, or interrupt it")
             if state == State.DELETING.value and not record.problem:
                 raise ConflictError(f"{hostname} is being deleted already", hint="wait for the end of it")
             values = {"state": State.DELETING.value, "problem": "", "since": utc()}
-            connection.execute(update(nodes).where(_is(record)).values(**values))
+            connection.execute(update(nodes).where(self._is(record)).values(**values))
             return record
 
         return self._making_room(mark)
 
     def restate(self, record: Record | SetAside, state: str, problem: str = "") -> None:
         """Note the state of a machine and what is wrong with it, and leave the rest of its record unchanged."""
-        change = update(nodes).where(_is(record)).values(state=state, problem=problem, since=_since(state, problem))
+        change = update(nodes).where(self._is(record)).values(state=state, problem=problem, since=_since(state, problem))
         self._making_room(lambda connection: connection.execute(change))
 
     def forget(self, record: Record | SetAside) -> None:
         """Drop a record; its host name and address are free again."""
-        self._making_room(lambda connection: connection.execute(delete(nodes).where(_is(record))))
+        self._making_room(lambda connection: connection.execute(delete(nodes).where(self._is(record))))
 
     def keep_room(self) -> None:
         """Reserve the room that a delete on a full disk needs; called every few seconds."""
@@ -217,6 +230,7 @@ class Store:
         """Return the record of a machine.
 
         :raises NotFoundError: when there is none of this name.
+        :raises UnavailableError: when another host has its disks.
         :raises TerraError: when it is set aside.
         """
         record = self.find(hostname)
@@ -228,20 +242,46 @@ class Store:
         """Return the record of a machine, also of one that is set aside.
 
         :raises NotFoundError: when there is none of this name.
+        :raises UnavailableError: when another host has its disks.
+        """
+        return self._of_own(self.find_anywhere(hostname))
+
+    def find_anywhere(self, hostname: str) -> Record | SetAside:
+        """Return the record of a machine, whichever host has its disks.
+
+        :raises NotFoundError: when there is none of this name.
         """
         with self._transaction() as connection:
             return _find(connection, hostname)
 
     def every(self) -> Sequence[Record | SetAside]:
         """Return every record by host name, also those that are set aside."""
+        everywhere = self._known.every()
+        if not self.host:
+            return everywhere
+        seen, own = self._own
+        if seen is not everywhere:  # which is the same object for as long as nothing changes
+            own = tuple(record for record in everywhere if record.host == self.host)
+            self._own = everywhere, own
+        return own
+
+    def everywhere(self) -> Sequence[Record | SetAside]:
+        """Return every record by host name, whichever host has the disks."""
         return self._known.every()
 
     def named(self, hostnames: Sequence[str]) -> Sequence[Record | SetAside]:
         """Return the records of these machines; a name without a record is left out."""
-        return self._known.named(hostnames)
+        return [record for record in self._known.named(hostnames) if not self.host or record.host == self.host]
 
     def bootable(self) -> Sequence[NodeBoot]:
-        """Return what every provisioned machine boots; called every few seconds."""
+        """Return what every provisioned machine boots."""
+        if not self.host:
+            return self._known.bootable()
+        own = {record.hostname for record in self.every()}
+        return [boot for boot in self._known.bootable() if boot.hostname in own]
+
+    def bootable_everywhere(self) -> Sequence[NodeBoot]:
+        """Return what every provisioned machine boots, whichever host has its disks; called every few seconds."""
         return self._known.bootable()
 
     def since(self, record: Record | SetAside) -> str:
@@ -250,11 +290,11 @@ class Store:
             return str(connection.scalar(select(nodes.c.since).where(_is(record))) or "")
 
     def times(self) -> Mapping[str, str]:
-        """Return since when each machine is in its state, by host name."""
+        """Return since when each machine is in its state, by host name, whichever host has its disks."""
         return self._known.times()
 
     def machines_of(self, macs: Collection[str]) -> Mapping[str, tuple[str, int]]:
-        """Return the names of the machines with these addresses, and which of that name each is."""
+        """Return the names of the machines with these addresses, of all hosts, and which of that name each is."""
         columns = (nodes.c.mac, nodes.c.hostname, nodes.c.generation)
         with self._transaction() as connection:
             rows = [row for some in batched(macs) for row in connection.execute(select(*columns).where(nodes.c.mac.in_(some)))]
@@ -279,6 +319,16 @@ class Store:
     def set_aside(self) -> Sequence[SetAside]:
         """Return every record that cannot be read, by host name."""
         return [record for record in self.every() if isinstance(record, SetAside)]
+
+    def _is(self, record: Record | SetAside) -> ColumnElement[bool]:
+        """Return the condition for this very machine, unless it is another host's, which alone writes of it."""
+        return _is(record) & (nodes.c.host == self.host) if self.host else _is(record)
+
+    def _of_own(self, record: Record | SetAside) -> Record | SetAside:
+        if self.host and record.host != self.host:
+            said = f"{record.host or 'no host'} has the disks of {record.hostname}, and not {self.host}"
+            raise UnavailableError(said, hint="terra hosts shows all of them")
+        return record
 
     def _making_room(self, work: Callable[[Connection], T]) -> T:
         """Remove a machine even when the disk is full: free the reserved room and try again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-_OF_FURTHER_MACHINES = frozenset({"store", "lead"})
+_OF_FURTHER_MACHINES = frozenset({"store", "lead", "tree"})
 """What keeps machines from being made, and none that there is from booting."""
 
 

@@ -21,6 +21,7 @@ from terra_core.service.audit import note
 from terra_core.service.description import described
 from terra_core.service.operation_routes import begun, table_of
 from terra_core.service.operations import Operations
+from terra_core.service.passing import Leader
 from terra_core.system.progress import Report
 
 _EXAMPLE = {"image": "docker.io/stellarproject/example:7"}
@@ -45,7 +46,9 @@ class RollbackRequest:
 @post(
     "/v1/nodes/{hostname:str}/upgrade/plan",
     status_code=200,
-    opt=described(body=UpgradeRequest, answer=UpgradePlanShown, example=_EXAMPLE, names=_NAMES, asks=True),
+    opt=described(
+        body=UpgradeRequest, answer=UpgradePlanShown, example=_EXAMPLE, names=_NAMES, asks=True, leader=Leader.BETTER
+    ),
 )
 async def plan_upgrade(
     machines: NamedDependency[Machines], request: Request[Any, Any, Any], hostname: FromPath[str]

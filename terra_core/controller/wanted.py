@@ -7,13 +7,17 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from terra_core.config.controller import Controller
 from terra_core.config.loader import Document
 from terra_core.config.node import Allocation, NetworkDisk, NetworkNode
+from terra_core.config.problems import DocumentError
+from terra_core.config.structure import Problem
 from terra_core.config.trust import with_key
 from terra_core.config.values import Size
 from terra_core.controller.records import Record
 from terra_core.controller.services import Services
 from terra_core.documents import settle, settled
+from terra_core.errors import ConflictError
 from terra_core.hookspecs import Filesystem, Volume
 from terra_core.plugins import Plugins, filesystem_of
 from terra_core.selection import PROVISIONED
@@ -47,6 +51,8 @@ def wanted_of(document: Document[NetworkNode], services: Services, former: Recor
     :raises ConfigError: with every problem of the file.
     """
     node, raw = _with_default(document, services, former)
+    if former is None or not former.host:
+        _require_host(node, services.config)
     made = settled(document, PROVISIONED, services.plugins, node.plugins, beside=_chosen(node))
     for group in node.groups:
         filesystem_of(group, node, services.plugins, source=document.source)
@@ -73,6 +79,18 @@ def _disk_of(disk: NetworkDisk, volume: Volume) -> NetworkDisk:
 
 def _chosen(node: NetworkNode) -> list[str]:
     return [group.filesystem for group in node.groups if group.filesystem]
+
+
+def _require_host(node: NetworkNode, config: Controller) -> None:
+    """Refuse a machine whose disks are to be on another host than this one."""
+    own = config.own_name
+    if node.host in (None, own):
+        return
+    if config.local_store:
+        said = f"{node.hostname} is to have its disks on {node.host}, and {own} was asked for it"
+        raise ConflictError(said, hint="apply again")
+    text = f"{own} has no hosts beside it that have a store of their own: leave this out, or set local_store in controller.toml"
+    raise DocumentError("node.toml", [Problem("host", text)])
 
 
 def _with_default(

@@ -29,6 +29,8 @@ def examine_hosts(known: Known) -> Iterator[Off]:
         elif host.state != "stopped" and host.silence > _SILENT_SECONDS:
             seen = datetime.fromtimestamp(host.seen, UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
             said = f"the host {host.name} is silent: nothing was heard of its controller since {seen} (UTC)"
+            if own := sum(machine.host == host.name for machine in known.machines.values()):
+                said = f"{said}, and it alone has the disks of {own} machines"
             hint = f"look at that machine, and start its controller; terra hosts --forget {host.name} where it is gone for good"
             yield Off(part="hosts", problem=said, hint=hint)
     for one in known.attempts:

@@ -85,6 +85,7 @@ class _Look:
         self._paths = paths
         self._plugins = plugins
         self._notes: list[str] = []
+        self._host = self._config.own_name if self._config.local_store else ""
 
     def all(self) -> Looked:
         """Look at everything."""
@@ -97,12 +98,14 @@ class _Look:
             off = [*self._programs(Known()), *examine_mark(volumes, "")]
             return self._looked(off, Known(), running)
         try:
-            before = read(url)
+            everything = read(url)
+            before = everything.of(self._host) if self._host else everything
         except TerraError as error:
             return self._looked([Off(part="database", problem=error.message, hint=error.hint)], Known(), running)
-        found = list(self._everything(before, running, volumes))
+        found = list(self._everything(before, everything, running, volumes))
         try:
             after = read(url)
+            after = after.of(self._host) if self._host else after
         except TerraError as error:
             return self._looked([Off(part="database", problem=error.message, hint=error.hint)], before, running)
         moving = _moving(before, after)
@@ -120,21 +123,30 @@ class _Look:
             controller=None if running is None else running.process.pid,
         )
 
-    def _everything(self, known: Known, running: Running | None, volumes: Path | None) -> Iterator[Off]:
+    def _everything(
+        self, known: Known, everywhere: Known, running: Running | None, volumes: Path | None
+    ) -> Iterator[Off]:  # fmt: skip
         chosen = self._config.plugins
         yield from self._programs(known)
-        yield from examine_hosts(known)
-        yield from examine_mark(volumes, known.identity)
+        yield from examine_hosts(everywhere)
+        yield from examine_mark(volumes, f"{known.identity} {self._host}" if self._host else known.identity)
         for name, owned in _volumes(known, chosen.get(Store.role, Store.default)).items():
             look = partial(Store.examine_volumes, volumes=owned, session=self._session)
             yield from self._ask(Store, name, "volumes", look)
         for name, targets in _targets(known, chosen.get(Storage.role, Storage.default)).items():
             look = partial(Storage.examine_targets, targets=targets, session=self._session)
             yield from self._ask(Storage, name, "targets", look)
-        nodes = [machine.boot for machine in known.machines.values()]
-        look = partial(Boot.examine_boot, nodes=nodes, session=self._session)
-        yield from self._ask(Boot, chosen.get(Boot.role, Boot.default), "boot", look)
+        yield from self._of_boot(everywhere, chosen.get(Boot.role, Boot.default))
         yield from examine_places(self._paths, known, running, volumes, list(self._secrets()))
+
+    def _of_boot(self, everywhere: Known, name: str) -> Iterator[Off]:
+        """Look at the boot service and the boot files of all machines, which one host has for all."""
+        if self._host and everywhere.leader not in ("", self._host):
+            self._notes.append(f"{everywhere.leader} has the network boot service, and is to be asked about it and boot files")
+            return
+        nodes = [machine.boot for machine in everywhere.machines.values()]
+        look = partial(Boot.examine_boot, nodes=nodes, session=self._session)
+        yield from self._ask(Boot, name, "boot", look)
 
     def _secrets(self) -> Iterator[Path]:
         """Yield the files of the configuration that hold a secret."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -55,6 +55,7 @@ class Machine:
     :param unmade: whether its file says more than is there: a change of it was begun.
     :param resting: targets of another version of its system, whose volumes are there, and that it does not reach.
     :param line: what its boot files say, where that is not what its row says.
+    :param host: the host that has its disks, where hosts have stores of their own.
     """
 
     hostname: str
@@ -70,6 +71,7 @@ class Machine:
     unmade: bool = False
     resting: tuple[Kept, ...] = ()
     line: tuple[str, tuple[str, ...]] | None = None
+    host: str = ""
 
     @property
     def settled(self) -> bool:
@@ -94,6 +96,7 @@ class Laid:
     store: str
     volumes: tuple[Volume, ...] = ()
     unreadable: str = ""
+    host: str = ""
 
     @property
     def owner(self) -> str:
@@ -143,6 +146,7 @@ class Known:
     :param identity: which database it is.
     :param hosts: the controllers of a database on a server; a file has one, which is looked for by its process.
     :param attempts: what hosts make for the leader.
+    :param leader: the host that had the lead last.
     """
 
     identity: str = ""
@@ -150,6 +154,15 @@ class Known:
     machines: Mapping[str, Machine] = Factory(dict)
     laid: Mapping[str, Laid] = Factory(dict)
     attempts: tuple[Attempt, ...] = ()
+    leader: str = ""
+
+    def of(self, host: str) -> Known:
+        """Return what of it is of a host with a store of its own."""
+        return evolve(
+            self,
+            machines={name: machine for name, machine in self.machines.items() if machine.host == host},
+            laid={name: one for name, one in self.laid.items() if one.host == host},
+        )
 
 
 def file_of(url: str) -> Path | None:
@@ -185,12 +198,14 @@ def read(url: str) -> Known:
         drained = {str(row["name"]) for row in _rows(connection, "drained")} if "drained" in names else set[str]()
         hosts = tuple(_hosts(connection, drained)) if "controllers" in names else ()
         attempts = tuple(_attempts(connection)) if "leases" in names else ()
+        leader = next((str(row["name"]) for row in _rows(connection, "lead")), "") if "lead" in names else ""
     return Known(
         identity=str(identity or ""),
         hosts=hosts,
         machines={machine.hostname: machine for machine in machines},
         laid={one.owner: one for one in laid},
         attempts=attempts,
+        leader=leader,
     )
 
 
@@ -240,6 +255,7 @@ def _rows(connection: Connection, table: str) -> Sequence[Mapping[str, Any]]:
 
 def _machine(row: Mapping[str, Any]) -> Machine:
     hostname, mac, state = (str(row[name]) for name in ("hostname", "mac", "state"))
+    host = str(row.get("host", ""))
     image, filesystems = "", frozenset[str]()
     try:
         document = _json(row["document"])
@@ -265,10 +281,13 @@ def _machine(row: Mapping[str, Any]) -> Machine:
             unmade=_unmade(node, targets) or upgrade.get("phase") == "preparing",
             resting=() if both else other,
             line=_line(upgrade.get("back")),
+            host=host,
         )
     except _WRONG as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        return Machine(hostname=hostname, mac=mac, state=state, image=image, unreadable=said, filesystems=filesystems)
+        return Machine(
+            hostname=hostname, mac=mac, state=state, image=image, unreadable=said, filesystems=filesystems, host=host
+        )
 
 
 def _kept(raw: Mapping[str, Any]) -> Kept:
@@ -294,11 +313,13 @@ def _filesystems(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _laid(row: Mapping[str, Any]) -> Laid:
     token, image, state, store = (str(row[name]) for name in ("token", "image", "state", "store"))
+    host = str(row.get("host", ""))
     try:
         volumes = tuple(Volume(name=str(one["name"]), size=int(one["size"])) for one in _json(row["volumes"]))
     except _WRONG as error:
-        return Laid(token=token, image=image, state=state, store=store, unreadable=str(error) or type(error).__name__)
-    return Laid(token=token, image=image, state=state, store=store, volumes=volumes)
+        said = str(error) or type(error).__name__
+        return Laid(token=token, image=image, state=state, store=store, unreadable=said, host=host)
+    return Laid(token=token, image=image, state=state, store=store, volumes=volumes, host=host)
 
 
 def _attempts(connection: Connection) -> Iterator[Attempt]:

@@ -197,8 +197,10 @@ def _passing_on(passing: Passing, roles: Roles, journal: Journal | None) -> Call
             wanted = leader_of(str(scope.get("method", "")), scope["route_handler"].opt, UNSAFE)
             if scope["type"] == ScopeType.HTTP and caller is not None and wanted is not Leader.NOTHING and VIA not in scope:
                 _require_role(scope, caller, roles, journal)  # here already: nobody else is to be asked in vain
-                if await passing.pass_on(scope, receive, send, needed=wanted is Leader.NEEDED):
+                own = await passing.pass_on(scope, receive, send, needed=wanted is Leader.NEEDED)
+                if own is None:
                     return
+                receive = own
             await app(scope, receive, send)
 
         return middle

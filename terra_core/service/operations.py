@@ -45,17 +45,23 @@ class Message:
     data: Mapping[str, Any]
 
 
+def origin_of(identity: str) -> str:
+    """Return the host that does an operation, by the id of that; an empty string where the id does not say."""
+    return identity.rpartition(".")[0]
+
+
 class Operation:
     """One piece of long work.
 
     :param kind: what it does, such as ``provision``.
     :param subject: what it does it to.
     :param change: what the audit log has of it; ``None`` where none is kept.
+    :param origin: the host that does it, where others may be asked for it; see :func:`origin_of`.
     """
 
-    def __init__(self, kind: str, subject: str, change: audit.Change | None = None) -> None:
+    def __init__(self, kind: str, subject: str, change: audit.Change | None = None, origin: str = "") -> None:
         self._change = change
-        self.id = secrets.token_urlsafe(12)
+        self.id = f"{origin}.{secrets.token_urlsafe(12)}" if origin else secrets.token_urlsafe(12)
         self.kind = kind
         self.subject = subject
         self.outcome: Message | None = None
@@ -137,9 +143,11 @@ class Operations:
     """The operations of one daemon.
 
     :param jobs: how many run at once; further ones wait. As many removals run beside them.
+    :param origin: the host that does them, where others may be asked for them.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, origin: str = "") -> None:
+        self._origin = origin
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="operation")
         self._removals = ThreadPoolExecutor(jobs, thread_name_prefix="removal")
         self._shared = ThreadPoolExecutor(_SHARED, thread_name_prefix="shared")
@@ -159,7 +167,7 @@ class Operations:
         :param shared: whether other hosts do most of it; what this one does of it waits for turns by itself.
         :raises UnavailableError: when nothing is begun now.
         """
-        operation = Operation(kind, subject, audit.carry_on(kind, subject))
+        operation = Operation(kind, subject, audit.carry_on(kind, subject), self._origin)
         pool = self._removals if removal else self._shared if shared else self._pool
         with self._lock:
             if self._closed:

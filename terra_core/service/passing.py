@@ -39,10 +39,11 @@ class Passing(Protocol):
         :raises TokenRefused: for a token that is not valid any more.
         """
 
-    async def pass_on(self, scope: Scope, receive: Receive, send: Send, *, needed: bool) -> bool:
-        """Let another host answer, unless this one has to; return whether that was done.
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send, *, needed: bool) -> Receive | None:
+        """Let another host answer, unless this one has to.
 
         :param needed: whether nobody but the host that leads can answer.
+        :returns: by what this host goes on to receive the request; ``None`` when another one has answered.
         :raises UnavailableError: when it is needed, and cannot be asked.
         """
 

@@ -20,7 +20,7 @@ from terra_core.doctor.hosts import examine_hosts, of_attempts
 from terra_core.doctor.looking import look
 from terra_core.doctor.places import examine_mark, examine_places
 from terra_core.doctor.programs import examine_programs
-from terra_core.doctor.records import Attempt, Host, Known, has_password, read
+from terra_core.doctor.records import Attempt, Host, Known, Laid, Machine, has_password, read
 from terra_core.errors import TerraError
 from terra_core.hookspecs import Volume
 from terra_core.plugins import Plugins
@@ -289,3 +289,16 @@ def test_what_a_host_makes_for_the_leader_is_no_strange_volume() -> None:
     ):
         assert of_attempts(known, Off(part="volumes", hostname=hostname, problem=problem, hint="")) is of_them
     assert not of_attempts(Known(), Off(part="volumes", problem=other, hint=""))
+
+
+def test_a_host_with_a_store_of_its_own_has_its_machines_alone_to_look_at() -> None:
+    def of(name: str, host: str) -> Machine:
+        return Machine(hostname=name, mac="", state="ready", host=host)
+
+    laid = {host: Laid(token=host, image="", state="ready", store="file", host=host) for host in ("a", "b")}
+    machines = {name: of(name, host) for name, host in (("cm-01", "a"), ("cm-02", "b"), ("cm-03", "b"))}
+    silent = Host(name="b", state="working", seen=1.8e9, silence=60.0)
+    known = Known(machines=machines, laid={one.owner: one for one in laid.values()}, hosts=(silent,), leader="a")
+    assert (set(known.of("b").machines), set(known.of("b").laid)) == ({"cm-02", "cm-03"}, {"golden_b"})
+    (off,) = examine_hosts(known)
+    assert off.problem.endswith("and it alone has the disks of 2 machines")

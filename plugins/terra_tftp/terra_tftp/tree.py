@@ -18,6 +18,7 @@ import io
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -279,8 +280,9 @@ class BootTree:
     def _drop_kernels(self) -> None:
         """Remove the kernels of images that no machine has: those without another name."""
         for place in (self.root / _KERNELS).iterdir() if (self.root / _KERNELS).is_dir() else ():
-            if place.is_dir() and not place.is_symlink() and all(path.lstat().st_nlink == 1 for path in place.iterdir()):
-                shutil.rmtree(place)
+            with suppress(FileNotFoundError):  # another host, which has this tree too, has removed it
+                if place.is_dir() and not place.is_symlink() and all(path.lstat().st_nlink == 1 for path in place.iterdir()):
+                    shutil.rmtree(place)
 
     def _publish_menus(self, boot: NodeBoot, line: str) -> bool:
         former = self.mac_of(boot.hostname)

@@ -39,11 +39,13 @@ class Second:
     :param root: the controller's root.
     :param first: the first host, whose volumes and registry it reaches as well.
     :param config: controller.toml.
+    :param portal: where its storage service answers: an address of its own where its volumes are its own, too, and boot files
+        alone are in common.
     """
 
-    def __init__(self, root: Path, first: Site, config: str) -> None:
-        self.network = Network("second", addresses=(SECOND, ISCSI))
-        self.root, self._first, self._config = root, first, config
+    def __init__(self, root: Path, first: Site, config: str, *, portal: str = ISCSI) -> None:
+        self.network = Network("second", addresses=(SECOND, portal))
+        self.root, self._first, self._config, self.portal = root, first, config, portal
         self.controller: Daemon | None = None
         self._resources = Undo()
 
@@ -55,7 +57,8 @@ class Second:
             paths = Paths(self.root)
             paths.etc.mkdir(parents=True)
             (paths.etc / "controller.toml").write_text(self._config)
-            (self.root / "iscsi").symlink_to(self._first.root / "iscsi")
+            common = self.root / ("iscsi" if self.portal == ISCSI else "tftp")
+            common.symlink_to(self._first.root / common.name)
             resources.callback(self._stop_services)
             resources.callback(self.stop)
             self.start()
@@ -67,7 +70,7 @@ class Second:
 
     def start(self) -> None:
         """Start its controller, and wait until it answers."""
-        words = [SECOND if word == CONTROLLER else word for word in START]
+        words = [{CONTROLLER: SECOND, ISCSI: self.portal}.get(word, word) for word in START]
         command = self.network.command([*confined(), terra_command(), *words, "--root", self.root])
         self.controller = start(command, log=self.root / "controller.log")
         wait_ready(self.controller, self._answers, seconds=60, what="the second controller to answer")
@@ -176,10 +179,11 @@ def both(postgresql: Postgresql) -> Iterator[Both]:
 
 
 @contextmanager
-def hosts_of(kind: type[T], url: str, more: str = "") -> Iterator[T]:
+def hosts_of(kind: type[T], url: str, more: str = "", *, portal: str = ISCSI) -> Iterator[T]:
     """Start both hosts of a database; the first one leads.
 
     :param more: further keys of controller.toml.
+    :param portal: where the storage service of the second one answers; see :class:`Second`.
     """
     config = f'database = "{url}"\n{more}{CONFIG}'
     with tempfile.TemporaryDirectory(prefix="terra-hosts-") as directory:
@@ -187,7 +191,7 @@ def hosts_of(kind: type[T], url: str, more: str = "") -> Iterator[T]:
         work.chmod(0o755)
         with Site(work / "build", work / "first", label="first", config=f'name = "san-01"\n{config}') as site:
             (site.root / "iscsi").mkdir(exist_ok=True)
-            with Second(work / "second", site, f'name = "san-02"\n{config}') as second:
+            with Second(work / "second", site, f'name = "san-02"\n{config}', portal=portal) as second:
                 yield kind(Ground(site, work), second, url)
 
 

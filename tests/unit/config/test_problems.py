@@ -68,10 +68,10 @@ def test_every_problem_of_a_node_is_reported_at_once(tmp_path: Path) -> None:
         "groups[2].label: is required and missing",
         'groups[1].label: "os" stands at groups[0].label already',
         'groups[1].disk[1].device: "/dev/sdb" stands at groups[1].disk[0].device already',
-        "colour: neither a key of this file (groups, hostname, image, kernel_arguments, mac, plugins, trust, upgrade) "
+        "colour: neither a key of this file (groups, host, hostname, image, kernel_arguments, mac, plugins, trust, upgrade) "
         "nor the table of an installed plugin (none)",
-        '"two words": neither a key of this file (groups, hostname, image, kernel_arguments, mac, plugins, trust, upgrade) '
-        "nor the table of an installed plugin (none)",
+        '"two words": neither a key of this file (groups, host, hostname, image, kernel_arguments, mac, plugins, trust, '
+        "upgrade) nor the table of an installed plugin (none)",
     ]
 
 

@@ -456,7 +456,7 @@ def test_a_defect_shows_nothing_of_the_inside(client: TestClient[Any], site: Sit
     def broken(self: object) -> None:
         raise ZeroDivisionError("a secret of the inside")
 
-    monkeypatch.setattr(type(site.store), "every", broken)
+    monkeypatch.setattr(type(site.store), "everywhere", broken)
     answer = client.get("/v1/nodes")
     assert problem(answer, 500)["title"] == "Defect"
     assert "secret" not in answer.text

@@ -14,7 +14,7 @@ from attrs import define, evolve
 from litestar.testing import TestClient
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from terra_core.controller import leading
+from terra_core.controller import leading, network_boot
 from terra_core.controller.api import Context, make_api
 from terra_core.controller.database import controllers, lead, nodes
 from terra_core.controller.fence import fence
@@ -22,6 +22,8 @@ from terra_core.controller.hosts import Doing, HostRows, Own
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.leading import LETTING_GO_SECONDS, PATIENCE_SECONDS, Lead
 from terra_core.controller.machines import Machines
+from terra_core.controller.network_boot import NetworkBoot
+from terra_core.controller.store import Store
 from terra_core.errors import ConflictError, TerraError, UnavailableError
 from terra_core.service.database_server import DatabaseAway
 from terra_core.system.waiting import wait_until
@@ -510,3 +512,88 @@ def test_a_host_is_drained_by_the_api(members: tuple[Member, Member], listed: Ho
         assert client.post("/v1/hosts/c/resume", json={}).status_code == 404
         asked = [(one["action"], one["subject"]) for one in client.get("/v1/audit").json() if not one["refused"]]
         assert asked == [("drain host", "a"), ("drain host", "a"), ("resume host", "a")]
+
+
+def local(members: tuple[Member, Member], site: Site, clock: Clock) -> tuple[Member, Member]:
+    """Return both controllers as those of hosts with stores of their own, whose lead is for the boot service alone."""
+    found = []
+    for member in members:
+        own = Own(name=member.lead._own.name, identity=member.session._identity, url="", portal="", store="", version="")
+        made: Any = member.session
+        found.append(Member(member.session, Lead(made, own, None), []))
+    return found[0], found[1]
+
+
+def test_who_has_lost_the_lead_waits_for_it_again_where_nothing_of_others_could_be_half_done(
+    members: tuple[Member, Member], site: Site, clock: Clock
+) -> None:
+    one, other = local(members, site, clock)
+    one.lead.look()
+    assert (one.lead.held, one.lead.serves_until) == (True, clock.now + PATIENCE_SECONDS)
+    one.session.cut()
+    one.session.away = True
+    clock.now += PATIENCE_SECONDS + 1
+    one.lead.look()
+    other.lead.look()
+    assert (one.lead.serves_until < clock.now, row_of(site)) == (True, (2, "b"))
+    one.session.away = False
+    one.lead.look()
+    assert (one.lead.held, one.lead.serves_until, one.lead.epoch) == (False, 0.0, 0)
+    with pytest.raises(UnavailableError, match="a waits for the lead"):
+        one.lead.require()
+    other.session.cut()
+    clock.now += 5
+    one.lead.look()
+    assert (one.lead.held, row_of(site)) == (True, (3, "a"))
+
+
+def test_the_boot_service_goes_with_the_lead_and_is_given_away_by_who_is_drained(
+    members: tuple[Member, Member], listed: HostRows, site: Site, world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = local(members, site, clock)
+    monkeypatch.setattr(network_boot, "time", clock)
+    here, there = (NetworkBoot(evolve(site.services, lead=member.lead)) for member in (one, other))
+    for member in (one, other):
+        member.lead.look()
+
+    def started() -> tuple[bool, bool]:
+        found = []
+        for boot in (here, there):
+            world.calls.clear()
+            boot.start(site.services.session)
+            found.append("start_boot" in world.calls)
+        return found[0], found[1]
+
+    assert started() == (True, False)
+    listed.drain("a")
+    one.lead.look()
+    assert (one.lead.leaving, started()) == (True, (False, False))
+    one.lead.look()
+    other.lead.look()
+    assert started() == (False, True)
+    listed.resume("a")
+    world.fail.add("start_boot")
+    with pytest.raises(TerraError):
+        there.start(site.services.session)
+    world.fail.clear()
+    other.lead.look()
+    clock.now += 11
+    one.lead.look()
+    assert (one.lead.held, started()) == (True, (True, False)), "who cannot start it gives the lead back"
+
+
+def test_the_boot_service_ends_with_a_controller_where_another_host_takes_it(
+    members: tuple[Member, Member], listed: HostRows, site: Site, world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = local(members, site, clock)
+    monkeypatch.setattr(network_boot, "time", clock)
+    one.lead.look()
+    services = evolve(site.services, lead=one.lead, store=Store(site.store.engine, host="a"))
+    stopped = list[str]()
+    boot = NetworkBoot(services)
+    monkeypatch.setattr(boot, "stop", lambda session: stopped.append("stopped"))
+    boot.end(services.session)
+    assert stopped == ["stopped"]
+    listed.drain("b")
+    boot.end(services.session)
+    assert stopped == ["stopped"], "nobody would take it"

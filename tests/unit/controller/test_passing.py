@@ -139,10 +139,10 @@ class Both:
             connection.execute(update(lead).values(identity="of nobody who is there"))
 
 
-def announce(both: Both, name: str, url: str, state: str, **more: str) -> Own:
+def announce(both: Both, name: str, url: str, state: str, **more: Any) -> Own:
     """Write the row of a host; HostRows would keep one for a file."""
     digests = {"pass_digest": both.passes[name].mark, "local_digest": both.passes[name].local}
-    said = {key: digest_of(secret.encode()) for key, secret in digests.items()}
+    said: dict[str, Any] = {key: digest_of(secret.encode()) for key, secret in digests.items()}
     own = Own(name=name, identity=name * 8, url=url, portal="", store="file", version="1", **said, **more)
     with both.engine.begin() as connection:
         now = time.time()
@@ -240,6 +240,15 @@ def test_refusals_and_what_is_not_there_come_back_as_they_are(both: Both) -> Non
     assert both.b("GET", "/v1/operations/none/events", ann).status == 404
     stale = both.b("PUT", "/v1/nodes/cm-01?version=no-such", ann, node_table())
     assert stale.status == 409, "the query is passed on"
+
+
+def test_a_plan_is_made_by_who_leads_or_where_that_one_does_not_answer_here(both: Both) -> None:
+    ann = both.give("ann", "provision")
+    both.site.provision()
+    assert both.b("POST", "/v1/nodes/cm-01/plan", ann, node_table()).json["action"] == "unchanged"
+    both.row("a", url="http://127.0.0.1:1")
+    assert both.b("POST", "/v1/nodes/cm-01/plan", ann, node_table()).json["action"] == "unchanged"
+    assert both.b("POST", "/v1/nodes/cm-01/plan", ann, b"{").status == 400
 
 
 def test_whose_role_is_too_small_is_refused_before_anybody_is_asked(both: Both) -> None:
