@@ -19,15 +19,15 @@ LEAD = (int.from_bytes(b"terl"), 0)
 """The advisory lock of who leads."""
 _SCHEMA = "public"
 """The schema of a database that has one site."""
-_SECONDS = 5
+ASKING_SECONDS = 5
 """How long one question may take: a host that is cut off has to find that out before others take its place."""
 _sessions = table("pg_stat_activity", *(column(name) for name in ("pid", "datname", "application_name")))
 _CONNECT = {
-    "connect_timeout": _SECONDS,
+    "connect_timeout": ASKING_SECONDS,
     "keepalives_idle": 2,
     "keepalives_interval": 1,
     "keepalives_count": 3,
-    "tcp_user_timeout": _SECONDS * 1000,
+    "tcp_user_timeout": ASKING_SECONDS * 1000,
 }
 """The parameters of libpq by which a connection to a server that does not answer is given up."""
 
@@ -139,7 +139,7 @@ class HostSession:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._connection = connection
         connection.exec_driver_sql(f"set application_name = 'terra:{self._identity}:host'")
-        connection.exec_driver_sql(f"set statement_timeout = {_SECONDS * 1000}")
+        connection.exec_driver_sql(f"set statement_timeout = {ASKING_SECONDS * 1000}")
         schema = str(connection.scalar(select(func.current_schema())))
         self._site = 0 if schema == _SCHEMA else _checksum(schema)
         return connection

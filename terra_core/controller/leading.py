@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection, insert, select, update
 
 from terra_core.controller.database import controllers, lead
-from terra_core.controller.host_session import LEAD, HostSession, name_lock
+from terra_core.controller.host_session import ASKING_SECONDS, LEAD, HostSession, name_lock
 from terra_core.controller.hosts import FENCED, Own, is_drained, may_another_lead, present, read_hosts
 from terra_core.errors import TerraError, UnavailableError
 from terra_core.service.database_server import is_down
@@ -24,8 +24,11 @@ PATIENCE_SECONDS = 6.0
 """Who leads and says nothing for so long has lost the lead."""
 _PAUSE_SECONDS = 10.0
 """So long who gave the lead back does not ask for it again."""
-_COURTESY_SECONDS = 4.0
-"""So long who never led does not ask after the database was away: who led goes on, and no disk of a machine moves."""
+_COURTESY_SECONDS = ASKING_SECONDS + LOOK_SECONDS + 2.0
+"""So long who never led does not ask after the database was away: who led goes on, and no disk of a machine moves.
+
+What who led asked while the database was away may be given up only some seconds after it is back; the next question follows.
+"""
 LETTING_GO_SECONDS = 2.0
 """So long a host takes to drop the storage address once it does not lead any more: keepalived looks every second."""
 
