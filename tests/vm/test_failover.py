@@ -183,5 +183,6 @@ def expect_written(machine: Machine, writer: Writer) -> None:
     wrong = blocks.lost(acknowledged, held, writer.begun)
     print(f"  {writer.begun - 1} writes, {len(acknowledged)} blocks verified, {len(wrong)} lost")  # noqa: T201  # figures
     assert wrong == []
-    machine.ssh("sudo btrfs scrub start -B / > /dev/null", timeout=_SECONDS)
+    # Not btrfs-scrub(8): that of Linux 6.1 takes all metadata of a clone, which has a UUID of its own, for damaged.
+    machine.ssh("sudo find / -xdev -type f -print0 | sudo xargs -0 cat > /dev/null", timeout=_SECONDS)
     expect_unharmed(machine)
