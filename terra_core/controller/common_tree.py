@@ -33,17 +33,21 @@ class CommonTree:
         own = self._services.store.host
         if not own:
             return
-        self._problem = ""
+        self._problem = self._found(own)
+        if self._problem:
+            raise TerraError(self._problem, hint="mount the boot files that all hosts have in common")
+
+    def _found(self, own: str) -> str:
+        """Write this host's file, and say what is wrong; nothing where all is well."""
         try:
             self._write(own)
         except (OSError, TerraError) as error:
-            self._fail(f"{self._place}: cannot be written: {words_of(error)}")
+            return f"{self._place}: cannot be written: {words_of(error)}"
         for host in HostRows(self._services.store.engine).every():
             runs_for = host.seen + host.silence - host.started
             if host.runs and host.own.local_store and runs_for > _SECONDS and not (self._place / host.own.name).exists():
-                self._fail(
-                    f"{self._place.parent} is not in common with {host.own.name}, which writes boot files somewhere else"
-                )
+                return f"{self._place.parent} is not in common with {host.own.name}, which writes boot files somewhere else"
+        return ""
 
     def require(self) -> None:
         """Check that a machine which is made here would boot.
@@ -52,10 +56,6 @@ class CommonTree:
         """
         if self._problem:
             raise ConflictError(self._problem, hint="mount the boot files that all hosts have in common; see terra info")
-
-    def _fail(self, problem: str) -> None:
-        self._problem = problem
-        raise TerraError(problem, hint="mount the boot files that all hosts have in common")
 
     @property
     def _place(self) -> Path:

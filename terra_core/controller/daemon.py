@@ -85,7 +85,7 @@ def make_services(document: Document[Controller], config: Controller, paths: Pat
     with Undo() as undo:
         undo.callback(store.close)
         # A plugin that is no longer selected is still asked about what it made, so its table is still read.
-        made_by = {name for record in store.every() for kept in record.every_target for name in (kept.storage, kept.store)}
+        made_by = {name for record in store.everywhere() for kept in record.every_target for name in (kept.storage, kept.store)}
         check_selection(CONTROLLER, config.plugins, document.tables, source=document.source, beside=made_by)
         require_reach(store, config, plugins, session)
         undo.pop_all()
@@ -150,7 +150,6 @@ def open_store(config: Controller, paths: Paths, volumes: Path | None) -> Store:
     known = None
     with Undo() as undo:
         undo.callback(engine.dispose)
-        settle_hosts(engine, name, local=local)
         if volumes is not None:
             with explained(engine), engine.begin() as connection:
                 identity, _ = identity_of(connection)
@@ -201,6 +200,7 @@ def run_controller(
         token = read_or_make_token(paths.token)
         volumes = services.role(StoreRole).volume_directory(services.session)
         mark_home(volumes, services.store.engine, services.store.host)
+        settle_hosts(services.store.engine, config.own_name, local=config.local_store)  # nobody else has the name by now
         for directory in (paths.run, paths.work):
             sweep(directory, volumes or paths.work)
         for directory in (paths.etc, paths.run, paths.state):

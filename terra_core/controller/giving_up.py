@@ -9,7 +9,8 @@ import structlog
 from terra_core.config.values import Hostname, Mac
 from terra_core.controller.hosts import Host, HostRows
 from terra_core.controller.machines import Machines
-from terra_core.errors import TerraError
+from terra_core.controller.store import Store
+from terra_core.errors import NotFoundError, TerraError
 from terra_core.hookspecs import Boot
 
 _log = structlog.get_logger(__name__)
@@ -30,6 +31,8 @@ def forget_host(machines: Machines, name: str, *, with_machines: bool) -> Host:
     given_up = [record for record in services.store.everywhere() if record.host == name]
     forgotten = rows.forget(name, with_machines=with_machines)
     for record in given_up:
+        if _is_there(services.store, record.hostname):
+            continue  # somebody has made one of that name anew
         with suppress(ValueError):  # of a record that cannot be read, whose name or address is none
             try:
                 services.role(Boot).withdraw_boot(Hostname(record.hostname), Mac(record.mac), services.session)
@@ -39,3 +42,11 @@ def forget_host(machines: Machines, name: str, *, with_machines: bool) -> Host:
         _log.warning("a host is given up with its machines", name=name, machines=len(given_up))
         machines.start_boot(services.session)
     return forgotten
+
+
+def _is_there(store: Store, hostname: str) -> bool:
+    try:
+        store.find_anywhere(hostname)
+    except NotFoundError:
+        return False
+    return True

@@ -99,10 +99,9 @@ def _require_own(volumes: Path, name: str, owner: str, *, machines: int, strange
 def settle_hosts(engine: Engine, name: str, *, local: bool) -> None:
     """Note that the machines of a lone controller have their disks on this host, or that of a host which is alone again.
 
-    :func:`check_home` has found that nobody else could have them.
+    :func:`check_home` has found that nobody else could have them. Called once nobody else can have the name, and with the mark
+    there: who is killed before that does it at the next start.
     """
-    if engine.dialect.name != POSTGRESQL:
-        return
     former, host = ("", name) if local else (name, "")
     with explained(engine), engine.begin() as connection:
         if _others(connection, name):
@@ -115,10 +114,16 @@ def settle_hosts(engine: Engine, name: str, *, local: bool) -> None:
 
 
 def mark_home(volumes: Path | None, engine: Engine, host: str) -> None:
-    """Mark a directory of volumes as a host's alone, once nobody else can have its name; not where it is no host's alone."""
+    """Mark a directory of volumes as a host's alone, once nobody else can have its name; not where it is no host's alone.
+
+    :raises TerraError: when another host has marked it meanwhile.
+    """
     if volumes is not None and host:
         with explained(engine), engine.begin() as connection:
             identity = identity_of(connection)[0]
+        owner = marked(volumes).removeprefix(identity).strip()
+        if owner not in ("", host):
+            raise TerraError(f"{volumes}: the volumes there are those of the host {owner}, and this is {host}")
         set_mark(volumes, mark_of(identity, host))
 
 

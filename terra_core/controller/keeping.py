@@ -292,6 +292,8 @@ class Keeper:
 
     def _converge(self) -> None:
         began = time.monotonic()
+        with self._explained("tree"):
+            self._machines.common_tree.look()
         with self._explained("controller"):
             if self._machines.portal.moves:  # machines wait for their disks, and for nothing else
                 self._machines.restore(lost=self._lost, disks_alone=True, ended=self._go_on)

@@ -129,7 +129,9 @@ class Store:
             beside(connection)
             row = row_of(record)
             change = update(nodes).where(self._is(record))
-            connection.execute(change.values(**row, since=_since(record.state.value, record.problem)))
+            written = connection.execute(change.values(**row, since=_since(record.state.value, record.problem))).rowcount
+            if self.host and not written:  # others may give up this host, and all that it has, while it is cut off
+                raise ConflictError(f"{record.hostname} was given up while {self.host} worked on it", hint="see terra hosts")
         return record
 
     def exchange(self, former: Record, record: Record) -> Record:

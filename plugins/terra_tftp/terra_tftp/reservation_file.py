@@ -47,6 +47,11 @@ class ReservationFile:
         """Return the addresses that are kept for machines."""
         return self._addresses if self._left else self._kept()[0]
 
+    @property
+    def is_of_others(self) -> bool:
+        """Whether somebody else has written either file since this one did."""
+        return self._left != () and self._found() != self._left
+
     def names(self, hostname: Hostname) -> bool:
         """Return whether a machine had a reservation when the file was written last."""
         return hostname in self._machines

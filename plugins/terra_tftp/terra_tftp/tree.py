@@ -280,7 +280,7 @@ class BootTree:
     def _drop_kernels(self) -> None:
         """Remove the kernels of images that no machine has: those without another name."""
         for place in (self.root / _KERNELS).iterdir() if (self.root / _KERNELS).is_dir() else ():
-            with suppress(FileNotFoundError):  # another host, which has this tree too, has removed it
+            with suppress(OSError):  # another host, which has this tree too, removes it, or gives it another machine
                 if place.is_dir() and not place.is_symlink() and all(path.lstat().st_nlink == 1 for path in place.iterdir()):
                     shutil.rmtree(place)
 

@@ -157,7 +157,6 @@ def test_nothing_is_done_here_to_a_machine_of_another_host(
 @pytest.mark.parametrize(
     "write",
     [
-        lambda store, record: store.save(evolve(record, digest="sha256:1")),
         lambda store, record: store.set_problem(record, "odd"),
         lambda store, record: store.restate(record, "deleting", "odd"),
         lambda store, record: store.put_back(evolve(record, digest="sha256:1")),
@@ -174,6 +173,15 @@ def test_no_statement_changes_the_record_of_another_host(
     write(a.store, b.store.get("cm-02"))
     assert everything(a.store.engine) == before
     assert b.names() == ["cm-02"]
+
+
+def test_what_a_host_makes_that_was_given_up_meanwhile_fails_and_changes_nothing(two: tuple[Member, Member]) -> None:
+    a, b = two
+    b.provision("cm-02")
+    before = everything(a.store.engine)
+    with pytest.raises(ConflictError, match="cm-02 was given up while a worked on it"):
+        a.store.save(evolve(b.store.get("cm-02"), digest="sha256:1"))
+    assert everything(a.store.engine) == before
 
 
 def test_a_host_that_starts_and_looks_leaves_what_others_are_in_the_middle_of(two: tuple[Member, Member]) -> None:

@@ -16,7 +16,7 @@ from terra_tftp.access import User, check_reachable, find_user, may_enter
 from terra_tftp.layout import MenuLayout
 from terra_tftp.listening import Listening
 from terra_tftp.service import Service, failure
-from terra_tftp.settings import Settings
+from terra_tftp.settings import Dhcp, Settings
 from terra_tftp.tree import BootTree
 
 LISTENING = Listening(Address("10.0.10.3"), "eth0", IPv4Network("10.0.10.0/24"))
@@ -91,3 +91,19 @@ def test_a_machine_that_has_its_reservation_costs_no_look_at_any_file(tmp_path: 
     path.unlink()
     assert service.reserve(names[7], macs[7], settings) is True, "what is lost is back"
     assert len(path.read_text().splitlines()) == len(names)
+
+
+def test_a_host_that_looked_some_time_ago_gives_nobody_the_address_of_a_machine_of_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, published = BootTree(tmp_path / "tftp", MenuLayout()), dict[Hostname, Mac]()
+    monkeypatch.setattr(BootTree, "published", lambda _: dict(published))
+    settings = Settings(dhcp=Dhcp.SERVER, range=(Address("10.0.10.50"), Address("10.0.10.99")))
+    one, other = (Service(Paths(tmp_path / name), tree) for name in ("a", "b"))
+    for number, service in enumerate((one, other, one, other)):
+        name, mac = Hostname(f"cm-{number}"), Mac(f"02:00:00:00:00:{number:02x}")
+        service.reserve(name, mac, settings)
+        published[name] = mac
+    text = (tmp_path / "tftp/addresses").read_text()
+    assert all(f"02:00:00:00:00:{number:02x}" in text for number in range(4))
+    assert all(f"10.0.10.{50 + number}" in text for number in range(4))
