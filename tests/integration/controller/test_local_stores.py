@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from terra_core.config.controller import Controller, Paths
 from terra_core.config.values import Address, Hostname
 from terra_core.controller.daemon import open_store
 from terra_core.controller.database import controllers
-from terra_core.controller.homes import machines_of_hosts, mark_home, mark_of
+from terra_core.controller.homes import machines_of_hosts, mark_home, mark_of, settle_hosts
 from terra_core.controller.hosts import Doing, HostRows
 from terra_core.controller.machines import Machines
 from terra_core.controller.mark import marked
@@ -315,23 +315,36 @@ def test_a_lone_controller_becomes_the_first_of_several_and_is_alone_again(postg
     url, site = postgresql.make("lone"), make_site(tmp_path / "one", World(clones=True))
     volumes = site.paths.root / "iscsi"
 
+    begin: list[Callable[[Path, Store], None]] = []
+
     def opened(name: str, *, local: bool, root: Path = site.paths.root) -> Store:
         config = Controller(name=Hostname(name), address=Address(f"10.0.10.{len(name)}"), database=url, local_store=local)
         config = evolve(config, plugins=ROLES)
-        return open_store(config, Paths(root), root / "iscsi")
+        store = open_store(config, Paths(root), root / "iscsi")
+        for settle in begin:  # as a controller does once nobody else can have its name
+            settle(root / "iscsi", store)
+        return store
+
+    def mark(volumes: Path, store: Store) -> None:
+        mark_home(volumes, store.engine, store.host)
+
+    def note(_: Path, store: Store) -> None:
+        settle_hosts(store.engine, store.host or "san-01", local=bool(store.host))
 
     lone = opened("san-01", local=False)
     machines = Machines(evolve(site.services, store=lone))
     machines.provision(machines.reserve(node_document()), silent)
     (layout,) = (record.layout for record in lone.every() if isinstance(record, Record))
     lone.close()
+    for step in (mark, note):  # one that is killed in between goes on at the next start
+        opened("san-01", local=True).close()
+        begin.append(step)
     for _ in range(2):
         store = opened("san-01", local=True)
         assert [(record.hostname, record.host) for record in store.every()] == [("cm-01", "san-01")]
         (golden,) = store.golden.every()
         assert golden.layout == layout
         assert machines_of(store) == {"san-01": 1}
-        mark_home(volumes, store.engine, store.host)
         store.close()
     store = opened("san-01", local=True)
     assert store.known_volumes == volumes
