@@ -6,15 +6,19 @@ import http.client
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from attrs import frozen
+
 from iso.daemons import start, wait_ready
 from lab.ceph import POOL, Ceph
 from lab.namespace import Namespace
 from lab.network import PREFIX, Network
+from lab.postgresql import Postgresql
 from lab.registry import Registry
 from lab.site import confined, terra_command
 from terra_core.config.controller import API_PORT, Paths
@@ -242,6 +246,49 @@ class Host(Namespace):
 def add_user(ceph: Ceph, name: str) -> None:
     """Make the user of a host, who may shut hosts out and let them in."""
     ceph.add_user(name, "mon", 'profile rbd, allow command "osd blocklist"', "osd", f"profile rbd pool={POOL}")
+
+
+@frozen
+class Party:
+    """Hosts that share a cluster and a database of their own.
+
+    :param hosts: by name.
+    :param server: that of their database.
+    :param url: of the database.
+    :param work: a directory, which everybody may pass.
+    """
+
+    hosts: dict[str, Host]
+    server: Postgresql
+    url: str
+    work: Path
+
+
+@contextmanager
+def party(
+    addresses: Mapping[str, str],
+    name: str,
+    ceph: Ceph,
+    registry: Registry,
+    network: Network,
+    *,
+    more: str = "",
+    begin: Callable[[Host], None] = Host.start,
+) -> Iterator[Party]:
+    """Offer hosts as :func:`hosts_of` does, with users of the cluster, a directory, a server and a database for them.
+
+    :param name: of the database.
+    """
+    with Undo() as undo:
+        work = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix=f"terra-{name}-")))
+        work.chmod(0o755)
+        server = undo.enter_context(Postgresql(network))
+        with network.inside():
+            url = server.make(name)
+        for host in addresses:
+            add_user(ceph, host)
+        hosts = undo.enter_context(hosts_of(addresses, work, url, ceph, registry, network, more=more, begin=begin))
+        yield Party(hosts, server, url, work)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +14,11 @@ from attrs import frozen
 from sqlalchemy import NullPool, create_engine
 
 from lab.ceph import Ceph
-from lab.hosts import Host, add_user, hosts_of
+from lab.hosts import Host, party
 from lab.network import Network
 from lab.postgresql import Postgresql
 from lab.registry import Registry
 from terra_core.errors import TerraError
-from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 
 ADDRESSES = {"host-a": "10.0.10.31", "host-b": "10.0.10.32"}
@@ -109,16 +107,8 @@ def started(network: Network, ceph: Ceph, registry: Registry, *, more: str = "")
 
     :param more: further keys of their controller.toml.
     """
-    with Undo() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="terra-portal-")))
-        work.chmod(0o755)
-        server = stack.enter_context(Postgresql(network))
-        with network.inside():
-            url = server.make("portal")
-        for name in ADDRESSES:
-            add_user(ceph, name)
-        hosts = stack.enter_context(hosts_of(ADDRESSES, work, url, ceph, registry, network, more=more, begin=begin))
-        yield Site(hosts, server, url, network, work)
+    with party(ADDRESSES, "portal", ceph, registry, network, more=more, begin=begin) as both:
+        yield Site(both.hosts, both.server, both.url, network, both.work)
 
 
 def begin(host: Host) -> None:

@@ -163,7 +163,8 @@ def show_node(
     if record.host == store.host:
         trouble = context.machines.troubles.of(hostname)
     else:
-        trouble = next((host.said_of_machines for host in hosts.every() if host.own.name == record.host), "")
+        host = hosts.find(record.host)
+        trouble = "" if host is None else host.said_of_machines
     return with_trouble(record.as_row() | States(store).shown(record), trouble)
 
 

@@ -198,13 +198,7 @@ def run_controller(
         observer = Observer(services, machines)
         keeper = Keeper(machines, operations, observer.forget)
         token = read_or_make_token(paths.token)
-        volumes = services.role(StoreRole).volume_directory(services.session)
-        mark_home(volumes, services.store.engine, services.store.host)
-        settle_hosts(services.store.engine, config.own_name, local=config.local_store)  # nobody else has the name by now
-        for directory in (paths.run, paths.work):
-            sweep(directory, volumes or paths.work)
-        for directory in (paths.etc, paths.run, paths.state):
-            sweep_unfinished(directory)
+        _move_in(services)
         stack.enter_context(services.store.happenings.writing(lambda: keeper.works and lead.held))
         if not services.standing.held:
             portal.leave()  # before anybody hears of this one: who leads shuts out whoever may have disks open
@@ -254,6 +248,18 @@ def run_controller(
 
         serve(application, listener, tls=tls, ready=ready, ending=ending, beat=(notifier.pause, beat))
     _log.info("ended; storage and boot services go on")
+
+
+def _move_in(services: Services) -> None:
+    """Take the volumes as this host's, whose name nobody else has by now, and remove what a former controller has left."""
+    store, config, paths = services.store, services.config, services.session.paths
+    volumes = services.role(StoreRole).volume_directory(services.session)
+    mark_home(volumes, store.engine, store.host)
+    settle_hosts(store.engine, config.own_name, local=config.local_store)
+    for directory in (paths.run, paths.work):
+        sweep(directory, volumes or paths.work)
+    for directory in (paths.etc, paths.run, paths.state):
+        sweep_unfinished(directory)
 
 
 def _standing(services: Services, own: Own, stack: Undo, end_at_once: Callable[[], object]) -> tuple[Standing, Standing]:

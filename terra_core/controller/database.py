@@ -28,6 +28,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     insert,
+    inspect,
     make_url,
     select,
 )
@@ -273,6 +274,12 @@ SCHEMA = Schema(metadata, "terra_core.controller:migrations")
 def open_database(url: str, check: Check = database.take_any) -> Engine:
     """Open the controller's database; see :func:`terra_core.service.database.open_database`."""
     return database.open_database(url, SCHEMA, check)
+
+
+def has_column(connection: Connection, column: Column[Any]) -> bool:
+    """Return whether a database, of any schema, has a column."""
+    found, name = inspect(connection), column.table.name
+    return found.has_table(name) and any(one["name"] == column.name for one in found.get_columns(name))
 
 
 def file_of(url: str) -> Path | None:

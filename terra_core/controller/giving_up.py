@@ -26,10 +26,8 @@ def forget_host(machines: Machines, name: str, *, with_machines: bool) -> Host:
     :raises ConflictError: when it runs, or has machines that are not given up.
     """
     services = machines.services
-    rows = HostRows(services.store.engine)
-    rows.require_gone(name, with_machines=with_machines)
     given_up = [record for record in services.store.everywhere() if record.host == name]
-    forgotten = rows.forget(name, with_machines=with_machines)
+    forgotten = HostRows(services.store.engine).forget(name, with_machines=with_machines)
     for record in given_up:
         if _is_there(services.store, record.hostname):
             continue  # somebody has made one of that name anew

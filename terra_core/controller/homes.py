@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Connection, Engine, func, inspect, select, update
 
-from terra_core.controller.database import controllers, golden_volumes, identity_of, nodes
+from terra_core.controller.database import controllers, golden_volumes, has_column, identity_of, nodes
 from terra_core.controller.mark import check_mark, marked, set_mark
 from terra_core.errors import TerraError
 from terra_core.service.database import explained
@@ -29,10 +29,7 @@ def mark_of(identity: str, host: str) -> str:
 
 
 def machines_of_hosts(connection: Connection) -> Mapping[str, int]:
-    """Return how many machines have their disks on each host with a store of its own; of a database of any schema."""
-    found = inspect(connection)
-    if not found.has_table(nodes.name) or all(column["name"] != nodes.c.host.name for column in found.get_columns(nodes.name)):
-        return {}
+    """Return how many machines have their disks on each host with a store of its own."""
     query = select(nodes.c.host, func.count()).where(nodes.c.host != "").group_by(nodes.c.host)
     return {str(host): int(count) for host, count in connection.execute(query)}
 
@@ -48,7 +45,8 @@ def check_home(connection: Connection, volumes: Path | None, database: str, name
     :param used: whether a machine was ever provisioned with the database.
     :raises TerraError: saying how to go on.
     """
-    counts, others = machines_of_hosts(connection), _others(connection, name)
+    counts = machines_of_hosts(connection) if has_column(connection, nodes.c.host) else {}
+    others = _others(connection, name)
     if not local and (strange := {host: count for host, count in counts.items() if host != name or others}):
         said = ", ".join(f"{count} on {host}" for host, count in sorted(strange.items())[:_MANY])
         raise TerraError(f"{name}: machines of this database have their disks on hosts of their own: {said}", hint=_ALL_OR_NONE)

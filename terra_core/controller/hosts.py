@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from attrs import asdict, evolve, fields, frozen
+from attrs import asdict, fields, frozen
 from sqlalchemy import Connection, Engine, case, delete, func, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
-from terra_core.controller.database import controllers, drained, golden_volumes, lead, nodes, report_tokens
+from terra_core.controller.database import controllers, drained, golden_volumes, has_column, lead, nodes, report_tokens
 from terra_core.controller.happening import utc
 from terra_core.controller.homes import machines_of_hosts
 from terra_core.errors import ConflictError, NotFoundError, TerraError
@@ -170,6 +170,10 @@ class HostRows:
         with self._transaction() as connection:
             return read_hosts(connection)
 
+    def find(self, name: str) -> Host | None:
+        """Return the one of a name; ``None`` where there is none."""
+        return host_of(self.every(), name)
+
     def serving(self, own: Own) -> Sequence[str]:
         """Return the names of the other hosts that may serve machines: those that worked, and did not end in order."""
         working = (controllers.c.state == Doing.WORKING.value) & (controllers.c.name != own.name)
@@ -205,21 +209,12 @@ class HostRows:
             connection.execute(update(controllers).where(fenced).values(state=Doing.WAITING.value))
         return _named(self.every(), name)
 
-    def require_gone(self, name: str, *, with_machines: bool) -> Host:
-        """Return a host that can be forgotten.
+    def forget(self, name: str, *, with_machines: bool = False) -> Host:
+        """Drop the row of a controller that is not there any more, and what is known of the machines that go with it.
 
         :param with_machines: whether the machines are given up that it alone has the disks of.
         :raises NotFoundError: when there is none of this name.
         :raises ConflictError: when it runs, or has machines that are not given up.
-        """
-        with self._transaction() as connection:
-            return _gone(connection, name, with_machines=with_machines)
-
-    def forget(self, name: str, *, with_machines: bool = False) -> Host:
-        """Drop the row of a controller that is not there any more, and what is known of the machines that go with it.
-
-        :raises NotFoundError: as :meth:`require_gone` does.
-        :raises ConflictError: as above.
         """
         with self._transaction() as connection:
             found = _gone(connection, name, with_machines=with_machines)
@@ -282,8 +277,12 @@ def read_hosts(connection: Connection) -> Sequence[Host]:
     rows = connection.execute(select(controllers).order_by(controllers.c.name)).all()
     names = set(connection.scalars(select(drained.c.name)))
     machines = machines_of_hosts(connection) if any(row.local_store for row in rows) else {}
-    found = [_host(row, now, leader, is_drained=row.name in names) for row in rows]
-    return [evolve(host, machines=machines.get(host.own.name, 0)) for host in found] if machines else found
+    return [_host(row, now, leader, is_drained=row.name in names, machines=machines.get(row.name, 0)) for row in rows]
+
+
+def host_of(hosts: Sequence[Host], name: object) -> Host | None:
+    """Return the host of a name; ``None`` where there is none."""
+    return next((host for host in hosts if host.own.name == name), None)
 
 
 def is_drained(connection: Connection, name: str) -> bool:
@@ -312,7 +311,7 @@ def _gone(connection: Connection, name: str, *, with_machines: bool) -> Host:
 
 
 def _named(hosts: Sequence[Host], name: str) -> Host:
-    found = next((host for host in hosts if host.own.name == name), None)
+    found = host_of(hosts, name)
     if found is None:
         raise NotFoundError(f"no host is named {name!r}", hint="terra hosts shows all of them")
     return found
@@ -336,7 +335,7 @@ def require_place(
     if connection.dialect.name != POSTGRESQL or not inspect(connection).has_table(controllers.name):
         return
     columns = [controllers.c.name, controllers.c.portal, controllers.c.store, controllers.c.state, controllers.c.seen]
-    if any(column["name"] == controllers.c.local_store.name for column in inspect(connection).get_columns(controllers.name)):
+    if has_column(connection, controllers.c.local_store):
         columns.append(controllers.c.local_store)
     others = select(*columns).where(controllers.c.name != name).order_by(controllers.c.name)
     gone = "where that one is gone for good: terra hosts --forget"
@@ -398,7 +397,7 @@ def _moment(raw: object) -> float:
     return float(raw) if isinstance(raw, int | float) and 0 <= raw <= _LAST_MOMENT else 0.0
 
 
-def _host(row: Any, now: float, leader: str | None, *, is_drained: bool) -> Host:  # a row of SQLAlchemy's
+def _host(row: Any, now: float, leader: str | None, *, is_drained: bool, machines: int) -> Host:  # a row of SQLAlchemy's
     started, seen = _moment(row.started), _moment(row.seen)
     silence, state = max(now - seen, 0.0), _state(row, now)
     own = Own(**{one.name: getattr(row, one.name) for one in fields(Own)})
@@ -413,5 +412,6 @@ def _host(row: Any, now: float, leader: str | None, *, is_drained: bool) -> Host
         seen=seen,
         silence=silence,
         drained=is_drained,
+        machines=machines,
         trouble=str(row.trouble),
     )

@@ -10,7 +10,7 @@ from anyio import to_thread
 from attrs import evolve
 from litestar.types import Receive, Scope, Send
 
-from terra_core.controller.hosts import Host, HostRows
+from terra_core.controller.hosts import HostRows
 from terra_core.controller.passing import Exchanging, Membership, body_of, replayed
 from terra_core.controller.placing import Placing
 from terra_core.controller.store import Store
@@ -70,7 +70,7 @@ class PassingToOwners(Exchanging):
         if name in ("", self._own.name):
             return receive
         try:
-            host = await to_thread.run_sync(self._host, name)
+            host = await to_thread.run_sync(self._rows.find, name)
         except TerraError:
             if needed:
                 raise
@@ -86,10 +86,7 @@ class PassingToOwners(Exchanging):
         if body is None:
             return None
         outgoing = evolve(self._outgoing(scope, host.own, body), why=why)
-        return None if await self._exchanges.carry_out(outgoing, receive, send, needed=needed) else replayed(body, receive)
-
-    def _host(self, name: str) -> Host | None:
-        return next((host for host in self._rows.every() if host.own.name == name), None)
+        return await self._exchanges.carry_out(outgoing, receive, send, needed=needed)
 
     async def _to_chosen(self, scope: Scope, receive: Receive, send: Send, hostname: str) -> Receive | None:
         """Let the host answer that is to have a new machine."""
@@ -103,11 +100,10 @@ class PassingToOwners(Exchanging):
             return replayed(body, receive)
         outgoing = evolve(self._outgoing(scope, chosen, body), why=_GETS)
         try:
-            await self._exchanges.carry_out(outgoing, receive, send, needed=True)
+            return await self._exchanges.carry_out(outgoing, receive, send, needed=True)
         except UnavailableError:
             self._placing.shun(chosen.name)
             raise
-        return None
 
 
 def _table_of(body: bytes) -> Mapping[str, object]:

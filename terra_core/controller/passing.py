@@ -183,8 +183,7 @@ class PassingOn(Exchanging):
         body = await body_of(scope, receive, self._body_limit)
         if body is None:
             return None
-        asked = self._outgoing(scope, leader, body)
-        return None if await self._exchanges.carry_out(asked, receive, send, needed=needed) else replayed(body, receive)
+        return await self._exchanges.carry_out(self._outgoing(scope, leader, body), receive, send, needed=needed)
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
@@ -246,16 +245,17 @@ class Exchanges:
         self._limiters: tuple[CapacityLimiter, CapacityLimiter] | None = None
         self._warned = ""
 
-    async def carry_out(self, asked: Outgoing, receive: Receive, send: Send, *, needed: bool) -> bool:
-        """Ask, and give back the answer; return whether there was one.
+    async def carry_out(self, asked: Outgoing, receive: Receive, send: Send, *, needed: bool) -> Receive | None:
+        """Ask, and give back the answer.
 
         :param needed: whether no answer is an error.
-        :raises UnavailableError: when it is.
+        :returns: by what the request, whose body was read, is received where there was no answer; ``None`` where there was one.
+        :raises UnavailableError: when there was none, and that is an error.
         """
         if self._under_way >= self._most:
             if needed:
                 raise UnavailableError(f"{self._most} requests are being passed on to {asked.host} already", hint=_HINT)
-            return False
+            return replayed(asked.body or b"", receive)
         if self._limiters is None:  # they belong to the event loop
             self._limiters = CapacityLimiter(min(self._most, _MOST_ASKING)), CapacityLimiter(self._most)
         asking, following = self._limiters
@@ -267,7 +267,7 @@ class Exchanges:
                     await to_thread.run_sync(exchange.begin, limiter=asking)
                 except TerraError as error:
                     if not needed:
-                        return False
+                        return replayed(asked.body or b"", receive)
                     said = f"{asked.host} {asked.why}, and does not answer: {error.message}"
                     raise UnavailableError(said, hint=_HINT) from error
                 await send({"type": "http.response.start", "status": exchange.status, "headers": exchange.headers})
@@ -276,7 +276,7 @@ class Exchanges:
                 await send({"type": "http.response.body", "body": exchange.content or b"", "more_body": False})
         finally:
             self._under_way -= 1
-        return True
+        return None
 
     async def _follow(self, exchange: _Exchange, limiter: CapacityLimiter, receive: Receive, send: Send) -> None:
         """Give back a stream as it comes, until it ends, or nobody listens any more."""

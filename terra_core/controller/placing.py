@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from terra_core.config.problems import DocumentError
 from terra_core.config.structure import Problem
 from terra_core.config.values import shown
-from terra_core.controller.hosts import Host, HostRows
+from terra_core.controller.hosts import Host, HostRows, host_of
 from terra_core.controller.store import Store
 from terra_core.errors import ConflictError, UnavailableError
 
@@ -71,7 +71,7 @@ class Placing:
 
 
 def _named(hosts: Sequence[Host], hostname: str, wanted: object) -> Host:
-    found = next((host for host in hosts if host.own.name == wanted), None)
+    found = host_of(hosts, wanted)
     if found is None:
         names = ", ".join(host.own.name for host in hosts) or "none"
         raise DocumentError(

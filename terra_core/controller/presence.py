@@ -87,7 +87,7 @@ def claim_name(session: HostSession, own: Own, rows: HostRows) -> None:
     def claimed() -> bool:
         if session.try_lock(lock):
             return True
-        holder = _holder(rows, own)
+        holder = rows.find(own.name)
         if holder is not None and not holder.runs:
             ended = session.end_sessions(holder.own.identity)
             _log.warning("a controller of this name was silent: its sessions are ended", name=own.name, sessions=ended)
@@ -97,13 +97,9 @@ def claim_name(session: HostSession, own: Own, rows: HostRows) -> None:
         wait_until(claimed, seconds=_PATIENCE_SECONDS, what="the name to be free")
     except WaitedInVain:
         raise TerraError(
-            f"{_where(_holder(rows, own))} has the name {own.name!r} among the controllers of this database",
+            f"{_where(rows.find(own.name))} has the name {own.name!r} among the controllers of this database",
             hint="give each a name of its own in controller.toml (name), or stop that one",
         ) from None
-
-
-def _holder(rows: HostRows, own: Own) -> Host | None:
-    return next((host for host in rows.every() if host.own.name == own.name), None)
 
 
 def _where(holder: Host | None) -> str:

@@ -131,7 +131,7 @@ class _PassingOn:
             headers={MARK.decode(): beside.own.name, "Content-Type": "application/json"},
             body=body,
         )
-        return None if await self._exchanges.carry_out(asked, receive, send, needed=needed) else receive
+        return await self._exchanges.carry_out(asked, receive, send, needed=needed)
 
 
 @post(REPORTS, status_code=204, opt=described(body=BootReport, example=_EXAMPLE, leader=Leader.NEEDED))

@@ -135,7 +135,6 @@ class Service:
         """
         changed = False
         if not self._reservations.holds(hostname, mac, settings, self._own):
-            self._look_again_after_others()
             machines = {**self._machines(), hostname: mac}
             self._nodes[hostname] = self._published[hostname] = mac
             changed = self._bring(machines, settings)
@@ -150,7 +149,6 @@ class Service:
     def unreserve(self, hostname: Hostname, settings: Settings) -> bool:
         """Remove a reservation; return whether there was one."""
         had = self._reservations.names(hostname)
-        self._look_again_after_others()
         machines = self._machines()
         for known in (machines, self._nodes, self._published):
             known.pop(hostname, None)
@@ -198,14 +196,12 @@ class Service:
         self._answered = time.monotonic()
         return True
 
-    def _look_again_after_others(self) -> None:
-        """Read the tree before addresses are given where another host has given some since: its machines are there by now."""
-        if self._reservations.is_of_others:
-            self._looked = -inf
-
     def _machines(self) -> dict[Hostname, Mac]:
-        """Return every machine; one that is being provisioned is in the tree before the controller names it."""
-        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+        """Return every machine; one that is being provisioned is in the tree before the controller names it.
+
+        Where another host has given addresses since, its machines are in the tree by now.
+        """
+        if time.monotonic() - self._looked >= _LOOK_SECONDS or self._reservations.is_of_others:
             self._published = self._tree.published()
             self._looked = time.monotonic()
         return {**self._nodes, **self._published, **self._nodes}

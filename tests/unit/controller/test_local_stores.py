@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import define, evolve
+from attrs import define, evolve, frozen
 from sqlalchemy import Engine, func, insert, select, update
 
 from terra_core.config.controller import Controller
@@ -35,7 +35,6 @@ from terra_core.controller.passing import Membership
 from terra_core.controller.placing import Placing
 from terra_core.controller.records import Record
 from terra_core.controller.report_tokens import ReportTokens
-from terra_core.controller.services import Services
 from terra_core.controller.store import Store
 from terra_core.errors import ConflictError, TerraError, UnavailableError
 from terra_core.service.operations import Operations
@@ -54,28 +53,18 @@ class Following(Sole):
     serves_until = 0.0
 
 
-@define
-class Member:
+@frozen
+class Member(Site):
     """A host.
 
     :param name: its name.
     """
 
     name: str
-    world: World
-    services: Services
-    machines: Machines
-    operations: Operations
 
-    @property
-    def store(self) -> Store:
-        """Its records."""
-        return self.services.store
-
-    def provision(self, hostname: str) -> Any:
+    def make(self, hostname: str) -> Mapping[str, Any]:
         """Provision a machine here."""
-        record = self.machines.reserve(node_document(hostname=hostname, mac=MACS[hostname]))
-        return self.machines.provision(record, silent)
+        return self.provision(hostname=hostname, mac=MACS[hostname])
 
     def names(self) -> list[str]:
         """Return its own machines."""
@@ -87,7 +76,7 @@ def member(site: Site, name: str, engine: Engine, *, leads: bool) -> Member:
     store = Store(engine, host=name)
     config = evolve(site.services.config, name=Hostname(name), local_store=True)
     services = evolve(site.services, store=store, config=config, lead=Sole() if leads else Following())
-    return Member(name, site.world, services, Machines(services), site.operations)
+    return Member(site.world, site.paths, services, Machines(services), site.operations, name)
 
 
 @pytest.fixture
@@ -118,14 +107,14 @@ def everything(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
 
 def test_each_host_knows_all_machines_and_works_on_its_own(two: tuple[Member, Member]) -> None:
     a, b = two
-    assert a.provision("cm-01")["host"] == "a"
-    b.provision("cm-02")
+    assert a.make("cm-01")["host"] == "a"
+    b.make("cm-02")
     assert (a.names(), b.names()) == (["cm-01"], ["cm-02"])
     assert [record.hostname for record in a.store.everywhere()] == ["cm-01", "cm-02"]
     assert [boot.hostname for boot in a.store.bootable()] == ["cm-01"]
     assert [record.hostname for record in a.store.named(["cm-01", "cm-02"])] == ["cm-01"]
     with pytest.raises(ConflictError, match="the host name cm-02 belongs to cm-02"):
-        a.provision("cm-02")
+        a.make("cm-02")
     with pytest.raises(ConflictError, match="the MAC address"):
         a.machines.reserve(node_document(hostname="cm-03", mac=MACS["cm-02"]))
     assert [golden.layout for golden in a.store.golden.every()] != [golden.layout for golden in b.store.golden.every()]
@@ -147,7 +136,7 @@ def test_nothing_is_done_here_to_a_machine_of_another_host(
     two: tuple[Member, Member], asked: Callable[[Member], object]
 ) -> None:
     a, b = two
-    b.provision("cm-02")
+    b.make("cm-02")
     before = everything(a.store.engine)
     with pytest.raises(UnavailableError, match=r"b has (the disks of cm-02|its disks)"):
         asked(a)
@@ -168,7 +157,7 @@ def test_no_statement_changes_the_record_of_another_host(
     two: tuple[Member, Member], write: Callable[[Store, Record], object]
 ) -> None:
     a, b = two
-    b.provision("cm-02")
+    b.make("cm-02")
     before = everything(a.store.engine)
     write(a.store, b.store.get("cm-02"))
     assert everything(a.store.engine) == before
@@ -177,7 +166,7 @@ def test_no_statement_changes_the_record_of_another_host(
 
 def test_what_a_host_makes_that_was_given_up_meanwhile_fails_and_changes_nothing(two: tuple[Member, Member]) -> None:
     a, b = two
-    b.provision("cm-02")
+    b.make("cm-02")
     before = everything(a.store.engine)
     with pytest.raises(ConflictError, match="cm-02 was given up while a worked on it"):
         a.store.save(evolve(b.store.get("cm-02"), digest="sha256:1"))
@@ -186,7 +175,7 @@ def test_what_a_host_makes_that_was_given_up_meanwhile_fails_and_changes_nothing
 
 def test_a_host_that_starts_and_looks_leaves_what_others_are_in_the_middle_of(two: tuple[Member, Member]) -> None:
     a, b = two
-    b.provision("cm-02")
+    b.make("cm-02")
     half_made = b.machines.reserve(node_document(hostname="cm-03", mac=MACS["cm-03"]))
     with b.store.engine.begin() as connection:
         connection.execute(update(golden_volumes).where(golden_volumes.c.host == "b").values(state="making", used=0))
@@ -213,8 +202,8 @@ def test_a_host_that_starts_and_looks_leaves_what_others_are_in_the_middle_of(tw
 
 def test_who_is_connected_at_another_host_is_not_said_to_have_gone(two: tuple[Member, Member]) -> None:
     a, b = two
-    a.provision("cm-01")
-    b.provision("cm-02")
+    a.make("cm-01")
+    b.make("cm-02")
     for host, name in ((a, "cm-01"), (b, "cm-02")):
         data = {"connected": [host.store.get(name).targets[0].target.id]}
         host.store.happenings.record(name, 1, Kind.LOGIN, "is connected", data, stage=Stage.BOOTING)
@@ -228,7 +217,7 @@ def test_who_is_connected_at_another_host_is_not_said_to_have_gone(two: tuple[Me
 def test_reports_are_taken_by_the_host_of_the_machine(two: tuple[Member, Member]) -> None:
     a, b = two
     tokens = ReportTokens(b.store.engine, "b")
-    b.provision("cm-02")
+    b.make("cm-02")
     (secret,) = tokens.issue({("cm-02", 1): "place"}).values()
     here, there = ReportTokens(a.store.engine, "a"), ReportTokens(a.store.engine, "b")
     for one in (here, there):
@@ -238,7 +227,7 @@ def test_reports_are_taken_by_the_host_of_the_machine(two: tuple[Member, Member]
 
 def test_one_host_has_the_boot_service_for_the_machines_of_all(two: tuple[Member, Member]) -> None:
     a, b = two
-    b.provision("cm-02")
+    b.make("cm-02")
     a.world.calls.clear()
     b.world.calls.clear()
     a.machines.start_boot(a.machines.session)
@@ -248,7 +237,7 @@ def test_one_host_has_the_boot_service_for_the_machines_of_all(two: tuple[Member
 
 def test_images_are_shown_and_pinned_for_all_hosts_and_removed_on_the_one_that_is_asked(two: tuple[Member, Member]) -> None:
     a, b = two
-    b.provision("cm-02")
+    b.make("cm-02")
     (shown,) = a.machines.goldens.shown()
     assert (shown["host"], shown["machines"]) == ("b", 1)
     assert a.machines.goldens.pin(shown["digest"], pinned=True)[0]["pinned"] is True

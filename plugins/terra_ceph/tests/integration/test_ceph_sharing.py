@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,9 +18,8 @@ from random import Random
 import pytest
 
 from lab.ceph import POOL, Ceph
-from lab.hosts import Host, add_user, hosts_of
+from lab.hosts import Host, party
 from lab.network import Network
-from lab.postgresql import Postgresql
 from lab.registry import Registry
 from lab.site import terra_command
 from terra_ceph.shown import Image, parse_image, parse_names, parse_snapshots
@@ -181,16 +179,8 @@ class Trio(Sharers):
 @pytest.fixture(scope="module")
 def trio(network: Network, ceph: Ceph, registry: Registry) -> Iterator[Trio]:
     """Start the hosts."""
-    with Undo() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="terra-sharing-")))
-        work.chmod(0o755)
-        server = stack.enter_context(Postgresql(network))
-        with network.inside():
-            url = server.make("sharing")
-        for name in ADDRESSES:
-            add_user(ceph, name)
-        hosts = stack.enter_context(hosts_of(ADDRESSES, work, url, ceph, registry, network, more="jobs = 1\n"))
-        yield Trio(hosts, ceph, registry, network, url, work)
+    with party(ADDRESSES, "sharing", ceph, registry, network, more="jobs = 1\n") as all_three:
+        yield Trio(all_three.hosts, ceph, registry, network, all_three.url, all_three.work)
 
 
 def test_the_hosts_that_wait_do_part_of_the_work(trio: Trio) -> None:
