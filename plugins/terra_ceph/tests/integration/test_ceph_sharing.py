@@ -31,8 +31,8 @@ from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 from terra_iscsi.service import own_control
 from tests.integration.controller.sharers import Sharers, ended, last_two
-from tests.integration.controller.sites import MANY, SYSTEM, node_toml, push
-from tests.unit.oci.making import Blob, Item
+from tests.integration.controller.sites import MANY, MUCH, SYSTEM, node_toml, push
+from tests.unit.oci.making import Blob, Item, layer, tar
 
 pytestmark = pytest.mark.cluster
 ADDRESSES = {"host-a": "10.0.10.31", "host-b": "10.0.10.32", "host-c": "10.0.10.33"}
@@ -185,7 +185,8 @@ def trio(network: Network, ceph: Ceph, registry: Registry) -> Iterator[Trio]:
 
 def test_the_hosts_that_wait_do_part_of_the_work(trio: Trio) -> None:
     trio.wait_for_help()
-    images = [trio.push(f"image-{number}", SYSTEM, MANY) for number in range(3)]
+    slow = [layer(tar(*MUCH[: 40 + number]), "plain") for number in range(3)]  # so that who leads is busy with one of them
+    images = [trio.push(f"image-{number}", SYSTEM, MANY, own) for number, own in enumerate(slow)]
     machines = [trio.begin(image, number) for number, image in enumerate(images * 2, 1)]
     with Undo() as undo:
         for machine in machines:
