@@ -551,7 +551,7 @@ class Machines:
                     self._release_unknown(record)
                 self.upgrading.making.forget_files(record)
                 self.goldens.leave(record.hostname)
-                self.reports.forget(record.hostname)
+                self.reports.forget(record.hostname, record.generation)
                 self._store.forget(record)
         except TerraError as error:
             _log.error("cannot be taken away", hostname=hostname, reason=str(error))

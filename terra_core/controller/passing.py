@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import http.client
 import re
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -13,7 +13,7 @@ import anyio
 import structlog
 from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskGroup
-from attrs import frozen
+from attrs import define, frozen
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.types import Receive, Scope, Send
 
@@ -31,7 +31,7 @@ from terra_core.system.undo import Undo, undoing
 
 _log = structlog.get_logger(__name__)
 _MOST = 256
-"""So many requests are passed on at once. Each that waits for an answer, or for more of a stream, takes a thread."""
+"""So many requests are passed on to a host at once. Each that waits for an answer, or for more of a stream, takes a thread."""
 _MOST_ASKING = 64
 """So many of them wait for an answer at once; the others wait for their turn."""
 _MOST_ADMITTED = 4
@@ -232,17 +232,30 @@ async def body_of(scope: Scope, receive: Receive, limit: int) -> bytes | None:
             return bytes(found)
 
 
+@define
+class _Lane:
+    """The requests that are under way to one host: one that hangs holds up nobody who asks another one.
+
+    :param asking: for the threads that wait for an answer.
+    :param following: for the threads that wait for more of a stream.
+    :param under_way: how many requests.
+    """
+
+    asking: CapacityLimiter
+    following: CapacityLimiter
+    under_way: int = 0
+
+
 class Exchanges:
     """Asks other hosts, and gives back what they answer; all of it in one event loop.
 
     :param authority: the file of the authority that the hosts have in common.
-    :param most: how many at once.
+    :param most: how many at once, for each host.
     """
 
     def __init__(self, authority: Path, most: int) -> None:
         self._authority, self._most = authority, most
-        self._under_way = 0
-        self._limiters: tuple[CapacityLimiter, CapacityLimiter] | None = None
+        self._lanes: dict[str, _Lane] = {}
         self._warned = ""
 
     async def carry_out(self, asked: Outgoing, receive: Receive, send: Send, *, needed: bool) -> Receive | None:
@@ -252,19 +265,15 @@ class Exchanges:
         :returns: by what the request, whose body was read, is received where there was no answer; ``None`` where there was one.
         :raises UnavailableError: when there was none, and that is an error.
         """
-        if self._under_way >= self._most:
-            if needed:
-                raise UnavailableError(f"{self._most} requests are being passed on to {asked.host} already", hint=_HINT)
-            return replayed(asked.body or b"", receive)
-        if self._limiters is None:  # they belong to the event loop
-            self._limiters = CapacityLimiter(min(self._most, _MOST_ASKING)), CapacityLimiter(self._most)
-        asking, following = self._limiters
-        self._under_way += 1
-        exchange = _Exchange(asked, self._authority, self._warn)
-        try:
+        with self._lane_to(asked.host) as lane:
+            if lane.under_way > self._most:
+                if needed:
+                    raise UnavailableError(f"{self._most} requests are being passed on to {asked.host} already", hint=_HINT)
+                return replayed(asked.body or b"", receive)
+            exchange = _Exchange(asked, self._authority, self._warn)
             async with exchange:
                 try:
-                    await to_thread.run_sync(exchange.begin, limiter=asking)
+                    await to_thread.run_sync(exchange.begin, limiter=lane.asking)
                 except TerraError as error:
                     if not needed:
                         return replayed(asked.body or b"", receive)
@@ -272,11 +281,24 @@ class Exchanges:
                     raise UnavailableError(said, hint=_HINT) from error
                 await send({"type": "http.response.start", "status": exchange.status, "headers": exchange.headers})
                 if exchange.content is None:
-                    await self._follow(exchange, following, receive, send)
+                    await self._follow(exchange, lane.following, receive, send)
                 await send({"type": "http.response.body", "body": exchange.content or b"", "more_body": False})
-        finally:
-            self._under_way -= 1
         return None
+
+    @contextmanager
+    def _lane_to(self, host: str) -> Iterator[_Lane]:
+        """Offer the lane to a host, with one more request in it."""
+        lane = self._lanes.get(host)
+        if lane is None:
+            lane = _Lane(CapacityLimiter(min(self._most, _MOST_ASKING)), CapacityLimiter(self._most))
+            self._lanes[host] = lane
+        lane.under_way += 1
+        try:
+            yield lane
+        finally:
+            lane.under_way -= 1
+            if not lane.under_way:
+                del self._lanes[host]
 
     async def _follow(self, exchange: _Exchange, limiter: CapacityLimiter, receive: Receive, send: Send) -> None:
         """Give back a stream as it comes, until it ends, or nobody listens any more."""

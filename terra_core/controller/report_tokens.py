@@ -162,12 +162,13 @@ class ReportTokens:
             self._forget(earlier)
             self._keep(used)
 
-    def forget(self, hostname: str) -> None:
-        """Drop all tokens of a machine."""
+    def forget(self, hostname: str, generation: int) -> None:
+        """Drop all tokens of a machine; those of one that has its name after it stay, whichever host that is at."""
+        theirs = (report_tokens.c.hostname == hostname) & (report_tokens.c.generation == generation)
         with self._lock:
             with self._transaction() as connection:
-                connection.execute(delete(report_tokens).where(report_tokens.c.hostname == hostname))
-            self._forget(self.of(hostname))
+                connection.execute(delete(report_tokens).where(theirs))
+            self._forget([token for token in self.of(hostname) if token.generation == generation])
 
     def _keep(self, token: Token) -> None:
         others = [other for other in self.of(token.hostname) if other.digest != token.digest]

@@ -214,9 +214,12 @@ class Reports:
             for hostname in hostnames:
                 self._due.pop(hostname, None)
 
-    def forget(self, hostname: str) -> None:
-        """Drop all that is known of a machine that goes."""
-        self._tokens.forget(hostname)
+    def forget(self, hostname: str, generation: int) -> None:
+        """Drop all that is known of a machine that goes.
+
+        :param generation: how often its name had been provisioned, with it.
+        """
+        self._tokens.forget(hostname, generation)
         self.drop([hostname])
         with self._lock:
             self._rooms.pop(hostname, None)

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from attrs import asdict, define, evolve, field
 from sqlalchemy import Engine, delete, insert, select, update
@@ -29,7 +30,7 @@ from terra_core.controller.hosts import HostRows, Own
 from terra_core.controller.keeping import Keeper
 from terra_core.controller.leading import Sole
 from terra_core.controller.machines import Machines
-from terra_core.controller.passing import Membership
+from terra_core.controller.passing import Exchanges, Membership, Outgoing
 from terra_core.controller.peers import Mark, Passes, Peers, parse_mark
 from terra_core.controller.report_service import Beside, make_report_api
 from terra_core.controller.reports import REPORTS
@@ -436,6 +437,43 @@ def test_so_many_requests_are_passed_on_at_once(site: Site, monkeypatch: pytest.
         for follower in followers:
             follower.close()
         wait_until(lambda: both.b("DELETE", "/v1/nodes/cm-01").status == 404, seconds=5, what="room")
+
+
+def test_a_host_that_hangs_holds_up_nobody_who_asks_another_one(both: Both, tmp_path: Path) -> None:
+    exchanges = Exchanges(tmp_path / "none", 1)
+
+    async def never() -> Any:
+        await anyio.sleep_forever()
+
+    async def asked(name: str, url: str) -> int:
+        """Ask a host; return the status of its answer, or 503 where there was none."""
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        outgoing = Outgoing(
+            host=name, url=url, method="GET", target="/v1/nodes", token=TOKENS["a"], headers={}, body=None
+        )  # fmt: skip
+        try:
+            await exchanges.carry_out(outgoing, never, send, needed=True)
+        except UnavailableError as error:
+            sent.append({"status": 503, "reason": error.message})
+        return int(sent[0]["status"])
+
+    async def ask_both(listener: socket.socket) -> None:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(asked, "b", url)
+            connection, _ = await anyio.to_thread.run_sync(listener.accept)
+            assert await asked("b", url) == 503, "it has as many as it may"
+            assert await asked("a", f"http://127.0.0.1:{both.ports['a']}") == 200
+            connection.close()
+        assert exchanges._lanes == {}
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        anyio.run(ask_both, listener)
 
 
 def test_hosts_know_each_other_by_the_authority_that_they_share(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,8 +107,18 @@ def test_a_token_says_nothing_of_a_later_machine_of_that_name(tokens: ReportToke
     assert other.of("cm-01") == ()
 
 
+def test_what_is_removed_late_takes_nothing_of_a_later_machine_of_that_name(tokens: ReportTokens, site: Site) -> None:
+    early = issue(tokens)
+    site.store.forget(site.store.get("cm-01"))
+    site.begin()  # at another host, which has tokens of its own for it
+    other = ReportTokens(site.store.engine)
+    late = other.issue({("cm-01", 2): "place"})["cm-01"].encode()
+    tokens.forget("cm-01", 1)
+    assert tokens.recognise(early) is None
+    other.load()
+    assert [other.recognise(secret) is not None for secret in (early, late)] == [False, True]
+
+
 def test_a_wrong_secret_is_nobodys(tokens: ReportTokens) -> None:
     issue(tokens)
     assert [tokens.recognise(wrong) for wrong in (b"", b"terra_x", b"\xff" * 4096)] == [None, None, None]
-
-
