@@ -73,7 +73,11 @@ class Sightings:
 
 
 class Boot(Role, role="boot", default="tftp"):
-    """The network boot service, which outlives the controller. All hooks are idempotent."""
+    """The network boot service, which outlives the controller. All hooks are idempotent.
+
+    Keep what machines boot from below ``session.paths.tftp``, in a directory with the name of the plugin: that is in a backup,
+    and hosts of one database have it in common.
+    """
 
     @hook
     def publish_boot(self, boot: NodeBoot, session: Session) -> bool:

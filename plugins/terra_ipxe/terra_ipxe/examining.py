@@ -22,9 +22,9 @@ _SECONDS = 3.0
 def examine(nodes: Sequence[NodeBoot], session: Session) -> list[Finding]:
     """Return what keeps machines from booting, see :meth:`terra_core.hookspecs.Boot.examine_boot`."""
     settings = session.settings("ipxe", Settings)
-    root = session.paths.root / "srv/ipxe"
+    root = session.paths.tftp / "ipxe"
     try:
-        key = (session.paths.state / "ipxe.key").read_bytes()
+        key = (root / "key").read_bytes()
     except OSError:
         key = b""
     tree = Tree(

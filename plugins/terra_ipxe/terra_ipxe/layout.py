@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -25,7 +26,7 @@ from terra_core.config.values import Hostname, Mac
 from terra_core.system.files import write_file
 from terra_ipxe.loaders import missing_loaders
 from terra_ipxe.scripts import START, heading, machine_script, script_path, start_script
-from terra_tftp.files import make_private_directory
+from terra_tftp.files import make_directory
 from terra_tftp.menus import Entry
 
 _KEY_BYTES = 32
@@ -36,20 +37,27 @@ _WORD_LENGTH = 32
 class BootPaths:
     """The paths of the service, besides those of :class:`terra_tftp.configuration.ServicePaths`.
 
+    What machines boot from is below the controller's boot tree: it is in a backup, and hosts have it in common.
+
     :param base: the controller's.
     """
 
     base: Paths
 
     @property
+    def place(self) -> Path:
+        """The directory of all that machines boot from."""
+        return self.base.tftp / "ipxe"
+
+    @property
     def loaders(self) -> Path:
         """The directory that is served by TFTP."""
-        return self.base.root / "srv/ipxe/tftp"
+        return self.place / "tftp"
 
     @property
     def tree(self) -> Path:
         """The directory that is served by HTTP."""
-        return self.base.root / "srv/ipxe/http"
+        return self.place / "http"
 
     @property
     def directory(self) -> Path:
@@ -59,6 +67,16 @@ class BootPaths:
     @property
     def key(self) -> Path:
         """The secret of the names of machines' directories."""
+        return self.place / "key"
+
+    @property
+    def former(self) -> Path:
+        """Where earlier versions had what is in :attr:`place` now."""
+        return self.base.root / "srv/ipxe"
+
+    @property
+    def former_key(self) -> Path:
+        """Where earlier versions had the secret."""
         return self.base.state / "ipxe.key"
 
 
@@ -95,13 +113,24 @@ class ScriptLayout:
 
 
 def read_key(path: Path) -> bytes:
-    """Return the secret of the names of machines' directories; it is made when there is none."""
-    try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        key = b""
-    if len(key) != _KEY_BYTES:
+    """Return the secret of the names of machines' directories; it is made when there is none.
+
+    Another host may make it at the same time: the first one counts.
+    """
+    for new in (True, False):
+        key = _bytes_of(path)
+        if len(key) == _KEY_BYTES:
+            break
         key = secrets.token_bytes(_KEY_BYTES)
-        make_private_directory(path.parent)
-        write_file(path, key, mode=0o600)
+        make_directory(path.parent)
+        with suppress(FileExistsError):  # by now another host's is there, or one that is none
+            write_file(path, key, mode=0o600, new=new)
+            break
     return key
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

@@ -17,6 +17,7 @@ from terra_ipxe.requests import requests
 from terra_ipxe.scripts import START
 from terra_ipxe.settings import Settings
 from terra_tftp import service as tftp
+from terra_tftp.files import make_directory
 from terra_tftp.listening import find_listening
 from terra_tftp.sightings import Owners
 from terra_tftp.tree import BootTree
@@ -79,5 +80,6 @@ class Service:
         return self._http.stop() or stopped
 
     def _prepare(self) -> None:
+        make_directory(self._paths.place)
         self._tree.prepare()
         loaders.prepare(self._paths.loaders)

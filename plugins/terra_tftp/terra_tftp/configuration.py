@@ -44,7 +44,7 @@ class ServicePaths:
     """The paths of the service.
 
     :param base: the controller's.
-    :param tree: the boot tree, which all hosts of one database have in common.
+    :param tree: the controller's boot tree, which all hosts of one database have in common, whichever plugin serves it.
     """
 
     base: Paths

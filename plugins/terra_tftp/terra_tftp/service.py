@@ -56,7 +56,7 @@ class Service:
     """
 
     def __init__(self, paths: Paths, tree: BootTree) -> None:
-        self._paths = ServicePaths(paths, tree.root)
+        self._paths = ServicePaths(paths, paths.tftp)
         self._log = Log(self._paths.log, self._paths.former_log, _LOG_LIMIT)
         self._tree = tree
         self._own: frozenset[IPv4Address] = frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from lab.network import BRIDGE, CONTROLLER
 from terra_core.config.controller import Paths
@@ -22,6 +24,7 @@ from terra_core.hookspecs import NodeBoot
 from terra_core.system.process import run
 from terra_core.system.processes import find_daemon, start_time
 from terra_core.system.progress import Event
+from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 from terra_ipxe import IpxePlugin, plugin
 from terra_tftp import plugin as tftp
@@ -111,7 +114,7 @@ def test_nothing_but_what_machines_load_is_offered(ipxe_session: MakeSession, no
     session = ipxe_session()
     plugin.start_boot(BOOT_NETWORK, [], session)
     plugin.publish_boot(node, session)
-    tree = session.paths.root / "srv/ipxe/http"
+    tree = session.paths.tftp / "ipxe/http"
     (own,) = (tree / "nodes").iterdir()
     (session.paths.root / "secret").write_text("secret")
     for name in ("vmlinuz", "steps.img"):
@@ -132,6 +135,30 @@ def test_nothing_but_what_machines_load_is_offered(ipxe_session: MakeSession, no
         fetch(CONTROLLER, f"nodes/{own.name}/steps.img")
 
 
+@pytest.mark.parametrize("mounted", ["srv", "srv/ipxe"])
+def test_what_an_earlier_version_had_on_another_file_system_is_booted_from(
+    ipxe_session: MakeSession, node: NodeBoot, mounted: str
+) -> None:
+    session = ipxe_session()
+    plugin.start_boot(BOOT_NETWORK, [], session)
+    plugin.publish_boot(node, session)
+    path = next(words[3] for line in get(SCRIPT)[1].decode().splitlines() if (words := line.split())[0] == "kernel")
+    place, former, point = session.paths.tftp / "ipxe", session.paths.root / "srv/ipxe", session.paths.root / mounted
+    former.mkdir(parents=True)
+    with Undo() as undo:
+        run(["mount", "-t", "tmpfs", "-o", "size=8m", "terra", point])
+        undo.callback(run, ["umount", point])
+        run(["cp", "--archive", "--no-target-directory", place, former])
+        shutil.rmtree(place)
+        shutil.move(former / "key", session.paths.state / "ipxe.key")
+        again = IpxePlugin()
+        assert again.publish_boot(evolve(node, kernel=None, initrd=None, steps=None), session) is False
+        again.start_boot(BOOT_NETWORK, [], session)
+        assert get(path)[1] == b"kernel" * 10_000
+        assert next(place.glob("http/nodes/*/vmlinuz")).stat().st_nlink == 2, "it is there once for all machines of an image"
+        assert not list(point.iterdir())
+
+
 def test_nothing_is_taken(ipxe_session: MakeSession) -> None:
     plugin.start_boot(BOOT_NETWORK, [], ipxe_session())
     for method in ("PUT", "POST", "DELETE", "MKCOL"):
@@ -145,7 +172,7 @@ def test_parts_of_large_files_go_to_many_at_once(ipxe_session: MakeSession, node
         file.truncate(45_000_000)
         file.write(b"begin")
     plugin.publish_boot(node, session)
-    (own,) = (session.paths.root / "srv/ipxe/http/nodes").iterdir()
+    (own,) = (session.paths.tftp / "ipxe/http/nodes").iterdir()
     path = f"/nodes/{own.name}/initrd.img"
     answer, content = get(path, Range="bytes=0-4")
     assert (answer.status, content) == (206, b"begin")

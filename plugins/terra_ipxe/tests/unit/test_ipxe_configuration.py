@@ -15,9 +15,9 @@ ADDRESS = Address("10.0.10.3")
 
 
 def test_it_listens_where_it_is_told_and_follows_no_link() -> None:
-    lines = configuration(Path("/srv/ipxe/http"), ADDRESS, 8069, Path("/run/terra/ipxe/requests.log")).splitlines()
+    lines = configuration(Path("/tftp/ipxe/http"), ADDRESS, 8069, Path("/run/terra/ipxe/requests.log")).splitlines()
     assert {
-        'server.document-root = "/srv/ipxe/http"', 'server.bind = "10.0.10.3"', "server.port = 8069",
+        'server.document-root = "/tftp/ipxe/http"', 'server.bind = "10.0.10.3"', "server.port = 8069",
         'server.follow-symlink = "disable"',
     } <= set(lines)  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from terra_core.errors import ConfigError, TerraError
 from terra_core.hookspecs import NodeBoot
 from terra_core.system.progress import Event
 from terra_ipxe import IpxePlugin, plugin
+from terra_ipxe.layout import read_key
 from terra_ipxe.settings import Settings
 
 HOST, MAC = Hostname("cm-01.example.com"), Mac("54:b2:03:07:f1:d1")
@@ -41,7 +43,7 @@ def node(tmp_path: Path) -> NodeBoot:
 
 
 def tree(session: Session) -> Path:
-    return session.paths.root / "srv/ipxe/http"
+    return session.paths.tftp / "ipxe/http"
 
 
 def fetched(session: Session) -> list[str]:
@@ -63,11 +65,79 @@ def test_where_files_are_is_the_controllers_secret_and_stays_the_same(session: S
     found = fetched(session)
     assert IpxePlugin().publish_boot(evolve(node, kernel=None, initrd=None, steps=None), session) is False
     assert fetched(session) == found
-    key = session.paths.state / "ipxe.key"
+    key = session.paths.tftp / "ipxe/key"
     assert key.stat().st_mode & 0o777 == 0o600
     other = Session(paths=Paths(tmp_path / "other"))
     plugin.publish_boot(node, other)
     assert not set(fetched(other)) & set(found), "of another controller they are elsewhere"
+
+
+def as_before(session: Session) -> Path:
+    """Put all boot files where earlier versions had them; return that place."""
+    paths, former = session.paths, session.paths.root / "srv/ipxe"
+    paths.state.mkdir(parents=True, exist_ok=True)
+    former.parent.mkdir(exist_ok=True)
+    (paths.tftp / "ipxe").rename(former)
+    (former / "key").rename(paths.state / "ipxe.key")
+    return former
+
+
+def found(place: Path) -> dict[str, bytes]:
+    """Return all files below a directory."""
+    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+def test_what_an_earlier_version_had_elsewhere_is_booted_from_as_before(session: Session, node: NodeBoot) -> None:
+    plugin.publish_boot(node, session)
+    before = found(session.paths.tftp / "ipxe")
+    former = as_before(session)
+    published = evolve(node, kernel=None, initrd=None, steps=None)
+    assert IpxePlugin().publish_boot(published, session) is False
+    assert found(session.paths.tftp / "ipxe") == before
+    assert (session.paths.tftp / "ipxe/key").stat().st_mode & 0o777 == 0o600
+    assert not former.exists()
+    assert not (session.paths.state / "ipxe.key").exists()
+
+
+def test_a_controller_that_was_killed_over_the_move_goes_on_with_it(session: Session, node: NodeBoot) -> None:
+    plugin.publish_boot(node, session)
+    before = found(session.paths.tftp / "ipxe")
+    former = as_before(session)
+    (session.paths.state / "ipxe.key").rename(former / "key")
+    shutil.copytree(former, session.paths.tftp / "ipxe")  # it was killed before it removed this
+    (former / "http/boot.ipxe").unlink()
+    published = evolve(node, kernel=None, initrd=None, steps=None)
+    assert IpxePlugin().publish_boot(published, session) is False
+    assert (found(session.paths.tftp / "ipxe"), former.exists()) == (before, False)
+
+
+def test_boot_files_that_another_host_has_brought_already_are_not_replaced(session: Session, node: NodeBoot) -> None:
+    plugin.publish_boot(node, session)
+    former = as_before(session)
+    other = evolve(session, paths=Paths(session.paths.root / "other"))
+    IpxePlugin().publish_boot(evolve(node, hostname=Hostname("cm-02")), other)
+    (other.paths.tftp / "ipxe").rename(session.paths.tftp / "ipxe")
+    before = found(session.paths.tftp)
+    with pytest.raises(TerraError, match="no kernel"):
+        IpxePlugin().publish_boot(evolve(node, kernel=None, initrd=None, steps=None), session)
+    assert found(session.paths.tftp).items() >= before.items()
+    assert found(former)["key"], "it is left for a person to look at"
+
+
+def test_the_first_secret_counts_for_all_hosts_that_make_one_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ipxe/key"
+    first: list[bytes] = []
+
+    def made_meanwhile(size: int) -> bytes:
+        monkeypatch.undo()
+        first.append(read_key(path))
+        return bytes(size)
+
+    monkeypatch.setattr("terra_ipxe.layout.secrets.token_bytes", made_meanwhile)
+    assert read_key(path) == first[0] != bytes(32)
+    path.write_bytes(b"damaged")
+    assert len(read_key(path)) == 32
+    assert read_key(path) == path.read_bytes()
 
 
 def test_the_script_of_another_machine_with_the_same_interface_is_left(session: Session, node: NodeBoot) -> None:
@@ -94,7 +164,7 @@ def test_the_pxe_images_kernel_serves_images_without_one_and_ipxe_is_this_hosts(
     assert plugin.install_boot_image(tmp_path / "pxe", session) == [
         "kernel/initrd.img", "kernel/vmlinuz", "snponly.efi", "undionly.kpxe",
     ]  # fmt: skip
-    assert (session.paths.root / "srv/ipxe/tftp/snponly.efi").read_bytes() == b"MZ of UEFI"
+    assert (session.paths.tftp / "ipxe/tftp/snponly.efi").read_bytes() == b"MZ of UEFI"
     told.clear()
     plugin.publish_boot(bare, session)
     assert fetched(session)[:2] == ["/kernel/vmlinuz", "/kernel/initrd.img"]
@@ -124,8 +194,8 @@ def test_what_is_no_boot_loader_is_named_and_nothing_replaced(
     session = evolve(session, tables={"ipxe": {"loaders": str(tmp_path / "ipxe")}})
     with pytest.raises(TerraError, match=message):
         plugin.install_boot_image(tmp_path / "pxe", session)
-    assert not list((session.paths.root / "srv/ipxe/tftp").glob("*pxe"))
-    assert not list((session.paths.root / "srv/ipxe/tftp").glob("*efi"))
+    assert not list((session.paths.tftp / "ipxe/tftp").glob("*pxe"))
+    assert not list((session.paths.tftp / "ipxe/tftp").glob("*efi"))
 
 
 @pytest.mark.parametrize(

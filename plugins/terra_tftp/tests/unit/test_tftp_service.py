@@ -97,9 +97,14 @@ def test_a_host_that_looked_some_time_ago_gives_nobody_the_address_of_a_machine_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree, published = BootTree(tmp_path / "tftp", MenuLayout()), dict[Hostname, Mac]()
+    tree.root.mkdir()
     monkeypatch.setattr(BootTree, "published", lambda _: dict(published))
     settings = Settings(dhcp=Dhcp.SERVER, range=(Address("10.0.10.50"), Address("10.0.10.99")))
-    one, other = (Service(Paths(tmp_path / name), tree) for name in ("a", "b"))
+    hosts = [Paths(tmp_path / name) for name in ("a", "b")]
+    for paths in hosts:
+        paths.root.mkdir()
+        paths.tftp.symlink_to(tree.root)
+    one, other = (Service(paths, tree) for paths in hosts)
     for number, service in enumerate((one, other, one, other)):
         name, mac = Hostname(f"cm-{number}"), Mac(f"02:00:00:00:00:{number:02x}")
         service.reserve(name, mac, settings)
