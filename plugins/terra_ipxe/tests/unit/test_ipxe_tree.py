@@ -140,6 +140,13 @@ def test_the_first_secret_counts_for_all_hosts_that_make_one_at_once(tmp_path: P
     assert read_key(path) == path.read_bytes()
 
 
+def test_what_machines_boot_from_is_where_backups_and_other_hosts_have_it(session: Session, node: NodeBoot) -> None:
+    plugin.publish_boot(node, session)
+    written = [path for path in session.paths.root.rglob("*") if path.is_file()]
+    assert len(written) > 5
+    assert [path for path in written if session.paths.tftp not in path.parents and session.paths.run not in path.parents] == []
+
+
 def test_the_script_of_another_machine_with_the_same_interface_is_left(session: Session, node: NodeBoot) -> None:
     plugin.publish_boot(node, session)
     plugin.publish_boot(evolve(node, hostname=Hostname("cm-02")), session)
