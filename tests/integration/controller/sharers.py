@@ -26,8 +26,6 @@ ROUNDS = int(os.environ.get("TERRA_ROUNDS", "2"))
 _NUMBER = re.compile(r"([0-9]+)(\.lun)?$")
 """The number of a disk, in the name of its volume."""
 _PROBE = 9
-_PIECE = 1.5
-"""What a piece of work takes, in seconds, where the machine has nothing else to do."""
 
 
 class Sharers(ABC):
@@ -37,10 +35,12 @@ class Sharers(ABC):
 
     :cvar machines: so many are asked for in a round.
     :cvar patience: how long all that is left may take to be removed, in seconds.
+    :cvar piece: what a piece of work takes, in seconds, where the machine has nothing else to do.
     """
 
     machines: ClassVar[int] = 3
     patience: ClassVar[float] = 120
+    piece: ClassVar[float] = 1.5
     _url: str
 
     @property
@@ -137,7 +137,7 @@ class Sharers(ABC):
         assert sorted(self.volumes()) == sorted(last_two(name) for name in volumes)
         assert len({target["id"] for target in targets}) == len(targets)
         files = {path.name for path in (Paths(self.root).tftp / "nodes").glob("*")}
-        assert files == {hostname for hostname, *_ in rows}
+        assert files == {hostname for hostname, *_ in rows}, files
 
     def play_rounds(self) -> None:
         """Play rounds: machines are asked for at once, a host is lost in the middle of that, and all is looked at.
@@ -169,7 +169,7 @@ class Sharers(ABC):
             for machine in machines:
                 undo.callback(machine.stop)
             self._wait_for_pieces(first + random.randrange(self.machines))
-            time.sleep(random.uniform(0, _PIECE))  # any moment of a piece of work
+            time.sleep(random.uniform(0, self.piece))  # any moment of a piece of work
             attempts = self.attempts()
             lost = self.lose_one(number, random)
             codes = [machine.wait(120) for machine in machines]
@@ -188,11 +188,12 @@ class Sharers(ABC):
         return int(self.sql("select case when is_called then last_value else 0 end from work_number_seq")[0][0])
 
     def _wait_for_pieces(self, number: int) -> None:
-        """Wait until a host has taken the piece of work of a number, or a later one."""
+        """Wait until a host has taken the piece of work of a number, or a later one; it may be over by then."""
 
         def taken() -> bool:
             newest = self.sql("select coalesce(max(number), 0) from leases")[0][0]
-            return int(newest) >= number or self._newest() > number + self.machines
+            put = self._newest()
+            return int(newest) >= number or (put >= number and not self.sql(f"select 1 from work where number >= {number}"))  # noqa: S608
 
         wait_until(taken, seconds=120, what=f"a host to take the work {number}", interval=0.02)
 

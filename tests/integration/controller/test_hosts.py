@@ -57,8 +57,8 @@ class Second:
             paths = Paths(self.root)
             paths.etc.mkdir(parents=True)
             (paths.etc / "controller.toml").write_text(self._config)
-            common = self.root / ("iscsi" if self.portal == ISCSI else "tftp")
-            common.symlink_to(self._first.root / common.name)
+            for name in ("iscsi", "tftp") if self.portal == ISCSI else ("tftp",):
+                (self.root / name).symlink_to(self._first.root / name)
             resources.callback(self._stop_services)
             resources.callback(self.stop)
             self.start()

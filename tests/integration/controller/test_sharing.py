@@ -30,6 +30,8 @@ _SLOW = (("slow", 40), ("slower", 41))
 class Pair(Both, Sharers):
     """Both hosts, of which each does one piece of work at a time."""
 
+    piece = 0.3
+
     @property
     def root(self) -> Path:
         """The root of the first host, which leads."""
