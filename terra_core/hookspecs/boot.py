@@ -75,8 +75,7 @@ class Sightings:
 class Boot(Role, role="boot", default="tftp"):
     """The network boot service, which outlives the controller. All hooks are idempotent.
 
-    Keep what machines boot from below ``session.paths.tftp``, in a directory with the name of the plugin: that is in a backup,
-    and hosts of one database have it in common.
+    Keep what machines boot from below ``session.paths.tftp``: that is in a backup, and hosts of one database have it in common.
     """
 
     @hook

@@ -92,13 +92,10 @@ class IpxePlugin:
             return self._service(session).stop()
 
     def _service(self, session: Session) -> Service:
-        from terra_ipxe.layout import BootPaths
-        from terra_ipxe.moving import move_in
         from terra_ipxe.service import Service
 
         root = session.paths.root
         if root not in self._services:
-            move_in(BootPaths(session.paths), session.report)
             self._services[root] = Service(session.paths)
         return self._services[root]
 

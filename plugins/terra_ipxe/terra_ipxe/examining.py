@@ -40,10 +40,21 @@ def examine(nodes: Sequence[NodeBoot], session: Session) -> list[Finding]:
         *examine_dnsmasq(session.paths, root / "tftp", "terra.txt", nodes),
         *_http(session.paths.run / "ipxe/lighttpd.conf", tree.root, nodes),
     ]
+    found.extend(_former(session.paths.root / "srv/ipxe/http/nodes"))
     lacking = [name for name in _LOADERS if not (root / "tftp" / name).is_file()]
     if nodes and lacking:
         found.append(missing_loaders(lacking, "install the package ipxe"))
     return found
+
+
+def _former(place: Path) -> Iterator[Finding]:
+    names = sorted(path.name.rpartition(".")[0] for path in place.iterdir()) if place.is_dir() else []
+    if names:
+        named = ", ".join(names[:3]) + " and others" * (len(names) > 3)
+        yield Finding(
+            problem=f"{place}: an earlier version has left boot files there, of {named}",
+            hint="a controller takes over those of its machines when it starts; remove what no machine needs",
+        )
 
 
 def _http(configuration: Path, root: Path, nodes: Sequence[NodeBoot]) -> Iterator[Finding]:

@@ -56,9 +56,10 @@ class HttpServer:
         user = find_user(
             settings.http_user, "lighttpd", 'set http_user in [ipxe] to a user of this machine, such as "nobody"'
         )
-        text = configuration(self._tree, address, settings.port, self.requests.path)
+        tree = self._tree.resolve()  # lighttpd follows no link on the way there
+        text = configuration(tree, address, settings.port, self.requests.path)
         make_directory(self._directory)
-        check_reachable([self._tree, self._directory], user, "lighttpd")
+        check_reachable([tree, self._directory], user, "lighttpd")
         if self._process() is not None and read_file(self._configuration) == text:
             self.requests.bound()
             if self._answers(address, settings.port):

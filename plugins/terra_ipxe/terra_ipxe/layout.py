@@ -101,7 +101,7 @@ class ScriptLayout:
 
     def node(self, hostname: Hostname) -> str:
         if self._key is None:
-            self._key = read_key(self._paths.key)
+            self._key = read_key(self._paths.key, self._paths.former_key)
         word = hmac.digest(self._key, hostname.encode(), hashlib.sha256).hex()[:_WORD_LENGTH]
         return f"{hostname}.{word}"
 
@@ -112,16 +112,20 @@ class ScriptLayout:
         return missing_loaders(self._paths.loaders)
 
 
-def read_key(path: Path) -> bytes:
+def read_key(path: Path, former: Path) -> bytes:
     """Return the secret of the names of machines' directories; it is made when there is none.
 
     Another host may make it at the same time: the first one counts.
+
+    :param former: where an earlier version had it, and the first one is taken from.
     """
     for new in (True, False):
         key = _bytes_of(path)
         if len(key) == _KEY_BYTES:
             break
-        key = secrets.token_bytes(_KEY_BYTES)
+        key = _bytes_of(former)
+        if len(key) != _KEY_BYTES:
+            key = secrets.token_bytes(_KEY_BYTES)
         make_directory(path.parent)
         with suppress(FileExistsError):  # by now another host's is there, or one that is none
             write_file(path, key, mode=0o600, new=new)

@@ -11,6 +11,7 @@ from terra_core.config.values import Hostname, Mac
 from terra_core.hookspecs import BootNetwork, NodeBoot, Sightings
 from terra_core.system.progress import Report
 from terra_ipxe import loaders
+from terra_ipxe.former import FormerFiles
 from terra_ipxe.http import HttpServer
 from terra_ipxe.layout import BootPaths, ScriptLayout
 from terra_ipxe.requests import requests
@@ -32,12 +33,17 @@ class Service:
     def __init__(self, paths: Paths) -> None:
         self._paths = BootPaths(paths)
         self._tree = BootTree(self._paths.tree, ScriptLayout(self._paths))
+        self._former = FormerFiles(self._paths)
         self._dnsmasq = tftp.Service(paths, self._tree)
         self._http = HttpServer(self._paths.tree, self._paths.directory)
 
     def publish(self, boot: NodeBoot, settings: Settings, report: Report) -> bool:
         """Let a machine boot; return whether anything was changed."""
+        if self._tree.mac_of(boot.hostname) is None:
+            self._former.take_kernel()
+            boot = self._former.completed(boot)
         changed = self._tree.publish(boot, settings.kernel_arguments, report, settings.http_user)
+        self._former.forget(boot.hostname)
         return self._dnsmasq.reserve(boot.hostname, boot.mac, settings) or changed
 
     def keep(self, boot: NodeBoot, place: Path) -> NodeBoot:
@@ -47,6 +53,7 @@ class Service:
     def withdraw(self, hostname: Hostname, mac: Mac, settings: Settings) -> bool:
         """Let a machine boot no longer; return whether there was anything."""
         changed = self._tree.withdraw(hostname, mac)
+        self._former.forget(hostname)
         return self._dnsmasq.unreserve(hostname, settings) or changed
 
     def install(self, tree: Path, settings: Settings, report: Report) -> list[str]:

@@ -305,6 +305,7 @@ def put_back(ground: Ground, backup: Path) -> None:
     """Let a backup take the place of all that the controller knows; its services go on."""
     ground.site.stop_controller()
     paths = ground.site.paths
+    ground.lose_database()
     for place in (paths.etc, paths.state, paths.tftp):
         shutil.rmtree(place)
     run([terra_command(), "restore", "--root", ground.site.root, backup])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 
 from lab.network import BRIDGE, CONTROLLER
 from terra_core.config.controller import Paths
@@ -24,7 +22,6 @@ from terra_core.hookspecs import NodeBoot
 from terra_core.system.process import run
 from terra_core.system.processes import find_daemon, start_time
 from terra_core.system.progress import Event
-from terra_core.system.undo import Undo
 from terra_core.system.waiting import wait_until
 from terra_ipxe import IpxePlugin, plugin
 from terra_tftp import plugin as tftp
@@ -135,28 +132,17 @@ def test_nothing_but_what_machines_load_is_offered(ipxe_session: MakeSession, no
         fetch(CONTROLLER, f"nodes/{own.name}/steps.img")
 
 
-@pytest.mark.parametrize("mounted", ["srv", "srv/ipxe"])
-def test_what_an_earlier_version_had_on_another_file_system_is_booted_from(
-    ipxe_session: MakeSession, node: NodeBoot, mounted: str
-) -> None:
+def test_a_boot_tree_that_is_a_link_is_served(ipxe_session: MakeSession, node: NodeBoot) -> None:
     session = ipxe_session()
+    place = session.paths.root / "elsewhere"
+    if session.paths.tftp.exists():
+        session.paths.tftp.rename(place)
+    place.mkdir(exist_ok=True)
+    session.paths.tftp.symlink_to(place)
     plugin.start_boot(BOOT_NETWORK, [], session)
     plugin.publish_boot(node, session)
-    path = next(words[3] for line in get(SCRIPT)[1].decode().splitlines() if (words := line.split())[0] == "kernel")
-    place, former, point = session.paths.tftp / "ipxe", session.paths.root / "srv/ipxe", session.paths.root / mounted
-    former.mkdir(parents=True)
-    with Undo() as undo:
-        run(["mount", "-t", "tmpfs", "-o", "size=8m", "terra", point])
-        undo.callback(run, ["umount", point])
-        run(["cp", "--archive", "--no-target-directory", place, former])
-        shutil.rmtree(place)
-        shutil.move(former / "key", session.paths.state / "ipxe.key")
-        again = IpxePlugin()
-        assert again.publish_boot(evolve(node, kernel=None, initrd=None, steps=None), session) is False
-        again.start_boot(BOOT_NETWORK, [], session)
-        assert get(path)[1] == b"kernel" * 10_000
-        assert next(place.glob("http/nodes/*/vmlinuz")).stat().st_nlink == 2, "it is there once for all machines of an image"
-        assert not list(point.iterdir())
+    assert b"machines/" in get("/boot.ipxe")[1]
+    assert f"# {HOST}".encode() in get(SCRIPT)[1]
 
 
 def test_nothing_is_taken(ipxe_session: MakeSession) -> None:

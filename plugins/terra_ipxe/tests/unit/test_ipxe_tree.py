@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -87,61 +86,98 @@ def found(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
+def bare(node: NodeBoot) -> NodeBoot:
+    """Return what a controller publishes at its start: without the files that were published before."""
+    return evolve(node, kernel=None, initrd=None, steps=None)
+
+
 def test_what_an_earlier_version_had_elsewhere_is_booted_from_as_before(session: Session, node: NodeBoot) -> None:
-    plugin.publish_boot(node, session)
+    plugin.publish_boot(evolve(node, report=b"report"), session)
     before = found(session.paths.tftp / "ipxe")
     former = as_before(session)
-    published = evolve(node, kernel=None, initrd=None, steps=None)
-    assert IpxePlugin().publish_boot(published, session) is False
+    assert IpxePlugin().publish_boot(bare(node), session)
     assert found(session.paths.tftp / "ipxe") == before
     assert (session.paths.tftp / "ipxe/key").stat().st_mode & 0o777 == 0o600
     assert not former.exists()
-    assert not (session.paths.state / "ipxe.key").exists()
+    assert IpxePlugin().publish_boot(bare(node), session) is False
 
 
-def test_a_controller_that_was_killed_over_the_move_goes_on_with_it(session: Session, node: NodeBoot) -> None:
+def test_files_that_could_not_be_taken_over_stay_where_they_are(
+    session: Session, node: NodeBoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plugin.publish_boot(node, session)
     before = found(session.paths.tftp / "ipxe")
     former = as_before(session)
-    (session.paths.state / "ipxe.key").rename(former / "key")
-    shutil.copytree(former, session.paths.tftp / "ipxe")  # it was killed before it removed this
-    (former / "http/boot.ipxe").unlink()
-    published = evolve(node, kernel=None, initrd=None, steps=None)
-    assert IpxePlugin().publish_boot(published, session) is False
+    kept = found(former)
+    with monkeypatch.context() as full:
+        full.setattr("terra_tftp.tree.write_file", lambda *_, **__: (_ for _ in ()).throw(TerraError("no room")))
+        with pytest.raises(TerraError, match="no room"):
+            IpxePlugin().publish_boot(bare(node), session)
+    assert found(former) == kept
+    IpxePlugin().publish_boot(bare(node), session)
     assert (found(session.paths.tftp / "ipxe"), former.exists()) == (before, False)
 
 
-def test_boot_files_that_another_host_has_brought_already_are_not_replaced(session: Session, node: NodeBoot) -> None:
+def test_each_host_takes_over_its_own_whichever_comes_first(session: Session, node: NodeBoot) -> None:
     plugin.publish_boot(node, session)
     former = as_before(session)
-    other = evolve(session, paths=Paths(session.paths.root / "other"))
-    IpxePlugin().publish_boot(evolve(node, hostname=Hostname("cm-02")), other)
-    (other.paths.tftp / "ipxe").rename(session.paths.tftp / "ipxe")
-    before = found(session.paths.tftp)
-    with pytest.raises(TerraError, match="no kernel"):
-        IpxePlugin().publish_boot(evolve(node, kernel=None, initrd=None, steps=None), session)
-    assert found(session.paths.tftp).items() >= before.items()
-    assert found(former)["key"], "it is left for a person to look at"
+    other, second = evolve(session, paths=Paths(session.paths.root / "other")), evolve(node, hostname=Hostname("cm-02"))
+    plugin.publish_boot(second, other)
+    as_before(other)
+    other.paths.tftp.rmdir()
+    other.paths.tftp.symlink_to(session.paths.tftp)
+    assert IpxePlugin().publish_boot(bare(evolve(second, mac=Mac("54:b2:03:07:f1:d2"))), other)
+    assert IpxePlugin().publish_boot(bare(node), session)
+    assert [(tree(session) / path.removeprefix("/")).read_text() for path in fetched(session)][2] == "steps.img of the image"
+    assert {path.name.rpartition(".")[0] for path in (tree(session) / "nodes").iterdir()} == {HOST, "cm-02"}
+    assert (former.exists(), (other.paths.root / "srv/ipxe").exists()) == (False, False)
+
+
+def test_a_machine_whose_image_has_no_kernel_and_one_that_goes(session: Session, node: NodeBoot) -> None:
+    for name in ("vmlinuz", "initrd.img"):
+        (tree(session) / "kernel").mkdir(parents=True, exist_ok=True)
+        (tree(session) / "kernel" / name).write_text(f"{name} of the pxe image")
+    plugin.publish_boot(evolve(node, kernel=None, initrd=None), session)
+    plugin.publish_boot(evolve(node, hostname=Hostname("cm-02")), session)
+    former = as_before(session)
+    again = IpxePlugin()
+    again.publish_boot(evolve(bare(node), mac=Mac("54:b2:03:07:f1:d2")), session)
+    assert (tree(session) / "kernel/vmlinuz").read_text() == "vmlinuz of the pxe image"
+    assert [path.name.rpartition(".")[0] for path in (former / "http/nodes").iterdir()] == ["cm-02"]
+    assert any("cm-02" in one.problem and "earlier version" in one.problem for one in again.examine_boot([], session))
+    again.withdraw_boot(Hostname("cm-02"), MAC, session)
+    assert not former.exists()
+
+
+def test_a_place_that_is_the_new_one_under_its_former_name_is_left(session: Session, node: NodeBoot) -> None:
+    plugin.publish_boot(node, session)
+    before = found(session.paths.tftp / "ipxe")
+    (session.paths.root / "srv").mkdir()
+    (session.paths.root / "srv/ipxe").symlink_to(session.paths.tftp / "ipxe")
+    assert IpxePlugin().publish_boot(bare(node), session) is False
+    assert found(session.paths.tftp / "ipxe") == before
 
 
 def test_the_first_secret_counts_for_all_hosts_that_make_one_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "ipxe/key"
+    path, none = tmp_path / "ipxe/key", tmp_path / "none"
     first: list[bytes] = []
 
     def made_meanwhile(size: int) -> bytes:
         monkeypatch.undo()
-        first.append(read_key(path))
+        first.append(read_key(path, none))
         return bytes(size)
 
     monkeypatch.setattr("terra_ipxe.layout.secrets.token_bytes", made_meanwhile)
-    assert read_key(path) == first[0] != bytes(32)
+    assert read_key(path, none) == first[0] != bytes(32)
     path.write_bytes(b"damaged")
-    assert len(read_key(path)) == 32
-    assert read_key(path) == path.read_bytes()
+    assert len(read_key(path, none)) == 32
+    assert read_key(path, none) == path.read_bytes()
 
 
 def test_what_machines_boot_from_is_where_backups_and_other_hosts_have_it(session: Session, node: NodeBoot) -> None:
+    session = evolve(session, tables={"ipxe": {"dhcp": "server", "range": ["10.0.10.50", "10.0.10.99"]}})
     plugin.publish_boot(node, session)
+    assert MAC in (session.paths.tftp / "addresses").read_text(), "where the plugin tftp has them, too"
     written = [path for path in session.paths.root.rglob("*") if path.is_file()]
     assert len(written) > 5
     assert [path for path in written if session.paths.tftp not in path.parents and session.paths.run not in path.parents] == []
