@@ -39,8 +39,8 @@ class Service:
 
     def publish(self, boot: NodeBoot, settings: Settings, report: Report) -> bool:
         """Let a machine boot; return whether anything was changed."""
-        if self._tree.mac_of(boot.hostname) is None:
-            self._former.take_kernel()
+        if self._former.are_left and self._tree.mac_of(boot.hostname) is None:
+            self._former.take_kernel(report)
             boot = self._former.completed(boot)
         changed = self._tree.publish(boot, settings.kernel_arguments, report, settings.http_user)
         self._former.forget(boot.hostname)

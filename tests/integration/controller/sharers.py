@@ -192,8 +192,9 @@ class Sharers(ABC):
 
         def taken() -> bool:
             newest = self.sql("select coalesce(max(number), 0) from leases")[0][0]
-            put = self._newest()
-            return int(newest) >= number or (put >= number and not self.sql(f"select 1 from work where number >= {number}"))  # noqa: S608
+            if int(newest) >= number:
+                return True
+            return self._newest() >= number and not self.sql(f"select 1 from work where number >= {number}")  # noqa: S608
 
         wait_until(taken, seconds=120, what=f"a host to take the work {number}", interval=0.02)
 

@@ -100,18 +100,14 @@ class Client(Namespace):
 
     def _write(self) -> None:
         descriptor = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
-        number = 1
+        number = 0
         try:
             while not self._ended.wait(0.005):
-                if number % BLOCKS in self.left:
-                    number += 1
-                    continue
-                if self._put(descriptor, number) < STILL:
-                    number += 1
-                    continue
-                self._put(descriptor, number + BLOCKS)
-                self.left.add(number % BLOCKS)
-                number += BLOCKS + 1
+                number += 1
+                if number % BLOCKS not in self.left and self._put(descriptor, number) >= STILL:
+                    self.left.add(number % BLOCKS)
+                    number += BLOCKS
+                    self._put(descriptor, number)
         except OSError as error:
             self.problem = f"write {self.begun}: {error}"
         finally:
